@@ -1,0 +1,274 @@
+"""The exception tree: every failure that zsindex expects is a `ZsindexError` that says what to do next.
+
+    ZsindexError
+    ├── LibraryError
+    │   ├── LibraryNotFound      nothing there yet
+    │   ├── NotALibrary          the path is something else
+    │   ├── LibraryTooNew        written by a newer zsindex
+    │   ├── LibraryReadOnly      asked to write where writing is impossible
+    │   ├── LibraryBusy          another process is syncing or writing
+    │   ├── LibraryDamaged       SQLite says that the database is malformed
+    │   └── StorageFull          no space left; the last batch was rolled back
+    ├── ModelError
+    │   ├── UnknownModel         no such name; near matches are offered
+    │   ├── ModelUnavailable     a hub could not be reached, or a download failed
+    │   ├── CheckpointError      weights that cannot be loaded
+    │   ├── ModelChanged         the weights behind a name are no longer those of the library
+    │   ├── DeviceError          the asked-for device is not there
+    │   └── PromptTooLong        a prompt does not fit the text context
+    ├── LabelError
+    │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, BadLabelFile, UnknownLabelSet
+    ├── ImageError               one photo cannot be used; carries a `SkipReason`
+    ├── PathNotFound             a path that was named does not exist
+    ├── NotInLibrary             photos that the library does not hold, where adding them was refused
+    ├── DimensionMismatch        vectors of two models were mixed
+    └── FetchError               a URL could not be read
+
+Three places translate these and nothing else does: the pipeline turns an `ImageError` into a recorded skip, the CLI
+turns a `ZsindexError` into ``Error: …`` and exit code 1, and a service maps it to a status. Anything else is a bug and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zsindex.records import SkipReason
+
+
+class ZsindexError(Exception):
+    """Base of every expected failure."""
+
+
+# --- the library ------------------------------------------------------------------------------------------------------
+
+
+class LibraryError(ZsindexError):
+    """Something about the library folder as a whole."""
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class LibraryNotFound(LibraryError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"there is no library at {path}. Make one with: zsindex sync PHOTOS", path=path)
+
+
+class NotALibrary(LibraryError):
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is not a zsindex library: {why}", path=path)
+
+
+class LibraryTooNew(LibraryError):
+    def __init__(self, path: Path, *, found: str, newest_known: str) -> None:
+        super().__init__(
+            f"the library at {path} was written by a newer zsindex (schema {found}, this version knows up to "
+            f"{newest_known}). Upgrade zsindex, or use another library with --library.",
+            path=path,
+        )
+        self.found = found
+        self.newest_known = newest_known
+
+
+class LibraryReadOnly(LibraryError):
+    def __init__(self, path: Path, action: str) -> None:
+        super().__init__(
+            f"cannot {action}: the library at {path} is read-only. What is cached can still be asked; to add to it, make "
+            f"the folder writable or copy it elsewhere and pass --library.",
+            path=path,
+        )
+        self.action = action
+
+
+class LibraryBusy(LibraryError):
+    def __init__(self, path: Path, *, holder: str, waited_s: float) -> None:
+        super().__init__(
+            f"another process is writing to the library at {path} ({holder}; waited {waited_s:g} s). Reading works "
+            f"meanwhile; try again when it has finished.",
+            path=path,
+        )
+        self.holder = holder
+        self.waited_s = waited_s
+
+
+class LibraryDamaged(LibraryError):
+    def __init__(self, path: Path, detail: str) -> None:
+        super().__init__(
+            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; a backup, "
+            f"if an upgrade made one, lies beside it as library.db.backup-*.",
+            path=path,
+        )
+        self.detail = detail
+
+
+class StorageFull(LibraryError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and run "
+            f"the same command again.",
+            path=path,
+        )
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+class ModelError(ZsindexError):
+    """Something about a model; `model` is the name as the user gave it."""
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
+
+
+class UnknownModel(ModelError):
+    def __init__(self, model: str, *, near: Sequence[str] = (), why: str = "no model has that name") -> None:
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"unknown model {model!r}: {why}.{hint} zsindex models list shows what there is.", model=model)
+        self.near = tuple(near)
+
+
+class ModelUnavailable(ModelError):
+    def __init__(self, model: str, detail: str) -> None:
+        super().__init__(
+            f"the weights of {model!r} could not be downloaded ({detail}). Two ways out without a model hub: the embedded "
+            f"model, --model nano; or a checkpoint on this disk, --model local-dir:FOLDER.",
+            model=model,
+        )
+        self.detail = detail
+
+
+class CheckpointError(ModelError):
+    def __init__(self, model: str, detail: str) -> None:
+        super().__init__(
+            f"the checkpoint of {model!r} cannot be loaded: {detail}. Download or copy it again, or choose another model.",
+            model=model,
+        )
+        self.detail = detail
+
+
+class ModelChanged(ModelError):
+    def __init__(self, model: str, *, expected: str, got: str) -> None:
+        super().__init__(
+            f"{model!r} now has other weights or preprocessing (fingerprint {got[:12]}) than those this library was "
+            f"encoded with ({expected[:12]}); vectors of the two never mix. To adopt the new one: zsindex models use "
+            f"{model}, then zsindex sync. The old vectors stay until zsindex prune.",
+            model=model,
+        )
+        self.expected = expected
+        self.got = got
+
+
+class DeviceError(ModelError):
+    def __init__(self, device: str, *, available: Sequence[str], model: str) -> None:
+        super().__init__(f"device {device!r} is not available here; there is: {', '.join(available)}", model=model)
+        self.device = device
+        self.available = tuple(available)
+
+
+class PromptTooLong(ModelError):
+    def __init__(self, prompt: str, *, tokens: int, context_length: int, model: str) -> None:
+        super().__init__(
+            f"the prompt {prompt!r} has {tokens} tokens, but {model!r} reads {context_length}. Shorten it, or pass "
+            f"--truncate to cut it there.",
+            model=model,
+        )
+        self.prompt = prompt
+        self.tokens = tokens
+        self.context_length = context_length
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+class LabelError(ZsindexError):
+    """Something about labels, templates or a label file."""
+
+
+class NoLabels(LabelError):
+    def __init__(self) -> None:
+        super().__init__("no labels given. Name some with -l/--label, --labels FILE or --label-set NAME.")
+
+
+class EmptyLabel(LabelError):
+    def __init__(self, position: int) -> None:
+        super().__init__(f"label number {position} is empty")
+        self.position = position
+
+
+class DuplicateLabels(LabelError):
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__(f"labels given more than once: {', '.join(labels)}")
+        self.labels = tuple(labels)
+
+
+class BadTemplate(LabelError):
+    def __init__(self, template: str) -> None:
+        super().__init__(
+            f"the template {template!r} has no place for the label; write {{}} where it goes, as in 'a photo of a {{}}.'"
+        )
+        self.template = template
+
+
+class BadLabelFile(LabelError):
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"cannot read labels from {path}: {why}")
+        self.path = path
+
+
+class UnknownLabelSet(LabelError):
+    def __init__(self, name: str, *, known: Sequence[str]) -> None:
+        there = f"the library has {', '.join(known)}" if known else "the library has none yet: zsindex labels save NAME"
+        super().__init__(f"no label set is named {name!r}; {there}")
+        self.name = name
+        self.known = tuple(known)
+
+
+# --- photos, paths, vectors -------------------------------------------------------------------------------------------
+
+
+class ImageError(ZsindexError):
+    """One photo cannot be used.
+
+    Attributes:
+        reason: why, as one of the fixed reasons that `status` counts by.
+        detail: the same in words, for a person.
+        path: the file, where there is one.
+    """
+
+    def __init__(self, reason: SkipReason, detail: str, *, path: str | None = None) -> None:
+        super().__init__(f"{path}: {detail}" if path else detail)
+        self.reason = reason
+        self.detail = detail
+        self.path = path
+
+
+class PathNotFound(ZsindexError):
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__(f"no such file or folder: {', '.join(paths)}")
+        self.paths = tuple(paths)
+
+
+class NotInLibrary(ZsindexError):
+    def __init__(self, paths: Sequence[str], why: str) -> None:
+        shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+        super().__init__(f"not in the library ({why}): {shown}. Add with: zsindex sync PATH")
+        self.paths = tuple(paths)
+
+
+class DimensionMismatch(ZsindexError):
+    def __init__(self, *, expected: int, got: int, what: str = "vectors") -> None:
+        super().__init__(f"{what} have {got} dimensions where {expected} are expected; were they made by another model?")
+        self.expected = expected
+        self.got = got
+
+
+class FetchError(ZsindexError):
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"cannot read {url}: {why}")
+        self.url = url

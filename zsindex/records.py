@@ -1,0 +1,291 @@
+"""The nouns that travel between modules: frozen records, enumerations and array aliases. No behaviour beyond properties."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+IdArray: TypeAlias = npt.NDArray[np.int64]
+
+
+# --- choices ----------------------------------------------------------------------------------------------------------
+
+
+class DecodeMode(StrEnum):
+    """How photos become pixels.
+
+    EXACT is open_clip's own preprocessing of the oriented image, bit for bit. FAST lets libjpeg scale JPEGs in the DCT
+    domain, to no less than twice the model's input size; docs/decoding.md has the measured deviation.
+    """
+
+    FAST = "fast"
+    EXACT = "exact"
+
+
+class Activation(StrEnum):
+    """How logits become scores: over all labels together (softmax) or per label (sigmoid)."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+
+
+class SkipReason(StrEnum):
+    """Why a file has no vector. `status` counts by these."""
+
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not-an-image"
+    TRUNCATED = "truncated"
+    UNSUPPORTED = "unsupported-format"
+    MISSING_DECODER = "missing-decoder"
+    TOO_MANY_PIXELS = "too-many-pixels"
+    TOO_LARGE = "too-large"
+    DECODE_FAILED = "decode-failed"
+    ENCODE_FAILED = "encode-failed"
+    PERMISSION = "permission-denied"
+    IO_ERROR = "io-error"
+    VANISHED = "vanished"
+    CHANGED = "changed-while-read"
+    BROKEN_LINK = "broken-link"
+    NOT_A_FILE = "not-a-file"
+    UNDECODABLE_NAME = "undecodable-name"
+
+
+# --- scanning ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may be a photo, as `os.stat` saw it."""
+
+    folder: str
+    name: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedEntry:
+    """A directory entry that was passed over although its name promised a photo."""
+
+    folder: str
+    name: str
+    reason: SkipReason
+    detail: str
+    size: int = 0
+    mtime_ns: int = 0
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """What one folder holds.
+
+    Attributes:
+        folder: absolute path.
+        candidates: photos, sorted by name.
+        skipped: entries that looked like photos but cannot be read, sorted by name.
+        complete: True when every photo of the folder is in here, so that a known name which is absent has vanished.
+            False for single files that were named one by one.
+        error: why the folder could not be listed; nothing may be concluded about what was known under it.
+    """
+
+    folder: str
+    candidates: tuple[Candidate, ...] = ()
+    skipped: tuple[SkippedEntry, ...] = ()
+    complete: bool = True
+    error: str | None = None
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file's bytes with their SHA-256 digest, and the stat that they were read under."""
+
+    data: bytes
+    digest: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An upright image and what is known of its original.
+
+    Attributes:
+        image: PIL image with its EXIF orientation applied, in the mode the reference preprocessing expects to see.
+        width, height: of the upright original in pixels, before any DCT scaling.
+        format: Pillow's name of the container, such as "JPEG".
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a user asks for: enough to load a model, not enough to know which weights come.
+
+    Attributes:
+        name: ``nano``, ``ViT-B-32``, ``ViT-B-32/laion2b_s34b_b79k``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``.
+        pretrained: a pretrained tag or a checkpoint file, for names that do not include one.
+        precision: ``fp32``, ``bf16`` or ``fp16``: what the image and text towers compute in.
+        decode: how photos become pixels.
+    """
+
+    name: str
+    pretrained: str | None = None
+    precision: str = "fp32"
+    decode: DecodeMode = DecodeMode.EXACT
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.pretrained}" if self.pretrained else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model is: everything that later questions need without loading it again.
+
+    Attributes:
+        spec: what was asked for.
+        fingerprint: hex SHA-256 over architecture, weights, preprocessing, tokenizer, decode mode, precision and
+            normalisation. Equal fingerprints mean interchangeable vectors; two fingerprints never mix.
+        dim: length of a vector.
+        logit_scale: s = exp(the learned log scale); logits are ``s · cos + b``.
+        logit_bias: b; None where the model has none.
+        context_length: tokens that the text tower reads, start and end tokens included.
+        image_size: height and width of the model's input in pixels.
+        weights_sha256: hex digest of the weights alone.
+    """
+
+    spec: ModelSpec
+    fingerprint: str
+    dim: int
+    logit_scale: float
+    logit_bias: float | None
+    context_length: int
+    image_size: tuple[int, int]
+    weights_sha256: str
+
+    @property
+    def activation(self) -> Activation:
+        """Sigmoid for models trained with a per-pair sigmoid loss (they have a bias), softmax for all others."""
+        return Activation.SOFTMAX if self.logit_bias is None else Activation.SIGMOID
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """Named, ordered labels, each with one or more final prompts.
+
+    Attributes:
+        labels: in the user's order.
+        prompts: per label, the texts that the tokenizer will see; NFC-normalised.
+        templates: those that made the prompts; empty where all were written out.
+        name: where it is a saved set.
+    """
+
+    labels: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+    templates: tuple[str, ...] = ()
+    name: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+# --- reports ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    path: str
+    reason: SkipReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync found and did.
+
+    By what happened to the files: ``scanned = unchanged + added + changed + moved + skipped`` of those that are there,
+    and `missing` have vanished since the last sync. By what it cost: `encoded` images went through the model, `reused`
+    files were read and hashed but their content was known already. In a dry run nothing is read, so `encoded` and
+    `reused` are 0 and `to_read` says how many files a real run would read.
+
+    Attributes:
+        scanned: photos found.
+        unchanged: same bytes as before, by stat or, after a `touch`, by hash.
+        added: new paths, or paths that have come back.
+        changed: known paths with other bytes.
+        moved: new paths whose content was known under a path that has vanished.
+        skipped: photos that have no vector because they cannot be read; `skips` names them.
+        missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
+        to_read: files that had to be read (or, in a dry run, would have to be).
+        vanished_roots: folders synced before that are gone or empty as a whole; nothing under them was touched.
+        unlisted: folders that could not be listed, each with the reason; likewise untouched.
+        interrupted: the run was stopped; the next one goes on from here.
+    """
+
+    scanned: int = 0
+    added: int = 0
+    encoded: int = 0
+    reused: int = 0
+    unchanged: int = 0
+    changed: int = 0
+    moved: int = 0
+    skipped: int = 0
+    missing: int = 0
+    to_read: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+    interrupted: bool = False
+    skips: tuple[SkippedFile, ...] = ()
+    vanished_roots: tuple[str, ...] = ()
+    unlisted: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "scanned": self.scanned,
+            "added": self.added,
+            "encoded": self.encoded,
+            "reused": self.reused,
+            "unchanged": self.unchanged,
+            "changed": self.changed,
+            "moved": self.moved,
+            "skipped": self.skipped,
+            "missing": self.missing,
+            "to_read": self.to_read,
+            "seconds": round(self.seconds, 3),
+            "dry_run": self.dry_run,
+            "interrupted": self.interrupted,
+            "skips": [{"path": s.path, "reason": str(s.reason), "detail": s.detail} for s in self.skips],
+            "vanished_roots": list(self.vanished_roots),
+            "unlisted": dict(self.unlisted),
+        }
