@@ -78,8 +78,8 @@ class LibraryTooNew(LibraryError):
 class LibraryReadOnly(LibraryError):
     def __init__(self, path: Path, action: str) -> None:
         super().__init__(
-            f"cannot {action}: the library at {path} is read-only. What is cached can still be asked; to add to it, make "
-            f"the folder writable or copy it elsewhere and pass --library.",
+            f"cannot {action}: the library at {path} is read-only. What is cached can still be asked; to add to it, "
+            f"make the folder writable or copy it elsewhere and pass --library.",
             path=path,
         )
         self.action = action
@@ -99,8 +99,8 @@ class LibraryBusy(LibraryError):
 class LibraryDamaged(LibraryError):
     def __init__(self, path: Path, detail: str) -> None:
         super().__init__(
-            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; a backup, "
-            f"if an upgrade made one, lies beside it as library.db.backup-*.",
+            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; a "
+            f"backup, if an upgrade made one, lies beside it as library.db.backup-*.",
             path=path,
         )
         self.detail = detail
@@ -109,8 +109,8 @@ class LibraryDamaged(LibraryError):
 class StorageFull(LibraryError):
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and run "
-            f"the same command again.",
+            f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and "
+            f"run the same command again.",
             path=path,
         )
 
@@ -136,8 +136,8 @@ class UnknownModel(ModelError):
 class ModelUnavailable(ModelError):
     def __init__(self, model: str, detail: str) -> None:
         super().__init__(
-            f"the weights of {model!r} could not be downloaded ({detail}). Two ways out without a model hub: the embedded "
-            f"model, --model nano; or a checkpoint on this disk, --model local-dir:FOLDER.",
+            f"the weights of {model!r} could not be downloaded ({detail}). Two ways out without a model hub: the "
+            f"embedded model, --model nano; or a checkpoint on this disk, --model local-dir:FOLDER.",
             model=model,
         )
         self.detail = detail
@@ -146,7 +146,8 @@ class ModelUnavailable(ModelError):
 class CheckpointError(ModelError):
     def __init__(self, model: str, detail: str) -> None:
         super().__init__(
-            f"the checkpoint of {model!r} cannot be loaded: {detail}. Download or copy it again, or choose another model.",
+            f"the checkpoint of {model!r} cannot be loaded: {detail}. Download or copy it again, or choose another "
+            f"model.",
             model=model,
         )
         self.detail = detail
@@ -157,7 +158,7 @@ class ModelChanged(ModelError):
         super().__init__(
             f"{model!r} now has other weights or preprocessing (fingerprint {got[:12]}) than those this library was "
             f"encoded with ({expected[:12]}); vectors of the two never mix. To adopt the new one: zsindex models use "
-            f"{model}, then zsindex sync. The old vectors stay until zsindex prune.",
+            f"{model}, then zsindex sync. The old vectors stay until they are pruned.",
             model=model,
         )
         self.expected = expected
@@ -210,7 +211,7 @@ class DuplicateLabels(LabelError):
 class BadTemplate(LabelError):
     def __init__(self, template: str) -> None:
         super().__init__(
-            f"the template {template!r} has no place for the label; write {{}} where it goes, as in 'a photo of a {{}}.'"
+            f"the template {template!r} has no place for the label; write {{}} where it goes: 'a photo of a {{}}.'"
         )
         self.template = template
 
@@ -263,7 +264,9 @@ class NotInLibrary(ZsindexError):
 
 class DimensionMismatch(ZsindexError):
     def __init__(self, *, expected: int, got: int, what: str = "vectors") -> None:
-        super().__init__(f"{what} have {got} dimensions where {expected} are expected; were they made by another model?")
+        super().__init__(
+            f"{what} have {got} dimensions where {expected} are expected; were they made by another model?"
+        )
         self.expected = expected
         self.got = got
 

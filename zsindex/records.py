@@ -1,4 +1,4 @@
-"""The nouns that travel between modules: frozen records, enumerations and array aliases. No behaviour beyond properties."""
+"""The nouns that travel between modules: frozen records, enumerations and array aliases; no behaviour."""
 
 from __future__ import annotations
 
@@ -289,3 +289,20 @@ class SyncReport:
             "vanished_roots": list(self.vanished_roots),
             "unlisted": dict(self.unlisted),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of long work, as handed to progress callbacks.
+
+    Attributes:
+        stage: ``scan``, ``load`` (a model) or ``encode``.
+        done: files so far.
+        total: files in all, None while that is unknown.
+        note: for a person, such as the model being loaded.
+    """
+
+    stage: str
+    done: int = 0
+    total: int | None = None
+    note: str = ""
