@@ -13,6 +13,7 @@
     │   ├── UnknownModel         no such name; near matches are offered
     │   ├── ModelUnavailable     a hub could not be reached, or a download failed
     │   ├── CheckpointError      weights that cannot be loaded
+    │   ├── PackageMissing       the model needs a package that is not installed
     │   ├── ModelChanged         the weights behind a name are no longer those of the library
     │   ├── DeviceError          the asked-for device is not there
     │   └── PromptTooLong        a prompt does not fit the text context
@@ -151,6 +152,12 @@ class CheckpointError(ModelError):
             model=model,
         )
         self.detail = detail
+
+
+class PackageMissing(ModelError):
+    def __init__(self, model: str, package: str) -> None:
+        super().__init__(f"{model!r} needs the package {package}: pip install {package}", model=model)
+        self.package = package
 
 
 class ModelChanged(ModelError):

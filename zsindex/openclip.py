@@ -1,0 +1,647 @@
+"""Real models: an `Encoder` over open_clip. The only module that imports torch or open_clip.
+
+Importing it costs seconds, nearly all of them torch's and open_clip's own, so callers import it inside the function
+that is about to encode something.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import open_clip
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from open_clip.pretrained import download_pretrained_from_hf
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import TextTransformer
+from torch.nn.functional import normalize
+
+from zsindex import nano
+from zsindex.errors import (
+    CheckpointError,
+    DeviceError,
+    ModelUnavailable,
+    PackageMissing,
+    PromptTooLong,
+    UnknownModel,
+)
+from zsindex.records import FloatArray, ModelInfo, ModelSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+_FINGERPRINT_FORMAT = 1
+_CONFIG_NAME = "open_clip_config.json"
+_FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir; .pt is not among them
+_PROBE_TIMEOUT_S = 10.0
+
+# Batches beyond these gain nothing: on two CPU cores the throughput of a ViT-B-32 is flat from 16 images on.
+_BATCH_SIZES = {"cpu": 32, "mps": 64, "cuda": 256}
+
+
+def available_models() -> list[tuple[str, str]]:
+    """Return the (architecture, pretrained tag) pairs that open_clip can download, in its order."""
+    return [(str(architecture), str(tag)) for architecture, tag in open_clip.list_pretrained()]
+
+
+def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None) -> OpenClipEncoder:
+    """Load a model with its weights; never one with random weights.
+
+    Args:
+        spec: `spec.name` is ``nano``; ``ARCHITECTURE/TAG`` or ``ARCHITECTURE`` with `spec.pretrained` as a tag or a
+            checkpoint file; ``hf-hub:ORG/REPO``; ``local-dir:FOLDER``; or the bare path of such a folder.
+        device: ``auto`` (CUDA, else MPS, else CPU) or a torch device such as ``cpu`` or ``cuda:1``.
+        batch_size: images or prompts that go through the model at once; None chooses by device.
+
+    Raises:
+        ValueError: the precision is none of `PRECISIONS`, or the batch size is below 1.
+        UnknownModel: no such architecture, tag, folder or repository name, or a name that says too little or too much.
+        ModelUnavailable: a hub could not be reached, refused, or lacks the files.
+        CheckpointError: the files are there but damaged, of another architecture, or not plain tensors.
+        PackageMissing: the text tower or its tokenizer needs a package that is not installed.
+        DeviceError: the device is not there.
+    """
+    if spec.precision not in PRECISIONS:
+        raise ValueError(f"precision {spec.precision!r} is none of {', '.join(PRECISIONS)}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    with _quiet():
+        # The cheap questions come first: a wrong device should not cost a download.
+        target = _device(device, spec)
+        source = _resolve(spec)
+        if source.repository:
+            _download(spec, source)
+        return _load(spec, source, target, batch_size or _BATCH_SIZES.get(target.type, _BATCH_SIZES["cpu"]))
+
+
+class OpenClipEncoder:
+    """An open_clip model as an `Encoder`; made by `load`.
+
+    Attributes:
+        info: what the model is.
+        device: the torch device that it computes on.
+        batch_size: images or prompts that go through the model at once; halved for good when CUDA runs out of memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        info: ModelInfo,
+        model: Any,
+        tokenizer: Any,
+        transform: Callable[[Image.Image], torch.Tensor],
+        device: torch.device,
+        batch_size: int,
+    ) -> None:
+        self.info = info
+        self.device = str(device)
+        self.batch_size = batch_size
+        self._model = model
+        self._tokenizer = tokenizer
+        self._transform = transform
+        self._device = device
+        self._input_dtype = open_clip.get_input_dtype(info.spec.precision) or torch.float32
+        self._text = _TextTower(model)
+
+    def preprocess(self, image: Image.Image) -> FloatArray:
+        """Apply open_clip's own evaluation transform: resize, crop, convert to RGB, normalise; bit for bit.
+
+        The image goes in as it is. Converting it to RGB first would look harmless, but the reference resizes before it
+        converts, and for palettes and alpha that gives other pixels.
+
+        Returns:
+            float32, shape (3, height, width), contiguous. Safe to call from several threads.
+        """
+        pixels: FloatArray = self._transform(image).numpy()
+        return pixels
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        """Encode preprocessed images.
+
+        Args:
+            pixels: results of `preprocess`, float32, shape (3, height, width) each.
+
+        Returns:
+            float32, shape (len(pixels), dim), L2-normalised rows in the order given.
+        """
+
+        def encode(start: int, stop: int) -> torch.Tensor:
+            batch = torch.from_numpy(np.stack(pixels[start:stop]))
+            features: torch.Tensor = self._model.encode_image(
+                batch.to(device=self._device, dtype=self._input_dtype), normalize=False
+            )
+            return features
+
+        return self._in_batches(len(pixels), encode)
+
+    def encode_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
+        """Encode prompts, short ones together.
+
+        A vector depends on its own text alone, up to float noise (below 1e-6 in float32), whatever else is asked for.
+
+        Args:
+            texts: final prompts in any script; the model's tokenizer cleans them as it was trained to.
+            truncate: cut a prompt that does not fit, as open_clip does, instead of raising.
+
+        Returns:
+            float32, shape (len(texts), dim), L2-normalised rows in the order given.
+
+        Raises:
+            PromptTooLong: a text has more tokens than the model reads and `truncate` is False.
+        """
+        if not texts:
+            return np.empty((0, self.info.dim), dtype=np.float32)
+        tokens: torch.Tensor = self._tokenizer(list(texts))
+        if not truncate:
+            self._refuse_long(texts, tokens)
+        lengths = self._text.needed_lengths(tokens)
+        order = torch.argsort(lengths, stable=True)
+        tokens, lengths = tokens[order], lengths[order]
+
+        def encode(start: int, stop: int) -> torch.Tensor:
+            return self._text.encode(tokens[start:stop, : int(lengths[stop - 1])].to(self._device))
+
+        vectors = np.empty((len(texts), self.info.dim), dtype=np.float32)
+        vectors[order.numpy()] = self._in_batches(len(texts), encode)
+        return vectors
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text after the tokenizer's own cleaning, start and end tokens included, before any truncation."""
+        tokenizer = self._tokenizer
+        if isinstance(tokenizer, open_clip.SimpleTokenizer):
+            return len(tokenizer.encode(text)) + 2
+        # HFTokenizer pads and cuts as it encodes, so the count comes from the tokenizer that it wraps.
+        clips = tokenizer.tokenizer_mode == "clips"
+        ids = tokenizer.tokenizer(tokenizer.clean_fn(text), add_special_tokens=not clips).input_ids
+        return len(ids) + (3 if clips else 0)  # this mode adds start, end and class tokens by hand
+
+    def _refuse_long(self, texts: Sequence[str], tokens: torch.Tensor) -> None:
+        # Counting again is as slow as tokenising, so it is done only where a prompt may have been cut: SimpleTokenizer
+        # pads with 0 and ends a full row with a token that is not. What other tokenizers pad with varies, and may
+        # even be their end token.
+        simple = isinstance(self._tokenizer, open_clip.SimpleTokenizer)
+        full = tokens[:, -1] != 0 if simple else torch.ones(len(texts), dtype=torch.bool)
+        for position in full.nonzero().flatten().tolist():
+            count = self.count_tokens(texts[position])
+            if count > self.info.context_length:
+                raise PromptTooLong(
+                    texts[position],
+                    tokens=count,
+                    context_length=self.info.context_length,
+                    model=str(self.info.spec),
+                )
+
+    def _in_batches(self, count: int, encode: Callable[[int, int], torch.Tensor]) -> FloatArray:
+        vectors = np.empty((count, self.info.dim), dtype=np.float32)
+        start = 0
+        while start < count:
+            stop = min(start + self.batch_size, count)
+            try:
+                with torch.inference_mode():
+                    # In float32 whatever the towers compute in; bf16 keeps less than three digits.
+                    batch = normalize(encode(start, stop).float(), dim=-1).cpu().numpy()
+            except torch.OutOfMemoryError:
+                if stop - start == 1:
+                    raise
+                batch = None
+            if batch is None:
+                # Out here because the exception, while it is handled, keeps the failed batch's tensors alive.
+                self.batch_size = (stop - start) // 2
+                logger.warning("out of memory on %s; going on with batches of %d", self.device, self.batch_size)
+                continue
+            vectors[start:stop] = batch
+            start = stop
+        return vectors
+
+
+class _TextTower(torch.nn.Module):
+    """`encode_text` on token rows that are cut to what the text tower needs.
+
+    open_clip pads every prompt to the context length. Where attention is causal and the vector is read off at the end
+    token, no later position reaches it, so the columns after a batch's last end token can go: the same vectors for a
+    fraction of the work. open_clip's encode_text adds the whole positional embedding and the whole mask, so these must
+    be cut too. `functional_call` runs open_clip's own code on cut views of the two and puts the originals back, also
+    after an exception. A copy of encode_text in here would have to follow every change of open_clip's.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self._cut: dict[str, torch.Tensor] = {}
+        self._end_token: int | None = None
+        # Exact types: a subclass, or CoCa with its class token at the end, may read what comes after the end token.
+        if type(model) is open_clip.CLIP:
+            tower, prefix, pool, end_token = model, "model.", model.text_pool_type, model.text_eos_id
+        elif type(model) is open_clip.CustomTextCLIP and type(model.text) is TextTransformer:
+            tower, prefix, pool, end_token = model.text, "model.text.", model.text.pool_type, model.text.eos_id
+        else:
+            return
+        if tower.attn_mask is None or getattr(tower, "cls_emb", None) is not None or pool not in ("argmax", "eos"):
+            return
+        self._cut = {
+            f"{prefix}positional_embedding": tower.positional_embedding,
+            f"{prefix}attn_mask": tower.attn_mask,
+        }
+        self._end_token = end_token if pool == "eos" else None
+
+    def needed_lengths(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Leading columns that each row's vector depends on, as int64 of shape (rows,); all where nothing may be cut.
+
+        The end token is found as open_clip's text_global_pool finds it: the first place of the end token or, where the
+        pooling is "argmax", of the highest token.
+        """
+        if not self._cut:
+            return torch.full((len(tokens),), tokens.shape[1])
+        marks = tokens if self._end_token is None else (tokens == self._end_token).int()
+        return marks.argmax(dim=-1) + 1
+
+    def encode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Encode rows cut to any length that is no less than their `needed_lengths`; features are not normalised."""
+        n = tokens.shape[1]
+        views = {name: whole[:n, :n] if name.endswith("attn_mask") else whole[:n] for name, whole in self._cut.items()}
+        features: torch.Tensor = torch.func.functional_call(self, views, (tokens,))
+        return features
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.model.encode_text(tokens, normalize=False)
+        return features
+
+
+# --- from a name to files ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A model in open_clip's terms.
+
+    Attributes:
+        name: an architecture, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``.
+        pretrained: a tag or a checkpoint file, for an architecture.
+        repository: the hub repository that has to be in the local cache before open_clip is asked.
+        files: what is needed of it; None stands for open_clip's default weights.
+    """
+
+    name: str
+    pretrained: str | None = None
+    repository: str | None = None
+    files: tuple[str | None, ...] = ()
+
+
+def _resolve(spec: ModelSpec) -> _Source:
+    name = spec.name
+    schema, _, rest = name.partition(":")
+    if name == "nano" or schema in ("local-dir", "hf-hub"):
+        if spec.pretrained is not None:
+            # open_clip would drop it with a warning, and the user would take these weights for the ones asked for.
+            raise UnknownModel(str(spec), why=f"{name} brings its own weights; leave {spec.pretrained!r} out")
+        if schema == "hf-hub":
+            return _Source(name, repository=rest, files=(_CONFIG_NAME, None))
+        return _folder(spec, nano.FOLDER if name == "nano" else Path(rest).expanduser())
+
+    architectures = set(open_clip.list_models())
+    if spec.pretrained is not None:
+        architecture = name.replace("/", "-")  # ViT-B/32 is ViT-B-32 to open_clip
+        if architecture in architectures:
+            return _weights(spec, architecture, spec.pretrained)
+        raise UnknownModel(str(spec), near=_near(name, sorted(architectures)), why=f"{name!r} is no architecture")
+    if name.replace("/", "-") in architectures:
+        pairs = _pairs(name.replace("/", "-"))
+        why = "an architecture alone has no weights" + ("" if pairs else "; name a checkpoint with --pretrained FILE")
+        raise UnknownModel(name, near=pairs, why=why)
+    # An architecture may be written with a slash, and a checkpoint path has several: try them all.
+    for slash in (position for position, letter in enumerate(name) if letter == "/"):
+        architecture = name[:slash].replace("/", "-")
+        if architecture in architectures:
+            return _weights(spec, architecture, name[slash + 1 :])
+
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _folder(spec, path)
+    if path.is_file():
+        why = "a checkpoint does not say its architecture; name it too: --model ARCH --pretrained FILE"
+        raise UnknownModel(name, why=why)
+    known = ["nano", *sorted(architectures), *(f"{a}/{tag}" for a, tag in available_models())]
+    raise UnknownModel(name, near=_near(name, known))
+
+
+def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> _Source:
+    config = open_clip.get_pretrained_cfg(architecture, pretrained)
+    if config:
+        repository, filename = os.path.split(config.get("hf_hub", ""))
+        if config.get("quick_gelu", False) != open_clip.get_model_config(architecture).get("quick_gelu", False):
+            # open_clip's own warning does not say what to do. The scores are what open_clip gives under this name.
+            logger.warning(
+                "%s was trained with another activation function than %s computes with; %s-quickgelu/%s may fit better",
+                pretrained,
+                architecture,
+                architecture.removesuffix("-quickgelu"),
+                pretrained,
+            )
+        return _Source(architecture, pretrained, repository or None, (filename or None,))
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return _Source(architecture, str(path))
+    pairs = _pairs(architecture)
+    near = _near(f"{architecture}/{pretrained}", pairs) or pairs
+    why = f"{pretrained!r} is neither a file nor a pretrained tag of {architecture}"
+    raise UnknownModel(str(spec), near=near, why=why)
+
+
+def _folder(spec: ModelSpec, folder: Path) -> _Source:
+    if not folder.is_dir():
+        raise UnknownModel(str(spec), why=f"there is no folder {folder}")
+    config = folder / _CONFIG_NAME
+    if not config.is_file():
+        raise UnknownModel(str(spec), why=f"{folder} has no {_CONFIG_NAME}")
+    try:
+        json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["embed_dim"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({_one_line(error)})") from error
+    if not any(file.suffix in _FOLDER_CHECKPOINTS for file in folder.iterdir()):
+        # open_clip would warn and go on with random weights.
+        raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_FOLDER_CHECKPOINTS)})")
+    return _Source(f"local-dir:{folder}")
+
+
+def _pairs(architecture: str) -> list[str]:
+    return [f"{architecture}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(architecture)]
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    return [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, n=3)]
+
+
+def _download(spec: ModelSpec, source: _Source) -> None:
+    """Bring a hub repository's files into the local cache, or say in seconds why that is impossible.
+
+    open_clip alone would take from 47 s to several minutes over an unreachable hub: it asks for two file names, and
+    each time the client tries seven times, in the end with a timeout of a minute. So what is not in the cache is asked
+    for once, without a second try, before open_clip is.
+    """
+    repository = str(source.repository)
+    for filename in source.files:
+        try:
+            probe = filename or "open_clip_model.safetensors"
+            if not isinstance(try_to_load_from_cache(repository, probe), str):
+                get_hf_file_metadata(hf_hub_url(repository, probe), timeout=_PROBE_TIMEOUT_S)
+        except HFValidationError as error:
+            raise UnknownModel(
+                str(spec), why=f"{repository!r} is no name of a repository, which is ORG/NAME"
+            ) from error
+        except EntryNotFoundError:
+            pass  # the repository is there; what is missing for good is found out below, under all of its names
+        except Exception as error:  # which HTTP library it comes from depends on the version of the hub's client
+            raise ModelUnavailable(str(spec), _why(error)) from error
+        try:
+            download_pretrained_from_hf(repository, filename=filename)
+        except FileNotFoundError as error:
+            raise ModelUnavailable(str(spec), _why(error)) from error
+
+
+def _why(error: BaseException) -> str:
+    """Say in a few words what went wrong with a hub, given an exception or the chain that ends in it."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+
+    def found(kind: type[BaseException]) -> bool:
+        return any(isinstance(link, kind) for link in chain)
+
+    if found(OfflineModeIsEnabled):
+        return "offline mode is on, and they are not in the local cache"
+    if found(GatedRepoError):
+        return "the repository is gated: ask for access on its page, then log in"
+    if found(RepositoryNotFoundError):
+        return "there is no such repository, or it is private"
+    if any(isinstance(link, EntryNotFoundError) and not isinstance(link, LocalEntryNotFoundError) for link in chain):
+        return "the repository has no open_clip model"
+    for link in chain:
+        if isinstance(link, HfHubHTTPError):
+            return f"the hub answered with status {link.response.status_code}"
+    return f"the hub cannot be reached: {_one_line(chain[-1])}"
+
+
+# --- from files to a model --------------------------------------------------------------------------------------------
+
+
+def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: int) -> OpenClipEncoder:
+    config = open_clip.get_model_config(source.name)
+    text_config = config["text_cfg"]
+    if {"hf_model_name", "hf_tokenizer_name"} & text_config.keys() and not importlib.util.find_spec("transformers"):
+        raise PackageMissing(str(spec), "transformers")
+
+    # In float32 first, on the CPU, so that the hash of the weights is that of the weights alone.
+    model = _create(spec, source, "fp32")
+    weights_sha256 = _weights_sha256(spec, model)
+    logit_scale = float(model.logit_scale.exp())
+    logit_bias = None if model.logit_bias is None else float(model.logit_bias)
+    if spec.precision != "fp32":
+        # Loaded again rather than cast: open_clip chooses other layers for low precision when it builds the model.
+        del model
+        model = _create(spec, source, spec.precision)
+    model.eval().requires_grad_(False).to(device)
+
+    preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+    tokenizer = _tokenizer(spec, source)
+    _, height, width = preprocess.input_size
+    fingerprint = _sha256_of(
+        {
+            "format": _FINGERPRINT_FORMAT,
+            "architecture": _architecture(config),
+            "weights": weights_sha256,
+            "preprocessing": _beyond_defaults({**asdict(preprocess), "size": (height, width)}, asdict(PreprocessCfg())),
+            "tokenizer": _tokenizer_identity(tokenizer, text_config),
+            "decode": str(spec.decode),
+            "precision": spec.precision,
+            "normalisation": "l2",
+        }
+    )
+    info = ModelInfo(
+        spec=spec,
+        fingerprint=fingerprint,
+        dim=int(config["embed_dim"]),
+        logit_scale=logit_scale,
+        logit_bias=logit_bias,
+        context_length=int(tokenizer.context_length),
+        image_size=(int(height), int(width)),
+        weights_sha256=weights_sha256,
+    )
+    return OpenClipEncoder(
+        info=info,
+        model=model,
+        tokenizer=tokenizer,
+        transform=image_transform_v2(preprocess, is_train=False),
+        device=device,
+        batch_size=batch_size,
+    )
+
+
+def _create(spec: ModelSpec, source: _Source, precision: str) -> Any:
+    try:
+        return open_clip.create_model(
+            source.name,
+            source.pretrained,
+            precision=precision,
+            device="cpu",
+            require_pretrained=True,
+            weights_only=True,
+        )
+    except pickle.UnpicklingError as error:
+        # torch's text, a page long, ends in advice to switch the protection off.
+        detail = "the file is damaged, or a pickle of more than plain tensors, which is never opened"
+        raise CheckpointError(str(spec), detail) from error
+    except Exception as error:
+        # Damaged files raise nearly anything from within torch, safetensors, timm and open_clip, down to assertions.
+        raise CheckpointError(str(spec), _one_line(error)) from error
+
+
+def _tokenizer(spec: ModelSpec, source: _Source) -> Any:
+    try:
+        return open_clip.get_tokenizer(source.name)
+    except ImportError as error:
+        raise PackageMissing(str(spec), error.name or "sentencepiece") from error
+    except (OSError, ValueError) as error:  # what transformers raises for missing files, a hub and damaged files alike
+        raise CheckpointError(str(spec), f"its tokenizer: {_one_line(error)}") from error
+
+
+def _device(name: str, spec: ModelSpec) -> torch.device:
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device((cuda + mps + ["cpu"])[0])
+    available = ["cpu", *cuda, *mps]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(name, available=available, model=str(spec)) from None
+    if str(device) not in available and not (str(device) == "cuda" and cuda):
+        raise DeviceError(name, available=available, model=str(spec))
+    return device
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's chatter off the terminal.
+
+    It logs through the root logger, where the first message installs a handler for the whole process; one that drops
+    everything, for as long as the model loads, keeps it from doing so. What of it matters is raised or logged in here.
+    """
+    silent = logging.NullHandler()
+    root = logging.getLogger()
+    root.addHandler(silent)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeHandler(silent)
+
+
+def _one_line(error: BaseException) -> str:
+    """The gist of an exception: of several lines, as load_state_dict makes them, the first that names a cause."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    line = lines[0] if len(lines) == 1 else lines[1]
+    more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
+    return (line if len(line) <= 200 else line[:199] + "…").rstrip(".") + more
+
+
+# --- what a model is --------------------------------------------------------------------------------------------------
+
+# Of a model's configuration, what does not change its vectors: initial values that the weights replace, dropout, what
+# belongs to the tokenizer (it has its own entry), and CoCa's caption decoder.
+_WITHOUT_EFFECT = {
+    "init_logit_scale",
+    "init_logit_bias",
+    "nonscalar_logit_scale",
+    "multimodal_cfg",
+    "output_tokens",
+    "patch_dropout",
+    "timm_model_pretrained",
+    "timm_drop",
+    "timm_drop_path",
+    "hf_model_pretrained",
+    "hf_tokenizer_name",
+    "tokenizer_kwargs",
+    "tokenizer_mode",
+}
+
+
+def _architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    towers = {
+        "vision_cfg": _beyond_defaults(config["vision_cfg"], asdict(open_clip.CLIPVisionCfg())),
+        "text_cfg": _beyond_defaults(config["text_cfg"], asdict(open_clip.CLIPTextCfg())),
+    }
+    return _beyond_defaults({**config, **towers}, {"quick_gelu": False, "custom_text": False})
+
+
+def _beyond_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what differs from open_clip's defaults.
+
+    So a default that is spelt out, and a field that a newer open_clip adds, change no fingerprint.
+    """
+    plain, plain_defaults = json.loads(json.dumps([config, defaults]))  # tuples and lists alike
+    return {
+        key: value
+        for key, value in plain.items()
+        if key not in _WITHOUT_EFFECT and (key not in plain_defaults or value != plain_defaults[key])
+    }
+
+
+def _tokenizer_identity(tokenizer: Any, text_config: Mapping[str, Any]) -> dict[str, Any]:
+    simple = isinstance(tokenizer, open_clip.SimpleTokenizer)
+    return {
+        "class": type(tokenizer).__name__,
+        "vocabulary": _sha256_of(tokenizer.encoder if simple else tokenizer.tokenizer.get_vocab()),
+        "context_length": int(tokenizer.context_length),
+        "mode": text_config.get("tokenizer_mode"),
+        "options": text_config.get("tokenizer_kwargs", {}),
+    }
+
+
+def _weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:
+    """Hash a float32 model on the CPU: names in order, each with dtype, shape and little-endian bytes.
+
+    Of the loaded model rather than of the file, so that the same weights hash alike from .pt and .safetensors, stored
+    as float16 or float32, with or without a ``module.`` prefix.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(str(spec), f"{name} holds values that are no finite numbers")
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _sha256_of(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
