@@ -31,7 +31,8 @@ def label_vectors(prompt_vectors: FloatArray, prompts_per_label: Sequence[int]) 
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     means = np.add.reduceat(prompt_vectors.astype(np.float64), starts, axis=0) / counts[:, None]
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return np.where((counts == 1)[:, None], prompt_vectors[starts], means).astype(np.float32)
+    vectors: FloatArray = np.where((counts == 1)[:, None], prompt_vectors[starts], means).astype(np.float32)
+    return vectors
 
 
 def logits(
@@ -61,7 +62,7 @@ def logits(
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Probabilities over the last axis that add up to 1; float32, the shape of `logits`."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    exponentials: FloatArray = np.exp(logits - logits.max(axis=-1, keepdims=True))
     exponentials /= exponentials.sum(axis=-1, keepdims=True)
     return exponentials
 

@@ -106,6 +106,17 @@ class Database:
         """Bytes on disk, the write-ahead log included."""
         return sum(f.stat().st_size for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
 
+    def vacuum(self) -> None:
+        """Give the pages of deleted rows back to the disk."""
+        self.require_writable("vacuum")
+        # Outside of a transaction, so past SQLAlchemy, which would begin one.
+        with (
+            self._write_lock.hold("vacuum"),
+            _translated(self.folder),
+            closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+        ):
+            file.execute("VACUUM")
+
     def _bring_up_to_date(self) -> None:
         revision = self._revision()
         if revision == schema.HEAD:

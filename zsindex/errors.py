@@ -23,6 +23,7 @@
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
     ├── DimensionMismatch        vectors of two models were mixed
+    ├── BadQuery                 a search that asks for nothing
     └── FetchError               a URL could not be read
 
 Three places translate these and nothing else does: the pipeline turns an `ImageError` into a recorded skip, the CLI
@@ -276,6 +277,10 @@ class DimensionMismatch(ZsindexError):
         )
         self.expected = expected
         self.got = got
+
+
+class BadQuery(ZsindexError):
+    """A search that asks for nothing."""
 
 
 class FetchError(ZsindexError):

@@ -325,8 +325,8 @@ class Store:
         """Store one batch in one transaction.
 
         Returns:
-            How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how many
-            of the moved ones had been marked as missing after `since`.
+            How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
+            many of the moved ones had been marked as missing after `since`.
         """
         counts: Counter[str] = Counter()
         with self.write("store photos") as connection:

@@ -1,8 +1,8 @@
 """Brings a library up to date with folders: what is new, moved, changed, vanished, and what must be encoded.
 
-Two passes. The scan compares every folder with what is known of it, one folder at a time, and spools the files that must
-be read to a temporary file: memory stays flat, and the second pass knows how much there is to do. The work pass reads
-and encodes. A sync that is stopped or killed loses at most the batch in flight; the next one goes on from there.
+Two passes. The scan compares every folder with what is known of it, one folder at a time, and spools the files that
+must be read to a temporary file: memory stays flat, and the second pass knows how much there is to do. The work pass
+reads and encodes. A sync that is stopped or killed loses at most the batch in flight; the next one goes on from there.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Sync:
             unlisted=found.unlisted,
         )
 
-    # --- scan -------------------------------------------------------------------------------------------------------------
+    # --- scan ---------------------------------------------------------------------------------------------------------
 
     def _resolve(self, paths: Sequence[str]) -> _Scope:
         scope = _Scope()
@@ -253,7 +253,7 @@ class Sync:
         self._found.skips.append(skipped)
         self._found.counts["skipped"] += 1
 
-    # --- work -------------------------------------------------------------------------------------------------------------
+    # --- work ---------------------------------------------------------------------------------------------------------
 
     def _read_and_encode(self, spool: IO[bytes], total: int) -> None:
         if not total:
