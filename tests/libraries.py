@@ -59,6 +59,11 @@ def add_photos(store: Store, model: ModelRow, vectors: FloatArray, *, folder: st
     return paths
 
 
+def add_images(store: Store, model: ModelRow, vectors: FloatArray, *, of: str = "") -> None:
+    """Store vectors of images that are no files: a quick way to many."""
+    store.save_images([ImageRecord(digest_of(f"{of}{i}"), vector=v) for i, v in enumerate(vectors)], model.id)
+
+
 def paint(path: Path, rgb: Sequence[int]) -> Path:
     """Write a tiny photo of one colour; same colour, same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pathlib import Path
 # reach this Python or this project.
 _PROLOGUE = """
 import json, os, sys
-import zsindex.decode, zsindex.scan
+import {modules}
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -22,10 +22,15 @@ if os.geteuid() == 0:
 """
 
 
-def run_unprivileged(program: str, *arguments: str) -> str:
+def unprivileged(program: str, *, modules: Sequence[str] = ("zsindex.decode", "zsindex.scan")) -> str:
+    """The program, to be run as somebody else; `modules` are those that it imports."""
+    return _PROLOGUE.format(modules=", ".join(modules)) + program
+
+
+def run_unprivileged(program: str, *arguments: str, modules: Sequence[str] = ("zsindex.decode", "zsindex.scan")) -> str:
     """Return what the program prints; `arguments` are its ``sys.argv[1:]``."""
     result = subprocess.run(
-        [sys.executable, "-c", _PROLOGUE + program, *arguments],
+        [sys.executable, "-c", unprivileged(program, modules=modules), *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -88,5 +88,5 @@ class FolderLock:
         try:
             note = json.loads(self._holder_file.read_text())
             return f"process {note['pid']} on {note['host']}: {note['purpose']}, since {note['since']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return "unknown process"
