@@ -29,6 +29,15 @@ from zsindex.vectors import Snapshot, SnapshotError
 QUERIES = unit_vectors(4, seed=99)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """For a few vectors, threads cost more than they bring where cores are shared."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return new_library(tmp_path / "library")

@@ -62,7 +62,7 @@ class KnownFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileTable:
-    """Files that are there, in path order: `paths[i]` shows the image `image_ids[i]`."""
+    """Files that are there, folder by folder, each by name: `paths[i]` shows the image `image_ids[i]`."""
 
     paths: list[str]
     image_ids: IdArray
@@ -257,7 +257,7 @@ class Store:
         return found
 
     def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
-        """Files that are there and have an image, in path order.
+        """Files that are there and have an image, folder by folder, each by name.
 
         Args:
             prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
@@ -297,7 +297,7 @@ class Store:
         return sorted(selected, key=lambda item: item[1])
 
     def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
-        """Files that are there but cannot be used, in path order."""
+        """Files that are there but cannot be used, in the same order as `files`."""
         found = []
         with self.read() as connection:
             for folder_id, folder, names in self._selected_folders(connection, prefixes):
