@@ -173,6 +173,19 @@ def test_a_hub_model_from_the_local_cache(
     assert load(ModelSpec("hf-hub:org/repo")).info.fingerprint == tiny.info.fingerprint
 
 
+def test_a_hub_model_cached_under_the_older_name(
+    folder: Path, tiny: OpenClipEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "models--org--repo" / "snapshots" / ("a" * 40)
+    tiny_models.write_config(snapshot, tiny_models.CLIP)
+    torch.save(load_file(folder / "open_clip_model.safetensors"), snapshot / "open_clip_pytorch_model.bin")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40, encoding="ascii")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert load(ModelSpec("hf-hub:org/repo")).info.fingerprint == tiny.info.fingerprint
+
+
 def test_available_models_are_those_of_open_clip() -> None:
     models = available_models()
     assert ("ViT-B-32", "laion2b_s34b_b79k") in models
@@ -320,6 +333,10 @@ def other_configuration(folder: Path) -> None:
     (folder / "open_clip_config.json").write_text("[]", encoding="utf-8")
 
 
+def half_a_configuration(folder: Path) -> None:
+    (folder / "open_clip_config.json").write_text('{"model_cfg": {"embed_dim": 32}}', encoding="utf-8")
+
+
 def unknown_field(folder: Path) -> None:
     tiny_models.write_config(folder, tiny_models.config(text_cfg={"from_the_future": 1}))
 
@@ -340,6 +357,7 @@ def unknown_field(folder: Path) -> None:
         (not_a_dictionary, "."),
         (broken_configuration, "describes no model"),
         (other_configuration, "describes no model"),
+        (half_a_configuration, "no text_cfg, vision_cfg"),
         (unknown_field, "from_the_future"),
     ],
 )

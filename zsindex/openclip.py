@@ -34,6 +34,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer
@@ -64,7 +65,7 @@ _FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks f
 _PROBE_TIMEOUT_S = 10.0
 
 # Images at once. On a CPU a convolutional model is fastest at 4 to 8, where a layer's activations stay in the cache,
-# and a ViT-B-32 hardly gains beyond 8; benchmarks/batch_size.py measures it.
+# and a ViT-B-32 hardly gains beyond 8; benchmarks/encoder.py measures it.
 _BATCH_SIZES = {"cpu": 8, "mps": 64, "cuda": 256}
 _PROMPTS_PER_IMAGE = 8  # a prompt of ten tokens is about that much less work than an image
 
@@ -95,10 +96,9 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         raise ValueError(f"precision {spec.precision!r} is none of {', '.join(PRECISIONS)}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    source = _resolve(spec)  # not in silence: what it logs is meant for the user
     with _quiet():
-        # The cheap questions come first: a wrong device should not cost a download.
-        target = _device(device, spec)
-        source = _resolve(spec)
+        target = _device(device, spec)  # before anything is downloaded for it
         if source.repository:
             _download(spec, source)
         return _load(spec, source, target, batch_size or _BATCH_SIZES.get(target.type, _BATCH_SIZES["cpu"]))
@@ -385,13 +385,8 @@ def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> _Source:
 def _folder(spec: ModelSpec, folder: Path) -> _Source:
     if not folder.is_dir():
         raise UnknownModel(str(spec), why=f"there is no folder {folder}")
-    config = folder / _CONFIG_NAME
-    if not config.is_file():
+    if not (folder / _CONFIG_NAME).is_file():
         raise UnknownModel(str(spec), why=f"{folder} has no {_CONFIG_NAME}")
-    try:
-        json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["embed_dim"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({_one_line(error)})") from error
     if not any(file.suffix in _FOLDER_CHECKPOINTS for file in folder.iterdir()):
         # open_clip would warn and go on with random weights.
         raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_FOLDER_CHECKPOINTS)})")
@@ -417,9 +412,9 @@ def _download(spec: ModelSpec, source: _Source) -> None:
     repository = str(source.repository)
     for filename in source.files:
         try:
-            probe = filename or "open_clip_model.safetensors"
-            if not isinstance(try_to_load_from_cache(repository, probe), str):
-                get_hf_file_metadata(hf_hub_url(repository, probe), timeout=_PROBE_TIMEOUT_S)
+            names = [filename] if filename else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+            if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
+                get_hf_file_metadata(hf_hub_url(repository, names[0]), timeout=_PROBE_TIMEOUT_S)
         except HFValidationError as error:
             raise UnknownModel(
                 str(spec), why=f"{repository!r} is no name of a repository, which is ORG/NAME"
@@ -466,7 +461,7 @@ def _why(error: BaseException) -> str:
 
 
 def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: int) -> OpenClipEncoder:
-    config = open_clip.get_model_config(source.name)
+    config = _config(spec, source)
     text_config = config["text_cfg"]
     if {"hf_model_name", "hf_tokenizer_name"} & text_config.keys() and not importlib.util.find_spec("transformers"):
         raise PackageMissing(str(spec), "transformers")
@@ -516,6 +511,17 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
         device=device,
         batch_size=batch_size,
     )
+
+
+def _config(spec: ModelSpec, source: _Source) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = open_clip.get_model_config(source.name)
+        missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
+    except (OSError, ValueError, AttributeError) as error:  # unreadable, no JSON, or JSON of another shape
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({_one_line(error)})") from error
+    if missing:
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model (no {', '.join(sorted(missing))})")
+    return config
 
 
 def _create(spec: ModelSpec, source: _Source, precision: str) -> Any:
@@ -652,7 +658,7 @@ def _tokenizer_identity(tokenizer: Any, text_config: Mapping[str, Any]) -> dict[
 
 
 def _weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:
-    """Hash a float32 model on the CPU: names in order, each with dtype, shape and little-endian bytes.
+    """Hash a float32 model on the CPU: names in order, each with dtype, shape and bytes.
 
     Of the loaded model rather than of the file, so that the same weights hash alike from .pt and .safetensors, stored
     as float16 or float32, with or without a ``module.`` prefix.
