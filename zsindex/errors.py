@@ -26,7 +26,7 @@
     ├── BadQuery                 a search that asks for nothing
     └── FetchError               a URL could not be read
 
-Three places translate these and nothing else does: the pipeline turns an `ImageError` into a recorded skip, the CLI
+Three places translate these and nothing else does: the intake turns an `ImageError` into a recorded skip, the CLI
 turns a `ZsindexError` into ``Error: …`` and exit code 1, and a service maps it to a status. Anything else is a bug and
 keeps its traceback.
 """

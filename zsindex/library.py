@@ -21,8 +21,8 @@ from zsindex.decode import DEFAULT_MAX_PIXELS
 from zsindex.encode import Encoder
 from zsindex.errors import BadQuery, ModelChanged, NotInLibrary, UnknownLabelSet
 from zsindex.index import VectorIndex
+from zsindex.intake import Settings
 from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
-from zsindex.pipeline import Settings
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
     Activation,

@@ -19,7 +19,7 @@ from typing import IO
 from zsindex import scan
 from zsindex.encode import Encoder
 from zsindex.errors import PathNotFound
-from zsindex.pipeline import Settings, encode_files
+from zsindex.intake import Settings, encode_files
 from zsindex.records import (
     Candidate,
     FolderListing,
