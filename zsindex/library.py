@@ -135,6 +135,7 @@ class Library:
             raise
 
     def close(self) -> None:
+        """Let go of the database, the index and the model. Arrays that were returned stay valid."""
         self._index = None
         self._loaded = None
         self._database.close()
@@ -157,6 +158,7 @@ class Library:
 
     @property
     def read_only(self) -> bool:
+        """Whether nothing can be stored: asked for at opening, or for want of permission."""
         return not self._database.writable
 
     # --- the model ----------------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ REPORT_EVERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """What `Library.sync` was asked for, beside paths."""
+
     exclude: Sequence[str] = ()
     include_hidden: bool = False
     retry_skipped: bool = False
