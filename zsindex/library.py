@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.results import Classification, Hit, Run
-from zsindex.sources import ImageLike
+from zsindex.sources import ImageLike, PathsLike
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
 from zsindex.sync import Options, Sync
 
@@ -234,9 +234,9 @@ class Library:
 
     def sync(
         self,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
         *,
-        exclude: Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         include_hidden: bool = False,
         retry_skipped: bool = False,
         dry_run: bool = False,
@@ -246,9 +246,9 @@ class Library:
         """Bring the library up to date with folders and files; encode what it has never seen.
 
         Args:
-            paths: folders (with everything below) and files. Default: all folders that were synced before.
-            exclude: patterns of names and paths to leave out, as `zsindex.scan.scan` describes them. What the library
-                knows of excluded photos counts as vanished.
+            paths: a folder (with everything below) or file, or several. Default: all folders that were synced before.
+            exclude: a pattern, or several, of names and paths to leave out, as `zsindex.scan.scan` describes them. What
+                the library knows of excluded photos counts as vanished.
             include_hidden: also names that begin with a dot.
             retry_skipped: read again what could not be read, even if it has not changed.
             dry_run: only look: nothing is read, encoded or stored.
@@ -263,7 +263,7 @@ class Library:
         """
         if not dry_run:
             self._database.require_writable("sync")
-        absolute = self._store.roots() if paths is None else [_absolute(path) for path in paths]
+        absolute = self._store.roots() if paths is None else _absolute_all(paths)
         report_progress = progress or (lambda _: None)
 
         def model() -> ModelRow:
@@ -274,7 +274,7 @@ class Library:
         sync = Sync(
             self._store,
             library_folder=str(self.path),
-            options=Options(exclude, include_hidden, retry_skipped, dry_run),
+            options=Options([exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run),
             settings=self._settings,
             model=model,
             known_model=self._model_row,
@@ -290,16 +290,16 @@ class Library:
             self._open_index()  # writes the snapshot if one is due
         return report
 
-    def paths(self, paths: Iterable[str | os.PathLike[str]] | None = None) -> list[str]:
+    def paths(self, paths: PathsLike | None = None) -> list[str]:
         """Photos of the library, in path order; `paths` restricts to files and subtrees."""
         return self._files(paths).paths
 
-    def skipped(self, paths: Iterable[str | os.PathLike[str]] | None = None) -> list[SkippedFile]:
+    def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
         """Photos that cannot be used, with their reasons, in path order; `paths` restricts to files and subtrees."""
-        return self._store.skipped(None if paths is None else [_absolute(p) for p in paths])
+        return self._store.skipped(None if paths is None else _absolute_all(paths))
 
-    def _files(self, paths: Iterable[str | os.PathLike[str]] | None) -> FileTable:
-        return self._store.files(None if paths is None else [_absolute(p) for p in paths])
+    def _files(self, paths: PathsLike | None) -> FileTable:
+        return self._store.files(None if paths is None else _absolute_all(paths))
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -395,7 +395,7 @@ class Library:
         label_set: str | None = None,
         template: str | Sequence[str] | None = None,
         top: int = 5,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
         activation: Activation | str | None = None,
         truncate: bool = False,
         sync: bool = True,
@@ -423,7 +423,7 @@ class Library:
         prompt_vectors = self.embed_texts([p for texts in chosen.prompts for p in texts], truncate=truncate)
         text_vectors = classify.label_vectors(prompt_vectors, [len(texts) for texts in chosen.prompts])
         encoded = 0
-        absolute = None if paths is None else [_absolute(path) for path in paths]
+        absolute = None if paths is None else _absolute_all(paths)
         if absolute is not None:
             encoded = self._ensure(absolute, sync=sync, progress=progress, should_stop=should_stop)
         info = self.model
@@ -530,7 +530,7 @@ class Library:
         plus: Sequence[ImageLike] = (),
         minus: Sequence[ImageLike] = (),
         top: int = 20,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
         truncate: bool = False,
     ) -> list[Hit]:
         """Find photos by text, by example, or by a sum of both.
@@ -573,7 +573,7 @@ class Library:
         image: ImageLike,
         *,
         top: int = 20,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
     ) -> list[Hit]:
         """Find the photos most like one, which need not be in the library. It is left out itself, its copies are not.
 
@@ -589,7 +589,7 @@ class Library:
         vector: FloatArray,
         *,
         top: int,
-        paths: Iterable[str | os.PathLike[str]] | None,
+        paths: PathsLike | None,
         leave_out: str | None = None,
     ) -> list[Hit]:
         files = self._files(paths)
@@ -679,7 +679,12 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int) -> Encoder:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(Path(path).expanduser())
+    # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _absolute_all(paths: PathsLike) -> list[str]:
+    return [_absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def _spec(
@@ -695,12 +700,12 @@ def _spec(
     else:
         name, weights = model or base.name, pretrained
     if weights is not None:
-        file = Path(weights).expanduser()
-        name, weights = (name, str(file.absolute())) if file.is_file() else (f"{name}/{weights}", None)
+        file = _absolute(weights)
+        name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
     scheme, _, rest = name.partition(":")
-    folder = Path(rest if scheme == "local-dir" else name).expanduser()
-    if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and folder.is_dir()):
-        name = f"local-dir:{os.path.abspath(folder)}"
+    folder = _absolute(rest if scheme == "local-dir" else name)
+    if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
+        name = f"local-dir:{folder}"
     return ModelSpec(
         name=name,
         pretrained=weights,

@@ -141,7 +141,7 @@ def _image(image: ImageLike, timeout: float | None) -> ImageLike:
         return _fetch(image, timeout)
     if image.startswith("data:"):
         return _from_base64(image.partition(",")[2], image)
-    if len(image) < 4096 and Path(image).expanduser().exists():
+    if os.path.exists(os.path.expanduser(image)):  # not Path.exists, which raises for a name as long as base64
         return image
     return _from_base64(image, image)
 
