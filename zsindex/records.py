@@ -251,7 +251,8 @@ class SyncReport:
         skipped: photos that have no vector because they cannot be read; `skips` names them.
         missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
         to_read: files that had to be read (or, in a dry run, would have to be).
-        vanished_roots: folders synced before that are gone or empty as a whole; nothing under them was touched.
+        vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
+            such folders; nothing under them was touched.
         unlisted: folders that could not be listed, each with the reason; likewise untouched.
         interrupted: the run was stopped; the next one goes on from here.
     """

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
+from zsindex.formats import is_encodable
 from zsindex.records import (
     Candidate,
     DecodeMode,
@@ -297,7 +298,7 @@ class Store:
             return sorted(((row.id, row.path, None) for row in rows), key=lambda item: item[1])
         whole: dict[int, str] = {}
         single: dict[int, tuple[str, set[str]]] = {}
-        for prefix in prefixes:
+        for prefix in filter(is_encodable, prefixes):  # others are never stored
             for row in connection.execute(select(folders.c.id, folders.c.path).where(_under(folders.c.path, prefix))):
                 whole[row.id] = row.path
             folder, name = os.path.split(prefix)

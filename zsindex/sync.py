@@ -19,6 +19,7 @@ from typing import IO
 from zsindex import scan
 from zsindex.encode import Encoder
 from zsindex.errors import PathNotFound
+from zsindex.formats import is_encodable, printable
 from zsindex.intake import Settings, encode_files
 from zsindex.records import (
     Candidate,
@@ -142,9 +143,12 @@ class Sync:
 
     def _resolve(self, paths: Sequence[str]) -> _Scope:
         scope = _Scope()
-        unknown = []
-        for path in paths:
-            if os.path.isdir(path):
+        unknown: list[str] = []
+        for path in dict.fromkeys(paths):
+            if not is_encodable(path):
+                # The scan says what is wrong with it; the library knows nothing under such a name.
+                (scope.present if os.path.lexists(path) else unknown).append(path)
+            elif os.path.isdir(path):
                 if _is_empty(path) and self._store.folders_under(path):
                     # An unmounted disk usually leaves its empty mount point behind.
                     scope.vanished_roots.append(path)
@@ -156,11 +160,12 @@ class Sync:
             elif self._store.folders_under(path) or path in self._store.roots():
                 scope.vanished_roots.append(path)
             elif os.path.basename(path) in self._store.known_files(os.path.dirname(path), None):
-                scope.vanished_files.append(path)
+                # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
+                (scope.vanished_files if _has_entries(os.path.dirname(path)) else scope.vanished_roots).append(path)
             else:
                 unknown.append(path)
         if unknown:
-            raise PathNotFound(unknown)
+            raise PathNotFound([printable(path) for path in unknown])
         return scope
 
     def _scan(self, scope: _Scope, spool: IO[bytes]) -> int:
@@ -203,9 +208,10 @@ class Sync:
                 if self._options.dry_run:
                     found.counts["added" if before is None or before.missing else "changed"] += 1
             elif before.skip_reason is not None:
-                if self._options.retry_skipped or before.skip_reason in ALWAYS_RETRIED:
+                retried = self._options.retry_skipped or before.skip_reason in ALWAYS_RETRIED
+                if retried:
                     todo.append(file)
-                else:
+                if not retried or self._options.dry_run:
                     self._skip(SkippedFile(file.path, SkipReason(before.skip_reason), before.skip_detail or ""))
             elif not before.has_vector:
                 todo.append(file)
@@ -240,12 +246,15 @@ class Sync:
             for folder in self._store.folders_under(root):
                 if folder in found.visited or any(is_under(folder, closed) for closed in found.unlisted):
                     continue
+                found.visited.add(folder)
                 names = [n for n, f in self._store.known_files(folder, None).items() if not f.missing]
                 found.counts["missing"] += len(names)
                 if not self._options.dry_run:
                     self._store.mark_missing(folder)
         for path in scope.vanished_files:
             folder, name = os.path.split(path)
+            if any(is_under(folder, root) for root in scope.folders):
+                continue  # found above
             if not self._store.known_files(folder, None)[name].missing:
                 found.counts["missing"] += 1
                 if not self._options.dry_run:
@@ -287,6 +296,14 @@ def _is_empty(folder: str) -> bool:
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
+    except OSError:
+        return False
+
+
+def _has_entries(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
     except OSError:
         return False
 
