@@ -392,7 +392,7 @@ class Library:
         *,
         label_set: str | None = None,
         template: str | Sequence[str] | None = None,
-        top: int = 5,
+        top: int = 3,
         paths: Iterable[str | os.PathLike[str]] | None = None,
         activation: Activation | str | None = None,
         truncate: bool = False,
