@@ -365,10 +365,14 @@ def _words(error: Exception) -> str:
     return text.strip() or type(error).__name__
 
 
+_END_MARKS = {b"GIF8": b";", b"\xff\x4f\xff\x51": b"\xff\xd9"}  # of GIF and of a bare JPEG 2000 codestream
+
+
 def _is_cut_short(data: bytes, words: str) -> bool:
     """Tell whether a file that failed to decode is shorter than its own header says.
 
-    Most drivers say so. Those of WebP, AVIF, JPEG 2000 and compressed TIFF report just some failure.
+    Most drivers say so. Those of WebP, AVIF, JPEG 2000 and compressed TIFF, and at times that of GIF, report just some
+    failure.
     """
     if "truncat" in words.lower() or "unexpected end of file" in words.lower():
         return True
@@ -376,8 +380,8 @@ def _is_cut_short(data: bytes, words: str) -> bool:
         return 8 + int.from_bytes(data[4:8], "little") > len(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big") >= len(data)
-    if data[:4] == b"\xff\x4f\xff\x51":  # a bare JPEG 2000 codestream, which ends with a marker
-        return not data.endswith(b"\xff\xd9")
+    if data[:4] in _END_MARKS:
+        return not data.endswith(_END_MARKS[data[:4]])
     if data[4:8] in (b"ftyp", b"jP  "):
         end = 0
         while end + 8 <= len(data):
