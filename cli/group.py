@@ -8,7 +8,7 @@ from typing import Any, TextIO
 import click
 
 import zsindex
-from zsindex.errors import ZsindexError
+from zsindex.errors import ZsindexError, ZsindexWarning
 
 from . import cmd_classify, cmd_demo, cmd_embed, cmd_labels, cmd_models, cmd_search, cmd_sync, cmd_upkeep
 
@@ -25,6 +25,7 @@ class Commands(click.Group):
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
+                warnings.simplefilter("always", ZsindexWarning)
                 return super().invoke(ctx)
         except ZsindexError as error:
             raise click.ClickException(str(error)) from error

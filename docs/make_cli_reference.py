@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-
 from zsindex.cli import cli
 
 FILE = Path(__file__).with_name("cli.md")
@@ -16,23 +15,22 @@ Written from `--help` by `docs/make_cli_reference.py`; do not edit. Results go t
 """
 
 
-def commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
-    """The command and all below it, in the order of their help."""
+def contexts(command: click.Command, name: str, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """Of the command and all below it, in the order of their help."""
+    # A fixed width, so that the page does not depend on the terminal it was made in.
+    context = command.make_context(name, [], parent, resilient_parsing=True, terminal_width=96, max_content_width=96)
     yield context
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
+        for child_name in command.list_commands(context):
+            child = command.get_command(context, child_name)
             assert child is not None
-            yield from commands(child, click.Context(child, info_name=name, parent=context))
+            yield from contexts(child, child_name, context)
 
 
 def reference() -> str:
     """The whole page."""
-    # A fixed width, so that the page does not depend on the terminal it was made in.
-    root = click.Context(cli, info_name="zsindex", terminal_width=96, max_content_width=96)
     parts = [INTRODUCTION]
-    for context in commands(cli, root):
-        context.terminal_width = context.max_content_width = 96
+    for context in contexts(cli, "zsindex"):
         parts.append(f"## {context.command_path}\n\n```text\n{context.get_help()}\n```\n")
     return "\n".join(parts)
 

@@ -45,6 +45,10 @@ class ZsindexError(Exception):
     """Base of every expected failure."""
 
 
+class ZsindexWarning(UserWarning):
+    """Base of what is worth telling although it worked."""
+
+
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
