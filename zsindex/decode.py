@@ -140,13 +140,38 @@ def decode(
             raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read")
         width, height = image.size
         _check_pixels(width, height, max_pixels)
+        drafted = None
         if mode is DecodeMode.FAST and isinstance(image, JpegImagePlugin.JpegImageFile):
-            image.draft(None, (smallest_side, smallest_side))
+            drafted = image.draft(None, (smallest_side, smallest_side))
         image.load()
-        upright = prepare(image)
-        if upright.size != image.size:
+        stored = image if drafted is None else _trim(image, width, height, drafted[1], min(input_size))
+        upright = prepare(stored)
+        if upright.size != stored.size:
             width, height = height, width
         return Decoded(upright, width, height, image.format or "")
+
+
+def _trim(
+    image: Image.Image, width: int, height: int, box: tuple[int, int, float, float], input_side: int
+) -> Image.Image:
+    """Cut a scaled JPEG to the size whose shape is most like that of its original, `width` x `height`.
+
+    libjpeg rounds up, so that the last column and row may stand for less than a whole pixel: 3002 x 4000 at a quarter
+    is 751 x 1000, of which `box`, 750.5 x 1000, is the picture. Preprocessing then rounds the longer side of the
+    model's input to 340 pixels instead of 341, and the centre crop moves by a pixel, which moves vectors further than
+    all that scaling does to the pixels. Where rounding down does not help, a pixel of the longer side does; only in
+    panoramas beyond 2.5 : 1 may neither.
+    """
+
+    def unlike(size: tuple[int, int]) -> tuple[bool, int]:
+        longer, expected = (input_side * max(s) // min(s) for s in (size, (width, height)))
+        return longer != expected, abs(size[0] * height - size[1] * width)
+
+    shorter = int(min(box[2:]))  # must not become shorter still
+    widths = {image.width, int(box[2]), max(int(box[2]) - 1, shorter)}
+    heights = {image.height, int(box[3]), max(int(box[3]) - 1, shorter)}
+    best = min(((w, h) for w in widths for h in heights), key=unlike)
+    return image if best == image.size else image.crop((0, 0, *best))
 
 
 def prepare(image: Image.Image) -> Image.Image:
