@@ -540,6 +540,13 @@ def test_prepare_leaves_the_image_given_alone(tmp_path: Path) -> None:
         assert "transparency" in image.info
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_what_is_upright_is_not_turned_again(tmp_path: Path, suffix: str) -> None:
+    decoded = decode_file(photos.oriented(tmp_path / f"a{suffix}", 6))
+    assert prepare(decoded.image).size == (320, 240)
+    assert ImageOps.exif_transpose(decoded.image).size == (320, 240)
+
+
 def test_prepare_reports_a_lazily_opened_image_that_cannot_be_decoded(tmp_path: Path) -> None:
     with Image.open(photos.truncated(tmp_path / "a.jpg")) as image:
         assert refusal(lambda: prepare(image)).reason is SkipReason.TRUNCATED
