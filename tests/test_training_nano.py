@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
 # `training` is no part of the installed package. Last on the path, so that it cannot hide an installed zsindex.
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).parents[1]))
 
 from training.nano.lexicon import load_lexicon
 from training.nano.phrases import Anchors, PhraseTable, Sources, is_worth_learning, make_phrases, name_forms
 from training.nano.space import class_vectors, classes_below, unit, wordnet_similarity
 from training.nano.wordnet import WordNet
+
+EVERYDAY_LABELS = Path(__file__).parents[1] / "benchmarks/everyday_labels.json"
 
 ENTITY, ANIMAL, DOG, CAT, HUSKY, PUG = "n00000001", "n00000002", "n00000003", "n00000004", "n00000005", "n00000006"
 LAIKA, GARMENT, WRAPPER, DUST_JACKET = "n00000007", "n00000008", "n00000009", "n00000010"
@@ -142,7 +143,7 @@ def test_everyday_labels_have_the_classes_below_their_synsets() -> None:
         pytest.skip("WordNet is not installed (Debian package wordnet-base)")
     wordnet = WordNet(folder)
     classes = (package_folder("timm") / "data/_info/imagenet_synsets.txt").read_text().split()
-    everyday = json.loads((ROOT / "benchmarks/everyday_labels.json").read_text())
+    everyday = json.loads(EVERYDAY_LABELS.read_text())
     for label, meaning in everyday.items():
         below = [synset for synset in classes if wordnet.ancestors(synset) & set(meaning["synsets"])]
         assert meaning["classes"] == below, label

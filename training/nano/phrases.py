@@ -62,9 +62,6 @@ class PhraseTable:
     def __contains__(self, text: str) -> bool:
         return text in self._seen
 
-    def __len__(self) -> int:
-        return len(self.texts)
-
     def add(self, text: str, target: Array, group: str, weight: float = 1.0) -> None:
         """Add a phrase, and its plural where the group has plurals, unless it is known already."""
         text = text.lower().strip()
@@ -151,11 +148,7 @@ def add_names(table: PhraseTable, sources: Sources) -> None:
 
 
 def name_forms(name: str) -> list[str]:
-    """Return the ways to write a clean name: "ram (adult male sheep)" is a "ram" too.
-
-    >>> name_forms("swim trunks / shorts")
-    ['swim trunks / shorts', 'swim trunks', 'shorts']
-    """
+    """Return the ways to write a clean name: "ram (adult male sheep)" is a "ram", "swim trunks / shorts" are both."""
     bare = re.sub(r"\s*\(.*?\)", "", name)
     return list(dict.fromkeys([name, bare, *bare.split(" / ")]))
 
@@ -299,7 +292,7 @@ def nearest_ancestor(synset: str, sources: Sources) -> tuple[int, str] | None:
 
 
 def add_other_words(table: PhraseTable, sources: Sources, anchors: Anchors) -> None:
-    """Add the tokenizer's words that are no nouns or no common ones: adjectives, verbs, names."""
+    """Add the tokenizer's words that are not in the table yet: adjectives, verbs, names."""
     words = [word for word in sources.vocabulary if word not in table]
     for word, target in zip(words, anchors.targets(words), strict=True):
         table.add(word, target, "word")

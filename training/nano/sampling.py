@@ -95,7 +95,7 @@ class TextSampler:
     """Draws batches of training texts. The same generator state gives the same batches."""
 
     def __init__(self, phrases: Phrases, templates: Templates, tokenizer: Any, rng: np.random.Generator) -> None:
-        self._groups, self._targets, self._templates, self._rng = phrases.groups, phrases.targets, templates, rng
+        self._targets, self._templates, self._rng = phrases.targets, templates, rng
         self._tokens = [np.array(tokenizer.encode(text)[:PHRASE_TOKENS], np.int64) for text in phrases.texts]
         self._start, self._end = tokenizer.sot_token_id, tokenizer.eot_token_id
         self._members = {group: np.flatnonzero(phrases.groups == group) for group in SHARES}
@@ -146,7 +146,7 @@ class TextSampler:
         return np.concatenate(parts)[: CONTEXT - 2], target
 
     def _any(self, choices: Sequence[Any] | Tokens) -> Any:
-        # A tenth of the time that Generator.choice takes, and there are a few calls for every text.
+        # Generator.choice would make an array of the choices first, for each of a few draws per text.
         return choices[int(self._rng.random() * len(choices))]
 
     def _pad(self, texts: list[Tokens]) -> Tokens:
