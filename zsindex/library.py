@@ -21,8 +21,8 @@ from zsindex.decode import DEFAULT_MAX_PIXELS
 from zsindex.encode import Encoder
 from zsindex.errors import BadQuery, ModelChanged, NotInLibrary, UnknownLabelSet
 from zsindex.index import VectorIndex
+from zsindex.intake import Settings
 from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
-from zsindex.pipeline import Settings
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
     Activation,
@@ -135,6 +135,7 @@ class Library:
             raise
 
     def close(self) -> None:
+        """Let go of the database, the index and the model. Arrays that were returned stay valid."""
         self._index = None
         self._loaded = None
         self._database.close()
@@ -157,6 +158,7 @@ class Library:
 
     @property
     def read_only(self) -> bool:
+        """Whether nothing can be stored: asked for at opening, or for want of permission."""
         return not self._database.writable
 
     # --- the model ----------------------------------------------------------------------------------------------------

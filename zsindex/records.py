@@ -74,6 +74,7 @@ class Candidate:
 
     @property
     def path(self) -> str:
+        """Folder and name, joined."""
         return os.path.join(self.folder, self.name)
 
 
@@ -90,6 +91,7 @@ class SkippedEntry:
 
     @property
     def path(self) -> str:
+        """Folder and name, joined."""
         return os.path.join(self.folder, self.name)
 
 
@@ -224,6 +226,8 @@ class LabelSet:
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
+    """A photo that cannot be used: where it is, why, and the same in words for a person."""
+
     path: str
     reason: SkipReason
     detail: str

@@ -73,6 +73,8 @@ class FileTable:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
+    """What is recorded of a model's index file; see `zsindex.index`."""
+
     file: str
     watermark: int
     n_vectors: int
@@ -105,10 +107,12 @@ class FileOutcome:
 
 
 def now() -> str:
+    """The present moment in UTC as ISO 8601 text, which sorts by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def to_blob(vector: FloatArray) -> bytes:
+    """The bytes under which a vector is stored: little-endian float32."""
     return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
 
 
@@ -118,6 +122,7 @@ def from_blobs(blobs: Sequence[bytes], dim: int) -> FloatArray:
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut a sequence into parts that fit into one "IN (…)"."""
     for start in range(0, len(values), IN_LIMIT):
         yield values[start : start + IN_LIMIT]
 
@@ -136,6 +141,7 @@ class Store:
     # --- settings -----------------------------------------------------------------------------------------------------
 
     def setting(self, key: str) -> str | None:
+        """A value that was stored under a key; None if there is none."""
         with self.read() as connection:
             return connection.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
 
@@ -197,6 +203,7 @@ class Store:
         return _model_row(row)
 
     def set_default_model(self, model_id: int) -> None:
+        """Choose the model that the library uses unless told otherwise."""
         with self.write("choose the default model") as connection:
             _set(connection, "default_model", str(model_id))
 
@@ -477,6 +484,7 @@ class Store:
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
     def snapshot(self, model_id: int) -> SnapshotRow | None:
+        """What is recorded of a model's index file; None before the first one."""
         with self.read() as connection:
             row = connection.execute(select(snapshots).where(snapshots.c.model_id == model_id)).first()
         return None if row is None else SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256)
@@ -507,6 +515,7 @@ class Store:
             return {row.name: (json.loads(row.body), row.saved_at) for row in rows}
 
     def save_label_set(self, name: str, body: Mapping[str, Any]) -> None:
+        """Store a label set as JSON, in place of one with the same name."""
         with self.write("save a label set") as connection:
             connection.execute(delete(label_sets).where(label_sets.c.name == name))
             connection.execute(
@@ -514,6 +523,7 @@ class Store:
             )
 
     def remove_label_set(self, name: str) -> bool:
+        """Forget a label set; False if there was none of that name."""
         with self.write("remove a label set") as connection:
             return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
 
@@ -539,6 +549,7 @@ class Store:
             }
 
     def skip_counts(self) -> dict[str, int]:
+        """How many files are skipped for which reason, the most frequent first."""
         query = (
             select(files.c.skip_reason, func.count())
             .where(files.c.missing_since.is_(None), files.c.skip_reason.is_not(None))

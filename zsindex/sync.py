@@ -19,7 +19,7 @@ from typing import IO
 from zsindex import scan
 from zsindex.encode import Encoder
 from zsindex.errors import PathNotFound
-from zsindex.pipeline import Settings, encode_files
+from zsindex.intake import Settings, encode_files
 from zsindex.records import (
     Candidate,
     FolderListing,
@@ -46,6 +46,8 @@ REPORT_EVERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """What `Library.sync` was asked for, beside paths."""
+
     exclude: Sequence[str] = ()
     include_hidden: bool = False
     retry_skipped: bool = False
