@@ -61,7 +61,9 @@ which_model = together(
     ),
 )
 how_fast = together(
-    click.option("--batch-size", type=click.IntRange(min=1), help="Images per call of the model.  [default: 32]"),
+    click.option(
+        "--batch-size", type=click.IntRange(min=1), help="Images encoded and stored at a time.  [default: 32]"
+    ),
     click.option(
         "--workers",
         type=click.IntRange(min=1),

@@ -29,10 +29,8 @@ def contexts(command: click.Command, name: str, parent: click.Context | None = N
 
 def reference() -> str:
     """The whole page."""
-    parts = [INTRODUCTION]
-    for context in contexts(cli, "zsindex"):
-        parts.append(f"## {context.command_path}\n\n```text\n{context.get_help()}\n```\n")
-    return "\n".join(parts)
+    sections = (f"## {c.command_path}\n\n```text\n{c.get_help()}\n```\n" for c in contexts(cli, "zsindex"))
+    return "\n".join([INTRODUCTION, *sections])
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def encoders(monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
     """The encoders that were loaded, in order."""
     loaded: list[FakeEncoder] = []
 
-    def load(spec: ModelSpec, *, device: str, batch_size: int) -> Encoder:
+    def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         if spec.name == "nanoo":
             raise UnknownModel("nanoo", near=["nano"])
         loaded.append(FakeEncoder(name=spec.name, decode=spec.decode))
@@ -274,7 +274,7 @@ def test_search_finds_and_combines(synced: Run, pictures: Path) -> None:
 
 def test_similar_leaves_the_photo_itself_out(synced: Run, pictures: Path, tmp_path: Path) -> None:
     hits = json.loads(synced("similar", pictures / "red.png", "--format", "json").stdout)
-    assert [Path(h["path"]).name for h in hits][0] == "赤.png"
+    assert next(Path(h["path"]).name for h in hits) == "赤.png"
     assert len(hits) == 3
     assert "nowhere.png" in synced("similar", tmp_path / "nowhere.png", code=1).stderr
 

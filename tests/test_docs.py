@@ -34,7 +34,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
 def test_readme_examples_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(spec: ModelSpec, *, device: str, batch_size: int) -> Encoder:
+    def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         return FakeEncoder(name=spec.name, decode=spec.decode)
 
     monkeypatch.setattr(library, "load_encoder", load)
