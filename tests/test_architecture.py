@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the outside in. A module imports from its own line and those below, never from above.
 LAYERS = (
+    {"__main__"},
     {"cli", "web"},
     {"library", "zero_shot"},
     {"maintenance", "sync", "intake", "index", "classify", "prompts", "results", "sources", "openclip"},

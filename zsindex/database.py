@@ -7,6 +7,7 @@ never block readers. Every write is one `BEGIN IMMEDIATE` transaction: kept whol
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from zsindex import schema
 from zsindex.errors import (
@@ -29,7 +30,7 @@ from zsindex.errors import (
     NotALibrary,
     StorageFull,
 )
-from zsindex.lock import FolderLock
+from zsindex.lock import NO_SPACE, FolderLock
 
 FILE_NAME = "library.db"
 APPLICATION_ID = 0x7A736978  # "zsix"; SQLite keeps it in the file's header
@@ -44,7 +45,7 @@ class Database:
     def __init__(self, folder: Path, *, writable: bool) -> None:
         self.folder = folder
         self.writable = writable
-        self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S, signed=True)
+        self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
         self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
         self._reader = _reading_engine(folder, writable=writable)
         self._writer: Engine | None = None
@@ -74,7 +75,7 @@ class Database:
         """Close all connections. The last writer's checkpoint happens under the lock, like every other."""
         self._reader.dispose()
         if self._writer is not None:
-            with self._write_lock.hold("closing"):
+            with self._write_lock.hold("close the library"):
                 self._writer.dispose()
             self._writer = None
 
@@ -124,15 +125,21 @@ class Database:
             return
         if revision is not None and schema.is_newer(revision):
             raise LibraryTooNew(self.folder, found=revision, newest_known=schema.HEAD)
+        if revision is None and not self.writable:
+            raise LibraryNotFound(self.folder)  # a process was stopped while it made the library; nothing is in it
         self.require_writable(f"upgrade it from schema {revision} to {schema.HEAD}")
-        with self._write_lock.hold("upgrading"):
+        with self._write_lock.hold("upgrade the schema"), _translated(self.folder):
             revision = self._revision()
             if revision == schema.HEAD:
                 return  # another process was faster
             if revision is not None:
                 self._backup(f"{FILE_NAME}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-            with self.write("upgrade the schema") as connection:
-                schema.upgrade(connection)
+            engine = _writing_engine(self.folder, foreign_keys=False)
+            try:
+                with engine.begin() as connection:
+                    schema.upgrade(connection)
+            finally:
+                engine.dispose()
 
     def _revision(self) -> str | None:
         with self.read() as connection:
@@ -140,12 +147,17 @@ class Database:
 
     def _backup(self, name: str) -> None:
         """Copy the database through SQLite's backup API, which sees the write-ahead log too."""
-        with (
-            _translated(self.folder),
-            closing(sqlite3.connect(_uri(self.folder, "mode=ro"), uri=True)) as source,
-            closing(sqlite3.connect(self.folder / name)) as target,
-        ):
-            source.backup(target)
+        temporary = self.folder / f"{name}.tmp"
+        try:
+            with (
+                closing(sqlite3.connect(_uri(self.folder, "mode=ro"), uri=True)) as source,
+                closing(sqlite3.connect(temporary)) as target,
+            ):
+                target.execute("PRAGMA synchronous = FULL")
+                source.backup(target)
+            temporary.replace(self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _is_library(folder: Path) -> bool:
@@ -154,20 +166,22 @@ def _is_library(folder: Path) -> bool:
     Raises:
         NotALibrary: something else is there.
     """
-    if not folder.exists():
-        return False
-    if not folder.is_dir():
-        raise NotALibrary(folder, "it is a file; a library is a folder")
     file = folder / FILE_NAME
     try:
-        header = file.read_bytes()[:100] if file.stat().st_size < 100 else _head(file, 100)
-    except FileNotFoundError:
-        strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("write."))
-        if strangers:
-            raise NotALibrary(
-                folder, f"it holds other things ({', '.join(strangers[:3])}); name a new or an empty folder"
-            ) from None
-        return False
+        if not folder.exists():
+            return False
+        if not folder.is_dir():
+            raise NotALibrary(folder, "it is a file; a library is a folder")
+        if not file.exists():
+            strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("write."))
+            # Looked for once more: another process may have made it since.
+            if strangers and not file.exists():
+                raise NotALibrary(folder, f"it holds other things ({', '.join(strangers[:3])})")
+            return False
+        with file.open("rb") as opened:
+            header = opened.read(100)
+    except OSError as error:
+        raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
     if not header:
         return False  # a process was stopped while it made the library; nothing is in it
     if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
@@ -177,26 +191,21 @@ def _is_library(folder: Path) -> bool:
     return True
 
 
-def _head(file: Path, size: int) -> bytes:
-    with file.open("rb") as f:
-        return f.read(size)
-
-
 def _create(folder: Path) -> None:
     """Make an empty database with its schema. Others who want the same folder wait, and find it made."""
+    lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with lock.hold("make the library"), _translated(folder):
+            if _is_library(folder):
+                return
+            with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     except OSError as error:
         raise NotALibrary(folder, f"it cannot be made ({error.strerror})") from error
-    lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
-    with lock.hold("making the library"), _translated(folder):
-        if _is_library(folder):
-            return
-        with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
-            # Neither can be changed later (the page size) or inside a transaction (the journal mode).
-            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _uri(folder: Path, parameters: str) -> str:
@@ -204,30 +213,37 @@ def _uri(folder: Path, parameters: str) -> str:
 
 
 def _reading_engine(folder: Path, *, writable: bool) -> Engine:
-    parameters = "mode=ro"
-    if not writable and not os.access(folder, os.W_OK):
-        # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder. Without a
-        # log to read nothing can change either: that is what "immutable" tells it.
-        log = folder / f"{FILE_NAME}-wal"
-        if not log.exists() or not log.stat().st_size:
-            parameters += "&immutable=1"
+    read_only_folder = not writable and not os.access(folder, os.W_OK)
+    log = folder / f"{FILE_NAME}-wal"
 
     def connect() -> sqlite3.Connection:
+        parameters = "mode=ro"
+        if read_only_folder and not (log.exists() and log.stat().st_size):
+            # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
+            # Without a log to read nothing is changing either: that is what "immutable" tells it.
+            parameters += "&immutable=1"
         return sqlite3.connect(
             _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
+    if read_only_folder:
+        # Somebody else may be allowed to write and begin to, which an "immutable" connection would never notice: so
+        # each transaction opens its own and looks for the log again.
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    else:
+        engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
     _begin_with(engine, "BEGIN")
     return engine
 
 
-def _writing_engine(folder: Path) -> Engine:
+def _writing_engine(folder: Path, *, foreign_keys: bool = True) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(
             folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA foreign_keys = ON")
+        # Here rather than where the library is made: stopped in between, it would stay without a log forever.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
         return connection
 
@@ -267,6 +283,6 @@ def _translated(folder: Path) -> Iterator[None]:
             raise LibraryDamaged(folder, f"the disk reports an error: {cause}") from error
         raise
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if error.errno in NO_SPACE:
             raise StorageFull(folder) from error
         raise

@@ -45,6 +45,10 @@ class ZsindexError(Exception):
     """Base of every expected failure."""
 
 
+class ZsindexWarning(UserWarning):
+    """Base of what is worth telling although it worked."""
+
+
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
@@ -67,7 +71,10 @@ class NotALibrary(LibraryError):
     """The path holds something else, or no library can be made there."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is not a zsindex library: {why}", path=path)
+        super().__init__(
+            f"{path} is not a zsindex library: {why}. Name a library, or a new or empty folder, with --library.",
+            path=path,
+        )
 
 
 class LibraryTooNew(LibraryError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsindex.errors import DimensionMismatch, LibraryBusy, StorageFull
+from zsindex.errors import DimensionMismatch, LibraryBusy, StorageFull, ZsindexWarning
 from zsindex.records import FloatArray, IdArray
 from zsindex.store import ModelRow, SnapshotRow, Store
 from zsindex.vectors import Snapshot, SnapshotError, Vectors
@@ -36,7 +36,7 @@ MAX_TAIL = 4096
 MAX_TAIL_SHARE = 0.1
 
 
-class IndexRebuilt(UserWarning):
+class IndexRebuilt(ZsindexWarning):
     """A snapshot did not fit the database and was made anew from it. Nothing is lost."""
 
 
@@ -156,7 +156,7 @@ class VectorIndex:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         found: list[tuple[IdArray, FloatArray]] = []
         if vectors.base is not None:
-            found.append(_search_rows(self._flat, queries, k, selected[: vectors.n_base]))
+            found.append(_search_rows(self._mapped[1], queries, k, selected[: vectors.n_base]))
         if len(vectors.tail):
             tail = faiss.IndexFlatIP(vectors.dim)
             tail.add(vectors.tail)
@@ -169,13 +169,16 @@ class VectorIndex:
         return vectors.ids[np.take_along_axis(rows, order, 1)], np.take_along_axis(scores, order, 1)
 
     @cached_property
-    def _flat(self) -> Any:
-        """The snapshot's inner index over row numbers, mapped rather than read."""
+    def _mapped(self) -> tuple[Any, Any]:
+        """The snapshot's file, mapped rather than read, and in it the flat index over row numbers.
+
+        faiss frees what is inside an index with it, so both are kept.
+        """
         import faiss
 
         assert self.vectors.base is not None
         index = faiss.read_index(str(self.vectors.base.file), faiss.IO_FLAG_MMAP_IFC)
-        return _inner(index)
+        return index, faiss.downcast_index(faiss.downcast_index(index.index).index)
 
 
 def _search_rows(flat: Any, queries: FloatArray, k: int, selected: npt.NDArray[np.bool_]) -> tuple[IdArray, FloatArray]:
@@ -187,15 +190,6 @@ def _search_rows(flat: Any, queries: FloatArray, k: int, selected: npt.NDArray[n
         parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
     scores, rows = flat.search(np.ascontiguousarray(queries), k, params=parameters)
     return rows, scores
-
-
-def _inner(index: Any) -> Any:
-    """The flat index inside "IDMap2,L2norm,Flat". faiss keeps owning it; so must the wrapper."""
-    import faiss
-
-    flat = faiss.downcast_index(faiss.downcast_index(index.index).index)
-    flat.keep_alive = index
-    return flat
 
 
 def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow) -> Snapshot:

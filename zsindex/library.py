@@ -58,6 +58,7 @@ class Library:
         model: ModelRow | None,
         encoder: Encoder | None,
         device: str,
+        batch_size: int | None,
         settings: Settings,
     ) -> None:
         self._database = database
@@ -66,6 +67,7 @@ class Library:
         self._model_row = model
         self._loaded = encoder
         self._device = device
+        self._batch_size = batch_size
         self._settings = settings
         self._index: VectorIndex | None = None
         self._lock = threading.RLock()
@@ -97,7 +99,8 @@ class Library:
             precision: ``fp32``, ``bf16`` or ``fp16``. Default: as the library was made.
             decode: ``exact`` or ``fast``; see docs/decoding.md. Default: as the library was made.
             device: ``auto`` or a torch device.
-            batch_size: images per call of the model.
+            batch_size: images that are encoded, and stored, at a time. Default: 32 are stored at a time, and the
+                device decides how many go through the model at once.
             workers: threads that read and decode photos. Default: one per processor core.
             create: make the library if there is none.
             read_only: never write, whatever the folder's permissions.
@@ -124,6 +127,7 @@ class Library:
                 model=row,
                 encoder=encoder,
                 device=device,
+                batch_size=batch_size,
                 settings=Settings(
                     batch_size=batch_size or DEFAULT_BATCH_SIZE,
                     workers=workers or os.cpu_count() or 1,
@@ -197,7 +201,7 @@ class Library:
         """
         with self._lock:
             if self._loaded is None:
-                self._loaded = load_encoder(self._spec, device=self._device, batch_size=self._settings.batch_size)
+                self._loaded = load_encoder(self._spec, device=self._device, batch_size=self._batch_size)
             if self._model_row is not None:
                 expected, got = self._model_row.info.fingerprint, self._loaded.info.fingerprint
                 if expected != got:
@@ -224,7 +228,7 @@ class Library:
         self._database.require_writable("choose the default model")
         spec = _spec(self._spec, model, pretrained, precision, decode)
         with self._lock:
-            self._loaded = load_encoder(spec, device=self._device, batch_size=self._settings.batch_size)
+            self._loaded = load_encoder(spec, device=self._device, batch_size=self._batch_size)
             self._spec = spec
             self._model_row = self._record(self._loaded.info, make_default=True)
             self._index = None
@@ -394,7 +398,7 @@ class Library:
         *,
         label_set: str | None = None,
         template: str | Sequence[str] | None = None,
-        top: int = 5,
+        top: int = 3,
         paths: PathsLike | None = None,
         activation: Activation | str | None = None,
         truncate: bool = False,
@@ -671,7 +675,7 @@ class Library:
             return maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
 
 
-def load_encoder(spec: ModelSpec, *, device: str, batch_size: int) -> Encoder:
+def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     """Load a model. The only way to torch: everything else works without it."""
     from zsindex import openclip
 

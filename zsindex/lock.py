@@ -8,6 +8,7 @@ their prompts between two batches.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -19,20 +20,23 @@ from pathlib import Path
 
 import filelock
 
-from zsindex.errors import LibraryBusy
+from zsindex.errors import LibraryBusy, LibraryReadOnly, StorageFull
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class FolderLock:
     """An exclusive lock over threads and processes that knows who holds it. Reentrant within a thread."""
 
-    def __init__(self, folder: Path, name: str, *, timeout_s: float, signed: bool = False) -> None:
+    def __init__(self, folder: Path, name: str, *, timeout_s: float) -> None:
         """Args:
         timeout_s: how long `hold` waits for somebody else.
-        signed: leave a note about the holder, for the message that others get. For locks held for long.
         """
         self.timeout_s = timeout_s
         self._folder = folder
-        self._holder_file = folder / f"{name}.holder" if signed else None
+        # Beside the lock file, not in it: where locks are mandatory (Windows) others could not read it. Writing it
+        # costs some ten microseconds, next to the milliseconds of a commit that waits for the disk.
+        self._holder_file = folder / f"{name}.holder"
         # The file lock counts re-entries per object, whichever the thread; exclusion between threads is RLock's.
         self._between_processes = filelock.FileLock(folder / f"{name}.lock", thread_local=False)
         self._between_threads = threading.RLock()
@@ -44,6 +48,7 @@ class FolderLock:
 
         Raises:
             LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
+            StorageFull, LibraryReadOnly: the lock file cannot be made or opened.
         """
         if not self._between_threads.acquire(timeout=self.timeout_s):
             raise LibraryBusy(self._folder, holder="another thread of this process", waited_s=self.timeout_s)
@@ -52,6 +57,10 @@ class FolderLock:
                 self._between_processes.acquire(timeout=self.timeout_s)
             except filelock.Timeout:
                 raise LibraryBusy(self._folder, holder=self._holder(), waited_s=self.timeout_s) from None
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    raise StorageFull(self._folder) from error
+                raise LibraryReadOnly(self._folder, f"lock it ({error.strerror})") from error
             try:
                 if not self._depth:
                     self._sign(purpose)
@@ -66,9 +75,6 @@ class FolderLock:
             self._between_threads.release()
 
     def _sign(self, purpose: str) -> None:
-        # Beside the lock file, not in it: where locks are mandatory (Windows) others could not read it.
-        if self._holder_file is None:
-            return
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -79,8 +85,6 @@ class FolderLock:
             self._holder_file.write_text(json.dumps(note))
 
     def _holder(self) -> str:
-        if self._holder_file is None:
-            return "a short write that does not end"
         try:
             note = json.loads(self._holder_file.read_text())
             return f"process {note['pid']} on {note['host']}: {note['purpose']}, since {note['since']}"

@@ -6,11 +6,13 @@ follows from comparing one row with `HEAD`. A test keeps `HEAD` equal to the new
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
 HEAD = "0001"
+SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -27,13 +29,18 @@ def is_newer(revision: str) -> bool:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the missing migrations inside the caller's transaction: all of them are kept, or none."""
+    """Run the missing migrations inside the caller's transaction: all of them are kept, or none.
+
+    SQLite changes most things by copying a table and dropping the old one, which deletes its rows as far as foreign
+    keys are concerned: the connection must not enforce them. They are checked once, at the end.
+    """
     from alembic import command
     from alembic.config import Config
 
-    import zsindex.migrations
-
     config = Config()
-    config.set_main_option("script_location", str(Path(zsindex.migrations.__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if dangling is not None:
+        raise RuntimeError(f"a migration left a row of {dangling[0]} that refers to nothing in {dangling[2]}")
