@@ -1,3 +1,88 @@
-"""zsindex: encode a photo library once, then ask it anything."""
+"""zsindex: encode a photo library once, then ask it anything.
+
+    from zsindex import Library
+
+    with Library.open("photos.zsindex", model="nano") as library:
+        library.sync(["~/Pictures"])
+        for result in library.classify(["owl", "fox", "bear"]):
+            print(result.path, result.label, result.score)
+
+Names are imported when they are first used, so that ``import zsindex`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from zsindex.classify import label_vectors, logits, probabilities, sigmoid, softmax
+    from zsindex.errors import ZsindexError
+    from zsindex.library import Library
+    from zsindex.prompts import label_set, parse_labels, prompts_for
+    from zsindex.records import Activation, DecodeMode, LabelSet, ModelInfo, ModelSpec, Progress, SkipReason, SyncReport
+    from zsindex.results import Classification, Hit, Prediction, Result, Run
+    from zsindex.zero_shot import ZeroShotImageClassifier, pipeline
+
+_HOMES = {
+    "classify": ("label_vectors", "logits", "probabilities", "sigmoid", "softmax"),
+    "errors": ("ZsindexError",),
+    "library": ("Library",),
+    "prompts": ("label_set", "parse_labels", "prompts_for"),
+    "records": (
+        "Activation",
+        "DecodeMode",
+        "LabelSet",
+        "ModelInfo",
+        "ModelSpec",
+        "Progress",
+        "SkipReason",
+        "SyncReport",
+    ),
+    "results": ("Classification", "Hit", "Prediction", "Result", "Run"),
+    "zero_shot": ("ZeroShotImageClassifier", "pipeline"),
+}
+
+__all__ = [
+    "Activation",
+    "Classification",
+    "DecodeMode",
+    "Hit",
+    "LabelSet",
+    "Library",
+    "ModelInfo",
+    "ModelSpec",
+    "Prediction",
+    "Progress",
+    "Result",
+    "Run",
+    "SkipReason",
+    "SyncReport",
+    "ZeroShotImageClassifier",
+    "ZsindexError",
+    "__version__",
+    "label_set",
+    "label_vectors",
+    "logits",
+    "parse_labels",
+    "pipeline",
+    "probabilities",
+    "prompts_for",
+    "sigmoid",
+    "softmax",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f"{__name__}.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -75,6 +75,39 @@ def available_models() -> list[tuple[str, str]]:
     return [(str(architecture), str(tag)) for architecture, tag in open_clip.list_pretrained()]
 
 
+def describe(name: str) -> dict[str, Any]:
+    """Tell what a model is without loading or downloading its weights.
+
+    Args:
+        name: as in `load`; an architecture alone is allowed here.
+
+    Returns:
+        Plain data: ``name``, ``architecture``, ``dim``, ``image_size`` (pixels), ``context_length`` (tokens) and
+        ``pretrained``, the tags that open_clip offers for the architecture.
+
+    Raises:
+        UnknownModel: no such name, or one in a hub, whose configuration would have to be downloaded first.
+        CheckpointError: a folder whose configuration describes no model.
+    """
+    with _quiet():
+        architecture = name.replace("/", "-")
+        if architecture not in open_clip.list_models():
+            source = _resolve(ModelSpec(name))
+            if source.repository and source.name.startswith("hf-hub:"):
+                raise UnknownModel(name, why="what it is, is known after its download: zsindex models use")
+            architecture = source.name
+        config = open_clip.get_model_config(architecture)
+        text, vision = config["text_cfg"], config["vision_cfg"]
+        return {
+            "name": name,
+            "architecture": vision.get("timm_model_name", architecture),
+            "dim": config["embed_dim"],
+            "image_size": vision.get("image_size", 224),
+            "context_length": text.get("context_length", 77),
+            "pretrained": open_clip.list_pretrained_tags_by_model(architecture),
+        }
+
+
 def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None) -> OpenClipEncoder:
     """Load a model with its weights; never one with random weights.
 

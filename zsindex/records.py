@@ -1,4 +1,4 @@
-"""The nouns that travel between modules: frozen records, enumerations and array aliases. No behaviour beyond properties."""
+"""The nouns that travel between modules: frozen records, enumerations and array aliases; no behaviour."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ class Candidate:
 
     @property
     def path(self) -> str:
+        """Folder and name, joined."""
         return os.path.join(self.folder, self.name)
 
 
@@ -90,6 +91,7 @@ class SkippedEntry:
 
     @property
     def path(self) -> str:
+        """Folder and name, joined."""
         return os.path.join(self.folder, self.name)
 
 
@@ -224,6 +226,8 @@ class LabelSet:
 
 @dataclass(frozen=True, slots=True)
 class SkippedFile:
+    """A photo that cannot be used: where it is, why, and the same in words for a person."""
+
     path: str
     reason: SkipReason
     detail: str
@@ -247,7 +251,8 @@ class SyncReport:
         skipped: photos that have no vector because they cannot be read; `skips` names them.
         missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
         to_read: files that had to be read (or, in a dry run, would have to be).
-        vanished_roots: folders synced before that are gone or empty as a whole; nothing under them was touched.
+        vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
+            such folders; nothing under them was touched.
         unlisted: folders that could not be listed, each with the reason; likewise untouched.
         interrupted: the run was stopped; the next one goes on from here.
     """
@@ -289,3 +294,20 @@ class SyncReport:
             "vanished_roots": list(self.vanished_roots),
             "unlisted": dict(self.unlisted),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of long work, as handed to progress callbacks.
+
+    Attributes:
+        stage: ``scan``, ``load`` (a model) or ``encode``.
+        done: files so far.
+        total: files in all, None while that is unknown.
+        note: for a person, such as the model being loaded.
+    """
+
+    stage: str
+    done: int = 0
+    total: int | None = None
+    note: str = ""

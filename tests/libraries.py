@@ -1,0 +1,71 @@
+"""Libraries to test with: stores with made-up vectors, for which no photo is needed, and very small photos."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.fakes import DIM, FakeEncoder
+from zsindex.database import Database
+from zsindex.records import Candidate, FloatArray, ModelInfo
+from zsindex.store import FileOutcome, ImageRecord, ModelRow, Store
+
+
+@contextmanager
+def open_store(folder: Path, *, create: bool = True, read_only: bool = False) -> Iterator[Store]:
+    database = Database.open(folder, create=create, read_only=read_only)
+    try:
+        yield Store(database)
+    finally:
+        database.close()
+
+
+def fake_info(name: str = "fake") -> ModelInfo:
+    return FakeEncoder(name).info
+
+
+def add_model(store: Store, name: str = "fake") -> ModelRow:
+    return store.add_model(fake_info(name), make_default=False)
+
+
+def unit_vectors(n: int, *, seed: int = 0, dim: int = DIM) -> FloatArray:
+    """Random unit vectors, float32 (n, dim)."""
+    rows = np.random.default_rng(seed).standard_normal((n, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def digest_of(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def photo(
+    path: str, content: str | None = None, vector: FloatArray | None = None, *, size: int = 1, mtime_ns: int = 1
+) -> FileOutcome:
+    """What a sync stores of a photo; `content` stands for its bytes, by default one of its own."""
+    folder, _, name = path.rpartition("/")
+    image = ImageRecord(digest_of(content or path), 4, 3, "PNG", vector)
+    return FileOutcome(Candidate(folder or "/", name, size, mtime_ns), image)
+
+
+def add_photos(store: Store, model: ModelRow, vectors: FloatArray, *, folder: str = "/photos") -> list[str]:
+    """Store one photo per vector; returns their paths."""
+    paths = [f"{folder}/{i:05d}.png" for i in range(len(vectors))]
+    store.save([photo(path, vector=vector) for path, vector in zip(paths, vectors, strict=True)], model.id)
+    return paths
+
+
+def add_images(store: Store, model: ModelRow, vectors: FloatArray, *, of: str = "") -> None:
+    """Store vectors of images that are no files: a quick way to many."""
+    store.save_images([ImageRecord(digest_of(f"{of}{i}"), vector=v) for i, v in enumerate(vectors)], model.id)
+
+
+def paint(path: Path, rgb: Sequence[int]) -> Path:
+    """Write a tiny photo of one colour; same colour, same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 3), (rgb[0], rgb[1], rgb[2])).save(path, "PNG")
+    return path

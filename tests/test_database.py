@@ -1,0 +1,736 @@
+"""Opening a library's database and guarding it: how that can go wrong, and what readers and writers see."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.libraries import add_images, add_model, add_photos, open_store, photo, unit_vectors
+from tests.processes import Process
+from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
+from zsindex import database, maintenance
+from zsindex.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, Database
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryDamaged,
+    LibraryNotFound,
+    LibraryReadOnly,
+    NotALibrary,
+    StorageFull,
+)
+from zsindex.store import Store
+from zsindex.tables import files, folders, models, settings
+
+MODULES = ("zsindex.database", "zsindex.store", "alembic.command", "tests.libraries", "faiss")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(database, "SYNC_TIMEOUT_S", 0.1)
+
+
+def pragma(folder: Path, name: str) -> object:
+    with closing(sqlite3.connect(f"{(folder / FILE_NAME).as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, and the folder itself, byte by byte."""
+    found = {str(p): p.read_bytes() if p.is_file() else None for p in (folder, *folder.rglob("*"))}
+    return {path: content for path, content in found.items() if not path.endswith(("-shm", "write.lock"))}
+
+
+def log_of(folder: Path) -> Path:
+    return folder / f"{FILE_NAME}-wal"
+
+
+# --- making one -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["library", "deep/er/library", "a b%20c?mode=ro#d&é", "-x"])
+def test_a_library_is_made_where_there_is_none(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    with open_store(folder) as store:
+        model = add_model(store)
+    assert pragma(folder, "journal_mode") == "wal"
+    assert pragma(folder, "page_size") == PAGE_SIZE
+    assert pragma(folder, "application_id") == APPLICATION_ID
+    with open_store(folder, create=False) as store:
+        assert store.models() == [model]
+
+
+def test_an_empty_folder_becomes_a_library(folder: Path) -> None:
+    folder.mkdir()
+    with open_store(folder) as store:
+        assert store.models() == []
+
+
+@pytest.mark.parametrize(("create", "read_only"), [(False, False), (True, True), (False, True)])
+def test_nothing_is_made_unless_asked_for(folder: Path, create: bool, read_only: bool) -> None:
+    with pytest.raises(LibraryNotFound, match="Make one with: zsindex sync"):
+        Database.open(folder, create=create, read_only=read_only)
+    assert not folder.exists()
+
+
+OPEN_AND_ADD = """
+import sys
+from pathlib import Path
+from tests.libraries import add_model, open_store
+import alembic.command
+step()
+with open_store(Path(sys.argv[1])) as store:
+    add_model(store, sys.argv[2])
+"""
+
+
+def test_several_processes_may_make_the_same_library(folder: Path) -> None:
+    with Process(OPEN_AND_ADD, folder, "a") as a, Process(OPEN_AND_ADD, folder, "b") as b:
+        for process in (a, b):
+            process.wait_for_step()
+        for process in (a, b):
+            process.go()
+        for process in (a, b):
+            process.finish()
+    with open_store(folder, create=False) as store:
+        assert {row.info.spec.name for row in store.models()} == {"a", "b"}
+        assert store.integrity_problems() == []
+
+
+def test_several_threads_may_make_the_same_library(folder: Path) -> None:
+    """Threads start closer together than processes do: between looking for the file and listing the folder."""
+    n = 6
+    start = threading.Barrier(n)
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        start.wait()
+        try:
+            Database.open(folder, create=True).close()
+        except BaseException as error:  # noqa: BLE001
+            caught.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert caught == []
+    assert pragma(folder, "journal_mode") == "wal"
+
+
+# --- a creation that was interrupted ----------------------------------------------------------------------------------
+
+
+def only_a_lock(folder: Path) -> None:
+    (folder / "write.lock").touch()
+    (folder / "write.holder").write_text("{}")
+
+
+def an_empty_file(folder: Path) -> None:
+    (folder / FILE_NAME).touch()
+
+
+def no_schema(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+@pytest.mark.parametrize("leave", [only_a_lock, an_empty_file, no_schema])
+def test_an_interrupted_creation_is_finished(folder: Path, leave: Callable[[Path], None]) -> None:
+    folder.mkdir()
+    leave(folder)
+    with pytest.raises(LibraryNotFound):
+        Database.open(folder, create=True, read_only=True)
+    with open_store(folder) as store:
+        add_model(store)
+    assert pragma(folder, "journal_mode") == "wal"
+    assert pragma(folder, "page_size") == PAGE_SIZE
+
+
+def test_a_hot_journal_of_an_interrupted_creation_is_rolled_back(folder: Path) -> None:
+    """A kill inside of SQLite's own first transaction leaves a rollback journal beside an empty file."""
+    folder.mkdir()
+    an_empty_file(folder)
+    (folder / f"{FILE_NAME}-journal").write_bytes(bytes(512))
+    with open_store(folder) as store:
+        assert store.models() == []
+
+
+# --- what is no library -----------------------------------------------------------------------------------------------
+
+
+def a_file(folder: Path) -> None:
+    folder.write_text("shopping list")
+
+
+def a_folder_with_photos(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "holiday.jpg").write_bytes(b"photo")
+
+
+def a_text_file(folder: Path) -> None:
+    folder.mkdir()
+    (folder / FILE_NAME).write_text("not a database " * 100)
+
+
+def a_short_text_file(folder: Path) -> None:
+    folder.mkdir()
+    (folder / FILE_NAME).write_text("x")
+
+
+def a_cut_header(folder: Path) -> None:
+    folder.mkdir()
+    (folder / FILE_NAME).write_bytes(b"SQLite format 3\0" + bytes(40))
+
+
+def a_folder_of_that_name(folder: Path) -> None:
+    (folder / FILE_NAME).mkdir(parents=True)
+
+
+def another_programs_database(folder: Path) -> None:
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
+        connection.execute("CREATE TABLE precious (x)")
+
+
+def a_library_without_its_database(folder: Path) -> None:
+    (folder / "index").mkdir(parents=True)
+    (folder / f"{FILE_NAME}-wal").write_bytes(b"committed, but not yet checkpointed")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (a_file, "it is a file"),
+        (a_folder_with_photos, "other things .holiday.jpg."),
+        (a_text_file, "not an SQLite database"),
+        (a_short_text_file, "not an SQLite database"),
+        (a_cut_header, "not an SQLite database"),
+        (a_folder_of_that_name, "cannot be read"),
+        (another_programs_database, "belongs to another program"),
+        (a_library_without_its_database, "other things"),
+    ],
+)
+@pytest.mark.parametrize("create", [True, False])
+def test_what_is_no_library_is_refused_and_left_alone(
+    folder: Path, make: Callable[[Path], None], why: str, create: bool
+) -> None:
+    make(folder)
+    before = contents(folder)
+    with pytest.raises(NotALibrary, match=f"{why}.*Name a library, or a new or empty folder") as caught:
+        Database.open(folder, create=create)
+    assert caught.value.path == folder
+    assert contents(folder) == before
+
+
+def test_a_library_cannot_be_made_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotALibrary, match="cannot be made"):
+        Database.open(tmp_path / "file" / "library", create=True)
+
+
+def test_a_link_that_leads_nowhere_is_refused(folder: Path) -> None:
+    folder.symlink_to(folder.parent / "unmounted")
+    with pytest.raises(NotALibrary, match="cannot be made"):
+        Database.open(folder, create=True)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o311, 0o000], ids=["not writable", "not readable", "closed"])
+def test_a_folder_without_permission_is_refused(mode: int) -> None:
+    program = """
+from pathlib import Path
+from zsindex.database import Database
+from zsindex.errors import NotALibrary
+try:
+    Database.open(Path(sys.argv[1]), create=True)
+except NotALibrary as error:
+    print(error)
+"""
+    with reachable_folder() as parent:
+        (parent / "library").mkdir(mode=mode)
+        message = run_unprivileged(program, str(parent / "library"), modules=MODULES)
+    assert "ermission denied" in message
+    assert "Name a library" in message
+
+
+# --- reading what cannot be written -----------------------------------------------------------------------------------
+
+READ = """
+import json
+from pathlib import Path
+from tests.libraries import add_model, open_store
+from zsindex.errors import LibraryReadOnly
+with open_store(Path(sys.argv[1]), create=False) as store:
+    try:
+        add_model(store, "new")
+    except LibraryReadOnly as error:
+        refused = str(error)
+    print(json.dumps([store.writable, store.files().paths, refused]))
+"""
+
+
+@contextmanager
+def read_only_copy(library: Path) -> Iterator[Path]:
+    """A copy in a folder where nobody may write, taken as it lies there."""
+    with reachable_folder() as parent:
+        copy = parent / "library"
+        shutil.copytree(library, copy)
+        for path in copy.iterdir():
+            path.chmod(0o444)
+        copy.chmod(0o555)
+        yield copy
+
+
+def test_a_read_only_library_can_be_read(folder: Path) -> None:
+    with open_store(folder) as store:
+        paths = add_photos(store, add_model(store), unit_vectors(3))
+    assert not log_of(folder).exists()
+    with read_only_copy(folder) as copy:
+        before = contents(copy)
+        writable, found, refused = json.loads(run_unprivileged(READ, str(copy), modules=MODULES))
+        assert contents(copy) == before
+    assert (writable, found) == (False, paths)
+    assert "read-only" in refused
+    assert "copy it elsewhere" in refused
+
+
+def test_a_read_only_library_can_be_read_when_its_writer_was_killed(folder: Path) -> None:
+    """What was committed lies in the write-ahead log, which nobody is left to copy into the database."""
+    with open_store(folder) as store:
+        paths = add_photos(store, add_model(store), unit_vectors(3))
+        assert log_of(folder).stat().st_size > 0
+        with read_only_copy(folder) as copy:
+            _, found, _ = json.loads(run_unprivileged(READ, str(copy), modules=MODULES))
+    assert found == paths
+
+
+def test_a_log_without_its_index_on_a_read_only_disk_is_an_error_with_a_way_out(folder: Path) -> None:
+    """SQLite cannot read the log then. To leave it out would silently lose what was committed last."""
+    program = """
+from pathlib import Path
+from tests.libraries import open_store
+from zsindex.errors import LibraryReadOnly
+try:
+    with open_store(Path(sys.argv[1]), create=False) as store:
+        print(store.files().paths)
+except LibraryReadOnly as error:
+    print(error)
+"""
+    with open_store(folder) as store:
+        add_photos(store, add_model(store), unit_vectors(3))
+        with read_only_copy(folder) as copy:
+            (copy / f"{FILE_NAME}-shm").unlink()
+            message = run_unprivileged(program, str(copy), modules=MODULES)
+    assert "make the folder writable or copy it elsewhere" in message
+
+
+def test_who_may_only_read_sees_what_others_write_meanwhile() -> None:
+    program = """
+from pathlib import Path
+from tests.libraries import open_store
+with open_store(Path(sys.argv[1]), create=False) as store:
+    for _ in range(3):
+        step(len(store.files()))
+    print(len(store.files()))
+"""
+    with reachable_folder() as parent:
+        folder = parent / "library"
+        with open_store(folder) as store:
+            model = add_model(store)
+            add_photos(store, model, unit_vectors(2), folder="/a")
+        folder.chmod(0o555)
+        with Process(unprivileged(program, modules=MODULES), folder) as reader:
+            assert reader.wait_for_step() == "2"
+            folder.chmod(0o755)  # for us, who need it where the tests do not run as root
+            with open_store(folder) as store:
+                add_photos(store, model, unit_vectors(3), folder="/b")
+                reader.go()
+                assert reader.wait_for_step() == "5"
+                add_photos(store, model, unit_vectors(400, seed=1), folder="/c")
+                reader.go()
+                assert reader.wait_for_step() == "405"
+            assert not log_of(folder).exists()
+            reader.go()
+            assert reader.finish() == "405\n"
+
+
+def test_a_library_can_be_opened_for_reading_only(folder: Path) -> None:
+    with open_store(folder) as store:
+        paths = add_photos(store, add_model(store), unit_vectors(3))
+    with open_store(folder, read_only=True) as store:
+        assert store.files().paths == paths
+        with pytest.raises(LibraryReadOnly, match="cannot record a model"):
+            add_model(store, "new")
+
+
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[Path]:
+    folder.mkdir(exist_ok=True)
+    try:
+        subprocess.run(["mount", *options, str(folder)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting needs root: {error}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, capture_output=True)
+
+
+def test_a_library_on_a_disk_mounted_for_reading_only_can_be_read(folder: Path, tmp_path: Path) -> None:
+    with open_store(folder) as store:
+        paths = add_photos(store, add_model(store), unit_vectors(3))
+    with mounted(tmp_path / "disk", "--bind", "-o", "ro", str(folder)) as disk, open_store(disk) as store:
+        assert not store.writable
+        assert store.files().paths == paths
+        with pytest.raises(LibraryReadOnly):
+            add_model(store, "new")
+
+
+# --- transactions -----------------------------------------------------------------------------------------------------
+
+
+def test_an_open_write_does_not_block_readers_who_see_what_was_before(folder: Path) -> None:
+    with open_store(folder) as writer, open_store(folder) as other:
+        model = add_model(writer)
+        before = add_photos(writer, model, unit_vectors(2))
+        with writer.write("write") as connection:
+            connection.execute(sa.delete(files))
+            for reader in (writer, other):
+                assert reader.files().paths == before
+        assert len(other.files()) == 0
+
+
+def test_a_read_is_one_consistent_view(folder: Path) -> None:
+    count = sa.select(sa.func.count()).select_from(files)
+    with open_store(folder) as store, open_store(folder) as other:
+        model = add_model(store)
+        add_photos(store, model, unit_vectors(2))
+        with other.read() as connection:
+            assert connection.execute(count).scalar_one() == 2
+            add_photos(store, model, unit_vectors(3), folder="/more")
+            assert connection.execute(count).scalar_one() == 2
+        assert len(other.files()) == 5
+
+
+def test_an_exception_takes_the_whole_transaction_back(folder: Path) -> None:
+    with open_store(folder) as store:
+        twice = [{"key": "a", "value": "b"}] * 2
+        with pytest.raises(sa.exc.IntegrityError), store.write("write") as connection:
+            connection.execute(sa.insert(settings), twice)
+        assert store.setting("a") is None
+        with store.write("write again") as connection:
+            connection.execute(sa.insert(settings).values(key="a", value="c"))
+        assert store.setting("a") == "c"
+
+
+def test_foreign_keys_are_enforced(folder: Path) -> None:
+    with open_store(folder) as store:
+        with pytest.raises(sa.exc.IntegrityError), store.write("write") as connection:
+            connection.execute(sa.insert(files).values(folder_id=77, name="a", size=1, mtime_ns=1))
+        add_photos(store, add_model(store), unit_vectors(1))
+        with pytest.raises(sa.exc.IntegrityError), store.write("write") as connection:
+            connection.execute(sa.delete(folders))
+
+
+def test_readers_can_neither_write_nor_checkpoint(folder: Path) -> None:
+    with open_store(folder) as store, open_store(folder) as other:
+        add_model(store)
+        size = log_of(folder).stat().st_size
+        assert size > 0
+        with pytest.raises(LibraryReadOnly), other.read() as connection:
+            connection.execute(sa.delete(models))
+        raw = sqlite3.connect(f"{(folder / FILE_NAME).as_uri()}?mode=ro", uri=True)
+        with closing(raw), pytest.raises(sqlite3.OperationalError):
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert log_of(folder).stat().st_size == size
+
+
+def test_the_last_reader_leaves_the_log_of_a_killed_writer_to_the_next_writer(folder: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from tests.libraries import add_model, open_store
+with open_store(Path(sys.argv[1])) as store:
+    add_model(store)
+    os._exit(0)
+"""
+    with Process(program, folder) as process:
+        process.finish()
+    assert log_of(folder).stat().st_size > 0
+    before = (folder / FILE_NAME).read_bytes()
+    with open_store(folder) as store:
+        assert len(store.models()) == 1
+    assert (folder / FILE_NAME).read_bytes() == before
+    assert log_of(folder).stat().st_size > 0
+    with open_store(folder) as store:
+        add_model(store, "another")
+    assert not log_of(folder).exists()
+    with open_store(folder, create=False) as store:
+        assert len(store.models()) == 2
+
+
+def test_closing_twice_does_no_harm(folder: Path) -> None:
+    opened = Database.open(folder, create=True)
+    opened.close()
+    opened.close()
+
+
+def test_vacuum_gives_the_room_of_deleted_rows_back(folder: Path) -> None:
+    opened = Database.open(folder, create=True)
+    with closing(opened):
+        store = Store(opened)
+        add_images(store, add_model(store), unit_vectors(5000))
+        full = opened.size_bytes()
+        store.prune()
+        opened.vacuum()
+    assert opened.size_bytes() < full / 3
+    assert pragma(folder, "application_id") == APPLICATION_ID
+    assert pragma(folder, "journal_mode") == "wal"
+
+
+def test_the_size_on_disk_counts_the_log_but_no_backups(folder: Path) -> None:
+    opened = Database.open(folder, create=True)
+    with closing(opened):
+        add_model(Store(opened))
+        (folder / f"{FILE_NAME}.backup-0001-20250101T000000").write_bytes(bytes(10_000_000))
+        assert log_of(folder).stat().st_size < opened.size_bytes() < 10_000_000
+
+
+# --- a full disk ------------------------------------------------------------------------------------------------------
+
+
+def test_a_write_that_does_not_fit_is_taken_back_and_says_so(folder: Path) -> None:
+    with open_store(folder) as store:
+        model = add_model(store)
+        kept = add_photos(store, model, unit_vectors(10))
+        with store.write("limit") as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StorageFull, match="Everything up to the last batch is kept: free some space"):
+            add_photos(store, model, unit_vectors(500, seed=1), folder="/more")
+        assert store.files().paths == kept
+        assert store.integrity_problems() == []
+    with open_store(folder) as store:
+        add_photos(store, model, unit_vectors(500, seed=1), folder="/more")
+        assert len(store.files()) == 510
+
+
+def test_a_disk_that_fills_up_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+    kept: list[str] = []
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2m", "tmpfs") as disk:
+        folder = disk / "library"
+        with open_store(folder) as store:
+            model = add_model(store)
+            try:
+                for batch in range(1000):
+                    kept += add_photos(store, model, unit_vectors(100, seed=batch), folder=f"/{batch:03d}")
+                pytest.fail("the disk did not fill up")
+            except StorageFull:
+                pass
+            assert len(kept) >= 100
+            assert store.files().paths == kept
+            with pytest.raises(StorageFull):
+                store.save_prompts(["x" * 2_000_000], unit_vectors(1), model.id, truncated=[False])
+            assert store.files().paths == kept
+        with open_store(folder, create=False) as store:
+            assert store.files().paths == kept
+            assert store.integrity_problems() == []
+
+
+def test_a_library_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=64k", "tmpfs") as disk:
+        with pytest.raises(OSError, match="No space"):
+            (disk / "filler").write_bytes(bytes(1 << 20))
+        with pytest.raises(StorageFull):
+            Database.open(disk / "library", create=True)
+        (disk / "filler").unlink()
+        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+        with open_store(disk / "library") as store:
+            assert store.models() == []
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(folder: Path) -> Path:
+    """A library of many pages, all but the first few of which are noise."""
+    with open_store(folder) as store:
+        model = add_model(store)
+        add_photos(store, model, unit_vectors(100))
+        add_images(store, model, unit_vectors(5000))
+    with (folder / FILE_NAME).open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        file.write(b"\xa5" * (size // 4))
+    return folder
+
+
+def test_a_damaged_database_says_what_to_do(damaged: Path) -> None:
+    with open_store(damaged) as store:
+        model = store.models()[0]
+        with pytest.raises(LibraryDamaged, match="Run zsindex check"):
+            store.embeddings_after(model, 0)
+
+
+def test_check_reports_damage_and_does_not_write(damaged: Path) -> None:
+    before = (damaged / FILE_NAME).read_bytes()
+    opened = Database.open(damaged, create=False)
+    with closing(opened):
+        for fix in (False, True):
+            report = maintenance.check(opened, Store(opened), fix=fix)
+            assert not report.ok
+            assert report.problems
+            assert report.fixed == ()
+    assert (damaged / FILE_NAME).read_bytes() == before
+
+
+def test_a_cut_database_is_damaged(folder: Path) -> None:
+    with open_store(folder) as store:
+        model = add_model(store)
+        add_photos(store, model, unit_vectors(100))
+        add_images(store, model, unit_vectors(5000))
+    os.truncate(folder / FILE_NAME, PAGE_SIZE * 3)
+    with pytest.raises(LibraryDamaged), open_store(folder) as store:
+        store.files()
+
+
+def test_a_destroyed_first_page_is_damaged(folder: Path) -> None:
+    Database.open(folder, create=True).close()
+    with (folder / FILE_NAME).open("rb+") as file:
+        file.seek(100)
+        file.write(b"\xa5" * (PAGE_SIZE - 100))
+    with pytest.raises(LibraryDamaged):
+        Database.open(folder, create=True)
+
+
+# --- two writers ------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from pathlib import Path
+import zsindex.database
+zsindex.database.SYNC_TIMEOUT_S = 0.1
+database = zsindex.database.Database.open(Path(sys.argv[1]), create=False)
+with database.write("store photos") if sys.argv[2] == "write" else database.sync_lock.hold("sync"):
+    step()
+"""
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_second_writer_is_told_who_the_first_one_is(folder: Path) -> None:
+    with open_store(folder) as store:
+        add_model(store)
+        with Process(HOLD, folder, "write") as holder:
+            holder.wait_for_step()
+            with pytest.raises(LibraryBusy, match=f"process {holder.pid} on .*: store photos, since .*try again"):
+                add_model(store, "new")
+            assert len(store.models()) == 1
+            holder.kill()
+            add_model(store, "new")
+        assert len(store.models()) == 2
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_second_sync_is_told_who_the_first_one_is_and_other_writes_go_on(folder: Path) -> None:
+    opened = Database.open(folder, create=True)
+    with closing(opened), Process(HOLD, folder, "sync") as holder:
+        holder.wait_for_step()
+        with (
+            pytest.raises(LibraryBusy, match=f"process {holder.pid} on .*: sync, since"),
+            opened.sync_lock.hold("sync"),
+        ):
+            pytest.fail("two held it")
+        add_model(Store(opened))
+        holder.kill()
+        with opened.sync_lock.hold("sync"):
+            pass
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_a_second_thread_is_told_so(folder: Path) -> None:
+    held, done = threading.Event(), threading.Event()
+    opened = Database.open(folder, create=True)
+
+    def hold() -> None:
+        with opened.write("hold"):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    with closing(opened):
+        thread.start()
+        try:
+            held.wait()
+            with pytest.raises(LibraryBusy, match="another thread of this process"):
+                add_model(Store(opened))
+        finally:
+            done.set()
+            thread.join()
+        add_model(Store(opened))
+
+
+@pytest.mark.usefixtures("short_timeouts")
+def test_another_program_that_writes_to_the_database_is_waited_for_in_vain(folder: Path) -> None:
+    with open_store(folder) as store:
+        with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LibraryBusy, match="another program has the database open"):
+                add_model(store)
+        add_model(store)
+
+
+def test_a_lock_may_be_held_several_times_over_by_one_thread(folder: Path) -> None:
+    opened = Database.open(folder, create=True)
+    with closing(opened):
+        with opened.sync_lock.hold("outer"):
+            with opened.sync_lock.hold("inner"):
+                pass
+            with pytest.raises(ZeroDivisionError), opened.sync_lock.hold("failing"):
+                1 / 0  # noqa: B018
+            with (
+                Process(HOLD, folder, "sync") as other,
+                pytest.raises(AssertionError, match="the process ended with 1"),
+            ):
+                other.wait_for_step()
+        with Process(HOLD, folder, "sync") as other:
+            assert other.wait_for_step() == "ready"
+            other.finish()
+
+
+def test_a_note_that_cannot_be_read_does_not_hide_that_the_library_is_busy(folder: Path, short_timeouts: None) -> None:
+    opened = Database.open(folder, create=True)
+    with closing(opened), Process(HOLD, folder, "sync") as holder:
+        holder.wait_for_step()
+        for note in ("", "{", "[]", '{"pid": 1}', "null"):
+            (folder / "sync.holder").write_text(note)
+            with pytest.raises(LibraryBusy, match="unknown process"), opened.sync_lock.hold("sync"):
+                pytest.fail("two held it")
+
+
+def test_photos_of_one_batch_are_stored_together_or_not_at_all(folder: Path) -> None:
+    with open_store(folder) as store:
+        model = add_model(store)
+        batch = [photo(f"/{i}.png", vector=unit_vectors(1, seed=i)[0]) for i in range(3)]
+        with pytest.raises(sa.exc.IntegrityError):
+            store.save([*batch, batch[0]], model.id)  # the same path twice violates the unique constraint
+        assert len(store.files()) == 0
+        assert store.model_sizes(model)["images"] == 0

@@ -1,0 +1,37 @@
+"""Settings from the environment, and where a library lies when nobody says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from zsindex.errors import ZsindexError
+
+LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
+MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
+DEFAULT_MODEL = "nano"
+STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
+
+
+def library_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """The library's folder: the argument, ``ZSINDEX_LIBRARY``, or one in the platform's user-data folder."""
+    chosen = given if given is not None else os.environ.get(LIBRARY_VARIABLE)
+    if chosen:
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("zsindex", appauthor=False)) / "library"
+
+
+def max_pixels(default: int) -> int:
+    """The pixel limit of one photo: ``ZSINDEX_MAX_PIXELS``, else the default."""
+    given = os.environ.get(MAX_PIXELS_VARIABLE)
+    if not given:
+        return default
+    try:
+        limit = int(given)
+    except ValueError:
+        limit = 0
+    if limit <= 0:
+        raise ZsindexError(f"{MAX_PIXELS_VARIABLE} must be a positive whole number of pixels, not {given!r}")
+    return limit

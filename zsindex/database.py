@@ -1,0 +1,288 @@
+"""Opens `library.db`, guards it, and turns what SQLite says into errors a person can act on.
+
+Reading and writing use separate connections. Readers open the file with ``mode=ro``, so that they cannot checkpoint:
+all writing and checkpointing happens on one connection, under `write.lock` (see `zsindex.lock`). In WAL mode writers
+never block readers. Every write is one `BEGIN IMMEDIATE` transaction: kept whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
+
+from zsindex import schema
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryDamaged,
+    LibraryNotFound,
+    LibraryReadOnly,
+    LibraryTooNew,
+    NotALibrary,
+    StorageFull,
+)
+from zsindex.lock import NO_SPACE, FolderLock
+
+FILE_NAME = "library.db"
+APPLICATION_ID = 0x7A736978  # "zsix"; SQLite keeps it in the file's header
+PAGE_SIZE = 16_384  # a 512-d vector is 2 KB: at SQLite's usual 4 KB almost half of every page would stay empty
+BUSY_TIMEOUT_S = 60.0
+SYNC_TIMEOUT_S = 3.0
+
+
+class Database:
+    """An open `library.db`. Make one with `Database.open`; close it when done."""
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        self.folder = folder
+        self.writable = writable
+        self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
+        self._reader = _reading_engine(folder, writable=writable)
+        self._writer: Engine | None = None
+
+    @classmethod
+    def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> Database:
+        """Open the library in `folder`, making it if `create`, and bring its schema up to date.
+
+        Raises:
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
+        """
+        file = folder / FILE_NAME
+        if not _is_library(folder):
+            if not create or read_only:
+                raise LibraryNotFound(folder)
+            _create(folder)
+        writable = not read_only and os.access(folder, os.W_OK) and os.access(file, os.W_OK)
+        database = cls(folder, writable=writable)
+        try:
+            database._bring_up_to_date()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        """Close all connections. The last writer's checkpoint happens under the lock, like every other."""
+        self._reader.dispose()
+        if self._writer is not None:
+            with self._write_lock.hold("close the library"):
+                self._writer.dispose()
+            self._writer = None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent view, never blocked by a writer."""
+        with _translated(self.folder), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, action: str) -> Iterator[Connection]:
+        """A write transaction under the writer lock; rolled back as a whole if anything goes wrong.
+
+        Args:
+            action: completes "cannot …" in the error of a read-only library.
+        """
+        self.require_writable(action)
+        with self._write_lock.hold(action), _translated(self.folder):
+            if self._writer is None:
+                self._writer = _writing_engine(self.folder)
+            with self._writer.begin() as connection:
+                yield connection
+
+    def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        if not self.writable:
+            raise LibraryReadOnly(self.folder, action)
+
+    def size_bytes(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        return sum(f.stat().st_size for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
+
+    def vacuum(self) -> None:
+        """Give the pages of deleted rows back to the disk."""
+        self.require_writable("vacuum")
+        # Outside of a transaction, so past SQLAlchemy, which would begin one.
+        with (
+            self._write_lock.hold("vacuum"),
+            _translated(self.folder),
+            closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+        ):
+            file.execute("VACUUM")
+
+    def _bring_up_to_date(self) -> None:
+        revision = self._revision()
+        if revision == schema.HEAD:
+            return
+        if revision is not None and schema.is_newer(revision):
+            raise LibraryTooNew(self.folder, found=revision, newest_known=schema.HEAD)
+        if revision is None and not self.writable:
+            raise LibraryNotFound(self.folder)  # a process was stopped while it made the library; nothing is in it
+        self.require_writable(f"upgrade it from schema {revision} to {schema.HEAD}")
+        with self._write_lock.hold("upgrade the schema"), _translated(self.folder):
+            revision = self._revision()
+            if revision == schema.HEAD:
+                return  # another process was faster
+            if revision is not None:
+                self._backup(f"{FILE_NAME}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            engine = _writing_engine(self.folder, foreign_keys=False)
+            try:
+                with engine.begin() as connection:
+                    schema.upgrade(connection)
+            finally:
+                engine.dispose()
+
+    def _revision(self) -> str | None:
+        with self.read() as connection:
+            return schema.current_revision(connection)
+
+    def _backup(self, name: str) -> None:
+        """Copy the database through SQLite's backup API, which sees the write-ahead log too."""
+        temporary = self.folder / f"{name}.tmp"
+        try:
+            with (
+                closing(sqlite3.connect(_uri(self.folder, "mode=ro"), uri=True)) as source,
+                closing(sqlite3.connect(temporary)) as target,
+            ):
+                target.execute("PRAGMA synchronous = FULL")
+                source.backup(target)
+            temporary.replace(self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_library(folder: Path) -> bool:
+    """Whether `folder` holds a library; False where one could be made.
+
+    Raises:
+        NotALibrary: something else is there.
+    """
+    file = folder / FILE_NAME
+    try:
+        if not folder.exists():
+            return False
+        if not folder.is_dir():
+            raise NotALibrary(folder, "it is a file; a library is a folder")
+        if not file.exists():
+            strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("write."))
+            # Looked for once more: another process may have made it since.
+            if strangers and not file.exists():
+                raise NotALibrary(folder, f"it holds other things ({', '.join(strangers[:3])})")
+            return False
+        with file.open("rb") as opened:
+            header = opened.read(100)
+    except OSError as error:
+        raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
+    if not header:
+        return False  # a process was stopped while it made the library; nothing is in it
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+        raise NotALibrary(folder, f"its {FILE_NAME} is not an SQLite database")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise NotALibrary(folder, f"its {FILE_NAME} belongs to another program")
+    return True
+
+
+def _create(folder: Path) -> None:
+    """Make an empty database with its schema. Others who want the same folder wait, and find it made."""
+    lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with lock.hold("make the library"), _translated(folder):
+            if _is_library(folder):
+                return
+            with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    except OSError as error:
+        raise NotALibrary(folder, f"it cannot be made ({error.strerror})") from error
+
+
+def _uri(folder: Path, parameters: str) -> str:
+    return f"{(folder / FILE_NAME).absolute().as_uri()}?{parameters}"
+
+
+def _reading_engine(folder: Path, *, writable: bool) -> Engine:
+    read_only_folder = not writable and not os.access(folder, os.W_OK)
+    log = folder / f"{FILE_NAME}-wal"
+
+    def connect() -> sqlite3.Connection:
+        parameters = "mode=ro"
+        if read_only_folder and not (log.exists() and log.stat().st_size):
+            # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
+            # Without a log to read nothing is changing either: that is what "immutable" tells it.
+            parameters += "&immutable=1"
+        return sqlite3.connect(
+            _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+
+    if read_only_folder:
+        # Somebody else may be allowed to write and begin to, which an "immutable" connection would never notice: so
+        # each transaction opens its own and looks for the log again.
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    else:
+        engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
+    _begin_with(engine, "BEGIN")
+    return engine
+
+
+def _writing_engine(folder: Path, *, foreign_keys: bool = True) -> Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        # Here rather than where the library is made: stopped in between, it would stay without a log forever.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
+        return connection
+
+    # One connection: it checkpoints under the lock, and is only used by the thread that holds it.
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    _begin_with(engine, "BEGIN IMMEDIATE")
+    return engine
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    """Make SQLAlchemy open transactions itself: Python's sqlite3 would not begin one for a SELECT, nor before DDL."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> Any:
+        connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Turn the database errors that a user can do something about into the project's own."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageFull(folder) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise LibraryDamaged(folder, str(cause)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise LibraryBusy(
+                folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
+            ) from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise LibraryReadOnly(folder, f"open its database ({cause})") from error
+        if code == sqlite3.SQLITE_IOERR:
+            raise LibraryDamaged(folder, f"the disk reports an error: {cause}") from error
+        raise
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise StorageFull(folder) from error
+        raise

@@ -1,0 +1,718 @@
+"""The façade: `Library` is the one object that the command line, a service and notebooks talk to."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+import zsindex
+from zsindex import classify, config, maintenance, prompts, sources
+from zsindex.database import Database
+from zsindex.decode import DEFAULT_MAX_PIXELS
+from zsindex.encode import Encoder
+from zsindex.errors import BadQuery, ModelChanged, NotInLibrary, UnknownLabelSet
+from zsindex.index import VectorIndex
+from zsindex.intake import Settings
+from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
+from zsindex.prompts import LabelsLike
+from zsindex.records import (
+    Activation,
+    DecodeMode,
+    FloatArray,
+    IdArray,
+    LabelSet,
+    ModelInfo,
+    ModelSpec,
+    Progress,
+    SkippedFile,
+    SyncReport,
+)
+from zsindex.results import Classification, Hit, Run
+from zsindex.sources import ImageLike, PathsLike
+from zsindex.store import FileTable, ImageRecord, ModelRow, Store
+from zsindex.sync import Options, Sync
+
+DEFAULT_BATCH_SIZE = 32
+
+
+class Library:
+    """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
+
+    All methods may be called from several threads. Nothing that is answered from the cache loads a model.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        spec: ModelSpec,
+        model: ModelRow | None,
+        encoder: Encoder | None,
+        device: str,
+        batch_size: int | None,
+        settings: Settings,
+    ) -> None:
+        self._database = database
+        self._store = Store(database)
+        self._spec = spec
+        self._model_row = model
+        self._loaded = encoder
+        self._device = device
+        self._batch_size = batch_size
+        self._settings = settings
+        self._index: VectorIndex | None = None
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        model: str | None = None,
+        pretrained: str | None = None,
+        precision: str | None = None,
+        decode: DecodeMode | str | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        create: bool = True,
+        read_only: bool = False,
+        encoder: Encoder | None = None,
+    ) -> Library:
+        """Open a library, and make it if it is missing.
+
+        Args:
+            path: its folder. Default: the environment's ``ZSINDEX_LIBRARY``, else a folder in the platform's user-data
+                folder.
+            model: ``nano``, ``ARCHITECTURE/TAG``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``. Default: the model the
+                library was made with; ``nano`` for a new one. It is loaded when something must be encoded, not before.
+            pretrained: tag or checkpoint file for a `model` that names only an architecture.
+            precision: ``fp32``, ``bf16`` or ``fp16``. Default: as the library was made.
+            decode: ``exact`` or ``fast``; see docs/decoding.md. Default: as the library was made.
+            device: ``auto`` or a torch device.
+            batch_size: images that are encoded, and stored, at a time. Default: 32 are stored at a time, and the
+                device decides how many go through the model at once.
+            workers: threads that read and decode photos. Default: one per processor core.
+            create: make the library if there is none.
+            read_only: never write, whatever the folder's permissions.
+            encoder: an object that implements `zsindex.encode.Encoder`, in place of all of the above about the model.
+
+        Raises:
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
+        """
+        database = Database.open(config.library_path(path), create=create, read_only=read_only)
+        try:
+            store = Store(database)
+            remembered = store.default_model()
+            if encoder is not None:
+                spec = encoder.info.spec
+            else:
+                base = ModelSpec(config.DEFAULT_MODEL) if remembered is None else remembered.info.spec
+                spec = _spec(base, model, pretrained, precision, decode)
+            row = store.find_model(spec)
+            if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
+                row = None
+            return cls(
+                database,
+                spec=spec,
+                model=row,
+                encoder=encoder,
+                device=device,
+                batch_size=batch_size,
+                settings=Settings(
+                    batch_size=batch_size or DEFAULT_BATCH_SIZE,
+                    workers=workers or os.cpu_count() or 1,
+                    max_pixels=config.max_pixels(DEFAULT_MAX_PIXELS),
+                ),
+            )
+        except BaseException:
+            database.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the database, the index and the model. Arrays that were returned stay valid."""
+        self._index = None
+        self._loaded = None
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Library {self.path} with {self._spec}>"
+
+    @property
+    def path(self) -> Path:
+        """The library's folder."""
+        return self._database.folder
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be stored: asked for at opening, or for want of permission."""
+        return not self._database.writable
+
+    # --- the model ----------------------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that this object asks with."""
+        return self._spec
+
+    @property
+    def model(self) -> ModelInfo:
+        """What that model is; loads it if the library has never seen it.
+
+        Raises:
+            ModelError
+        """
+        return self._model().info
+
+    def _model(self) -> ModelRow:
+        with self._lock:
+            if self._model_row is None:
+                self._model_row = self._record(self._encoder().info, make_default=False)
+            return self._model_row
+
+    def _record(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
+        if self.read_only:
+            # It has no vectors here and gets none: a row that exists only in memory, with an id that none has.
+            return ModelRow(-1, info, "")
+        return self._store.add_model(info, make_default=make_default)
+
+    def _encoder(self) -> Encoder:
+        """The loaded model.
+
+        Raises:
+            ModelChanged: it is no longer the one whose vectors the library holds.
+        """
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = load_encoder(self._spec, device=self._device, batch_size=self._batch_size)
+            if self._model_row is not None:
+                expected, got = self._model_row.info.fingerprint, self._loaded.info.fingerprint
+                if expected != got:
+                    raise ModelChanged(str(self._spec), expected=expected, got=got)
+            return self._loaded
+
+    def models(self) -> list[ModelStatus]:
+        """The models that the library holds vectors of, with their sizes; the default one is marked."""
+        return maintenance.models(self._store)
+
+    def use_model(
+        self,
+        model: str,
+        *,
+        pretrained: str | None = None,
+        precision: str | None = None,
+        decode: DecodeMode | str | None = None,
+    ) -> ModelInfo:
+        """Load a model and make it the library's default. Vectors of others stay, and can be used by naming them.
+
+        Raises:
+            ModelError, LibraryReadOnly
+        """
+        self._database.require_writable("choose the default model")
+        spec = _spec(self._spec, model, pretrained, precision, decode)
+        with self._lock:
+            self._loaded = load_encoder(spec, device=self._device, batch_size=self._batch_size)
+            self._spec = spec
+            self._model_row = self._record(self._loaded.info, make_default=True)
+            self._index = None
+        return self._model_row.info
+
+    # --- photos -------------------------------------------------------------------------------------------------------
+
+    def sync(
+        self,
+        paths: PathsLike | None = None,
+        *,
+        exclude: str | Sequence[str] = (),
+        include_hidden: bool = False,
+        retry_skipped: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> SyncReport:
+        """Bring the library up to date with folders and files; encode what it has never seen.
+
+        Args:
+            paths: a folder (with everything below) or file, or several. Default: all folders that were synced before.
+            exclude: a pattern, or several, of names and paths to leave out, as `zsindex.scan.scan` describes them. What
+                the library knows of excluded photos counts as vanished.
+            include_hidden: also names that begin with a dot.
+            retry_skipped: read again what could not be read, even if it has not changed.
+            dry_run: only look: nothing is read, encoded or stored.
+            progress: called now and then with how far it is.
+            should_stop: asked between photos; once it says yes, the batch in work is finished, and the report says
+                `interrupted`.
+
+        Raises:
+            PathNotFound: a path is neither on the disk nor known.
+            LibraryBusy: another sync is running.
+            LibraryReadOnly, StorageFull, ModelError
+        """
+        if not dry_run:
+            self._database.require_writable("sync")
+        absolute = self._store.roots() if paths is None else _absolute_all(paths)
+        report_progress = progress or (lambda _: None)
+
+        def model() -> ModelRow:
+            if self._model_row is None and self._loaded is None:
+                report_progress(Progress("load", note=str(self._spec)))
+            return self._model()
+
+        sync = Sync(
+            self._store,
+            library_folder=str(self.path),
+            options=Options([exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run),
+            settings=self._settings,
+            model=model,
+            known_model=self._model_row,
+            encoder=self._encoder,
+            progress=report_progress,
+            should_stop=should_stop or (lambda: False),
+        )
+        if dry_run:
+            return sync.run(absolute)
+        with self._database.sync_lock.hold("sync"):
+            report = sync.run(absolute)
+        if self._model_row is not None:
+            self._open_index()  # writes the snapshot if one is due
+        return report
+
+    def paths(self, paths: PathsLike | None = None) -> list[str]:
+        """Photos of the library, in path order; `paths` restricts to files and subtrees."""
+        return self._files(paths).paths
+
+    def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
+        """Photos that cannot be used, with their reasons, in path order; `paths` restricts to files and subtrees."""
+        return self._store.skipped(None if paths is None else _absolute_all(paths))
+
+    def _files(self, paths: PathsLike | None) -> FileTable:
+        return self._store.files(None if paths is None else _absolute_all(paths))
+
+    # --- vectors ------------------------------------------------------------------------------------------------------
+
+    def embed_images(self, images: Sequence[ImageLike]) -> FloatArray:
+        """Vectors of images, from the cache where their content is known; others are encoded and cached.
+
+        Args:
+            images: paths, encoded bytes, or PIL images.
+
+        Returns:
+            float32, shape (len(images), dim), L2-normalised rows.
+
+        Raises:
+            ImageError: one cannot be read; it is named.
+            ModelError
+        """
+        model = self._model()
+        vectors = np.empty((len(images), model.info.dim), dtype=np.float32)
+        for start in range(0, len(images), self._settings.batch_size):
+            batch = images[start : start + self._settings.batch_size]
+            read = [sources.read(image, position=start + i) for i, image in enumerate(batch)]
+            found = self._store.image_vectors({s.digest for s in read}, model)
+            new = list({s.digest: s for s in read if s.digest not in found}.values())
+            if new:
+                records = self._encode(new)
+                if not self.read_only:
+                    self._store.save_images(records, model.id)
+                found.update((r.digest, r.vector) for r in records if r.vector is not None)
+            vectors[start : start + len(batch)] = [found[s.digest] for s in read]
+        return vectors
+
+    def _encode(self, new: Sequence[sources.Source]) -> list[ImageRecord]:
+        encoder, settings = self._encoder(), self._settings
+
+        def prepare(source: sources.Source) -> tuple[ImageRecord, FloatArray]:
+            decoded = source.decode(
+                mode=encoder.info.spec.decode, input_size=encoder.info.image_size, max_pixels=settings.max_pixels
+            )
+            record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format)
+            return record, encoder.preprocess(decoded.image)
+
+        with ThreadPoolExecutor(settings.workers) as pool:
+            prepared = list(pool.map(prepare, new))
+        with self._lock:
+            vectors = encoder.encode_images([pixels for _, pixels in prepared])
+        return [replace(record, vector=vector) for (record, _), vector in zip(prepared, vectors, strict=True)]
+
+    def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
+        """Vectors of texts as they are, from the cache where they are known; others are encoded and cached.
+
+        Args:
+            texts: prompts; surrounding white space is dropped and Unicode composed (NFC).
+            truncate: cut texts that the model cannot read in full, rather than refuse them.
+
+        Returns:
+            float32, shape (len(texts), dim), L2-normalised rows.
+
+        Raises:
+            PromptTooLong: names the text.
+            ModelError
+        """
+        model = self._model()
+        normalised = [prompts.normalise(text) for text in texts]
+        found = self._store.prompt_vectors(set(normalised), model, truncated=truncate)
+        new = [text for text in dict.fromkeys(normalised) if text not in found]
+        if new:
+            encoder = self._encoder()
+            with self._lock:
+                vectors = encoder.encode_texts(new, truncate=truncate)
+            found.update(zip(new, vectors, strict=True))
+            if not self.read_only:
+                limit = model.info.context_length
+                cut = [truncate and encoder.count_tokens(text) > limit for text in new]
+                self._store.save_prompts(new, vectors, model.id, truncated=cut)
+        rows = [found[text] for text in normalised]
+        return np.array(rows, dtype=np.float32).reshape(len(texts), model.info.dim)
+
+    def _open_index(self) -> VectorIndex:
+        with self._lock:
+            model = self._model()
+            if self._index is None:
+                self._index = VectorIndex.open(self._store, self.path, model)
+            else:
+                self._index = self._index.refreshed(self._store, self.path, model)
+            return self._index
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def classify(
+        self,
+        labels: LabelsLike | None = None,
+        *,
+        label_set: str | None = None,
+        template: str | Sequence[str] | None = None,
+        top: int = 3,
+        paths: PathsLike | None = None,
+        activation: Activation | str | None = None,
+        truncate: bool = False,
+        sync: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Classification:
+        """Score photos against labels.
+
+        Args:
+            labels: names; or a mapping from names to written-out prompts; or a `LabelSet`.
+            label_set: the name of a saved one, instead.
+            template: one or several, each with ``{}`` where the label goes; several are averaged as vectors.
+            top: labels per photo in the result.
+            paths: files and folders to restrict to; what is not in the library is synced first. Default: all.
+            activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
+            sync: False refuses what is not in the library instead of adding it.
+            progress, should_stop: for the sync, as there.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
+            NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
+        """
+        chosen = self._label_set(labels, label_set, template)
+        prompt_vectors = self.embed_texts([p for texts in chosen.prompts for p in texts], truncate=truncate)
+        text_vectors = classify.label_vectors(prompt_vectors, [len(texts) for texts in chosen.prompts])
+        encoded = 0
+        absolute = None if paths is None else _absolute_all(paths)
+        if absolute is not None:
+            encoded = self._ensure(absolute, sync=sync, progress=progress, should_stop=should_stop)
+        info = self.model
+        activation = info.activation if activation is None else Activation(activation)
+        index, files = self._open_index(), self._store.files(absolute)
+        rows = index.vectors.rows_of(files.image_ids)
+        answered = rows >= 0
+        top = max(1, min(top, len(chosen)))
+        best, scores = self._score(index, rows[answered], text_vectors, activation, top)
+        return Classification(
+            paths=[path for path, ok in zip(files.paths, answered.tolist(), strict=True) if ok],
+            labels=chosen.labels,
+            best=best,
+            best_scores=scores,
+            all_scores=self._all_scores(index, rows[answered], text_vectors, activation),
+            run=self._run(chosen, activation, index, top=top, paths=absolute, truncate=truncate),
+            encoded=encoded,
+            unanswered=tuple(path for path, ok in zip(files.paths, answered.tolist(), strict=True) if not ok),
+        )
+
+    def _score(
+        self, index: VectorIndex, rows: IdArray, text_vectors: FloatArray, activation: Activation, top: int
+    ) -> tuple[IdArray, FloatArray]:
+        """Classify every image once, however many files show it, in the order in which the vectors lie."""
+        unique, back = np.unique(rows, return_inverse=True)
+        best, scores = classify.classify(
+            index.vectors,
+            unique,
+            text_vectors,
+            logit_scale=self.model.logit_scale,
+            logit_bias=self.model.logit_bias,
+            activation=activation,
+            top=top,
+        )
+        return best[back], scores[back]
+
+    def _all_scores(
+        self, index: VectorIndex, rows: IdArray, text_vectors: FloatArray, activation: Activation
+    ) -> Callable[[Sequence[int]], FloatArray]:
+        info = self.model
+
+        def compute(chosen: Sequence[int]) -> FloatArray:
+            values = classify.logits(
+                index.vectors.take(rows[np.asarray(chosen, dtype=np.int64)]),
+                text_vectors,
+                logit_scale=info.logit_scale,
+                logit_bias=info.logit_bias,
+            )
+            return classify.probabilities(values, activation)
+
+        return compute
+
+    def _ensure(
+        self,
+        paths: Sequence[str],
+        *,
+        sync: bool,
+        progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> int:
+        """Sync paths, or refuse those that the library does not hold. Returns how many photos were encoded."""
+        if sync and not self.read_only:
+            return self.sync(paths, progress=progress, should_stop=should_stop).encoded
+        unknown = [path for path in paths if not len(self._store.files([path])) and not self._store.skipped([path])]
+        if unknown:
+            raise NotInLibrary(unknown, "it is read-only" if sync else "adding was refused")
+        return 0
+
+    def _label_set(
+        self, labels: LabelsLike | None, saved: str | None, template: str | Sequence[str] | None
+    ) -> LabelSet:
+        if saved is None:
+            return prompts.label_set(labels or (), templates=template)
+        if labels:
+            raise ValueError("give either labels or the name of a label set, not both")
+        found = self.label_set(saved)
+        return found if template is None else prompts.label_set(found.labels, templates=template, name=saved)
+
+    def _run(self, labels: LabelSet, activation: Activation, index: VectorIndex, **options: Any) -> Run:
+        info = self.model
+        return Run(
+            model=str(info.spec),
+            fingerprint=info.fingerprint,
+            decode=str(info.spec.decode),
+            precision=info.spec.precision,
+            labels=labels.labels,
+            label_set=labels.name,
+            labels_sha256=prompts.digest(labels),
+            templates=labels.templates,
+            activation=activation,
+            logit_scale=info.logit_scale,
+            logit_bias=info.logit_bias,
+            watermark=index.watermark,
+            generation=index.generation,
+            files_revision=self._store.files_revision(),
+            options=tuple(sorted(options.items())),
+            version=zsindex.__version__,
+        )
+
+    def search(
+        self,
+        query: ImageLike,
+        *,
+        plus: Sequence[ImageLike] = (),
+        minus: Sequence[ImageLike] = (),
+        top: int = 20,
+        paths: PathsLike | None = None,
+        truncate: bool = False,
+    ) -> list[Hit]:
+        """Find photos by text, by example, or by a sum of both.
+
+        The query's vector is the sum of the unit vectors of all positive terms minus those of the negative ones.
+
+        Args:
+            query: a text as you would say it; or an image: a `Path`, the name of a file that exists, bytes, or a PIL
+                image. ``text:…`` is always a text.
+            plus, minus: further terms of the same kinds, to add and to subtract.
+            top: photos to return.
+            paths: files and folders to restrict to.
+            truncate: cut texts that the model cannot read in full, rather than refuse them.
+
+        Raises:
+            BadQuery: the query is empty, or its terms cancel out.
+            ImageError, PromptTooLong, ModelError
+        """
+        terms = [(term, 1.0) for term in (query, *plus)] + [(term, -1.0) for term in minus]
+        vector = np.zeros(self.model.dim, dtype=np.float32)
+        for term, sign in terms:
+            vector += np.float32(sign) * self._term(term, truncate=truncate)
+        norm = float(np.linalg.norm(vector))
+        if norm < 1e-3:
+            raise BadQuery("the terms of the query cancel each other out")
+        return self._nearest(vector / np.float32(norm), top=top, paths=paths)
+
+    def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
+        if isinstance(term, str) and not sources.is_image_path(term):
+            text = prompts.normalise(term.removeprefix("text:"))
+            if not text:
+                raise BadQuery("the query is empty")
+            vector: FloatArray = self.embed_texts([text], truncate=truncate)[0]
+        else:
+            vector = self.embed_images([term])[0]
+        return vector
+
+    def similar(
+        self,
+        image: ImageLike,
+        *,
+        top: int = 20,
+        paths: PathsLike | None = None,
+    ) -> list[Hit]:
+        """Find the photos most like one, which need not be in the library. It is left out itself, its copies are not.
+
+        Raises:
+            ImageError: it cannot be read.
+            ModelError
+        """
+        itself = _absolute(image) if isinstance(image, (str, os.PathLike)) else None
+        return self._nearest(self.embed_images([image])[0], top=top, paths=paths, leave_out=itself)
+
+    def _nearest(
+        self,
+        vector: FloatArray,
+        *,
+        top: int,
+        paths: PathsLike | None,
+        leave_out: str | None = None,
+    ) -> list[Hit]:
+        files = self._files(paths)
+        by_image: defaultdict[int, list[str]] = defaultdict(list)
+        for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
+            if path != leave_out:
+                by_image[image_id].append(path)
+        selected = np.fromiter(by_image, dtype=np.int64, count=len(by_image))
+        ids, scores = self._open_index().search(vector[None, :], top, image_ids=selected)
+        return [
+            Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]))
+            for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
+        ]
+
+    # --- label sets ---------------------------------------------------------------------------------------------------
+
+    def label_sets(self) -> list[LabelSet]:
+        """Saved label sets, by name."""
+        return [prompts.from_document(body, name=name) for name, (body, _) in self._store.label_sets().items()]
+
+    def label_set(self, name: str) -> LabelSet:
+        """A saved label set.
+
+        Raises:
+            UnknownLabelSet: names those there are.
+        """
+        saved = self._store.label_sets()
+        if name not in saved:
+            raise UnknownLabelSet(name, known=list(saved))
+        return prompts.from_document(saved[name][0], name=name)
+
+    def save_label_set(self, name: str, labels: LabelsLike, *, template: str | Sequence[str] | None = None) -> LabelSet:
+        """Keep a label set in the library, replacing one of the same name.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, LibraryReadOnly
+        """
+        chosen = replace(prompts.label_set(labels, templates=template), name=name)
+        self._store.save_label_set(name, prompts.to_document(chosen))
+        return chosen
+
+    def remove_label_set(self, name: str) -> None:
+        """Forget a saved label set. Its prompts stay cached.
+
+        Raises:
+            UnknownLabelSet, LibraryReadOnly
+        """
+        if not self._store.remove_label_set(name):
+            raise UnknownLabelSet(name, known=list(self._store.label_sets()))
+
+    # --- upkeep -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Counts, sizes and versions."""
+        return maintenance.status(self._database, self._store)
+
+    def check(self, *, fix: bool = False) -> CheckReport:
+        """Prove that database, vectors and index agree; with `fix`, rebuild what is derived and forget what is damaged.
+
+        Raises:
+            LibraryReadOnly: `fix` on a library that cannot be written.
+        """
+        with self._lock:
+            self._index = None
+            return maintenance.check(self._database, self._store, fix=fix)
+
+    def prune(self, *, models: Sequence[str] = (), dry_run: bool = False) -> PruneReport:
+        """Forget vanished files, and images and vectors that nothing refers to any more.
+
+        Args:
+            models: also forget these models, by name or by the beginning of a fingerprint, with all their vectors.
+            dry_run: only say what would go.
+
+        Raises:
+            UnknownModel, LibraryReadOnly, LibraryBusy
+        """
+        with self._lock:
+            self._index = None
+            return maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
+
+
+def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
+    """Load a model. The only way to torch: everything else works without it."""
+    from zsindex import openclip
+
+    return openclip.load(spec, device=device, batch_size=batch_size)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _absolute_all(paths: PathsLike) -> list[str]:
+    return [_absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+
+
+def _spec(
+    base: ModelSpec,
+    model: str | None,
+    pretrained: str | None,
+    precision: str | None,
+    decode: DecodeMode | str | None,
+) -> ModelSpec:
+    """What is asked for, in one spelling: the same model by another way of naming it must not be encoded again."""
+    if model is None and pretrained is None:
+        name, weights = base.name, base.pretrained
+    else:
+        name, weights = model or base.name, pretrained
+    if weights is not None:
+        file = _absolute(weights)
+        name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
+    scheme, _, rest = name.partition(":")
+    folder = _absolute(rest if scheme == "local-dir" else name)
+    if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
+        name = f"local-dir:{folder}"
+    return ModelSpec(
+        name=name,
+        pretrained=weights,
+        precision=precision or base.precision,
+        decode=base.decode if decode is None else DecodeMode(decode),
+    )

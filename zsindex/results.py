@@ -1,0 +1,247 @@
+"""What questions return: sequences of small records that print, iterate and turn into plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from zsindex.records import Activation, FloatArray, IdArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label with its score: a probability in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one photo: its predictions, best first."""
+
+    path: str
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.predictions[0].label
+
+    @property
+    def score(self) -> float:
+        """The best label's score."""
+        return self.predictions[0].score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that a classification is a function of.
+
+    Attributes:
+        model: as the user knows it; `fingerprint` is what it is.
+        labels: in order; `label_set` is the name they are saved under, if any.
+        labels_sha256: over labels and final prompts.
+        templates: those that made the prompts; empty where all were written out.
+        activation, logit_scale, logit_bias: how cosines became scores.
+        watermark, generation, files_revision: the state of the library.
+        options: what else was asked for.
+        version: of zsindex.
+    """
+
+    model: str
+    fingerprint: str
+    decode: str
+    precision: str
+    labels: tuple[str, ...]
+    label_set: str | None
+    labels_sha256: str
+    templates: tuple[str, ...]
+    activation: Activation
+    logit_scale: float
+    logit_bias: float | None
+    watermark: int
+    generation: int
+    files_revision: int
+    options: tuple[tuple[str, Any], ...]
+    version: str
+
+    @property
+    def key(self) -> str:
+        """Names this run: equal keys mean equal results, on the same library."""
+        meaning = [
+            self.fingerprint,
+            self.labels_sha256,
+            str(self.activation),
+            [self.watermark, self.generation, self.files_revision],
+            self.options,
+        ]
+        return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "key": self.key,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "decode": self.decode,
+            "precision": self.precision,
+            "label_set": self.label_set,
+            "labels": list(self.labels),
+            "labels_sha256": self.labels_sha256,
+            "templates": list(self.templates),
+            "activation": str(self.activation),
+            "logit_scale": self.logit_scale,
+            "logit_bias": self.logit_bias,
+            "snapshot": {
+                "watermark": self.watermark,
+                "generation": self.generation,
+                "files_revision": self.files_revision,
+            },
+            "options": dict(self.options),
+            "zsindex": self.version,
+        }
+
+
+class Classification(Sequence[Result]):
+    """The answers for many photos, in path order. Index, slice or iterate it.
+
+    Attributes:
+        paths: of the photos, n of them.
+        labels: the label set's, c of them.
+        run: what the answer is a function of.
+        encoded: photos that had to be encoded for this answer.
+        unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
+    """
+
+    def __init__(
+        self,
+        *,
+        paths: list[str],
+        labels: tuple[str, ...],
+        best: IdArray,
+        best_scores: FloatArray,
+        all_scores: Callable[[Sequence[int]], FloatArray],
+        run: Run,
+        encoded: int = 0,
+        unanswered: tuple[str, ...] = (),
+    ) -> None:
+        """Args:
+        best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
+        best_scores: float32 (n, top).
+        all_scores: computes float32 (len(rows), c) for some of the photos.
+        """
+        self.paths = paths
+        self.labels = labels
+        self.run = run
+        self.encoded = encoded
+        self.unanswered = unanswered
+        self._best = best
+        self._best_scores = best_scores
+        self._all_scores = all_scores
+        self._rows: Sequence[int] = range(len(paths))
+
+    @property
+    def scores(self) -> FloatArray:
+        """Every label's score for every photo: float32, shape (n, c). Computed when asked for: it can be large."""
+        return self._all_scores(self._rows)
+
+    def filtered(self, *, min_score: float = 0.0, only: Collection[str] | None = None) -> Classification:
+        """Predictions with at least a score, of photos whose best label is one of `only`; photos left bare are dropped.
+
+        Raises:
+            ValueError: a label in `only` is not in the label set.
+        """
+        keep = (self._best_scores >= min_score) & (self._best >= 0)
+        rows = keep.any(axis=1)
+        if only is not None:
+            unknown = [label for label in only if label not in self.labels]
+            if unknown:
+                raise ValueError(f"not in the label set: {', '.join(unknown)}")
+            rows &= np.isin(self._best[:, 0], [self.labels.index(label) for label in only])
+        chosen = np.flatnonzero(rows)
+        result = Classification(
+            paths=[self.paths[i] for i in chosen],
+            labels=self.labels,
+            best=np.where(keep[chosen], self._best[chosen], -1),
+            best_scores=self._best_scores[chosen],
+            all_scores=self._all_scores,
+            run=replace(
+                self.run,
+                options=(*self.run.options, ("min_score", min_score), ("only", None if only is None else sorted(only))),
+            ),
+            encoded=self.encoded,
+            unanswered=self.unanswered,
+        )
+        result._rows = [self._rows[i] for i in chosen.tolist()]
+        return result
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        predictions = tuple(
+            Prediction(self.labels[label], score)
+            for label, score in zip(self._best[index].tolist(), self._best_scores[index].tolist(), strict=True)
+            if label >= 0
+        )
+        return Result(self.paths[index], predictions)
+
+    def __iter__(self) -> Iterator[Result]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<Classification of {len(self)} photos by {len(self.labels)} labels, run {self.run.key}>"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """``[{"path": …, "predictions": [{"label": …, "score": …}, …]}, …]``"""
+        return [result.to_dict() for result in self]
+
+    def to_rows(self) -> Iterator[tuple[str, int, str, float]]:
+        """(path, rank from 1, label, score) of every prediction: the long form, as in CSV."""
+        for result in self:
+            for rank, prediction in enumerate(result.predictions, start=1):
+                yield result.path, rank, prediction.label, prediction.score
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The long form as a data frame with the columns path, rank, label and score. Needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_rows(), columns=["path", "rank", "label", "score"])
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A photo that a search found.
+
+    Attributes:
+        path: where it is; the first in path order where several files have the same bytes.
+        score: cosine similarity to the query, in [-1, 1].
+        copies: other paths with the same bytes.
+    """
+
+    path: str
+    score: float
+    copies: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"path": self.path, "score": self.score, "copies": list(self.copies)}

@@ -1,0 +1,74 @@
+"""Images as callers hand them over: paths, PIL images, bytes. Each becomes a content digest and, if need be, pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from PIL import Image
+
+from zsindex import decode
+from zsindex.errors import ImageError
+from zsindex.records import Decoded, DecodeMode
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
+# One path need not be wrapped in a list. A text is a sequence too, of letters: "/photos" would begin with "/".
+PathsLike: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image that was read but not decoded.
+
+    Attributes:
+        digest: SHA-256 of the file's bytes; of the pixels for an image in memory.
+        content: the bytes, or the upright image.
+        name: for messages; the path where there is one.
+    """
+
+    digest: bytes
+    content: bytes | Image.Image
+    name: str
+
+    def decode(self, *, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded:
+        """Decode it.
+
+        Raises:
+            ImageError: names the image.
+        """
+        if isinstance(self.content, Image.Image):
+            return Decoded(self.content, self.content.width, self.content.height, self.content.format or "")
+        try:
+            return decode.decode(
+                self.content, mode=mode, input_size=input_size, max_pixels=max_pixels, name_hint=self.name
+            )
+        except ImageError as error:
+            raise ImageError(error.reason, error.detail, path=self.name) from error
+
+
+def read(image: ImageLike, *, position: int = 0) -> Source:
+    """Read an image.
+
+    Args:
+        image: a path (``~`` is expanded), encoded bytes, or a PIL image.
+        position: in the caller's list, to name images that have no path.
+
+    Raises:
+        ImageError: the file cannot be read, or the image is none.
+    """
+    if isinstance(image, Image.Image):
+        upright = decode.prepare(image)
+        return Source(decode.pixel_digest(upright), upright, f"image number {position + 1}")
+    if isinstance(image, bytes):
+        return Source(decode.digest(image), image, f"image number {position + 1}")
+    path = os.path.expanduser(os.fspath(image))
+    content = decode.read_file(path)
+    return Source(content.digest, content.data, path)
+
+
+def is_image_path(term: object) -> bool:
+    """Whether a search term is meant as an image: a path object, or the name of a file that exists."""
+    # Not pathlib's functions: they raise for "~name" without such a user, and for a query longer than any file name.
+    return isinstance(term, os.PathLike) or (isinstance(term, str) and os.path.isfile(os.path.expanduser(term)))

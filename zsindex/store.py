@@ -1,0 +1,772 @@
+"""The truth: what is written to and read from `library.db`. The only module that speaks SQL.
+
+Each public method is one transaction. `zsindex.database` opens the file and guards it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+
+from zsindex.database import Database
+from zsindex.errors import LibraryDamaged
+from zsindex.formats import is_encodable
+from zsindex.records import (
+    Candidate,
+    DecodeMode,
+    FloatArray,
+    IdArray,
+    ModelInfo,
+    ModelSpec,
+    SkippedFile,
+    SkipReason,
+)
+from zsindex.tables import embeddings, files, folders, images, label_sets, models, prompts, roots, settings, snapshots
+
+VECTOR_DTYPE = np.dtype("<f4")
+# How many values go into one "IN (…)"; SQLite allows 32,766 variables, PostgreSQL 65,535.
+IN_LIMIT = 10_000
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model that the library knows, with its row id."""
+
+    id: int
+    info: ModelInfo
+    created_at: str
+
+
+class KnownFile(NamedTuple):
+    """What the library knows of a path; `has_vector` is under the model that was asked about."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    skip_reason: str | None
+    skip_detail: str | None
+    missing: bool
+    has_vector: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileTable:
+    """Files that are there, in path order: `paths[i]` shows the image `image_ids[i]`."""
+
+    paths: list[str]
+    image_ids: IdArray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """What is recorded of a model's index file; see `zsindex.index`."""
+
+    file: str
+    watermark: int
+    n_vectors: int
+    generation: int
+    sha256: str
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image to store. `vector` is None where the library already holds one under the model."""
+
+    digest: bytes
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    vector: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What came of reading one file: an image, or a reason why there is none."""
+
+    file: Candidate
+    image: ImageRecord | None = None
+    skip_reason: SkipReason | None = None
+    skip_detail: str | None = None
+
+
+def now() -> str:
+    """The present moment in UTC as ISO 8601 text, which sorts by time."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def to_blob(vector: FloatArray) -> bytes:
+    """The bytes under which a vector is stored: little-endian float32."""
+    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
+
+
+def from_blobs(blobs: Sequence[bytes], dim: int) -> FloatArray:
+    """Vectors from their stored bytes: float32, shape (len(blobs), dim)."""
+    return np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), dim).astype(np.float32, copy=False)
+
+
+def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut a sequence into parts that fit into one "IN (…)"."""
+    for start in range(0, len(values), IN_LIMIT):
+        yield values[start : start + IN_LIMIT]
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+class Store:
+    """Queries and transactions over an open database. All arrays in and out are float32 and int64."""
+
+    def __init__(self, database: Database) -> None:
+        self.read = database.read
+        self.write = database.write
+        self.writable = database.writable
+
+    # --- settings -----------------------------------------------------------------------------------------------------
+
+    def setting(self, key: str) -> str | None:
+        """A value that was stored under a key; None if there is none."""
+        with self.read() as connection:
+            return connection.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def models(self) -> list[ModelRow]:
+        """All models of the library, oldest first."""
+        with self.read() as connection:
+            return [_model_row(row) for row in connection.execute(select(models).order_by(models.c.id))]
+
+    def default_model(self) -> ModelRow | None:
+        """The model that the library uses unless told otherwise; None before the first one was loaded."""
+        with self.read() as connection:
+            chosen = select(sa.cast(settings.c.value, sa.Integer)).where(settings.c.key == "default_model")
+            row = connection.execute(select(models).where(models.c.id == chosen.scalar_subquery())).first()
+        return None if row is None else _model_row(row)
+
+    def find_model(self, spec: ModelSpec) -> ModelRow | None:
+        """The newest model that was loaded as `spec`."""
+        with self.read() as connection:
+            row = connection.execute(
+                select(models)
+                .where(
+                    models.c.name == spec.name,
+                    models.c.pretrained.is_not_distinct_from(spec.pretrained),
+                    models.c.precision == spec.precision,
+                    models.c.decode == str(spec.decode),
+                )
+                .order_by(models.c.id.desc())
+            ).first()
+        return None if row is None else _model_row(row)
+
+    def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
+        """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
+        with self.write("record a model") as connection:
+            row = connection.execute(select(models).where(models.c.fingerprint == info.fingerprint)).first()
+            if row is None:
+                connection.execute(
+                    insert(models).values(
+                        fingerprint=info.fingerprint,
+                        name=info.spec.name,
+                        pretrained=info.spec.pretrained,
+                        precision=info.spec.precision,
+                        decode=str(info.spec.decode),
+                        dim=info.dim,
+                        logit_scale=info.logit_scale,
+                        logit_bias=info.logit_bias,
+                        context_length=info.context_length,
+                        image_height=info.image_size[0],
+                        image_width=info.image_size[1],
+                        weights_sha256=info.weights_sha256,
+                        created_at=now(),
+                    )
+                )
+                row = connection.execute(select(models).where(models.c.fingerprint == info.fingerprint)).one()
+            has_default = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).first()
+            if make_default or not has_default:
+                _set(connection, "default_model", str(row.id))
+        return _model_row(row)
+
+    def set_default_model(self, model_id: int) -> None:
+        """Choose the model that the library uses unless told otherwise."""
+        with self.write("choose the default model") as connection:
+            _set(connection, "default_model", str(model_id))
+
+    # --- files: what is known -----------------------------------------------------------------------------------------
+
+    def roots(self) -> list[str]:
+        """Folders that were synced, in path order."""
+        with self.read() as connection:
+            return list(connection.execute(select(roots.c.path).order_by(roots.c.path)).scalars())
+
+    def add_roots(self, paths: Iterable[str]) -> None:
+        """Remember folders as synced now; one inside another root is part of that root."""
+        with self.write("record the synced folders") as connection:
+            for path in paths:
+                known = list(connection.execute(select(roots.c.path)).scalars())
+                if any(is_under(path, root) and path != root for root in known):
+                    continue
+                connection.execute(delete(roots).where(roots.c.path.in_([r for r in known if is_under(r, path)])))
+                connection.execute(insert(roots).values(path=path, synced_at=now()))
+
+    def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
+        """What the library knows of one folder, by file name."""
+        has_vector = exists().where(embeddings.c.model_id == model_id, embeddings.c.image_id == files.c.image_id)
+        query = (
+            select(
+                files.c.name,
+                files.c.id,
+                files.c.size,
+                files.c.mtime_ns,
+                files.c.skip_reason,
+                files.c.skip_detail,
+                files.c.missing_since.is_not(None),
+                has_vector if model_id is not None else sa.false(),
+            )
+            .join(folders)
+            .where(folders.c.path == folder)
+        )
+        with self.read() as connection:
+            return {row[0]: KnownFile(*row[1:]) for row in connection.execute(query)}
+
+    def folders_under(self, path: str) -> list[str]:
+        """Known folders at or below a path that hold files which are not missing."""
+        query = (
+            select(folders.c.path)
+            .where(_under(folders.c.path, path))
+            .where(exists().where(files.c.folder_id == folders.c.id, files.c.missing_since.is_(None)))
+        )
+        with self.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def image_ids(self, digests: Collection[bytes], model_id: int | None) -> dict[bytes, int]:
+        """Ids of the images, among `digests`, that have a vector under the model."""
+        found: dict[bytes, int] = {}
+        with self.read() as connection:
+            for part in chunks(list(digests)):
+                query = (
+                    select(images.c.digest, images.c.id)
+                    .join(embeddings, embeddings.c.image_id == images.c.id)
+                    .where(images.c.digest.in_(part), embeddings.c.model_id == model_id)
+                )
+                found.update((row.digest, row.id) for row in connection.execute(query))
+        return found
+
+    def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
+        """Files that are there and have an image, in path order.
+
+        Args:
+            prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
+        """
+        paths: list[str] = []
+        ids: list[int] = []
+        with self.read() as connection:
+            for folder_id, folder, names in self._selected_folders(connection, prefixes):
+                query = select(files.c.name, files.c.image_id).where(
+                    files.c.folder_id == folder_id, files.c.missing_since.is_(None), files.c.image_id.is_not(None)
+                )
+                base = os.path.join(folder, "")
+                for name, image_id in connection.execute(query.order_by(files.c.name)):
+                    if names is None or name in names:
+                        paths.append(base + name)
+                        ids.append(image_id)
+        return FileTable(paths, np.asarray(ids, dtype=np.int64))
+
+    @staticmethod
+    def _selected_folders(
+        connection: Connection, prefixes: Sequence[str] | None
+    ) -> list[tuple[int, str, frozenset[str] | None]]:
+        """(id, path, names or None for all) of the folders that a selection touches, in path order."""
+        if prefixes is None:
+            rows = connection.execute(select(folders.c.id, folders.c.path))
+            return sorted(((row.id, row.path, None) for row in rows), key=lambda item: item[1])
+        whole: dict[int, str] = {}
+        single: dict[int, tuple[str, set[str]]] = {}
+        for prefix in filter(is_encodable, prefixes):  # others are never stored
+            for row in connection.execute(select(folders.c.id, folders.c.path).where(_under(folders.c.path, prefix))):
+                whole[row.id] = row.path
+            folder, name = os.path.split(prefix)
+            for row in connection.execute(select(folders.c.id, folders.c.path).where(folders.c.path == folder)):
+                single.setdefault(row.id, (row.path, set()))[1].add(name)
+        selected: list[tuple[int, str, frozenset[str] | None]] = [(i, path, None) for i, path in whole.items()]
+        selected += [(i, path, frozenset(names)) for i, (path, names) in single.items() if i not in whole]
+        return sorted(selected, key=lambda item: item[1])
+
+    def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
+        """Files that are there but cannot be used, in path order."""
+        found = []
+        with self.read() as connection:
+            for folder_id, folder, names in self._selected_folders(connection, prefixes):
+                query = select(files.c.name, files.c.skip_reason, files.c.skip_detail).where(
+                    files.c.folder_id == folder_id, files.c.missing_since.is_(None), files.c.skip_reason.is_not(None)
+                )
+                found += [
+                    SkippedFile(os.path.join(folder, row.name), SkipReason(row.skip_reason), row.skip_detail or "")
+                    for row in connection.execute(query.order_by(files.c.name))
+                    if names is None or row.name in names
+                ]
+        return found
+
+    def files_revision(self) -> int:
+        """Grows with every change of the files: together with a model's watermark it names a state of the library."""
+        return int(self.setting("files_revision") or 0)
+
+    # --- files: what is learned ---------------------------------------------------------------------------------------
+
+    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+        """Store one batch in one transaction.
+
+        Returns:
+            How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
+            many of the moved ones had been marked as missing after `since`.
+        """
+        counts: Counter[str] = Counter()
+        with self.write("store photos") as connection:
+            image_ids = _save_images(connection, [o.image for o in outcomes if o.image is not None], model_id)
+            folder_ids = _folder_ids(connection, {o.file.folder for o in outcomes})
+            known = _files_by_name(connection, outcomes, folder_ids)
+            for outcome in outcomes:
+                file, folder_id = outcome.file, folder_ids[outcome.file.folder]
+                row = known.get((folder_id, file.name))
+                image_id = None if outcome.image is None else image_ids[outcome.image.digest]
+                values = {
+                    "size": file.size,
+                    "mtime_ns": file.mtime_ns,
+                    "image_id": image_id,
+                    "skip_reason": None if outcome.skip_reason is None else str(outcome.skip_reason),
+                    "skip_detail": outcome.skip_detail,
+                    "missing_since": None,
+                }
+                if row is not None:
+                    connection.execute(update(files).where(files.c.id == row.id).values(values))
+                else:
+                    connection.execute(insert(files).values(folder_id=folder_id, name=file.name, **values))
+                if image_id is None:
+                    counts["skipped"] += 1
+                elif row is not None and row.missing_since is None:
+                    counts["unchanged" if row.image_id == image_id else "changed"] += 1
+                elif row is None and (missing_since := _forget_one_missing(connection, image_id)):
+                    counts["moved"] += 1
+                    counts["refound"] += missing_since >= since
+                else:
+                    counts["added"] += 1
+            _touch_files(connection)
+        return counts
+
+    def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
+        """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many."""
+        here = select(folders.c.id).where(folders.c.path == folder).scalar_subquery()
+        present = update(files).where(files.c.folder_id == here, files.c.missing_since.is_(None))
+        marked = 0
+        with self.write("record vanished files") as connection:
+            parts = [None] if names is None else list(chunks(sorted(names)))
+            for part in parts:
+                which = present if part is None else present.where(files.c.name.in_(part))
+                marked += connection.execute(which.values(missing_since=now())).rowcount
+            if marked:
+                _touch_files(connection)
+        return marked
+
+    def mark_found(self, file_ids: Sequence[int]) -> None:
+        """Take back that files had vanished: they are there again, with the stat they had."""
+        with self.write("record files that came back") as connection:
+            for part in chunks(file_ids):
+                connection.execute(update(files).where(files.c.id.in_(part)).values(missing_since=None))
+            _touch_files(connection)
+
+    def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
+        """Store images that are no files of the library, with their vectors."""
+        with self.write("store image vectors") as connection:
+            _save_images(connection, records, model_id)
+
+    # --- vectors ------------------------------------------------------------------------------------------------------
+
+    def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
+        """Cached vectors of images, by content digest."""
+        found: dict[bytes, FloatArray] = {}
+        with self.read() as connection:
+            for part in chunks(list(digests)):
+                query = (
+                    select(images.c.digest, embeddings.c.vector)
+                    .join(embeddings, embeddings.c.image_id == images.c.id)
+                    .where(images.c.digest.in_(part), embeddings.c.model_id == model.id)
+                )
+                for row in connection.execute(query):
+                    found[row.digest] = from_blobs([row.vector], model.info.dim)[0]
+        return found
+
+    def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
+        """Embeddings stored after a sequence number.
+
+        Returns:
+            The last sequence number (`seq` if there is nothing), image ids (n,), vectors float32 (n, dim), in order.
+        """
+        query = (
+            select(embeddings.c.seq, embeddings.c.image_id, embeddings.c.vector)
+            .where(embeddings.c.model_id == model.id, embeddings.c.seq > seq)
+            .order_by(embeddings.c.seq)
+        )
+        with self.read() as connection:
+            count = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+            ids = np.empty(count, dtype=np.int64)
+            vectors = np.empty((count, model.info.dim), dtype=np.float32)
+            last, n = seq, 0
+            if count:
+                for row in connection.execution_options(yield_per=4096).execute(query):
+                    ids[n] = row[1]
+                    vectors[n] = np.frombuffer(row[2], dtype=VECTOR_DTYPE)
+                    last, n = row[0], n + 1
+        return last, ids, vectors
+
+    def generation(self, model_id: int) -> int:
+        """How often embeddings of the model were deleted."""
+        with self.read() as connection:
+            return int(connection.execute(select(models.c.generation).where(models.c.id == model_id)).scalar_one())
+
+    def image_ids_of(self, model_id: int) -> IdArray:
+        """All image ids with a vector under the model, in ascending order."""
+        with self.read() as connection:
+            found = connection.execute(
+                select(embeddings.c.image_id).where(embeddings.c.model_id == model_id).order_by(embeddings.c.image_id)
+            )
+            return np.fromiter(found.scalars(), dtype=np.int64)
+
+    def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
+        """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
+        found: dict[str, FloatArray] = {}
+        with self.read() as connection:
+            for part in chunks(list(texts)):
+                query = select(prompts.c.text, prompts.c.vector).where(
+                    prompts.c.model_id == model.id, prompts.c.text.in_(part)
+                )
+                if not truncated:
+                    query = query.where(prompts.c.truncated.is_(False))
+                for row in connection.execute(query):
+                    found[row.text] = from_blobs([row.vector], model.info.dim)[0]
+        return found
+
+    def save_prompts(
+        self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
+    ) -> None:
+        """Store prompts; those that another process stored meanwhile are left as they are."""
+        with self.write("store prompt vectors") as connection:
+            for part in chunks(range(len(texts))):
+                there = set(
+                    connection.execute(
+                        select(prompts.c.text).where(
+                            prompts.c.model_id == model_id, prompts.c.text.in_([texts[i] for i in part])
+                        )
+                    ).scalars()
+                )
+                rows = [
+                    {"model_id": model_id, "text": texts[i], "vector": to_blob(vectors[i]), "truncated": truncated[i]}
+                    for i in part
+                    if texts[i] not in there
+                ]
+                if rows:
+                    connection.execute(insert(prompts), rows)
+
+    # --- snapshots of the index ---------------------------------------------------------------------------------------
+
+    def snapshot(self, model_id: int) -> SnapshotRow | None:
+        """What is recorded of a model's index file; None before the first one."""
+        with self.read() as connection:
+            row = connection.execute(select(snapshots).where(snapshots.c.model_id == model_id)).first()
+        return None if row is None else SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256)
+
+    def save_snapshot(self, model_id: int, snapshot: SnapshotRow | None) -> None:
+        """Replace what is recorded of a model's snapshot; None forgets it."""
+        with self.write("record the index") as connection:
+            connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
+            if snapshot is not None:
+                connection.execute(
+                    insert(snapshots).values(
+                        model_id=model_id,
+                        file=snapshot.file,
+                        watermark=snapshot.watermark,
+                        n_vectors=snapshot.n_vectors,
+                        generation=snapshot.generation,
+                        sha256=snapshot.sha256,
+                        created_at=now(),
+                    )
+                )
+
+    # --- label sets ---------------------------------------------------------------------------------------------------
+
+    def label_sets(self) -> dict[str, tuple[dict[str, Any], str]]:
+        """Saved label sets by name: (body, when it was saved)."""
+        with self.read() as connection:
+            rows = connection.execute(select(label_sets).order_by(label_sets.c.name))
+            return {row.name: (json.loads(row.body), row.saved_at) for row in rows}
+
+    def save_label_set(self, name: str, body: Mapping[str, Any]) -> None:
+        """Store a label set as JSON, in place of one with the same name."""
+        with self.write("save a label set") as connection:
+            connection.execute(delete(label_sets).where(label_sets.c.name == name))
+            connection.execute(
+                insert(label_sets).values(name=name, body=json.dumps(body, ensure_ascii=False), saved_at=now())
+            )
+
+    def remove_label_set(self, name: str) -> bool:
+        """Forget a label set; False if there was none of that name."""
+        with self.write("remove a label set") as connection:
+            return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
+
+    # --- counting, checking, pruning ----------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Files, images and their states, for `status`."""
+        present = files.c.missing_since.is_(None)
+        with self.read() as connection:
+
+            def count(query: sa.Select[Any]) -> int:
+                return int(connection.execute(query).scalar_one())
+
+            all_files = select(func.count()).select_from(files)
+            with_image = count(all_files.where(present, files.c.image_id.is_not(None)))
+            shown = count(select(func.count(func.distinct(files.c.image_id))).where(present))
+            return {
+                "files": with_image,
+                "images": shown,
+                "duplicates": with_image - shown,
+                "skipped": count(all_files.where(present, files.c.skip_reason.is_not(None))),
+                "missing": count(all_files.where(files.c.missing_since.is_not(None))),
+            }
+
+    def skip_counts(self) -> dict[str, int]:
+        """How many files are skipped for which reason, the most frequent first."""
+        query = (
+            select(files.c.skip_reason, func.count())
+            .where(files.c.missing_since.is_(None), files.c.skip_reason.is_not(None))
+            .group_by(files.c.skip_reason)
+            .order_by(func.count().desc(), files.c.skip_reason)
+        )
+        with self.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def model_sizes(self, model: ModelRow) -> dict[str, int]:
+        """Images, prompts and bytes of vectors that the library holds under a model."""
+        with self.read() as connection:
+            n_images, n_prompts = (
+                connection.execute(select(func.count()).select_from(t).where(t.c.model_id == model.id)).scalar_one()
+                for t in (embeddings, prompts)
+            )
+        return {
+            "images": n_images,
+            "prompts": n_prompts,
+            "bytes": (n_images + n_prompts) * model.info.dim * VECTOR_DTYPE.itemsize,
+        }
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file; nothing, one hopes."""
+        try:
+            with self.read() as connection:
+                found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
+                found += [f"row {row[1]} of {row[0]} refers to nothing in {row[2]}"
+                          for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]  # fmt: skip
+        except LibraryDamaged as error:
+            return [error.detail]
+        return found
+
+    def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
+        """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
+        bad: dict[str, list[int]] = {"embeddings": [], "prompts": []}
+        with self.read() as connection:
+            for table, key in ((embeddings, embeddings.c.seq), (prompts, prompts.c.id)):
+                query = select(key, table.c.vector).where(table.c.model_id == model.id).order_by(key)
+                for ident, blob in connection.execution_options(yield_per=4096).execute(query):
+                    if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
+                        bad[table.name].append(ident)
+                        continue
+                    norm = float(np.linalg.norm(np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float64)))
+                    if not abs(norm - 1.0) < 1e-3:  # not: NaN compares false
+                        bad[table.name].append(ident)
+        return bad
+
+    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
+        """Forget damaged vectors, so that they are made anew."""
+        with self.write("remove damaged vectors") as connection:
+            for part in chunks(bad["embeddings"]):
+                connection.execute(delete(embeddings).where(embeddings.c.seq.in_(part)))
+            for part in chunks(bad["prompts"]):
+                connection.execute(delete(prompts).where(prompts.c.id.in_(part)))
+            connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
+
+    def prunable(self, model_ids: Sequence[int] = ()) -> dict[str, int]:
+        """What `prune` with the same arguments would forget."""
+        with self.read() as connection:
+            return {
+                name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
+                for name, (table, which) in _prunable(model_ids).items()
+            }
+
+    def prune(self, model_ids: Sequence[int] = ()) -> dict[str, int]:
+        """Forget vanished files, images that no file shows, their vectors, and whole models.
+
+        Args:
+            model_ids: models to forget with all their vectors and prompts.
+
+        Returns:
+            How many rows of each kind went.
+        """
+        removed = {}
+        with self.write("prune") as connection:
+            shrunk = select(embeddings.c.model_id).where(_prunable(model_ids)["vectors"][1]).distinct()
+            for model_id in list(connection.execute(shrunk).scalars()):
+                connection.execute(
+                    update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1)
+                )
+            if model_ids:
+                connection.execute(delete(snapshots).where(snapshots.c.model_id.in_(model_ids)))
+            for name, (table, which) in _prunable(model_ids).items():
+                removed[name] = connection.execute(delete(table).where(which)).rowcount
+            connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
+            _touch_files(connection)
+        return removed
+
+
+# --- pieces of queries ------------------------------------------------------------------------------------------------
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
+    # Not LIKE: SQLite's ignores the case of ASCII letters, and file names do not.
+    below = os.path.join(folder, "")
+    return sa.or_(column == folder, func.substr(column, 1, len(below)) == below)
+
+
+def _prunable(model_ids: Sequence[int]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """Tables and conditions, in an order in which no deletion leaves a dangling reference."""
+    shown = exists().where(files.c.image_id == images.c.id, files.c.missing_since.is_(None))
+    orphans = select(images.c.id).where(~shown)
+    return {
+        "files": (files, files.c.missing_since.is_not(None)),
+        "vectors": (
+            embeddings,
+            sa.or_(embeddings.c.image_id.in_(orphans), embeddings.c.model_id.in_(model_ids)),
+        ),
+        "images": (images, ~shown),
+        "prompts": (prompts, prompts.c.model_id.in_(model_ids)),
+        "models": (models, models.c.id.in_(model_ids)),
+    }
+
+
+def _set(connection: Connection, key: str, value: str) -> None:
+    connection.execute(delete(settings).where(settings.c.key == key))
+    connection.execute(insert(settings).values(key=key, value=value))
+
+
+def _touch_files(connection: Connection) -> None:
+    revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
+    _set(connection, "files_revision", str(int(revision or 0) + 1))
+
+
+def _model_row(row: sa.Row[Any]) -> ModelRow:
+    info = ModelInfo(
+        spec=ModelSpec(row.name, row.pretrained, row.precision, DecodeMode(row.decode)),
+        fingerprint=row.fingerprint,
+        dim=row.dim,
+        logit_scale=row.logit_scale,
+        logit_bias=row.logit_bias,
+        context_length=row.context_length,
+        image_size=(row.image_height, row.image_width),
+        weights_sha256=row.weights_sha256,
+    )
+    return ModelRow(row.id, info, row.created_at)
+
+
+def _save_images(connection: Connection, records: Sequence[ImageRecord], model_id: int | None) -> dict[bytes, int]:
+    """Insert images and vectors that are not there yet; returns the id of every digest."""
+    by_digest = {record.digest: record for record in records}
+    by_digest.update((r.digest, r) for r in records if r.vector is not None)
+    ids: dict[bytes, int] = {}
+
+    def look_up(digests: Sequence[bytes]) -> None:
+        for part in chunks(digests):
+            query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
+            ids.update((row.digest, row.id) for row in connection.execute(query))
+
+    look_up(list(by_digest))
+    new = [record for digest, record in by_digest.items() if digest not in ids]
+    if new:
+        connection.execute(
+            insert(images),
+            [{"digest": r.digest, "width": r.width, "height": r.height, "format": r.format} for r in new],
+        )
+        look_up([r.digest for r in new])
+    vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
+    for part in chunks(list(vectors)):
+        query = select(embeddings.c.image_id).where(embeddings.c.model_id == model_id, embeddings.c.image_id.in_(part))
+        for image_id in connection.execute(query).scalars():
+            del vectors[image_id]  # another process was faster: its vector stays
+    if vectors:
+        connection.execute(
+            insert(embeddings),
+            [{"model_id": model_id, "image_id": i, "vector": to_blob(v)} for i, v in vectors.items()],
+        )
+    return ids
+
+
+def _folder_ids(connection: Connection, paths: Collection[str]) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for path in paths:
+        query = select(folders.c.id).where(folders.c.path == path)
+        ident = connection.execute(query).scalar()
+        if ident is None:
+            connection.execute(insert(folders).values(path=path))
+            ident = connection.execute(query).scalar_one()
+        ids[path] = ident
+    return ids
+
+
+def _files_by_name(
+    connection: Connection, outcomes: Sequence[FileOutcome], folder_ids: Mapping[str, int]
+) -> dict[tuple[int, str], Any]:
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        names[folder_ids[outcome.file.folder]].append(outcome.file.name)
+    query = select(files.c.id, files.c.folder_id, files.c.name, files.c.image_id, files.c.missing_since)
+    return {
+        (row.folder_id, row.name): row
+        for folder_id, wanted in names.items()
+        for part in chunks(wanted)
+        for row in connection.execute(query.where(files.c.folder_id == folder_id, files.c.name.in_(part)))
+    }
+
+
+def _forget_one_missing(connection: Connection, image_id: int) -> str | None:
+    """Forget the last vanished file that showed the image: it is the one that has turned up under a new path.
+
+    Returns:
+        Since when it was missing; None if there is no such file.
+    """
+    gone = connection.execute(
+        select(files.c.id, files.c.missing_since)
+        .where(files.c.image_id == image_id, files.c.missing_since.is_not(None))
+        .order_by(files.c.missing_since.desc())
+        .limit(1)
+    ).first()
+    if gone is None:
+        return None
+    connection.execute(delete(files).where(files.c.id == gone.id))
+    return str(gone.missing_since)

@@ -1,0 +1,317 @@
+"""Brings a library up to date with folders: what is new, moved, changed, vanished, and what must be encoded.
+
+Two passes. The scan compares every folder with what is known of it, one folder at a time, and spools the files that
+must be read to a temporary file: memory stays flat, and the second pass knows how much there is to do. The work pass
+reads and encodes. A sync that is stopped or killed loses at most the batch in flight; the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from zsindex import scan
+from zsindex.encode import Encoder
+from zsindex.errors import PathNotFound
+from zsindex.formats import is_encodable, printable
+from zsindex.intake import Settings, encode_files
+from zsindex.records import (
+    Candidate,
+    FolderListing,
+    Progress,
+    SkippedEntry,
+    SkippedFile,
+    SkipReason,
+    SyncReport,
+)
+from zsindex.store import FileOutcome, KnownFile, ModelRow, Store, is_under, now
+
+# The cause lies outside the file, so its size and time stamp would not change when the cause is gone.
+ALWAYS_RETRIED = frozenset(
+    {
+        SkipReason.PERMISSION,
+        SkipReason.IO_ERROR,
+        SkipReason.VANISHED,
+        SkipReason.CHANGED,
+        SkipReason.MISSING_DECODER,
+    }
+)
+REPORT_EVERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `Library.sync` was asked for, beside paths."""
+
+    exclude: Sequence[str] = ()
+    include_hidden: bool = False
+    retry_skipped: bool = False
+    dry_run: bool = False
+
+
+@dataclass
+class _Scope:
+    """What the paths that were asked for turned out to be."""
+
+    present: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    vanished_roots: list[str] = field(default_factory=list)
+    vanished_files: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Findings:
+    counts: Counter[str] = field(default_factory=Counter)
+    skips: list[SkippedFile] = field(default_factory=list)
+    unlisted: dict[str, str] = field(default_factory=dict)
+    visited: set[str] = field(default_factory=set)
+
+
+class Sync:
+    """One sync. Make it, call `run` once."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        library_folder: str,
+        options: Options,
+        settings: Settings,
+        model: Callable[[], ModelRow],
+        known_model: ModelRow | None,
+        encoder: Callable[[], Encoder],
+        progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Args:
+        model: the model's row, recorded (and for that loaded) if need be; asked once there is a file to read.
+        known_model: the same where it is known without loading anything.
+        """
+        self._store = store
+        self._library_folder = library_folder
+        self._options = options
+        self._settings = settings
+        self._model = model
+        self._known_model = known_model
+        self._encoder = encoder
+        self._progress = progress
+        self._should_stop = should_stop
+        self._found = _Findings()
+
+    def run(self, paths: Sequence[str]) -> SyncReport:
+        """Sync absolute paths.
+
+        Raises:
+            PathNotFound: a path exists neither on the disk nor in the library; nothing was done.
+        """
+        started = time.perf_counter()
+        self._started_at = now()
+        scope = self._resolve(paths)
+        found = self._found
+        with tempfile.TemporaryFile(prefix="zsindex-") as spool:
+            to_read = self._scan(scope, spool)
+            if not self._options.dry_run and not self._should_stop():
+                self._store.add_roots(scope.folders)
+                self._read_and_encode(spool, to_read)
+        counts = found.counts
+        return SyncReport(
+            scanned=counts["scanned"],
+            added=counts["added"],
+            encoded=counts["encoded"],
+            reused=counts["reused"],
+            unchanged=counts["unchanged"],
+            changed=counts["changed"],
+            moved=counts["moved"],
+            skipped=counts["skipped"],
+            missing=counts["missing"] - counts["refound"],
+            to_read=to_read,
+            seconds=time.perf_counter() - started,
+            dry_run=self._options.dry_run,
+            interrupted=self._should_stop(),
+            skips=tuple(found.skips),
+            vanished_roots=tuple(scope.vanished_roots),
+            unlisted=found.unlisted,
+        )
+
+    # --- scan ---------------------------------------------------------------------------------------------------------
+
+    def _resolve(self, paths: Sequence[str]) -> _Scope:
+        scope = _Scope()
+        unknown: list[str] = []
+        for path in dict.fromkeys(paths):
+            if not is_encodable(path):
+                # The scan says what is wrong with it; the library knows nothing under such a name.
+                (scope.present if os.path.lexists(path) else unknown).append(path)
+            elif os.path.isdir(path):
+                if _is_empty(path) and self._store.folders_under(path):
+                    # An unmounted disk usually leaves its empty mount point behind.
+                    scope.vanished_roots.append(path)
+                else:
+                    scope.present.append(path)
+                    scope.folders.append(path)
+            elif os.path.lexists(path):
+                scope.present.append(path)
+            elif self._store.folders_under(path) or path in self._store.roots():
+                scope.vanished_roots.append(path)
+            elif os.path.basename(path) in self._store.known_files(os.path.dirname(path), None):
+                # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
+                (scope.vanished_files if _has_entries(os.path.dirname(path)) else scope.vanished_roots).append(path)
+            else:
+                unknown.append(path)
+        if unknown:
+            raise PathNotFound([printable(path) for path in unknown])
+        return scope
+
+    def _scan(self, scope: _Scope, spool: IO[bytes]) -> int:
+        """Compare what is there with what is known; spool what must be read. Returns how many files that is."""
+        found, options = self._found, self._options
+        to_read = reported = 0
+        for listing in scan.scan(
+            scope.present,
+            exclude=options.exclude,
+            include_hidden=options.include_hidden,
+            skip_folders=(self._library_folder,),
+        ):
+            if self._should_stop():
+                return to_read
+            if listing.error is not None:
+                found.unlisted[listing.folder] = listing.error
+                continue
+            found.visited.add(listing.folder)
+            todo = self._compare(listing)
+            if todo:
+                pickle.dump(todo, spool)
+                to_read += len(todo)
+            found.counts["scanned"] += len(listing.candidates) + len(listing.skipped)
+            if found.counts["scanned"] >= reported + REPORT_EVERY:
+                reported = found.counts["scanned"]
+                self._progress(Progress("scan", reported))
+        self._progress(Progress("scan", found.counts["scanned"], found.counts["scanned"]))
+        self._find_missing(scope)
+        return to_read
+
+    def _compare(self, listing: FolderListing) -> list[Candidate]:
+        """Decide each file of a folder by its stat; returns those that must be read."""
+        found = self._found
+        known = self._store.known_files(listing.folder, None if self._known_model is None else self._known_model.id)
+        todo = []
+        for file in listing.candidates:
+            before = known.pop(file.name, None)
+            if before is None or (before.size, before.mtime_ns) != (file.size, file.mtime_ns) or before.missing:
+                todo.append(file)
+                if self._options.dry_run:
+                    found.counts["added" if before is None or before.missing else "changed"] += 1
+            elif before.skip_reason is not None:
+                retried = self._options.retry_skipped or before.skip_reason in ALWAYS_RETRIED
+                if retried:
+                    todo.append(file)
+                if not retried or self._options.dry_run:
+                    self._skip(SkippedFile(file.path, SkipReason(before.skip_reason), before.skip_detail or ""))
+            elif not before.has_vector:
+                todo.append(file)
+                if self._options.dry_run:
+                    found.counts["unchanged"] += 1
+            else:
+                found.counts["unchanged"] += 1
+        self._note_skipped_entries(listing.skipped, known)
+        if listing.complete:
+            gone = [name for name, before in known.items() if not before.missing]
+            if gone:
+                found.counts["missing"] += len(gone)
+                if not self._options.dry_run:
+                    self._store.mark_missing(listing.folder, gone)
+        return todo
+
+    def _note_skipped_entries(self, entries: Sequence[SkippedEntry], known: dict[str, KnownFile]) -> None:
+        new = []
+        for entry in entries:
+            before = known.pop(entry.name, None)
+            self._skip(SkippedFile(entry.path, entry.reason, entry.detail))
+            if before is None or before.missing or before.skip_reason != entry.reason:
+                file = Candidate(entry.folder, entry.name, entry.size, entry.mtime_ns)
+                new.append(FileOutcome(file, skip_reason=entry.reason, skip_detail=entry.detail))
+        if new and not self._options.dry_run:
+            self._store.save(new, None)
+
+    def _find_missing(self, scope: _Scope) -> None:
+        """Folders that are known but were not met have vanished, unless nobody could look."""
+        found = self._found
+        for root in scope.folders:
+            for folder in self._store.folders_under(root):
+                if folder in found.visited or any(is_under(folder, closed) for closed in found.unlisted):
+                    continue
+                found.visited.add(folder)
+                names = [n for n, f in self._store.known_files(folder, None).items() if not f.missing]
+                found.counts["missing"] += len(names)
+                if not self._options.dry_run:
+                    self._store.mark_missing(folder)
+        for path in scope.vanished_files:
+            folder, name = os.path.split(path)
+            if any(is_under(folder, root) for root in scope.folders):
+                continue  # found above
+            if not self._store.known_files(folder, None)[name].missing:
+                found.counts["missing"] += 1
+                if not self._options.dry_run:
+                    self._store.mark_missing(folder, [name])
+
+    def _skip(self, skipped: SkippedFile) -> None:
+        self._found.skips.append(skipped)
+        self._found.counts["skipped"] += 1
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    def _read_and_encode(self, spool: IO[bytes], total: int) -> None:
+        if not total:
+            return
+        counts = self._found.counts
+        model = self._model()
+        done = 0
+        self._progress(Progress("encode", 0, total))
+        for batch in encode_files(
+            _unspool(spool),
+            encoder=self._encoder,
+            is_known=lambda digest: bool(self._store.image_ids([digest], model.id)),
+            settings=self._settings,
+            should_stop=self._should_stop,
+        ):
+            counts.update(self._store.save(batch, model.id, since=self._started_at))
+            for outcome in batch:
+                if outcome.skip_reason is not None:
+                    self._found.skips.append(
+                        SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
+                    )
+                elif outcome.image is not None:
+                    counts["reused" if outcome.image.vector is None else "encoded"] += 1
+            done += len(batch)
+            self._progress(Progress("encode", done, total))
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
+
+
+def _has_entries(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
+def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:
+    spool.seek(0)
+    while True:
+        try:
+            yield from pickle.load(spool)  # our own temporary file, which has no name that others could open
+        except EOFError:
+            return
