@@ -78,7 +78,7 @@ def sync(
         click.echo(summary(report))
     say_what_was_left(report, quiet=quiet or as_json)
     if report.interrupted:
-        note("stopped; the same command goes on from here", quiet=quiet)
+        note(f"stopped with {plural(report.left, 'photo')} left; the same command goes on from here", quiet=quiet)
         ctx.exit(130)
     if strict and report.skipped:
         ctx.exit(3)

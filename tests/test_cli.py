@@ -441,7 +441,7 @@ def test_interrupt_finishes_the_batch_and_the_next_sync_goes_on(run: Run, pictur
         process.send_signal(signal.SIGINT)
         out, err = process.communicate("\n" * 4)
     assert process.returncode == 130, err
-    assert "goes on from here" in err
+    assert "stopped with 3 photos left; the same command goes on from here" in err
     assert "Encoded 1" in out
     rest = json.loads(run("sync", pictures, "--json").stdout)
     assert (rest["encoded"], rest["unchanged"]) == (3, 1)

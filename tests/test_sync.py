@@ -24,7 +24,19 @@ from zsindex.library import Library
 from zsindex.records import FileContent, FloatArray, Progress, SkipReason, SyncReport
 from zsindex.sync import ALWAYS_RETRIED
 
-COUNTS = ("scanned", "unchanged", "added", "changed", "moved", "skipped", "missing", "to_read", "encoded", "reused")
+COUNTS = (
+    "scanned",
+    "unchanged",
+    "added",
+    "changed",
+    "moved",
+    "skipped",
+    "missing",
+    "to_read",
+    "encoded",
+    "reused",
+    "left",
+)
 
 
 @dataclass

@@ -153,7 +153,7 @@ def encode_files(
     def finish_batch() -> list[FileOutcome]:
         nonlocal done
         if to_encode:
-            for prepared, result in zip(to_encode, encode_prepared(encoder(), to_encode), strict=True):
+            for prepared, result in zip(to_encode, _encode(encoder(), to_encode), strict=True):
                 settle(prepared, result)
         to_encode.clear()
         finished, done = done, []
@@ -195,7 +195,7 @@ def encode_files(
                 future.cancel()
 
 
-def encode_prepared(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
+def _encode(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
     """Encode a batch; an image whose vector is not finite becomes an error of its own."""
     vectors = model.encode_images([p.pixels for p in batch if p.pixels is not None])
     return [

@@ -251,6 +251,7 @@ class SyncReport:
         skipped: photos that have no vector because they cannot be read; `skips` names them.
         missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
         to_read: files that had to be read (or, in a dry run, would have to be).
+        left: those of them that an interrupted run did not come to.
         vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
             such folders; nothing under them was touched.
         unlisted: folders that could not be listed, each with the reason; likewise untouched.
@@ -267,6 +268,7 @@ class SyncReport:
     skipped: int = 0
     missing: int = 0
     to_read: int = 0
+    left: int = 0
     seconds: float = 0.0
     dry_run: bool = False
     interrupted: bool = False
@@ -287,6 +289,7 @@ class SyncReport:
             "skipped": self.skipped,
             "missing": self.missing,
             "to_read": self.to_read,
+            "left": self.left,
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
             "interrupted": self.interrupted,

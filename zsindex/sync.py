@@ -71,6 +71,7 @@ class _Findings:
     skips: list[SkippedFile] = field(default_factory=list)
     unlisted: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
+    interrupted: bool = False
 
 
 class Sync:
@@ -116,7 +117,7 @@ class Sync:
         found = self._found
         with tempfile.TemporaryFile(prefix="zsindex-") as spool:
             to_read = self._scan(scope, spool)
-            if not self._options.dry_run and not self._should_stop():
+            if not self._options.dry_run and not found.interrupted:
                 self._store.add_roots(scope.folders)
                 self._read_and_encode(spool, to_read)
         counts = found.counts
@@ -133,7 +134,8 @@ class Sync:
             to_read=to_read,
             seconds=time.perf_counter() - started,
             dry_run=self._options.dry_run,
-            interrupted=self._should_stop(),
+            left=0 if self._options.dry_run else to_read - counts["read"],
+            interrupted=found.interrupted,
             skips=tuple(found.skips),
             vanished_roots=tuple(scope.vanished_roots),
             unlisted=found.unlisted,
@@ -161,7 +163,9 @@ class Sync:
                 scope.vanished_roots.append(path)
             elif os.path.basename(path) in self._store.known_files(os.path.dirname(path), None):
                 # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
-                (scope.vanished_files if _has_entries(os.path.dirname(path)) else scope.vanished_roots).append(path)
+                (scope.vanished_files if _is_empty(os.path.dirname(path)) is False else scope.vanished_roots).append(
+                    path
+                )
             else:
                 unknown.append(path)
         if unknown:
@@ -179,6 +183,7 @@ class Sync:
             skip_folders=(self._library_folder,),
         ):
             if self._should_stop():
+                found.interrupted = True
                 return to_read
             if listing.error is not None:
                 found.unlisted[listing.folder] = listing.error
@@ -271,7 +276,6 @@ class Sync:
             return
         counts = self._found.counts
         model = self._model()
-        done = 0
         self._progress(Progress("encode", 0, total))
         for batch in encode_files(
             _unspool(spool),
@@ -288,24 +292,18 @@ class Sync:
                     )
                 elif outcome.image is not None:
                     counts["reused" if outcome.image.vector is None else "encoded"] += 1
-            done += len(batch)
-            self._progress(Progress("encode", done, total))
+            counts["read"] += len(batch)
+            self._progress(Progress("encode", counts["read"], total))
+        self._found.interrupted = counts["read"] < total
 
 
-def _is_empty(folder: str) -> bool:
+def _is_empty(folder: str) -> bool | None:
+    """Whether a folder holds nothing; None where nobody can look."""
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
     except OSError:
-        return False
-
-
-def _has_entries(folder: str) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is not None
-    except OSError:
-        return False
+        return None
 
 
 def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:
