@@ -779,7 +779,7 @@ def test_a_stopped_sync_keeps_its_batches_and_goes_on(empty_world: World) -> Non
 
     report = world.library.sync([world.photos], progress=note, should_stop=lambda: bool(done) and done[-1] >= 8)
     assert report.interrupted
-    assert cost(report) == {"scanned": 20, "added": 8, "to_read": 20, "encoded": 8}
+    assert cost(report) == {"scanned": 20, "added": 8, "to_read": 20, "encoded": 8, "left": 12}
     assert len(world.library.paths()) == 8
     report = world.library.sync()
     assert not report.interrupted
