@@ -66,7 +66,7 @@ class SkipReason(StrEnum):
 class Candidate(NamedTuple):
     """A file that may be a photo, as `os.stat` saw it.
 
-    One is made per file on every sync, and a frozen dataclass takes three times as long to make.
+    One is made per file on every sync, and a frozen dataclass takes more than twice as long to make.
     """
 
     folder: str
