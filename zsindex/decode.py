@@ -325,9 +325,7 @@ def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_
         # where the camera did not. A damaged preview, like none, leaves the RAW data itself.
         with suppress(ImageError, rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             preview = raw.extract_thumb().data
-            if isinstance(
-                preview, bytes
-            ):  # a JPEG; an array is a bitmap, as few old cameras have it, not turned upright
+            if isinstance(preview, bytes):  # a JPEG; few old cameras have a bitmap, an array here, that is not upright
                 decoded = decode(preview, mode=mode, input_size=input_size, max_pixels=max_pixels)
                 if min(decoded.width, decoded.height) >= smallest_side:
                     return replace(decoded, width=width, height=height, format="RAW")

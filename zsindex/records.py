@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -63,9 +63,11 @@ class SkipReason(StrEnum):
 # --- scanning ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A file that may be a photo, as `os.stat` saw it."""
+class Candidate(NamedTuple):
+    """A file that may be a photo, as `os.stat` saw it.
+
+    One is made per file on every sync, and a frozen dataclass takes more than twice as long to make.
+    """
 
     folder: str
     name: str
