@@ -73,15 +73,6 @@ class World:
             return list(connection.iterdump())
 
 
-@pytest.fixture(scope="module")
-def new_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library that knows its model and nothing else; it is copied for each test, which is faster than making one."""
-    path = tmp_path_factory.mktemp("new") / "library"
-    with Library.open(path, encoder=FakeEncoder()) as library:
-        assert library.model.dim
-    return path
-
-
 @pytest.fixture
 def empty_world(tmp_path: Path, new_library: Path) -> Iterator[World]:
     shutil.copytree(new_library, tmp_path / "library")

@@ -18,8 +18,8 @@ import zsindex
 from zsindex import classify, config, maintenance, prompts, sources
 from zsindex.database import Database
 from zsindex.decode import DEFAULT_MAX_PIXELS
-from zsindex.encode import Encoder
-from zsindex.errors import BadQuery, ModelChanged, NotInLibrary, UnknownLabelSet
+from zsindex.encode import Encoder, OneAtATime
+from zsindex.errors import BadQuery, ImageError, ModelChanged, NotInLibrary, UnknownLabelSet
 from zsindex.index import VectorIndex
 from zsindex.intake import Settings
 from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
@@ -34,6 +34,7 @@ from zsindex.records import (
     ModelSpec,
     Progress,
     SkippedFile,
+    SkipReason,
     SyncReport,
 )
 from zsindex.results import Classification, Hit, Run
@@ -65,7 +66,7 @@ class Library:
         self._store = Store(database)
         self._spec = spec
         self._model_row = model
-        self._loaded = encoder
+        self._loaded = None if encoder is None else OneAtATime(encoder)
         self._device = device
         self._batch_size = batch_size
         self._settings = settings
@@ -118,7 +119,9 @@ class Library:
             else:
                 base = ModelSpec(config.DEFAULT_MODEL) if remembered is None else remembered.info.spec
                 spec = _spec(base, model, pretrained, precision, decode)
-            row = store.find_model(spec)
+            # The default one may be older than another that was loaded under the same name.
+            is_default = remembered is not None and remembered.info.spec == spec
+            row = remembered if is_default else store.find_model(spec)
             if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
                 row = None
             return cls(
@@ -201,7 +204,7 @@ class Library:
         """
         with self._lock:
             if self._loaded is None:
-                self._loaded = load_encoder(self._spec, device=self._device, batch_size=self._batch_size)
+                self._loaded = OneAtATime(load_encoder(self._spec, device=self._device, batch_size=self._batch_size))
             if self._model_row is not None:
                 expected, got = self._model_row.info.fingerprint, self._loaded.info.fingerprint
                 if expected != got:
@@ -228,7 +231,7 @@ class Library:
         self._database.require_writable("choose the default model")
         spec = _spec(self._spec, model, pretrained, precision, decode)
         with self._lock:
-            self._loaded = load_encoder(spec, device=self._device, batch_size=self._batch_size)
+            self._loaded = OneAtATime(load_encoder(spec, device=self._device, batch_size=self._batch_size))
             self._spec = spec
             self._model_row = self._record(self._loaded.info, make_default=True)
             self._index = None
@@ -347,8 +350,10 @@ class Library:
 
         with ThreadPoolExecutor(settings.workers) as pool:
             prepared = list(pool.map(prepare, new))
-        with self._lock:
-            vectors = encoder.encode_images([pixels for _, pixels in prepared])
+        vectors = encoder.encode_images([pixels for _, pixels in prepared])
+        for source, vector in zip(new, vectors, strict=True):
+            if not np.isfinite(vector).all():
+                raise ImageError(SkipReason.ENCODE_FAILED, "the model's answer is not a number", path=source.name)
         return [replace(record, vector=vector) for (record, _), vector in zip(prepared, vectors, strict=True)]
 
     def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
@@ -371,8 +376,7 @@ class Library:
         new = [text for text in dict.fromkeys(normalised) if text not in found]
         if new:
             encoder = self._encoder()
-            with self._lock:
-                vectors = encoder.encode_texts(new, truncate=truncate)
+            vectors = encoder.encode_texts(new, truncate=truncate)
             found.update(zip(new, vectors, strict=True))
             if not self.read_only:
                 limit = model.info.context_length
@@ -531,8 +535,8 @@ class Library:
         self,
         query: ImageLike,
         *,
-        plus: Sequence[ImageLike] = (),
-        minus: Sequence[ImageLike] = (),
+        plus: ImageLike | Sequence[ImageLike] = (),
+        minus: ImageLike | Sequence[ImageLike] = (),
         top: int = 20,
         paths: PathsLike | None = None,
         truncate: bool = False,
@@ -544,7 +548,7 @@ class Library:
         Args:
             query: a text as you would say it; or an image: a `Path`, the name of a file that exists, bytes, or a PIL
                 image. ``text:…`` is always a text.
-            plus, minus: further terms of the same kinds, to add and to subtract.
+            plus, minus: a further term of the same kinds, or several, to add and to subtract.
             top: photos to return.
             paths: files and folders to restrict to.
             truncate: cut texts that the model cannot read in full, rather than refuse them.
@@ -553,7 +557,7 @@ class Library:
             BadQuery: the query is empty, or its terms cancel out.
             ImageError, PromptTooLong, ModelError
         """
-        terms = [(term, 1.0) for term in (query, *plus)] + [(term, -1.0) for term in minus]
+        terms = [(term, 1.0) for term in (query, *_terms(plus))] + [(term, -1.0) for term in _terms(minus)]
         vector = np.zeros(self.model.dim, dtype=np.float32)
         for term, sign in terms:
             vector += np.float32(sign) * self._term(term, truncate=truncate)
@@ -602,7 +606,7 @@ class Library:
             if path != leave_out:
                 by_image[image_id].append(path)
         selected = np.fromiter(by_image, dtype=np.int64, count=len(by_image))
-        ids, scores = self._open_index().search(vector[None, :], top, image_ids=selected)
+        ids, scores = self._open_index().search(vector[None, :], max(0, top), image_ids=selected)
         return [
             Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]))
             for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
@@ -672,7 +676,10 @@ class Library:
         """
         with self._lock:
             self._index = None
-            return maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
+            report = maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
+            if self._model_row is not None and self._model_row not in self._store.models():
+                self._model_row = None  # it went, too; when it is needed it is recorded anew
+            return report
 
 
 def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
@@ -685,6 +692,10 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Enc
 def _absolute(path: str | os.PathLike[str]) -> str:
     # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
+    return terms if isinstance(terms, Sequence) and not isinstance(terms, (str, bytes)) else [terms]
 
 
 def _absolute_all(paths: PathsLike) -> list[str]:

@@ -435,9 +435,9 @@ class Store:
         return last, ids, vectors
 
     def generation(self, model_id: int) -> int:
-        """How often embeddings of the model were deleted."""
+        """How often embeddings of the model were deleted; 0 for a model that the library does not know."""
         with self.read() as connection:
-            return int(connection.execute(select(models.c.generation).where(models.c.id == model_id)).scalar_one())
+            return int(connection.execute(select(models.c.generation).where(models.c.id == model_id)).scalar() or 0)
 
     def image_ids_of(self, model_id: int) -> IdArray:
         """All image ids with a vector under the model, in ascending order."""
