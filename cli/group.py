@@ -26,6 +26,8 @@ class Commands(click.Group):
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 warnings.simplefilter("always", ZsindexWarning)
+                # Odd metadata in a photo that can be read all the same.
+                warnings.filterwarnings("ignore", module="PIL")
                 return super().invoke(ctx)
         except ZsindexError as error:
             raise click.ClickException(str(error)) from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from tests.fakes import DIM, FakeEncoder
-from zsindex.database import Database
+from zsindex.database import FILE_NAME, Database
 from zsindex.records import Candidate, FloatArray, ModelInfo
 from zsindex.store import FileOutcome, ImageRecord, ModelRow, Store
 
@@ -23,6 +25,20 @@ def open_store(folder: Path, *, create: bool = True, read_only: bool = False) ->
         yield Store(database)
     finally:
         database.close()
+
+
+@cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        Database.open(Path(folder), create=True).close()
+        return Path(folder, FILE_NAME).read_bytes()
+
+
+def new_library(folder: Path) -> Path:
+    """Make an empty library without running the migrations every time."""
+    folder.mkdir(parents=True)
+    (folder / FILE_NAME).write_bytes(_empty_database())
+    return folder
 
 
 def fake_info(name: str = "fake") -> ModelInfo:

@@ -882,3 +882,12 @@ def test_re_syncing_does_not_touch_the_files_revision(world: World) -> None:
     world.sync()
     world.library.sync()
     assert world.library.classify(["red"]).run.key == first
+
+
+def test_a_named_file_stays_although_it_does_not_look_like_a_photo(world: World) -> None:
+    photo(world.photos / "odd.png", mark=50).rename(world.photos / "odd.dat")
+    assert cost(world.sync(world.photos / "odd.dat")) == {"scanned": 1, "added": 1, "to_read": 1, "encoded": 1}
+    assert cost(world.sync()) == {"scanned": 5, "unchanged": 5}
+    assert str(world.photos / "odd.dat") in world.library.paths()
+    (world.photos / "odd.dat").unlink()
+    assert cost(world.sync()) == {"scanned": 5, "unchanged": 5, "missing": 1}

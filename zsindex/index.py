@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsindex.errors import DimensionMismatch, LibraryBusy, StorageFull, ZsindexWarning
+from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryReadOnly, StorageFull, ZsindexWarning
 from zsindex.records import FloatArray, IdArray
 from zsindex.store import ModelRow, SnapshotRow, Store
 from zsindex.vectors import Snapshot, SnapshotError, Vectors
@@ -68,7 +68,9 @@ class VectorIndex:
             try:
                 base, after = _open_snapshot(folder, recorded, model), recorded.watermark
                 if recorded.generation != generation:
-                    deleted = np.flatnonzero(~np.isin(base.ids, store.image_ids_of(model.id)))
+                    # Not simply those without any vector: one that was deleted and made anew is in the tail.
+                    there = store.image_ids_of(model.id, through=recorded.watermark)
+                    deleted = np.flatnonzero(~np.isin(base.ids, there))
             except SnapshotError as error:
                 if store.snapshot(model.id) != recorded:
                     return cls.open(store, folder, model)  # another process has just replaced it
@@ -76,9 +78,15 @@ class VectorIndex:
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
         watermark, tail_ids, tail = store.embeddings_after(model, after)
         index = cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
-        if store.writable and index._wants_saving():
-            index.save(store, folder, model)
-        return index
+        return index.save(store, folder, model) if store.writable and index._wants_saving() else index
+
+    @classmethod
+    def rebuild(cls, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
+        """Write a new snapshot of everything that the database holds, whatever is recorded or there."""
+        generation = store.generation(model.id)
+        watermark, ids, vectors = store.embeddings_after(model, 0)
+        everything = Vectors(None, ids, vectors, np.empty(0, dtype=np.int64))
+        return cls(everything, watermark=watermark, generation=generation).save(store, folder, model)
 
     def refreshed(self, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
         """This index, or one that knows what was stored and deleted meanwhile, also by other processes."""
@@ -100,14 +108,17 @@ class VectorIndex:
         unsaved = len(vectors.tail) + len(vectors.deleted)
         return unsaved > (0 if vectors.base is None else max(MAX_TAIL, int(MAX_TAIL_SHARE * vectors.n_base)))
 
-    def save(self, store: Store, folder: Path, model: ModelRow) -> None:
+    def save(self, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
         """Write a snapshot of all vectors and record it.
 
         A disk without room, or a writer that does not let go, costs only the snapshot: searching goes on without it.
+
+        Returns:
+            The same vectors, mapped from the new snapshot; this index where it could not be written.
         """
         rows = np.flatnonzero(self.vectors.ids >= 0)
         ids, vectors = self.vectors.ids[rows], self.vectors.take(rows)
-        old = store.snapshot(model.id)
+        file = None
         try:
             file = _write(folder / FOLDER_NAME, model, ids, vectors)
             record = SnapshotRow(
@@ -117,13 +128,22 @@ class VectorIndex:
                 generation=self.generation,
                 sha256=_sha256(file),
             )
-            store.save_snapshot(model.id, record)
-        except (StorageFull, LibraryBusy, OSError) as error:
+            saved = Snapshot.map(file, n_vectors=len(ids), dim=model.info.dim)
+            replaced = store.save_snapshot(model.id, record)
+        except (StorageFull, LibraryBusy, LibraryReadOnly, OSError) as error:
+            if file is not None:
+                file.unlink(missing_ok=True)  # or each attempt would leave one more on a disk that is full
             warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=2)
-            return
-        if old is not None and old.file != file.name:
+            return self
+        if replaced is not None:
             with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
-                (folder / FOLDER_NAME / old.file).unlink()
+                (folder / FOLDER_NAME / replaced.file).unlink()
+        none = np.empty(0, dtype=np.int64)
+        return VectorIndex(
+            Vectors(saved, none, np.empty((0, model.info.dim), dtype=np.float32), none),
+            watermark=self.watermark,
+            generation=self.generation,
+        )
 
     def search(self, queries: FloatArray, k: int, *, image_ids: IdArray | None = None) -> tuple[IdArray, FloatArray]:
         """Find the k most similar images for each query, exactly.
@@ -156,7 +176,7 @@ class VectorIndex:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         found: list[tuple[IdArray, FloatArray]] = []
         if vectors.base is not None:
-            found.append(_search_rows(self._mapped[1], queries, k, selected[: vectors.n_base]))
+            found.append(_search_rows(self._flat, queries, k, selected[: vectors.n_base]))
         if len(vectors.tail):
             tail = faiss.IndexFlatIP(vectors.dim)
             tail.add(vectors.tail)
@@ -169,27 +189,49 @@ class VectorIndex:
         return vectors.ids[np.take_along_axis(rows, order, 1)], np.take_along_axis(scores, order, 1)
 
     @cached_property
-    def _mapped(self) -> tuple[Any, Any]:
-        """The snapshot's file, mapped rather than read, and in it the flat index over row numbers.
-
-        faiss frees what is inside an index with it, so both are kept.
-        """
+    def _flat(self) -> Any:
+        """The snapshot's inner index over row numbers, mapped rather than read."""
         import faiss
 
-        assert self.vectors.base is not None
-        index = faiss.read_index(str(self.vectors.base.file), faiss.IO_FLAG_MMAP_IFC)
-        return index, faiss.downcast_index(faiss.downcast_index(index.index).index)
+        base = self.vectors.base
+        assert base is not None
+        try:
+            return _inner(faiss.read_index(str(base.file), faiss.IO_FLAG_MMAP_IFC))
+        except RuntimeError:
+            # Another process has replaced the snapshot since. Its vectors are still mapped here, if under no name.
+            flat = faiss.IndexFlatIP(self.vectors.dim)
+            flat.add(base.vectors)
+            return flat
 
 
 def _search_rows(flat: Any, queries: FloatArray, k: int, selected: npt.NDArray[np.bool_]) -> tuple[IdArray, FloatArray]:
+    """The k best rows of each query; -1 where there are fewer. Of rows that tie for the last place the first get it."""
     import faiss
 
     parameters = None
     if not selected.all():
         bitmap = np.packbits(selected, bitorder="little")
         parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
-    scores, rows = flat.search(np.ascontiguousarray(queries), k, params=parameters)
-    return rows, scores
+    queries = np.ascontiguousarray(queries)
+    scores, rows = flat.search(queries, k + 1, params=parameters)
+    # faiss keeps any of those that tie, and copies of a photo do: they differ in their metadata, not in their vector.
+    # A result beyond the last one shows whether they do; then all of them are asked for.
+    for tied in np.flatnonzero((rows[:, k] >= 0) & (scores[:, k] == scores[:, k - 1])):
+        # A little more than they, because faiss rounds differently for one query and for many.
+        below = float(scores[tied, k]) - 1e-5
+        _, all_scores, all_rows = flat.range_search(queries[tied : tied + 1], below, params=parameters)
+        best = np.lexsort((all_rows, -all_scores))[:k]
+        scores[tied, :k], rows[tied, :k] = all_scores[best], all_rows[best]
+    return rows[:, :k], scores[:, :k]
+
+
+def _inner(index: Any) -> Any:
+    """The flat index inside "IDMap2,L2norm,Flat". The outer one owns it and must not go first."""
+    import faiss
+
+    flat = faiss.downcast_index(faiss.downcast_index(index.index).index)
+    flat.referenced_objects = [index]  # the one attribute that faiss lets its wrappers keep things alive with
+    return flat
 
 
 def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow) -> Snapshot:
@@ -205,7 +247,7 @@ def _write(folder: Path, model: ModelRow, ids: IdArray, vectors: FloatArray) -> 
     """Write an index file: temporary name, read back and compare, sync, rename."""
     import faiss
 
-    # "L2norm" makes any query's score a cosine; its 95 bytes of header also put the vectors on a 4-byte boundary of the
+    # "L2norm" makes any query's score a cosine; its header also puts the vectors on a 4-byte boundary of the
     # file, which numpy wants before it multiplies a mapped matrix without copying it ("IDMap2,Flat" is 2 bytes off).
     index = faiss.index_factory(model.info.dim, "IDMap2,L2norm,Flat", faiss.METRIC_INNER_PRODUCT)
     normalise = faiss.downcast_index(index.index)
@@ -259,8 +301,12 @@ def snapshot_problems(store: Store, folder: Path, model: ModelRow) -> list[str]:
         return [f"index of {model.info.spec}: {error}"]
     _, ids, vectors = store.embeddings_after(model, 0)
     truth = Vectors(None, ids, vectors, np.empty(0, dtype=np.int64))
+    due = store.image_ids_of(model.id, through=recorded.watermark)
+    missing = np.setdiff1d(due, snapshot.ids)
+    if len(missing):
+        return [f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"]
     rows = truth.rows_of(snapshot.ids)
-    known = rows >= 0
+    known = np.isin(snapshot.ids, due)
     if recorded.generation == store.generation(model.id) and not known.all():
         return [f"index of {model.info.spec}: {int((~known).sum())} vectors that the database does not have"]
     differing = (snapshot.vectors[known] != truth.take(rows[known])).any(axis=1)

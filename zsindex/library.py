@@ -298,11 +298,11 @@ class Library:
         return report
 
     def paths(self, paths: PathsLike | None = None) -> list[str]:
-        """Photos of the library, in path order; `paths` restricts to files and subtrees."""
+        """Photos of the library, folder by folder, each by name; `paths` restricts to files and subtrees."""
         return self._files(paths).paths
 
     def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
-        """Photos that cannot be used, with their reasons, in path order; `paths` restricts to files and subtrees."""
+        """Photos that cannot be used, with their reasons; order and `paths` as there."""
         return self._store.skipped(None if paths is None else _absolute_all(paths))
 
     def _files(self, paths: PathsLike | None) -> FileTable:

@@ -171,11 +171,11 @@ def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
             if fix:
                 store.remove_vectors(row.id, bad)
                 fixed.append(f"forgot them; the next zsindex sync encodes {len(bad['embeddings'])} photos again")
-        index_problems = index.snapshot_problems(store, database.folder, row)
+        # Vectors that are none cannot be compared with; with `fix` they are gone by now.
+        index_problems = [] if bad["embeddings"] and not fix else index.snapshot_problems(store, database.folder, row)
         problems += index_problems
         if fix and (index_problems or n_bad):
-            store.save_snapshot(row.id, None)
-            VectorIndex.open(store, database.folder, row)
+            VectorIndex.rebuild(store, database.folder, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
     strays = index.stray_files(store, database.folder)
     if strays:

@@ -116,7 +116,7 @@ class Run:
 
 
 class Classification(Sequence[Result]):
-    """The answers for many photos, in path order. Index, slice or iterate it.
+    """The answers for many photos, in the order of `Library.paths`. Index, slice or iterate it.
 
     Attributes:
         paths: of the photos, n of them.
@@ -233,7 +233,7 @@ class Hit:
     """A photo that a search found.
 
     Attributes:
-        path: where it is; the first in path order where several files have the same bytes.
+        path: where it is; the first where several files have the same bytes.
         score: cosine similarity to the query, in [-1, 1].
         copies: other paths with the same bytes.
     """

@@ -63,7 +63,7 @@ class KnownFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileTable:
-    """Files that are there, in path order: `paths[i]` shows the image `image_ids[i]`."""
+    """Files that are there, folder by folder, each by name: `paths[i]` shows the image `image_ids[i]`."""
 
     paths: list[str]
     image_ids: IdArray
@@ -117,11 +117,6 @@ def to_blob(vector: FloatArray) -> bytes:
     return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
 
 
-def from_blobs(blobs: Sequence[bytes], dim: int) -> FloatArray:
-    """Vectors from their stored bytes: float32, shape (len(blobs), dim)."""
-    return np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), dim).astype(np.float32, copy=False)
-
-
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Cut a sequence into parts that fit into one "IN (…)"."""
     for start in range(0, len(values), IN_LIMIT):
@@ -138,6 +133,7 @@ class Store:
         self.read = database.read
         self.write = database.write
         self.writable = database.writable
+        self._folder = database.folder
 
     # --- settings -----------------------------------------------------------------------------------------------------
 
@@ -269,7 +265,7 @@ class Store:
         return found
 
     def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
-        """Files that are there and have an image, in path order.
+        """Files that are there and have an image, folder by folder, each by name.
 
         Args:
             prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
@@ -309,7 +305,7 @@ class Store:
         return sorted(selected, key=lambda item: item[1])
 
     def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
-        """Files that are there but cannot be used, in path order."""
+        """Files that are there but cannot be used, in the same order as `files`."""
         found = []
         with self.read() as connection:
             for folder_id, folder, names in self._selected_folders(connection, prefixes):
@@ -383,19 +379,18 @@ class Store:
                 _touch_files(connection)
         return marked
 
-    def mark_found(self, file_ids: Sequence[int]) -> None:
-        """Take back that files had vanished: they are there again, with the stat they had."""
-        with self.write("record files that came back") as connection:
-            for part in chunks(file_ids):
-                connection.execute(update(files).where(files.c.id.in_(part)).values(missing_since=None))
-            _touch_files(connection)
-
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         """Store images that are no files of the library, with their vectors."""
         with self.write("store image vectors") as connection:
             _save_images(connection, records, model_id)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
+
+    def _vector(self, blob: bytes, model: ModelRow) -> FloatArray:
+        if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
+            expected = f"a vector of {model.info.dim} numbers"
+            raise LibraryDamaged(self._folder, f"{len(blob)} bytes are stored where {expected} is expected")
+        return np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float32, copy=False)
 
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
         """Cached vectors of images, by content digest."""
@@ -408,7 +403,7 @@ class Store:
                     .where(images.c.digest.in_(part), embeddings.c.model_id == model.id)
                 )
                 for row in connection.execute(query):
-                    found[row.digest] = from_blobs([row.vector], model.info.dim)[0]
+                    found[row.digest] = self._vector(row.vector, model)
         return found
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
@@ -430,7 +425,7 @@ class Store:
             if count:
                 for row in connection.execution_options(yield_per=4096).execute(query):
                     ids[n] = row[1]
-                    vectors[n] = np.frombuffer(row[2], dtype=VECTOR_DTYPE)
+                    vectors[n] = self._vector(row[2], model)
                     last, n = row[0], n + 1
         return last, ids, vectors
 
@@ -439,11 +434,13 @@ class Store:
         with self.read() as connection:
             return int(connection.execute(select(models.c.generation).where(models.c.id == model_id)).scalar() or 0)
 
-    def image_ids_of(self, model_id: int) -> IdArray:
-        """All image ids with a vector under the model, in ascending order."""
+    def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
+        """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""
         with self.read() as connection:
             found = connection.execute(
-                select(embeddings.c.image_id).where(embeddings.c.model_id == model_id).order_by(embeddings.c.image_id)
+                select(embeddings.c.image_id)
+                .where(embeddings.c.model_id == model_id, embeddings.c.seq <= through)
+                .order_by(embeddings.c.image_id)
             )
             return np.fromiter(found.scalars(), dtype=np.int64)
 
@@ -458,7 +455,7 @@ class Store:
                 if not truncated:
                     query = query.where(prompts.c.truncated.is_(False))
                 for row in connection.execute(query):
-                    found[row.text] = from_blobs([row.vector], model.info.dim)[0]
+                    found[row.text] = self._vector(row.vector, model)
         return found
 
     def save_prompts(
@@ -487,25 +484,25 @@ class Store:
     def snapshot(self, model_id: int) -> SnapshotRow | None:
         """What is recorded of a model's index file; None before the first one."""
         with self.read() as connection:
-            row = connection.execute(select(snapshots).where(snapshots.c.model_id == model_id)).first()
-        return None if row is None else SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256)
+            return _snapshot(connection, model_id)
 
-    def save_snapshot(self, model_id: int, snapshot: SnapshotRow | None) -> None:
-        """Replace what is recorded of a model's snapshot; None forgets it."""
+    def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
+        """Record a model's snapshot; returns the one that it replaces."""
         with self.write("record the index") as connection:
+            replaced = _snapshot(connection, model_id)
             connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
-            if snapshot is not None:
-                connection.execute(
-                    insert(snapshots).values(
-                        model_id=model_id,
-                        file=snapshot.file,
-                        watermark=snapshot.watermark,
-                        n_vectors=snapshot.n_vectors,
-                        generation=snapshot.generation,
-                        sha256=snapshot.sha256,
-                        created_at=now(),
-                    )
+            connection.execute(
+                insert(snapshots).values(
+                    model_id=model_id,
+                    file=snapshot.file,
+                    watermark=snapshot.watermark,
+                    n_vectors=snapshot.n_vectors,
+                    generation=snapshot.generation,
+                    sha256=snapshot.sha256,
+                    created_at=now(),
                 )
+            )
+        return replaced
 
     # --- label sets ---------------------------------------------------------------------------------------------------
 
@@ -679,6 +676,11 @@ def _set(connection: Connection, key: str, value: str) -> None:
 def _touch_files(connection: Connection) -> None:
     revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
     _set(connection, "files_revision", str(int(revision or 0) + 1))
+
+
+def _snapshot(connection: Connection, model_id: int) -> SnapshotRow | None:
+    row = connection.execute(select(snapshots).where(snapshots.c.model_id == model_id)).first()
+    return None if row is None else SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256)
 
 
 def _model_row(row: sa.Row[Any]) -> ModelRow:

@@ -19,7 +19,7 @@ from typing import IO
 from zsindex import scan
 from zsindex.encode import Encoder
 from zsindex.errors import PathNotFound
-from zsindex.formats import is_encodable, printable
+from zsindex.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
 from zsindex.intake import Settings, encode_files
 from zsindex.records import (
     Candidate,
@@ -226,7 +226,11 @@ class Sync:
                 found.counts["unchanged"] += 1
         self._note_skipped_entries(listing.skipped, known)
         if listing.complete:
-            gone = [name for name, before in known.items() if not before.missing]
+            gone = [
+                name
+                for name, before in known.items()
+                if not before.missing and not _was_named(os.path.join(listing.folder, name))
+            ]
             if gone:
                 found.counts["missing"] += len(gone)
                 if not self._options.dry_run:
@@ -304,6 +308,13 @@ def _is_empty(folder: str) -> bool | None:
             return next(entries, None) is None
     except OSError:
         return None
+
+
+def _was_named(path: str) -> bool:
+    """Whether a known file that a listing lacks is there all the same: listings hold only what looks like a photo, but
+    whoever names a file means it, whatever it is called.
+    """
+    return extension(path) not in PHOTO_EXTENSIONS and os.path.exists(path)
 
 
 def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:

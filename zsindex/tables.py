@@ -56,6 +56,7 @@ models = Table(
     Column("created_at", String(32), nullable=False),
     # Counts deletions of embeddings: a snapshot taken under another generation may hold rows that are gone.
     Column("generation", Integer, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
 )
 
 roots = Table(
@@ -76,12 +77,14 @@ folders = Table(
 images = Table(
     "images",
     metadata,
+    # Never reused, like those of models: whoever still knows a pruned image must not take another one for it.
     Column("id", Integer, primary_key=True),
     # SHA-256 of the file's bytes: an image is its content, wherever it lies.
     Column("digest", LargeBinary(32), nullable=False, unique=True),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
+    sqlite_autoincrement=True,
 )
 
 files = Table(

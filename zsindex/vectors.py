@@ -3,7 +3,7 @@
 A snapshot is a FAISS file that `zsindex.index` wrote. This module maps its vectors and ids with numpy alone, so that
 classifying never imports faiss. The two arrays are the last things in the file:
 
-    … header … | float32 (n, dim), row-major | int64 n | int64 (n,)
+    … header … | int64 n·dim | float32 (n, dim), row-major | int64 n | int64 (n,)
 
 which is verified against the source when the snapshot is written and by its SHA-256 whenever it is opened.
 """
@@ -19,7 +19,8 @@ import numpy as np
 
 from zsindex.records import FloatArray, IdArray
 
-_ID_BYTES = 8
+_COUNT = _ID = np.dtype("<i8")
+_VALUE = np.dtype("<f4")
 
 
 class SnapshotError(Exception):
@@ -52,14 +53,21 @@ class Snapshot:
 
     @classmethod
     def map(cls, file: Path, *, n_vectors: int, dim: int) -> Snapshot:
-        """Map the two arrays at the end of an index file."""
-        ids_at = file.stat().st_size - _ID_BYTES * n_vectors
-        vectors_at = ids_at - _ID_BYTES - 4 * n_vectors * dim
-        if vectors_at < 0:
+        """Map the two arrays at the end of an index file.
+
+        Raises:
+            SnapshotError: it is no index of so many vectors.
+        """
+        ids_at = file.stat().st_size - _ID.itemsize * n_vectors
+        vectors_at = ids_at - _COUNT.itemsize - _VALUE.itemsize * n_vectors * dim
+        if n_vectors < 0 or vectors_at < _COUNT.itemsize:
             raise SnapshotError(f"{file.name} is too short for {n_vectors} vectors of {dim} dimensions")
-        ids = np.memmap(file, dtype="<i8", mode="r", offset=ids_at, shape=(n_vectors,))
-        vectors = np.memmap(file, dtype="<f4", mode="r", offset=vectors_at, shape=(n_vectors, dim))
-        return cls(file, np.array(ids), vectors)
+        content = np.memmap(file, dtype=np.uint8, mode="r")
+        for at, expected in ((vectors_at, n_vectors * dim), (ids_at, n_vectors)):
+            if content[at - _COUNT.itemsize : at].view(_COUNT)[0] != expected:
+                raise SnapshotError(f"{file.name} does not hold {n_vectors} vectors of {dim} dimensions")
+        vectors = content[vectors_at : ids_at - _COUNT.itemsize].view(_VALUE).reshape(n_vectors, dim)
+        return cls(file, np.array(content[ids_at:].view(_ID)), vectors)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id", name="pk_models"),
         sa.UniqueConstraint("fingerprint", name="uq_models_fingerprint"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "roots",
@@ -62,6 +63,7 @@ def upgrade() -> None:
         sa.Column("format", sa.String(16), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_images"),
         sa.UniqueConstraint("digest", name="uq_images_digest"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "files",
