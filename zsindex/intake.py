@@ -115,7 +115,7 @@ def encode_files(
         digest = b""
         try:
             content = decode.read_file(file.path)
-            file = replace(file, size=content.size, mtime_ns=content.mtime_ns)
+            file = file._replace(size=content.size, mtime_ns=content.mtime_ns)
             digest = content.digest
             claim = claims.claim(digest)
             if claim is not _Claim.MINE:
