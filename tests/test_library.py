@@ -19,6 +19,7 @@ from tests import photos
 from tests.fakes import FakeEncoder, vector_of
 from tests.scenes import damaged, photo
 from zsindex import classify
+from zsindex.database import Database
 from zsindex.encode import Encoder
 from zsindex.errors import (
     BadQuery,
@@ -26,6 +27,7 @@ from zsindex.errors import (
     DuplicateLabels,
     EmptyLabel,
     ImageError,
+    LibraryBusy,
     LibraryNotFound,
     LibraryReadOnly,
     ModelChanged,
@@ -329,6 +331,19 @@ def test_unknown_paths_can_be_refused(library: Library, encoder: FakeEncoder, al
     assert encoder.image_count == 4
     assert len(library.classify(COLOURS, paths=[album], sync=False)) == 5
     assert len(library.classify(COLOURS, paths=[album / "bad.jpg"], sync=False)) == 0  # known, and known to be bad
+
+
+def test_known_paths_are_answered_while_another_process_syncs(library: Library, album: Path) -> None:
+    elsewhere = Database.open(library.path, create=False)
+    elsewhere.sync_lock.timeout_s = 0
+    try:
+        with elsewhere.sync_lock.hold("sync"):
+            assert len(library.classify(COLOURS, paths=[album])) == 5
+            photo(album / "new.png", "red")
+            with pytest.raises(LibraryBusy, match="sync"):
+                library.classify(COLOURS, paths=[album])
+    finally:
+        elsewhere.close()
 
 
 def test_photos_of_a_vanished_disk_can_still_be_asked_about(library: Library, album: Path) -> None:

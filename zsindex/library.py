@@ -494,6 +494,10 @@ class Library:
     ) -> int:
         """Sync paths, or refuse those that the library does not hold. Returns how many photos were encoded."""
         if sync and not self.read_only:
+            # A look first: where there is nothing to do, another process that is syncing is no reason to refuse.
+            seen = self.sync(paths, dry_run=True)
+            if not seen.to_read and not seen.missing:
+                return 0
             return self.sync(paths, progress=progress, should_stop=should_stop).encoded
         unknown = [path for path in paths if not len(self._store.files([path])) and not self._store.skipped([path])]
         if unknown:
