@@ -201,7 +201,7 @@ def test_scores_equal_the_pipelines_at_the_models_size(pair: Pair) -> None:
     ("backend", "levels", "at_most"),
     [
         ("CLIPImageProcessorPil", 0.01, 1e-5),  # resizes with Pillow, as open_clip does
-        ("CLIPImageProcessor", 1.01, 2e-2),  # the pipeline's default resizes with torchvision
+        ("CLIPImageProcessor", 1.01, 1e-4),  # the pipeline's default resizes with torchvision
     ],
 )
 def test_scores_differ_by_the_resizing_on_other_sizes(pair: Pair, backend: str, levels: float, at_most: float) -> None:
