@@ -199,11 +199,6 @@ class Store:
                 _set(connection, "default_model", str(row.id))
         return _model_row(row)
 
-    def set_default_model(self, model_id: int) -> None:
-        """Choose the model that the library uses unless told otherwise."""
-        with self.write("choose the default model") as connection:
-            _set(connection, "default_model", str(model_id))
-
     # --- files: what is known -----------------------------------------------------------------------------------------
 
     def roots(self) -> list[str]:
