@@ -18,7 +18,6 @@ import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
-import tiny_models
 import torch
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -31,6 +30,7 @@ from huggingface_hub.errors import (
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests import tiny_models
 from zsindex import nano, openclip
 from zsindex.errors import (
     CheckpointError,

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
-import tiny_models
 import torch
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from skimage import data
 
+from tests import tiny_models
 from zsindex import nano
 from zsindex.errors import PromptTooLong
 from zsindex.openclip import OpenClipEncoder, load
