@@ -1,7 +1,7 @@
 """A deterministic encoder in a few lines of numpy, so that everything but the model itself is tested without torch.
 
-It knows colours: the vector of a photo is its average colour, the vector of a text is the average of the colour words in
-it. So "red" finds red photos, and scores can be computed by hand.
+It knows colours: the vector of a photo is its average colour, the vector of a text is the average of the colour words
+in it. So "red" finds red photos, and scores can be computed by hand.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FakeEncoder:
 
     Attributes:
         name: part of the fingerprint: two encoders with other names are two models.
-        images, texts: everything that went through, in order: image digests are not known here, so images count by call.
+        image_count, batches, texts: everything that went through, in order; of images only how many.
     """
 
     name: str = "fake"

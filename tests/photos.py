@@ -127,11 +127,19 @@ def dng(path: Path, *, preview: Path | None = None, orientation: int = 1, width:
     return path
 
 
+# By name: TIFF's number for a type of field, and struct's letter for what it consists of.
+_TIFF_TYPES = {
+    "byte": (1, "B"),
+    "ascii": (2, "B"),
+    "short": (3, "H"),
+    "long": (4, "I"),
+    "rational": (5, "I"),
+    "srational": (10, "i"),
+}
+
+
 class _TiffWriter:
     """Just enough of TIFF for `dng`; libraries write pictures, not sensor data."""
-
-    _TYPES = {"byte": (1, "B"), "ascii": (2, "B"), "short": (3, "H"), "long": (4, "I"), "rational": (5, "I")}  # noqa: RUF012
-    _TYPES |= {"srational": (10, "i")}
 
     def __init__(self) -> None:
         self._data = bytearray(b"II*\0\0\0\0\0")
@@ -169,7 +177,7 @@ class _TiffWriter:
     def directory(self, entries: list[tuple[int, str, Any]]) -> int:
         rows = b""
         for tag, type_name, values in sorted(entries):
-            code, letter = self._TYPES[type_name]
+            code, letter = _TIFF_TYPES[type_name]
             packed = struct.pack(f"<{len(values)}{letter}", *values)
             count = len(values) // 2 if "rational" in type_name else len(values)
             field = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", self._append(packed))

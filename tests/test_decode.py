@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pillow_heif
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from open_clip.transform import image_transform
 from PIL import Image, ImageOps
@@ -315,6 +315,19 @@ def test_fast_never_goes_below_twice_the_input(width: int, height: int, input_si
     assert not scaled or min(decoded.image.size) >= 2 * max(input_size)
 
 
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(300, 1500), height=st.integers(300, 1500))
+@example(width=751, height=1000)
+@example(width=1000, height=751)
+def test_fast_leaves_the_size_of_the_resized_image_as_it_was(width: int, height: int) -> None:
+    """Else the centre crop would move by a pixel against the reference. Panoramas are the exception."""
+    assume(max(width, height) <= 2.5 * min(width, height))
+    data = photos.encoded(photos.solid("red", width, height), "JPEG")
+    decoded = decode(data, mode=DecodeMode.FAST, input_size=INPUT_SIZE)
+    resize = REFERENCE_TRANSFORMS["shortest"].transforms[0]
+    assert resize(decoded.image).size == resize(Image.new("L", (width, height))).size
+
+
 @pytest.mark.usefixtures("heif_in_pillow")
 @pytest.mark.parametrize("name", [name for name in photos.KINDS if not name.endswith((".jpg", ".mpo"))])
 def test_fast_is_exact_for_every_other_format(tmp_path: Path, name: str) -> None:
@@ -525,6 +538,13 @@ def test_prepare_leaves_the_image_given_alone(tmp_path: Path) -> None:
     with Image.open(photos.KINDS["palette-translucent.png"](tmp_path / "p.png")) as image:
         assert "transparency" not in prepare(image).info
         assert "transparency" in image.info
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_what_is_upright_is_not_turned_again(tmp_path: Path, suffix: str) -> None:
+    decoded = decode_file(photos.oriented(tmp_path / f"a{suffix}", 6))
+    assert prepare(decoded.image).size == (320, 240)
+    assert ImageOps.exif_transpose(decoded.image).size == (320, 240)
 
 
 def test_prepare_reports_a_lazily_opened_image_that_cannot_be_decoded(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_first_model_is_the_default_until_another_is_chosen(store: Store) ->
     assert store.default_model() == first
     third = store.add_model(fake_info("c"), make_default=True)
     assert store.default_model() == third
-    store.set_default_model(second.id)
+    assert store.add_model(fake_info("b"), make_default=True) == second
     assert store.default_model() == second
     assert store.add_model(fake_info("a"), make_default=True) == first
     assert store.default_model() == first

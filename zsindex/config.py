@@ -17,7 +17,7 @@ def library_path(given: str | os.PathLike[str] | None = None) -> Path:
     """The library's folder: the argument, ``ZSINDEX_LIBRARY``, or one in the platform's user-data folder."""
     chosen = given if given is not None else os.environ.get(LIBRARY_VARIABLE)
     if chosen:
-        return Path(os.path.abspath(Path(chosen).expanduser()))
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("zsindex", appauthor=False)) / "library"

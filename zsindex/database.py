@@ -100,6 +100,7 @@ class Database:
                 yield connection
 
     def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
         if not self.writable:
             raise LibraryReadOnly(self.folder, action)
 

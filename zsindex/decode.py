@@ -103,6 +103,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# Where Pillow keeps what may hold an orientation.
+_ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+
 
 def decode(
     data: bytes,
@@ -136,22 +139,48 @@ def decode(
         raise ImageError(SkipReason.EMPTY, "the file is empty")
     smallest_side = _FAST_MARGIN * max(input_size)
     may_be_raw = extension(name_hint) in RAW_EXTENSIONS
-    with _codec_errors(data), _pillow_limit.at_least(max_pixels):
-        if may_be_raw and (developed := _decode_raw(data, mode, input_size, max_pixels)) is not None:
-            return developed
-        image = _open(data)
-        if may_be_raw and image.format == "TIFF":
-            # Pillow sees the thumbnail of a few thousand pixels that such files begin with.
-            raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read")
-        width, height = image.size
-        _check_pixels(width, height, max_pixels)
-        if mode is DecodeMode.FAST and isinstance(image, JpegImagePlugin.JpegImageFile):
-            image.draft(None, (smallest_side, smallest_side))
-        image.load()
-        upright = prepare(image)
-        if upright.size != image.size:
-            width, height = height, width
-        return Decoded(upright, width, height, image.format or "")
+    with _pillow_limit.at_least(max_pixels):
+        with _codec_errors(data):
+            if may_be_raw and (developed := _decode_raw(data, mode, input_size, max_pixels)) is not None:
+                return developed
+            image = _open(data)
+            if may_be_raw and image.format == "TIFF":
+                # Pillow sees the thumbnail of a few thousand pixels that such files begin with.
+                raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read")
+            width, height = image.size
+            _check_pixels(width, height, max_pixels)
+            drafted = None
+            if mode is DecodeMode.FAST and isinstance(image, JpegImagePlugin.JpegImageFile):
+                drafted = image.draft(None, (smallest_side, smallest_side))
+            image.load()
+        stored = image if drafted is None else _trim(image, width, height, drafted[1], min(input_size))
+        upright = prepare(stored)
+    if upright.size != stored.size:
+        width, height = height, width
+    return Decoded(upright, width, height, image.format or "")
+
+
+def _trim(
+    image: Image.Image, width: int, height: int, box: tuple[int, int, float, float], input_side: int
+) -> Image.Image:
+    """Cut a scaled JPEG to the size whose shape is most like that of its original, `width` x `height`.
+
+    libjpeg rounds up, so that the last column and row may stand for less than a whole pixel: 3002 x 4000 at a quarter
+    is 751 x 1000, of which `box`, 750.5 x 1000, is the picture. Preprocessing then rounds the longer side of the
+    model's input to 340 pixels instead of 341, and the centre crop moves by a pixel, which moves vectors further than
+    all that scaling does to the pixels. Where rounding down does not help, a pixel of the longer side does; only in
+    panoramas beyond 2.5 : 1 may neither.
+    """
+
+    def unlike(size: tuple[int, int]) -> tuple[bool, int]:
+        longer, expected = (input_side * max(s) // min(s) for s in (size, (width, height)))
+        return longer != expected, abs(size[0] * height - size[1] * width)
+
+    shorter = int(min(box[2:]))  # must not become shorter still
+    widths = {image.width, int(box[2]), max(int(box[2]) - 1, shorter)}
+    heights = {image.height, int(box[3]), max(int(box[3]) - 1, shorter)}
+    best = min(((w, h) for w in widths for h in heights), key=unlike)
+    return image if best == image.size else image.crop((0, 0, *best))
 
 
 def prepare(image: Image.Image) -> Image.Image:
@@ -172,6 +201,8 @@ def prepare(image: Image.Image) -> Image.Image:
     turn = _turn(image)
     if turn is not None:
         image = image.transpose(turn)
+        for key in _ORIENTATION_KEYS:  # so that nobody turns it again
+            image.info.pop(key, None)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _to_8_bits(image)
     if "transparency" in image.info:
@@ -202,16 +233,20 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
-    brightest = float(values.max())
+    values = np.asarray(image)
     if image.mode.startswith("I;16"):
-        white = 65535.0
+        black, white = 0.0, 65535.0
+        scaled = values.astype(np.float32)
     else:
+        scaled = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+        brightest = float(scaled.max())
         steps = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         white = next((step for step in steps if brightest <= step), brightest)
-    black = min(0.0, float(values.min()))
-    scaled = (values - np.float64(black)) * (255 / (white - black))
-    return Image.fromarray((scaled + 0.5).astype(np.uint8))
+        black = min(0.0, float(scaled.min()))
+    scaled -= black
+    scaled *= 255 / (white - black)
+    scaled += 0.5
+    return Image.fromarray(scaled.astype(np.uint8))
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -290,9 +325,7 @@ def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_
         # where the camera did not. A damaged preview, like none, leaves the RAW data itself.
         with suppress(ImageError, rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             preview = raw.extract_thumb().data
-            if isinstance(
-                preview, bytes
-            ):  # a JPEG; an array is a bitmap, as few old cameras have it, not turned upright
+            if isinstance(preview, bytes):  # a JPEG; few old cameras have a bitmap, an array here, that is not upright
                 decoded = decode(preview, mode=mode, input_size=input_size, max_pixels=max_pixels)
                 if min(decoded.width, decoded.height) >= smallest_side:
                     return replace(decoded, width=width, height=height, format="RAW")

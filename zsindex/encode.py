@@ -6,6 +6,7 @@ the store to the command line runs without torch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,3 +60,34 @@ class Encoder(Protocol):
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end tokens included, before any truncation."""
         ...
+
+
+class OneAtATime:
+    """An encoder whose two encode methods are called by one thread at a time, however many threads ask."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> ModelInfo:
+        """See `Encoder`."""
+        return self._encoder.info
+
+    def preprocess(self, image: Image.Image) -> FloatArray:
+        """See `Encoder`."""
+        return self._encoder.preprocess(image)
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        """See `Encoder`."""
+        with self._lock:
+            return self._encoder.encode_images(pixels)
+
+    def encode_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
+        """See `Encoder`."""
+        with self._lock:
+            return self._encoder.encode_texts(texts, truncate=truncate)
+
+    def count_tokens(self, text: str) -> int:
+        """See `Encoder`."""
+        return self._encoder.count_tokens(text)

@@ -26,7 +26,7 @@
     ├── BadQuery                 a search that asks for nothing
     └── FetchError               a URL could not be read
 
-Three places translate these and nothing else does: the pipeline turns an `ImageError` into a recorded skip, the CLI
+Three places translate these and nothing else does: the intake turns an `ImageError` into a recorded skip, the CLI
 turns a `ZsindexError` into ``Error: …`` and exit code 1, and a service maps it to a status. Anything else is a bug and
 keeps its traceback.
 """
@@ -45,6 +45,10 @@ class ZsindexError(Exception):
     """Base of every expected failure."""
 
 
+class ZsindexWarning(UserWarning):
+    """Base of what is worth telling although it worked."""
+
+
 # --- the library ------------------------------------------------------------------------------------------------------
 
 
@@ -57,11 +61,15 @@ class LibraryError(ZsindexError):
 
 
 class LibraryNotFound(LibraryError):
+    """There is no library at a path where one was expected."""
+
     def __init__(self, path: Path) -> None:
         super().__init__(f"there is no library at {path}. Make one with: zsindex sync PHOTOS", path=path)
 
 
 class NotALibrary(LibraryError):
+    """The path holds something else, or no library can be made there."""
+
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
             f"{path} is not a zsindex library: {why}. Name a library, or a new or empty folder, with --library.",
@@ -70,6 +78,8 @@ class NotALibrary(LibraryError):
 
 
 class LibraryTooNew(LibraryError):
+    """The library was written by a newer zsindex; `found` and `newest_known` are schema revisions."""
+
     def __init__(self, path: Path, *, found: str, newest_known: str) -> None:
         super().__init__(
             f"the library at {path} was written by a newer zsindex (schema {found}, this version knows up to "
@@ -81,6 +91,8 @@ class LibraryTooNew(LibraryError):
 
 
 class LibraryReadOnly(LibraryError):
+    """Something was to be written where that is impossible; `action` says what."""
+
     def __init__(self, path: Path, action: str) -> None:
         super().__init__(
             f"cannot {action}: the library at {path} is read-only. What is cached can still be asked; to add to it, "
@@ -91,6 +103,8 @@ class LibraryReadOnly(LibraryError):
 
 
 class LibraryBusy(LibraryError):
+    """Somebody else is writing; `holder` says who, `waited_s` how long they were given."""
+
     def __init__(self, path: Path, *, holder: str, waited_s: float) -> None:
         super().__init__(
             f"another process is writing to the library at {path} ({holder}; waited {waited_s:g} s). Reading works "
@@ -102,6 +116,8 @@ class LibraryBusy(LibraryError):
 
 
 class LibraryDamaged(LibraryError):
+    """SQLite cannot read the database; `detail` is its own word for it."""
+
     def __init__(self, path: Path, detail: str) -> None:
         super().__init__(
             f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; a "
@@ -112,6 +128,8 @@ class LibraryDamaged(LibraryError):
 
 
 class StorageFull(LibraryError):
+    """The disk has no room left; the batch in work was rolled back."""
+
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and "
@@ -132,6 +150,8 @@ class ModelError(ZsindexError):
 
 
 class UnknownModel(ModelError):
+    """No model has that name; `near` holds names that look like it."""
+
     def __init__(self, model: str, *, near: Sequence[str] = (), why: str = "no model has that name") -> None:
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"unknown model {model!r}: {why}.{hint} zsindex models list shows what there is.", model=model)
@@ -139,6 +159,8 @@ class UnknownModel(ModelError):
 
 
 class ModelUnavailable(ModelError):
+    """The weights are not on this disk and could not be fetched; `detail` says why."""
+
     def __init__(self, model: str, detail: str) -> None:
         super().__init__(
             f"the weights of {model!r} could not be downloaded ({detail}). Two ways out without a model hub: the "
@@ -149,6 +171,8 @@ class ModelUnavailable(ModelError):
 
 
 class CheckpointError(ModelError):
+    """The weights are there but cannot be loaded; `detail` says why."""
+
     def __init__(self, model: str, detail: str) -> None:
         super().__init__(
             f"the checkpoint of {model!r} cannot be loaded: {detail}. Download or copy it again, or choose another "
@@ -159,12 +183,16 @@ class CheckpointError(ModelError):
 
 
 class PackageMissing(ModelError):
+    """The model needs a `package` that is not installed."""
+
     def __init__(self, model: str, package: str) -> None:
         super().__init__(f"{model!r} needs the package {package}: pip install {package}", model=model)
         self.package = package
 
 
 class ModelChanged(ModelError):
+    """A name now stands for other weights; `expected` and `got` are fingerprints."""
+
     def __init__(self, model: str, *, expected: str, got: str) -> None:
         super().__init__(
             f"{model!r} now has other weights or preprocessing (fingerprint {got[:12]}) than those this library was "
@@ -177,6 +205,8 @@ class ModelChanged(ModelError):
 
 
 class DeviceError(ModelError):
+    """The `device` is not there; those in `available` are."""
+
     def __init__(self, device: str, *, available: Sequence[str], model: str) -> None:
         super().__init__(f"device {device!r} is not available here; there is: {', '.join(available)}", model=model)
         self.device = device
@@ -184,6 +214,8 @@ class DeviceError(ModelError):
 
 
 class PromptTooLong(ModelError):
+    """A `prompt` has more `tokens` than the `context_length` of the model."""
+
     def __init__(self, prompt: str, *, tokens: int, context_length: int, model: str) -> None:
         super().__init__(
             f"the prompt {prompt!r} has {tokens} tokens, but {model!r} reads {context_length}. Shorten it, or pass "
@@ -203,23 +235,31 @@ class LabelError(ZsindexError):
 
 
 class NoLabels(LabelError):
+    """There is nothing to choose from."""
+
     def __init__(self) -> None:
         super().__init__("no labels given. Name some with -l/--label, --labels FILE or --label-set NAME.")
 
 
 class EmptyLabel(LabelError):
+    """A label is blank; `position` counts from 1."""
+
     def __init__(self, position: int) -> None:
         super().__init__(f"label number {position} is empty")
         self.position = position
 
 
 class DuplicateLabels(LabelError):
+    """The same label stands twice; `labels` names each once."""
+
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__(f"labels given more than once: {', '.join(labels)}")
         self.labels = tuple(labels)
 
 
 class BadTemplate(LabelError):
+    """A `template` has no place for the label."""
+
     def __init__(self, template: str) -> None:
         super().__init__(
             f"the template {template!r} has no place for the label; write {{}} where it goes: 'a photo of a {{}}.'"
@@ -228,12 +268,16 @@ class BadTemplate(LabelError):
 
 
 class BadLabelFile(LabelError):
+    """The file at `path` is not in a form that labels can be read from."""
+
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"cannot read labels from {path}: {why}")
         self.path = path
 
 
 class UnknownLabelSet(LabelError):
+    """No saved label set has that `name`; those in `known` are there."""
+
     def __init__(self, name: str, *, known: Sequence[str]) -> None:
         there = f"the library has {', '.join(known)}" if known else "the library has none yet: zsindex labels save NAME"
         super().__init__(f"no label set is named {name!r}; {there}")
@@ -261,12 +305,16 @@ class ImageError(ZsindexError):
 
 
 class PathNotFound(ZsindexError):
+    """The `paths` are neither on the disk nor known to the library."""
+
     def __init__(self, paths: Sequence[str]) -> None:
         super().__init__(f"no such file or folder: {', '.join(paths)}")
         self.paths = tuple(paths)
 
 
 class NotInLibrary(ZsindexError):
+    """The library holds nothing of `paths`, and adding them was refused or impossible."""
+
     def __init__(self, paths: Sequence[str], why: str) -> None:
         shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         super().__init__(f"not in the library ({why}): {shown}. Add with: zsindex sync PATH")
@@ -274,6 +322,8 @@ class NotInLibrary(ZsindexError):
 
 
 class DimensionMismatch(ZsindexError):
+    """Vectors have `got` dimensions where `expected` are wanted: two models were mixed."""
+
     def __init__(self, *, expected: int, got: int, what: str = "vectors") -> None:
         super().__init__(
             f"{what} have {got} dimensions where {expected} are expected; were they made by another model?"
@@ -287,6 +337,8 @@ class BadQuery(ZsindexError):
 
 
 class FetchError(ZsindexError):
+    """A `url` could not be read."""
+
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"cannot read {url}: {why}")
         self.url = url

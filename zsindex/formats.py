@@ -1,6 +1,8 @@
-"""Which file names promise a photo: the one list that scanning and decoding share."""
+"""File names: which promise a photo (the one list that scanning and decoding share), and which can be stored."""
 
 from __future__ import annotations
+
+import os
 
 # fmt: off
 # Camera RAW. Many of these are TIFF inside, so that only the name tells them from a TIFF photo.
@@ -20,3 +22,17 @@ def extension(name: str) -> str:
     """Return what follows the last dot of a file name, lower-cased; empty for none, and for a bare ``.jpg``."""
     stem, _, last = name.rpartition(".")
     return last.lower() if stem else ""
+
+
+def is_encodable(name: str) -> bool:
+    """Tell whether a name can be stored and printed. Python smuggles bytes that are not UTF-8 through as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(name: str) -> str:
+    """Return a name with the bytes that are not UTF-8 written as ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryReadOnly, StorageFull
+from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryReadOnly, StorageFull, ZsindexWarning
 from zsindex.records import FloatArray, IdArray
 from zsindex.store import ModelRow, SnapshotRow, Store
 from zsindex.vectors import Snapshot, SnapshotError, Vectors
@@ -36,7 +36,7 @@ MAX_TAIL = 4096
 MAX_TAIL_SHARE = 0.1
 
 
-class IndexRebuilt(UserWarning):
+class IndexRebuilt(ZsindexWarning):
     """A snapshot did not fit the database and was made anew from it. Nothing is lost."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,11 @@ import zsindex
 from zsindex import classify, config, maintenance, prompts, sources
 from zsindex.database import Database
 from zsindex.decode import DEFAULT_MAX_PIXELS
-from zsindex.encode import Encoder
-from zsindex.errors import BadQuery, ModelChanged, NotInLibrary, UnknownLabelSet
+from zsindex.encode import Encoder, OneAtATime
+from zsindex.errors import BadQuery, ImageError, ModelChanged, NotInLibrary, UnknownLabelSet
 from zsindex.index import VectorIndex
+from zsindex.intake import Settings
 from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
-from zsindex.pipeline import Settings
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
     Activation,
@@ -34,10 +34,11 @@ from zsindex.records import (
     ModelSpec,
     Progress,
     SkippedFile,
+    SkipReason,
     SyncReport,
 )
 from zsindex.results import Classification, Hit, Run
-from zsindex.sources import ImageLike
+from zsindex.sources import ImageLike, PathsLike
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
 from zsindex.sync import Options, Sync
 
@@ -58,14 +59,16 @@ class Library:
         model: ModelRow | None,
         encoder: Encoder | None,
         device: str,
+        batch_size: int | None,
         settings: Settings,
     ) -> None:
         self._database = database
         self._store = Store(database)
         self._spec = spec
         self._model_row = model
-        self._loaded = encoder
+        self._loaded = None if encoder is None else OneAtATime(encoder)
         self._device = device
+        self._batch_size = batch_size
         self._settings = settings
         self._index: VectorIndex | None = None
         self._lock = threading.RLock()
@@ -97,7 +100,8 @@ class Library:
             precision: ``fp32``, ``bf16`` or ``fp16``. Default: as the library was made.
             decode: ``exact`` or ``fast``; see docs/decoding.md. Default: as the library was made.
             device: ``auto`` or a torch device.
-            batch_size: images per call of the model.
+            batch_size: images that are encoded, and stored, at a time. Default: 32 are stored at a time, and the
+                device decides how many go through the model at once.
             workers: threads that read and decode photos. Default: one per processor core.
             create: make the library if there is none.
             read_only: never write, whatever the folder's permissions.
@@ -115,7 +119,9 @@ class Library:
             else:
                 base = ModelSpec(config.DEFAULT_MODEL) if remembered is None else remembered.info.spec
                 spec = _spec(base, model, pretrained, precision, decode)
-            row = store.find_model(spec)
+            # The default one may be older than another that was loaded under the same name.
+            is_default = remembered is not None and remembered.info.spec == spec
+            row = remembered if is_default else store.find_model(spec)
             if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
                 row = None
             return cls(
@@ -124,6 +130,7 @@ class Library:
                 model=row,
                 encoder=encoder,
                 device=device,
+                batch_size=batch_size,
                 settings=Settings(
                     batch_size=batch_size or DEFAULT_BATCH_SIZE,
                     workers=workers or os.cpu_count() or 1,
@@ -135,6 +142,7 @@ class Library:
             raise
 
     def close(self) -> None:
+        """Let go of the database, the index and the model. Arrays that were returned stay valid."""
         self._index = None
         self._loaded = None
         self._database.close()
@@ -157,6 +165,7 @@ class Library:
 
     @property
     def read_only(self) -> bool:
+        """Whether nothing can be stored: asked for at opening, or for want of permission."""
         return not self._database.writable
 
     # --- the model ----------------------------------------------------------------------------------------------------
@@ -195,7 +204,7 @@ class Library:
         """
         with self._lock:
             if self._loaded is None:
-                self._loaded = load_encoder(self._spec, device=self._device, batch_size=self._settings.batch_size)
+                self._loaded = OneAtATime(load_encoder(self._spec, device=self._device, batch_size=self._batch_size))
             if self._model_row is not None:
                 expected, got = self._model_row.info.fingerprint, self._loaded.info.fingerprint
                 if expected != got:
@@ -222,7 +231,7 @@ class Library:
         self._database.require_writable("choose the default model")
         spec = _spec(self._spec, model, pretrained, precision, decode)
         with self._lock:
-            self._loaded = load_encoder(spec, device=self._device, batch_size=self._settings.batch_size)
+            self._loaded = OneAtATime(load_encoder(spec, device=self._device, batch_size=self._batch_size))
             self._spec = spec
             self._model_row = self._record(self._loaded.info, make_default=True)
             self._index = None
@@ -232,9 +241,9 @@ class Library:
 
     def sync(
         self,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
         *,
-        exclude: Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         include_hidden: bool = False,
         retry_skipped: bool = False,
         dry_run: bool = False,
@@ -244,9 +253,9 @@ class Library:
         """Bring the library up to date with folders and files; encode what it has never seen.
 
         Args:
-            paths: folders (with everything below) and files. Default: all folders that were synced before.
-            exclude: patterns of names and paths to leave out, as `zsindex.scan.scan` describes them. What the library
-                knows of excluded photos counts as vanished.
+            paths: a folder (with everything below) or file, or several. Default: all folders that were synced before.
+            exclude: a pattern, or several, of names and paths to leave out, as `zsindex.scan.scan` describes them. What
+                the library knows of excluded photos counts as vanished.
             include_hidden: also names that begin with a dot.
             retry_skipped: read again what could not be read, even if it has not changed.
             dry_run: only look: nothing is read, encoded or stored.
@@ -261,7 +270,7 @@ class Library:
         """
         if not dry_run:
             self._database.require_writable("sync")
-        absolute = self._store.roots() if paths is None else [_absolute(path) for path in paths]
+        absolute = self._store.roots() if paths is None else _absolute_all(paths)
         report_progress = progress or (lambda _: None)
 
         def model() -> ModelRow:
@@ -272,7 +281,7 @@ class Library:
         sync = Sync(
             self._store,
             library_folder=str(self.path),
-            options=Options(exclude, include_hidden, retry_skipped, dry_run),
+            options=Options([exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run),
             settings=self._settings,
             model=model,
             known_model=self._model_row,
@@ -288,16 +297,16 @@ class Library:
             self._open_index()  # writes the snapshot if one is due
         return report
 
-    def paths(self, paths: Iterable[str | os.PathLike[str]] | None = None) -> list[str]:
+    def paths(self, paths: PathsLike | None = None) -> list[str]:
         """Photos of the library, folder by folder, each by name; `paths` restricts to files and subtrees."""
         return self._files(paths).paths
 
-    def skipped(self, paths: Iterable[str | os.PathLike[str]] | None = None) -> list[SkippedFile]:
+    def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
         """Photos that cannot be used, with their reasons; order and `paths` as there."""
-        return self._store.skipped(None if paths is None else [_absolute(p) for p in paths])
+        return self._store.skipped(None if paths is None else _absolute_all(paths))
 
-    def _files(self, paths: Iterable[str | os.PathLike[str]] | None) -> FileTable:
-        return self._store.files(None if paths is None else [_absolute(p) for p in paths])
+    def _files(self, paths: PathsLike | None) -> FileTable:
+        return self._store.files(None if paths is None else _absolute_all(paths))
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -341,8 +350,10 @@ class Library:
 
         with ThreadPoolExecutor(settings.workers) as pool:
             prepared = list(pool.map(prepare, new))
-        with self._lock:
-            vectors = encoder.encode_images([pixels for _, pixels in prepared])
+        vectors = encoder.encode_images([pixels for _, pixels in prepared])
+        for source, vector in zip(new, vectors, strict=True):
+            if not np.isfinite(vector).all():
+                raise ImageError(SkipReason.ENCODE_FAILED, "the model's answer is not a number", path=source.name)
         return [replace(record, vector=vector) for (record, _), vector in zip(prepared, vectors, strict=True)]
 
     def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
@@ -365,8 +376,7 @@ class Library:
         new = [text for text in dict.fromkeys(normalised) if text not in found]
         if new:
             encoder = self._encoder()
-            with self._lock:
-                vectors = encoder.encode_texts(new, truncate=truncate)
+            vectors = encoder.encode_texts(new, truncate=truncate)
             found.update(zip(new, vectors, strict=True))
             if not self.read_only:
                 limit = model.info.context_length
@@ -392,8 +402,8 @@ class Library:
         *,
         label_set: str | None = None,
         template: str | Sequence[str] | None = None,
-        top: int = 5,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        top: int = 3,
+        paths: PathsLike | None = None,
         activation: Activation | str | None = None,
         truncate: bool = False,
         sync: bool = True,
@@ -421,7 +431,7 @@ class Library:
         prompt_vectors = self.embed_texts([p for texts in chosen.prompts for p in texts], truncate=truncate)
         text_vectors = classify.label_vectors(prompt_vectors, [len(texts) for texts in chosen.prompts])
         encoded = 0
-        absolute = None if paths is None else [_absolute(path) for path in paths]
+        absolute = None if paths is None else _absolute_all(paths)
         if absolute is not None:
             encoded = self._ensure(absolute, sync=sync, progress=progress, should_stop=should_stop)
         info = self.model
@@ -484,6 +494,10 @@ class Library:
     ) -> int:
         """Sync paths, or refuse those that the library does not hold. Returns how many photos were encoded."""
         if sync and not self.read_only:
+            # A look first: where there is nothing to do, another process that is syncing is no reason to refuse.
+            seen = self.sync(paths, dry_run=True)
+            if not seen.to_read and not seen.missing:
+                return 0
             return self.sync(paths, progress=progress, should_stop=should_stop).encoded
         unknown = [path for path in paths if not len(self._store.files([path])) and not self._store.skipped([path])]
         if unknown:
@@ -525,10 +539,10 @@ class Library:
         self,
         query: ImageLike,
         *,
-        plus: Sequence[ImageLike] = (),
-        minus: Sequence[ImageLike] = (),
+        plus: ImageLike | Sequence[ImageLike] = (),
+        minus: ImageLike | Sequence[ImageLike] = (),
         top: int = 20,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
         truncate: bool = False,
     ) -> list[Hit]:
         """Find photos by text, by example, or by a sum of both.
@@ -538,7 +552,7 @@ class Library:
         Args:
             query: a text as you would say it; or an image: a `Path`, the name of a file that exists, bytes, or a PIL
                 image. ``text:…`` is always a text.
-            plus, minus: further terms of the same kinds, to add and to subtract.
+            plus, minus: a further term of the same kinds, or several, to add and to subtract.
             top: photos to return.
             paths: files and folders to restrict to.
             truncate: cut texts that the model cannot read in full, rather than refuse them.
@@ -547,7 +561,7 @@ class Library:
             BadQuery: the query is empty, or its terms cancel out.
             ImageError, PromptTooLong, ModelError
         """
-        terms = [(term, 1.0) for term in (query, *plus)] + [(term, -1.0) for term in minus]
+        terms = [(term, 1.0) for term in (query, *_terms(plus))] + [(term, -1.0) for term in _terms(minus)]
         vector = np.zeros(self.model.dim, dtype=np.float32)
         for term, sign in terms:
             vector += np.float32(sign) * self._term(term, truncate=truncate)
@@ -571,7 +585,7 @@ class Library:
         image: ImageLike,
         *,
         top: int = 20,
-        paths: Iterable[str | os.PathLike[str]] | None = None,
+        paths: PathsLike | None = None,
     ) -> list[Hit]:
         """Find the photos most like one, which need not be in the library. It is left out itself, its copies are not.
 
@@ -587,7 +601,7 @@ class Library:
         vector: FloatArray,
         *,
         top: int,
-        paths: Iterable[str | os.PathLike[str]] | None,
+        paths: PathsLike | None,
         leave_out: str | None = None,
     ) -> list[Hit]:
         files = self._files(paths)
@@ -596,7 +610,7 @@ class Library:
             if path != leave_out:
                 by_image[image_id].append(path)
         selected = np.fromiter(by_image, dtype=np.int64, count=len(by_image))
-        ids, scores = self._open_index().search(vector[None, :], top, image_ids=selected)
+        ids, scores = self._open_index().search(vector[None, :], max(0, top), image_ids=selected)
         return [
             Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]))
             for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
@@ -666,10 +680,13 @@ class Library:
         """
         with self._lock:
             self._index = None
-            return maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
+            report = maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
+            if self._model_row is not None and self._model_row not in self._store.models():
+                self._model_row = None  # it went, too; when it is needed it is recorded anew
+            return report
 
 
-def load_encoder(spec: ModelSpec, *, device: str, batch_size: int) -> Encoder:
+def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     """Load a model. The only way to torch: everything else works without it."""
     from zsindex import openclip
 
@@ -677,7 +694,16 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int) -> Encoder:
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    return os.path.abspath(Path(path).expanduser())
+    # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
+    return terms if isinstance(terms, Sequence) and not isinstance(terms, (str, bytes)) else [terms]
+
+
+def _absolute_all(paths: PathsLike) -> list[str]:
+    return [_absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def _spec(
@@ -693,12 +719,12 @@ def _spec(
     else:
         name, weights = model or base.name, pretrained
     if weights is not None:
-        file = Path(weights).expanduser()
-        name, weights = (name, str(file.absolute())) if file.is_file() else (f"{name}/{weights}", None)
+        file = _absolute(weights)
+        name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
     scheme, _, rest = name.partition(":")
-    folder = Path(rest if scheme == "local-dir" else name).expanduser()
-    if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and folder.is_dir()):
-        name = f"local-dir:{os.path.abspath(folder)}"
+    folder = _absolute(rest if scheme == "local-dir" else name)
+    if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
+        name = f"local-dir:{folder}"
     return ModelSpec(
         name=name,
         pretrained=weights,

@@ -82,6 +82,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong, or no longer."""
         return not self.remaining
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,6 +124,7 @@ def models(store: Store) -> list[ModelStatus]:
 
 
 def status(database: Database, store: Store) -> Status:
+    """Count what a library holds; see `Library.status`."""
     counts = store.counts()
     index_folder = database.folder / index.FOLDER_NAME
     return Status(
@@ -150,6 +152,7 @@ def status(database: Database, store: Store) -> Status:
 
 
 def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
+    """Compare database, vectors and index; see `Library.check`."""
     if fix:
         database.require_writable("fix")
     damaged = store.integrity_problems()
@@ -186,6 +189,7 @@ def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
 
 
 def prune(database: Database, store: Store, *, models: Sequence[str], dry_run: bool) -> PruneReport:
+    """Forget what is not needed any more; see `Library.prune`."""
     if not dry_run:
         database.require_writable("prune")
     ids = [row.id for name in models for row in _find(store, name)]

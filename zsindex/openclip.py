@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import pickle
 import warnings
@@ -33,6 +34,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer
@@ -42,6 +44,7 @@ from zsindex import nano
 from zsindex.errors import (
     CheckpointError,
     DeviceError,
+    ModelError,
     ModelUnavailable,
     PackageMissing,
     PromptTooLong,
@@ -61,13 +64,48 @@ _CONFIG_NAME = "open_clip_config.json"
 _FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir; .pt is not among them
 _PROBE_TIMEOUT_S = 10.0
 
-# Batches beyond these gain nothing: on two CPU cores the throughput of a ViT-B-32 is flat from 16 images on.
-_BATCH_SIZES = {"cpu": 32, "mps": 64, "cuda": 256}
+# Images at once. On a CPU a convolutional model is fastest at 4 to 8, where a layer's activations stay in the cache,
+# and a ViT-B-32 hardly gains beyond 8; benchmarks/encoder.py measures it.
+_BATCH_SIZES = {"cpu": 8, "mps": 64, "cuda": 256}
+_PROMPTS_PER_IMAGE = 8  # a prompt of ten tokens is about that much less work than an image
 
 
 def available_models() -> list[tuple[str, str]]:
     """Return the (architecture, pretrained tag) pairs that open_clip can download, in its order."""
     return [(str(architecture), str(tag)) for architecture, tag in open_clip.list_pretrained()]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Tell what a model is without loading or downloading its weights.
+
+    Args:
+        name: as in `load`; an architecture alone is allowed here.
+
+    Returns:
+        Plain data: ``name``, ``architecture``, ``dim``, ``image_size`` (pixels), ``context_length`` (tokens) and
+        ``pretrained``, the tags that open_clip offers for the architecture.
+
+    Raises:
+        UnknownModel: no such name, or one in a hub, whose configuration would have to be downloaded first.
+        CheckpointError: a folder whose configuration describes no model.
+    """
+    with _quiet():
+        architecture = name.replace("/", "-")
+        if architecture not in open_clip.list_models():
+            source = _resolve(ModelSpec(name))
+            if source.repository and source.name.startswith("hf-hub:"):
+                raise UnknownModel(name, why="what it is, is known after its download: zsindex models use")
+            architecture = source.name
+        config = open_clip.get_model_config(architecture)
+        text, vision = config["text_cfg"], config["vision_cfg"]
+        return {
+            "name": name,
+            "architecture": vision.get("timm_model_name", architecture),
+            "dim": config["embed_dim"],
+            "image_size": vision.get("image_size", 224),
+            "context_length": text.get("context_length", 77),
+            "pretrained": open_clip.list_pretrained_tags_by_model(architecture),
+        }
 
 
 def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None) -> OpenClipEncoder:
@@ -77,7 +115,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         spec: `spec.name` is ``nano``; ``ARCHITECTURE/TAG`` or ``ARCHITECTURE`` with `spec.pretrained` as a tag or a
             checkpoint file; ``hf-hub:ORG/REPO``; ``local-dir:FOLDER``; or the bare path of such a folder.
         device: ``auto`` (CUDA, else MPS, else CPU) or a torch device such as ``cpu`` or ``cuda:1``.
-        batch_size: images or prompts that go through the model at once; None chooses by device.
+        batch_size: images that go through the model at once (of prompts, eight times as many); None chooses by device.
 
     Raises:
         ValueError: the precision is none of `PRECISIONS`, or the batch size is below 1.
@@ -91,10 +129,9 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         raise ValueError(f"precision {spec.precision!r} is none of {', '.join(PRECISIONS)}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    source = _resolve(spec)  # not in silence: what it logs is meant for the user
     with _quiet():
-        # The cheap questions come first: a wrong device should not cost a download.
-        target = _device(device, spec)
-        source = _resolve(spec)
+        target = _device(device, spec)  # before anything is downloaded for it
         if source.repository:
             _download(spec, source)
         return _load(spec, source, target, batch_size or _BATCH_SIZES.get(target.type, _BATCH_SIZES["cpu"]))
@@ -106,7 +143,8 @@ class OpenClipEncoder:
     Attributes:
         info: what the model is.
         device: the torch device that it computes on.
-        batch_size: images or prompts that go through the model at once; halved for good when CUDA runs out of memory.
+        batch_size: images that go through the model at once, and an eighth of the prompts that do; halved for good when
+            CUDA runs out of memory.
     """
 
     def __init__(
@@ -188,7 +226,7 @@ class OpenClipEncoder:
             return self._text.encode(tokens[start:stop, : int(lengths[stop - 1])].to(self._device))
 
         vectors = np.empty((len(texts), self.info.dim), dtype=np.float32)
-        vectors[order.numpy()] = self._in_batches(len(texts), encode)
+        vectors[order.numpy()] = self._in_batches(len(texts), encode, per_step=_PROMPTS_PER_IMAGE)
         return vectors
 
     def count_tokens(self, text: str) -> int:
@@ -217,22 +255,23 @@ class OpenClipEncoder:
                     model=str(self.info.spec),
                 )
 
-    def _in_batches(self, count: int, encode: Callable[[int, int], torch.Tensor]) -> FloatArray:
+    def _in_batches(self, count: int, encode: Callable[[int, int], torch.Tensor], *, per_step: int = 1) -> FloatArray:
+        """Run encode(start, stop) over `batch_size` × `per_step` rows at a time, and normalise what it returns."""
         vectors = np.empty((count, self.info.dim), dtype=np.float32)
         start = 0
         while start < count:
-            stop = min(start + self.batch_size, count)
+            stop = min(start + self.batch_size * per_step, count)
+            batch: FloatArray | None = None
             try:
                 with torch.inference_mode():
                     # In float32 whatever the towers compute in; bf16 keeps less than three digits.
                     batch = normalize(encode(start, stop).float(), dim=-1).cpu().numpy()
             except torch.OutOfMemoryError:
-                if stop - start == 1:
+                if stop - start <= per_step:
                     raise
-                batch = None
             if batch is None:
                 # Out here because the exception, while it is handled, keeps the failed batch's tensors alive.
-                self.batch_size = (stop - start) // 2
+                self.batch_size = math.ceil((stop - start) / per_step) // 2
                 logger.warning("out of memory on %s; going on with batches of %d", self.device, self.batch_size)
                 continue
             vectors[start:stop] = batch
@@ -285,7 +324,8 @@ class _TextTower(torch.nn.Module):
         """Encode rows cut to any length that is no less than their `needed_lengths`; features are not normalised."""
         n = tokens.shape[1]
         views = {name: whole[:n, :n] if name.endswith("attn_mask") else whole[:n] for name, whole in self._cut.items()}
-        features: torch.Tensor = torch.func.functional_call(self, views, (tokens,))
+        # The two are tied to nothing; looking for ties would walk the whole model, longer than a short prompt takes.
+        features: torch.Tensor = torch.func.functional_call(self, views, (tokens,), tie_weights=False)
         return features
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -320,6 +360,8 @@ def _resolve(spec: ModelSpec) -> _Source:
         if spec.pretrained is not None:
             # open_clip would drop it with a warning, and the user would take these weights for the ones asked for.
             raise UnknownModel(str(spec), why=f"{name} brings its own weights; leave {spec.pretrained!r} out")
+        if not rest and name != "nano":
+            raise UnknownModel(name, why="a folder or a repository has to follow the colon")
         if schema == "hf-hub":
             return _Source(name, repository=rest, files=(_CONFIG_NAME, None))
         return _folder(spec, nano.FOLDER if name == "nano" else Path(rest).expanduser())
@@ -341,7 +383,7 @@ def _resolve(spec: ModelSpec) -> _Source:
             return _weights(spec, architecture, name[slash + 1 :])
 
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return _folder(spec, path)
     if path.is_file():
         why = "a checkpoint does not say its architecture; name it too: --model ARCH --pretrained FILE"
@@ -376,13 +418,8 @@ def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> _Source:
 def _folder(spec: ModelSpec, folder: Path) -> _Source:
     if not folder.is_dir():
         raise UnknownModel(str(spec), why=f"there is no folder {folder}")
-    config = folder / _CONFIG_NAME
-    if not config.is_file():
+    if not (folder / _CONFIG_NAME).is_file():
         raise UnknownModel(str(spec), why=f"{folder} has no {_CONFIG_NAME}")
-    try:
-        json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["embed_dim"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({_one_line(error)})") from error
     if not any(file.suffix in _FOLDER_CHECKPOINTS for file in folder.iterdir()):
         # open_clip would warn and go on with random weights.
         raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_FOLDER_CHECKPOINTS)})")
@@ -408,9 +445,9 @@ def _download(spec: ModelSpec, source: _Source) -> None:
     repository = str(source.repository)
     for filename in source.files:
         try:
-            probe = filename or "open_clip_model.safetensors"
-            if not isinstance(try_to_load_from_cache(repository, probe), str):
-                get_hf_file_metadata(hf_hub_url(repository, probe), timeout=_PROBE_TIMEOUT_S)
+            names = [filename] if filename else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+            if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
+                get_hf_file_metadata(hf_hub_url(repository, names[0]), timeout=_PROBE_TIMEOUT_S)
         except HFValidationError as error:
             raise UnknownModel(
                 str(spec), why=f"{repository!r} is no name of a repository, which is ORG/NAME"
@@ -425,11 +462,16 @@ def _download(spec: ModelSpec, source: _Source) -> None:
             raise ModelUnavailable(str(spec), _why(error)) from error
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from or during; open_clip and transformers wrap those of the hub's client."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _why(error: BaseException) -> str:
-    """Say in a few words what went wrong with a hub, given an exception or the chain that ends in it."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
+    """Say in a few words what went wrong with a hub."""
+    chain = list(_chain(error))
 
     def found(kind: type[BaseException]) -> bool:
         return any(isinstance(link, kind) for link in chain)
@@ -452,7 +494,7 @@ def _why(error: BaseException) -> str:
 
 
 def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: int) -> OpenClipEncoder:
-    config = open_clip.get_model_config(source.name)
+    config = _config(spec, source)
     text_config = config["text_cfg"]
     if {"hf_model_name", "hf_tokenizer_name"} & text_config.keys() and not importlib.util.find_spec("transformers"):
         raise PackageMissing(str(spec), "transformers")
@@ -466,7 +508,8 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
         # Loaded again rather than cast: open_clip chooses other layers for low precision when it builds the model.
         del model
         model = _create(spec, source, spec.precision)
-    model.eval().requires_grad_(False).to(device)
+    # Channels last makes convolutional towers half as fast again on a CPU, and moves vectors by less than 1e-6.
+    model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     tokenizer = _tokenizer(spec, source)
@@ -503,6 +546,17 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
     )
 
 
+def _config(spec: ModelSpec, source: _Source) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = open_clip.get_model_config(source.name)
+        missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
+    except (OSError, ValueError, AttributeError) as error:  # unreadable, no JSON, or JSON of another shape
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({_one_line(error)})") from error
+    if missing:
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model (no {', '.join(sorted(missing))})")
+    return config
+
+
 def _create(spec: ModelSpec, source: _Source, precision: str) -> Any:
     try:
         return open_clip.create_model(
@@ -519,7 +573,7 @@ def _create(spec: ModelSpec, source: _Source, precision: str) -> Any:
         raise CheckpointError(str(spec), detail) from error
     except Exception as error:
         # Damaged files raise nearly anything from within torch, safetensors, timm and open_clip, down to assertions.
-        raise CheckpointError(str(spec), _one_line(error)) from error
+        raise _unloadable(spec, error) from error
 
 
 def _tokenizer(spec: ModelSpec, source: _Source) -> Any:
@@ -527,8 +581,17 @@ def _tokenizer(spec: ModelSpec, source: _Source) -> Any:
         return open_clip.get_tokenizer(source.name)
     except ImportError as error:
         raise PackageMissing(str(spec), error.name or "sentencepiece") from error
-    except (OSError, ValueError) as error:  # what transformers raises for missing files, a hub and damaged files alike
-        raise CheckpointError(str(spec), f"its tokenizer: {_one_line(error)}") from error
+    except (OSError, ValueError) as error:  # from transformers: the hub, missing files and damaged files alike
+        raise _unloadable(spec, error, "its tokenizer: ") from error
+
+
+def _unloadable(spec: ModelSpec, error: Exception, what: str = "") -> ModelError:
+    # A text tower or tokenizer of transformers has its configuration fetched from the hub, by its own name.
+    if any(isinstance(link, HfHubHTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled) for link in _chain(error)):
+        return ModelUnavailable(str(spec), what + _why(error))
+    if isinstance(error, OSError):
+        what += "it cannot be read or is cut short: "
+    return CheckpointError(str(spec), what + _one_line(error))
 
 
 def _device(name: str, spec: ModelSpec) -> torch.device:
@@ -628,14 +691,16 @@ def _tokenizer_identity(tokenizer: Any, text_config: Mapping[str, Any]) -> dict[
 
 
 def _weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:
-    """Hash a float32 model on the CPU: names in order, each with dtype, shape and little-endian bytes.
+    """Hash a float32 model on the CPU: names in order, each with dtype, shape and bytes.
 
     Of the loaded model rather than of the file, so that the same weights hash alike from .pt and .safetensors, stored
     as float16 or float32, with or without a ``module.`` prefix.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        # A sum is finite only where all values are, and takes a tenth of the hash's time; looking at each takes more
+        # than the hash. A sum that is not may have overflowed.
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise CheckpointError(str(spec), f"{name} holds values that are no finite numbers")
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())

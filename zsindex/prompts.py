@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from zsindex.errors import BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
@@ -14,6 +15,8 @@ from zsindex.records import LabelSet
 
 DEFAULT_TEMPLATE = "This is a photo of {}."
 PLACEHOLDERS = ("{}", "{label}", "{c}")
+
+_PLACEHOLDER = re.compile("|".join(re.escape(placeholder) for placeholder in PLACEHOLDERS))
 
 LabelsLike: TypeAlias = "LabelSet | Sequence[str] | Mapping[str, str | Sequence[str] | None]"
 
@@ -26,16 +29,14 @@ def normalise(text: str) -> str:
 def fill(template: str, label: str) -> str:
     """Put a label into a template.
 
-    Plain replacement rather than `str.format`, so that braces in labels and templates mean nothing else.
+    Plain replacement in one pass rather than `str.format`, so that other braces in templates, and any in labels, stay.
 
     Raises:
         BadTemplate: there is no placeholder.
     """
-    if not any(placeholder in template for placeholder in PLACEHOLDERS):
+    if not _PLACEHOLDER.search(template):
         raise BadTemplate(template)
-    for placeholder in PLACEHOLDERS:
-        template = template.replace(placeholder, label)
-    return normalise(template)
+    return normalise(_PLACEHOLDER.sub(lambda _: label, template))
 
 
 def prompts_for(labels: Sequence[str], templates: str | Sequence[str] = DEFAULT_TEMPLATE) -> list[str]:
@@ -52,8 +53,9 @@ def label_set(labels: LabelsLike, *, templates: str | Sequence[str] | None = Non
     """Build a label set.
 
     Args:
-        labels: names in order; or a mapping from names to written-out prompts, where a name without any (None or an
-            empty list) gets the templates like a plain one. Placeholders in written prompts stand for the name.
+        labels: names in order; or a mapping from names to written-out prompts, where a name without any (none, or only
+            blank ones) gets the templates like a plain one. Placeholders in written prompts stand for the name. Of a
+            `LabelSet` everything is kept, unless templates are given: they replace its prompts.
         templates: each with a place for the label, one of ``{}``, ``{label}``, ``{c}``. Default: `DEFAULT_TEMPLATE`.
         name: of a saved set.
 
@@ -61,7 +63,10 @@ def label_set(labels: LabelsLike, *, templates: str | Sequence[str] | None = Non
         NoLabels, EmptyLabel, DuplicateLabels, BadTemplate
     """
     if isinstance(labels, LabelSet):
-        return labels
+        if templates is None:
+            return labels
+        name = name or labels.name
+        labels = labels.labels
     if isinstance(labels, str):
         labels = [labels]
     written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
@@ -79,10 +84,10 @@ def label_set(labels: LabelsLike, *, templates: str | Sequence[str] | None = Non
     any_from_template = False
     for given, label in zip(labels, names, strict=True):
         own = written.get(given) or ()
-        texts = [own] if isinstance(own, str) else list(own)
+        texts = [text for text in ([own] if isinstance(own, str) else own) if normalise(text)]
         if texts:
-            filled = (fill(t, label) if any(p in t for p in PLACEHOLDERS) else normalise(t) for t in texts)
-            prompts.append(tuple(dict.fromkeys(t for t in filled if t)) or (label,))
+            filled = (fill(t, label) if _PLACEHOLDER.search(t) else normalise(t) for t in texts)
+            prompts.append(tuple(dict.fromkeys(filled)))
         else:
             any_from_template = True
             prompts.append(tuple(dict.fromkeys(prompts_for([label], templates))))
@@ -127,9 +132,12 @@ def parse_labels(
         lines = (line.strip() for line in text.splitlines())
         return label_set([line for line in lines if line and not line.startswith("#")], templates=templates, name=name)
     if isinstance(content, Mapping) and isinstance(content.get("labels"), (list, Mapping)):
-        templates = templates or content.get("templates")
-        if templates is not None and not _are_texts([templates] if isinstance(templates, str) else templates):
-            raise BadLabelFile(source, '"templates" must be a text or a list of texts')
+        strangers = [str(key) for key in content if key not in ("labels", "templates")]
+        if strangers:
+            raise BadLabelFile(
+                source, f'beside "labels" there is only room for "templates", not {", ".join(strangers)}'
+            )
+        templates = templates or _texts(content.get("templates"), source, 'in "templates"')
         content = content["labels"]
     return label_set(_checked(content, source), templates=templates, name=name)
 
@@ -150,29 +158,47 @@ def _parse_json(text: str, source: str) -> Any:
 def _parse_yaml(text: str, source: str) -> Any:
     import yaml
 
+    class Texts(yaml.SafeLoader):  # type: ignore[misc]
+        """Takes every value as the words that were written: a label `no` is no truth value, and `007` is not 7."""
+
+        yaml_implicit_resolvers = {"": [("tag:yaml.org,2002:null", re.compile("$"))]}  # noqa: RUF012
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            mapping = super().construct_mapping(node, deep=deep)
+            keys = Counter(self.construct_object(key, deep=True) for key, _ in node.value)
+            if doubled := [str(key) for key, n in keys.items() if n > 1]:
+                raise DuplicateLabels(doubled)
+            return mapping
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Texts)
     except yaml.YAMLError as error:
         raise BadLabelFile(source, " ".join(str(error).split())) from error
 
 
-def _checked(content: Any, source: str) -> list[str] | dict[str, list[str] | str | None]:
-    if isinstance(content, list) and _are_texts(content):
-        return [str(label) for label in content]
+def _checked(content: Any, source: str) -> list[str] | dict[str, list[str]]:
+    if isinstance(content, list):
+        return [_text(label, source, f"label number {n}") for n, label in enumerate(content, start=1)]
     if isinstance(content, Mapping):
-        for label, prompts in content.items():
-            if not _are_texts([label]) or not (
-                prompts is None or isinstance(prompts, str) or (isinstance(prompts, list) and _are_texts(prompts))
-            ):
-                raise BadLabelFile(source, f"the entry {label!r} must be a text or a list of texts")
-        return {str(label): prompts for label, prompts in content.items()}
+        return {
+            _text(label, source, "a label"): _texts(prompts, source, f"of {label!r}")
+            for label, prompts in content.items()
+        }
     raise BadLabelFile(source, "expected a list of labels, or a mapping from labels to prompts")
 
 
-def _are_texts(values: Iterable[Any]) -> bool:
-    # YAML reads `2024` and `yes` as a number and a truth value; as labels they are the words that were written, but
-    # only the number can be written back. So booleans are refused, with a message, rather than turned into "True".
-    return all(isinstance(v, str) or (isinstance(v, int) and not isinstance(v, bool)) for v in values)
+def _texts(value: Any, source: str, where: str) -> list[str]:
+    """A text, a list of texts or nothing, as a list."""
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return [_text(v, source, f"text number {n} {where}") for n, v in enumerate(values, start=1)]
+
+
+def _text(value: Any, source: str, what: str) -> str:
+    # A whole number has one spelling in JSON, so it stands for the text; of true and 1.50 nobody knows how they were
+    # meant to be written.
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    raise BadLabelFile(source, f"{what} must be a text, not {json.dumps(value, default=str)}; put it in quotes")
 
 
 def to_document(labels: LabelSet) -> dict[str, Any]:

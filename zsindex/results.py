@@ -42,6 +42,7 @@ class Result:
         return self.predictions[0].score
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
         return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
 
 
@@ -242,4 +243,5 @@ class Hit:
     copies: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
         return {"path": self.path, "score": self.score, "copies": list(self.copies)}

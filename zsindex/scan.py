@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 
-from zsindex.formats import PHOTO_EXTENSIONS
+from zsindex.formats import PHOTO_EXTENSIONS, is_encodable, printable
 from zsindex.records import Candidate, FolderListing, SkippedEntry, SkipReason
 
 # Folders that hold no photos of the user's own: version control, packages, thumbnails and bins of NAS and desktop
@@ -138,7 +138,7 @@ class _Scan:
                 folder, name = os.path.split(path)
                 self._named.setdefault(folder, set()).add(name)
             else:
-                yield FolderListing(_printable(path), complete=False, error="it is not there, or not accessible")
+                yield FolderListing(printable(path), complete=False, error="it is not there, or not accessible")
         for root in roots:
             yield from self._walk(root, "")
         for folder, relative in self._linked:  # grows while it runs: a linked folder may hold further links
@@ -151,9 +151,9 @@ class _Scan:
         pending = [(folder, relative)]
         while pending:
             folder, relative = pending.pop()
-            if not _is_encodable(folder):
+            if not is_encodable(folder):
                 # Only a root can come here; below it such folders are never entered.
-                yield FolderListing(_printable(folder), complete=False, error=_UNDECODABLE)
+                yield FolderListing(printable(folder), complete=False, error=_UNDECODABLE)
                 continue
             try:
                 identity = _identity(folder)
@@ -189,7 +189,7 @@ class _Scan:
             if is_folder:
                 if self._rules.leaves_out_folder(name, relative):
                     continue
-                if not _is_encodable(name):
+                if not is_encodable(name):
                     skipped.append(_undecodable(folder, name, "a folder that is not read: "))
                     continue
                 (self._linked if entry.is_symlink() else below).append((entry.path, f"{relative}{name}/"))
@@ -204,8 +204,8 @@ class _Scan:
         return FolderListing(folder, tuple(candidates), tuple(skipped)), below
 
     def _list_named(self, folder: str) -> FolderListing:
-        if not _is_encodable(folder):
-            return FolderListing(_printable(folder), complete=False, error=_UNDECODABLE)
+        if not is_encodable(folder):
+            return FolderListing(printable(folder), complete=False, error=_UNDECODABLE)
         found = []
         for name in sorted(self._named[folder]):
             path = os.path.join(folder, name)
@@ -220,7 +220,7 @@ class _Scan:
 
 def _examine(folder: str, name: str, read_stat: Callable[[], os.stat_result]) -> Candidate | SkippedEntry | None:
     """Say what a file is, links followed; None where it has vanished since it was listed."""
-    if not (name.isascii() or _is_encodable(name)):  # nearly every name is ASCII: spare those the call
+    if not (name.isascii() or is_encodable(name)):  # nearly every name is ASCII: spare those the call
         return _undecodable(folder, name)
     try:
         status = read_stat()
@@ -253,21 +253,8 @@ def _identity_or_none(folder: str) -> _Identity | None:
 _UNDECODABLE = "its name is not valid UTF-8; rename it, and it will be read"
 
 
-def _is_encodable(name: str) -> bool:
-    """Tell whether a name can be stored and printed. Python smuggles bytes that are not UTF-8 through as surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _printable(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def _undecodable(folder: str, name: str, what: str = "") -> SkippedEntry:
-    return SkippedEntry(folder, _printable(name), SkipReason.UNDECODABLE_NAME, what + _UNDECODABLE)
+    return SkippedEntry(folder, printable(name), SkipReason.UNDECODABLE_NAME, what + _UNDECODABLE)
 
 
 def _words(error: OSError) -> str:

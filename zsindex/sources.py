@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from PIL import Image
@@ -14,6 +14,8 @@ from zsindex.errors import ImageError
 from zsindex.records import Decoded, DecodeMode
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
+# One path need not be wrapped in a list. A text is a sequence too, of letters: "/photos" would begin with "/".
+PathsLike: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +63,12 @@ def read(image: ImageLike, *, position: int = 0) -> Source:
         return Source(decode.pixel_digest(upright), upright, f"image number {position + 1}")
     if isinstance(image, bytes):
         return Source(decode.digest(image), image, f"image number {position + 1}")
-    path = str(Path(image).expanduser())
+    path = os.path.expanduser(os.fspath(image))
     content = decode.read_file(path)
     return Source(content.digest, content.data, path)
 
 
 def is_image_path(term: object) -> bool:
     """Whether a search term is meant as an image: a path object, or the name of a file that exists."""
-    if isinstance(term, os.PathLike):
-        return True
-    return isinstance(term, str) and _is_file(Path(term).expanduser())
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a query can be longer than any file name, or contain a NUL
-        return False
+    # Not pathlib's functions: they raise for "~name" without such a user, and for a query longer than any file name.
+    return isinstance(term, os.PathLike) or (isinstance(term, str) and os.path.isfile(os.path.expanduser(term)))

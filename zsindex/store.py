@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
+from zsindex.formats import is_encodable
 from zsindex.records import (
     Candidate,
     DecodeMode,
@@ -73,6 +74,8 @@ class FileTable:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
+    """What is recorded of a model's index file; see `zsindex.index`."""
+
     file: str
     watermark: int
     n_vectors: int
@@ -105,14 +108,17 @@ class FileOutcome:
 
 
 def now() -> str:
+    """The present moment in UTC as ISO 8601 text, which sorts by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def to_blob(vector: FloatArray) -> bytes:
+    """The bytes under which a vector is stored: little-endian float32."""
     return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut a sequence into parts that fit into one "IN (…)"."""
     for start in range(0, len(values), IN_LIMIT):
         yield values[start : start + IN_LIMIT]
 
@@ -132,6 +138,7 @@ class Store:
     # --- settings -----------------------------------------------------------------------------------------------------
 
     def setting(self, key: str) -> str | None:
+        """A value that was stored under a key; None if there is none."""
         with self.read() as connection:
             return connection.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
 
@@ -191,10 +198,6 @@ class Store:
             if make_default or not has_default:
                 _set(connection, "default_model", str(row.id))
         return _model_row(row)
-
-    def set_default_model(self, model_id: int) -> None:
-        with self.write("choose the default model") as connection:
-            _set(connection, "default_model", str(model_id))
 
     # --- files: what is known -----------------------------------------------------------------------------------------
 
@@ -286,7 +289,7 @@ class Store:
             return sorted(((row.id, row.path, None) for row in rows), key=lambda item: item[1])
         whole: dict[int, str] = {}
         single: dict[int, tuple[str, set[str]]] = {}
-        for prefix in prefixes:
+        for prefix in filter(is_encodable, prefixes):  # others are never stored
             for row in connection.execute(select(folders.c.id, folders.c.path).where(_under(folders.c.path, prefix))):
                 whole[row.id] = row.path
             folder, name = os.path.split(prefix)
@@ -474,6 +477,7 @@ class Store:
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
     def snapshot(self, model_id: int) -> SnapshotRow | None:
+        """What is recorded of a model's index file; None before the first one."""
         with self.read() as connection:
             return _snapshot(connection, model_id)
 
@@ -504,6 +508,7 @@ class Store:
             return {row.name: (json.loads(row.body), row.saved_at) for row in rows}
 
     def save_label_set(self, name: str, body: Mapping[str, Any]) -> None:
+        """Store a label set as JSON, in place of one with the same name."""
         with self.write("save a label set") as connection:
             connection.execute(delete(label_sets).where(label_sets.c.name == name))
             connection.execute(
@@ -511,6 +516,7 @@ class Store:
             )
 
     def remove_label_set(self, name: str) -> bool:
+        """Forget a label set; False if there was none of that name."""
         with self.write("remove a label set") as connection:
             return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
 
@@ -536,6 +542,7 @@ class Store:
             }
 
     def skip_counts(self) -> dict[str, int]:
+        """How many files are skipped for which reason, the most frequent first."""
         query = (
             select(files.c.skip_reason, func.count())
             .where(files.c.missing_since.is_(None), files.c.skip_reason.is_not(None))

@@ -19,7 +19,8 @@ from typing import IO
 from zsindex import scan
 from zsindex.encode import Encoder
 from zsindex.errors import PathNotFound
-from zsindex.pipeline import Settings, encode_files
+from zsindex.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
+from zsindex.intake import Settings, encode_files
 from zsindex.records import (
     Candidate,
     FolderListing,
@@ -46,6 +47,8 @@ REPORT_EVERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """What `Library.sync` was asked for, beside paths."""
+
     exclude: Sequence[str] = ()
     include_hidden: bool = False
     retry_skipped: bool = False
@@ -68,6 +71,7 @@ class _Findings:
     skips: list[SkippedFile] = field(default_factory=list)
     unlisted: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
+    interrupted: bool = False
 
 
 class Sync:
@@ -113,7 +117,7 @@ class Sync:
         found = self._found
         with tempfile.TemporaryFile(prefix="zsindex-") as spool:
             to_read = self._scan(scope, spool)
-            if not self._options.dry_run and not self._should_stop():
+            if not self._options.dry_run and not found.interrupted:
                 self._store.add_roots(scope.folders)
                 self._read_and_encode(spool, to_read)
         counts = found.counts
@@ -130,7 +134,8 @@ class Sync:
             to_read=to_read,
             seconds=time.perf_counter() - started,
             dry_run=self._options.dry_run,
-            interrupted=self._should_stop(),
+            left=0 if self._options.dry_run else to_read - counts["read"],
+            interrupted=found.interrupted,
             skips=tuple(found.skips),
             vanished_roots=tuple(scope.vanished_roots),
             unlisted=found.unlisted,
@@ -140,9 +145,12 @@ class Sync:
 
     def _resolve(self, paths: Sequence[str]) -> _Scope:
         scope = _Scope()
-        unknown = []
-        for path in paths:
-            if os.path.isdir(path):
+        unknown: list[str] = []
+        for path in dict.fromkeys(paths):
+            if not is_encodable(path):
+                # The scan says what is wrong with it; the library knows nothing under such a name.
+                (scope.present if os.path.lexists(path) else unknown).append(path)
+            elif os.path.isdir(path):
                 if _is_empty(path) and self._store.folders_under(path):
                     # An unmounted disk usually leaves its empty mount point behind.
                     scope.vanished_roots.append(path)
@@ -154,11 +162,14 @@ class Sync:
             elif self._store.folders_under(path) or path in self._store.roots():
                 scope.vanished_roots.append(path)
             elif os.path.basename(path) in self._store.known_files(os.path.dirname(path), None):
-                scope.vanished_files.append(path)
+                # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
+                (scope.vanished_files if _is_empty(os.path.dirname(path)) is False else scope.vanished_roots).append(
+                    path
+                )
             else:
                 unknown.append(path)
         if unknown:
-            raise PathNotFound(unknown)
+            raise PathNotFound([printable(path) for path in unknown])
         return scope
 
     def _scan(self, scope: _Scope, spool: IO[bytes]) -> int:
@@ -172,6 +183,7 @@ class Sync:
             skip_folders=(self._library_folder,),
         ):
             if self._should_stop():
+                found.interrupted = True
                 return to_read
             if listing.error is not None:
                 found.unlisted[listing.folder] = listing.error
@@ -201,9 +213,10 @@ class Sync:
                 if self._options.dry_run:
                     found.counts["added" if before is None or before.missing else "changed"] += 1
             elif before.skip_reason is not None:
-                if self._options.retry_skipped or before.skip_reason in ALWAYS_RETRIED:
+                retried = self._options.retry_skipped or before.skip_reason in ALWAYS_RETRIED
+                if retried:
                     todo.append(file)
-                else:
+                if not retried or self._options.dry_run:
                     self._skip(SkippedFile(file.path, SkipReason(before.skip_reason), before.skip_detail or ""))
             elif not before.has_vector:
                 todo.append(file)
@@ -213,7 +226,11 @@ class Sync:
                 found.counts["unchanged"] += 1
         self._note_skipped_entries(listing.skipped, known)
         if listing.complete:
-            gone = [name for name, before in known.items() if not before.missing]
+            gone = [
+                name
+                for name, before in known.items()
+                if not before.missing and not _was_named(os.path.join(listing.folder, name))
+            ]
             if gone:
                 found.counts["missing"] += len(gone)
                 if not self._options.dry_run:
@@ -238,12 +255,15 @@ class Sync:
             for folder in self._store.folders_under(root):
                 if folder in found.visited or any(is_under(folder, closed) for closed in found.unlisted):
                     continue
+                found.visited.add(folder)
                 names = [n for n, f in self._store.known_files(folder, None).items() if not f.missing]
                 found.counts["missing"] += len(names)
                 if not self._options.dry_run:
                     self._store.mark_missing(folder)
         for path in scope.vanished_files:
             folder, name = os.path.split(path)
+            if any(is_under(folder, root) for root in scope.folders):
+                continue  # found above
             if not self._store.known_files(folder, None)[name].missing:
                 found.counts["missing"] += 1
                 if not self._options.dry_run:
@@ -260,7 +280,6 @@ class Sync:
             return
         counts = self._found.counts
         model = self._model()
-        done = 0
         self._progress(Progress("encode", 0, total))
         for batch in encode_files(
             _unspool(spool),
@@ -277,16 +296,25 @@ class Sync:
                     )
                 elif outcome.image is not None:
                     counts["reused" if outcome.image.vector is None else "encoded"] += 1
-            done += len(batch)
-            self._progress(Progress("encode", done, total))
+            counts["read"] += len(batch)
+            self._progress(Progress("encode", counts["read"], total))
+        self._found.interrupted = counts["read"] < total
 
 
-def _is_empty(folder: str) -> bool:
+def _is_empty(folder: str) -> bool | None:
+    """Whether a folder holds nothing; None where nobody can look."""
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
     except OSError:
-        return False
+        return None
+
+
+def _was_named(path: str) -> bool:
+    """Whether a known file that a listing lacks is there all the same: listings hold only what looks like a photo, but
+    whoever names a file means it, whatever it is called.
+    """
+    return extension(path) not in PHOTO_EXTENSIONS and os.path.exists(path)
 
 
 def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:

@@ -91,10 +91,12 @@ class Vectors:
 
     @property
     def n_base(self) -> int:
+        """Rows that lie in the snapshot."""
         return 0 if self.base is None else len(self.base.ids)
 
     @property
     def dim(self) -> int:
+        """Length of a vector."""
         return int(self.tail.shape[1])
 
     @cached_property

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import http.client
 import os
 import tempfile
 import urllib.error
@@ -141,7 +142,7 @@ def _image(image: ImageLike, timeout: float | None) -> ImageLike:
         return _fetch(image, timeout)
     if image.startswith("data:"):
         return _from_base64(image.partition(",")[2], image)
-    if len(image) < 4096 and Path(image).expanduser().exists():
+    if os.path.exists(os.path.expanduser(image)):  # not Path.exists, which raises for a name as long as base64
         return image
     return _from_base64(image, image)
 
@@ -159,14 +160,14 @@ def _from_base64(text: str, shown: str) -> bytes:
 
 
 def _fetch(url: str, timeout: float | None) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": f"zsindex/{zsindex.__version__}"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": f"zsindex/{zsindex.__version__}"})
         with urllib.request.urlopen(request, timeout=timeout) as response:
             data: bytes = response.read(MAX_DOWNLOAD_BYTES + 1)
     except urllib.error.HTTPError as error:
         error.close()
         raise FetchError(url, f"the server answers {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError and InvalidURL: it is no URL
         raise FetchError(url, str(getattr(error, "reason", error))) from error
     if len(data) > MAX_DOWNLOAD_BYTES:
         raise FetchError(url, f"it is larger than {MAX_DOWNLOAD_BYTES >> 20} MB")

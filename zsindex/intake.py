@@ -1,7 +1,8 @@
 """Reads, decodes and encodes photos: threads prepare ahead while the model works, within a bound.
 
-What is prepared ahead is limited, so memory stays flat however many photos there are. Results come back in the order of
-the input, in batches that the caller stores before it asks for the next one.
+What is prepared ahead is limited, so memory stays flat however many photos there are. Results come back in batches that
+the caller stores before it asks for the next one. Batches follow the order of the input; within one, files that needed
+no model come first, and copies follow what they are copies of.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def encode_files(
         digest = b""
         try:
             content = decode.read_file(file.path)
-            file = replace(file, size=content.size, mtime_ns=content.mtime_ns)
+            file = file._replace(size=content.size, mtime_ns=content.mtime_ns)
             digest = content.digest
             claim = claims.claim(digest)
             if claim is not _Claim.MINE:
@@ -135,20 +136,24 @@ def encode_files(
     source = iter(files)
     ahead: deque[Future[_Prepared]] = deque()
     waiting: defaultdict[bytes, list[Candidate]] = defaultdict(list)
+    n_waiting = 0
     to_encode: list[_Prepared] = []
     done: list[FileOutcome] = []
 
     def settle(prepared: _Prepared, result: ImageRecord | ImageError) -> None:
         """Note what a file came to, and with it those that waited for the same bytes."""
+        nonlocal n_waiting
         done.append(_outcome(prepared.file, result))
         if prepared.digest:
             same = result if isinstance(result, ImageError) else ImageRecord(prepared.digest)
-            done.extend(_outcome(file, same) for file in waiting.pop(prepared.digest, ()))
+            copies = waiting.pop(prepared.digest, [])
+            n_waiting -= len(copies)
+            done.extend(_outcome(file, same) for file in copies)
 
     def finish_batch() -> list[FileOutcome]:
         nonlocal done
         if to_encode:
-            for prepared, result in zip(to_encode, encode_prepared(encoder(), to_encode), strict=True):
+            for prepared, result in zip(to_encode, _encode(encoder(), to_encode), strict=True):
                 settle(prepared, result)
         to_encode.clear()
         finished, done = done, []
@@ -172,10 +177,14 @@ def encode_files(
                         claims.release([prepared.digest])
                 elif claims.is_pending(prepared.digest):
                     waiting[prepared.digest].append(prepared.file)
+                    n_waiting += 1
                 else:
                     # What it waited for has been settled since it was read.
                     ahead.appendleft(pool.submit(prepare, prepared.file))
-                if len(to_encode) >= settings.batch_size or len(done) >= STORE_EVERY:
+                # Those that wait count, too: a thousand copies of one photo must not pile up until its batch is full.
+                if len(to_encode) >= settings.batch_size or (
+                    (to_encode or done) and len(done) + n_waiting >= STORE_EVERY
+                ):
                     digests = [p.digest for p in to_encode]
                     yield finish_batch()
                     claims.release(digests)
@@ -186,7 +195,7 @@ def encode_files(
                 future.cancel()
 
 
-def encode_prepared(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
+def _encode(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
     """Encode a batch; an image whose vector is not finite becomes an error of its own."""
     vectors = model.encode_images([p.pixels for p in batch if p.pixels is not None])
     return [

@@ -1,0 +1,142 @@
+"""zsindex classify"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .output import (
+    destination,
+    format_option,
+    note,
+    plural,
+    width_of,
+    write_columns,
+    write_csv,
+    write_json,
+    write_ndjson,
+)
+from .progress import Reporter, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from zsindex import Classification
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@options.which_labels
+@click.option("--label-set", metavar="NAME", help="A saved label set.")
+@options.template
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Labels per photo.")
+@click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out predictions below this score.")
+@click.option("--only", multiple=True, metavar="LABEL", help="Only photos whose best label is LABEL. Repeatable.")
+@click.option(
+    "--activation",
+    type=click.Choice(["softmax", "sigmoid"]),
+    help="Scores over all labels together, or per label. Default: as the model was trained.",
+)
+@click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@options.truncate
+@format_option
+@options.output
+@options.strict
+@options.library
+@options.which_model
+@options.how_fast
+@options.quiet
+@click.pass_context
+def classify(
+    ctx: click.Context,
+    /,
+    paths: tuple[str, ...],
+    label: tuple[str, ...],
+    label_file: str | None,
+    label_set: str | None,
+    template: tuple[str, ...],
+    top: int,
+    min_score: float,
+    only: tuple[str, ...],
+    activation: str | None,
+    no_sync: bool,
+    truncate: bool,
+    fmt: str,
+    output: Path | None,
+    strict: bool,
+    library: Path | None,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Score photos against labels: the whole library, or files and folders.
+
+    Photos at PATH that are not in the library yet are added first.
+    """
+    labels = options.labels_from(label, label_file, template, saved=label_set)
+    with options.open_library(library, create=bool(paths) and not no_sync, **model) as opened:
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
+            result = opened.classify(
+                labels,
+                label_set=label_set,
+                template=template if label_set is not None and template else None,
+                top=top,
+                paths=paths or None,
+                activation=activation,
+                truncate=truncate,
+                sync=not no_sync,
+                progress=progress,
+                should_stop=should_stop,
+            )
+        stopped = should_stop()
+        skipped = opened.skipped(paths or None)
+        if min_score or only:
+            unknown = [name for name in only if name not in result.labels]
+            if unknown:
+                raise click.UsageError(f"--only names what is not in the label set: {', '.join(unknown)}")
+            result = result.filtered(min_score=min_score, only=only or None)
+        with destination(output) as out:
+            write(result, fmt, out)
+    _explain(result, n_skipped=len(skipped), quiet=quiet)
+    if stopped:
+        note("stopped before all photos were added; the same command goes on from here", quiet=quiet)
+        ctx.exit(130)
+    if strict and (skipped or result.unanswered):
+        ctx.exit(3)
+
+
+def write(result: Classification, fmt: str, out: IO[str]) -> None:
+    """Write a classification in one of the formats."""
+    if fmt == "json":
+        write_json({"run": result.run.to_dict(), "results": result.to_dicts()}, out)
+    elif fmt == "ndjson":
+        write_ndjson((one.to_dict() for one in result), out)
+    elif fmt == "csv":
+        write_csv(["path", "rank", "label", "score"], result.to_rows(), out)
+    elif fmt == "paths":
+        out.writelines(f"{path}\n" for path in result.paths)
+    else:
+        shown = max((len(one.predictions) for one in result), default=0)
+        widths = [width_of(result.labels), 5] * shown
+        write_columns(_lines(result, shown), widths, out)
+
+
+def _lines(result: Classification, shown: int) -> Iterator[list[str]]:
+    for one in result:
+        cells = [cell for p in one.predictions for cell in (p.label, f"{p.score:.3f}")]
+        yield [*cells, *[""] * (2 * shown - len(cells)), one.path]
+
+
+def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
+    run = result.run
+    if result.encoded:
+        note(f"encoded {plural(result.encoded, 'photo')} that the library did not know", quiet=quiet)
+    if len(result.labels) == 1 and run.activation == "softmax":
+        note("one label: under softmax every photo scores 1; add a second label, or --activation sigmoid", quiet=quiet)
+    if result.unanswered:
+        n = plural(len(result.unanswered), "photo")
+        note(f"{n} not yet encoded by {run.model}: zsindex sync --model {run.model}", quiet=quiet)
+    if n_skipped:
+        note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
+    note(f"{plural(len(result), 'photo')} by {plural(len(result.labels), 'label')}, run {run.key}", quiet=quiet)

@@ -1,0 +1,138 @@
+"""zsindex demo"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from zsindex.errors import ZsindexError
+
+from . import options
+from .cmd_sync import say_what_was_left, summary
+from .output import width_of, write_columns
+from .progress import Reporter, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from zsindex import Classification, Hit, Library
+
+T = TypeVar("T")
+
+# Photographs inside the scikit-image wheel; its documentation names each as public domain or CC0.
+PHOTOS = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "grass.png",
+    "hubble_deep_field.jpg",
+    "page.png",
+    "rocket.jpg",
+)
+FIRST_LABELS = ("cat", "cup of coffee", "person", "rocket", "camera", "document", "grass", "stars")
+SECOND_LABELS = ("animal", "food or drink", "vehicle", "plant", "text", "instrument")
+QUERY = "something to drink"
+MOST_SHOWN = 12
+
+
+@click.command()
+@click.argument("photos", nargs=-1, metavar="[PHOTOS]...")
+@options.library
+def demo(photos: tuple[str, ...], library: Path | None) -> None:
+    """See it work, on PHOTOS (files or folders) or on a few that come along.
+
+    Uses the built-in model; nothing is downloaded, nothing needs to be set up. Run it twice to see the cache at work.
+    """
+    if library is None:
+        import platformdirs
+
+        library = Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "demo"
+    with options.open_library(library, create=True, model="nano") as opened, stop_on_interrupt() as should_stop:
+        click.echo(f"library: {opened.path}")
+        _heading("1. Sync: encode every photo once")
+        with Reporter(quiet=False) as progress:
+            report = opened.sync(photos or _own_photos(), progress=progress, should_stop=should_stop)
+        click.echo(summary(report))
+        say_what_was_left(report, quiet=False)
+        shown = list(photos) or _own_photos()
+        if should_stop() or not opened.paths(shown):
+            return
+        steps = _Steps(opened, shown)
+        steps.classify("2. Classify them by a label set", FIRST_LABELS)
+        steps.classify("3. Another label set, never seen before: only its prompts are encoded", SECOND_LABELS)
+        steps.classify("4. The first label set once more: nothing is encoded", FIRST_LABELS, brief=True)
+        steps.search(f"5. Search: “{QUERY}”")
+        steps.similar("6. More like this")
+        _heading("What the library holds now")
+        row = next(m for m in opened.models() if m.name == "nano")
+        click.echo(f"{row.images} image vectors and {row.prompts} prompt vectors, {row.bytes / 1000:.0f} KB")
+        click.echo(f"\nYour turn:\n  zsindex sync ~/Pictures\n  zsindex classify {' '.join(f'-l {w}' for w in _WORDS)}")
+
+
+_WORDS = ("cat", "dog", "car")
+
+
+class _Steps:
+    """Asks, and says how long it took and what had to be encoded for it."""
+
+    def __init__(self, library: Library, photos: list[str]) -> None:
+        self._library = library
+        self._photos = photos
+
+    def classify(self, title: str, labels: tuple[str, ...], *, brief: bool = False) -> None:
+        _heading(title)
+        click.echo(f"labels: {', '.join(labels)}")
+        result = self._timed(lambda: self._library.classify(labels, top=1, paths=self._photos, sync=False))
+        if not brief:
+            self._show(result)
+
+    def search(self, title: str) -> None:
+        _heading(title)
+        self._show_hits(self._timed(lambda: self._library.search(QUERY, top=3, paths=self._photos)))
+
+    def similar(self, title: str) -> None:
+        photo = next((p for p in self._library.paths(self._photos) if "chelsea" in p), None)
+        photo = photo or self._library.paths(self._photos)[0]
+        _heading(f"{title}: {Path(photo).name}")
+        self._show_hits(self._timed(lambda: self._library.similar(photo, top=3, paths=self._photos)))
+
+    def _timed(self, ask: Callable[[], T]) -> T:
+        def held() -> tuple[int, int]:
+            row = next(m for m in self._library.models() if m.name == "nano")
+            return row.images, row.prompts
+
+        before = held()
+        started = time.perf_counter()
+        answer = ask()
+        seconds = time.perf_counter() - started
+        images, prompts = (now - then for now, then in zip(held(), before, strict=True))
+        click.echo(f"{seconds * 1000:.0f} ms; encoded {images} images and {prompts} prompts, the rest from the cache")
+        return answer
+
+    @staticmethod
+    def _show(result: Classification) -> None:
+        rows = ([one.label, f"{one.score:.2f}", Path(one.path).name] for one in result[:MOST_SHOWN])
+        write_columns(rows, [width_of(result.labels), 4], sys.stdout)
+        if len(result) > MOST_SHOWN:
+            click.echo(f"… and {len(result) - MOST_SHOWN} more")
+
+    @staticmethod
+    def _show_hits(hits: list[Hit]) -> None:
+        write_columns(([f"{h.score:5.2f}", Path(h.path).name] for h in hits), [5], sys.stdout)
+
+
+def _heading(text: str) -> None:
+    click.echo(f"\n{click.style(text, bold=True)}")
+
+
+def _own_photos() -> list[str]:
+    spec = util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise ZsindexError("the demo's own photos come with scikit-image, which is not installed; name some of yours")
+    folder = Path(spec.origin).parent / "data"
+    return [str(folder / name) for name in PHOTOS]

@@ -1,0 +1,72 @@
+"""zsindex embed"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+from .output import destination, write_ndjson
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="TEXT|IMAGE...")
+@click.option(
+    "--format",
+    "fmt",
+    type=click.Choice(["ndjson", "npy"]),
+    default="ndjson",
+    show_default=True,
+    help="One JSON object per line, or one float32 array (n, dim) in NumPy's format.",
+)
+@options.output
+@options.truncate
+@options.library
+@options.which_model
+def embed(
+    inputs: tuple[str, ...],
+    fmt: str,
+    output: Path | None,
+    truncate: bool,
+    library: Path | None,
+    **model: Any,
+) -> None:
+    """Print the vectors of texts and images, L2-normalised; cached like all others.
+
+    An input that names an existing file is that image; text:INPUT is always text.
+    """
+    if fmt == "npy" and output is None and sys.stdout.isatty():
+        raise click.UsageError("--format npy is binary: name a file with --output, or pipe it somewhere")
+    import numpy as np
+
+    from zsindex.sources import is_image_path
+
+    is_image = [is_image_path(given) for given in inputs]
+    with options.open_library(library, create=True, **model) as opened:
+        vectors = np.empty((len(inputs), opened.model.dim), dtype=np.float32)
+        images = [given for given, yes in zip(inputs, is_image, strict=True) if yes]
+        texts = [given.removeprefix("text:") for given, yes in zip(inputs, is_image, strict=True) if not yes]
+        mask = np.array(is_image)
+        vectors[mask] = opened.embed_images(images)
+        vectors[~mask] = opened.embed_texts(texts, truncate=truncate)
+        name = str(opened.spec)
+    with destination(output, binary=fmt == "npy") as out:
+        if fmt == "npy":
+            np.save(out, vectors, allow_pickle=False)
+        else:
+            rows = zip(inputs, is_image, vectors, strict=True)
+            write_ndjson(
+                (
+                    {"input": given, "kind": "image" if yes else "text", "model": name, "vector": _plain(vector)}
+                    for given, yes, vector in rows
+                ),
+                out,
+            )
+
+
+def _plain(vector: Any) -> list[float]:
+    """The shortest decimals that read back as the same float32."""
+    return [float(str(value)) for value in vector]

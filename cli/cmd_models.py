@@ -1,0 +1,125 @@
+"""zsindex models list|show|use"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zsindex.errors import LibraryNotFound
+
+from . import options
+from .output import note, print_pairs, size, table, write_json
+
+if TYPE_CHECKING:
+    from zsindex.maintenance import ModelStatus
+
+
+@click.group()
+def models() -> None:
+    """Models: what the library holds, and what there is."""
+
+
+@models.command("list")
+@click.argument("pattern", default="")
+@click.option("--held", is_flag=True, help="Only what the library holds; quick, as no model code is loaded.")
+@options.library
+@options.json_flag
+def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None:
+    """List the library's models, and those that open_clip offers for download; with PATTERN in their names."""
+    rows = [row for row in _held(library) if pattern.lower() in row.name.lower()]
+    offered = [] if held else [name for name in _offered() if pattern.lower() in name.lower()]
+    if as_json:
+        document: dict[str, Any] = {"held": [_to_dict(row) for row in rows]}
+        write_json(document if held else {**document, "available": offered}, sys.stdout)
+        return
+    if rows:
+        header = ["in the library", "images", "prompts", "bytes", "decode", "precision", "fingerprint"]
+        lines = [
+            (
+                f"{row.name} (default)" if row.default else row.name,
+                f"{row.images:,}",
+                f"{row.prompts:,}",
+                size(row.bytes),
+                row.decode,
+                row.precision,
+                row.fingerprint[:12],
+            )
+            for row in rows
+        ]
+        click.echo(table(header, lines, align=["left", *["right"] * 3, *["left"] * 3]))
+    if offered:
+        click.echo(("\n" if rows else "") + "available:")
+        for name in offered:
+            click.echo(f"  {name}")
+
+
+@models.command()
+@click.argument("name")
+@options.library
+@options.json_flag
+def show(name: str, library: Path | None, as_json: bool) -> None:
+    """Tell about a model: one of the library, by name or the beginning of its fingerprint, or one that is offered."""
+    rows = [row for row in _held(library) if row.name == name or row.fingerprint.startswith(name)]
+    if rows:
+        found = [_to_dict(row) for row in rows]
+    else:
+        from zsindex import openclip
+
+        found = [openclip.describe(name)]
+    if as_json:
+        write_json(found, sys.stdout)
+        return
+    for position, facts in enumerate(found):
+        if position:
+            click.echo()
+        print_pairs(facts)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--pretrained", metavar="TAG|FILE", help="Weights for a NAME that is only an architecture.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="What the model computes in.")
+@click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@options.library
+@options.quiet
+def use(
+    name: str,
+    pretrained: str | None,
+    precision: str | None,
+    decode: str | None,
+    device: str,
+    library: Path | None,
+    quiet: bool,
+) -> None:
+    """Make a model the library's default. Vectors of the others stay."""
+    with options.open_library(library, create=True, device=device) as opened:
+        opened.use_model(name, pretrained=pretrained, precision=precision, decode=decode)
+        status = next(row for row in opened.models() if row.default)
+        files = opened.status().images
+    note(f"{status.name} is now the default (fingerprint {status.fingerprint[:12]})", quiet=quiet)
+    if status.images < files:
+        note(f"{files - status.images:,} photos are not yet encoded by it: zsindex sync", quiet=quiet)
+
+
+def _held(library: Path | None) -> list[ModelStatus]:
+    try:
+        with options.open_library(library) as opened:
+            return opened.models()
+    except LibraryNotFound:
+        return []
+
+
+def _offered() -> list[str]:
+    from zsindex import openclip
+
+    return ["nano", *(f"{architecture}/{tag}" for architecture, tag in openclip.available_models())]
+
+
+def _to_dict(row: ModelStatus) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(row)

@@ -1,0 +1,89 @@
+"""zsindex search, zsindex similar"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .output import destination, format_option, write_columns, write_csv, write_json, write_ndjson
+
+if TYPE_CHECKING:
+    from zsindex import Hit
+
+
+@click.command()
+@click.argument("query")
+@click.option("--plus", multiple=True, metavar="TERM", help="A further term: text or image. Repeatable.")
+@click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
+@options.top
+@options.within
+@options.truncate
+@format_option
+@options.output
+@options.library
+@options.which_model
+def search(
+    query: str,
+    plus: tuple[str, ...],
+    minus: tuple[str, ...],
+    top: int,
+    paths: tuple[str, ...],
+    truncate: bool,
+    fmt: str,
+    output: Path | None,
+    library: Path | None,
+    **model: Any,
+) -> None:
+    """Find photos by words, or by words and images together.
+
+    A term that names an existing file is that image; text:TERM is always text.
+
+    \b
+    zsindex search "a beach" --plus "a dog" --minus person
+    """
+    with options.open_library(library, **model) as opened:
+        hits = opened.search(query, plus=plus, minus=minus, top=top, paths=paths or None, truncate=truncate)
+    with destination(output) as out:
+        write(hits, fmt, out)
+
+
+@click.command()
+@click.argument("image", type=click.Path())
+@options.top
+@options.within
+@format_option
+@options.output
+@options.library
+@options.which_model
+def similar(
+    image: str,
+    top: int,
+    paths: tuple[str, ...],
+    fmt: str,
+    output: Path | None,
+    library: Path | None,
+    **model: Any,
+) -> None:
+    """Find the photos most like IMAGE, which need not be in the library."""
+    with options.open_library(library, **model) as opened:
+        hits = opened.similar(Path(image), top=top, paths=paths or None)
+    with destination(output) as out:
+        write(hits, fmt, out)
+
+
+def write(hits: list[Hit], fmt: str, out: IO[str]) -> None:
+    """Write hits in one of the formats."""
+    if fmt == "json":
+        write_json([hit.to_dict() for hit in hits], out)
+    elif fmt == "ndjson":
+        write_ndjson((hit.to_dict() for hit in hits), out)
+    elif fmt == "csv":
+        write_csv(["rank", "score", "path"], ([rank, h.score, h.path] for rank, h in enumerate(hits, 1)), out)
+    elif fmt == "paths":
+        out.writelines(f"{hit.path}\n" for hit in hits)
+    else:
+        rows = ([f"{h.score:6.3f}", h.path + (f"  (+{len(h.copies)} copies)" if h.copies else "")] for h in hits)
+        write_columns(rows, [6], out)

@@ -1,0 +1,114 @@
+"""zsindex sync"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zsindex.config import DEFAULT_MODEL, STRONGER_MODEL
+
+from . import options
+from .output import note, plural, write_json
+from .progress import Reporter, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from zsindex import SyncReport
+
+MOST_SKIPS_SHOWN = 10
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@options.library
+@options.which_model
+@options.how_fast
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out names or paths that match, as in .gitignore. Repeatable.",
+)
+@click.option("--include-hidden", is_flag=True, help="Also names that begin with a dot.")
+@click.option("--retry-skipped", is_flag=True, help="Read again what could not be read before.")
+@click.option("--dry-run", is_flag=True, help="Only look: read, encode and store nothing.")
+@options.strict
+@options.json_flag
+@options.quiet
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    /,
+    paths: tuple[str, ...],
+    library: Path | None,
+    exclude: tuple[str, ...],
+    include_hidden: bool,
+    retry_skipped: bool,
+    dry_run: bool,
+    strict: bool,
+    as_json: bool,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Encode what is new in folders and files; notice what moved, changed, vanished.
+
+    Without PATH: the folders that were synced before. A library is made where there is none. Stopped or killed, the
+    next sync goes on where this one was.
+    """
+    with options.open_library(library, create=not dry_run, **model) as opened:
+        if not paths and not opened.status().roots:
+            raise click.UsageError("name the folders to sync; the library knows of none yet")
+        if not opened.models() and not quiet:
+            _introduce(str(opened.spec), str(opened.path))
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
+            report = opened.sync(
+                paths or None,
+                exclude=exclude,
+                include_hidden=include_hidden,
+                retry_skipped=retry_skipped,
+                dry_run=dry_run,
+                progress=progress,
+                should_stop=should_stop,
+            )
+    if as_json:
+        write_json(report.to_dict(), sys.stdout)
+    else:
+        click.echo(summary(report))
+    say_what_was_left(report, quiet=quiet or as_json)
+    if report.interrupted:
+        note(f"stopped with {plural(report.left, 'photo')} left; the same command goes on from here", quiet=quiet)
+        ctx.exit(130)
+    if strict and report.skipped:
+        ctx.exit(3)
+
+
+def _introduce(model: str, path: str) -> None:
+    line = f"new library in {path}, model {model}"
+    if model == DEFAULT_MODEL:
+        line += f" (small, built in). Stronger: --model {STRONGER_MODEL}, downloaded on first use"
+    note(line)
+
+
+def summary(report: SyncReport) -> str:
+    """One line about a sync."""
+    states = ("added", "changed", "moved", "unchanged", "skipped", "missing")
+    parts = [f"{getattr(report, state):,} {state}" for state in states if getattr(report, state)]
+    line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or 'nothing new'}"
+    if report.dry_run:
+        return f"{line}. Dry run: {report.to_read:,} would be read"
+    rate = f", {report.encoded / report.seconds:.1f}/s" if report.encoded and report.seconds else ""
+    return f"{line}. Encoded {report.encoded:,}, reused {report.reused:,} in {report.seconds:.1f} s{rate}"
+
+
+def say_what_was_left(report: SyncReport, *, quiet: bool) -> None:
+    """Name skipped photos, and folders that nobody could look into."""
+    for skipped in report.skips[:MOST_SKIPS_SHOWN]:
+        note(f"skipped {skipped.path}: {skipped.detail or skipped.reason}", quiet=quiet)
+    if len(report.skips) > MOST_SKIPS_SHOWN:
+        note(f"… and {len(report.skips) - MOST_SKIPS_SHOWN:,} more: zsindex status --skipped", quiet=quiet)
+    for root in report.vanished_roots:
+        note(f"{root} is gone or empty (a disk that is not mounted?); what is known of it is kept", quiet=quiet)
+    for folder, why in report.unlisted.items():
+        note(f"cannot look into {folder}: {why}; what is known of it is kept", quiet=quiet)

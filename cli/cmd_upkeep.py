@@ -1,0 +1,105 @@
+"""zsindex status, zsindex check, zsindex prune"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from . import options
+from .output import note, plural, print_pairs, size, table, write_json
+
+
+@click.command()
+@click.option("--skipped", is_flag=True, help="Name every photo that cannot be used, with the reason.")
+@options.library
+@options.json_flag
+def status(skipped: bool, library: Path | None, as_json: bool) -> None:
+    """Show what the library holds."""
+    with options.open_library(library) as opened:
+        found = opened.status()
+        skips = opened.skipped() if skipped else []
+    if as_json:
+        document = found.to_dict()
+        if skipped:
+            document["skipped_files"] = [{"path": s.path, "reason": s.reason, "detail": s.detail} for s in skips]
+        write_json(document, sys.stdout)
+        return
+    if skipped:
+        for one in skips:
+            click.echo(f"{one.reason}\t{one.path}\t{one.detail}")
+        return
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.skipped.items())
+    print_pairs(
+        {
+            "library": found.path + (" (read-only)" if found.read_only else ""),
+            "folders": ", ".join(found.roots) or "none yet",
+            "photos": f"{found.files:,} ({found.images:,} different, {found.duplicates:,} duplicates)",
+            "skipped": f"{sum(found.skipped.values()):,}" + (f" ({reasons})" if reasons else ""),
+            "missing": f"{found.missing:,}" + (" (zsindex prune forgets them)" if found.missing else ""),
+            "label sets": ", ".join(found.label_sets) or "none",
+            "size": f"database {size(found.database_bytes)}, index {size(found.index_bytes)}",
+            "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
+        }
+    )
+    if found.models:
+        lines = [
+            (f"{m.name} (default)" if m.default else m.name, f"{m.images:,}", f"{m.prompts:,}", size(m.bytes))
+            for m in found.models
+        ]
+        click.echo("\n" + table(["model", "images", "prompts", "vectors"], lines, align=["left", *["right"] * 3]))
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Rebuild what is derived, and forget vectors that are damaged.")
+@options.library
+@options.json_flag
+@click.pass_context
+def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool) -> None:
+    """Prove that database, vectors and index agree. Exit code 1 if something is wrong and was not fixed."""
+    with options.open_library(library) as opened:
+        report = opened.check(fix=fix)
+    if as_json:
+        write_json(report.to_dict(), sys.stdout)
+    else:
+        for problem in report.problems:
+            click.echo(f"problem: {problem}")
+        for action in report.fixed:
+            click.echo(f"fixed: {action}")
+        if report.ok:
+            click.echo(f"ok: {plural(report.vectors, 'vector')} checked")
+        elif not fix:
+            note("zsindex check --fix repairs what can be repaired")
+    if not report.ok:
+        ctx.exit(1)
+
+
+@click.command()
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Also forget this model's vectors. Repeatable.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@options.library
+@options.json_flag
+def prune(models: tuple[str, ...], yes: bool, dry_run: bool, library: Path | None, as_json: bool) -> None:
+    """Forget vanished files, and vectors that nothing refers to. Says what would go, and asks. No photo is touched."""
+    with options.open_library(library) as opened:
+        plan = opened.prune(models=models, dry_run=True)
+        what = (
+            f"{plural(plan.files, 'vanished file')}, {plural(plan.images, 'image')} that no file shows, "
+            f"{plural(plan.vectors, 'vector')}, {plural(plan.prompts, 'prompt')}, {plural(plan.models, 'model')}"
+        )
+        if dry_run or not any((plan.files, plan.images, plan.vectors, plan.prompts, plan.models)):
+            if as_json:
+                write_json(plan.to_dict(), sys.stdout)
+            else:
+                click.echo(f"would forget {what}" if dry_run else "nothing to forget")
+            return
+        note(f"will forget {what}")
+        if not yes:
+            click.confirm("go on?", abort=True, err=True)
+        done = opened.prune(models=models)
+    if as_json:
+        write_json(done.to_dict(), sys.stdout)
+    else:
+        click.echo("done")

@@ -1,0 +1,122 @@
+"""Options that several commands share, as decorators, and what they stand for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from zsindex.config import LIBRARY_VARIABLE
+
+if TYPE_CHECKING:
+    from zsindex import LabelSet, Library
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+library = click.option(
+    "--library",
+    type=click.Path(path_type=Path),
+    envvar=LIBRARY_VARIABLE,
+    show_envvar=True,
+    help="Folder of the library. Default: one in your user-data folder.",
+)
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
+strict = click.option("--strict", is_flag=True, help="Exit with 3 if photos were skipped.")
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+truncate = click.option("--truncate", is_flag=True, help="Cut texts that are too long for the model.")
+top = click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Photos to show.")
+within = click.option(
+    "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
+)
+output = click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE instead of stdout."
+)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator from several; help shows them in this order."""
+    return lambda function: reduce(lambda f, option: option(f), reversed(options), function)
+
+
+which_model = together(
+    click.option(
+        "--model",
+        help="nano, ARCHITECTURE/TAG, hf-hub:ORG/REPO or local-dir:FOLDER. Default: the library's; nano for a new one.",
+    ),
+    click.option("--pretrained", metavar="TAG|FILE", help="Weights for a --model that names only an architecture."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16", "fp16"]),
+        help="What the model computes in. Default: as the library was made; fp32 for a new one.",
+    ),
+    click.option(
+        "--decode",
+        type=click.Choice(["fast", "exact"]),
+        help="How photos become pixels. Default: as the library was made.",
+    ),
+)
+how_fast = together(
+    click.option(
+        "--batch-size", type=click.IntRange(min=1), help="Images encoded and stored at a time.  [default: 32]"
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        help="Threads that read and decode.  [default: one per processor core]",
+    ),
+)
+which_labels = together(
+    click.option("-l", "--label", "label", multiple=True, metavar="LABEL", help="A label. Repeatable."),
+    click.option(
+        "--labels",
+        "label_file",
+        metavar="FILE|-",
+        help="Labels from a file or stdin: one per line; or JSON or YAML, also with prompts per label.",
+    ),
+)
+template = click.option(
+    "--template",
+    multiple=True,
+    metavar="TEXT",
+    help="Prompt with {} for the label. Repeatable: several are averaged.  [default: This is a photo of {}.]",
+)
+
+
+def open_library(path: Path | None, *, create: bool = False, **model: Any) -> Library:
+    """Open the library that the options name."""
+    from zsindex import Library
+
+    return Library.open(path, create=create, **model)
+
+
+def labels_from(
+    label: tuple[str, ...], label_file: str | None, template: tuple[str, ...], *, saved: str | None = None
+) -> LabelSet | None:
+    """The label set that the options spell out; None where they name a saved one.
+
+    Raises:
+        click.UsageError: none, or more than one, of the ways to name labels was used.
+    """
+    from zsindex import label_set, parse_labels
+    from zsindex.errors import BadLabelFile
+
+    ways = [bool(label), label_file is not None, saved is not None]
+    if sum(ways) != 1:
+        names = "-l/--label, --labels FILE or --label-set NAME"
+        raise click.UsageError(f"name labels with one of {names}" if not any(ways) else f"use only one of {names}")
+    if saved is not None:
+        return None
+    if label_file is None:
+        return label_set(label, templates=template or None)
+    try:
+        text = sys.stdin.read() if label_file == "-" else Path(label_file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadLabelFile(label_file, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise BadLabelFile(label_file, f"it is not UTF-8 text (byte {error.start})") from error
+    return parse_labels(text, source=label_file, templates=template or None)

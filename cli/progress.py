@@ -1,0 +1,105 @@
+"""Progress on stderr: a bar on a terminal, a line now and then elsewhere; and what Ctrl-C does meanwhile."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from zsindex.records import Progress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Reporter:
+    """Shows `Progress` events. Use as a context manager, so that a bar is closed before anything else is printed."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._on_terminal = sys.stderr.isatty()
+        self._bar: Any = None
+        self._last_line = time.monotonic()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, event: Progress) -> None:
+        if self._quiet:
+            return
+        if event.stage == "load":
+            click.echo(f"loading {event.note} …", err=True)
+        elif self._on_terminal:
+            self._show_bar(event)
+        else:
+            self._show_line(event)
+
+    def _show_bar(self, event: Progress) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None or self._bar.desc != event.stage:
+            self._close()
+            self._bar = tqdm(
+                total=event.total, desc=event.stage, unit=" photos", file=sys.stderr, dynamic_ncols=True, leave=False
+            )
+        if event.total is not None:
+            self._bar.total = event.total
+        self._bar.update(event.done - self._bar.n)
+        if event.done == event.total:
+            self._close()
+
+    def _show_line(self, event: Progress) -> None:
+        now = time.monotonic()
+        if event.done == 0:
+            self._started = self._last_line = now
+        if event.stage != "encode" or now - self._last_line < SECONDS_BETWEEN_LINES or not event.total:
+            return
+        self._last_line = now
+        rate = event.done / max(now - self._started, 1e-9)
+        left = (event.total - event.done) / max(rate, 1e-9)
+        click.echo(f"{event.done:,} of {event.total:,} photos, {rate:.1f}/s, {_duration(left)} left", err=True)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C (or SIGTERM) finish the batch in work, and the second one abort at once.
+
+    Yields:
+        Whether to stop.
+    """
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        click.echo("\nstopping after this batch; once more to abort at once", err=True)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

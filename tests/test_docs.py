@@ -1,0 +1,70 @@
+"""The documentation is what the program does: references are generated, examples are run, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from zsindex.cli import cli
+
+from tests import photos
+from tests.fakes import FakeEncoder
+from zsindex import library, prompts
+from zsindex.encode import Encoder
+from zsindex.records import ModelSpec
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "training").rglob("*.md")])
+TESTED = re.compile(r"<!-- tested: ([^>]+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+def test_cli_reference_is_current() -> None:
+    generator = runpy.run_path(str(ROOT / "docs" / "make_cli_reference.py"))
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == generator["reference"](), "run: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
+def test_readme_examples_run(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
+        return FakeEncoder(name=spec.name, decode=spec.decode)
+
+    monkeypatch.setattr(library, "load_encoder", load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    photos.save(tmp_path / "photos" / "owl.jpg", photos.gradient())
+    examples = TESTED.findall((ROOT / readme).read_text(encoding="utf-8"))
+    assert [name for name, _ in examples] == ["library", "pipeline", "by hand"]
+    for name, code in examples:
+        exec(compile(code, f"{readme}: {name}", "exec"), {})
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])
+def test_readme_commands_exist(readme: str) -> None:
+    """Every `zsindex …` line of the README parses: commands and options are real."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ (?:.* && )?zsindex (.*?)(?:\s+#.*)?$", text, re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        words = re.findall(r'"[^"]*"|\S+', line.split(" | ")[0])
+        command = cli.commands[words[0]]
+        nested = getattr(command, "commands", {})
+        if nested:
+            command = nested[words[1]]
+        options = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
+        for word in words[1:]:
+            if word.startswith("-"):
+                assert word in options, f"{line}: {word}"
+
+
+def test_the_default_template_is_the_documented_one() -> None:
+    for page in ("README.md", "docs/cli.md"):
+        assert prompts.DEFAULT_TEMPLATE in (ROOT / page).read_text(encoding="utf-8")

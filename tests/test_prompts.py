@@ -1,0 +1,377 @@
+"""Labels, templates and label files: what a user writes, and the texts that a tokenizer sees."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zsindex.errors import BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
+from zsindex.prompts import (
+    DEFAULT_TEMPLATE,
+    digest,
+    fill,
+    from_document,
+    label_set,
+    normalise,
+    parse_labels,
+    prompts_for,
+    to_document,
+)
+from zsindex.records import LabelSet
+
+PUBLIC_LABELS = Path(__file__).parents[2] / "shared" / "labels"
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("a photo of a {}.", "a photo of a owl."),
+        ("a photo of a {label}.", "a photo of a owl."),
+        ("a photo of a {c}.", "a photo of a owl."),
+        ("{} and {label} and {c}", "owl and owl and owl"),
+        ("{}", "owl"),
+        ("{ } {{}} {other} {}", "{ } {owl} {other} owl"),
+        ("%s \\1 {}", "%s \\1 owl"),
+        ("  {} \n", "owl"),
+    ],
+)
+def test_the_label_goes_where_the_placeholder_is_and_other_braces_stay(template: str, prompt: str) -> None:
+    assert fill(template, "owl") == prompt
+
+
+@pytest.mark.parametrize("label", ["{}", "{label}", "{c}", "x{c}", "{{}}{label}", "\\g<0>", "100 %"])
+@pytest.mark.parametrize("placeholder", ["{}", "{label}", "{c}"])
+def test_braces_in_a_label_are_part_of_it(label: str, placeholder: str) -> None:
+    assert fill(f"a {placeholder}.", label) == f"a {label}."
+
+
+@pytest.mark.parametrize("template", ["", "a photo", "{label", "{ }", "{0}", "{name}"])
+def test_a_template_without_a_place_for_the_label_is_refused_by_name(template: str) -> None:
+    with pytest.raises(BadTemplate) as caught:
+        label_set(["owl"], templates=["{}", template])
+    assert caught.value.template == template
+    assert repr(template) in str(caught.value)
+
+
+def test_prompts_come_label_by_label() -> None:
+    assert prompts_for(["owl", "fox"], ["a {}", "the {}"]) == ["a owl", "the owl", "a fox", "the fox"]
+    assert prompts_for(["owl"]) == ["This is a photo of owl."]
+    assert prompts_for(["owl"], "{}!") == ["owl!"]
+
+
+# --- label sets -------------------------------------------------------------------------------------------------------
+
+
+def test_plain_labels_get_the_default_template() -> None:
+    assert label_set(["owl", "red fox"], name="animals") == LabelSet(
+        ("owl", "red fox"),
+        (("This is a photo of owl.",), ("This is a photo of red fox.",)),
+        (DEFAULT_TEMPLATE,),
+        "animals",
+    )
+
+
+def test_one_text_is_one_label() -> None:
+    assert label_set("owl").labels == ("owl",)
+
+
+def test_several_templates_make_several_prompts_and_equal_ones_count_once() -> None:
+    made = label_set(["owl"], templates=["a {}", "a {c} ", "the {}"])
+    assert made.prompts == (("a owl", "the owl"),)
+    assert made.templates == ("a {}", "a {c} ", "the {}")
+
+
+def test_written_prompts_are_kept_and_names_without_any_get_the_templates() -> None:
+    made = label_set(
+        {
+            "owl": ["a bird of the night", "an {} in a tree", "a bird of the night "],
+            "fox": None,
+            "bear": [],
+            "elk": "Elk!",
+        },
+        templates="one {}",
+    )
+    assert made.prompts == (("a bird of the night", "an owl in a tree"), ("one fox",), ("one bear",), ("Elk!",))
+    assert made.templates == ("one {}",)
+
+
+def test_blank_prompts_count_as_none() -> None:
+    assert label_set({"owl": ["", "  "], "fox": " "}, templates="one {}").prompts == (("one owl",), ("one fox",))
+    assert label_set({"owl": ["", "hoot"]}).prompts == (("hoot",),)
+
+
+def test_templates_are_only_recorded_where_they_made_a_prompt() -> None:
+    assert label_set({"owl": "hoot"}, templates="one {}").templates == ()
+
+
+def test_a_label_set_is_taken_as_it_is_unless_templates_are_given() -> None:
+    made = label_set({"owl": "hoot"}, name="birds")
+    assert label_set(made) is made
+    again = label_set(made, templates="one {}")
+    assert (again.labels, again.prompts, again.name) == (("owl",), (("one owl",),), "birds")
+
+
+@pytest.mark.parametrize("nothing", [[], (), {}])
+def test_no_labels(nothing: Sequence[str]) -> None:
+    with pytest.raises(NoLabels):
+        label_set(nothing)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\N{IDEOGRAPHIC SPACE}", "\N{NO-BREAK SPACE}"])
+def test_an_empty_label_is_named_by_its_position(blank: str) -> None:
+    with pytest.raises(EmptyLabel, match="number 2") as caught:
+        label_set(["owl", blank, "fox"])
+    assert caught.value.position == 2
+
+
+def test_duplicates_are_named_and_found_after_normalisation() -> None:
+    with pytest.raises(DuplicateLabels, match=f"{COMPOSED}, owl") as caught:
+        label_set([COMPOSED, "owl", "fox", DECOMPOSED, " owl "])
+    assert caught.value.labels == (COMPOSED, "owl")
+
+
+def test_labels_that_differ_in_case_are_two() -> None:
+    assert len(label_set(["Turkey", "turkey"])) == 2
+
+
+@pytest.mark.parametrize("text", ["テンチ", "がぎぐ", "ﾃﾝﾁ", "Việt", DECOMPOSED, "각", "👩‍👩‍👧", "Ångström"])
+def test_every_spelling_of_a_character_makes_the_same_prompt(text: str) -> None:
+    forms = {label_set([unicodedata.normalize(form, text)]).prompts for form in ("NFC", "NFD")}
+    assert forms == {((f"This is a photo of {unicodedata.normalize('NFC', text)}.",),)}
+
+
+def test_compatibility_characters_stay_what_they_are() -> None:
+    assert normalise("ﾃﾝﾁ ½ ﬁ") == "ﾃﾝﾁ ½ ﬁ"  # NFKC would rewrite all three
+
+
+# --- digests and documents --------------------------------------------------------------------------------------------
+
+
+def test_the_digest_is_stable() -> None:
+    # Pinned: exports carry it, and a run of last year must compare equal.
+    assert digest(label_set(["owl", "テンチ"])) == "067ccad87b4670e24cf0282c4ceaefca6ff0fc19b19847c5af94b39161ea690b"
+
+
+def test_the_digest_is_of_the_meaning_alone() -> None:
+    made = label_set(["owl", "fox"], name="a")
+    assert digest(made) == digest(replace(made, name="b", templates=()))
+    others = [
+        label_set(["fox", "owl"]),
+        label_set(["owl", "fox"], templates="{}"),
+        label_set({"owl": "This is a photo of owl.", "foxes": "This is a photo of fox."}),
+        label_set({"owl": ["This is a photo of owl.", "hoot"], "fox": None}),
+    ]
+    assert len({digest(made), *map(digest, others)}) == 5
+
+
+labels_text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(normalise)
+
+
+@given(
+    st.dictionaries(labels_text, st.lists(labels_text, max_size=3), min_size=1, max_size=5),
+    st.lists(labels_text.map(lambda t: t + "{}"), max_size=2),
+)
+def test_a_document_brings_a_label_set_back(labels: dict[str, list[str]], templates: list[str]) -> None:
+    by_name = {normalise(label): prompts for label, prompts in labels.items()}
+    made = label_set(by_name, templates=templates, name="n")
+    stored = json.loads(json.dumps(to_document(made)))
+    assert from_document(stored, name="n") == made
+    assert digest(from_document(stored, name="n")) == digest(made)
+
+
+def test_a_document_is_a_label_file() -> None:
+    made = label_set({"owl": ["hoot", "an {}"], "fox": None}, templates=["one {}", "two {}"])
+    assert parse_labels(json.dumps(to_document(made)), source="x.json").prompts == made.prompts
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "owl\nred fox\nテンチ\n",
+        "owl\r\nred fox\r\nテンチ",
+        "\ufeffowl\n\n# birds end here\n   red fox  \n\t\n  #not this\nテンチ\n\n",
+    ],
+)
+@pytest.mark.parametrize("source", ["labels.txt", "labels", "-", "LABELS.CSV"])
+def test_lines(text: str, source: str) -> None:
+    assert parse_labels(text, source=source) == label_set(["owl", "red fox", "テンチ"])
+
+
+@pytest.mark.parametrize("source", ["labels.json", "LABELS.JSON", "-", "labels.txt"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_a_json_list_whatever_its_name(source: str, bom: str) -> None:
+    assert parse_labels(bom + ' ["owl", "# fox", 7]', source=source).labels == ("owl", "# fox", "7")
+
+
+def test_a_json_mapping() -> None:
+    text = '{"owl": ["hoot", "the {}"], "fox": "Reynard", "bear": null, "elk": [], "7": [8]}'
+    made = parse_labels(text, source="x.json", templates="one {}")
+    assert made.labels == ("owl", "fox", "bear", "elk", "7")
+    assert made.prompts == (("hoot", "the owl"), ("Reynard",), ("one bear",), ("one elk",), ("8",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"labels": ["owl", "fox"], "templates": ["a {}", "the {}"]}',
+        '{"templates": ["a {}", "the {}"], "labels": {"owl": null, "fox": []}}',
+    ],
+)
+def test_labels_with_templates_and_the_caller_has_the_last_word(text: str) -> None:
+    made = parse_labels(text, source="x.json", name="animals")
+    assert made == label_set(["owl", "fox"], templates=["a {}", "the {}"], name="animals")
+    assert parse_labels(text, source="x.json", templates="my {}").prompts == (("my owl",), ("my fox",))
+
+
+def test_one_template_as_a_text() -> None:
+    assert parse_labels('{"labels": ["owl"], "templates": "a {c}"}', source="x.json").prompts == (("a owl",),)
+
+
+def test_a_label_named_labels_with_a_text_is_a_label() -> None:
+    assert parse_labels('{"labels": "a label on a bottle", "owl": null}', source="x.json").labels == ("labels", "owl")
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "yml", "YAML"])
+def test_yaml_forms(suffix: str) -> None:
+    text = "templates: 'a {}'\nlabels:\n  owl:\n    - hoot\n    - the {}\n  fox:\n  bear: []\n  elk: Elk!\n"
+    made = parse_labels(text, source=f"x.{suffix}")
+    assert made.prompts == (("hoot", "the owl"), ("a fox",), ("a bear",), ("Elk!",))
+    assert parse_labels("- owl\n- red fox\n", source=f"x.{suffix}").labels == ("owl", "red fox")
+
+
+def test_yaml_values_are_the_words_that_were_written() -> None:
+    words = [
+        "no",
+        "yes",
+        "on",
+        "true",
+        "null",
+        "~",
+        "007",
+        "1_000",
+        "0x1F",
+        "12:30",
+        "1.50",
+        "2024",
+        "2024-01-31",
+        "<<",
+    ]
+    text = "".join(f"- {word}\n" for word in words)
+    assert parse_labels(text, source="x.yaml").labels == tuple(words)
+    keys = "".join(f"{word}: [{word}]\n" for word in words)
+    assert parse_labels(keys, source="x.yaml").prompts == tuple((word,) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "place"),
+    [
+        ("x.json", '["owl",\n "fox"', r"line 2, column 7"),
+        ("x.json", "owl\nfox", r"line 1, column 1"),
+        ("-", '{"owl": }', r"line 1, column 9"),
+        ("x.json", '"owl"', "expected a list of labels"),
+        ("x.json", "3", "expected a list of labels"),
+        ("x.json", '["owl", true]', "label number 2 must be a text, not true"),
+        ("x.json", '["owl", null, "fox"]', "label number 2 must be a text, not null"),
+        ("x.json", "[1.5]", "label number 1 must be a text, not 1.5"),
+        ("x.json", '[["owl"]]', r"label number 1 must be a text, not \[.owl.\]"),
+        ("x.json", '{"owl": {"a": 1}}', "text number 1 of 'owl'"),
+        ("x.json", '{"owl": ["hoot", false]}', "text number 2 of 'owl' must be a text, not false"),
+        ("x.json", '{"labels": ["owl"], "templates": {"a {}": 1}}', 'text number 1 in "templates"'),
+        ("x.json", '{"labels": ["owl"], "templates": ["a {}", true]}', 'text number 2 in "templates"'),
+        ("x.json", '{"labels": ["owl"], "template": "a {}"}', 'beside "labels".* not template'),
+        ("x.json", '{"labels": ["a bottle"], "owl": ["hoot"]}', 'beside "labels".* not owl'),
+        ("x.yaml", "labels: [owl", "line 1"),
+        ("x.yaml", "- owl\n- fox: [\n", "line 3"),
+        ("x.yaml", "- owl\n-\n", "label number 2 must be a text, not null"),
+        ("x.yaml", "just a text", "expected a list of labels"),
+        ("x.yaml", "", "expected a list of labels"),
+        ("x.yaml", "- !!python/object:os.system x", "line 1"),
+        ("x.yaml", "? [a, b]\n: owl\n", "line 1"),
+    ],
+)
+def test_what_is_not_in_this_form_is_refused_with_the_place(source: str, text: str, place: str) -> None:
+    with pytest.raises(BadLabelFile, match=place) as caught:
+        parse_labels(text, source=source)
+    assert caught.value.path == source
+    assert str(caught.value).startswith(f"cannot read labels from {source}: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("x.json", '{"owl": "a", "fox": "b", "owl": "c"}'),
+        ("x.yaml", "owl: a\nfox: b\nowl: c\n"),
+        ("x.yaml", "labels:\n  owl: a\n  owl: c\n"),
+        ("x.json", '["owl", "owl"]'),
+        ("x.json", '{"owl": "a", " owl ": "b"}'),
+        ("x.txt", "owl\nfox\nowl\n"),
+    ],
+)
+def test_a_label_that_stands_twice_is_named_not_dropped(source: str, text: str) -> None:
+    with pytest.raises(DuplicateLabels) as caught:
+        parse_labels(text, source=source)
+    assert caught.value.labels == ("owl",)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [("x.txt", ""), ("x.txt", "# owl\n\n"), ("x.json", "[]"), ("x.json", "{}"), ("x.yaml", "labels: []")],
+)
+def test_a_file_without_labels(source: str, text: str) -> None:
+    with pytest.raises(NoLabels):
+        parse_labels(text, source=source)
+
+
+def test_other_label_errors_come_through() -> None:
+    with pytest.raises(EmptyLabel):
+        parse_labels('["owl", ""]', source="x.json")
+    with pytest.raises(BadTemplate):
+        parse_labels('{"labels": ["owl"], "templates": ["a photo"]}', source="x.json")
+
+
+# --- label files that others published --------------------------------------------------------------------------------
+
+
+def published(name: str) -> str:
+    file = PUBLIC_LABELS / name
+    if not file.exists():
+        pytest.skip(f"the published label files ({PUBLIC_LABELS.name}/{name}) are not here")
+    return file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "n_labels", "n_prompts"),
+    [("cupl/cifar10_prompts_full.json", 10, 30), ("cupl/texture_prompts_full.json", 47, 60)],
+)
+def test_cupl_files_are_label_files(name: str, n_labels: int, n_prompts: int) -> None:
+    made = parse_labels(published(name), source=name)
+    assert len(made) == n_labels
+    assert made.templates == ()
+    # Of the prompts that a language model wrote some are equal.
+    assert all(1 <= len(set(prompts)) == len(prompts) <= n_prompts for prompts in made.prompts)
+    assert sum(map(len, made.prompts)) > 0.8 * n_labels * n_prompts
+
+
+@pytest.mark.parametrize("language", ["en", "jp"])
+def test_clip_benchmark_names_and_templates(language: str) -> None:
+    names = json.loads(published(f"clip_benchmark/{language}_classnames.json"))["imagenet1k"]
+    templates = json.loads(published(f"clip_benchmark/{language}_zeroshot_classification_templates.json"))["imagenet1k"]
+    once = list(dict.fromkeys(map(normalise, names)))
+    made = label_set(once, templates=templates)
+    assert len(made) > 900
+    assert made.prompts[0][0] == normalise(templates[0].replace("{c}", once[0]))
+    assert all(len(prompts) == len(set(templates)) for prompts in made.prompts)

@@ -1,0 +1,94 @@
+"""What is cached is answered without torch: by a process that could not load the model even if it wanted to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.fakes import FakeEncoder
+from tests.scenes import photo
+from zsindex.library import Library
+
+HEAVY = ["torch", "torchvision", "open_clip", "transformers", "timm"]
+
+PROGRAM = f"""
+import json, sys
+loaded = {{}}
+def note(step):
+    watched = {HEAVY!r} + ["faiss", "alembic", "PIL", "pandas"]
+    loaded[step] = [name for name in watched if name in sys.modules]
+folder, photo = sys.argv[1:]
+import zsindex
+note("import")
+from zsindex import Library
+with Library.open(folder) as library:
+    note("open")
+    answer = library.classify(["red", "blue"])
+    shown = [answer.to_dicts(), answer.run.key]
+    library.classify(label_set="colours")
+    note("classify")
+    library.status(), library.paths(), library.skipped(), library.models(), library.label_sets()
+    note("status")
+    assert library.sync().unchanged == 2
+    library.sync(dry_run=True)
+    library.classify(["red"], paths=[photo])
+    note("sync")
+    library.search("red"), library.search("red", minus=["blue"])
+    note("search")
+    library.similar(photo)
+    library.search(open(photo, "rb").read())
+    library.embed_texts(["red"]), library.embed_images([photo])
+    note("similar")
+    assert library.check().ok
+    library.check(fix=True)
+    library.prune()
+    note("upkeep")
+    from zsindex import pipeline
+    pipeline(library=library)(photo, ["red", "blue"])
+    note("pipeline")
+print(json.dumps([loaded, shown]))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]], Any, Any]:
+    """What each step had imported; the answer; and the same answer from the process that encoded everything."""
+    base = tmp_path_factory.mktemp("without torch")
+    red, _ = photo(base / "photos" / "red.png", "red"), photo(base / "photos" / "blue.png", "blue")
+    with Library.open(base / "library", encoder=FakeEncoder()) as library:
+        library.sync(base / "photos")
+        library.save_label_set("colours", ["red", "blue"])
+        library.embed_texts(["red", "blue"])
+        answer = library.classify(["red", "blue"])
+        expected = [answer.to_dicts(), answer.run.key]
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(base / "library"), str(red)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    loaded, shown = json.loads(result.stdout)
+    return loaded, shown, expected
+
+
+def test_nothing_that_is_cached_imports_torch(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
+    loaded, _, _ = answers
+    assert set(loaded) == {
+        "import", "open", "classify", "status", "sync", "search", "similar", "upkeep", "pipeline"
+    }  # fmt: skip
+    assert {step: names for step, names in loaded.items() if set(HEAVY) & set(names)} == {}
+
+
+def test_classifying_imports_neither_faiss_nor_alembic(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
+    loaded, _, _ = answers
+    assert loaded["import"] == []
+    for step in ("open", "classify", "status", "sync"):
+        assert not {"faiss", "alembic", "pandas"} & set(loaded[step])
+    assert "faiss" in loaded["search"]  # or the check above would see nothing
+
+
+def test_the_answer_is_the_same_as_with_the_model(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
+    _, shown, expected = answers
+    assert shown == expected

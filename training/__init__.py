@@ -1,0 +1,1 @@
+"""Recipes of the models that zsindex ships. Not installed with it."""
