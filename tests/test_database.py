@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.libraries import add_images, add_model, add_photos, open_store, photo, unit_vectors
+from tests.libraries import add_images, add_model, add_photos, new_library, open_store, photo, unit_vectors
 from tests.processes import Process
 from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
 from zsindex import database, maintenance
@@ -35,8 +35,15 @@ MODULES = ("zsindex.database", "zsindex.store", "alembic.command", "tests.librar
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def nowhere(tmp_path: Path) -> Path:
+    """Where there is no library yet."""
     return tmp_path / "library"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty library."""
+    return new_library(tmp_path / "library")
 
 
 @pytest.fixture
@@ -65,27 +72,27 @@ def log_of(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["library", "deep/er/library", "a b%20c?mode=ro#d&é", "-x"])
 def test_a_library_is_made_where_there_is_none(tmp_path: Path, name: str) -> None:
-    folder = tmp_path / name
-    with open_store(folder) as store:
+    nowhere = tmp_path / name
+    with open_store(nowhere) as store:
         model = add_model(store)
-    assert pragma(folder, "journal_mode") == "wal"
-    assert pragma(folder, "page_size") == PAGE_SIZE
-    assert pragma(folder, "application_id") == APPLICATION_ID
-    with open_store(folder, create=False) as store:
+    assert pragma(nowhere, "journal_mode") == "wal"
+    assert pragma(nowhere, "page_size") == PAGE_SIZE
+    assert pragma(nowhere, "application_id") == APPLICATION_ID
+    with open_store(nowhere, create=False) as store:
         assert store.models() == [model]
 
 
-def test_an_empty_folder_becomes_a_library(folder: Path) -> None:
-    folder.mkdir()
-    with open_store(folder) as store:
+def test_an_empty_folder_becomes_a_library(nowhere: Path) -> None:
+    nowhere.mkdir()
+    with open_store(nowhere) as store:
         assert store.models() == []
 
 
 @pytest.mark.parametrize(("create", "read_only"), [(False, False), (True, True), (False, True)])
-def test_nothing_is_made_unless_asked_for(folder: Path, create: bool, read_only: bool) -> None:
+def test_nothing_is_made_unless_asked_for(nowhere: Path, create: bool, read_only: bool) -> None:
     with pytest.raises(LibraryNotFound, match="Make one with: zsindex sync"):
-        Database.open(folder, create=create, read_only=read_only)
-    assert not folder.exists()
+        Database.open(nowhere, create=create, read_only=read_only)
+    assert not nowhere.exists()
 
 
 OPEN_AND_ADD = """
@@ -99,20 +106,20 @@ with open_store(Path(sys.argv[1])) as store:
 """
 
 
-def test_several_processes_may_make_the_same_library(folder: Path) -> None:
-    with Process(OPEN_AND_ADD, folder, "a") as a, Process(OPEN_AND_ADD, folder, "b") as b:
+def test_several_processes_may_make_the_same_library(nowhere: Path) -> None:
+    with Process(OPEN_AND_ADD, nowhere, "a") as a, Process(OPEN_AND_ADD, nowhere, "b") as b:
         for process in (a, b):
             process.wait_for_step()
         for process in (a, b):
             process.go()
         for process in (a, b):
             process.finish()
-    with open_store(folder, create=False) as store:
+    with open_store(nowhere, create=False) as store:
         assert {row.info.spec.name for row in store.models()} == {"a", "b"}
         assert store.integrity_problems() == []
 
 
-def test_several_threads_may_make_the_same_library(folder: Path) -> None:
+def test_several_threads_may_make_the_same_library(nowhere: Path) -> None:
     """Threads start closer together than processes do: between looking for the file and listing the folder."""
     n = 6
     start = threading.Barrier(n)
@@ -121,7 +128,7 @@ def test_several_threads_may_make_the_same_library(folder: Path) -> None:
     def work() -> None:
         start.wait()
         try:
-            Database.open(folder, create=True).close()
+            Database.open(nowhere, create=True).close()
         except BaseException as error:  # noqa: BLE001
             caught.append(error)
 
@@ -131,7 +138,7 @@ def test_several_threads_may_make_the_same_library(folder: Path) -> None:
     for thread in threads:
         thread.join()
     assert caught == []
-    assert pragma(folder, "journal_mode") == "wal"
+    assert pragma(nowhere, "journal_mode") == "wal"
 
 
 # --- a creation that was interrupted ----------------------------------------------------------------------------------
@@ -153,23 +160,23 @@ def no_schema(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("leave", [only_a_lock, an_empty_file, no_schema])
-def test_an_interrupted_creation_is_finished(folder: Path, leave: Callable[[Path], None]) -> None:
-    folder.mkdir()
-    leave(folder)
+def test_an_interrupted_creation_is_finished(nowhere: Path, leave: Callable[[Path], None]) -> None:
+    nowhere.mkdir()
+    leave(nowhere)
     with pytest.raises(LibraryNotFound):
-        Database.open(folder, create=True, read_only=True)
-    with open_store(folder) as store:
+        Database.open(nowhere, create=True, read_only=True)
+    with open_store(nowhere) as store:
         add_model(store)
-    assert pragma(folder, "journal_mode") == "wal"
-    assert pragma(folder, "page_size") == PAGE_SIZE
+    assert pragma(nowhere, "journal_mode") == "wal"
+    assert pragma(nowhere, "page_size") == PAGE_SIZE
 
 
-def test_a_hot_journal_of_an_interrupted_creation_is_rolled_back(folder: Path) -> None:
+def test_a_hot_journal_of_an_interrupted_creation_is_rolled_back(nowhere: Path) -> None:
     """A kill inside of SQLite's own first transaction leaves a rollback journal beside an empty file."""
-    folder.mkdir()
-    an_empty_file(folder)
-    (folder / f"{FILE_NAME}-journal").write_bytes(bytes(512))
-    with open_store(folder) as store:
+    nowhere.mkdir()
+    an_empty_file(nowhere)
+    (nowhere / f"{FILE_NAME}-journal").write_bytes(bytes(512))
+    with open_store(nowhere) as store:
         assert store.models() == []
 
 
@@ -230,14 +237,14 @@ def a_library_without_its_database(folder: Path) -> None:
 )
 @pytest.mark.parametrize("create", [True, False])
 def test_what_is_no_library_is_refused_and_left_alone(
-    folder: Path, make: Callable[[Path], None], why: str, create: bool
+    nowhere: Path, make: Callable[[Path], None], why: str, create: bool
 ) -> None:
-    make(folder)
-    before = contents(folder)
+    make(nowhere)
+    before = contents(nowhere)
     with pytest.raises(NotALibrary, match=f"{why}.*Name a library, or a new or empty folder") as caught:
-        Database.open(folder, create=create)
-    assert caught.value.path == folder
-    assert contents(folder) == before
+        Database.open(nowhere, create=create)
+    assert caught.value.path == nowhere
+    assert contents(nowhere) == before
 
 
 def test_a_library_cannot_be_made_below_a_file(tmp_path: Path) -> None:
@@ -246,11 +253,11 @@ def test_a_library_cannot_be_made_below_a_file(tmp_path: Path) -> None:
         Database.open(tmp_path / "file" / "library", create=True)
 
 
-def test_a_link_that_leads_nowhere_is_refused(folder: Path) -> None:
-    folder.symlink_to(folder.parent / "unmounted")
+def test_a_link_that_leads_nowhere_is_refused(nowhere: Path) -> None:
+    nowhere.symlink_to(nowhere.parent / "unmounted")
     with pytest.raises(NotALibrary, match="cannot be made"):
-        Database.open(folder, create=True)
-    assert not folder.exists()
+        Database.open(nowhere, create=True)
+    assert not nowhere.exists()
 
 
 @pytest.mark.parametrize("mode", [0o555, 0o311, 0o000], ids=["not writable", "not readable", "closed"])
