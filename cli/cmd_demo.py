@@ -42,8 +42,14 @@ MOST_SHOWN = 12
 
 @click.command()
 @click.argument("photos", nargs=-1, metavar="[PHOTOS]...")
-@options.library
-def demo(photos: tuple[str, ...], library: Path | None) -> None:
+@click.option(
+    # Without the environment variable: the demo's photos must not end up in somebody's real library unasked.
+    "--library",
+    type=click.Path(path_type=Path),
+    help="Folder of the demo's library. Default: one in your user-cache folder, which is named.",
+)
+@click.pass_context
+def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -> None:
     """See it work, on PHOTOS (files or folders) or on a few that come along.
 
     Uses the built-in model; nothing is downloaded, nothing needs to be set up. Run it twice to see the cache at work.
@@ -60,8 +66,10 @@ def demo(photos: tuple[str, ...], library: Path | None) -> None:
         click.echo(summary(report))
         say_what_was_left(report, quiet=False)
         shown = list(photos) or _own_photos()
-        if should_stop() or not opened.paths(shown):
-            return
+        if should_stop():
+            ctx.exit(130)
+        if not opened.paths(shown):
+            raise ZsindexError("none of these photos can be read; name others")
         steps = _Steps(opened, shown)
         steps.classify("2. Classify them by a label set", FIRST_LABELS)
         steps.classify("3. Another label set, never seen before: only its prompts are encoded", SECOND_LABELS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zsindex.config import DEFAULT_MODEL, STRONGER_MODEL
+from zsindex.errors import LibraryNotFound
 
 from . import options
 from .output import note, plural, write_json
@@ -57,10 +60,16 @@ def sync(
     Without PATH: the folders that were synced before. A library is made where there is none. Stopped or killed, the
     next sync goes on where this one was.
     """
-    with options.open_library(library, create=not dry_run, **model) as opened:
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(options.open_library(library, create=not dry_run, **model))
+        except LibraryNotFound:
+            # Looking must not make a library; what a first sync would do can be seen in one that is thrown away.
+            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="zsindex-")), "library")
+            opened = stack.enter_context(options.open_library(scratch, create=True, **model))
         if not paths and not opened.status().roots:
             raise click.UsageError("name the folders to sync; the library knows of none yet")
-        if not opened.models() and not quiet:
+        if not opened.models() and not quiet and not dry_run:
             _introduce(str(opened.spec), str(opened.path))
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
             report = opened.sync(

@@ -117,7 +117,8 @@ def test_skipped_photos_are_named_and_strict_says_so(run: Run, pictures: Path) -
 
 
 def test_a_dry_run_makes_no_library(run: Run, pictures: Path, tmp_path: Path, encoders: list[FakeEncoder]) -> None:
-    assert "no library" in run("sync", pictures, "--dry-run", code=1).stderr
+    assert "4 would be read" in run("sync", pictures, "--dry-run").stdout
+    assert not (tmp_path / "library").exists()
     run("sync", pictures / "more")
     before = (tmp_path / "library" / "library.db").read_bytes()
     assert "3 would be read" in run("sync", pictures, "--dry-run").stdout
@@ -456,3 +457,25 @@ def test_a_closed_pipe_is_no_traceback(synced: Run, tmp_path: Path) -> None:
     )
     assert process.stdout == "path,rank,label,score\n"
     assert "Traceback" not in process.stderr
+
+
+# --- the demo ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_shows_what_is_cached(run: Run, tmp_path: Path, encoders: list[FakeEncoder]) -> None:
+    first = run("demo", "--library", tmp_path / "demo").stdout
+    assert f"library: {tmp_path / 'demo'}" in first
+    assert "8 photos: 8 added. Encoded 8" in first
+    assert first.count("encoded 0 images and 0 prompts") == 2  # asked again, and more like this
+    second = run("demo", "--library", tmp_path / "demo").stdout
+    assert "8 photos: 8 unchanged. Encoded 0" in second
+    assert second.count("encoded 0 images and 0 prompts") == 5
+    assert sum(e.image_count for e in encoders) == 8
+    assert not (tmp_path / "library").exists()
+
+
+def test_the_demo_takes_photos(run: Run, pictures: Path, tmp_path: Path) -> None:
+    assert "4 photos: 4 added" in run("demo", pictures, "--library", tmp_path / "demo").stdout
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "bad.jpg").write_bytes(b"text")
+    assert "none of these" in run("demo", tmp_path / "empty", "--library", tmp_path / "demo", code=1).stderr

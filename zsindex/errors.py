@@ -153,7 +153,9 @@ class UnknownModel(ModelError):
     """No model has that name; `near` holds names that look like it."""
 
     def __init__(self, model: str, *, near: Sequence[str] = (), why: str = "no model has that name") -> None:
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = (
+            f" Did you mean {' or '.join(near[:5])}{' or one of the others' if len(near) > 5 else ''}?" if near else ""
+        )
         super().__init__(f"unknown model {model!r}: {why}.{hint} zsindex models list shows what there is.", model=model)
         self.near = tuple(near)
 
