@@ -118,6 +118,10 @@ def say_what_was_left(report: SyncReport, *, quiet: bool) -> None:
     if len(report.skips) > MOST_SKIPS_SHOWN:
         note(f"… and {len(report.skips) - MOST_SKIPS_SHOWN:,} more: zsindex status --skipped", quiet=quiet)
     for root in report.vanished_roots:
-        note(f"{root} is gone or empty (a disk that is not mounted?); what is known of it is kept", quiet=quiet)
+        note(
+            f"{root} is gone or empty (a disk that is not mounted?); what is known of it is kept. "
+            f"Gone for good? zsindex prune --path {root}",
+            quiet=quiet,
+        )
     for folder, why in report.unlisted.items():
         note(f"cannot look into {folder}: {why}; what is known of it is kept", quiet=quiet)

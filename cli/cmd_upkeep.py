@@ -76,17 +76,31 @@ def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool)
 
 
 @click.command()
+@click.option(
+    "--path",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    help="Also forget all that is known at or below this folder, such as a disk that is gone for good. Repeatable.",
+)
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Also forget this model's vectors. Repeatable.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @options.library
 @options.json_flag
-def prune(models: tuple[str, ...], yes: bool, dry_run: bool, library: Path | None, as_json: bool) -> None:
+def prune(
+    paths: tuple[str, ...],
+    models: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+    library: Path | None,
+    as_json: bool,
+) -> None:
     """Forget vanished files, and vectors that nothing refers to. Says what would go, and asks. No photo is touched."""
     with options.open_library(library) as opened:
-        plan = opened.prune(models=models, dry_run=True)
+        plan = opened.prune(paths, models=models, dry_run=True)
         what = (
-            f"{plural(plan.files, 'vanished file')}, {plural(plan.images, 'image')} that no file shows, "
+            f"{plural(plan.files, 'file')}, {plural(plan.images, 'image')} that no file shows, "
             f"{plural(plan.vectors, 'vector')}, {plural(plan.prompts, 'prompt')}, {plural(plan.models, 'model')}"
         )
         if dry_run or not any((plan.files, plan.images, plan.vectors, plan.prompts, plan.models)):
@@ -98,7 +112,7 @@ def prune(models: tuple[str, ...], yes: bool, dry_run: bool, library: Path | Non
         note(f"will forget {what}")
         if not yes:
             click.confirm("go on?", abort=True, err=True)
-        done = opened.prune(models=models)
+        done = opened.prune(paths, models=models)
     if as_json:
         write_json(done.to_dict(), sys.stdout)
     else:

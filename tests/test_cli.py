@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -360,13 +361,28 @@ def test_a_rebuilt_index_is_a_warning(synced: Run, tmp_path: Path) -> None:
 def test_prune_says_first_and_asks(synced: Run, pictures: Path) -> None:
     (pictures / "red.png").unlink()
     synced("sync")
-    assert "would forget 1 vanished file" in synced("prune", "--dry-run").stdout
+    assert "would forget 1 file" in synced("prune", "--dry-run").stdout
     declined = synced("prune", input="n\n", code=1)
-    assert "will forget 1 vanished file" in declined.stderr
+    assert "will forget 1 file" in declined.stderr
     assert json.loads(synced("status", "--json").stdout)["missing"] == 1
     removed = json.loads(synced("prune", "--yes", "--json").stdout)
     assert (removed["files"], removed["images"], removed["vectors"]) == (1, 1, 1)
     assert synced("prune").stdout == "nothing to forget\n"
+    assert synced("check").stdout.startswith("ok: ")
+
+
+def test_a_disk_that_is_gone_for_good_can_be_forgotten(synced: Run, pictures: Path) -> None:
+    kept = pictures.parent / "kept"
+    kept.mkdir()
+    (pictures / "red.png").rename(kept / "red.png")
+    synced("sync", pictures, kept)
+    shutil.rmtree(pictures)
+    assert f"zsindex prune --path {pictures}" in synced("sync").stderr
+    assert synced("prune").stdout == "nothing to forget\n"
+    assert "will forget 3 files, 3 images" in synced("prune", "--path", pictures, "--yes").stderr
+    assert json.loads(synced("status", "--json").stdout)["roots"] == [str(kept)]
+    assert synced("classify", *RGB, "--format", "paths").stdout.splitlines() == [str(kept / "red.png")]
+    assert synced("sync").stderr == ""
     assert synced("check").stdout.startswith("ok: ")
 
 

@@ -668,10 +668,13 @@ class Library:
             self._index = None
             return maintenance.check(self._database, self._store, fix=fix)
 
-    def prune(self, *, models: Sequence[str] = (), dry_run: bool = False) -> PruneReport:
+    def prune(
+        self, paths: PathsLike | None = None, *, models: Sequence[str] = (), dry_run: bool = False
+    ) -> PruneReport:
         """Forget vanished files, and images and vectors that nothing refers to any more.
 
         Args:
+            paths: also forget all that is known at or below these folders, such as a disk that is gone for good.
             models: also forget these models, by name or by the beginning of a fingerprint, with all their vectors.
             dry_run: only say what would go.
 
@@ -680,7 +683,9 @@ class Library:
         """
         with self._lock:
             self._index = None
-            report = maintenance.prune(self._database, self._store, models=models, dry_run=dry_run)
+            report = maintenance.prune(
+                self._database, self._store, models=models, under=_absolute_all(paths or ()), dry_run=dry_run
+            )
             if self._model_row is not None and self._model_row not in self._store.models():
                 self._model_row = None  # it went, too; when it is needed it is recorded anew
             return report

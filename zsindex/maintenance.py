@@ -188,15 +188,17 @@ def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
     return CheckReport(tuple(problems), tuple(fixed), remaining, compared)
 
 
-def prune(database: Database, store: Store, *, models: Sequence[str], dry_run: bool) -> PruneReport:
+def prune(
+    database: Database, store: Store, *, models: Sequence[str], under: Sequence[str], dry_run: bool
+) -> PruneReport:
     """Forget what is not needed any more; see `Library.prune`."""
     if not dry_run:
         database.require_writable("prune")
     ids = [row.id for name in models for row in _find(store, name)]
     if dry_run:
-        return PruneReport(**store.prunable(ids), dry_run=True)
+        return PruneReport(**store.prunable(ids, under), dry_run=True)
     with database.sync_lock.hold("prune"):
-        removed = store.prune(ids)
+        removed = store.prune(ids, under)
         for row in store.models():
             VectorIndex.open(store, database.folder, row)  # writes a new snapshot if enough is gone
         for file in index.stray_files(store, database.folder):

@@ -600,35 +600,38 @@ class Store:
                 connection.execute(delete(prompts).where(prompts.c.id.in_(part)))
             connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
 
-    def prunable(self, model_ids: Sequence[int] = ()) -> dict[str, int]:
+    def prunable(self, model_ids: Sequence[int] = (), under: Sequence[str] = ()) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
         with self.read() as connection:
             return {
                 name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
-                for name, (table, which) in _prunable(model_ids).items()
+                for name, (table, which) in _prunable(model_ids, under).items()
             }
 
-    def prune(self, model_ids: Sequence[int] = ()) -> dict[str, int]:
+    def prune(self, model_ids: Sequence[int] = (), under: Sequence[str] = ()) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models.
 
         Args:
             model_ids: models to forget with all their vectors and prompts.
+            under: folders to forget with all files below, whether they are there or not.
 
         Returns:
             How many rows of each kind went.
         """
         removed = {}
         with self.write("prune") as connection:
-            shrunk = select(embeddings.c.model_id).where(_prunable(model_ids)["vectors"][1]).distinct()
+            prunable = _prunable(model_ids, under)
+            shrunk = select(embeddings.c.model_id).where(prunable["vectors"][1]).distinct()
             for model_id in list(connection.execute(shrunk).scalars()):
                 connection.execute(
                     update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1)
                 )
             if model_ids:
                 connection.execute(delete(snapshots).where(snapshots.c.model_id.in_(model_ids)))
-            for name, (table, which) in _prunable(model_ids).items():
+            for name, (table, which) in prunable.items():
                 removed[name] = connection.execute(delete(table).where(which)).rowcount
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
+            connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
             _touch_files(connection)
         return removed
 
@@ -647,12 +650,18 @@ def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
     return sa.or_(column == folder, func.substr(column, 1, len(below)) == below)
 
 
-def _prunable(model_ids: Sequence[int]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:
+def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(sa.false(), *(_under(column, path) for path in paths))
+
+
+def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:
     """Tables and conditions, in an order in which no deletion leaves a dangling reference."""
-    shown = exists().where(files.c.image_id == images.c.id, files.c.missing_since.is_(None))
+    forgotten = select(folders.c.id).where(_under_any(folders.c.path, under))
+    gone = sa.or_(files.c.missing_since.is_not(None), files.c.folder_id.in_(forgotten))
+    shown = exists().where(files.c.image_id == images.c.id, ~gone)
     orphans = select(images.c.id).where(~shown)
     return {
-        "files": (files, files.c.missing_since.is_not(None)),
+        "files": (files, gone),
         "vectors": (
             embeddings,
             sa.or_(embeddings.c.image_id.in_(orphans), embeddings.c.model_id.in_(model_ids)),
