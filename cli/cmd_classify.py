@@ -75,7 +75,7 @@ def classify(
     Photos at PATH that are not in the library yet are added first.
     """
     labels = options.labels_from(label, label_file, template, saved=label_set)
-    with options.open_library(library, create=bool(paths) and not no_sync, **model) as opened:
+    with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
             result = opened.classify(
                 labels,

@@ -62,11 +62,11 @@ def sync(
     """
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(options.open_library(library, create=not dry_run, **model))
+            opened = stack.enter_context(options.open_library(library, create=not dry_run, quiet=quiet, **model))
         except LibraryNotFound:
             # Looking must not make a library; what a first sync would do can be seen in one that is thrown away.
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="zsindex-")), "library")
-            opened = stack.enter_context(options.open_library(scratch, create=True, **model))
+            opened = stack.enter_context(options.open_library(scratch, create=True, quiet=quiet, **model))
         if not paths and not opened.status().roots:
             raise click.UsageError("name the folders to sync; the library knows of none yet")
         if not opened.models() and not quiet and not dry_run:

@@ -13,7 +13,7 @@ import click
 from zsindex.config import LIBRARY_VARIABLE
 
 if TYPE_CHECKING:
-    from zsindex import LabelSet, Library
+    from zsindex import LabelSet, Library, ModelSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,11 +87,17 @@ template = click.option(
 )
 
 
-def open_library(path: Path | None, *, create: bool = False, **model: Any) -> Library:
-    """Open the library that the options name."""
+def open_library(path: Path | None, *, create: bool = False, quiet: bool = False, **model: Any) -> Library:
+    """Open the library that the options name; unless `quiet`, it says when it loads a model."""
     from zsindex import Library
 
-    return Library.open(path, create=create, **model)
+    return Library.open(path, create=create, on_load=None if quiet else _announce, **model)
+
+
+def _announce(spec: ModelSpec) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"loading {spec} …", file=sys.stderr)  # above a progress bar, where there is one
 
 
 def labels_from(

@@ -38,9 +38,7 @@ class Reporter:
     def __call__(self, event: Progress) -> None:
         if self._quiet:
             return
-        if event.stage == "load":
-            click.echo(f"loading {event.note} …", err=True)
-        elif self._on_terminal:
+        if self._on_terminal:
             self._show_bar(event)
         else:
             self._show_line(event)

@@ -101,6 +101,13 @@ def test_a_new_library_introduces_its_model_once(run: Run, pictures: Path) -> No
     assert "model nano" not in run("sync", pictures).stderr
 
 
+def test_loading_a_model_is_announced_once(run: Run, pictures: Path) -> None:
+    assert run("sync", pictures).stderr.count("loading nano …") == 1
+    assert run("classify", *RGB).stderr.count("loading nano …") == 1
+    assert "loading" not in run("classify", *RGB).stderr
+    assert "loading nano …" in run("search", "yellow").stderr
+
+
 def test_quiet_says_nothing_on_stderr(run: Run, pictures: Path) -> None:
     (pictures / "bad.jpg").write_bytes(b"")
     assert run("sync", pictures, "--quiet").stderr == ""

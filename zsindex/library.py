@@ -58,6 +58,7 @@ class Library:
         spec: ModelSpec,
         model: ModelRow | None,
         encoder: Encoder | None,
+        on_load: Callable[[ModelSpec], None] | None,
         device: str,
         batch_size: int | None,
         settings: Settings,
@@ -67,6 +68,7 @@ class Library:
         self._spec = spec
         self._model_row = model
         self._loaded = None if encoder is None else OneAtATime(encoder)
+        self._on_load = on_load
         self._device = device
         self._batch_size = batch_size
         self._settings = settings
@@ -88,6 +90,7 @@ class Library:
         create: bool = True,
         read_only: bool = False,
         encoder: Encoder | None = None,
+        on_load: Callable[[ModelSpec], None] | None = None,
     ) -> Library:
         """Open a library, and make it if it is missing.
 
@@ -106,6 +109,7 @@ class Library:
             create: make the library if there is none.
             read_only: never write, whatever the folder's permissions.
             encoder: an object that implements `zsindex.encode.Encoder`, in place of all of the above about the model.
+            on_load: called when a model is about to be loaded, which takes seconds; from any thread.
 
         Raises:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
@@ -129,6 +133,7 @@ class Library:
                 spec=spec,
                 model=row,
                 encoder=encoder,
+                on_load=on_load,
                 device=device,
                 batch_size=batch_size,
                 settings=Settings(
@@ -204,12 +209,17 @@ class Library:
         """
         with self._lock:
             if self._loaded is None:
-                self._loaded = OneAtATime(load_encoder(self._spec, device=self._device, batch_size=self._batch_size))
+                self._loaded = self._load(self._spec)
             if self._model_row is not None:
                 expected, got = self._model_row.info.fingerprint, self._loaded.info.fingerprint
                 if expected != got:
                     raise ModelChanged(str(self._spec), expected=expected, got=got)
             return self._loaded
+
+    def _load(self, spec: ModelSpec) -> OneAtATime:
+        if self._on_load is not None:
+            self._on_load(spec)
+        return OneAtATime(load_encoder(spec, device=self._device, batch_size=self._batch_size))
 
     def models(self) -> list[ModelStatus]:
         """The models that the library holds vectors of, with their sizes; the default one is marked."""
@@ -231,7 +241,7 @@ class Library:
         self._database.require_writable("choose the default model")
         spec = _spec(self._spec, model, pretrained, precision, decode)
         with self._lock:
-            self._loaded = OneAtATime(load_encoder(spec, device=self._device, batch_size=self._batch_size))
+            self._loaded = self._load(spec)
             self._spec = spec
             self._model_row = self._record(self._loaded.info, make_default=True)
             self._index = None
@@ -271,22 +281,15 @@ class Library:
         if not dry_run:
             self._database.require_writable("sync")
         absolute = self._store.roots() if paths is None else _absolute_all(paths)
-        report_progress = progress or (lambda _: None)
-
-        def model() -> ModelRow:
-            if self._model_row is None and self._loaded is None:
-                report_progress(Progress("load", note=str(self._spec)))
-            return self._model()
-
         sync = Sync(
             self._store,
             library_folder=str(self.path),
             options=Options([exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run),
             settings=self._settings,
-            model=model,
+            model=self._model,
             known_model=self._model_row,
             encoder=self._encoder,
-            progress=report_progress,
+            progress=progress or (lambda _: None),
             should_stop=should_stop or (lambda: False),
         )
         if dry_run:

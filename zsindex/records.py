@@ -306,13 +306,11 @@ class Progress:
     """One step of long work, as handed to progress callbacks.
 
     Attributes:
-        stage: ``scan``, ``load`` (a model) or ``encode``.
+        stage: ``scan`` or ``encode``.
         done: files so far.
         total: files in all, None while that is unknown.
-        note: for a person, such as the model being loaded.
     """
 
     stage: str
     done: int = 0
     total: int | None = None
-    note: str = ""
