@@ -660,3 +660,11 @@ def test_dangling_references_are_found(store: Store, folder: Path, model: ModelR
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:  # does not enforce foreign keys
         connection.execute("DELETE FROM images")
     assert "row 1 of files refers to nothing in images" in store.integrity_problems()
+
+
+def test_a_file_that_came_back_is_not_taken_for_the_origin_of_its_copy(store: Store, model: ModelRow) -> None:
+    there = seen("/a/z.png", "same", VECTOR)
+    store.save([there], model.id)
+    store.mark_missing("/a")
+    assert store.save([seen("/a/copy of z.png", "same"), there], model.id) == {"added": 2}
+    assert store.files().paths == ["/a/copy of z.png", "/a/z.png"]
