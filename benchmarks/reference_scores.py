@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     paths = sorted(parser.parse_args().folder.glob("*.JPEG"))
     compare_scores(paths)
+    compare_precisions(paths[::8])
     compare_pixels(paths)
 
 
@@ -37,8 +38,12 @@ def upright(path: Path) -> Image.Image:
         return ImageOps.exif_transpose(image)
 
 
+def prompts_of(paths: list[Path]) -> list[str]:
+    return [f"This is a photo of {path.stem.partition('_')[2].replace('_', ' ')}." for path in paths]
+
+
 def compare_scores(paths: list[Path]) -> None:
-    prompts = [f"This is a photo of {path.stem.partition('_')[2].replace('_', ' ')}." for path in paths]
+    prompts = prompts_of(paths)
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{nano.FOLDER}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{nano.FOLDER}")
     model.eval()
@@ -55,6 +60,27 @@ def compare_scores(paths: list[Path]) -> None:
         f"  largest difference of a softmax score {difference.max():.1e}, of a vector {(mine - theirs).abs().max():.1e}"
     )
     print(f"  same best label {(my_logits.argmax(-1) == their_logits.argmax(-1)).double().mean():.2%}")
+
+
+def compare_precisions(paths: list[Path]) -> None:
+    def encode(precision: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        encoder = load(ModelSpec("nano", precision=precision), device="cpu")
+        images = torch.from_numpy(encoder.encode_images([encoder.preprocess(upright(path)) for path in paths]))
+        texts = torch.from_numpy(encoder.encode_texts(prompts_of(paths)))
+        return images, texts, (encoder.info.logit_scale * images @ texts.T).softmax(-1)
+
+    images, texts, scores = encode("fp32")
+    for precision in ("bf16", "fp16"):
+        other_images, other_texts, other_scores = encode(precision)
+        print(f"nano in {precision} against fp32, {len(paths)} photos and prompts:")
+        print(
+            f"  least cosine of images {(images * other_images).sum(-1).min():.5f}, "
+            f"of prompts {(texts * other_texts).sum(-1).min():.6f}"
+        )
+        print(
+            f"  largest difference of a score {(scores - other_scores).abs().max():.1e}, "
+            f"same best label {(scores.argmax(-1) == other_scores.argmax(-1)).double().mean():.0%}"
+        )
 
 
 def compare_pixels(paths: list[Path]) -> None:
