@@ -67,9 +67,9 @@ def sync(
             # Looking must not make a library; what a first sync would do can be seen in one that is thrown away.
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="zsindex-")), "library")
             opened = stack.enter_context(options.open_library(scratch, create=True, quiet=quiet, **model))
-        if not paths and not opened.status().roots:
+        if not paths and not opened.roots():
             raise click.UsageError("name the folders to sync; the library knows of none yet")
-        if not opened.models() and not quiet and not dry_run:
+        if not quiet and not dry_run and not opened.models():
             _introduce(str(opened.spec), str(opened.path))
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
             report = opened.sync(

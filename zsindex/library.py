@@ -300,6 +300,10 @@ class Library:
             self._open_index()  # writes the snapshot if one is due
         return report
 
+    def roots(self) -> list[str]:
+        """Folders that were synced, in path order: what a sync without paths goes through."""
+        return self._store.roots()
+
     def paths(self, paths: PathsLike | None = None) -> list[str]:
         """Photos of the library, folder by folder, each by name; `paths` restricts to files and subtrees."""
         return self._files(paths).paths
