@@ -34,7 +34,7 @@ def main() -> None:
 
 def measure(spec: ModelSpec) -> None:
     seconds, encoder = timed(lambda: load(spec, device="cpu"))
-    hashing, _ = timed(lambda: _weights_sha256(spec, encoder._model))
+    hashing, _ = timed(lambda: _weights_sha256(spec, encoder.model))
     print(f"{spec.name}: loaded in {seconds:.2f} s, {hashing:.2f} s of them for the hash of the weights")
 
     rng = np.random.default_rng(0)
@@ -50,9 +50,9 @@ def measure(spec: ModelSpec) -> None:
     encoder.batch_size = 8
     prompts = [f"a photo of thing number {number}." for number in range(128)]
     trimmed, _ = timed(lambda: encoder.encode_texts(prompts))
-    tokens = encoder._tokenizer(prompts)
+    tokens = encoder.tokenizer(prompts)
     with torch.inference_mode():
-        padded, _ = timed(lambda: [encoder._model.encode_text(part) for part in tokens.split(64)])
+        padded, _ = timed(lambda: [encoder.model.encode_text(part) for part in tokens.split(64)])
     print(f"  prompts/s: {len(prompts) / trimmed:.0f}, padded to {tokens.shape[1]} tokens: {len(prompts) / padded:.0f}")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from zsindex import samples
 from zsindex.errors import ZsindexError
 
 from . import options
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Photographs inside the scikit-image wheel; its documentation names each as public domain or CC0.
-PHOTOS = (
-    "astronaut.png",
-    "camera.png",
-    "chelsea.png",
-    "coffee.png",
-    "grass.png",
-    "hubble_deep_field.jpg",
-    "page.png",
-    "rocket.jpg",
-)
 FIRST_LABELS = ("cat", "cup of coffee", "person", "rocket", "camera", "document", "grass", "stars")
 SECOND_LABELS = ("animal", "food or drink", "vehicle", "plant", "text", "instrument")
 QUERY = "something to drink"
@@ -62,10 +51,10 @@ def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -
         click.echo(f"library: {opened.path}")
         _heading("1. Sync: encode every photo once")
         with Reporter(quiet=False) as progress:
-            report = opened.sync(photos or _own_photos(), progress=progress, should_stop=should_stop)
+            report = opened.sync(photos or samples.photos(), progress=progress, should_stop=should_stop)
         click.echo(summary(report))
         say_what_was_left(report, quiet=False)
-        shown = list(photos) or _own_photos()
+        shown = list(photos) or [str(photo) for photo in samples.photos()]
         if should_stop():
             ctx.exit(130)
         if not opened.paths(shown):
@@ -136,11 +125,3 @@ class _Steps:
 
 def _heading(text: str) -> None:
     click.echo(f"\n{click.style(text, bold=True)}")
-
-
-def _own_photos() -> list[str]:
-    spec = util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise ZsindexError("the demo's own photos come with scikit-image, which is not installed; name some of yours")
-    folder = Path(spec.origin).parent / "data"
-    return [str(folder / name) for name in PHOTOS]

@@ -51,8 +51,9 @@ which_model = together(
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "bf16", "fp16"]),
-        help="What the model computes in. Default: as the library was made; fp32 for a new one.",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        help="What the model computes in; auto measures which is fastest here. Default: as the library was made; fp32 "
+        "for a new one.",
     ),
     click.option(
         "--decode",

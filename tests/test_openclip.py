@@ -596,7 +596,7 @@ def test_out_of_memory_halves_the_batch(folder: Path, monkeypatch: pytest.Monkey
     encoder = load(ModelSpec(str(folder)), batch_size=64)
     pixels = [encoder.preprocess(image) for image in some_images(11)]
     expected = encoder.encode_images(pixels)
-    whole = encoder._model.encode_image
+    whole = encoder.model.encode_image
     sizes: list[int] = []
 
     def limited(batch: torch.Tensor, *, normalize: bool) -> torch.Tensor:
@@ -605,12 +605,12 @@ def test_out_of_memory_halves_the_batch(folder: Path, monkeypatch: pytest.Monkey
             raise torch.OutOfMemoryError("too much")
         return whole(batch, normalize=normalize)
 
-    monkeypatch.setattr(encoder._model, "encode_image", limited)
+    monkeypatch.setattr(encoder.model, "encode_image", limited)
     np.testing.assert_allclose(encoder.encode_images(pixels), expected, atol=1e-6)
     assert sizes == [11, 5, 2, 2, 2, 2, 2, 1]
     assert encoder.batch_size == 2
 
-    monkeypatch.setattr(encoder._model, "encode_image", lambda *_, **__: torch.empty(2**62))
+    monkeypatch.setattr(encoder.model, "encode_image", lambda *_, **__: torch.empty(2**62))
     with pytest.raises(RuntimeError):  # whatever else goes wrong is not hidden
         encoder.encode_images(pixels)
 
@@ -621,7 +621,7 @@ def test_out_of_memory_with_one_image_is_an_error(folder: Path, monkeypatch: pyt
     def never(*_: Any, **__: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("too much")
 
-    monkeypatch.setattr(encoder._model, "encode_image", never)
+    monkeypatch.setattr(encoder.model, "encode_image", never)
     with pytest.raises(torch.OutOfMemoryError):
         encoder.encode_images([encoder.preprocess(image) for image in some_images(3)])
 
@@ -665,7 +665,7 @@ def test_prompts_are_not_trimmed_where_padding_matters(name: str, tmp_path: Path
 
 def watch_widths(encoder: OpenClipEncoder) -> list[int]:
     widths: list[int] = []
-    encoder._text.register_forward_pre_hook(lambda _, arguments: widths.append(arguments[0].shape[1]))
+    encoder.text_tower.register_forward_pre_hook(lambda _, arguments: widths.append(arguments[0].shape[1]))
     return widths
 
 
@@ -673,7 +673,7 @@ def test_trimming_a_vit_b_32() -> None:
     """The native text tower with its own width, heads, depth and context of 77; the image tower is left small."""
     config = open_clip.get_model_config("ViT-B-32")
     model = open_clip.CLIP(**{**config, "vision_cfg": tiny_models.CLIP["vision_cfg"]}).eval()
-    tower = openclip._TextTower(model)
+    tower = openclip.TextTower(model)
     tokens = open_clip.get_tokenizer("ViT-B-32")(list(TEXTS))
     lengths = tower.needed_lengths(tokens)
     assert tokens.shape[1] == 77
@@ -689,7 +689,7 @@ def test_trimming_nano(embedded: OpenClipEncoder) -> None:
 
 
 def test_encoding_leaves_the_model_as_it_was(tiny: OpenClipEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny._model
+    model = tiny.model
     before = (model.positional_embedding, model.attn_mask)
     tiny.encode_texts(["a dog"])
 

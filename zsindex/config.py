@@ -9,6 +9,7 @@ from zsindex.errors import ZsindexError
 
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
+CACHE_VARIABLE = "ZSINDEX_CACHE"
 DEFAULT_MODEL = "nano"
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
@@ -21,6 +22,21 @@ def library_path(given: str | os.PathLike[str] | None = None) -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("zsindex", appauthor=False)) / "library"
+
+
+def models_folder() -> Path | None:
+    """Where exported models are kept: below ``ZSINDEX_CACHE``, else below the platform's user-cache folder.
+
+    None if the variable is ``off``.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen == "off":
+        return None
+    if chosen:
+        return Path(os.path.abspath(os.path.expanduser(chosen))) / "models"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"
 
 
 def max_pixels(default: int) -> int:

@@ -100,7 +100,8 @@ class Library:
             model: ``nano``, ``ARCHITECTURE/TAG``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``. Default: the model the
                 library was made with; ``nano`` for a new one. It is loaded when something must be encoded, not before.
             pretrained: tag or checkpoint file for a `model` that names only an architecture.
-            precision: ``fp32``, ``bf16`` or ``fp16``. Default: as the library was made.
+            precision: ``fp32``, ``bf16`` or ``fp16``; or ``auto``: what the library has vectors of already, else what
+                this machine is fastest in, which is measured once for each model. Default: as the library was made.
             decode: ``exact`` or ``fast``; see docs/decoding.md. Default: as the library was made.
             device: ``auto`` or a torch device.
             batch_size: images that are encoded, and stored, at a time. Default: 32 are stored at a time, and the
@@ -122,7 +123,7 @@ class Library:
                 spec = encoder.info.spec
             else:
                 base = ModelSpec(config.DEFAULT_MODEL) if remembered is None else remembered.info.spec
-                spec = _spec(base, model, pretrained, precision, decode)
+                spec = _spec(store, base, model, pretrained, precision, decode)
             # The default one may be older than another that was loaded under the same name.
             is_default = remembered is not None and remembered.info.spec == spec
             row = remembered if is_default else store.find_model(spec)
@@ -239,7 +240,7 @@ class Library:
             ModelError, LibraryReadOnly
         """
         self._database.require_writable("choose the default model")
-        spec = _spec(self._spec, model, pretrained, precision, decode)
+        spec = _spec(self._store, self._spec, model, pretrained, precision, decode)
         with self._lock:
             self._loaded = self._load(spec)
             self._spec = spec
@@ -700,9 +701,9 @@ class Library:
 
 def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     """Load a model. The only way to torch: everything else works without it."""
-    from zsindex import openclip
+    from zsindex import loading
 
-    return openclip.load(spec, device=device, batch_size=batch_size)
+    return loading.load(spec, device=device, batch_size=batch_size)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
@@ -718,7 +719,15 @@ def _absolute_all(paths: PathsLike) -> list[str]:
     return [_absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
+def fastest_precision(spec: ModelSpec) -> str:
+    """The precision in which this machine encodes images fastest."""
+    from zsindex import loading
+
+    return loading.fastest_precision(spec)
+
+
 def _spec(
+    store: Store,
     base: ModelSpec,
     model: str | None,
     pretrained: str | None,
@@ -737,9 +746,15 @@ def _spec(
     folder = _absolute(rest if scheme == "local-dir" else name)
     if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
         name = f"local-dir:{folder}"
-    return ModelSpec(
+    spec = ModelSpec(
         name=name,
         pretrained=weights,
         precision=precision or base.precision,
         decode=base.decode if decode is None else DecodeMode(decode),
     )
+    if precision != "auto":
+        return spec
+    # What has been encoded already is faster than anything.
+    there = [row.info.spec for row in store.models()]
+    alike = [other for other in there if replace(other, precision="auto") == spec]
+    return alike[-1] if alike else replace(spec, precision=fastest_precision(spec))

@@ -50,6 +50,7 @@ from zsindex.errors import (
     PromptTooLong,
     UnknownModel,
 )
+from zsindex.fingerprint import fingerprint, sha256_of
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
-_FINGERPRINT_FORMAT = 1
 _CONFIG_NAME = "open_clip_config.json"
 _FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir; .pt is not among them
+_DEFAULT_WEIGHTS = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
 _PROBE_TIMEOUT_S = 10.0
 
 # Images at once. On a CPU a convolutional model is fastest at 4 to 8, where a layer's activations stay in the cache,
@@ -89,7 +90,7 @@ def describe(name: str) -> dict[str, Any]:
         UnknownModel: no such name, or one in a hub, whose configuration would have to be downloaded first.
         CheckpointError: a folder whose configuration describes no model.
     """
-    with _quiet():
+    with quiet():
         architecture = name.replace("/", "-")
         if architecture not in open_clip.list_models():
             source = _resolve(ModelSpec(name))
@@ -130,7 +131,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     source = _resolve(spec)  # not in silence: what it logs is meant for the user
-    with _quiet():
+    with quiet():
         target = _device(device, spec)  # before anything is downloaded for it
         if source.repository:
             _download(spec, source)
@@ -142,6 +143,10 @@ class OpenClipEncoder:
 
     Attributes:
         info: what the model is.
+        identity: what its fingerprint is made of; see `zsindex.fingerprint`.
+        files: paths of what it was loaded from; empty where open_clip does not tell.
+        model, tokenizer, preprocess_config: open_clip's own.
+        text_tower: encodes rows of tokens that were cut.
         device: the torch device that it computes on.
         batch_size: images that go through the model at once, and an eighth of the prompts that do; halved for good when
             CUDA runs out of memory.
@@ -151,21 +156,26 @@ class OpenClipEncoder:
         self,
         *,
         info: ModelInfo,
+        identity: dict[str, Any],
         model: Any,
         tokenizer: Any,
-        transform: Callable[[Image.Image], torch.Tensor],
+        preprocess: PreprocessCfg,
         device: torch.device,
         batch_size: int,
+        files: Sequence[str],
     ) -> None:
         self.info = info
+        self.identity = identity
         self.device = str(device)
         self.batch_size = batch_size
-        self._model = model
-        self._tokenizer = tokenizer
-        self._transform = transform
+        self.files = files
+        self.model = model
+        self.tokenizer = tokenizer
+        self.preprocess_config = preprocess
+        self.text_tower = TextTower(model)
+        self._transform = image_transform_v2(preprocess, is_train=False)
         self._device = device
         self._input_dtype = open_clip.get_input_dtype(info.spec.precision) or torch.float32
-        self._text = _TextTower(model)
 
     def preprocess(self, image: Image.Image) -> FloatArray:
         """Apply open_clip's own evaluation transform: resize, crop, convert to RGB, normalise; bit for bit.
@@ -191,7 +201,7 @@ class OpenClipEncoder:
 
         def encode(start: int, stop: int) -> torch.Tensor:
             batch = torch.from_numpy(np.stack(pixels[start:stop]))
-            features: torch.Tensor = self._model.encode_image(
+            features: torch.Tensor = self.model.encode_image(
                 batch.to(device=self._device, dtype=self._input_dtype), normalize=False
             )
             return features
@@ -215,15 +225,15 @@ class OpenClipEncoder:
         """
         if not texts:
             return np.empty((0, self.info.dim), dtype=np.float32)
-        tokens: torch.Tensor = self._tokenizer(list(texts))
+        tokens: torch.Tensor = self.tokenizer(list(texts))
         if not truncate:
             self._refuse_long(texts, tokens)
-        lengths = self._text.needed_lengths(tokens)
+        lengths = self.text_tower.needed_lengths(tokens)
         order = torch.argsort(lengths, stable=True)
         tokens, lengths = tokens[order], lengths[order]
 
         def encode(start: int, stop: int) -> torch.Tensor:
-            return self._text.encode(tokens[start:stop, : int(lengths[stop - 1])].to(self._device))
+            return self.text_tower.encode(tokens[start:stop, : int(lengths[stop - 1])].to(self._device))
 
         vectors = np.empty((len(texts), self.info.dim), dtype=np.float32)
         vectors[order.numpy()] = self._in_batches(len(texts), encode, per_step=_PROMPTS_PER_IMAGE)
@@ -231,7 +241,7 @@ class OpenClipEncoder:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text after the tokenizer's own cleaning, start and end tokens included, before any truncation."""
-        tokenizer = self._tokenizer
+        tokenizer = self.tokenizer
         if isinstance(tokenizer, open_clip.SimpleTokenizer):
             return len(tokenizer.encode(text)) + 2
         # HFTokenizer pads and cuts as it encodes, so the count comes from the tokenizer that it wraps.
@@ -243,7 +253,7 @@ class OpenClipEncoder:
         # Counting again is as slow as tokenising, so it is done only where a prompt may have been cut: SimpleTokenizer
         # pads with 0 and ends a full row with a token that is not. What other tokenizers pad with varies, and may
         # even be their end token.
-        simple = isinstance(self._tokenizer, open_clip.SimpleTokenizer)
+        simple = isinstance(self.tokenizer, open_clip.SimpleTokenizer)
         full = tokens[:, -1] != 0 if simple else torch.ones(len(texts), dtype=torch.bool)
         for position in full.nonzero().flatten().tolist():
             count = self.count_tokens(texts[position])
@@ -279,7 +289,7 @@ class OpenClipEncoder:
         return vectors
 
 
-class _TextTower(torch.nn.Module):
+class TextTower(torch.nn.Module):
     """`encode_text` on token rows that are cut to what the text tower needs.
 
     open_clip pads every prompt to the context length. Where attention is causal and the vector is read off at the end
@@ -293,7 +303,7 @@ class _TextTower(torch.nn.Module):
         super().__init__()
         self.model = model
         self._cut: dict[str, torch.Tensor] = {}
-        self._end_token: int | None = None
+        self.end_token: int | None = None
         # Exact types: a subclass, or CoCa with its class token at the end, may read what comes after the end token.
         if type(model) is open_clip.CLIP:
             tower, prefix, pool, end_token = model, "model.", model.text_pool_type, model.text_eos_id
@@ -307,7 +317,12 @@ class _TextTower(torch.nn.Module):
             f"{prefix}positional_embedding": tower.positional_embedding,
             f"{prefix}attn_mask": tower.attn_mask,
         }
-        self._end_token = end_token if pool == "eos" else None
+        self.end_token = end_token if pool == "eos" else None
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether columns after the end token may be left out."""
+        return bool(self._cut)
 
     def needed_lengths(self, tokens: torch.Tensor) -> torch.Tensor:
         """Leading columns that each row's vector depends on, as int64 of shape (rows,); all where nothing may be cut.
@@ -317,7 +332,7 @@ class _TextTower(torch.nn.Module):
         """
         if not self._cut:
             return torch.full((len(tokens),), tokens.shape[1])
-        marks = tokens if self._end_token is None else (tokens == self._end_token).int()
+        marks = tokens if self.end_token is None else (tokens == self.end_token).int()
         return marks.argmax(dim=-1) + 1
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -329,6 +344,7 @@ class _TextTower(torch.nn.Module):
         return features
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What `encode` calls with cut views in place of the originals."""
         features: torch.Tensor = self.model.encode_text(tokens, normalize=False)
         return features
 
@@ -426,6 +442,19 @@ def _folder(spec: ModelSpec, folder: Path) -> _Source:
     return _Source(f"local-dir:{folder}")
 
 
+def _files(source: _Source) -> list[str]:
+    """What a model that was just loaded consists of on this disk; empty where that cannot be told."""
+    if source.name.startswith("local-dir:"):
+        return sorted(str(file) for file in Path(source.name.removeprefix("local-dir:")).iterdir() if file.is_file())
+    if source.repository is not None:
+        names = [name for wanted in source.files for name in ([wanted] if wanted else _DEFAULT_WEIGHTS)]
+        cached = [try_to_load_from_cache(source.repository, name) for name in names]
+        return [os.path.realpath(file) for file in cached if isinstance(file, str)]
+    if source.pretrained is not None and os.path.isfile(source.pretrained):
+        return [source.pretrained]
+    return []
+
+
 def _pairs(architecture: str) -> list[str]:
     return [f"{architecture}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(architecture)]
 
@@ -445,7 +474,7 @@ def _download(spec: ModelSpec, source: _Source) -> None:
     repository = str(source.repository)
     for filename in source.files:
         try:
-            names = [filename] if filename else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+            names = [filename] if filename else _DEFAULT_WEIGHTS
             if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
                 get_hf_file_metadata(hf_hub_url(repository, names[0]), timeout=_PROBE_TIMEOUT_S)
         except HFValidationError as error:
@@ -514,21 +543,15 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
     preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     tokenizer = _tokenizer(spec, source)
     _, height, width = preprocess.input_size
-    fingerprint = _sha256_of(
-        {
-            "format": _FINGERPRINT_FORMAT,
-            "architecture": _architecture(config),
-            "weights": weights_sha256,
-            "preprocessing": _beyond_defaults({**asdict(preprocess), "size": (height, width)}, asdict(PreprocessCfg())),
-            "tokenizer": _tokenizer_identity(tokenizer, text_config),
-            "decode": str(spec.decode),
-            "precision": spec.precision,
-            "normalisation": "l2",
-        }
-    )
+    identity = {
+        "architecture": _architecture(config),
+        "weights": weights_sha256,
+        "preprocessing": _beyond_defaults({**asdict(preprocess), "size": (height, width)}, asdict(PreprocessCfg())),
+        "tokenizer": _tokenizer_identity(tokenizer, text_config),
+    }
     info = ModelInfo(
         spec=spec,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint(identity, decode=spec.decode, precision=spec.precision),
         dim=int(config["embed_dim"]),
         logit_scale=logit_scale,
         logit_bias=logit_bias,
@@ -538,11 +561,13 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
     )
     return OpenClipEncoder(
         info=info,
+        identity=identity,
         model=model,
         tokenizer=tokenizer,
-        transform=image_transform_v2(preprocess, is_train=False),
+        preprocess=preprocess,
         device=device,
         batch_size=batch_size,
+        files=_files(source),
     )
 
 
@@ -594,6 +619,11 @@ def _unloadable(spec: ModelSpec, error: Exception, what: str = "") -> ModelError
     return CheckpointError(str(spec), what + _one_line(error))
 
 
+def default_device() -> str:
+    """What ``auto`` stands for on this machine."""
+    return str(_device("auto", ModelSpec("")))
+
+
 def _device(name: str, spec: ModelSpec) -> torch.device:
     cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
@@ -610,7 +640,7 @@ def _device(name: str, spec: ModelSpec) -> torch.device:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep open_clip's chatter off the terminal.
 
     It logs through the root logger, where the first message installs a handler for the whole process; one that drops
@@ -683,7 +713,7 @@ def _tokenizer_identity(tokenizer: Any, text_config: Mapping[str, Any]) -> dict[
     simple = isinstance(tokenizer, open_clip.SimpleTokenizer)
     return {
         "class": type(tokenizer).__name__,
-        "vocabulary": _sha256_of(tokenizer.encoder if simple else tokenizer.tokenizer.get_vocab()),
+        "vocabulary": sha256_of(tokenizer.encoder if simple else tokenizer.tokenizer.get_vocab()),
         "context_length": int(tokenizer.context_length),
         "mode": text_config.get("tokenizer_mode"),
         "options": text_config.get("tokenizer_kwargs", {}),
@@ -705,8 +735,3 @@ def _weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _sha256_of(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

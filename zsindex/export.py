@@ -1,0 +1,282 @@
+"""Exports a model's towers for `zsindex.towers`, and compares them with the originals before they are used.
+
+What cannot be exported, or does not give the same vectors, is left out, and the original does its work.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+
+from zsindex import samples, towers
+from zsindex.openclip import OpenClipEncoder, default_device, quiet
+from zsindex.preprocess import Preprocessing
+from zsindex.records import FloatArray
+from zsindex.tokenizer import ClipTokenizer
+from zsindex.towers import Export, Manifest, Tower
+
+logger = logging.getLogger(__name__)
+
+# Of a unit vector's components; a score of logit scale 100 moves by less than 1e-5 with less than a tenth of it.
+MAX_DEVIATION = 5e-6
+_N_IMAGES = 4
+_PROBE_RUNS = 3
+_SLOW_S = 2.0
+
+_TEXTS = (
+    "a dog",
+    "",
+    "This is a photo of a red fire engine in front of a small house.",
+    "柴犬の写真",
+    "CAFÉ &amp; naïve 🙂 don't, 3.14",
+    "  two   spaces <start_of_text> and <end_of_text> ",
+    "ﬁne “quotes” — İstanbul 'ſ",
+    "one two three four five six seven eight nine ten " * 12,
+)
+
+
+class NotExportable(Exception):
+    """A part of a model cannot be exported, or computes something else than the original. Never reaches users."""
+
+
+def export(encoder: OpenClipEncoder, folder: Path) -> Export | None:
+    """Export a model that was loaded in fp32 on the CPU.
+
+    Args:
+        folder: where; replaced as a whole.
+
+    Returns:
+        The export; None where nothing of the model can be exported, or the folder cannot be written.
+    """
+    if not encoder.files or not towers.versions():
+        return None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.with_suffix(".lock")):
+            # Beside the final place, so that it can be renamed.
+            temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+            try:
+                manifest = _write(encoder, temporary)
+                if not (manifest.text or manifest.image):
+                    return None
+                manifest.write(temporary)
+                # Processes that have the old one open keep its files.
+                shutil.rmtree(folder, ignore_errors=True)
+                temporary.replace(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        logger.warning("%s cannot be prepared for quick starts: %s", encoder.info.spec, error)
+        return None
+    return Export(folder, manifest)
+
+
+def _write(encoder: OpenClipEncoder, folder: Path) -> Manifest:
+    info = encoder.info
+    manifest = Manifest(
+        format=towers.FORMAT,
+        versions=towers.versions(),
+        sources=[towers.identity_of(file) for file in encoder.files],
+        auto_device=default_device(),
+        identity=encoder.identity,
+        dim=info.dim,
+        logit_scale=info.logit_scale,
+        logit_bias=info.logit_bias,
+        context_length=info.context_length,
+        image_size=info.image_size,
+        weights_sha256=info.weights_sha256,
+        preprocessing=asdict(encoder.preprocess_config),
+        cut_text=encoder.text_tower.can_be_cut,
+        end_token=encoder.text_tower.end_token,
+    )
+    for part in (_export_text, _export_image):
+        try:
+            with quiet():
+                manifest = part(encoder, manifest, folder)
+        except Exception as error:  # noqa: BLE001 - torch's and OpenVINO's converters raise nearly anything
+            logger.info("%s: %s: %s", info.spec, part.__name__, error)
+    return manifest
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+class _TextGraph(torch.nn.Module):
+    """The text tower from tokens to features, as one module to be traced."""
+
+    def __init__(self, tower: Any) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.tower.encode(tokens)
+        return features
+
+
+def _export_text(encoder: OpenClipEncoder, manifest: Manifest, folder: Path) -> Manifest:
+    tokenizer = _tokenizer(encoder)
+    tokenizer.save(folder / towers.TOKENIZER)
+    tokens, _ = tokenizer(_TEXTS)
+    shapes: dict[int, Any] = {0: torch.export.Dim("texts", min=1, max=1 << 20)}
+    example = torch.from_numpy(tokens[:3])
+    if manifest.cut_text:
+        # One less than all: at the full length the cut is none, which torch takes for a case of its own. OpenVINO does
+        # not hold it against a caller, and the comparison below has rows of full length.
+        shapes[1] = torch.export.Dim("tokens", min=2, max=manifest.context_length - 1)
+        example = example[:, : manifest.context_length // 2]
+    _convert(_TextGraph(encoder.text_tower), example, shapes, folder / towers.TEXT)
+    tower = Tower(folder / towers.TEXT, "f32")
+    exported = np.concatenate(
+        [towers.encode_tokens(tower, tokens, manifest), towers.encode_tokens(tower, tokens[:1], manifest)]
+    )
+    original = encoder.encode_texts([*_TEXTS, _TEXTS[0]], truncate=True)
+    return _compared(manifest, "text", exported, original)
+
+
+def _tokenizer(encoder: OpenClipEncoder) -> ClipTokenizer:
+    original = encoder.tokenizer
+    if type(original) is not open_clip.SimpleTokenizer or original.reduction_fn is not None:
+        raise NotExportable(f"its tokenizer is a {type(original).__name__}")
+    tokenizer = ClipTokenizer.build(
+        original.encoder, list(original.bpe_ranks), context_length=encoder.info.context_length
+    )
+    if not np.array_equal(tokenizer(_TEXTS)[0], original(list(_TEXTS)).numpy()):
+        raise NotExportable("its tokenizer gives other tokens")
+    return tokenizer
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+class _ImageGraph(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.model.encode_image(pixels, normalize=False)
+        return features
+
+
+def _export_image(encoder: OpenClipEncoder, manifest: Manifest, folder: Path) -> Manifest:
+    preprocessing = Preprocessing.from_config(manifest.preprocessing)
+    if preprocessing is None:
+        raise NotExportable(f"its preprocessing is {manifest.preprocessing}")
+    for image in _odd_images():
+        if not np.array_equal(preprocessing(image), encoder.preprocess(image)):
+            raise NotExportable(f"its preprocessing gives other pixels for {image.mode} of {image.size}")
+    pixels = _pixels(preprocessing)
+    batch = np.stack(pixels)
+    # A copy without channels last: the converter would take that layout for part of the model.
+    model = copy.deepcopy(encoder.model).to(memory_format=torch.contiguous_format)
+    shapes = {0: torch.export.Dim("images", min=1, max=1 << 20)}
+    _convert(_ImageGraph(model), torch.from_numpy(batch[:2]), shapes, folder / towers.IMAGE)
+    del model
+    tower = Tower(folder / towers.IMAGE, "f32")
+    original = encoder.encode_images(pixels)
+    exported = np.concatenate([tower(batch), tower(batch[:1])])
+    manifest = _compared(manifest, "image", exported, np.concatenate([original, original[:1]]))
+    speeds = {"openvino": _speed(lambda: tower(batch)), "torch": _speed(lambda: encoder.encode_images(pixels))}
+    return replace(manifest, speeds={"fp32": speeds})
+
+
+def probe_bf16(export: Export, encoder: OpenClipEncoder) -> Export:
+    """Measure what bf16 does to the speed and the vectors of a model that was exported, and note it in the export.
+
+    Args:
+        encoder: the model, loaded in bf16 on the CPU.
+    """
+    manifest = export.manifest
+    preprocessing = Preprocessing.from_config(manifest.preprocessing)
+    assert manifest.image
+    assert preprocessing is not None
+    pixels = _pixels(preprocessing)
+    batch = np.stack(pixels)
+    exact = Tower(export.folder / towers.IMAGE, "f32")(batch)
+    tower = Tower(export.folder / towers.IMAGE, "bf16")
+    found = {"openvino": tower(batch), "torch": encoder.encode_images(pixels)}
+    speeds = {"openvino": _speed(lambda: tower(batch)), "torch": _speed(lambda: encoder.encode_images(pixels))}
+    chosen = found[max(speeds, key=speeds.__getitem__)]
+    manifest = replace(
+        manifest,
+        speeds={**manifest.speeds, "bf16": speeds},
+        deviations={**manifest.deviations, "image bf16": float(np.abs(chosen - exact).max())},
+        cosines={**manifest.cosines, "bf16": _least_cosine(chosen, exact)},
+    )
+    try:
+        manifest.write(export.folder)
+    except OSError as error:
+        logger.info("the probe of %s could not be noted: %s", encoder.info.spec, error)
+    return Export(export.folder, manifest)
+
+
+def _speed(run: Callable[[], object]) -> float:
+    """Images per second, the best of a few runs; fewer where one takes long."""
+    best, started = float("inf"), time.perf_counter()
+    for _ in range(_PROBE_RUNS):
+        before = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - before)
+        if time.perf_counter() - started > _SLOW_S:
+            break
+    return _N_IMAGES / best
+
+
+def _pixels(preprocessing: Preprocessing) -> list[FloatArray]:
+    """A few real photos: noise would be encoded, too, but where a model has never been trained it says little."""
+    opened = (Image.open(file) for file in samples.photos())
+    return [preprocessing(image.convert("RGB")) for image in islice(opened, _N_IMAGES)]
+
+
+def _odd_images() -> list[Image.Image]:
+    """Images of every mode, and of sizes that do not divide well."""
+    noise = np.random.default_rng(1).integers(0, 256, (347, 523, 4), dtype=np.uint8)
+    rgba = Image.fromarray(noise)
+    modes = [rgba.convert(mode) for mode in ("RGB", "L", "LA", "P", "CMYK", "1")]
+    sizes = [(333, 1001), (1000, 77), (41, 37), (256, 256), (224, 225)]
+    return [rgba, *modes, *(modes[0].resize(size) for size in sizes)]
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _convert(module: torch.nn.Module, example: torch.Tensor, shapes: dict[int, Any], file: Path) -> None:
+    """Trace a module and write it in OpenVINO's format.
+
+    Through OpenVINO's front end rather than its `convert_model`, which reports its use to its makers over the network.
+    """
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    with torch.no_grad():
+        program = torch.export.export(module.eval(), (example,), dynamic_shapes=(shapes,))
+    front_end = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchFXPythonDecoder.from_exported_program(program)
+    loaded = front_end.load(decoder)  # held by name: the conversion asks the decoder, which nothing else keeps alive
+    openvino.save_model(front_end.convert(loaded), file, compress_to_fp16=False)
+
+
+def _compared(manifest: Manifest, part: str, exported: FloatArray, original: FloatArray) -> Manifest:
+    deviation = float(np.abs(exported - original).max())
+    if not deviation <= MAX_DEVIATION:  # not: NaN compares false
+        raise NotExportable(f"its {part} vectors differ by {deviation:.1e}")
+    return replace(manifest, **{part: True}, deviations={**manifest.deviations, f"{part} fp32": deviation})  # type: ignore[arg-type]
+
+
+def _least_cosine(vectors: FloatArray, exact: FloatArray) -> float:
+    return float((vectors.astype(np.float64) * exact).sum(axis=1).min())

@@ -1,0 +1,99 @@
+"""From a model's name to an encoder: exported towers where there are any, else the original, which is then exported."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from zsindex import towers
+from zsindex.encode import Encoder
+from zsindex.errors import ModelChanged
+from zsindex.records import ModelSpec
+from zsindex.towers import TowerEncoder
+
+logger = logging.getLogger(__name__)
+
+# Less than this much faster, and bf16 is not worth its deviation.
+_WORTHWHILE = 1.2
+_LEAST_COSINE = 0.999
+
+
+def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None) -> Encoder:
+    """Load a model.
+
+    Args:
+        spec: as `zsindex.openclip.load` understands it.
+        device: ``auto`` or a torch device.
+        batch_size: images that go through the model at once; None chooses by device.
+
+    Raises:
+        ValueError: the precision is unknown, or the batch size below 1.
+        ModelError: see `zsindex.openclip.load`.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    folder = towers.folder_of(spec)
+    if device not in ("auto", "cpu") or folder is None or spec.precision not in towers.PRECISIONS:
+        return _original(spec, device=device, batch_size=batch_size)
+    found = towers.find(spec) or _export(spec)
+    if found is None:
+        return _original(spec, device=device, batch_size=batch_size)
+    if spec.precision == "bf16" and found.manifest.image and "bf16" not in found.manifest.speeds:
+        found = _probe_bf16(found, spec)
+    return _over(found, spec, device=device, batch_size=batch_size)
+
+
+def fastest_precision(spec: ModelSpec) -> str:
+    """The precision in which this machine encodes images fastest: ``fp32``, or ``bf16`` if its vectors are as good.
+
+    Measured once for each model and machine. Where a GPU encodes, and where the model cannot be exported, it is fp32.
+
+    Raises:
+        ModelError: the model has to be loaded for it, and cannot be.
+    """
+    spec = replace(spec, precision="fp32")
+    if towers.folder_of(spec) is None:
+        return "fp32"
+    found = towers.find(spec) or _export(spec)
+    if found is None or found.manifest.auto_device != "cpu" or not found.manifest.image:
+        return "fp32"
+    if "bf16" not in found.manifest.speeds:
+        found = _probe_bf16(found, spec)
+    best = {precision: max(speeds.values()) for precision, speeds in found.manifest.speeds.items()}
+    worthwhile = best["bf16"] >= _WORTHWHILE * best["fp32"] and found.manifest.cosines["bf16"] >= _LEAST_COSINE
+    return "bf16" if worthwhile else "fp32"
+
+
+def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int | None) -> TowerEncoder:
+    def load_original() -> Encoder:
+        encoder = _original(spec, device=device, batch_size=batch_size)
+        expected, got = found.manifest.info(spec).fingerprint, encoder.info.fingerprint
+        if expected != got:
+            raise ModelChanged(str(spec), expected=expected, got=got)
+        return encoder
+
+    return TowerEncoder(found, spec, device=device, batch_size=batch_size, load_original=load_original)
+
+
+def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
+    from zsindex import openclip
+
+    return openclip.load(spec, device=device, batch_size=batch_size)
+
+
+def _export(spec: ModelSpec) -> towers.Export | None:
+    """Load the original in fp32 on the CPU, and export it."""
+    folder = towers.folder_of(spec)
+    if folder is None or not towers.versions():
+        return None
+    from zsindex import export, openclip
+
+    encoder = openclip.load(replace(spec, precision="fp32"), device="cpu")
+    logger.info("preparing %s for quick starts", spec)
+    return export.export(encoder, folder)
+
+
+def _probe_bf16(found: towers.Export, spec: ModelSpec) -> towers.Export:
+    from zsindex import export, openclip
+
+    return export.probe_bf16(found, openclip.load(replace(spec, precision="bf16"), device="cpu"))
