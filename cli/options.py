@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -92,13 +93,32 @@ def open_library(path: Path | None, *, create: bool = False, quiet: bool = False
     """Open the library that the options name; unless `quiet`, it says when it loads a model."""
     from zsindex import Library
 
+    if not quiet:
+        _show_notes()
     return Library.open(path, create=create, on_load=None if quiet else _announce, **model)
 
 
 def _announce(spec: ModelSpec) -> None:
+    _note(f"loading {spec} …")
+
+
+def _note(text: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(f"loading {spec} …", file=sys.stderr)  # above a progress bar, where there is one
+    tqdm.write(text, file=sys.stderr)  # above a progress bar, where there is one
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _note(record.getMessage())
+
+
+def _show_notes() -> None:
+    """Show what loading a model has to say: it may take a while."""
+    notes = logging.getLogger("zsindex.loading")
+    if not notes.handlers:
+        notes.addHandler(_Notes())
+        notes.setLevel(logging.INFO)
 
 
 def labels_from(

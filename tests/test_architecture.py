@@ -17,7 +17,7 @@ LAYERS = (
     {"cli", "web"},
     {"library", "zero_shot"},
     {"maintenance", "sync", "intake", "index", "classify", "prompts", "results", "sources", "loading"},
-    {"export"},
+    {"export", "assembly"},
     {"towers", "openclip"},
     {"scan", "decode", "encode", "store", "vectors", "preprocess", "tokenizer"},
     {"database", "schema", "lock", "tables", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
@@ -39,7 +39,7 @@ ONLY_IMPORTERS = {
     "sqlalchemy": {"store", "database", "schema", "tables", "migrations"},
     "alembic": {"schema", "migrations"},
     "sqlite3": {"database", "maintenance"},  # the latter asks for its version
-    "filelock": {"lock", "export"},
+    "filelock": {"lock"},
     "click": {"cli"},
     "tabulate": {"cli"},
     "tqdm": {"cli"},

@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import open_clip
 import torch
@@ -66,23 +65,18 @@ def export(encoder: OpenClipEncoder, folder: Path) -> Export | None:
         return None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.with_suffix(".lock")):
-            # Beside the final place, so that it can be renamed.
-            temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-            try:
-                manifest = _write(encoder, temporary)
-                if not (manifest.text or manifest.image):
-                    return None
-                manifest.write(temporary)
-                # Processes that have the old one open keep its files.
-                shutil.rmtree(folder, ignore_errors=True)
-                temporary.replace(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        # Beside the final place, so that it can be renamed.
+        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+        try:
+            manifest = _write(encoder, temporary)
+            if not (manifest.text or manifest.image):
+                return None
+            return towers.finish(manifest, temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         logger.warning("%s cannot be prepared for quick starts: %s", encoder.info.spec, error)
         return None
-    return Export(folder, manifest)
 
 
 def _write(encoder: OpenClipEncoder, folder: Path) -> Manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from zsindex import towers
+from zsindex import config, towers
 from zsindex.encode import Encoder
 from zsindex.errors import ModelChanged
 from zsindex.records import ModelSpec
@@ -82,14 +82,20 @@ def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encode
 
 
 def _export(spec: ModelSpec) -> towers.Export | None:
-    """Load the original in fp32 on the CPU, and export it."""
+    """Load the original in fp32 on the CPU, and export it; of the embedded model put the export together."""
     folder = towers.folder_of(spec)
     if folder is None or not towers.versions():
         return None
+    if spec.name == config.DEFAULT_MODEL and spec.pretrained is None:
+        from zsindex import assembly
+
+        made = assembly.assemble(folder)
+        if made is not None:
+            return made
     from zsindex import export, openclip
 
     encoder = openclip.load(replace(spec, precision="fp32"), device="cpu")
-    logger.info("preparing %s for quick starts", spec)
+    logger.info("preparing %s for quick starts, once on this machine; it takes about half a minute …", spec)
     return export.export(encoder, folder)
 
 

@@ -18,9 +18,11 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -61,6 +63,7 @@ class Manifest:
     Attributes:
         versions: of the packages that it was made with.
         sources: path, size and mtime_ns of each file that the model consists of.
+        sizes: of the export's own files, in bytes, by name.
         auto_device: where torch would compute on this machine if nobody says.
         identity: see `zsindex.fingerprint`.
         preprocessing: the fields of open_clip's PreprocessCfg.
@@ -85,6 +88,7 @@ class Manifest:
     image_size: tuple[int, int]
     weights_sha256: str
     preprocessing: dict[str, Any]
+    sizes: dict[str, int] = field(default_factory=dict)
     image: bool = False
     text: bool = False
     cut_text: bool = False
@@ -126,7 +130,11 @@ class Manifest:
         Raises:
             OSError, ValueError, TypeError, KeyError: there is none, or of another format.
         """
-        fields = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return cls.from_fields(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """Make one of plain data."""
         fields["sources"] = [(str(path), int(size), int(mtime_ns)) for path, size, mtime_ns in fields["sources"]]
         height, width = fields["image_size"]
         fields["image_size"] = (int(height), int(width))
@@ -151,6 +159,24 @@ def folder_of(spec: ModelSpec) -> Path | None:
     return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:16]
 
 
+def finish(manifest: Manifest, made: Path, folder: Path) -> Export:
+    """Complete an export that was made beside `folder`, and give it that name.
+
+    Processes that have an old one open keep its files.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    manifest = replace(manifest, sizes={file.name: file.stat().st_size for file in made.iterdir()})
+    manifest.write(made)
+    old = made.with_suffix(".old")
+    with suppress(FileNotFoundError):
+        folder.replace(old)
+    made.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return Export(folder, manifest)
+
+
 def find(spec: ModelSpec) -> Export | None:
     """The export of a model; None where there is none, or its files have changed since, or packages were upgraded."""
     folder = folder_of(spec)
@@ -158,7 +184,11 @@ def find(spec: ModelSpec) -> Export | None:
         return None
     try:
         manifest = Manifest.read(folder)
-        if manifest.format != FORMAT or [identity_of(path) for path, *_ in manifest.sources] != manifest.sources:
+        if (
+            manifest.format != FORMAT
+            or [identity_of(path) for path, *_ in manifest.sources] != manifest.sources
+            or any((folder / name).stat().st_size != size for name, size in manifest.sizes.items())
+        ):
             return None
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -212,7 +242,7 @@ class TowerEncoder:
         self._load_original = load_original
         self._loaded: Encoder | None = None
         self._preprocessing = Preprocessing.from_config(manifest.preprocessing)
-        self._towers: dict[str, Tower] = {}
+        self._towers: dict[str, Tower | None] = {}
         self._tokenizer: ClipTokenizer | None = None
         self._lock = threading.Lock()
 
@@ -235,9 +265,9 @@ class TowerEncoder:
         Returns:
             float32, shape (len(pixels), dim), L2-normalised rows in the order given.
         """
-        if self.engine == "torch":
+        tower = self._tower(IMAGE) if self.engine == "openvino" else None
+        if tower is None:
             return self._original.encode_images(pixels)
-        tower = self._tower(IMAGE, _HINTS[self.info.spec.precision])
         vectors = np.empty((len(pixels), self.info.dim), dtype=np.float32)
         for start in range(0, len(pixels), self.batch_size):
             batch = np.stack(pixels[start : start + self.batch_size])
@@ -269,7 +299,10 @@ class TowerEncoder:
                 context_length=self.info.context_length,
                 model=str(self.info.spec),
             )
-        return encode_tokens(self._tower(TEXT, "f32"), tokens, self._export.manifest)
+        tower = self._tower(TEXT)
+        if tower is None:
+            return self._original.encode_texts(texts, truncate=truncate)
+        return encode_tokens(tower, tokens, self._export.manifest)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end tokens included, before any truncation."""
@@ -284,10 +317,17 @@ class TowerEncoder:
                 self._loaded = self._load_original()
             return self._loaded
 
-    def _tower(self, name: str, hint: str) -> Tower:
+    def _tower(self, name: str) -> Tower | None:
+        """A tower, ready to run; None where OpenVINO cannot run it, and the original has to."""
         with self._lock:
             if name not in self._towers:
-                self._towers[name] = Tower(self._export.folder / name, hint)
+                hint = _HINTS[self.info.spec.precision] if name == IMAGE else "f32"
+                try:
+                    self._towers[name] = Tower(self._export.folder / name, hint)
+                except (RuntimeError, ImportError) as error:  # OpenVINO's own errors are no more than that
+                    reason = str(error).strip().splitlines()[-1]
+                    logger.warning("%s runs without its export: %s", self.info.spec, reason)
+                    self._towers[name] = None
             return self._towers[name]
 
     def _tokens(self, texts: Sequence[str]) -> tuple[IdArray, IdArray]:

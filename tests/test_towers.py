@@ -1,0 +1,472 @@
+"""Exported towers: the same vectors as the original's, without torch, and only for as long as they are the model's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import string
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from tests import tiny_models
+from zsindex import assembly, export, loading, openclip, samples, towers
+from zsindex.config import CACHE_VARIABLE
+from zsindex.encode import Encoder
+from zsindex.errors import DeviceError, ModelChanged, PromptTooLong, UnknownModel
+from zsindex.library import Library
+from zsindex.preprocess import Preprocessing
+from zsindex.records import FloatArray, ModelSpec
+from zsindex.tokenizer import ClipTokenizer
+from zsindex.towers import IMAGE, TEXT, TowerEncoder
+
+NANO = ModelSpec("nano")
+TEXTS = [
+    "a dog",
+    "",
+    "a photo of a red fire engine in front of a small house",
+    "柴犬の写真",
+    "CAFÉ &amp; naïve 🙂",
+    "many words " * 40,
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.save(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path) -> ModelSpec:
+    """A model that has been exported."""
+    spec = ModelSpec(f"local-dir:{folder}")
+    loaded = loading.load(spec, device="cpu")
+    assert isinstance(loaded, TowerEncoder)
+    assert towers.find(spec) is not None
+    return spec
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def pixels_of(encoder: Encoder) -> list[FloatArray]:
+    return [encoder.preprocess(Image.open(file).convert("RGB")) for file in samples.photos()]
+
+
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading the original fails from here on."""
+
+    def refuse(*_: object, **__: object) -> Encoder:
+        raise AssertionError("the original was loaded")
+
+    monkeypatch.setattr(openclip, "load", refuse)
+
+
+# --- the same answers -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nano_original() -> openclip.OpenClipEncoder:
+    return openclip.load(NANO, device="cpu")
+
+
+def test_nano_without_torch_is_nano(
+    nano_original: openclip.OpenClipEncoder, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_torch(monkeypatch)
+    encoder = loading.load(NANO, device="cpu")
+    assert encoder.info == nano_original.info
+    pixels = pixels_of(encoder)
+    for ours, theirs in zip(pixels, pixels_of(nano_original), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(
+        encoder.encode_images(pixels), nano_original.encode_images(pixels), rtol=0, atol=export.MAX_DEVIATION
+    )
+    np.testing.assert_allclose(
+        encoder.encode_texts(TEXTS, truncate=True),
+        nano_original.encode_texts(TEXTS, truncate=True),
+        rtol=0,
+        atol=export.MAX_DEVIATION,
+    )
+    assert [encoder.count_tokens(text) for text in TEXTS] == [nano_original.count_tokens(text) for text in TEXTS]
+    assert any(own_cache.iterdir())
+
+
+def test_nanos_layout_belongs_to_its_weights(nano_original: openclip.OpenClipEncoder) -> None:
+    manifest = json.loads((assembly.FOLDER / assembly.LAYOUT).read_text())["manifest"]
+    assert manifest["identity"] == json.loads(json.dumps(nano_original.identity)), "run: python -m training.nano.towers"
+
+
+def test_other_weights_are_not_put_into_nanos_graphs(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "open_clip_model.safetensors"
+    other.write_bytes(b"something else")
+    monkeypatch.setattr(assembly.nano, "WEIGHTS", other)
+    assert assembly.assemble(own_cache / "models" / "nano") is None
+    assert not own_cache.exists()
+
+
+def test_nothing_imports_torch_in_a_new_process(own_cache: Path) -> None:
+    program = """
+import sys, zsindex, PIL.Image
+from pathlib import Path
+folder, *photos = sys.argv[1:]
+with zsindex.Library.open(folder, model="nano") as library:
+    assert library.sync(photos).encoded == len(photos)
+    assert library.classify(["cat", "rocket"])[0].label
+    assert len(library.search("a rocket")) == len(photos)
+print([name for name in ("torch", "open_clip", "torchvision", "timm", "transformers") if name in sys.modules])
+"""
+    photos = [str(file) for file in samples.photos()]
+    command = [sys.executable, "-c", program, str(own_cache.parent / "library"), *photos]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("config", "is_cut"),
+    [
+        (tiny_models.CLIP, True),
+        (tiny_models.EOS_POOLED, True),
+        (tiny_models.BIDIRECTIONAL, False),
+        (tiny_models.CAUSAL_LAST, False),
+    ],
+    ids=["clip", "eos-pooled", "bidirectional", "causal-last"],
+)
+def test_any_text_tower_gives_the_same_vectors(
+    config: dict[str, Any], is_cut: bool, tmp_path: Path, own_cache: Path
+) -> None:
+    spec = ModelSpec(f"local-dir:{tiny_models.save(tmp_path / 'model', config)}")
+    original, exported = openclip.load(spec, device="cpu"), loading.load(spec, device="cpu")
+    found = towers.find(spec)
+    assert found is not None
+    assert (found.manifest.text, found.manifest.image, found.manifest.cut_text) == (True, True, is_cut)
+    assert exported.info == original.info
+    # Many rows of many lengths, in one call and one by one.
+    texts = [*TEXTS, *(" ".join(["word"] * n) for n in range(30))]
+    expected = original.encode_texts(texts, truncate=True)
+    np.testing.assert_allclose(exported.encode_texts(texts, truncate=True), expected, rtol=0, atol=1e-5)
+    alone = np.concatenate([exported.encode_texts([text], truncate=True) for text in texts])
+    np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-5)
+    pixels = pixels_of(original)
+    np.testing.assert_allclose(exported.encode_images(pixels), original.encode_images(pixels), rtol=0, atol=1e-5)
+
+
+def test_what_cannot_be_exported_is_done_by_the_original(tmp_path: Path, own_cache: Path) -> None:
+    """Images that are padded to a square are not preprocessed here, so the image tower stays with torch."""
+    preprocess = {**tiny_models.PREPROCESS, "resize_mode": "longest"}
+    spec = ModelSpec(f"local-dir:{tiny_models.save(tmp_path / 'model', preprocess_cfg=preprocess)}")
+    original, exported = openclip.load(spec, device="cpu"), loading.load(spec, device="cpu")
+    assert isinstance(exported, TowerEncoder)
+    assert exported.engine == "torch"
+    photo = Image.open(samples.photos()[0])
+    np.testing.assert_array_equal(exported.preprocess(photo), original.preprocess(photo))
+    np.testing.assert_array_equal(
+        exported.encode_images([exported.preprocess(photo)]), original.encode_images([original.preprocess(photo)])
+    )
+    np.testing.assert_allclose(
+        exported.encode_texts(["a dog"]), original.encode_texts(["a dog"]), rtol=0, atol=export.MAX_DEVIATION
+    )
+
+
+def test_a_prompt_that_does_not_fit_is_refused_in_the_same_words(
+    tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PromptTooLong) as theirs:
+        openclip.load(tiny, device="cpu").encode_texts(["short", "long " * 50])
+    no_torch(monkeypatch)
+    with pytest.raises(PromptTooLong) as ours:
+        loading.load(tiny).encode_texts(["short", "long " * 50])
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_no_texts_and_no_images(tiny: ModelSpec) -> None:
+    encoder = loading.load(tiny, device="cpu")
+    assert encoder.encode_texts([]).shape == (0, 32)
+    assert encoder.encode_images([]).shape == (0, 32)
+
+
+# --- tokens and pixels ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ClipTokenizer]:
+    original = open_clip.SimpleTokenizer(context_length=24)
+    made = ClipTokenizer.build(original.encoder, list(original.bpe_ranks), context_length=24)
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    made.save(file)
+    return original, ClipTokenizer.open(file, context_length=24)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    text=st.one_of(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
+        st.text(string.printable, max_size=60),
+        st.lists(
+            st.sampled_from(["<start_of_text>", "<END_OF_TEXT>", "don't", "'ſ", "&amp;lt;", "ﬁ", "İ", "é", "1/2", " "])
+        ).map("".join),
+    )
+)
+def test_tokens_are_open_clips(tokenizers: tuple[Any, ClipTokenizer], text: str) -> None:
+    original, ours = tokenizers
+    assert ours.ids(text) == original.encode(text)
+    np.testing.assert_array_equal(ours([text])[0], original([text]).numpy())
+    assert ours.count(text) == len(original.encode(text)) + 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    mode=st.sampled_from(["RGB", "L", "LA", "RGBA", "P", "CMYK", "1", "I", "F"]),
+    size=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    resize_mode=st.sampled_from(["shortest", "squash"]),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+)
+def test_pixels_are_open_clips(mode: str, size: tuple[int, int], resize_mode: str, interpolation: str) -> None:
+    config = PreprocessCfg(
+        size=(48, 48),
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        interpolation=interpolation,
+        resize_mode=resize_mode,
+    )
+    ours = Preprocessing.from_config(vars(config))
+    assert ours is not None
+    noise = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(noise).convert(mode)
+    np.testing.assert_array_equal(ours(image), image_transform_v2(config, is_train=False)(image).numpy())
+
+
+@pytest.mark.parametrize(
+    "change", [{"resize_mode": "longest"}, {"size": (48, 64)}, {"mode": "L"}, {"interpolation": "random"}]
+)
+def test_other_preprocessing_is_left_to_open_clip(change: dict[str, Any]) -> None:
+    assert Preprocessing.from_config({**vars(PreprocessCfg()), **change}) is None
+
+
+# --- only for as long as it is the model's ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(tmp_path: Path, own_cache: Path) -> ModelSpec:
+    spec = ModelSpec(f"local-dir:{tiny_models.save(tmp_path / 'model')}")
+    loading.load(spec, device="cpu")
+    assert towers.find(spec) is not None
+    return spec
+
+
+def test_changed_weights_are_exported_again(exported: ModelSpec, tmp_path: Path) -> None:
+    before = loading.load(exported).encode_texts(["a dog"])
+    tiny_models.save(tmp_path / "model", seed=1)
+    assert towers.find(exported) is None
+    changed = loading.load(exported)
+    assert isinstance(changed, TowerEncoder)
+    assert np.abs(changed.encode_texts(["a dog"]) - before).max() > 0.01
+    assert changed.info == openclip.load(exported, device="cpu").info
+
+
+def test_a_library_notices_changed_weights(exported: ModelSpec, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library", model=exported.name) as library:
+        library.embed_texts(["a dog"])
+    tiny_models.save(tmp_path / "model", seed=1)
+    with Library.open(tmp_path / "library") as library, pytest.raises(ModelChanged):
+        library.embed_texts(["a cat"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "no-manifest", "not-json", "other-format", "other-package", "field"])
+def test_a_damaged_or_outdated_export_does_not_exist(exported: ModelSpec, damage: str) -> None:
+    found = towers.find(exported)
+    assert found is not None
+    manifest = found.folder / towers.MANIFEST
+    fields = json.loads(manifest.read_text())
+    weights = (found.folder / TEXT).with_suffix(".bin")
+    match damage:
+        case "cut":
+            weights.write_bytes(weights.read_bytes()[:-1])
+        case "gone":
+            weights.unlink()
+        case "no-manifest":
+            manifest.unlink()
+        case "not-json":
+            manifest.write_text("{")
+        case "other-format":
+            manifest.write_text(json.dumps({**fields, "format": towers.FORMAT + 1}))
+        case "other-package":
+            manifest.write_text(json.dumps({**fields, "versions": {**fields["versions"], "timm": "0.0.1"}}))
+        case "field":
+            manifest.write_text(json.dumps({**fields, "surprise": 1}))
+    assert towers.find(exported) is None
+    loading.load(exported, device="cpu")
+    assert towers.find(exported) is not None
+
+
+@pytest.mark.parametrize("name", [TEXT, IMAGE])
+def test_a_tower_that_does_not_run_is_replaced_by_the_original(
+    exported: ModelSpec, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = towers.find(exported)
+    assert found is not None
+    graph = found.folder / name
+    graph.write_bytes(b"x" * graph.stat().st_size)
+    encoder, original = loading.load(exported, device="cpu"), openclip.load(exported, device="cpu")
+    assert isinstance(encoder, TowerEncoder)
+    encoder.engine = "openvino"
+    with caplog.at_level(logging.WARNING):
+        pixels = pixels_of(original)
+        np.testing.assert_allclose(encoder.encode_images(pixels), original.encode_images(pixels), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(encoder.encode_texts(TEXTS[:2]), original.encode_texts(TEXTS[:2]), rtol=0, atol=1e-5)
+    assert "runs without its export" in caplog.text
+
+
+def test_the_original_must_be_the_one_that_was_exported(
+    exported: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that were replaced without a trace in size and time stamp."""
+    encoder = loading.load(exported, device="cpu")
+    assert isinstance(encoder, TowerEncoder)
+    encoder.engine = "torch"
+    weights = tmp_path / "model" / "open_clip_model.safetensors"
+    status = weights.stat()
+    tiny_models.save(tmp_path / "model", seed=1)
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ModelChanged):
+        encoder.encode_images([np.zeros((3, 32, 32), dtype=np.float32)])
+
+
+# --- where there is none ----------------------------------------------------------------------------------------------
+
+
+def test_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, "off")
+    assert isinstance(loading.load(ModelSpec(f"local-dir:{folder}"), device="cpu"), openclip.OpenClipEncoder)
+    assert isinstance(loading.load(NANO, device="cpu"), openclip.OpenClipEncoder)
+    assert loading.fastest_precision(NANO) == "fp32"
+
+
+def test_without_openvino(folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(towers, "versions", dict)
+    assert isinstance(loading.load(ModelSpec(f"local-dir:{folder}"), device="cpu"), openclip.OpenClipEncoder)
+    assert isinstance(loading.load(NANO, device="cpu"), openclip.OpenClipEncoder)
+
+
+def test_a_cache_that_cannot_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file, not a folder")
+    monkeypatch.setenv(CACHE_VARIABLE, str(blocked))
+    for spec in (ModelSpec(f"local-dir:{folder}"), NANO):
+        assert isinstance(loading.load(spec, device="cpu"), openclip.OpenClipEncoder)
+    assert "cannot be prepared for quick starts" in caplog.text
+
+
+def test_names_and_devices_are_checked_as_ever(tiny: ModelSpec) -> None:
+    with pytest.raises(UnknownModel):
+        loading.load(ModelSpec("nanno"))
+    with pytest.raises(DeviceError):
+        loading.load(tiny, device="cuda:7")
+    with pytest.raises(ValueError, match="precision"):
+        loading.load(replace(tiny, precision="int3"))
+    with pytest.raises(ValueError, match="batch_size"):
+        loading.load(tiny, batch_size=0)
+
+
+# --- precision --------------------------------------------------------------------------------------------------------
+
+
+def test_bf16_is_near_and_has_its_own_fingerprint(tiny: ModelSpec) -> None:
+    exact, near = loading.load(tiny), loading.load(replace(tiny, precision="bf16"))
+    assert near.info == openclip.load(replace(tiny, precision="bf16"), device="cpu").info
+    assert near.info.fingerprint != exact.info.fingerprint
+    found = towers.find(tiny)
+    assert found is not None
+    assert set(found.manifest.speeds) == {"fp32", "bf16"}
+    assert all(set(speeds) == {"openvino", "torch"} for speeds in found.manifest.speeds.values())
+    pixels = pixels_of(exact)
+    cosines = (exact.encode_images(pixels) * near.encode_images(pixels)).sum(axis=1)
+    assert cosines.min() > 0.99
+    # Texts lose nothing.
+    np.testing.assert_allclose(near.encode_texts(TEXTS[:4]), exact.encode_texts(TEXTS[:4]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "cosine", "expected"),
+    [
+        ({"torch": 10.0, "openvino": 20.0}, {"torch": 5.0, "openvino": 60.0}, 0.9995, "bf16"),
+        ({"torch": 10.0, "openvino": 20.0}, {"torch": 21.0, "openvino": 1.0}, 0.9995, "fp32"),
+        ({"torch": 10.0, "openvino": 20.0}, {"torch": 5.0, "openvino": 60.0}, 0.99, "fp32"),
+    ],
+    ids=["faster", "hardly-faster", "inexact"],
+)
+def test_the_fastest_precision_is_remembered(
+    exported: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    fp32: dict[str, float],
+    bf16: dict[str, float],
+    cosine: float,
+    expected: str,
+) -> None:
+    found = towers.find(exported)
+    assert found is not None
+    replace(found.manifest, speeds={"fp32": fp32, "bf16": bf16}, cosines={"bf16": cosine}).write(found.folder)
+    no_torch(monkeypatch)
+    assert loading.fastest_precision(exported) == expected
+
+
+def test_the_engine_is_the_faster_one(exported: ModelSpec) -> None:
+    found = towers.find(exported)
+    assert found is not None
+    for fast, slow in (("torch", "openvino"), ("openvino", "torch")):
+        replace(found.manifest, speeds={"fp32": {slow: 1.0, fast: 2.0}}).write(found.folder)
+        encoder = loading.load(exported, device="cpu")
+        assert isinstance(encoder, TowerEncoder)
+        assert encoder.engine == fast
+
+
+def test_auto_takes_what_the_library_has(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ModelSpec] = []
+
+    def measure(spec: ModelSpec) -> str:
+        asked.append(spec)
+        return "bf16"
+
+    monkeypatch.setattr("zsindex.library.fastest_precision", measure)
+    name = f"local-dir:{folder}"
+    with Library.open(tmp_path / "library", model=name, precision="auto") as library:
+        assert library.spec.precision == "bf16"
+        library.embed_texts(["a dog"])
+    assert [spec.name for spec in asked] == [name]
+    with Library.open(tmp_path / "library", precision="auto") as library:
+        assert library.spec.precision == "bf16"
+    with Library.open(tmp_path / "other", model=name) as library:
+        assert library.spec.precision == "fp32"
+        library.embed_texts(["a dog"])
+    with Library.open(tmp_path / "other", precision="auto") as library:
+        assert library.spec.precision == "fp32"
+    assert len(asked) == 1
