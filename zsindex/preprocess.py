@@ -66,7 +66,7 @@ class Preprocessing:
         pixels = np.asarray(rgb)
         out = np.empty((3, self.height, self.width), dtype=np.float32)
         for channel, values in enumerate(self._normalised):
-            np.take(values, pixels[:, :, channel], out=out[channel])
+            np.take(values, pixels[:, :, channel], out=out[channel], mode="clip")  # "raise" would buffer
         return out
 
     def _fitted(self, image: Image.Image) -> Image.Image:
