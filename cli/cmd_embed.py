@@ -36,16 +36,14 @@ def embed(
 ) -> None:
     """Print the vectors of texts and images, L2-normalised; cached like all others.
 
-    An input that names an existing file is that image; text:INPUT is always text.
+    An input that names an existing file or a photo of the library is that image; text:INPUT is always text.
     """
     if fmt == "npy" and output is None and sys.stdout.isatty():
         raise click.UsageError("--format npy is binary: name a file with --output, or pipe it somewhere")
     import numpy as np
 
-    from zsindex.sources import is_image_path
-
-    is_image = [is_image_path(given) for given in inputs]
     with options.open_library(library, create=True, **model) as opened:
+        is_image = [opened.is_image(given) for given in inputs]
         vectors = np.empty((len(inputs), opened.model.dim), dtype=np.float32)
         images = [given for given, yes in zip(inputs, is_image, strict=True) if yes]
         texts = [given.removeprefix("text:") for given, yes in zip(inputs, is_image, strict=True) if not yes]

@@ -39,7 +39,7 @@ def search(
 ) -> None:
     """Find photos by words, or by words and images together.
 
-    A term that names an existing file is that image; text:TERM is always text.
+    A term that names an existing file or a photo of the library is that image; text:TERM is always text.
 
     \b
     zsindex search "a beach" --plus "a dog" --minus person
@@ -67,7 +67,10 @@ def similar(
     library: Path | None,
     **model: Any,
 ) -> None:
-    """Find the photos most like IMAGE, which need not be in the library."""
+    """Find the photos most like IMAGE.
+
+    It need not be in the library; and of a photo that is, the file need not be here.
+    """
     with options.open_library(library, **model) as opened:
         hits = opened.similar(Path(image), top=top, paths=paths or None)
     with destination(output) as out:

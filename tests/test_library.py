@@ -575,6 +575,26 @@ def test_a_query_for_nothing(library: Library) -> None:
     assert hits(library.search("red " * 20, truncate=True, top=1)) == ["red"]
 
 
+def test_a_photo_whose_disk_is_away_is_a_term_all_the_same(
+    library: Library, album: Path, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    green = album / "sea" / "green.png"
+    similar, found = library.similar(green), library.search(str(green))
+    album.rename(tmp_path / "unplugged")
+
+    assert library.similar(green) == similar
+    assert library.search(str(green)) == found
+    assert library.is_image(str(green))
+    assert not library.is_image(f"text:{green}")
+    assert not library.is_image(str(green.with_name("grey.png")))
+    with pytest.raises(ImageError, match=r"grey\.png"):
+        library.similar(green.with_name("grey.png"))
+    # Known, but without a vector of this model.
+    with Library.open(library.path, encoder=FakeEncoder("other")) as other, pytest.raises(ImageError, match="green"):
+        other.similar(green)
+    assert encoder.image_count == 4
+
+
 def test_similar_leaves_the_photo_out_but_not_its_copies(library: Library, album: Path, tmp_path: Path) -> None:
     found = library.similar(album / "red.png")
     assert hits(found)[0] == "red again"

@@ -335,7 +335,7 @@ class Library:
         vectors = np.empty((len(images), model.info.dim), dtype=np.float32)
         for start in range(0, len(images), self._settings.batch_size):
             batch = images[start : start + self._settings.batch_size]
-            read = [sources.read(image, position=start + i) for i, image in enumerate(batch)]
+            read = [self._read(image, position=start + i) for i, image in enumerate(batch)]
             found = self._store.image_vectors({s.digest for s in read}, model)
             new = list({s.digest: s for s in read if s.digest not in found}.values())
             if new:
@@ -345,6 +345,24 @@ class Library:
                 found.update((r.digest, r.vector) for r in records if r.vector is not None)
             vectors[start : start + len(batch)] = [found[s.digest] for s in read]
         return vectors
+
+    def _read(self, image: ImageLike, *, position: int) -> sources.Source:
+        try:
+            return sources.read(image, position=position)
+        except ImageError as error:
+            # A photo whose disk is not here, or that was imported, is answered from the cache like any other.
+            known = self._store.digest_of(_absolute(image)) if isinstance(image, (str, os.PathLike)) else None
+            if known is None or error.reason not in sources.OUT_OF_REACH:
+                raise
+            return sources.Source(known, error, str(image))
+
+    def is_image(self, term: ImageLike) -> bool:
+        """Whether `search` takes a term as an image: a string that names a file that exists, or a photo of the library;
+        and all that is no string.
+        """
+        if not isinstance(term, str):
+            return True
+        return sources.is_image_path(term) or self._store.digest_of(_absolute(term)) is not None
 
     def _encode(self, new: Sequence[sources.Source]) -> list[ImageRecord]:
         encoder, settings = self._encoder(), self._settings
@@ -558,8 +576,8 @@ class Library:
         The query's vector is the sum of the unit vectors of all positive terms minus those of the negative ones.
 
         Args:
-            query: a text as you would say it; or an image: a `Path`, the name of a file that exists, bytes, or a PIL
-                image. ``text:…`` is always a text.
+            query: a text as you would say it; or an image: a `Path`, the name of a file that exists or of a photo of
+                the library, bytes, or a PIL image. ``text:…`` is always a text.
             plus, minus: a further term of the same kinds, or several, to add and to subtract.
             top: photos to return.
             paths: files and folders to restrict to.
@@ -579,7 +597,7 @@ class Library:
         return self._nearest(vector / np.float32(norm), top=top, paths=paths)
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
-        if isinstance(term, str) and not sources.is_image_path(term):
+        if isinstance(term, str) and not self.is_image(term):
             text = prompts.normalise(term.removeprefix("text:"))
             if not text:
                 raise BadQuery("the query is empty")

@@ -11,11 +11,13 @@ from PIL import Image
 
 from zsindex import decode
 from zsindex.errors import ImageError
-from zsindex.records import Decoded, DecodeMode
+from zsindex.records import Decoded, DecodeMode, SkipReason
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 # One path need not be wrapped in a list. A text is a sequence too, of letters: "/photos" would begin with "/".
 PathsLike: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+# Why a file cannot be read although it may well exist: somewhere else, or for somebody else.
+OUT_OF_REACH = frozenset({SkipReason.VANISHED, SkipReason.BROKEN_LINK, SkipReason.PERMISSION, SkipReason.IO_ERROR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,12 @@ class Source:
 
     Attributes:
         digest: SHA-256 of the file's bytes; of the pixels for an image in memory.
-        content: the bytes, or the upright image.
+        content: the bytes, or the upright image; or why they could not be read, for a photo that the library knows.
         name: for messages; the path where there is one.
     """
 
     digest: bytes
-    content: bytes | Image.Image
+    content: bytes | Image.Image | ImageError
     name: str
 
     def decode(self, *, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded:
@@ -38,6 +40,8 @@ class Source:
         Raises:
             ImageError: names the image.
         """
+        if isinstance(self.content, ImageError):
+            raise self.content
         if isinstance(self.content, Image.Image):
             return Decoded(self.content, self.content.width, self.content.height, self.content.format or "")
         try:

@@ -260,6 +260,15 @@ class Store:
                 found.update((row.digest, row.id) for row in connection.execute(query))
         return found
 
+    def digest_of(self, path: str) -> bytes | None:
+        """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
+        if not is_encodable(path):
+            return None
+        folder, name = os.path.split(path)
+        query = select(images.c.digest).select_from(files.join(folders).join(images))
+        with self.read() as connection:
+            return connection.execute(query.where(folders.c.path == folder, files.c.name == name)).scalar()
+
     def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
         """Files that are there and have an image, folder by folder, each by name.
 
