@@ -16,10 +16,10 @@ LAYERS = (
     {"__main__"},
     {"cli", "web"},
     {"library", "zero_shot"},
-    {"maintenance", "sync", "intake", "index", "classify", "prompts", "results", "sources", "loading"},
+    {"maintenance", "sync", "exchange", "intake", "index", "classify", "prompts", "results", "sources", "loading"},
     {"export", "assembly"},
     {"towers", "openclip"},
-    {"scan", "decode", "encode", "store", "vectors", "preprocess", "tokenizer"},
+    {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "preprocess", "tokenizer"},
     {"database", "schema", "lock", "tables", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
     {"records", "errors"},
 )
@@ -36,7 +36,8 @@ ONLY_IMPORTERS = {
     "transformers": set(),
     "timm": set(),
     "faiss": {"index"},
-    "sqlalchemy": {"store", "database", "schema", "tables", "migrations"},
+    "pyarrow": {"parts"},
+    "sqlalchemy": {"store", "bulk", "database", "schema", "tables", "migrations"},
     "alembic": {"schema", "migrations"},
     "sqlite3": {"database", "maintenance"},  # the latter asks for its version
     "filelock": {"lock"},

@@ -179,6 +179,17 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.FetchError("http://x", "404"), {"url": "http://x"}, "http://x: 404"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
+    (errors.ImportRefused(FOLDER, "cut short"), {"path": FOLDER, "why": "cut short"}, "^cannot import .*: cut short$"),
+    (
+        errors.ExportRefused(FOLDER, "it is full"),
+        {"path": FOLDER, "why": "it is full"},
+        "^cannot export to .*: it is full$",
+    ),
+    (
+        errors.ExtraMissing("pyarrow", extra="parquet", why="it is a Parquet file"),
+        {"package": "pyarrow", "extra": "parquet"},
+        r"pyarrow: pip install 'zsindex\[parquet\]'",
+    ),
 ]
 
 

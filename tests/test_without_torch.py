@@ -19,7 +19,7 @@ PROGRAM = f"""
 import json, sys
 loaded = {{}}
 def note(step):
-    watched = {HEAVY!r} + ["faiss", "alembic", "PIL", "pandas"]
+    watched = {HEAVY!r} + ["faiss", "alembic", "PIL", "pandas", "pyarrow"]
     loaded[step] = [name for name in watched if name in sys.modules]
 folder, photo = sys.argv[1:]
 import zsindex
@@ -47,6 +47,9 @@ with Library.open(folder) as library:
     library.check(fix=True)
     library.prune()
     note("upkeep")
+    library.export_vectors(folder + " exported")
+    library.import_vectors(folder + " exported")
+    note("exchange")
     from zsindex import pipeline
     pipeline(library=library)(photo, ["red", "blue"])
     note("pipeline")
@@ -76,7 +79,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[st
 def test_nothing_that_is_cached_imports_torch(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
     loaded, _, _ = answers
     assert set(loaded) == {
-        "import", "open", "classify", "status", "sync", "search", "similar", "upkeep", "pipeline"
+        "import", "open", "classify", "status", "sync", "search", "similar", "upkeep", "exchange", "pipeline"
     }  # fmt: skip
     assert {step: names for step, names in loaded.items() if set(HEAVY) & set(names)} == {}
 
@@ -85,8 +88,9 @@ def test_classifying_imports_neither_faiss_nor_alembic(answers: tuple[dict[str, 
     loaded, _, _ = answers
     assert loaded["import"] == []
     for step in ("open", "classify", "status", "sync"):
-        assert not {"faiss", "alembic", "pandas"} & set(loaded[step])
+        assert not {"faiss", "alembic", "pandas", "pyarrow"} & set(loaded[step])
     assert "faiss" in loaded["search"]  # or the check above would see nothing
+    assert "pyarrow" in set(loaded["exchange"]) - set(loaded["upkeep"])
 
 
 def test_the_answer_is_the_same_as_with_the_model(answers: tuple[dict[str, list[str]], Any, Any]) -> None:

@@ -35,6 +35,9 @@ from zsindex.lock import NO_SPACE, FolderLock
 FILE_NAME = "library.db"
 APPLICATION_ID = 0x7A736978  # "zsix"; SQLite keeps it in the file's header
 PAGE_SIZE = 16_384  # a 512-d vector is 2 KB: at SQLite's usual 4 KB almost half of every page would stay empty
+# Digests are scattered over their index. With SQLite's usual 2 MB a large import writes each of its pages many times in
+# one transaction.
+WRITE_CACHE_KIB = 65_536
 BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
 
@@ -244,6 +247,7 @@ def _writing_engine(folder: Path, *, foreign_keys: bool = True) -> Engine:
         # Here rather than where the library is made: stopped in between, it would stay without a log forever.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
         connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
         return connection
 

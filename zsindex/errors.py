@@ -24,6 +24,9 @@
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
     ├── DimensionMismatch        vectors of two models were mixed
     ├── BadQuery                 a search that asks for nothing
+    ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
+    ├── ExportRefused            vectors cannot be written to that folder
+    ├── ExtraMissing             a package of one of zsindex's extras is not installed
     └── FetchError               a URL could not be read
 
 Three places translate these and nothing else does: the intake turns an `ImageError` into a recorded skip, the CLI
@@ -336,6 +339,33 @@ class DimensionMismatch(ZsindexError):
 
 class BadQuery(ZsindexError):
     """A search that asks for nothing."""
+
+
+class ImportRefused(ZsindexError):
+    """The file or folder at `path` is not what vectors can be imported from; `why` says what is wrong with it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"cannot import {path}: {why}")
+        self.path = path
+        self.why = why
+
+
+class ExportRefused(ZsindexError):
+    """Vectors cannot be exported to the folder at `path`; `why` says what keeps them from it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"cannot export to {path}: {why}")
+        self.path = path
+        self.why = why
+
+
+class ExtraMissing(ZsindexError):
+    """The `package`, part of an `extra` of zsindex, is not installed."""
+
+    def __init__(self, package: str, *, extra: str, why: str) -> None:
+        super().__init__(f"{why}, which needs the package {package}: pip install 'zsindex[{extra}]'")
+        self.package = package
+        self.extra = extra
 
 
 class FetchError(ZsindexError):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from zsindex import classify, config, maintenance, prompts, sources
 from zsindex.database import Database
 from zsindex.decode import DEFAULT_MAX_PIXELS
 from zsindex.encode import Encoder, OneAtATime
-from zsindex.errors import BadQuery, ImageError, ModelChanged, NotInLibrary, UnknownLabelSet
+from zsindex.errors import BadQuery, ImageError, ModelChanged, NotInLibrary, UnknownLabelSet, UnknownModel
 from zsindex.index import VectorIndex
 from zsindex.intake import Settings
 from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
@@ -41,6 +41,9 @@ from zsindex.results import Classification, Hit, Run
 from zsindex.sources import ImageLike, PathsLike
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
 from zsindex.sync import Options, Sync
+
+if TYPE_CHECKING:
+    from zsindex.exchange import ExportReport, ImportReport
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -419,6 +422,105 @@ class Library:
             else:
                 self._index = self._index.refreshed(self._store, self.path, model)
             return self._index
+
+    # --- vectors of others --------------------------------------------------------------------------------------------
+
+    def export_vectors(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: str = "float32",
+        part_size: int = 1_000_000,
+        paths: PathsLike | None = None,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> ExportReport:
+        """Write the vectors of photos in clip-retrieval's layout; docs/exchange.md describes it. Loads no model.
+
+        Args:
+            folder: a new or empty one. It appears when it is whole.
+            dtype: ``float32``, which loses nothing, or ``float16``.
+            part_size: rows per file.
+            paths: files and folders to restrict to. Default: all.
+            overwrite: replace what an earlier export wrote there.
+            progress, should_stop: as for `sync`; an export that is stopped leaves nothing behind.
+
+        Raises:
+            ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
+            UnknownModel: the library holds nothing of the model.
+            ExtraMissing: pyarrow is not installed.
+        """
+        from zsindex import exchange, parts
+
+        if dtype not in parts.DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(parts.DTYPES)}, not {dtype!r}")
+        if part_size < 1:
+            raise ValueError(f"part_size must be at least 1, not {part_size}")
+        if self._model_row is None:
+            held = [row.name for row in self.models()]
+            raise UnknownModel(str(self._spec), near=held, why="the library holds nothing of such a model")
+        return exchange.export_vectors(
+            self._store,
+            self.path,
+            self._model_row,
+            Path(_absolute(folder)),
+            dtype=dtype,
+            part_size=part_size,
+            paths=None if paths is None else _absolute_all(paths),
+            overwrite=overwrite,
+            progress=progress or (lambda _: None),
+            should_stop=should_stop or (lambda: False),
+        )
+
+    def import_vectors(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        path_column: str = "image_path",
+        read: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> ImportReport:
+        """Take in vectors that this library's model computed elsewhere, in clip-retrieval's layout; encodes nothing.
+
+        All is read and checked before the first vector is stored. What is there already stays, so an import that was
+        stopped or killed goes on when it is called again.
+
+        Args:
+            folder: what clip-retrieval's inference or `export_vectors` wrote.
+            root: what relative paths in it are relative to. Default: they are refused.
+            path_column: of the tables, with the names of the photos.
+            read: hash photos that are on this disk, so that a sync recognises them. False knows them by their path.
+            progress, should_stop: as for `sync`.
+
+        Raises:
+            ImportRefused: something in the folder cannot be taken in; file and row are named, and nothing was stored.
+            DimensionMismatch: the vectors are of another model.
+            ExtraMissing: pyarrow is not installed.
+            LibraryReadOnly, LibraryBusy, StorageFull, ModelError
+        """
+        from zsindex import exchange
+
+        self._database.require_writable("import vectors")
+        # Not recorded before the folder has been found to be good.
+        info = self._encoder().info if self._model_row is None else self._model_row.info
+        report = exchange.import_vectors(
+            self._store,
+            Path(_absolute(folder)),
+            info,
+            model=self._model,
+            lock=self._database.sync_lock,
+            root=None if root is None else _absolute(root),
+            path_column=path_column,
+            workers=self._settings.workers if read else 0,
+            progress=progress or (lambda _: None),
+            should_stop=should_stop or (lambda: False),
+        )
+        if report.stored:
+            self._open_index()  # writes the snapshot if one is due
+        return report
 
     # --- questions ----------------------------------------------------------------------------------------------------
 

@@ -306,9 +306,9 @@ class Progress:
     """One step of long work, as handed to progress callbacks.
 
     Attributes:
-        stage: ``scan`` or ``encode``.
-        done: files so far.
-        total: files in all, None while that is unknown.
+        stage: ``scan`` or ``encode``; ``export``; ``check`` or ``import``.
+        done: photos so far.
+        total: photos in all, None while that is unknown.
     """
 
     stage: str

@@ -1,4 +1,4 @@
-"""The truth: what is written to and read from `library.db`. The only module that speaks SQL.
+"""The truth: what is written to and read from `library.db`. With `zsindex.bulk` the only module that speaks SQL.
 
 Each public method is one transaction. `zsindex.database` opens the file and guards it.
 """
@@ -35,6 +35,8 @@ from zsindex.tables import embeddings, files, folders, images, label_sets, model
 VECTOR_DTYPE = np.dtype("<f4")
 # How many values go into one "IN (…)"; SQLite allows 32,766 variables, PostgreSQL 65,535.
 IN_LIMIT = 10_000
+# Size and time stamp of a file that was imported and that nobody has looked at; see `zsindex.bulk`.
+NEVER_SEEN = -1
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------
@@ -59,6 +61,11 @@ class KnownFile(NamedTuple):
     skip_detail: str | None
     missing: bool
     has_vector: bool
+
+    @property
+    def can_vanish(self) -> bool:
+        """Whether it counts as there, and would be missed: an imported photo was never seen, so it cannot vanish."""
+        return not self.missing and self.size != NEVER_SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +347,7 @@ class Store:
         counts: Counter[str] = Counter()
         with self.write("store photos") as connection:
             image_ids = _save_images(connection, [o.image for o in outcomes if o.image is not None], model_id)
-            folder_ids = _folder_ids(connection, {o.file.folder for o in outcomes})
+            folder_ids = folder_ids_of(connection, {o.file.folder for o in outcomes})
             known = _files_by_name(connection, outcomes, folder_ids)
             shown = [image_ids[o.image.digest] for o in outcomes if o.image is not None]
             vanished = _vanished_files(connection, shown, besides={row.id for row in known.values()})
@@ -381,13 +388,18 @@ class Store:
                 connection.execute(insert(files), new)
             if again:
                 connection.execute(update(files).where(files.c.id == sa.bindparam("known_id")), again)
-            _touch_files(connection)
+            touch_files(connection)
         return counts
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
-        """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many."""
+        """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many.
+
+        What was never seen cannot vanish: imported photos stay.
+        """
         here = select(folders.c.id).where(folders.c.path == folder).scalar_subquery()
-        present = update(files).where(files.c.folder_id == here, files.c.missing_since.is_(None))
+        present = update(files).where(
+            files.c.folder_id == here, files.c.missing_since.is_(None), files.c.size != NEVER_SEEN
+        )
         marked = 0
         with self.write("record vanished files") as connection:
             parts = [None] if names is None else list(chunks(sorted(names)))
@@ -395,7 +407,7 @@ class Store:
                 which = present if part is None else present.where(files.c.name.in_(part))
                 marked += connection.execute(which.values(missing_since=now())).rowcount
             if marked:
-                _touch_files(connection)
+                touch_files(connection)
         return marked
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
@@ -656,7 +668,7 @@ class Store:
                 removed[name] = connection.execute(delete(table).where(which)).rowcount
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
-            _touch_files(connection)
+            touch_files(connection)
         return removed
 
 
@@ -701,7 +713,8 @@ def _set(connection: Connection, key: str, value: str) -> None:
     connection.execute(insert(settings).values(key=key, value=value))
 
 
-def _touch_files(connection: Connection) -> None:
+def touch_files(connection: Connection) -> None:
+    """Count a change of the files, in the transaction that makes it."""
     revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
     _set(connection, "files_revision", str(int(revision or 0) + 1))
 
@@ -757,15 +770,20 @@ def _save_images(connection: Connection, records: Sequence[ImageRecord], model_i
     return ids
 
 
-def _folder_ids(connection: Connection, paths: Collection[str]) -> dict[str, int]:
+def folder_ids_of(connection: Connection, paths: Collection[str]) -> dict[str, int]:
+    """Ids of folders by path; those that are not known are made."""
     ids: dict[str, int] = {}
-    for path in paths:
-        query = select(folders.c.id).where(folders.c.path == path)
-        ident = connection.execute(query).scalar()
-        if ident is None:
-            connection.execute(insert(folders).values(path=path))
-            ident = connection.execute(query).scalar_one()
-        ids[path] = ident
+
+    def look_up(wanted: Sequence[str]) -> None:
+        for part in chunks(wanted):
+            query = select(folders.c.path, folders.c.id).where(folders.c.path.in_(part))
+            ids.update((row.path, row.id) for row in connection.execute(query))
+
+    look_up(list(paths))
+    new = [path for path in paths if path not in ids]
+    if new:
+        connection.execute(insert(folders), [{"path": path} for path in new])
+        look_up(new)
     return ids
 
 

@@ -229,7 +229,7 @@ class Sync:
             gone = [
                 name
                 for name, before in known.items()
-                if not before.missing and not _was_named(os.path.join(listing.folder, name))
+                if before.can_vanish and not _was_named(os.path.join(listing.folder, name))
             ]
             if gone:
                 found.counts["missing"] += len(gone)
@@ -256,7 +256,7 @@ class Sync:
                 if folder in found.visited or any(is_under(folder, closed) for closed in found.unlisted):
                     continue
                 found.visited.add(folder)
-                names = [n for n, f in self._store.known_files(folder, None).items() if not f.missing]
+                names = [n for n, f in self._store.known_files(folder, None).items() if f.can_vanish]
                 found.counts["missing"] += len(names)
                 if not self._options.dry_run:
                     self._store.mark_missing(folder)
@@ -264,7 +264,7 @@ class Sync:
             folder, name = os.path.split(path)
             if any(is_under(folder, root) for root in scope.folders):
                 continue  # found above
-            if not self._store.known_files(folder, None)[name].missing:
+            if self._store.known_files(folder, None)[name].can_vanish:
                 found.counts["missing"] += 1
                 if not self._options.dry_run:
                     self._store.mark_missing(folder, [name])

@@ -1,0 +1,370 @@
+"""clip-retrieval's folder of vectors: numbered parts, each a NumPy array beside a Parquet table of the same rows.
+
+    DIR/img_emb/img_emb_0.npy           (n, dim), float16 or float32
+    DIR/metadata/metadata_0.parquet     n rows; the column `image_path` says whose vector a row is
+    DIR/zsindex.json                    which model made them; only where zsindex wrote the folder
+
+All numbers of a folder have the same width, as clip-retrieval writes them: its readers sort the names of both kinds.
+Nothing here is ever unpickled. The only importer of pyarrow, inside functions: it takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+
+from zsindex.errors import DimensionMismatch, ExtraMissing, ImportRefused
+from zsindex.records import FloatArray, IdArray
+
+VECTOR_FOLDER = "img_emb"
+METADATA_FOLDER = "metadata"
+MANIFEST_FILE = "zsindex.json"
+PATH_COLUMN = "image_path"
+DTYPES = ("float16", "float32")
+# Each is null where it is not known.
+EXTRA_COLUMNS = ("width", "height", "format", "sha256")
+
+_MANIFEST_FORMAT = "zsindex vectors"
+_MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What zsindex.json says: of which model the vectors are, and how many there must be."""
+
+    model: str
+    precision: str
+    decode: str
+    fingerprint: str
+    dim: int
+    dtype: str
+    rows: int
+    parts: int
+    created_at: str
+    zsindex: str
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder."""
+        document = {"format": _MANIFEST_FORMAT, "version": _MANIFEST_VERSION, **asdict(self)}
+        (folder / MANIFEST_FILE).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """Read that of a folder; None where there is none.
+
+        Raises:
+            ImportRefused: it is not one that this version understands.
+        """
+        file = folder / MANIFEST_FILE
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ImportRefused(file, f"it cannot be read ({error}); export the vectors again") from error
+        if not isinstance(document, dict) or document.get("format") != _MANIFEST_FORMAT:
+            raise ImportRefused(file, "it is not what zsindex vectors export writes; export the vectors again")
+        if document.get("version") != _MANIFEST_VERSION:
+            raise ImportRefused(file, f"its version is {document.get('version')}, and this zsindex knows 1; upgrade it")
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = values[field.name] = document.get(field.name)
+            if type(value).__name__ != field.type:
+                raise ImportRefused(file, f"its {field.name!r} is {value!r}; export the vectors again")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A pair of files that belong together.
+
+    Attributes:
+        vectors, metadata: the two files.
+        n_rows: of both.
+        dtype: of the vectors as they are stored.
+        offset: of the first vector, in bytes.
+    """
+
+    vectors: Path
+    metadata: Path
+    n_rows: int
+    dim: int
+    dtype: np.dtype[Any]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some neighbouring rows of a part.
+
+    Attributes:
+        start: number of the first one in its part.
+        paths: as they stand in the table, n of them.
+        vectors: float32, (n, dim), L2-normalised.
+        extra: other columns by name, each n long.
+    """
+
+    start: int
+    paths: list[str]
+    vectors: FloatArray
+    extra: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def open_parts(folder: Path, *, dim: int, path_column: str) -> list[Part]:
+    """Find the parts of a folder in the order of their numbers, and look at each one's headers, not yet at its rows.
+
+    Raises:
+        ImportRefused: something is missing, damaged or of another kind; it is named.
+        DimensionMismatch: the vectors do not have `dim` numbers.
+        ExtraMissing: pyarrow is not installed.
+    """
+    vectors = _numbered(folder / VECTOR_FOLDER, re.compile(rf"{VECTOR_FOLDER}_(\d+)\.npy"))
+    metadata = _numbered(folder / METADATA_FOLDER, re.compile(rf"{METADATA_FOLDER}_(\d+)\.parquet"))
+    for one, other, where in ((vectors, metadata, METADATA_FOLDER), (metadata, vectors, VECTOR_FOLDER)):
+        for number, file in one.items():
+            if number not in other:
+                raise ImportRefused(file, f"the part of the same number in {where}/ is missing; copy the folder whole")
+    parts = []
+    for number in sorted(vectors):
+        n_rows, dtype, offset = _npy_header(vectors[number], dim)
+        n_described = _check_table(metadata[number], path_column)
+        if n_rows != n_described:
+            raise ImportRefused(
+                metadata[number],
+                f"it has {n_described:,} rows and {vectors[number].name} has {n_rows:,}; they are not of one export",
+            )
+        parts.append(Part(vectors[number], metadata[number], n_rows, dim, dtype, offset))
+    return parts
+
+
+def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
+    suffix = pattern.pattern.rpartition(".")[2]
+    try:
+        files = [file for file in folder.iterdir() if file.suffix == f".{suffix}"]
+    except OSError as error:
+        why = f"{error.strerror}; it must hold {pattern.pattern.partition('(')[0]}0.{suffix} and so on"
+        raise ImportRefused(folder, why) from error
+    found: dict[int, Path] = {}
+    for file in sorted(files):
+        match = pattern.fullmatch(file.name)
+        if match is None:
+            raise ImportRefused(file, "its name is not that of a numbered part; move it elsewhere")
+        number = int(match[1])
+        if number in found:
+            raise ImportRefused(file, f"{found[number].name} has the same number; keep one of them")
+        found[number] = file
+    if not found:
+        raise ImportRefused(folder, f"there are no .{suffix} files in it")
+    return found
+
+
+def _npy_header(file: Path, dim: int) -> tuple[int, np.dtype[Any], int]:
+    """Rows, dtype and the place of the first number of a NumPy file."""
+    try:
+        with file.open("rb") as opened:
+            version = np.lib.format.read_magic(opened)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = read(opened)
+            offset, size = opened.tell(), os.fstat(opened.fileno()).st_size
+    except (OSError, ValueError) as error:
+        raise ImportRefused(file, f"it cannot be read as a NumPy array ({_first_line(error)})") from error
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4):
+        raise ImportRefused(file, f"it holds {dtype}, not float16 or float32; convert it with .astype('float32')")
+    if len(shape) != 2:
+        raise ImportRefused(file, f"it has {len(shape)} axes, not 2; one row per photo is expected")
+    if fortran_order:
+        raise ImportRefused(file, "it is stored column by column; save numpy.ascontiguousarray of it")
+    if shape[1] != dim:
+        raise DimensionMismatch(expected=dim, got=shape[1], what=f"the vectors in {file}")
+    if size < offset + shape[0] * dim * dtype.itemsize:
+        raise _cut_short(file)
+    return shape[0], dtype, offset
+
+
+def _cut_short(file: Path) -> ImportRefused:
+    return ImportRefused(file, "it is cut short; copy it again")
+
+
+def _check_table(file: Path, path_column: str) -> int:
+    """Rows of a Parquet file that has a column of texts."""
+    pa, _ = _pyarrow()
+    with _table(file) as table:
+        names, kinds = table.schema_arrow.names, table.schema_arrow.types
+        if names.count(path_column) != 1:
+            there = ", ".join(name for name in names if not name.startswith("__"))
+            raise ImportRefused(
+                file, f"it has no column {path_column!r}. Name one that is there: --path-column. {there}"
+            )
+        kind = kinds[names.index(path_column)]
+        text = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_string_view(text)):
+            raise ImportRefused(file, f"its column {path_column!r} holds {kind}, not texts")
+        return int(table.metadata.num_rows)
+
+
+def read_rows(
+    part: Part, *, batch_rows: int, path_column: str, extra: Sequence[str] = (), start: int = 0
+) -> Iterator[Rows]:
+    """Read a part from its first row to its last, or to where the caller stops.
+
+    Raises:
+        ImportRefused: a row is no photo with a vector; file and row (from 0) are named.
+    """
+    row = 0
+    with _table(part.metadata) as table, _opened(part.vectors) as file:
+        file.seek(part.offset)
+        there = [name for name in extra if name in table.schema_arrow.names]
+        batches = table.iter_batches(batch_size=batch_rows, columns=[path_column, *there])
+        while (batch := _next(batches, part.metadata)) is not None:
+            columns = {name: _values(batch, name, part.metadata) for name in (path_column, *there)}
+            paths = columns[path_column]
+            vectors = np.fromfile(file, dtype=part.dtype, count=len(paths) * part.dim)
+            if vectors.size < len(paths) * part.dim:
+                raise _cut_short(part.vectors)
+            if not all(paths):
+                which = next(i for i, path in enumerate(paths) if not path)
+                raise ImportRefused(part.metadata, f"row {row + which} has no {path_column}")
+            unit = _normalised(vectors.reshape(-1, part.dim).astype(np.float32), part.vectors, row)
+            yield Rows(row, paths, unit, {name: columns[name] for name in there})
+            row += len(paths)
+
+
+def _normalised(vectors: FloatArray, file: Path, row: int) -> FloatArray:
+    """Make rows unit vectors, in place. Those that are already, to the precision of float32, keep every bit."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    unusable = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+    if len(unusable):
+        what = "all zeros" if norms[unusable[0]] == 0 else "not finite (NaN, infinite, or too large)"
+        raise ImportRefused(file, f"row {row + unusable[0]} is {what}; leave it out, and its row of the table")
+    if (np.abs(norms - 1) > 1e-6).any():
+        vectors /= np.where(np.abs(norms - 1) > 1e-6, norms, np.float32(1))[:, None]
+    return vectors
+
+
+def read_vectors(part: Part, rows: IdArray) -> FloatArray:
+    """The vectors of some rows, float32 (len(rows), dim), as they are stored: not normalised."""
+    stored = np.memmap(part.vectors, part.dtype, "r", part.offset, (part.n_rows, part.dim))
+    return stored[rows].astype(np.float32)
+
+
+@contextmanager
+def _table(file: Path) -> Iterator[Any]:
+    """A Parquet file that is open for reading."""
+    pa, parquet = _pyarrow()
+    try:
+        table = parquet.ParquetFile(file)
+    except (OSError, pa.ArrowException) as error:
+        raise _bad_table(file, error) from error
+    with table:
+        yield table
+
+
+def _next(batches: Iterator[Any], file: Path) -> Any:
+    pa, _ = _pyarrow()
+    try:
+        return next(batches, None)
+    except (OSError, pa.ArrowException) as error:
+        raise _bad_table(file, error) from error
+
+
+def _values(batch: Any, name: str, file: Path) -> list[Any]:
+    try:
+        values: list[Any] = batch.column(name).to_pylist()
+    except UnicodeDecodeError as error:
+        raise ImportRefused(
+            file, f"its column {name!r} holds bytes that are not UTF-8; write the names anew"
+        ) from error
+    return values
+
+
+def _bad_table(file: Path, error: Exception) -> ImportRefused:
+    return ImportRefused(file, f"it cannot be read as Parquet ({_first_line(error)}); copy it again")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _opened(file: Path) -> IO[bytes]:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise ImportRefused(file, f"it cannot be opened ({error.strerror})") from error
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ExtraMissing("pyarrow", extra="parquet", why="vectors are exchanged with a Parquet table") from error
+    return pyarrow, parquet
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+class PartWriter:
+    """Writes one part, a batch of rows at a time. Use as a context manager; at its end both files are on the disk."""
+
+    def __init__(self, folder: Path, number: str, *, n_rows: int, dim: int, dtype: str) -> None:
+        """Args:
+        number: padded.
+        n_rows: how many will be written: a NumPy file says so at its beginning.
+        dtype: one of `DTYPES`.
+        """
+        pa, parquet = _pyarrow()
+        texts = (PATH_COLUMN, "format", "sha256")
+        self._schema = pa.schema(
+            [(name, pa.string() if name in texts else pa.int32()) for name in (PATH_COLUMN, *EXTRA_COLUMNS)]
+        )
+        self._batch = pa.RecordBatch
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self.files = (
+            folder / VECTOR_FOLDER / f"{VECTOR_FOLDER}_{number}.npy",
+            folder / METADATA_FOLDER / f"{METADATA_FOLDER}_{number}.parquet",
+        )
+        for file in self.files:
+            file.parent.mkdir(exist_ok=True)
+        self._vectors = self.files[0].open("wb")
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (n_rows, dim)}
+        np.lib.format.write_array_header_1_0(self._vectors, header)
+        self._table = parquet.ParquetWriter(self.files[1], self._schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, vectors: FloatArray, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows: float32 (n, dim), and n values for `PATH_COLUMN` and each of `EXTRA_COLUMNS`."""
+        self._vectors.write(np.ascontiguousarray(vectors, dtype=self._dtype).data)
+        self._table.write_batch(self._batch.from_pydict(dict(columns), schema=self._schema))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._vectors.close()
+        self._table.close()
+        if error is None:
+            for file in self.files:
+                with file.open("rb+") as opened:
+                    os.fsync(opened.fileno())
+
+
+def padded(number: int, n_parts: int) -> str:
+    """A part's number as it stands in the names of files."""
+    return str(number).zfill(len(str(n_parts)))
