@@ -10,7 +10,7 @@ import click
 import zsindex
 from zsindex.errors import ZsindexError, ZsindexWarning
 
-from . import cmd_classify, cmd_demo, cmd_embed, cmd_labels, cmd_models, cmd_search, cmd_sync, cmd_upkeep
+from . import cmd_classify, cmd_demo, cmd_embed, cmd_labels, cmd_models, cmd_search, cmd_sync, cmd_upkeep, cmd_vectors
 
 EPILOG = """
 Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but --strict was
@@ -66,6 +66,7 @@ for command in (
     cmd_embed.embed,
     cmd_labels.labels,
     cmd_models.models,
+    cmd_vectors.vectors,
     cmd_upkeep.status,
     cmd_upkeep.check,
     cmd_upkeep.prune,

@@ -61,7 +61,7 @@ class Reporter:
         now = time.monotonic()
         if event.done == 0:
             self._started = self._last_line = now
-        if event.stage != "encode" or now - self._last_line < SECONDS_BETWEEN_LINES or not event.total:
+        if event.stage == "scan" or now - self._last_line < SECONDS_BETWEEN_LINES or not event.total:
             return
         self._last_line = now
         rate = event.done / max(now - self._started, 1e-9)

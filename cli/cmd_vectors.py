@@ -1,0 +1,160 @@
+"""zsindex vectors export|import"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .output import note, plural, size, write_json
+from .progress import Reporter, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from zsindex.exchange import ExportReport, ImportReport
+
+
+@click.group()
+def vectors() -> None:
+    """Take vectors to and from other programs and libraries. Needs pip install 'zsindex[parquet]'."""
+
+
+@vectors.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="float16 is half the size and loses some digits.",
+)
+@click.option(
+    "--part-size", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Photos in one file."
+)
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
+@options.within
+@options.library
+@options.which_model
+@options.json_flag
+@options.quiet
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    folder: Path,
+    dtype: str,
+    part_size: int,
+    overwrite: bool,
+    paths: tuple[str, ...],
+    library: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Write all vectors and the paths of their photos to DIR, a new or empty folder.
+
+    \b
+    DIR/img_emb/img_emb_0.npy          one row per photo
+    DIR/metadata/metadata_0.parquet    its image_path, width, height, format, sha256
+    DIR/zsindex.json                   which model it was
+    """
+    with (
+        options.open_library(library, **model) as opened,
+        Reporter(quiet=quiet) as progress,
+        stop_on_interrupt() as should_stop,
+    ):
+        report = opened.export_vectors(
+            folder,
+            dtype=dtype,
+            part_size=part_size,
+            paths=paths or None,
+            overwrite=overwrite,
+            progress=progress,
+            should_stop=should_stop,
+        )
+    if as_json:
+        write_json(report.to_dict(), sys.stdout)
+    elif not report.interrupted:
+        click.echo(_exported(report))
+    if report.without:
+        note(f"{plural(report.without, 'photo')} left out, not yet encoded by that model: zsindex sync", quiet=quiet)
+    if report.interrupted:
+        note("stopped; nothing was written", quiet=quiet)
+        ctx.exit(130)
+
+
+@vectors.command("import")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--root", metavar="FOLDER", help="What relative paths in DIR are relative to.")
+@click.option(
+    "--path-column",
+    metavar="NAME",
+    default="image_path",
+    show_default=True,
+    help="Column of the tables that names the photos.",
+)
+@click.option("--no-read", is_flag=True, help="Do not read photos that are on this disk to learn their content.")
+@options.library
+@options.which_model
+@options.json_flag
+@options.quiet
+@click.pass_context
+def import_(
+    ctx: click.Context,
+    /,
+    folder: Path,
+    root: str | None,
+    path_column: str,
+    no_read: bool,
+    library: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Take in the vectors in DIR, made elsewhere by the same --model. Encodes nothing; needs no photo.
+
+    DIR is what clip-retrieval inference or zsindex vectors export wrote. All of it is checked before anything is
+    stored. Stopped or killed, the same command goes on where this one was.
+    """
+    if model["model"] is None:
+        raise click.UsageError("say which model made the vectors: --model")
+    with (
+        options.open_library(library, create=True, quiet=quiet, **model) as opened,
+        Reporter(quiet=quiet) as progress,
+        stop_on_interrupt() as should_stop,
+    ):
+        report = opened.import_vectors(
+            folder,
+            root=root,
+            path_column=path_column,
+            read=not no_read,
+            progress=progress,
+            should_stop=should_stop,
+        )
+    if as_json:
+        write_json(report.to_dict(), sys.stdout)
+    else:
+        click.echo(_imported(report))
+    if report.changed:
+        note(
+            f"{plural(report.changed, 'photo')} left out: other content here than where the vectors were made; "
+            f"zsindex sync encodes what is here",
+            quiet=quiet,
+        )
+    if report.interrupted:
+        note(f"stopped with {plural(report.left, 'photo')} left; the same command goes on from here", quiet=quiet)
+        ctx.exit(130)
+
+
+def _exported(report: ExportReport) -> str:
+    where = f"{plural(report.parts, 'part')}, {size(report.bytes)}, {report.dtype}"
+    return f"{plural(report.rows, 'photo')} exported to {report.folder} ({where}) in {report.seconds:.1f} s"
+
+
+def _imported(report: ImportReport) -> str:
+    rate = f", {report.rows / report.seconds:,.0f}/s" if report.rows and report.seconds else ""
+    counts = f"{report.stored:,} vectors stored, {report.kept:,} were there, {report.added:,} new paths"
+    on_disk = f"{report.found:,} of them found on this disk"
+    return f"{plural(report.rows, 'photo')}: {counts}; {on_disk}. {report.seconds:.1f} s{rate}"
