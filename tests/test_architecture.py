@@ -38,6 +38,7 @@ ONLY_IMPORTERS = {
     "faiss": {"index"},
     "pyarrow": {"parts"},
     "sqlalchemy": {"store", "bulk", "database", "schema", "tables", "migrations"},
+    "threadpoolctl": {"classify"},
     "alembic": {"schema", "migrations"},
     "sqlite3": {"database", "maintenance"},  # the latter asks for its version
     "filelock": {"lock"},

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_info
 
 from zsindex import classify
-from zsindex.classify import BLOCK_ROWS, label_vectors, logits, probabilities, sigmoid, softmax
+from zsindex.classify import BLOCK_ROWS, FEW_LABELS, MANY_ROWS, label_vectors, logits, probabilities, sigmoid, softmax
 from zsindex.errors import DimensionMismatch
 from zsindex.records import Activation, FloatArray, IdArray
 from zsindex.vectors import Snapshot, Vectors
@@ -261,3 +262,59 @@ def test_the_whole_matrix_never_exists() -> None:
     results = best.nbytes + scores.nbytes
     # A block of logits, and what the passes over one need beside it; the whole would be 400 MB.
     assert peak - results < 6 * 4 * BLOCK_ROWS * c
+
+
+# --- few labels and many, one core and all ----------------------------------------------------------------------------
+
+
+def exact_rows(n: int, *, seed: int) -> FloatArray:
+    """Rows of eighths: sums of their products are exact in float32, in any order, and many tie."""
+    return (np.random.default_rng(seed).integers(-8, 9, (n, DIM)) / 8).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 16.0, 1024.0], ids=lambda s: f"scale {s:g}")
+@pytest.mark.parametrize("n_labels", [1, 5, FEW_LABELS - 1, FEW_LABELS, FEW_LABELS + 1, 400])
+@pytest.mark.parametrize("bias", [None, -64.0, 64.0])
+def test_any_number_of_labels_and_any_logits(
+    n_labels: int, scale: float, bias: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to logits that are all 0 and up to those that float32 cannot take the exponential of."""
+    images, texts = exact_rows(700, seed=0), exact_rows(n_labels, seed=1)
+    exact = scale * images.astype(np.float64) @ texts.astype(np.float64).T + (bias or 0.0)
+    expected = reference_softmax(exact)
+    for pays in (2**60, 0):  # on one core, and on all
+        monkeypatch.setattr(classify, "THREADING_PAYS", pays)
+        for top in sorted({1, min(3, n_labels), min(20, n_labels)}):
+            best, scores = run(in_memory(images), np.arange(700), texts, top=top, scale=scale, bias=bias)
+            np.testing.assert_array_equal(best, np.argsort(-exact, axis=1, kind="stable")[:, :top])
+            np.testing.assert_allclose(scores, np.take_along_axis(expected, best, 1), atol=1e-6)
+
+
+def test_all_cores_do_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, texts = exact_rows(3 * MANY_ROWS + 17, seed=0), exact_rows(3, seed=1)
+    rows = np.random.default_rng(2).permutation(len(images))
+    alone = run(in_memory(images), rows, texts)
+    monkeypatch.setattr(classify, "THREADING_PAYS", 0)
+    together = run(in_memory(images), rows, texts)
+    np.testing.assert_array_equal(alone[0], together[0])
+    np.testing.assert_array_equal(alone[1], together[1])
+
+
+def test_an_error_on_one_core_ends_the_others_and_gives_numpy_its_threads_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before, scored = threads(), []
+
+    def fail(values: FloatArray, *_: object) -> None:
+        scored.append(len(values))
+        raise MemoryError
+
+    monkeypatch.setattr(classify, "THREADING_PAYS", 0)
+    monkeypatch.setattr(classify, "_best", fail)
+    with pytest.raises(MemoryError):
+        run(in_memory(exact_rows(50 * MANY_ROWS, seed=0)), np.arange(50 * MANY_ROWS), exact_rows(3, seed=1))
+    assert len(scored) <= max(before, default=1)
+    assert threads() == before

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +15,22 @@ from zsindex.vectors import Vectors
 
 # Rows per block: at 1,000 labels a block of logits is 4 MB, which stays in the processor's cache between its passes.
 BLOCK_ROWS = 1024
+# Up to so many labels the logits are turned round, labels by photos: numpy reduces many short rows a row at a time, and
+# twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
+FEW_LABELS = 128
+# With few labels a block takes more rows, or calling numpy would cost as much as what it does.
+MANY_ROWS = 4096
+# Logits to pass over at a time: 1 MB stays in a core's own cache from the first pass to the last.
+PASS_SIZE = 2**18
+# Where every row's largest logit lies in between, exp() can neither overflow nor lose all of a row, and nothing has to
+# be subtracted first. CLIP's usual logits, 20 to 35, do.
+SAFE_LOGITS = (-40.0, 60.0)
+# Below so many multiplications (some milliseconds) threads cost more than they bring.
+THREADING_PAYS = 2**29
+# The number of threads of numpy's matrix product is a setting of the whole process: one at a time may change it.
+_ALL_CORES = threading.Lock()
+
+Block: TypeAlias = tuple[slice, FloatArray]
 
 
 def label_vectors(prompt_vectors: FloatArray, prompts_per_label: Sequence[int]) -> FloatArray:
@@ -79,10 +98,10 @@ def probabilities(logits: FloatArray, activation: Activation) -> FloatArray:
     return softmax(logits) if activation is Activation.SOFTMAX else sigmoid(logits)
 
 
-def blocks(vectors: Vectors, rows: IdArray) -> Iterator[tuple[slice, FloatArray]]:
+def blocks(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[Block, None, None]:
     """Yield (where in `rows`, float32 (b, dim)) a block at a time; runs of neighbouring rows are views, not copies."""
-    for start in range(0, len(rows), BLOCK_ROWS):
-        where = slice(start, min(start + BLOCK_ROWS, len(rows)))
+    for start in range(0, len(rows), size):
+        where = slice(start, min(start + size, len(rows)))
         part = rows[where]
         if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
             assert vectors.base is not None
@@ -114,35 +133,119 @@ def classify(
     if vectors.dim != text_vectors.shape[1]:
         raise DimensionMismatch(expected=vectors.dim, got=text_vectors.shape[1], what="text vectors")
     scaled = np.ascontiguousarray((np.float32(logit_scale) * text_vectors).T)
+    n_labels = len(text_vectors)
     best = np.empty((len(rows), top), dtype=np.int64)
     scores = np.empty((len(rows), top), dtype=np.float32)
-    buffer = np.empty((BLOCK_ROWS, text_vectors.shape[0]), dtype=np.float32)
-    for where, block in blocks(vectors, rows):
-        block_logits = np.matmul(block, scaled, out=buffer[: len(block)])
-        if logit_bias is not None:
-            block_logits += np.float32(logit_bias)
-        chosen = _top(block_logits, top)
-        best[where] = chosen
-        if activation is Activation.SIGMOID:
-            scores[where] = sigmoid(np.take_along_axis(block_logits, chosen, 1))
-        else:
-            highest = np.take_along_axis(block_logits, chosen[:, :1], 1)
-            shown = np.exp(np.take_along_axis(block_logits, chosen, 1) - highest)
-            np.subtract(block_logits, highest, out=block_logits)
-            np.exp(block_logits, out=block_logits)
-            scores[where] = shown / block_logits.sum(axis=1, keepdims=True)
+
+    def score(pending: Iterator[Block], size: int) -> None:
+        buffer = np.empty((min(size, len(rows)), n_labels), dtype=np.float32)
+        step = max(1, PASS_SIZE // n_labels)
+        for where, block in pending:
+            values = np.matmul(block, scaled, out=buffer[: len(block)])
+            if logit_bias is not None:
+                values += np.float32(logit_bias)
+            for at in range(0, len(values), step):
+                part = slice(where.start + at, min(where.start + at + step, where.stop))
+                best[part], scores[part] = _best(values[at : at + step], top, activation)
+
+    size = BLOCK_ROWS if n_labels > FEW_LABELS else MANY_ROWS
+    if len(rows) * n_labels * vectors.dim < THREADING_PAYS:
+        score(blocks(vectors, rows, size), size)
+    else:
+        _on_all_cores(score, lambda size: blocks(vectors, rows, size), size)
     return best, scores
 
 
-def _top(values: FloatArray, k: int) -> IdArray:
-    """Columns of the k largest values of each row, largest first, ties in column order."""
+def _on_all_cores(
+    score: Callable[[Iterator[Block], int], None],
+    cut: Callable[[int], Generator[Block, None, None]],
+    size: int,
+) -> None:
+    """Have blocks scored, each core taking the next one when it is done with its last.
+
+    Left to itself, the matrix product of a block runs on all cores, and the passes after it on one. So every core gets
+    blocks of its own, and the matrix product one thread each.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    with _ALL_CORES:
+        products = ThreadpoolController().select(user_api="blas")
+        workers = max((library["num_threads"] for library in products.info()), default=1)
+        size = max(64, min(size, 4 * size // workers))  # the blocks of all together stay within a few MB
+        pending = cut(size)
+        turn = threading.Lock()
+
+        def take() -> Block | None:
+            with turn:
+                return next(pending, None)
+
+        with products.limit(limits=1), ThreadPoolExecutor(workers) as pool:
+            try:
+                for done in [pool.submit(score, iter(take, None), size) for _ in range(workers)]:
+                    done.result()
+            finally:
+                with turn:  # after Ctrl-C, or an error in one, the others find no further block
+                    pending.close()
+
+
+def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray, FloatArray]:
+    """The best labels of a block of logits (b, c), which is overwritten, and their scores; see `classify`."""
+    n_labels = values.shape[1]
+    if n_labels <= FEW_LABELS:
+        by_label = np.ascontiguousarray(values.T)
+        best, shown = _top_by_label(by_label, top)
+    else:
+        best, shown = _top(values, top)
+    if activation is Activation.SIGMOID:
+        return best, sigmoid(shown)
+    highest = shown[:, 0].copy()
+    if not (highest.min() > SAFE_LOGITS[0] and highest.max() < SAFE_LOGITS[1]):
+        shown -= highest[:, None]
+        if n_labels <= FEW_LABELS:
+            by_label -= highest
+        else:
+            values -= highest[:, None]
+    if n_labels <= FEW_LABELS:
+        totals = np.exp(by_label, out=by_label).sum(axis=0)
+    else:
+        # A product with ones is a sum, three times as fast as numpy's over rows.
+        totals = np.exp(values, out=values) @ np.ones(n_labels, dtype=np.float32)
+    return best, np.exp(shown) / totals[:, None]
+
+
+def _top(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
+    """Columns of the k largest values of each row, and these values, largest first, ties in column order."""
     if k > 16:
-        return np.argsort(-values, axis=1, kind="stable")[:, :k]
+        best = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        return best, np.take_along_axis(values, best, 1)
     # For a few columns, k passes of the vectorised argmax beat any partial sort that numpy has.
-    rest = values.copy() if k > 1 else values
     best = np.empty((len(values), k), dtype=np.int64)
+    shown = np.empty((len(values), k), dtype=np.float32)
+    rows = np.arange(len(values))
     for rank in range(k):
-        best[:, rank] = rest.argmax(axis=1)
-        if rank + 1 < k:
-            np.put_along_axis(rest, best[:, rank, None], -np.inf, axis=1)
-    return best
+        best[:, rank] = column = values.argmax(axis=1)
+        shown[:, rank] = values[rows, column]
+        values[rows, column] = -np.inf
+    values[rows[:, None], best] = shown
+    return best, shown
+
+
+def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
+    """`_top` of the transposed matrix (c, b), for c up to `FEW_LABELS`; the results are (b, k) all the same."""
+    n_labels, n = by_label.shape
+    if k > 16:
+        return _top(np.ascontiguousarray(by_label.T), k)
+    best = np.empty((n, k), dtype=np.int64)
+    shown = np.empty((n, k), dtype=np.float32)
+    columns = np.arange(n)
+    # The first label that has the largest value is the one with the greatest of these numbers. In bytes, comparing them
+    # all takes a fraction of the time of looking for the place itself.
+    backwards = np.arange(n_labels, 0, -1, dtype=np.uint8)[:, None]
+    for rank in range(k):
+        largest = by_label.max(axis=0)
+        is_largest = (by_label == largest).view(np.uint8)
+        label = n_labels - np.multiply(is_largest, backwards, out=is_largest).max(axis=0).astype(np.int64)
+        best[:, rank], shown[:, rank] = label, largest
+        by_label[label, columns] = -np.inf
+    by_label[best.T, columns] = shown.T
+    return best, shown

@@ -584,7 +584,8 @@ class Library:
         self, index: VectorIndex, rows: IdArray, text_vectors: FloatArray, activation: Activation, top: int
     ) -> tuple[IdArray, FloatArray]:
         """Classify every image once, however many files show it, in the order in which the vectors lie."""
-        unique, back = np.unique(rows, return_inverse=True)
+        ascending = bool((np.diff(rows) > 0).all())  # as in a library whose every photo came in the order of its path
+        unique, back = (rows, None) if ascending else np.unique(rows, return_inverse=True)
         best, scores = classify.classify(
             index.vectors,
             unique,
@@ -594,7 +595,7 @@ class Library:
             activation=activation,
             top=top,
         )
-        return best[back], scores[back]
+        return (best, scores) if back is None else (best[back], scores[back])
 
     def _all_scores(
         self, index: VectorIndex, rows: IdArray, text_vectors: FloatArray, activation: Activation
