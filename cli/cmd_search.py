@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
 @options.top
 @options.within
+@options.exact
 @options.truncate
 @format_option
 @options.output
@@ -31,6 +32,7 @@ def search(
     minus: tuple[str, ...],
     top: int,
     paths: tuple[str, ...],
+    exact: bool,
     truncate: bool,
     fmt: str,
     output: Path | None,
@@ -45,7 +47,9 @@ def search(
     zsindex search "a beach" --plus "a dog" --minus person
     """
     with options.open_library(library, **model) as opened:
-        hits = opened.search(query, plus=plus, minus=minus, top=top, paths=paths or None, truncate=truncate)
+        hits = opened.search(
+            query, plus=plus, minus=minus, top=top, paths=paths or None, exact=exact, truncate=truncate
+        )
     with destination(output) as out:
         write(hits, fmt, out)
 
@@ -54,6 +58,7 @@ def search(
 @click.argument("image", type=click.Path())
 @options.top
 @options.within
+@options.exact
 @format_option
 @options.output
 @options.library
@@ -62,6 +67,7 @@ def similar(
     image: str,
     top: int,
     paths: tuple[str, ...],
+    exact: bool,
     fmt: str,
     output: Path | None,
     library: Path | None,
@@ -72,7 +78,7 @@ def similar(
     It need not be in the library; and of a photo that is, the file need not be here.
     """
     with options.open_library(library, **model) as opened:
-        hits = opened.similar(Path(image), top=top, paths=paths or None)
+        hits = opened.similar(Path(image), top=top, paths=paths or None, exact=exact)
     with destination(output) as out:
         write(hits, fmt, out)
 

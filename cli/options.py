@@ -30,6 +30,7 @@ strict = click.option("--strict", is_flag=True, help="Exit with 3 if photos were
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 truncate = click.option("--truncate", is_flag=True, help="Cut texts that are too long for the model.")
 top = click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Photos to show.")
+exact = click.option("--exact", is_flag=True, help="Look at every photo, also in a very large library.")
 within = click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
 )

@@ -19,7 +19,7 @@ LAYERS = (
     {"maintenance", "sync", "exchange", "intake", "index", "classify", "prompts", "results", "sources", "loading"},
     {"export", "assembly"},
     {"towers", "openclip"},
-    {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "preprocess", "tokenizer"},
+    {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
     {"database", "schema", "lock", "tables", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
     {"records", "errors"},
 )
@@ -35,7 +35,7 @@ ONLY_IMPORTERS = {
     "huggingface_hub": {"openclip"},
     "transformers": set(),
     "timm": set(),
-    "faiss": {"index"},
+    "faiss": {"index", "cells"},
     "pyarrow": {"parts"},
     "sqlalchemy": {"store", "bulk", "database", "schema", "tables", "migrations"},
     "threadpoolctl": {"classify"},

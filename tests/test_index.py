@@ -151,7 +151,8 @@ def nothing(store: Store, folder: Path, model: ModelRow) -> None:
     pass
 
 
-STATES = [
+State = Callable[[Store, Path, ModelRow], None]
+STATES: list[State] = [
     nothing, base_only, base_and_tail, pruned, pruned_and_more, encoded_anew, two_models, copies, everything_pruned
 ]  # fmt: skip
 
@@ -738,13 +739,13 @@ def test_a_snapshot_that_does_not_read_back_is_not_used(
     store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_photos(store, model, unit_vectors(30))
-    write_index = faiss.write_index
+    sha256 = index._sha256
 
-    def write_badly(written: object, file: str) -> None:
-        write_index(written, file)
-        flip(-IDS - 8 - 1)(Path(file))
+    def read_badly(file: Path) -> str:
+        flip(-IDS - 8 - 1)(file)
+        return sha256(file)
 
-    monkeypatch.setattr(faiss, "write_index", write_badly)
+    monkeypatch.setattr(index, "_sha256", read_badly)
     with pytest.warns(IndexRebuilt, match="does not read back"):
         found = VectorIndex.open(store, folder, model)
     assert_searches_like_brute_force(found, store, model)

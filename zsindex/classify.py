@@ -11,10 +11,8 @@ import numpy as np
 
 from zsindex.errors import DimensionMismatch
 from zsindex.records import Activation, FloatArray, IdArray
-from zsindex.vectors import Vectors
+from zsindex.vectors import BLOCK_ROWS, Vectors, blocks
 
-# Rows per block: at 1,000 labels a block of logits is 4 MB, which stays in the processor's cache between its passes.
-BLOCK_ROWS = 1024
 # Up to so many labels the logits are turned round, labels by photos: numpy reduces many short rows a row at a time, and
 # twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
 FEW_LABELS = 128
@@ -96,18 +94,6 @@ def sigmoid(logits: FloatArray) -> FloatArray:
 def probabilities(logits: FloatArray, activation: Activation) -> FloatArray:
     """Softmax or sigmoid; float32, the shape of `logits`."""
     return softmax(logits) if activation is Activation.SOFTMAX else sigmoid(logits)
-
-
-def blocks(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[Block, None, None]:
-    """Yield (where in `rows`, float32 (b, dim)) a block at a time; runs of neighbouring rows are views, not copies."""
-    for start in range(0, len(rows), size):
-        where = slice(start, min(start + size, len(rows)))
-        part = rows[where]
-        if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
-            assert vectors.base is not None
-            yield where, vectors.base.vectors[part[0] : part[-1] + 1]
-        else:
-            yield where, vectors.take(part)
 
 
 def classify(

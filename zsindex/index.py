@@ -1,10 +1,8 @@
-"""The FAISS index of one model: writing snapshots, opening them, searching. The only importer of faiss.
-
-The index is exact inner product over unit vectors, that is cosine similarity. Approximate structures would lose results
-to a filter, and a scan of 100,000 vectors takes milliseconds.
+"""The index of one model: writing snapshots, opening them, and searching as of one moment.
 
 SQLite holds the truth; everything here is derived. A snapshot is written beside the old one, read back, compared,
-synced and renamed before the database is told about it: at every instant the recorded snapshot is a whole one.
+synced and renamed before the database is told about it: at every instant the recorded snapshot is a whole one. It is a
+FAISS file, but faiss is needed only to write one.
 """
 
 from __future__ import annotations
@@ -12,28 +10,35 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 import warnings
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zsindex import cells, nearest
+from zsindex.cells import Cells
 from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryReadOnly, StorageFull, ZsindexWarning
 from zsindex.records import FloatArray, IdArray
 from zsindex.store import ModelRow, SnapshotRow, Store
-from zsindex.vectors import Snapshot, SnapshotError, Vectors
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
+from zsindex.vectors import Snapshot, SnapshotError, Vectors, blocks, identity, is_settled
 
 FOLDER_NAME = "index"
 # What came after the snapshot is read from SQLite at every start, at a few microseconds a vector. A new snapshot is due
 # when that has grown beyond a fixed number and a share of the whole: so the cost of rewriting stays proportional to
-# what is added.
+# what is added. Beyond a tenth of a second, though, every start would cost more than is saved. Deleted rows cost next
+# to nothing: only their share counts.
 MAX_TAIL = 4096
 MAX_TAIL_SHARE = 0.1
+MAX_REPLAY = 32_768
+# From so many vectors on the rows are grouped into cells, and a search looks at the nearest only. Below, an exact
+# search takes some 50 ms at 512 dimensions.
+CELLS_FROM = 200_000
+# An approximate search among fewer than this share of all rows would look at most cells, and find little in each.
+MIN_SHARE = 0.5
+_BLOCK_ROWS = 8192
 
 
 class IndexRebuilt(ZsindexWarning):
@@ -67,6 +72,7 @@ class VectorIndex:
         if recorded is not None:
             try:
                 base, after = _open_snapshot(folder, recorded, model), recorded.watermark
+                _remember(store, recorded, base)
                 if recorded.generation != generation:
                     # Not simply those without any vector: one that was deleted and made anew is in the tail.
                     there = store.image_ids_of(model.id, through=recorded.watermark)
@@ -76,82 +82,115 @@ class VectorIndex:
                     return cls.open(store, folder, model)  # another process has just replaced it
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
+        if store.writable and _is_due(base, store.count_after(model.id, after), len(deleted)):
+            saved = cls._save(store, folder, model, base, deleted, after=after, generation=generation)
+            if saved is not None:
+                return saved
         watermark, tail_ids, tail = store.embeddings_after(model, after)
-        index = cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
-        return index.save(store, folder, model) if store.writable and index._wants_saving() else index
+        return cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
 
     @classmethod
     def rebuild(cls, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
         """Write a new snapshot of everything that the database holds, whatever is recorded or there."""
-        generation = store.generation(model.id)
+        generation, none = store.generation(model.id), np.empty(0, dtype=np.int64)
+        saved = cls._save(store, folder, model, None, none, after=0, generation=generation)
+        if saved is not None:
+            return saved
         watermark, ids, vectors = store.embeddings_after(model, 0)
-        everything = Vectors(None, ids, vectors, np.empty(0, dtype=np.int64))
-        return cls(everything, watermark=watermark, generation=generation).save(store, folder, model)
+        return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
 
     def refreshed(self, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
         """This index, or one that knows what was stored and deleted meanwhile, also by other processes."""
         if store.generation(model.id) != self.generation:
             return self.open(store, folder, model)
-        watermark, ids, vectors = store.embeddings_after(model, self.watermark)
-        if not len(ids):
-            return self
         old = self.vectors
-        if len(old.tail) + len(ids) > MAX_TAIL:
+        n_new = store.count_after(model.id, self.watermark)
+        if not n_new:
+            return self
+        if _is_due(old.base, len(old.tail) + n_new, len(old.deleted)):
             return self.open(store, folder, model)
+        watermark, ids, vectors = store.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
         return VectorIndex(
             Vectors(old.base, tail_ids, tail, old.deleted), watermark=watermark, generation=self.generation
         )
 
-    def _wants_saving(self) -> bool:
-        vectors = self.vectors
-        unsaved = len(vectors.tail) + len(vectors.deleted)
-        return unsaved > (0 if vectors.base is None else max(MAX_TAIL, int(MAX_TAIL_SHARE * vectors.n_base)))
-
-    def save(self, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
-        """Write a snapshot of all vectors and record it.
+    @classmethod
+    def _save(
+        cls,
+        store: Store,
+        folder: Path,
+        model: ModelRow,
+        base: Snapshot | None,
+        deleted: IdArray,
+        *,
+        after: int,
+        generation: int,
+    ) -> VectorIndex | None:
+        """Write a snapshot of what is left of `base` and of all that was stored after it, and record it.
 
         A disk without room, or a writer that does not let go, costs only the snapshot: searching goes on without it.
 
         Returns:
-            The same vectors, mapped from the new snapshot; this index where it could not be written.
+            The vectors, mapped from the new snapshot; None where it could not be written.
         """
-        rows = np.flatnonzero(self.vectors.ids >= 0)
-        ids, vectors = self.vectors.ids[rows], self.vectors.take(rows)
-        file = None
+        none, dim, file = np.empty(0, dtype=np.int64), model.info.dim, None
+        kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
         try:
-            file = _write(folder / FOLDER_NAME, model, ids, vectors)
+            with store.embeddings(model, after=after) as (n_new, parts):
+                rows = np.flatnonzero(kept.ids >= 0)
+                stream = _Stream(kept, rows, parts, watermark=after)
+                n = len(rows) + n_new
+                if n < CELLS_FROM:
+                    grouping = None
+                    file, sha256, verified = _write(folder / FOLDER_NAME, model, n, iter(stream), None)
+                else:
+                    with _scratch(folder / FOLDER_NAME, dim, stream) as everything:
+                        known = None
+                        if base is not None and base.cells is not None:
+                            known = base.cells.centroids, base.cells.of_rows()[rows]
+                        grouping, order = _group(everything, store.all_prompt_vectors(model), known)
+                        ordered = (
+                            (everything.ids[part], everything.take(part))
+                            for part in (order[i : i + _BLOCK_ROWS] for i in range(0, n, _BLOCK_ROWS))
+                        )
+                        file, sha256, verified = _write(folder / FOLDER_NAME, model, n, ordered, grouping)
             record = SnapshotRow(
                 file=file.name,
-                watermark=self.watermark,
-                n_vectors=len(ids),
-                generation=self.generation,
-                sha256=_sha256(file),
+                watermark=stream.watermark,
+                n_vectors=n,
+                generation=generation,
+                sha256=sha256,
+                n_cells=0 if grouping is None else len(grouping.centroids),
+                verified=verified,
             )
-            saved = Snapshot.map(file, n_vectors=len(ids), dim=model.info.dim)
+            saved = Snapshot.map(file, n_vectors=n, dim=dim, n_cells=record.n_cells)
             replaced = store.save_snapshot(model.id, record)
         except (StorageFull, LibraryBusy, LibraryReadOnly, OSError) as error:
             if file is not None:
                 file.unlink(missing_ok=True)  # or each attempt would leave one more on a disk that is full
-            warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=2)
-            return self
+            warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=3)
+            return None
         if replaced is not None:
             with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
                 (folder / FOLDER_NAME / replaced.file).unlink()
-        none = np.empty(0, dtype=np.int64)
-        return VectorIndex(
-            Vectors(saved, none, np.empty((0, model.info.dim), dtype=np.float32), none),
-            watermark=self.watermark,
-            generation=self.generation,
-        )
+        vectors = Vectors(saved, none, np.empty((0, dim), dtype=np.float32), none)
+        return cls(vectors, watermark=stream.watermark, generation=generation)
 
-    def search(self, queries: FloatArray, k: int, *, image_ids: IdArray | None = None) -> tuple[IdArray, FloatArray]:
-        """Find the k most similar images for each query, exactly.
+    def search(
+        self, queries: FloatArray, k: int, *, image_ids: IdArray | None = None, exact: bool = False
+    ) -> tuple[IdArray, FloatArray]:
+        """Find the k most similar images for each query.
+
+        A snapshot of `CELLS_FROM` vectors and more is searched in the nearest cells only: scores are exact, but of the
+        true k nearest about one in a hundred may be missing. More than 100 results, and those from among less than
+        half of the images, are found exactly.
 
         Args:
             queries: float32, shape (n_queries, dim), L2-normalised rows.
             k: neighbours per query; fewer come back where the selection is smaller.
             image_ids: restrict to these images; None for all.
+            exact: look at every vector, however many there are.
 
         Returns:
             Image ids int64 and cosine similarities float32, both of shape (n_queries, min(k, selected)), best first.
@@ -160,120 +199,162 @@ class VectorIndex:
         Raises:
             DimensionMismatch: names the expected and the given dimension.
         """
-        import faiss
-
         vectors = self.vectors
         if queries.shape[1] != vectors.dim:
             raise DimensionMismatch(expected=vectors.dim, got=queries.shape[1], what="queries")
-        selected = vectors.ids >= 0
-        if image_ids is not None:
-            rows = vectors.rows_of(image_ids)
-            chosen = np.zeros(len(vectors), dtype=bool)
-            chosen[rows[rows >= 0]] = True
-            selected &= chosen
-        k = min(k, int(selected.sum()))
+        rows = vectors.rows if image_ids is None else np.unique(vectors.rows_of(image_ids))
+        rows = rows[np.searchsorted(rows, 0) :]  # without the -1 of images that have no vector
+        k = min(k, len(rows))
         if k == 0:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
-        found: list[tuple[IdArray, FloatArray]] = []
-        if vectors.base is not None:
-            found.append(_search_rows(self._flat, queries, k, selected[: vectors.n_base]))
-        if len(vectors.tail):
-            tail = faiss.IndexFlatIP(vectors.dim)
-            tail.add(vectors.tail)
-            rows, scores = _search_rows(tail, queries, k, selected[vectors.n_base :])
-            found.append((np.where(rows >= 0, rows + vectors.n_base, -1), scores))
-        rows = np.concatenate([part[0] for part in found], axis=1)
-        scores = np.concatenate([part[1] for part in found], axis=1)
-        scores[rows < 0] = -np.inf
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return vectors.ids[np.take_along_axis(rows, order, 1)], np.take_along_axis(scores, order, 1)
-
-    @cached_property
-    def _flat(self) -> Any:
-        """The snapshot's inner index over row numbers, mapped rather than read."""
-        import faiss
-
-        base = self.vectors.base
-        assert base is not None
-        try:
-            return _inner(faiss.read_index(str(base.file), faiss.IO_FLAG_MMAP_IFC))
-        except RuntimeError:
-            # Another process has replaced the snapshot since. Its vectors are still mapped here, if under no name.
-            flat = faiss.IndexFlatIP(self.vectors.dim)
-            flat.add(base.vectors)
-            return flat
+        grouping = None if vectors.base is None else vectors.base.cells
+        if grouping is None or exact or k > cells.DEPTHS[-1] or len(rows) < MIN_SHARE * len(vectors):
+            found, scores = nearest.exact(vectors, rows, queries, k)
+            return vectors.ids[found], scores
+        selected = None if len(rows) == len(vectors) else rows
+        each = [nearest.probe(vectors, grouping, q, k, selected=selected, n_selected=len(rows)) for q in queries]
+        if not each:
+            return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
+        return vectors.ids[np.stack([found for found, _ in each])], np.stack([scores for _, scores in each])
 
 
-def _search_rows(flat: Any, queries: FloatArray, k: int, selected: npt.NDArray[np.bool_]) -> tuple[IdArray, FloatArray]:
-    """The k best rows of each query; -1 where there are fewer. Of rows that tie for the last place the first get it."""
-    import faiss
-
-    parameters = None
-    if not selected.all():
-        bitmap = np.packbits(selected, bitorder="little")
-        parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
-    queries = np.ascontiguousarray(queries)
-    scores, rows = flat.search(queries, k + 1, params=parameters)
-    # faiss keeps any of those that tie, and copies of a photo do: they differ in their metadata, not in their vector.
-    # A result beyond the last one shows whether they do; then all of them are asked for.
-    for tied in np.flatnonzero((rows[:, k] >= 0) & (scores[:, k] == scores[:, k - 1])):
-        # A little more than they, because faiss rounds differently for one query and for many.
-        below = float(scores[tied, k]) - 1e-5
-        _, all_scores, all_rows = flat.range_search(queries[tied : tied + 1], below, params=parameters)
-        best = np.lexsort((all_rows, -all_scores))[:k]
-        scores[tied, :k], rows[tied, :k] = all_scores[best], all_rows[best]
-    return rows[:, :k], scores[:, :k]
+def _is_due(base: Snapshot | None, n_new: int, n_deleted: int) -> bool:
+    """Whether a new snapshot is worth its cost."""
+    if base is None:
+        return n_new > 0
+    share = int(MAX_TAIL_SHARE * len(base.ids))
+    return n_new > max(MAX_TAIL, min(share, MAX_REPLAY)) or n_deleted > max(MAX_TAIL, share)
 
 
-def _inner(index: Any) -> Any:
-    """The flat index inside "IDMap2,L2norm,Flat". The outer one owns it and must not go first."""
-    import faiss
+def _group(everything: Vectors, prompts: FloatArray, known: tuple[FloatArray, IdArray] | None) -> tuple[Cells, IdArray]:
+    """Cells for all rows, and the order that these bring them into; see `zsindex.cells.arrange`."""
+    assert everything.base is not None
 
-    flat = faiss.downcast_index(faiss.downcast_index(index.index).index)
-    flat.referenced_objects = [index]  # the one attribute that faiss lets its wrappers keep things alive with
-    return flat
+    def search(queries: FloatArray, k: int) -> IdArray:
+        return nearest.exact(everything, everything.rows, queries, min(k, len(everything)))[0]
+
+    return cells.arrange(everything.ids, everything.base.vectors, prompts, known=known, search=search)
 
 
-def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow) -> Snapshot:
+def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read_all: bool = False) -> Snapshot:
     return Snapshot.open(
         folder / FOLDER_NAME / recorded.file,
         n_vectors=recorded.n_vectors,
         dim=model.info.dim,
         sha256=recorded.sha256,
+        n_cells=recorded.n_cells,
+        verified=None if read_all else recorded.verified,
     )
 
 
-def _write(folder: Path, model: ModelRow, ids: IdArray, vectors: FloatArray) -> Path:
-    """Write an index file: temporary name, read back and compare, sync, rename."""
+def _remember(store: Store, recorded: SnapshotRow, found: Snapshot) -> None:
+    """Save the next opening the reading of a large file that has just been read, if that is possible."""
+    if found.verified is not None and found.verified != recorded.verified and store.writable:
+        with suppress(StorageFull, LibraryBusy, LibraryReadOnly):
+            store.mark_verified(recorded.file, found.verified)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+class _Stream:
+    """Rows of an old snapshot that are kept, and then what the database has stored since, a block at a time.
+
+    Attributes:
+        watermark: sequence number of the last embedding that has come so far.
+    """
+
+    def __init__(
+        self, kept: Vectors, rows: IdArray, parts: Iterator[tuple[int, IdArray, FloatArray]], *, watermark: int
+    ) -> None:
+        self.kept, self.rows, self.parts, self.watermark = kept, rows, parts, watermark
+
+    def __iter__(self) -> Iterator[tuple[IdArray, FloatArray]]:
+        for where, block in blocks(self.kept, self.rows, _BLOCK_ROWS):
+            yield self.kept.ids[self.rows[where]], block
+        for last, ids, part in self.parts:
+            self.watermark = last
+            yield ids, part
+
+
+@contextmanager
+def _scratch(folder: Path, dim: int, stream: Iterable[tuple[IdArray, FloatArray]]) -> Iterator[Vectors]:
+    """All rows in the order in which they come, in a file that goes at the end: more than memory may hold."""
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{secrets.token_hex(4)}.rows.tmp"
+    try:
+        ids = []
+        with file.open("wb") as out:
+            for part_ids, part in stream:
+                ids.append(part_ids)
+                out.write(np.ascontiguousarray(part, dtype="<f4").data)
+        mapped = np.memmap(file, dtype="<f4", mode="r").reshape(-1, dim)
+        none = np.empty(0, dtype=np.int64)
+        yield Vectors(Snapshot(file, np.concatenate(ids), mapped), none, np.empty((0, dim), dtype=np.float32), none)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _write(
+    folder: Path,
+    model: ModelRow,
+    n: int,
+    rows: Iterable[tuple[IdArray, FloatArray]],
+    grouping: Cells | None,
+) -> tuple[Path, str, str | None]:
+    """Write an index file of `n` rows: temporary name, sync, read back and compare, rename.
+
+    Returns:
+        The file, its SHA-256, and what `Snapshot.open` takes as `verified`.
+    """
+    folder.mkdir(exist_ok=True)
+    name = f"{model.info.fingerprint[:16]}-{secrets.token_hex(4)}.faiss"
+    temporary, final = folder / f"{name}.tmp", folder / name
+    checksum = hashlib.sha256()
+    ids = [np.empty(0, dtype=np.int64)]
+    try:
+        with temporary.open("wb") as out:
+
+            def put(data: bytes | memoryview) -> None:
+                checksum.update(data)
+                out.write(data)
+
+            put(_header(model.info.dim, n))
+            put(np.array(n * model.info.dim, dtype="<i8").tobytes())
+            for block_ids, block in rows:
+                ids.append(block_ids)
+                put(np.ascontiguousarray(block, dtype="<f4").data)
+            put(np.array(n, dtype="<i8").tobytes())
+            put(np.concatenate(ids).astype("<i8").data)
+            if grouping is not None:
+                put(grouping.to_bytes())
+            out.flush()
+            os.fsync(out.fileno())
+        stat, now_ns = temporary.stat(), time.time_ns()
+        if _sha256(temporary) != checksum.hexdigest():
+            raise OSError(f"{temporary.name} does not read back as it was written")
+        temporary.replace(final)
+        _sync_folder(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    renamed = final.stat()  # which has changed nothing but the time of the last change
+    same = (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (renamed.st_ino, renamed.st_size, renamed.st_mtime_ns)
+    verified = identity(renamed) if same and is_settled(stat, now_ns) else None
+    return final, checksum.hexdigest(), verified
+
+
+def _header(dim: int, n: int) -> bytes:
+    """What precedes the vectors in a FAISS file of `n` vectors."""
     import faiss
 
     # "L2norm" makes any query's score a cosine; its header also puts the vectors on a 4-byte boundary of the
     # file, which numpy wants before it multiplies a mapped matrix without copying it ("IDMap2,Flat" is 2 bytes off).
-    index = faiss.index_factory(model.info.dim, "IDMap2,L2norm,Flat", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(dim, "IDMap2,L2norm,Flat", faiss.METRIC_INNER_PRODUCT)
     normalise = faiss.downcast_index(index.index)
-    # Added past the wrapper, which would normalise once more and change the last bits.
-    faiss.downcast_index(normalise.index).add(vectors)
-    normalise.ntotal = index.ntotal = len(ids)
-    faiss.copy_array_to_vector(ids, index.id_map)
-    index.construct_rev_map()
-
-    folder.mkdir(exist_ok=True)
-    name = f"{model.info.fingerprint[:16]}-{secrets.token_hex(4)}.faiss"
-    temporary, final = folder / f"{name}.tmp", folder / name
-    try:
-        faiss.write_index(index, str(temporary))
-        written = Snapshot.map(temporary, n_vectors=len(ids), dim=model.info.dim)
-        if not (np.array_equal(written.ids, ids) and np.array_equal(written.vectors, vectors)):
-            raise OSError(f"{temporary.name} does not read back as it was written")
-        with temporary.open("rb+") as opened:
-            os.fsync(opened.fileno())
-        temporary.replace(final)
-        _sync_folder(folder)
-    except RuntimeError as error:  # faiss reports a failed write so
-        raise OSError(str(error).splitlines()[0]) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return final
+    # Faiss would have to hold all vectors to write them. So it writes an index without any that says it has `n`; the
+    # two empty arrays at its end are left away.
+    faiss.downcast_index(normalise.index).ntotal = normalise.ntotal = index.ntotal = n
+    return bytes(faiss.serialize_index(index).tobytes()[:-16])
 
 
 def _sync_folder(folder: Path) -> None:
@@ -296,22 +377,25 @@ def snapshot_problems(store: Store, folder: Path, model: ModelRow) -> list[str]:
     if recorded is None:
         return []
     try:
-        snapshot = _open_snapshot(folder, recorded, model)
+        snapshot = _open_snapshot(folder, recorded, model, read_all=True)
     except SnapshotError as error:
         return [f"index of {model.info.spec}: {error}"]
-    _, ids, vectors = store.embeddings_after(model, 0)
-    truth = Vectors(None, ids, vectors, np.empty(0, dtype=np.int64))
+    none = np.empty(0, dtype=np.int64)
+    written = Vectors(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
     due = store.image_ids_of(model.id, through=recorded.watermark)
     missing = np.setdiff1d(due, snapshot.ids)
     if len(missing):
         return [f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"]
-    rows = truth.rows_of(snapshot.ids)
-    known = np.isin(snapshot.ids, due)
-    if recorded.generation == store.generation(model.id) and not known.all():
-        return [f"index of {model.info.spec}: {int((~known).sum())} vectors that the database does not have"]
-    differing = (snapshot.vectors[known] != truth.take(rows[known])).any(axis=1)
-    if differing.any():
-        return [f"index of {model.info.spec}: {int(differing.sum())} vectors differ from the database"]
+    unknown = np.setdiff1d(snapshot.ids, due)
+    if recorded.generation == store.generation(model.id) and len(unknown):
+        return [f"index of {model.info.spec}: {len(unknown)} vectors that the database does not have"]
+    differing = 0
+    with store.embeddings(model, after=0) as (_, parts):
+        for _, ids, vectors in parts:
+            rows = written.rows_of(np.where(np.isin(ids, due), ids, -1))  # others came, or were made anew, since
+            differing += int((written.take(rows[rows >= 0]) != vectors[rows >= 0]).any(axis=1).sum())
+    if differing:
+        return [f"index of {model.info.spec}: {differing} vectors differ from the database"]
     return []
 
 

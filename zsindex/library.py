@@ -673,6 +673,7 @@ class Library:
         top: int = 20,
         paths: PathsLike | None = None,
         truncate: bool = False,
+        exact: bool = False,
     ) -> list[Hit]:
         """Find photos by text, by example, or by a sum of both.
 
@@ -685,6 +686,8 @@ class Library:
             top: photos to return.
             paths: files and folders to restrict to.
             truncate: cut texts that the model cannot read in full, rather than refuse them.
+            exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, about one in a hundred
+                of those that belong into the result may be missing; see docs/storage.md.
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
@@ -697,7 +700,7 @@ class Library:
         norm = float(np.linalg.norm(vector))
         if norm < 1e-3:
             raise BadQuery("the terms of the query cancel each other out")
-        return self._nearest(vector / np.float32(norm), top=top, paths=paths)
+        return self._nearest(vector / np.float32(norm), top=top, paths=paths, exact=exact)
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
         if isinstance(term, str) and not self.is_image(term):
@@ -715,15 +718,20 @@ class Library:
         *,
         top: int = 20,
         paths: PathsLike | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """Find the photos most like one, which need not be in the library. It is left out itself, its copies are not.
+
+        Args:
+            image: a path, encoded bytes, or a PIL image.
+            top, paths, exact: as for `search`.
 
         Raises:
             ImageError: it cannot be read.
             ModelError
         """
         itself = _absolute(image) if isinstance(image, (str, os.PathLike)) else None
-        return self._nearest(self.embed_images([image])[0], top=top, paths=paths, leave_out=itself)
+        return self._nearest(self.embed_images([image])[0], top=top, paths=paths, exact=exact, leave_out=itself)
 
     def _nearest(
         self,
@@ -731,19 +739,29 @@ class Library:
         *,
         top: int,
         paths: PathsLike | None,
+        exact: bool,
         leave_out: str | None = None,
     ) -> list[Hit]:
-        files = self._files(paths)
-        by_image: defaultdict[int, list[str]] = defaultdict(list)
-        for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
-            if path != leave_out:
-                by_image[image_id].append(path)
-        selected = np.fromiter(by_image, dtype=np.int64, count=len(by_image))
-        ids, scores = self._open_index().search(vector[None, :], max(0, top), image_ids=selected)
-        return [
-            Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]))
-            for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
-        ]
+        index, k = self._open_index(), max(0, top)
+        files = None if paths is None else self._files(paths)
+        selected = None if files is None else files.image_ids
+        while True:
+            ids, scores = index.search(vector[None, :], k, image_ids=selected, exact=exact)
+            by_image: defaultdict[int, list[str]] = defaultdict(list)
+            # Without a selection only the files of what was found are asked for: listing all of them takes longer
+            # than the search.
+            shown = self._store.files_of(ids[0].tolist()) if files is None else files
+            for path, image_id in zip(shown.paths, shown.image_ids.tolist(), strict=True):
+                if path != leave_out:
+                    by_image[image_id].append(path)
+            hits = [
+                Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]))
+                for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
+                if image_id in by_image
+            ]
+            if len(hits) >= top or len(ids[0]) < k:
+                return hits[: max(0, top)]
+            k *= 2  # some have vanished, were never files, or are the one to leave out
 
     # --- label sets ---------------------------------------------------------------------------------------------------
 

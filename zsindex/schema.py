@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "0001"
+HEAD = "0002"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 

@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ class SnapshotRow:
     n_vectors: int
     generation: int
     sha256: str
+    n_cells: int = 0
+    verified: str | None = None
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------------
@@ -296,6 +299,21 @@ class Store:
                         ids.append(image_id)
         return FileTable(paths, np.asarray(ids, dtype=np.int64))
 
+    def files_of(self, image_ids: Collection[int]) -> FileTable:
+        """Files that are there and show one of the images, in the same order as `files`."""
+        found: list[tuple[str, str, int]] = []
+        with self.read() as connection:
+            for part in chunks(list(image_ids)):
+                query = (
+                    select(folders.c.path, files.c.name, files.c.image_id)
+                    .join(folders)
+                    .where(files.c.image_id.in_(part), files.c.missing_since.is_(None))
+                )
+                found += [(row[0], row[1], row[2]) for row in connection.execute(query)]
+        found.sort()
+        paths = [os.path.join(folder, name) for folder, name, _ in found]
+        return FileTable(paths, np.array([image_id for _, _, image_id in found], dtype=np.int64))
+
     @staticmethod
     def _selected_folders(
         connection: Connection, prefixes: Sequence[str] | None
@@ -423,6 +441,13 @@ class Store:
             raise LibraryDamaged(self._folder, f"{len(blob)} bytes are stored where {expected} is expected")
         return np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float32, copy=False)
 
+    def _vectors(self, blobs: Sequence[bytes], model: ModelRow) -> FloatArray:
+        size = model.info.dim * VECTOR_DTYPE.itemsize
+        if any(len(blob) != size for blob in blobs):
+            self._vector(next(blob for blob in blobs if len(blob) != size), model)
+        joined = np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), model.info.dim)
+        return joined.astype(np.float32, copy=False)
+
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
         """Cached vectors of images, by content digest."""
         found: dict[bytes, FloatArray] = {}
@@ -443,22 +468,43 @@ class Store:
         Returns:
             The last sequence number (`seq` if there is nothing), image ids (n,), vectors float32 (n, dim), in order.
         """
-        query = (
-            select(embeddings.c.seq, embeddings.c.image_id, embeddings.c.vector)
-            .where(embeddings.c.model_id == model.id, embeddings.c.seq > seq)
-            .order_by(embeddings.c.seq)
-        )
-        with self.read() as connection:
-            count = connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+        with self.embeddings(model, after=seq) as (count, parts):
             ids = np.empty(count, dtype=np.int64)
             vectors = np.empty((count, model.info.dim), dtype=np.float32)
             last, n = seq, 0
-            if count:
-                for row in connection.execution_options(yield_per=4096).execute(query):
-                    ids[n] = row[1]
-                    vectors[n] = self._vector(row[2], model)
-                    last, n = row[0], n + 1
+            for through, part_ids, part in parts:
+                last = through
+                ids[n : n + len(part)], vectors[n : n + len(part)] = part_ids, part
+                n += len(part)
         return last, ids, vectors
+
+    @contextmanager
+    def embeddings(
+        self, model: ModelRow, *, after: int
+    ) -> Iterator[tuple[int, Iterator[tuple[int, IdArray, FloatArray]]]]:
+        """How many embeddings were stored after a sequence number, and these, in order, some thousand at a time.
+
+        Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim). All of it is one moment's
+        view, whatever is stored meanwhile.
+        """
+        query = (
+            select(embeddings.c.seq, embeddings.c.image_id, embeddings.c.vector)
+            .where(embeddings.c.model_id == model.id, embeddings.c.seq > after)
+            .order_by(embeddings.c.seq)
+        )
+
+        def parts(connection: Connection) -> Iterator[tuple[int, IdArray, FloatArray]]:
+            for part in connection.execution_options(yield_per=4096).execute(query).partitions():
+                blobs = [row[2] for row in part]
+                yield part[-1][0], np.array([row[1] for row in part], dtype=np.int64), self._vectors(blobs, model)
+
+        with self.read() as connection:
+            yield _count_after(connection, model.id, after), parts(connection)
+
+    def count_after(self, model_id: int, seq: int) -> int:
+        """How many embeddings of a model were stored after a sequence number."""
+        with self.read() as connection:
+            return _count_after(connection, model_id, seq)
 
     def generation(self, model_id: int) -> int:
         """How often embeddings of the model were deleted; 0 for a model that the library does not know."""
@@ -488,6 +534,12 @@ class Store:
                 for row in connection.execute(query):
                     found[row.text] = self._vector(row.vector, model)
         return found
+
+    def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
+        """Every cached prompt's vector under a model, float32 (n, dim)."""
+        query = select(prompts.c.vector).where(prompts.c.model_id == model.id).order_by(prompts.c.id)
+        with self.read() as connection:
+            return self._vectors(list(connection.execute(query).scalars()), model)
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
@@ -531,9 +583,16 @@ class Store:
                     generation=snapshot.generation,
                     sha256=snapshot.sha256,
                     created_at=now(),
+                    n_cells=snapshot.n_cells,
+                    verified=snapshot.verified,
                 )
             )
         return replaced
+
+    def mark_verified(self, file: str, verified: str) -> None:
+        """Remember what an index file looked like when its checksum was found to be right."""
+        with self.write("record that the index was verified") as connection:
+            connection.execute(update(snapshots).where(snapshots.c.file == file).values(verified=verified))
 
     # --- label sets ---------------------------------------------------------------------------------------------------
 
@@ -721,7 +780,14 @@ def touch_files(connection: Connection) -> None:
 
 def _snapshot(connection: Connection, model_id: int) -> SnapshotRow | None:
     row = connection.execute(select(snapshots).where(snapshots.c.model_id == model_id)).first()
-    return None if row is None else SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256)
+    if row is None:
+        return None
+    return SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256, row.n_cells, row.verified)
+
+
+def _count_after(connection: Connection, model_id: int, seq: int) -> int:
+    query = select(func.count()).where(embeddings.c.model_id == model_id, embeddings.c.seq > seq)
+    return int(connection.execute(query).scalar_one())
 
 
 def _model_row(row: sa.Row[Any]) -> ModelRow:

@@ -148,4 +148,7 @@ snapshots = Table(
     Column("generation", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", String(32), nullable=False),
+    Column("n_cells", Integer, nullable=False, server_default="0"),
+    # What the file looked like when its checksum was last compared; see zsindex.vectors.identity.
+    Column("verified", Text),
 )

@@ -1,0 +1,486 @@
+"""Large snapshots: approximate search against exact, cells through adding and removing, files that are not reread."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from tests.fakes import DIM
+from tests.libraries import add_images, add_model, add_photos, new_library, open_store, unit_vectors
+from tests.test_index import QUERIES, STATES, State, assert_searches_like_brute_force, brute_force, flip, only_snapshot
+from zsindex import cells, index, vectors
+from zsindex.database import Database
+from zsindex.index import FOLDER_NAME, IndexRebuilt, VectorIndex
+from zsindex.records import FloatArray, IdArray
+from zsindex.store import ModelRow, Store
+from zsindex.tables import snapshots
+
+N = 4000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return new_library(tmp_path / "library")
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Store]:
+    with open_store(folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def model(store: Store) -> ModelRow:
+    return add_model(store)
+
+
+@pytest.fixture
+def cells_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", 1)
+
+
+def clustered(n: int, *, seed: int = 0, n_clusters: int = 60, noise: float = 0.25) -> FloatArray:
+    """Unit vectors around centres that do not depend on the seed."""
+    random = np.random.default_rng(seed)
+    rows = unit_vectors(n_clusters, seed=1000)[random.integers(0, n_clusters, n)]
+    rows = rows + noise * random.standard_normal((n, DIM)) / np.sqrt(DIM)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def grouping(opened: VectorIndex) -> cells.Cells:
+    assert opened.vectors.base is not None
+    assert opened.vectors.base.cells is not None
+    return opened.vectors.base.cells
+
+
+class Exactly:
+    """An index that is always asked to be exact."""
+
+    def __init__(self, opened: VectorIndex) -> None:
+        self.opened = opened
+
+    def search(self, queries: FloatArray, k: int, *, image_ids: IdArray | None = None) -> tuple[IdArray, FloatArray]:
+        return self.opened.search(queries, k, image_ids=image_ids, exact=True)
+
+
+def assert_sound(opened: VectorIndex, store: Store, folder: Path, model: ModelRow) -> None:
+    """Exact where that is asked for, true scores where it is not, rows in their cells, nothing for check to find."""
+    assert_searches_like_brute_force(Exactly(opened), store, model)  # type: ignore[arg-type]
+    _, ids, truth = store.embeddings_after(model, 0)
+    for k in (1, 5, len(ids)):
+        found, scores = opened.search(QUERIES, k)
+        assert found.shape == scores.shape == (len(QUERIES), min(k, len(ids)))
+        for query, row, row_scores in zip(QUERIES, found, scores, strict=True):
+            assert len(set(row.tolist())) == len(row)
+            assert (np.diff(row_scores) <= 0).all()
+            at = np.searchsorted(np.sort(ids), row)
+            np.testing.assert_allclose(row_scores, truth[np.argsort(ids)][at] @ query, atol=1e-6)
+    base = opened.vectors.base
+    if base is not None and base.cells is not None:
+        nearest = cells.assign(base.vectors, base.cells.centroids)
+        assert (nearest == base.cells.of_rows()).mean() > 0.99  # but for what lies on a border to the last bit
+    assert index.snapshot_problems(store, folder, model) == []
+
+
+# --- approximate search -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 10, 20, 50])
+def test_an_approximate_search_finds_99_of_100(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", N)
+    add_images(store, model, clustered(N))
+    opened = VectorIndex.open(store, folder, model)
+    n_cells = len(grouping(opened).centroids)
+    assert n_cells == 64
+    assert (grouping(opened).n_probe[0] < n_cells / 2).all()  # or it would prove nothing
+    queries = clustered(300, seed=1)
+    found, _ = opened.search(queries, k)
+    true, _ = opened.search(queries, k, exact=True)
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), true.tolist(), strict=True))
+    assert hits >= 0.99 * true.size
+
+
+def test_few_rows_are_looked_at(store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", N)
+    add_images(store, model, clustered(N))
+    opened = VectorIndex.open(store, folder, model)
+    best, looked_at = index.nearest._best, []
+
+    def count(vectors: object, rows: IdArray, *arguments: object) -> object:
+        looked_at.append(len(rows))
+        return best(vectors, rows, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(index.nearest, "_best", count)
+    opened.search(clustered(20, seed=1), 10)
+    assert len(looked_at) == 20
+    assert max(looked_at) < N / 3
+    looked_at.clear()
+    opened.search(clustered(1, seed=1), 101)  # more than recall was measured for
+    assert looked_at == [N]
+
+
+def test_below_the_threshold_a_search_is_exact(store: Store, folder: Path, model: ModelRow) -> None:
+    add_images(store, model, clustered(500))
+    opened = VectorIndex.open(store, folder, model)
+    assert opened.vectors.base is not None
+    assert opened.vectors.base.cells is None
+    assert_searches_like_brute_force(opened, store, model)
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+def test_texts_are_searched_exactly_until_enough_are_known(store: Store, folder: Path, model: ModelRow) -> None:
+    """They lie far from all photos; without any, what they need cannot be measured."""
+    images = clustered(N)
+    images[:, 0] = np.abs(images[:, 0]) + 2  # to one side, like the images of a CLIP model
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    texts = clustered(200, seed=5)
+    texts[:, 0] = -np.abs(texts[:, 0]) - 0.5
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    add_images(store, model, images)
+    opened = VectorIndex.open(store, folder, model)
+    assert (grouping(opened).n_probe[1] == len(grouping(opened).centroids)).all()
+    expected = opened.search(texts[150:], 10, exact=True)
+    assert np.array_equal(opened.search(texts[150:], 10)[0], expected[0])
+
+    store.save_prompts([f"{i}" for i in range(150)], texts[:150], model.id, truncated=[False] * 150)
+    opened = VectorIndex.rebuild(store, folder, model)
+    found, _ = opened.search(texts[150:], 10)
+    hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), expected[0].tolist(), strict=True))
+    assert hits >= 0.98 * found.size
+
+
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.3, 0.01])
+def test_a_selection_gets_as_many_as_it_has(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", N)
+    add_images(store, model, clustered(N))
+    opened = VectorIndex.open(store, folder, model)
+    random = np.random.default_rng(0)
+    # Nothing that is near the query: the nearest cells hold none of the selected.
+    query = clustered(1, seed=1)
+    _, ids, truth = store.embeddings_after(model, 0)
+    far = ids[np.argsort(truth @ query[0])[: int(share * N)]]
+    for chosen in (far, random.permutation(ids)[: int(share * N)]):
+        for k in (10, 100):
+            k = min(k, len(chosen))
+            found, scores = opened.search(query, k, image_ids=chosen)
+            assert found.shape == (1, k)
+            assert np.isin(found, chosen).all()
+            expected, expected_scores = brute_force((0, ids, truth), query, k, chosen)
+            if share < index.MIN_SHARE:
+                assert np.array_equal(found, expected)
+            assert scores[0, 0] <= expected_scores[0, 0] + 1e-6
+
+
+# --- through adding and removing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+@pytest.mark.parametrize("max_tail", [0, 4096])
+def test_every_state_is_sound_with_cells(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, state: State, max_tail: int
+) -> None:
+    state(store, folder, model)
+    monkeypatch.setattr(index, "MAX_TAIL", max_tail)
+    assert_sound(VectorIndex.open(store, folder, model), store, folder, model)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_and_goes_the_index_is_sound(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", 150)
+    monkeypatch.setattr(index, "MAX_TAIL", 40)
+    random = np.random.default_rng(seed)
+    opened = VectorIndex.open(store, folder, model)
+    there: list[tuple[str, str]] = []
+    files, grouped = set(), 0
+    for step in range(14):
+        if step < 4 or random.random() < 0.6:
+            paths = add_photos(store, model, clustered(int(random.integers(1, 90)), seed=step), folder=f"/{step}")
+            there += [(f"/{step}", path.rpartition("/")[2]) for path in paths]
+        else:
+            gone = [there.pop(int(random.integers(len(there)))) for _ in range(min(len(there) - 5, 60))]
+            for home, name in gone:
+                store.mark_missing(home, [name])
+            store.prune()
+        opened = opened.refreshed(store, folder, model) if random.random() < 0.5 else VectorIndex.open(
+            store, folder, model
+        )  # fmt: skip
+        assert len(opened.vectors.rows) == len(there)
+        assert len(opened.vectors.tail) <= 40
+        assert_sound(opened, store, folder, model)
+        files.add(only_snapshot(folder).name)
+        grouped += opened.vectors.base is not None and opened.vectors.base.cells is not None
+    assert len(files) > 2
+    assert grouped > 1
+
+
+def test_what_has_a_cell_keeps_it(store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the number of cells changes: neither trained again nor compared with the centroids again."""
+    monkeypatch.setattr(index, "CELLS_FROM", 1)
+    monkeypatch.setattr(index, "MAX_TAIL", 10)
+    trained, assigned = [], []
+    train, assign = cells.train, cells.assign
+    monkeypatch.setattr(cells, "train", lambda v, n: trained.append(n) or train(v, n))
+    monkeypatch.setattr(cells, "assign", lambda v, c: assigned.append(len(v)) or assign(v, c))
+    add_images(store, model, clustered(300))
+    VectorIndex.open(store, folder, model)
+    add_images(store, model, clustered(50, seed=1), of="more")
+    VectorIndex.open(store, folder, model)
+    add_images(store, model, clustered(1000, seed=2), of="most")
+    VectorIndex.open(store, folder, model)
+    assert trained == [16, 32]
+    assert assigned == [300, 50, 1350]
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+def test_a_removed_photo_does_not_rewrite_the_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
+    add_photos(store, model, clustered(300))
+    VectorIndex.open(store, folder, model)
+    before = only_snapshot(folder)
+    store.mark_missing("/photos", [f"{i:05d}.png" for i in range(100)])
+    store.prune()
+    opened = VectorIndex.open(store, folder, model)
+    assert only_snapshot(folder) == before
+    assert len(opened.vectors.deleted) == 100
+    assert_sound(opened, store, folder, model)
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+def test_a_grouped_snapshot_that_others_replaced_still_answers(store: Store, folder: Path, model: ModelRow) -> None:
+    add_images(store, model, clustered(300))
+    mine = VectorIndex.open(store, folder, model)
+    before = mine.search(QUERIES, 10)
+    add_images(store, model, clustered(50, seed=1), of="more")
+    with open_store(folder) as other:
+        VectorIndex.rebuild(other, folder, model)
+    assert mine.vectors.base is not None
+    assert not mine.vectors.base.file.exists()
+    assert np.array_equal(mine.search(QUERIES, 10)[0], before[0])
+    assert_sound(mine.refreshed(store, folder, model), store, folder, model)
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+@pytest.mark.parametrize("at", [-1, -8, -8 * 6, -8 * 20, -8 * 23 - 5, -8 * 23 - 16 * DIM * 4 - 3], ids=str)
+def test_damaged_cells_are_made_anew(store: Store, folder: Path, model: ModelRow, at: int) -> None:
+    add_images(store, model, clustered(300))
+    VectorIndex.open(store, folder, model)
+    flip(at)(only_snapshot(folder))
+    with pytest.warns(IndexRebuilt, match="checksum"):
+        opened = VectorIndex.open(store, folder, model)
+    assert_sound(opened, store, folder, model)
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+@pytest.mark.parametrize("wrong", [0, 1, 15, 17, -1, 10**9])
+def test_another_number_of_cells_than_there_are_is_noticed(
+    store: Store, folder: Path, model: ModelRow, wrong: int
+) -> None:
+    add_images(store, model, clustered(300))
+    VectorIndex.open(store, folder, model)
+    with store.write("damage") as connection:
+        connection.execute(sa.update(snapshots).values(n_cells=wrong))
+    with pytest.warns(IndexRebuilt):
+        opened = VectorIndex.open(store, folder, model)
+    assert_sound(opened, store, folder, model)
+
+
+@pytest.mark.usefixtures("cells_from_the_start")
+def test_a_failure_while_cells_are_made_leaves_nothing_behind(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    add_images(store, model, clustered(300))
+    monkeypatch.setattr(cells, "arrange", full)
+    with pytest.warns(IndexRebuilt, match="no space left"):
+        opened = VectorIndex.open(store, folder, model)
+    assert list((folder / FOLDER_NAME).iterdir()) == []
+    assert_sound(opened, store, folder, model)
+
+
+@pytest.mark.parametrize("cells_from", [1, 10**9], ids=["with cells", "without"])
+def test_writing_holds_a_few_blocks_not_the_vectors(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, cells_from: int
+) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", cells_from)
+    monkeypatch.setattr(index, "_BLOCK_ROWS", 1024)
+    dim, n = 512, 24_000
+    wide = store.add_model(replace(model.info, dim=dim, fingerprint="f" * 64), make_default=False)
+    for part in range(4):
+        add_images(store, wide, unit_vectors(n // 4, seed=part, dim=dim), of=f"{part}-")
+    tracemalloc.start()
+    try:
+        opened = VectorIndex.rebuild(store, folder, wide)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(opened.vectors.rows) == n
+    assert peak < 0.75 * 4 * n * dim  # the rows of a database query twice, samples, and no more
+
+
+# --- files that were verified before ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every file whose SHA-256 is calculated at an opening; large ones are those of a byte and more."""
+    monkeypatch.setattr(vectors, "ALWAYS_HASHED", 1)
+    read: list[str] = []
+    file_digest = hashlib.file_digest
+
+    def count(file: object, name: str) -> object:
+        read.append(Path(file.name).name)  # type: ignore[attr-defined]
+        return file_digest(file, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(vectors.hashlib, "file_digest", count)
+    return read
+
+
+def age(file: Path) -> None:
+    """As if it had been written an hour ago."""
+    stat = file.stat()
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns - 3600 * 10**9 - 1))
+
+
+def settle(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> Path:
+    """A library with a snapshot that was verified and remembered; returns the file."""
+    add_photos(store, model, unit_vectors(30))
+    VectorIndex.open(store, folder, model)
+    file = only_snapshot(folder)
+    age(file)
+    VectorIndex.open(store, folder, model)
+    readings.clear()
+    return file
+
+
+def test_a_large_file_is_read_through_once(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> None:
+    settle(store, folder, model, readings)
+    for _ in range(3):
+        opened = VectorIndex.open(store, folder, model)
+    assert readings == []
+    assert_searches_like_brute_force(opened, store, model)
+
+
+def test_a_small_file_is_read_through_every_time(
+    store: Store, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "ALWAYS_HASHED", 10**6)
+    file = settle(store, folder, model, readings)
+    for _ in range(3):
+        VectorIndex.open(store, folder, model)
+    assert readings == [file.name] * 3
+
+
+def test_a_file_just_written_is_not_trusted_for_its_time_stamps(
+    store: Store, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a change right after could be the same."""
+    add_photos(store, model, unit_vectors(30))
+    monkeypatch.setattr(vectors.time, "time_ns", lambda: 0)  # which is before any time stamp
+    for _ in range(3):
+        VectorIndex.open(store, folder, model)
+    assert len(readings) == 3  # the first of them when it was written
+    recorded = store.snapshot(model.id)
+    assert recorded is not None
+    assert recorded.verified is None
+
+
+def test_a_copied_library_is_verified_once(
+    store: Store, folder: Path, model: ModelRow, readings: list[str], tmp_path: Path
+) -> None:
+    settle(store, folder, model, readings)
+    shutil.copytree(folder, tmp_path / "copy")
+    age(only_snapshot(tmp_path / "copy"))
+    with open_store(tmp_path / "copy") as copy:
+        for _ in range(3):
+            VectorIndex.open(copy, tmp_path / "copy", model)
+    assert len(readings) == 1
+
+
+@pytest.mark.parametrize("keep_mtime", [False, True])
+def test_a_changed_byte_in_a_verified_file_is_noticed(
+    store: Store, folder: Path, model: ModelRow, readings: list[str], keep_mtime: bool
+) -> None:
+    file = settle(store, folder, model, readings)
+    stat = file.stat()
+    flip(-IDS_SIZE - 100)(file)
+    if keep_mtime:  # the time of the last change of the file itself cannot be set back
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.warns(IndexRebuilt, match="checksum"):
+        opened = VectorIndex.open(store, folder, model)
+    assert_searches_like_brute_force(opened, store, model)
+
+
+IDS_SIZE = 8 * 30
+
+
+def test_a_touched_file_is_verified_once(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> None:
+    file = settle(store, folder, model, readings)
+    os.utime(file, ns=(1, 1))
+    for _ in range(3):
+        VectorIndex.open(store, folder, model)
+    assert len(readings) == 1
+
+
+def test_who_may_not_write_verifies_every_time(
+    store: Store, folder: Path, model: ModelRow, readings: list[str]
+) -> None:
+    file = settle(store, folder, model, readings)
+    os.utime(file, ns=(1, 1))
+    recorded = store.snapshot(model.id)
+    with open_store(folder, read_only=True) as reader:
+        for _ in range(3):
+            assert_searches_like_brute_force(VectorIndex.open(reader, folder, model), reader, model)
+    assert len(readings) == 3
+    assert store.snapshot(model.id) == recorded
+
+
+def test_check_reads_what_was_verified_all_the_same(
+    store: Store, folder: Path, model: ModelRow, readings: list[str]
+) -> None:
+    """A disk that decays changes no time stamps."""
+    file = settle(store, folder, model, readings)
+    flip(-IDS_SIZE - 100)(file)
+    age(file)
+    with store.write("pretend") as connection:
+        connection.execute(sa.update(snapshots).values(verified=vectors.identity(file.stat())))
+    VectorIndex.open(store, folder, model)  # nothing shows
+    (problem,) = index.snapshot_problems(store, folder, model)
+    assert "checksum" in problem
+
+
+# --- libraries of older versions --------------------------------------------------------------------------------------
+
+
+def test_an_upgraded_library_keeps_its_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
+    add_images(store, model, unit_vectors(30))
+    VectorIndex.open(store, folder, model)
+    before = store.snapshot(model.id)
+    with store.write("go back") as connection:
+        for column in ("n_cells", "verified"):
+            connection.exec_driver_sql(f"ALTER TABLE snapshots DROP COLUMN {column}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    database = Database.open(folder, create=False)
+    try:
+        upgraded = Store(database)
+        assert upgraded.snapshot(model.id) == before
+        assert_searches_like_brute_force(VectorIndex.open(upgraded, folder, model), upgraded, model)
+        assert upgraded.snapshot(model.id) == before
+    finally:
+        database.close()

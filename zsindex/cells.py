@@ -1,0 +1,182 @@
+"""Cells: the rows of a large snapshot grouped by k-means, so that a search looks at a few groups only.
+
+The rows of a cell lie side by side in the snapshot. A search compares the query with the centroids, and then with
+every row of the nearest cells, in the same float32 rows that an exact search reads: what it finds has its true score,
+but what lies in a cell that was not looked at is missed. How many cells must be looked at is measured on the library
+itself whenever a snapshot is written, and kept with the cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from zsindex.records import FloatArray, IdArray
+
+# A search for up to so many results looks at as many cells as were measured for that; one for more is exact.
+DEPTHS = (20, 100)
+# Of the true neighbours in the measurement so many are found. A little more than 0.99, which is what is promised: it is
+# a sample.
+TARGET_RECALL = 0.995
+# Photos, and prompts, that are searched for to measure that. Fewer prompts than these say too little.
+N_PROBES_MEASURED = 128
+MIN_PROMPTS = 32
+TRAINING_ROWS_PER_CELL = 40
+_BLOCK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How the rows of a snapshot are grouped.
+
+    Attributes:
+        centroids: float32 (m, dim), unit vectors.
+        starts: int64 (m + 1,): the rows ``starts[i]:starts[i + 1]`` belong to cell i.
+        near: cosine similarity of a query to its nearest centroid from which it is like a photo of the library. Texts
+            lie further away from all cells, and their neighbours in more of them.
+        n_probe: int64 (2, 2): cells to look at, for queries that are near and for others, by depth; m for all.
+    """
+
+    centroids: FloatArray
+    starts: IdArray
+    near: float
+    n_probe: IdArray
+
+    def of_rows(self) -> IdArray:
+        """The cell of each row, int64 (n,)."""
+        return np.repeat(np.arange(len(self.centroids)), np.diff(self.starts))
+
+    def nearest_first(self, query: FloatArray, k: int) -> tuple[IdArray, int]:
+        """Cells for a query (dim,), the nearest first, and how many of them a search for `k` results must look at."""
+        similarities = self.centroids @ query
+        order = np.argsort(-similarities)
+        far = int(similarities[order[0]] < self.near)
+        depth = next((i for i, up_to in enumerate(DEPTHS) if k <= up_to), None)
+        return order, len(order) if depth is None else int(self.n_probe[far, depth])
+
+    def to_bytes(self) -> bytes:
+        """The end of an index file; docs/storage.md describes it."""
+        return b"".join(
+            [
+                self.centroids.astype("<f4").tobytes(),
+                self.starts.astype("<i8").tobytes(),
+                np.array(self.near, dtype="<f8").tobytes(),
+                self.n_probe.astype("<i8").tobytes(),
+            ]
+        )
+
+    @staticmethod
+    def size(n_cells: int, dim: int) -> int:
+        """Bytes that `to_bytes` of so many cells returns; 0 for none."""
+        return n_cells * dim * 4 + (n_cells + 1 + 1 + 2 * len(DEPTHS)) * 8 if n_cells else 0
+
+    @classmethod
+    def from_bytes(cls, data: bytes, n_cells: int, dim: int) -> Cells:
+        """What `to_bytes` returned."""
+        centroids = np.frombuffer(data, dtype="<f4", count=n_cells * dim).reshape(n_cells, dim)
+        at = centroids.nbytes
+        starts = np.frombuffer(data, dtype="<i8", count=n_cells + 1, offset=at)
+        at += starts.nbytes
+        near = np.frombuffer(data, dtype="<f8", count=1, offset=at)
+        n_probe = np.frombuffer(data, dtype="<i8", offset=at + near.nbytes).reshape(2, len(DEPTHS))
+        return cls(centroids.astype(np.float32), starts.astype(np.int64), float(near[0]), n_probe.astype(np.int64))
+
+
+def cell_count(n: int) -> int:
+    """Cells for `n` rows: the power of two nearest to the square root, which changes with every fourfold growth."""
+    return int(2 ** round(np.log2(np.sqrt(n))))
+
+
+def train(vectors: FloatArray, n_cells: int) -> FloatArray:
+    """Centroids float32 (n_cells, dim) by spherical k-means over a random sample of the rows, always the same one."""
+    import faiss
+
+    size = min(len(vectors), n_cells * TRAINING_ROWS_PER_CELL)
+    sample = vectors[np.sort(np.random.default_rng(0).choice(len(vectors), size, replace=False))]
+    means = faiss.Kmeans(
+        vectors.shape[1],
+        n_cells,
+        niter=8,
+        spherical=True,
+        seed=1,
+        min_points_per_centroid=1,
+        max_points_per_centroid=TRAINING_ROWS_PER_CELL,
+    )
+    means.train(sample)
+    centroids: FloatArray = means.centroids
+    return centroids
+
+
+def assign(vectors: FloatArray, centroids: FloatArray) -> IdArray:
+    """The cell of each row, int64 (n,): that of the most similar centroid."""
+    cells = np.empty(len(vectors), dtype=np.int64)
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        block = vectors[start : start + _BLOCK_ROWS]
+        cells[start : start + _BLOCK_ROWS] = (block @ centroids.T).argmax(axis=1)
+    return cells
+
+
+def arrange(
+    ids: IdArray,
+    vectors: FloatArray,
+    prompts: FloatArray,
+    *,
+    known: tuple[FloatArray, IdArray] | None,
+    search: Callable[[FloatArray, int], IdArray],
+) -> tuple[Cells, IdArray]:
+    """Group rows into cells.
+
+    Args:
+        ids: int64 (n,), image ids.
+        vectors: float32 (n, dim).
+        prompts: float32 (p, dim): what may be asked for in words.
+        known: centroids of a former grouping and the cells of the first rows under it, which are kept as long as their
+            number suits.
+        search: exact search: from queries (q, dim) and k to rows (q, k), best first.
+
+    Returns:
+        The cells, and the row numbers in their order: by cell, and by id in each.
+    """
+    n_cells = cell_count(len(vectors))
+    if known is not None and len(known[0]) == n_cells:
+        centroids, first = known
+    else:
+        centroids, first = train(vectors, n_cells), np.empty(0, dtype=np.int64)
+    cell_of = np.concatenate([first, assign(vectors[len(first) :], centroids)])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(cell_of, minlength=n_cells))])
+    near, n_probe = _measure(vectors, prompts, centroids, cell_of, search)
+    return Cells(centroids, starts, near, n_probe), np.lexsort((ids, cell_of))
+
+
+def _measure(
+    vectors: FloatArray,
+    prompts: FloatArray,
+    centroids: FloatArray,
+    cell_of: IdArray,
+    search: Callable[[FloatArray, int], IdArray],
+) -> tuple[float, IdArray]:
+    """What a photo's similarity to its nearest centroid is at least, and how many cells hold the true neighbours."""
+    n_cells = len(centroids)
+    random = np.random.default_rng(0)
+    rows = np.sort(random.choice(len(vectors), min(N_PROBES_MEASURED, len(vectors)), replace=False))
+    texts = prompts[np.sort(random.choice(len(prompts), min(N_PROBES_MEASURED, len(prompts)), replace=False))]
+    queries = np.concatenate([vectors[rows], texts])
+    similarities = queries @ centroids.T
+    near = float(np.quantile(similarities[: len(rows)].max(axis=1), 0.01))
+    is_near = similarities.max(axis=1) >= near
+    # Whose turn a cell is for a query: 0 for the nearest.
+    turn = np.argsort(np.argsort(-similarities, axis=1), axis=1)
+    found = search(queries, DEPTHS[-1] + 1)
+    turns = np.take_along_axis(turn, cell_of[found], 1)
+    itself = np.zeros_like(found, dtype=bool)
+    itself[: len(rows)] = found[: len(rows)] == rows[:, None]
+    n_probe = np.full((2, len(DEPTHS)), n_cells)
+    for kind, chosen in enumerate((is_near, ~is_near & (np.arange(len(queries)) >= len(rows)))):
+        if kind == 1 and chosen.sum() < MIN_PROMPTS:
+            continue  # what texts need is not known: all cells, which is an exact search
+        for i, depth in enumerate(DEPTHS):
+            needed = turns[chosen, : depth + 1][~itself[chosen, : depth + 1]]
+            n_probe[kind, i] = min(n_cells, int(np.ceil(np.quantile(needed, TARGET_RECALL))) + 1)
+    return near, n_probe
