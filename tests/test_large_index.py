@@ -103,7 +103,7 @@ def test_an_approximate_search_finds_99_of_100(
     opened = VectorIndex.open(store, folder, model)
     n_cells = len(grouping(opened).centroids)
     assert n_cells == 64
-    assert (grouping(opened).n_probe[0] < n_cells / 2).all()  # or it would prove nothing
+    assert (grouping(opened).n_probe[:2] < n_cells / 2).all()  # or it would prove nothing
     queries = clustered(300, seed=1)
     found, _ = opened.search(queries, k)
     true, _ = opened.search(queries, k, exact=True)
@@ -149,7 +149,7 @@ def test_texts_are_searched_exactly_until_enough_are_known(store: Store, folder:
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     add_images(store, model, images)
     opened = VectorIndex.open(store, folder, model)
-    assert (grouping(opened).n_probe[1] == len(grouping(opened).centroids)).all()
+    assert (grouping(opened).n_probe[-1] == len(grouping(opened).centroids)).all()
     expected = opened.search(texts[150:], 10, exact=True)
     assert np.array_equal(opened.search(texts[150:], 10)[0], expected[0])
 
@@ -320,6 +320,7 @@ def test_writing_holds_a_few_blocks_not_the_vectors(
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", cells_from)
     monkeypatch.setattr(index, "_BLOCK_ROWS", 1024)
+    monkeypatch.setattr(index.nearest, "_MAX_SCORES", 2**18)  # 64 MB, however many vectors there are
     dim, n = 512, 24_000
     wide = store.add_model(replace(model.info, dim=dim, fingerprint="f" * 64), make_default=False)
     for part in range(4):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from zsindex.records import FloatArray, IdArray
 
@@ -19,10 +20,13 @@ from zsindex.records import FloatArray, IdArray
 DEPTHS = (20, 100)
 # Of the true neighbours in the measurement so many are found. A little more than 0.99, which is what is promised: it is
 # a sample.
-TARGET_RECALL = 0.995
-# Photos, and prompts, that are searched for to measure that. Fewer prompts than these say too little.
-N_PROBES_MEASURED = 128
-MIN_PROMPTS = 32
+TARGET_RECALL = 0.993
+# Queries of each kind that are searched for to measure that. Fewer of a nearness than these say too little.
+N_MEASURED = 192
+MIN_MEASURED = 32
+# Kinds of queries by their nearness to a cell, and so by how widely their neighbours are spread: the nearer half of
+# photos; nearly all others; sums of two photos; and what is further away than these, such as texts.
+N_KINDS = 4
 TRAINING_ROWS_PER_CELL = 40
 _BLOCK_ROWS = 8192
 
@@ -34,14 +38,14 @@ class Cells:
     Attributes:
         centroids: float32 (m, dim), unit vectors.
         starts: int64 (m + 1,): the rows ``starts[i]:starts[i + 1]`` belong to cell i.
-        near: cosine similarity of a query to its nearest centroid from which it is like a photo of the library. Texts
-            lie further away from all cells, and their neighbours in more of them.
-        n_probe: int64 (2, 2): cells to look at, for queries that are near and for others, by depth; m for all.
+        nearness: float64 (`N_KINDS` - 1,), descending: cosine similarities of a query to its nearest centroid that
+            divide the kinds. Further away, neighbours lie in more cells.
+        n_probe: int64 (`N_KINDS`, 2): cells to look at, by kind and depth; m for all.
     """
 
     centroids: FloatArray
     starts: IdArray
-    near: float
+    nearness: npt.NDArray[np.float64]
     n_probe: IdArray
 
     def of_rows(self) -> IdArray:
@@ -52,9 +56,9 @@ class Cells:
         """Cells for a query (dim,), the nearest first, and how many of them a search for `k` results must look at."""
         similarities = self.centroids @ query
         order = np.argsort(-similarities)
-        far = int(similarities[order[0]] < self.near)
+        kind = int((self.nearness > similarities[order[0]]).sum())
         depth = next((i for i, up_to in enumerate(DEPTHS) if k <= up_to), None)
-        return order, len(order) if depth is None else int(self.n_probe[far, depth])
+        return order, len(order) if depth is None else int(self.n_probe[kind, depth])
 
     def to_bytes(self) -> bytes:
         """The end of an index file; docs/storage.md describes it."""
@@ -62,7 +66,7 @@ class Cells:
             [
                 self.centroids.astype("<f4").tobytes(),
                 self.starts.astype("<i8").tobytes(),
-                np.array(self.near, dtype="<f8").tobytes(),
+                self.nearness.astype("<f8").tobytes(),
                 self.n_probe.astype("<i8").tobytes(),
             ]
         )
@@ -70,7 +74,7 @@ class Cells:
     @staticmethod
     def size(n_cells: int, dim: int) -> int:
         """Bytes that `to_bytes` of so many cells returns; 0 for none."""
-        return n_cells * dim * 4 + (n_cells + 1 + 1 + 2 * len(DEPTHS)) * 8 if n_cells else 0
+        return n_cells * dim * 4 + (n_cells + 1 + N_KINDS - 1 + N_KINDS * len(DEPTHS)) * 8 if n_cells else 0
 
     @classmethod
     def from_bytes(cls, data: bytes, n_cells: int, dim: int) -> Cells:
@@ -79,9 +83,11 @@ class Cells:
         at = centroids.nbytes
         starts = np.frombuffer(data, dtype="<i8", count=n_cells + 1, offset=at)
         at += starts.nbytes
-        near = np.frombuffer(data, dtype="<f8", count=1, offset=at)
-        n_probe = np.frombuffer(data, dtype="<i8", offset=at + near.nbytes).reshape(2, len(DEPTHS))
-        return cls(centroids.astype(np.float32), starts.astype(np.int64), float(near[0]), n_probe.astype(np.int64))
+        nearness = np.frombuffer(data, dtype="<f8", count=N_KINDS - 1, offset=at)
+        n_probe = np.frombuffer(data, dtype="<i8", offset=at + nearness.nbytes).reshape(N_KINDS, len(DEPTHS))
+        return cls(
+            centroids.astype(np.float32), starts.astype(np.int64), nearness.astype(np.float64), n_probe.astype(np.int64)
+        )
 
 
 def cell_count(n: int) -> int:
@@ -146,8 +152,8 @@ def arrange(
         centroids, first = train(vectors, n_cells), np.empty(0, dtype=np.int64)
     cell_of = np.concatenate([first, assign(vectors[len(first) :], centroids)])
     starts = np.concatenate([[0], np.cumsum(np.bincount(cell_of, minlength=n_cells))])
-    near, n_probe = _measure(vectors, prompts, centroids, cell_of, search)
-    return Cells(centroids, starts, near, n_probe), np.lexsort((ids, cell_of))
+    nearness, n_probe = _measure(vectors, prompts, centroids, cell_of, search)
+    return Cells(centroids, starts, nearness, n_probe), np.lexsort((ids, cell_of))
 
 
 def _measure(
@@ -156,27 +162,40 @@ def _measure(
     centroids: FloatArray,
     cell_of: IdArray,
     search: Callable[[FloatArray, int], IdArray],
-) -> tuple[float, IdArray]:
-    """What a photo's similarity to its nearest centroid is at least, and how many cells hold the true neighbours."""
-    n_cells = len(centroids)
+) -> tuple[npt.NDArray[np.float64], IdArray]:
+    """What divides the kinds of queries, and how many cells hold the true neighbours of each."""
     random = np.random.default_rng(0)
-    rows = np.sort(random.choice(len(vectors), min(N_PROBES_MEASURED, len(vectors)), replace=False))
-    texts = prompts[np.sort(random.choice(len(prompts), min(N_PROBES_MEASURED, len(prompts)), replace=False))]
-    queries = np.concatenate([vectors[rows], texts])
+    n_rows = min(N_MEASURED, len(vectors))
+    rows = np.sort(random.choice(len(vectors), n_rows, replace=False))
+    photos = vectors[rows]
+    sums = photos + photos[random.permutation(n_rows)]
+    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    texts = prompts[np.sort(random.choice(len(prompts), min(N_MEASURED, len(prompts)), replace=False))]
+    queries = np.concatenate([photos, sums, texts])
+    group = np.repeat([0, 1, 2], [n_rows, n_rows, len(texts)])
+
     similarities = queries @ centroids.T
-    near = float(np.quantile(similarities[: len(rows)].max(axis=1), 0.01))
-    is_near = similarities.max(axis=1) >= near
+    nearest = similarities.max(axis=1).astype(np.float64)
+    nearness = np.array([*np.quantile(nearest[:n_rows], [0.5, 0.05]), nearest[: 2 * n_rows].min()])
+    kind = (nearness > nearest[:, None]).sum(axis=1)
+
     # Whose turn a cell is for a query: 0 for the nearest.
     turn = np.argsort(np.argsort(-similarities, axis=1), axis=1)
     found = search(queries, DEPTHS[-1] + 1)
     turns = np.take_along_axis(turn, cell_of[found], 1)
-    itself = np.zeros_like(found, dtype=bool)
-    itself[: len(rows)] = found[: len(rows)] == rows[:, None]
-    n_probe = np.full((2, len(DEPTHS)), n_cells)
-    for kind, chosen in enumerate((is_near, ~is_near & (np.arange(len(queries)) >= len(rows)))):
-        if kind == 1 and chosen.sum() < MIN_PROMPTS:
-            continue  # what texts need is not known: all cells, which is an exact search
+    others = np.ones_like(found, dtype=bool)
+    others[:n_rows] = found[:n_rows] != rows[:, None]  # that a photo finds itself says nothing
+
+    n_probe = np.full((N_KINDS, len(DEPTHS)), len(centroids))
+    for of_kind in range(N_KINDS):
+        if (kind == of_kind).sum() < MIN_MEASURED:
+            continue  # what such queries need is not known: all cells, which is an exact search
         for i, depth in enumerate(DEPTHS):
-            needed = turns[chosen, : depth + 1][~itself[chosen, : depth + 1]]
-            n_probe[kind, i] = min(n_cells, int(np.ceil(np.quantile(needed, TARGET_RECALL))) + 1)
-    return near, n_probe
+            # Of all together, and of each group that is large enough to tell.
+            needed = max(
+                np.quantile(turns[chosen, : depth + 1][others[chosen, : depth + 1]], TARGET_RECALL)
+                for chosen in (kind == of_kind, *((kind == of_kind) & (group == g) for g in range(3)))
+                if chosen.sum() >= MIN_MEASURED
+            )
+            n_probe[of_kind, i] = min(len(centroids), int(np.ceil(needed)) + 1)
+    return nearness, n_probe

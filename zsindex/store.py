@@ -489,7 +489,7 @@ class Store:
         """
         query = (
             select(embeddings.c.seq, embeddings.c.image_id, embeddings.c.vector)
-            .where(embeddings.c.model_id == model.id, embeddings.c.seq > after)
+            .where(_of_model_by_seq(model.id), embeddings.c.seq > after)
             .order_by(embeddings.c.seq)
         )
 
@@ -513,13 +513,13 @@ class Store:
 
     def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
         """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""
+        # As one text: a million rows, each of them a Python object, take four times as long.
+        query = select(func.aggregate_strings(sa.cast(embeddings.c.image_id, sa.Text), ",")).where(
+            embeddings.c.model_id == model_id, embeddings.c.seq <= through
+        )
         with self.read() as connection:
-            found = connection.execute(
-                select(embeddings.c.image_id)
-                .where(embeddings.c.model_id == model_id, embeddings.c.seq <= through)
-                .order_by(embeddings.c.image_id)
-            )
-            return np.fromiter(found.scalars(), dtype=np.int64)
+            found = connection.execute(query).scalar() or ""
+        return np.sort(np.fromstring(found, dtype=np.int64, sep=","))
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
@@ -785,8 +785,18 @@ def _snapshot(connection: Connection, model_id: int) -> SnapshotRow | None:
     return SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256, row.n_cells, row.verified)
 
 
+def _of_model_by_seq(model_id: int) -> sa.ColumnElement[bool]:
+    """The embeddings of a model, where those after some `seq` are meant, which lie together.
+
+    Adding 0 hides the index by model, which SQLite would read from one end to the other, and then sort.
+    """
+    return embeddings.c.model_id + 0 == model_id
+
+
 def _count_after(connection: Connection, model_id: int, seq: int) -> int:
-    query = select(func.count()).where(embeddings.c.model_id == model_id, embeddings.c.seq > seq)
+    # For all rows the index by model is the better way: it has no vectors in it.
+    of_model = embeddings.c.model_id == model_id if seq == 0 else _of_model_by_seq(model_id)
+    query = select(func.count()).where(of_model, embeddings.c.seq > seq)
     return int(connection.execute(query).scalar_one())
 
 
