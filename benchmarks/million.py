@@ -169,7 +169,7 @@ def step_classify(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any
 def step_add(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     index = VectorIndex.open(store, folder, model)
-    add(store, model, n // 100, start=n)
+    add(store, model, n // 100, start=index.watermark)  # what was never there
     started = time.perf_counter()
     index = index.refreshed(store, folder, model)
     seconds = time.perf_counter() - started
@@ -179,8 +179,8 @@ def step_add(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
 def step_remove(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     index = VectorIndex.open(store, folder, model)
-    for at in range(0, n // 100, BATCH):
-        store.mark_missing(f"/made-up/{at:09}")
+    for home in sorted(store.folders_under("/made-up"))[: max(1, n // 100 // BATCH)]:
+        store.mark_missing(home)
     store.prune()
     started = time.perf_counter()
     index = index.refreshed(store, folder, model)
