@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests import photos
 from tests.fakes import FakeEncoder, vector_of
+from tests.libraries import paint
 from tests.scenes import damaged, photo
 from zsindex import classify
 from zsindex.database import Database
@@ -1005,3 +1006,25 @@ def test_check_finds_and_fixes_damaged_vectors(library: Library, encoder: FakeEn
     assert fixed.fixed
     assert library.sync().encoded == 1
     assert library.check().ok
+
+
+def test_a_search_skips_what_has_vanished_and_what_never_was_a_file(tmp_path: Path) -> None:
+    """The index still has their vectors; the result has as many photos as were asked for, all the same."""
+    folder = tmp_path / "pictures"
+    for i in range(12):
+        paint(folder / f"{i:02}.png", (i * 20, 5, 5))
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(folder)
+        library.embed_images([paint(tmp_path / f"other{i}.png", (i * 20, 6, 6)) for i in range(12)])
+        for i in range(6):
+            (folder / f"{i:02}.png").unlink()
+        library.sync(folder)
+        there = set(library.paths())
+        assert len(there) == 6
+        for top in (1, 3, 6, 100):
+            for hits in (library.search("red", top=top), library.search("red", top=top, paths=folder)):
+                assert len(hits) == min(top, 6)
+                assert {hit.path for hit in hits} <= there
+        itself = str(folder / "07.png")
+        assert {hit.path for hit in library.similar(itself, top=100)} == there - {itself}
+        assert library.search("red", top=4) == library.search("red", top=4, exact=True)
