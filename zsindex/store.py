@@ -285,19 +285,13 @@ class Store:
         Args:
             prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
         """
-        paths: list[str] = []
-        ids: list[int] = []
         with self.read() as connection:
-            for folder_id, folder, names in self._selected_folders(connection, prefixes):
-                query = select(files.c.name, files.c.image_id).where(
-                    files.c.folder_id == folder_id, files.c.missing_since.is_(None), files.c.image_id.is_not(None)
-                )
-                base = os.path.join(folder, "")
-                for name, image_id in connection.execute(query.order_by(files.c.name)):
-                    if names is None or name in names:
-                        paths.append(base + name)
-                        ids.append(image_id)
-        return FileTable(paths, np.asarray(ids, dtype=np.int64))
+            rows = _files_there(connection, prefixes, files.c.image_id, where=files.c.image_id.is_not(None))
+        base = {folder: os.path.join(folder, "") for folder in {row[0] for row in rows}}
+        return FileTable(
+            [base[folder] + name for folder, name, _ in rows],
+            np.fromiter((row[2] for row in rows), dtype=np.int64, count=len(rows)),
+        )
 
     def files_of(self, image_ids: Collection[int]) -> FileTable:
         """Files that are there and show one of the images, in the same order as `files`."""
@@ -314,40 +308,15 @@ class Store:
         paths = [os.path.join(folder, name) for folder, name, _ in found]
         return FileTable(paths, np.array([image_id for _, _, image_id in found], dtype=np.int64))
 
-    @staticmethod
-    def _selected_folders(
-        connection: Connection, prefixes: Sequence[str] | None
-    ) -> list[tuple[int, str, frozenset[str] | None]]:
-        """(id, path, names or None for all) of the folders that a selection touches, in path order."""
-        if prefixes is None:
-            rows = connection.execute(select(folders.c.id, folders.c.path))
-            return sorted(((row.id, row.path, None) for row in rows), key=lambda item: item[1])
-        whole: dict[int, str] = {}
-        single: dict[int, tuple[str, set[str]]] = {}
-        for prefix in filter(is_encodable, prefixes):  # others are never stored
-            for row in connection.execute(select(folders.c.id, folders.c.path).where(_under(folders.c.path, prefix))):
-                whole[row.id] = row.path
-            folder, name = os.path.split(prefix)
-            for row in connection.execute(select(folders.c.id, folders.c.path).where(folders.c.path == folder)):
-                single.setdefault(row.id, (row.path, set()))[1].add(name)
-        selected: list[tuple[int, str, frozenset[str] | None]] = [(i, path, None) for i, path in whole.items()]
-        selected += [(i, path, frozenset(names)) for i, (path, names) in single.items() if i not in whole]
-        return sorted(selected, key=lambda item: item[1])
-
     def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
         """Files that are there but cannot be used, in the same order as `files`."""
-        found = []
+        columns = files.c.skip_reason, files.c.skip_detail
         with self.read() as connection:
-            for folder_id, folder, names in self._selected_folders(connection, prefixes):
-                query = select(files.c.name, files.c.skip_reason, files.c.skip_detail).where(
-                    files.c.folder_id == folder_id, files.c.missing_since.is_(None), files.c.skip_reason.is_not(None)
-                )
-                found += [
-                    SkippedFile(os.path.join(folder, row.name), SkipReason(row.skip_reason), row.skip_detail or "")
-                    for row in connection.execute(query.order_by(files.c.name))
-                    if names is None or row.name in names
-                ]
-        return found
+            rows = _files_there(connection, prefixes, *columns, where=files.c.skip_reason.is_not(None))
+        return [
+            SkippedFile(os.path.join(folder, name), SkipReason(reason), detail or "")
+            for folder, name, reason, detail in rows
+        ]
 
     def files_revision(self) -> int:
         """Grows with every change of the files: together with a model's watermark it names a state of the library."""
@@ -747,6 +716,64 @@ def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
 
 def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(sa.false(), *(_under(column, path) for path in paths))
+
+
+def _files_there(
+    connection: Connection,
+    prefixes: Sequence[str] | None,
+    *columns: sa.ColumnElement[Any],
+    where: sa.ColumnElement[bool],
+) -> list[tuple[Any, ...]]:
+    """(folder, name, *columns) of files that are not missing, folder by folder in path order, each by name."""
+    query = (
+        select(folders.c.path, files.c.name, *columns)
+        .join(folders)
+        .where(files.c.missing_since.is_(None), where)
+        .order_by(folders.c.path, files.c.name)
+    )
+    if prefixes is None:
+        return _fetch(connection, query)
+    selection = _select_folders(connection, prefixes)
+    rows: list[tuple[Any, ...]] = []
+    for part in chunks(list(selection)):
+        rows += _fetch(connection, query.where(folders.c.path.in_(part)))
+    return [row for row in rows if (names := selection[row[0]]) is None or row[1] in names]
+
+
+def _select_folders(connection: Connection, prefixes: Sequence[str]) -> dict[str, set[str] | None]:
+    """The known folders that a selection of files and folders touches, in path order; with names, None for all."""
+    wanted = set(prefixes)
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for prefix in prefixes:
+        folder, name = os.path.split(prefix)
+        named[folder].add(name)
+    known = _fetch(connection, select(folders.c.path).order_by(folders.c.path))
+    selected: dict[str, set[str] | None] = {}
+    for (path,) in known:
+        if not wanted.isdisjoint(_upwards(path)):
+            selected[path] = None
+        elif path in named:
+            selected[path] = named[path]
+    return selected
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path, and all folders that it lies in."""
+    yield path
+    while (parent := os.path.dirname(path)) != path:
+        yield parent
+        path = parent
+
+
+def _fetch(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+    """All rows as the driver gives them.
+
+    For questions with a row per file: SQLAlchemy's rows take twice as long to make and to unpack, and their columns
+    are texts and whole numbers, of which it would convert nothing.
+    """
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    return list(cursor.fetchall())
 
 
 def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:
