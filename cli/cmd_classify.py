@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
-from .output import (
-    destination,
-    format_option,
-    note,
-    plural,
-    width_of,
-    write_columns,
-    write_csv,
-    write_json,
-    write_ndjson,
-)
+from .output import destination, format_option, note, plural
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -74,6 +63,8 @@ def classify(
 
     Photos at PATH that are not in the library yet are added first.
     """
+    from .answers import write
+
     labels = options.labels_from(label, label_file, template, saved=label_set)
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
@@ -104,28 +95,6 @@ def classify(
         ctx.exit(130)
     if strict and (skipped or result.unanswered):
         ctx.exit(3)
-
-
-def write(result: Classification, fmt: str, out: IO[str]) -> None:
-    """Write a classification in one of the formats."""
-    if fmt == "json":
-        write_json({"run": result.run.to_dict(), "results": result.to_dicts()}, out)
-    elif fmt == "ndjson":
-        write_ndjson((one.to_dict() for one in result), out)
-    elif fmt == "csv":
-        write_csv(["path", "rank", "label", "score"], result.to_rows(), out)
-    elif fmt == "paths":
-        out.writelines(f"{path}\n" for path in result.paths)
-    else:
-        shown = max((len(one.predictions) for one in result), default=0)
-        widths = [width_of(result.labels), 5] * shown
-        write_columns(_lines(result, shown), widths, out)
-
-
-def _lines(result: Classification, shown: int) -> Iterator[list[str]]:
-    for one in result:
-        cells = [cell for p in one.predictions for cell in (p.label, f"{p.score:.3f}")]
-        yield [*cells, *[""] * (2 * shown - len(cells)), one.path]
 
 
 def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:

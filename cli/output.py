@@ -74,18 +74,27 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, align: Sequen
 
 def write_columns(rows: Iterable[Sequence[str]], widths: Sequence[int], out: IO[str]) -> None:
     """Lines of padded columns, one at a time: for results that are too many to hold. The last one is not padded."""
-    from wcwidth import wcswidth
-
     for row in rows:
-        padded = [cell + " " * max(0, width - max(0, wcswidth(cell))) for cell, width in zip(row, widths, strict=False)]
-        out.write("  ".join([*padded, *row[len(widths) :]]).rstrip() + "\n")
+        cells = [padded(cell, width) for cell, width in zip(row, widths, strict=False)]
+        out.write("  ".join([*cells, *row[len(widths) :]]).rstrip() + "\n")
+
+
+def padded(text: str, width: int) -> str:
+    """A text and as many spaces as it is short of `width` columns of a terminal."""
+    return text + " " * max(0, width - _columns(text))
 
 
 def width_of(texts: Iterable[str]) -> int:
     """Columns that the widest text takes on a terminal."""
+    return max((_columns(text) for text in texts), default=0)
+
+
+def _columns(text: str) -> int:
+    if text.isascii() and text.isprintable():
+        return len(text)
     from wcwidth import wcswidth
 
-    return max((max(0, wcswidth(text)) for text in texts), default=0)
+    return max(0, wcswidth(text))
 
 
 def size(n: int) -> str:

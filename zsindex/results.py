@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from zsindex.records import Activation, FloatArray, IdArray
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BLOCK_PHOTOS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,22 @@ class Run:
         }
 
 
+class Block(NamedTuple):
+    """The answers for some neighbouring photos, as columns.
+
+    Attributes:
+        paths: of the photos, m of them.
+        counts: how many predictions each has.
+        labels, scores: a list per rank, best first, each of m label numbers or scores. What a photo has too few
+            predictions for is to be passed over.
+    """
+
+    paths: list[str]
+    counts: list[int]
+    labels: list[list[int]]
+    scores: list[list[float]]
+
+
 class Classification(Sequence[Result]):
     """The answers for many photos, in the order of `Library.paths`. Index, slice or iterate it.
 
@@ -207,6 +225,24 @@ class Classification(Sequence[Result]):
 
     def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def counts(self) -> IdArray:
+        """How many predictions each photo has: int64 (n,). Fewer than asked for only where `filtered` took some."""
+        counts: IdArray = np.count_nonzero(self._best >= 0, axis=1)
+        return counts
+
+    def blocks(self) -> Iterator[Block]:
+        """All answers as columns, some thousand photos at a time: for those who write many of them."""
+        counts = self.counts
+        for start in range(0, len(self), BLOCK_PHOTOS):
+            part = slice(start, start + BLOCK_PHOTOS)
+            yield Block(
+                self.paths[part],
+                counts[part].tolist(),
+                self._best[part].T.tolist(),
+                self._best_scores[part].T.tolist(),
+            )
 
     def __repr__(self) -> str:
         return f"<Classification of {len(self)} photos by {len(self.labels)} labels, run {self.run.key}>"

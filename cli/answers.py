@@ -1,0 +1,119 @@
+"""Writing classifications: a table for people; JSON, NDJSON, CSV and paths for programs.
+
+There is a line or more per photo, of 100,000 photos easily. So nothing is made per photo but its text, by filling a
+pattern with columns; what the patterns look like follows from `Result.to_dict` and the modules `json` and `csv`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, starmap
+from typing import IO, TYPE_CHECKING
+
+from zsindex.results import Prediction, Result
+
+from .output import padded, width_of
+
+if TYPE_CHECKING:
+    from zsindex import Classification
+
+# Makes texts fit for a format: those of labels once each, those of paths a block at a time.
+Quote = Callable[[Iterable[str]], Iterable[str]]
+SCORE_WIDTH = len("0.123")
+
+
+def write(result: Classification, fmt: str, out: IO[str]) -> None:
+    """Write a classification in one of the formats."""
+    writer = {"json": _write_json, "ndjson": _write_ndjson, "csv": _write_csv, "paths": _write_paths}
+    writer.get(fmt, _write_table)(result, out)
+
+
+def _write_json(result: Classification, out: IO[str]) -> None:
+    around = json.dumps({"run": result.run.to_dict(), "results": []}, ensure_ascii=False, indent=2)
+    head, _, tail = around.rpartition("]")
+    out.write(head)
+    before = "\n"
+    for texts in _filled(result, lambda n: _json_pattern(n, indent=2, margin="    "), _json_texts):
+        out.write(before + ",\n".join(texts))
+        before = ",\n"
+    out.write(("\n  ]" if len(result) else "]") + tail + "\n")
+
+
+def _write_ndjson(result: Classification, out: IO[str]) -> None:
+    for texts in _filled(result, lambda n: _json_pattern(n) + "\n", _json_texts):
+        out.write("".join(texts))
+
+
+def _write_csv(result: Classification, out: IO[str]) -> None:
+    def pattern(n: int) -> str:
+        return "".join(f"{{0}},{rank},{{{2 * rank - 1}}},{{{2 * rank}!r}}\n" for rank in range(1, n + 1))
+
+    out.write("path,rank,label,score\n")
+    for texts in _filled(result, pattern, _csv_texts):
+        out.write("".join(texts))
+
+
+def _write_paths(result: Classification, out: IO[str]) -> None:
+    out.writelines(f"{path}\n" for path in result.paths)
+
+
+def _write_table(result: Classification, out: IO[str]) -> None:
+    width = width_of(result.labels)
+    columns = int(result.counts.max(initial=0))
+    blank = "  ".join([" " * width, " " * SCORE_WIDTH])
+
+    def pattern(n: int) -> str:
+        cells = [f"{{{2 * rank - 1}}}  {{{2 * rank}:.3f}}" for rank in range(1, n + 1)]
+        return "  ".join([*cells, *[blank] * (columns - n), "{0}\n"])
+
+    for texts in _filled(
+        result, pattern, lambda paths: map(str.rstrip, paths), lambda labels: (padded(text, width) for text in labels)
+    ):
+        out.write("".join(texts))
+
+
+def _filled(
+    result: Classification, pattern: Callable[[int], str], quote: Quote, quote_labels: Quote | None = None
+) -> Iterator[Iterable[str]]:
+    """The photos' texts, a block of photos at a time.
+
+    Args:
+        pattern: the text of a photo with n predictions, for `str.format`: field 0 is the path; those of the r-th
+            prediction are 2r - 1, the label, and 2r, the score.
+        quote, quote_labels: makes paths and labels fit for the format; labels are quoted as paths are by default.
+    """
+    labels = list((quote_labels or quote)(result.labels))
+    fill = [pattern(n).format for n in range(int(result.counts.max(initial=0)) + 1)]
+    for block in result.blocks():
+        named = ([labels[number] for number in column] for column in block.labels)
+        columns = (quote(block.paths), *chain.from_iterable(zip(named, block.scores, strict=True)))
+        if min(block.counts) == max(block.counts):
+            yield starmap(fill[block.counts[0]], zip(*columns, strict=True))
+        else:
+            yield (fill[n](*cells) for n, cells in zip(block.counts, zip(*columns, strict=True), strict=True))
+
+
+def _json_pattern(n: int, *, indent: int | None = None, margin: str = "") -> str:
+    """What `json.dumps` makes of a result with n predictions."""
+    result = Result("@", (Prediction("@", 0.5),) * n)
+    text = json.dumps(result.to_dict(), indent=indent).replace("{", "{{").replace("}", "}}")
+    return margin + text.replace("\n", f"\n{margin}").replace('"@"', "{}").replace("0.5", "{!r}")
+
+
+def _json_texts(texts: Iterable[str]) -> Iterable[str]:
+    return map(json.JSONEncoder(ensure_ascii=False).encode, texts)
+
+
+class _Rows(list[str]):
+    """A file, as far as `csv.writer` is concerned, that keeps every row by itself."""
+
+    write = list.append
+
+
+def _csv_texts(texts: Iterable[str]) -> Sequence[str]:
+    rows = _Rows()
+    # What is quoted depends on what ends a line, so it cannot be left out here.
+    csv.writer(rows, lineterminator="\n").writerows((text,) for text in texts)
+    return [row.removesuffix("\n") for row in rows]
