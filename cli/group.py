@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from typing import Any, TextIO
 
 import click
@@ -10,12 +12,51 @@ import click
 import zsindex
 from zsindex.errors import ZsindexError, ZsindexWarning
 
-from . import cmd_classify, cmd_demo, cmd_embed, cmd_labels, cmd_models, cmd_search, cmd_sync, cmd_upkeep, cmd_vectors
+# Where each subcommand lives: `cmd_sync.sync`.
+HOMES = {
+    "sync": "cmd_sync",
+    "classify": "cmd_classify",
+    "search": "cmd_search",
+    "similar": "cmd_search",
+    "embed": "cmd_embed",
+    "labels": "cmd_labels",
+    "models": "cmd_models",
+    "vectors": "cmd_vectors",
+    "status": "cmd_upkeep",
+    "check": "cmd_upkeep",
+    "prune": "cmd_upkeep",
+    "demo": "cmd_demo",
+}
 
 EPILOG = """
 Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but --strict was
 given and some photos were skipped; 130 stopped with Ctrl-C, what was done is kept.
 """
+
+
+class _OnDemand(MutableMapping[str, click.Command]):
+    """Subcommands by name, each imported when it is asked for: one of them need not wait for all the others."""
+
+    def __init__(self) -> None:
+        self._imported: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._imported:
+            command: click.Command = getattr(import_module(f".{HOMES[name]}", __package__), name)
+            self._imported[name] = command
+        return self._imported[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**HOMES, **self._imported})
+
+    def __len__(self) -> int:
+        return len({**HOMES, **self._imported})
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._imported[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a subcommand cannot be taken away")
 
 
 class Commands(click.Group):
@@ -58,18 +99,4 @@ def cli() -> None:
     """
 
 
-for command in (
-    cmd_sync.sync,
-    cmd_classify.classify,
-    cmd_search.search,
-    cmd_search.similar,
-    cmd_embed.embed,
-    cmd_labels.labels,
-    cmd_models.models,
-    cmd_vectors.vectors,
-    cmd_upkeep.status,
-    cmd_upkeep.check,
-    cmd_upkeep.prune,
-    cmd_demo.demo,
-):
-    cli.add_command(command)
+cli.commands = _OnDemand()

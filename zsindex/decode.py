@@ -17,12 +17,12 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
+from zsindex.config import DEFAULT_MAX_PIXELS
 from zsindex.errors import ImageError
 from zsindex.formats import RAW_EXTENSIONS, extension
 from zsindex.records import Decoded, DecodeMode, FileContent, SkipReason
 
 DEFAULT_MAX_BYTES = 1 << 30
-DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------

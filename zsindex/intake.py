@@ -19,26 +19,11 @@ import numpy as np
 from zsindex import decode
 from zsindex.encode import Encoder
 from zsindex.errors import ImageError
-from zsindex.records import Candidate, FloatArray, SkipReason
+from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.store import FileOutcome, ImageRecord
 
 # Files that needed no encoding are stored when this many have come together.
 STORE_EVERY = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How photos are prepared and encoded.
-
-    Attributes:
-        batch_size: images per call of the model.
-        workers: threads that read and decode.
-        max_pixels: photos with more are skipped.
-    """
-
-    batch_size: int
-    workers: int
-    max_pixels: int
 
 
 @dataclass(frozen=True, slots=True)

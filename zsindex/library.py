@@ -6,7 +6,6 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 import zsindex
-from zsindex import classify, config, maintenance, prompts, sources
+from zsindex import classify, config, prompts
 from zsindex.database import Database
-from zsindex.decode import DEFAULT_MAX_PIXELS
 from zsindex.encode import Encoder, OneAtATime
 from zsindex.errors import BadQuery, ImageError, ModelChanged, NotInLibrary, UnknownLabelSet, UnknownModel
 from zsindex.index import VectorIndex
-from zsindex.intake import Settings
-from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
     Activation,
@@ -33,17 +29,20 @@ from zsindex.records import (
     ModelInfo,
     ModelSpec,
     Progress,
+    Settings,
     SkippedFile,
     SkipReason,
     SyncReport,
 )
 from zsindex.results import Classification, Hit, Run
-from zsindex.sources import ImageLike, PathsLike
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
-from zsindex.sync import Options, Sync
 
+# What decodes, syncs and keeps up is imported where it is used: a question from the cache does not wait for it.
 if TYPE_CHECKING:
+    from zsindex import sources
     from zsindex.exchange import ExportReport, ImportReport
+    from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
+    from zsindex.sources import ImageLike, PathsLike
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -143,7 +142,7 @@ class Library:
                 settings=Settings(
                     batch_size=batch_size or DEFAULT_BATCH_SIZE,
                     workers=workers or os.cpu_count() or 1,
-                    max_pixels=config.max_pixels(DEFAULT_MAX_PIXELS),
+                    max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
                 ),
             )
         except BaseException:
@@ -227,6 +226,8 @@ class Library:
 
     def models(self) -> list[ModelStatus]:
         """The models that the library holds vectors of, with their sizes; the default one is marked."""
+        from zsindex import maintenance
+
         return maintenance.models(self._store)
 
     def use_model(
@@ -282,6 +283,8 @@ class Library:
             LibraryBusy: another sync is running.
             LibraryReadOnly, StorageFull, ModelError
         """
+        from zsindex.sync import Options, Sync
+
         if not dry_run:
             self._database.require_writable("sync")
         absolute = self._store.roots() if paths is None else _absolute_all(paths)
@@ -350,6 +353,8 @@ class Library:
         return vectors
 
     def _read(self, image: ImageLike, *, position: int) -> sources.Source:
+        from zsindex import sources
+
         try:
             return sources.read(image, position=position)
         except ImageError as error:
@@ -365,9 +370,13 @@ class Library:
         """
         if not isinstance(term, str):
             return True
+        from zsindex import sources
+
         return sources.is_image_path(term) or self._store.digest_of(_absolute(term)) is not None
 
     def _encode(self, new: Sequence[sources.Source]) -> list[ImageRecord]:
+        from concurrent.futures import ThreadPoolExecutor
+
         encoder, settings = self._encoder(), self._settings
 
         def prepare(source: sources.Source) -> tuple[ImageRecord, FloatArray]:
@@ -803,6 +812,8 @@ class Library:
 
     def status(self) -> Status:
         """Counts, sizes and versions."""
+        from zsindex import maintenance
+
         return maintenance.status(self._database, self._store)
 
     def check(self, *, fix: bool = False) -> CheckReport:
@@ -811,6 +822,8 @@ class Library:
         Raises:
             LibraryReadOnly: `fix` on a library that cannot be written.
         """
+        from zsindex import maintenance
+
         with self._lock:
             self._index = None
             return maintenance.check(self._database, self._store, fix=fix)
@@ -828,6 +841,8 @@ class Library:
         Raises:
             UnknownModel, LibraryReadOnly, LibraryBusy
         """
+        from zsindex import maintenance
+
         with self._lock:
             self._index = None
             report = maintenance.prune(

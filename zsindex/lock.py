@@ -16,11 +16,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-
-import filelock
+from typing import TYPE_CHECKING
 
 from zsindex.errors import LibraryBusy, LibraryReadOnly, StorageFull
+
+if TYPE_CHECKING:
+    import filelock
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -37,10 +40,16 @@ class FolderLock:
         # Beside the lock file, not in it: where locks are mandatory (Windows) others could not read it. Writing it
         # costs some ten microseconds, next to the milliseconds of a commit that waits for the disk.
         self._holder_file = folder / f"{name}.holder"
-        # The file lock counts re-entries per object, whichever the thread; exclusion between threads is RLock's.
-        self._between_processes = filelock.FileLock(folder / f"{name}.lock", thread_local=False)
+        self._lock_file = folder / f"{name}.lock"
         self._between_threads = threading.RLock()
         self._depth = 0
+
+    @cached_property
+    def _between_processes(self) -> filelock.BaseFileLock:
+        import filelock
+
+        # It counts re-entries per object, whichever the thread; exclusion between threads is RLock's.
+        return filelock.FileLock(self._lock_file, thread_local=False)
 
     @contextmanager
     def hold(self, purpose: str) -> Iterator[None]:
@@ -50,6 +59,8 @@ class FolderLock:
             LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
             StorageFull, LibraryReadOnly: the lock file cannot be made or opened.
         """
+        import filelock  # not at the top: who only reads locks nothing, and need not wait for the import
+
         if not self._between_threads.acquire(timeout=self.timeout_s):
             raise LibraryBusy(self._folder, holder="another thread of this process", waited_s=self.timeout_s)
         try:

@@ -146,6 +146,21 @@ class Decoded:
     format: str
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How photos are prepared and encoded.
+
+    Attributes:
+        batch_size: images per call of the model.
+        workers: threads that read and decode.
+        max_pixels: photos with more are skipped.
+    """
+
+    batch_size: int
+    workers: int
+    max_pixels: int
+
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 

@@ -20,11 +20,12 @@ from zsindex import scan
 from zsindex.encode import Encoder
 from zsindex.errors import PathNotFound
 from zsindex.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
-from zsindex.intake import Settings, encode_files
+from zsindex.intake import encode_files
 from zsindex.records import (
     Candidate,
     FolderListing,
     Progress,
+    Settings,
     SkippedEntry,
     SkippedFile,
     SkipReason,
