@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -96,7 +97,10 @@ def open_library(path: Path | None, *, create: bool = False, quiet: bool = False
 
     if not quiet:
         _show_notes()
-    return Library.open(path, create=create, on_load=None if quiet else _announce, **model)
+    opened = Library.open(path, create=create, on_load=None if quiet else _announce, **model)
+    gc.freeze()  # what was imported until now stays
+    gc.enable()
+    return opened
 
 
 def _announce(spec: ModelSpec) -> None:
