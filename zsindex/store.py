@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -228,7 +230,6 @@ class Store:
 
     def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
         """What the library knows of one folder, by file name."""
-        has_vector = exists().where(embeddings.c.model_id == model_id, embeddings.c.image_id == files.c.image_id)
         query = (
             select(
                 files.c.name,
@@ -238,14 +239,36 @@ class Store:
                 files.c.skip_reason,
                 files.c.skip_detail,
                 files.c.missing_since.is_not(None),
-                has_vector if model_id is not None else sa.false(),
+                _has_vector(model_id),
             )
             .join(folders)
             .where(folders.c.path == folder)
         )
         with self.read() as connection:
-            # All rows at once: a sync asks this of every folder, and fetching them one by one takes twice as long.
-            return {row[0]: KnownFile(*row[1:]) for row in connection.execute(query).all()}
+            return {row[0]: KnownFile(*row[1:]) for row in _fetch(connection, query)}
+
+    def last_seen(
+        self, folder_paths: Sequence[str], model_id: int | None
+    ) -> dict[str, tuple[tuple[str, str, int, int | None], ...]]:
+        """The files of some folders that were there at the last look, in the form in which a scan lists them.
+
+        Returns:
+            By folder: (folder, name, size, mtime_ns) by name, so that a folder in which nothing has changed equals its
+            candidates. Where an unchanged stat does not settle what a file is, because it could not be used or has no
+            vector under the model, None stands for the time, which equals nothing. Folders without files are absent.
+        """
+        settled = sa.and_(files.c.skip_reason.is_(None), _has_vector(model_id))
+        query = (
+            select(folders.c.path, files.c.name, files.c.size, sa.case((settled, files.c.mtime_ns)))
+            .join(folders)
+            .where(files.c.missing_since.is_(None))
+            .order_by(folders.c.path, files.c.name)
+        )
+        rows: list[Any] = []
+        with self.read() as connection:
+            for part in chunks(folder_paths):
+                rows += _fetch(connection, query.where(folders.c.path.in_(part)))
+        return {folder: tuple(of_folder) for folder, of_folder in groupby(rows, key=itemgetter(0))}
 
     def folders_under(self, path: str) -> list[str]:
         """Known folders at or below a path that hold files which are not missing."""
@@ -716,6 +739,13 @@ def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
 
 def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(sa.false(), *(_under(column, path) for path in paths))
+
+
+def _has_vector(model_id: int | None) -> sa.ColumnElement[bool]:
+    """Whether a row of `files` shows an image that has a vector under a model."""
+    if model_id is None:
+        return sa.false()
+    return exists().where(embeddings.c.model_id == model_id, embeddings.c.image_id == files.c.image_id)
 
 
 def _files_there(

@@ -44,6 +44,8 @@ ALWAYS_RETRIED = frozenset(
     }
 )
 REPORT_EVERY = 500
+# How many files are compared at a time: one question to the database for so many, in few or many folders.
+COMPARE_EVERY = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,35 +179,58 @@ class Sync:
         """Compare what is there with what is known; spool what must be read. Returns how many files that is."""
         found, options = self._found, self._options
         to_read = reported = 0
-        for listing in scan.scan(
+        listings = scan.scan(
             scope.present,
             exclude=options.exclude,
             include_hidden=options.include_hidden,
             skip_folders=(self._library_folder,),
-        ):
-            if self._should_stop():
-                found.interrupted = True
-                return to_read
-            if listing.error is not None:
-                found.unlisted[listing.folder] = listing.error
-                continue
-            found.visited.add(listing.folder)
-            todo = self._compare(listing)
-            if todo:
-                pickle.dump(todo, spool)
-                to_read += len(todo)
-            found.counts["scanned"] += len(listing.candidates) + len(listing.skipped)
-            if found.counts["scanned"] >= reported + REPORT_EVERY:
-                reported = found.counts["scanned"]
-                self._progress(Progress("scan", reported))
+        )
+        for batch in self._together(listings):
+            last_seen = self._store.last_seen([listing.folder for listing in batch], self._known_model_id)
+            for listing in batch:
+                found.visited.add(listing.folder)
+                if listing.complete and not listing.skipped and last_seen.get(listing.folder, ()) == listing.candidates:
+                    found.counts["unchanged"] += len(listing.candidates)
+                elif todo := self._compare(listing):
+                    pickle.dump(todo, spool)
+                    to_read += len(todo)
+                found.counts["scanned"] += len(listing.candidates) + len(listing.skipped)
+                if found.counts["scanned"] >= reported + REPORT_EVERY:
+                    reported = found.counts["scanned"]
+                    self._progress(Progress("scan", reported))
+        if found.interrupted:
+            return to_read
         self._progress(Progress("scan", found.counts["scanned"], found.counts["scanned"]))
         self._find_missing(scope)
         return to_read
 
+    def _together(self, listings: Iterator[FolderListing]) -> Iterator[list[FolderListing]]:
+        """Listings of some thousand files at a time, without those that failed; ends early if it should stop."""
+        batch: list[FolderListing] = []
+        size = 0
+        for listing in listings:
+            if self._should_stop():
+                self._found.interrupted = True
+                return
+            if listing.error is not None:
+                self._found.unlisted[listing.folder] = listing.error
+                continue
+            batch.append(listing)
+            size += 1 + len(listing.candidates) + len(listing.skipped)
+            if size >= COMPARE_EVERY:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    @property
+    def _known_model_id(self) -> int | None:
+        return None if self._known_model is None else self._known_model.id
+
     def _compare(self, listing: FolderListing) -> list[Candidate]:
         """Decide each file of a folder by its stat; returns those that must be read."""
         found = self._found
-        known = self._store.known_files(listing.folder, None if self._known_model is None else self._known_model.id)
+        known = self._store.known_files(listing.folder, self._known_model_id)
         todo = []
         for file in listing.candidates:
             before = known.pop(file.name, None)
