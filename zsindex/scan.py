@@ -46,6 +46,9 @@ _TRASH_PREFIX = ".trash"  # .Trash, .Trashes, .Trash-1000
 
 _Identity = tuple[int, int]
 
+# What `Candidate(*values)` comes to, without its Python function in between: one is made per file on every scan.
+_candidate: Callable[[tuple[str, str, int, int]], Candidate] = partial(tuple.__new__, Candidate)
+
 
 def scan(
     paths: Sequence[str],
@@ -87,7 +90,7 @@ class _Rules:
 
     def __init__(self, exclude: Sequence[str], include_hidden: bool) -> None:
         self._include_hidden = include_hidden
-        self._has_patterns = bool(exclude)
+        self.has_patterns = bool(exclude)
         # One regular expression per question, not one per pattern: this runs for every photo.
         any_entry = [p for p in exclude if not p.endswith("/")]
         self._file_names = _any_of(p for p in any_entry if "/" not in p)
@@ -99,7 +102,7 @@ class _Rules:
     def leaves_out_file(self, name: str, parent: str) -> bool:
         if name[0] == "." and (not self._include_hidden or name.startswith("._")):
             return True
-        return self._has_patterns and (_matches(self._file_names, name) or _matches(self._file_paths, parent + name))
+        return self.has_patterns and (_matches(self._file_names, name) or _matches(self._file_paths, parent + name))
 
     def leaves_out_folder(self, name: str, parent: str) -> bool:
         if name[0] == "." and not self._include_hidden:
@@ -178,6 +181,7 @@ class _Scan:
         # Files named one by one join the listing of their folder where it is visited anyway; a second, partial listing
         # after this complete one would contradict it.
         named = self._named.pop(folder, ())
+        has_patterns = self._rules.has_patterns
         for entry in entries:
             name = entry.name
             stem, _, extension = name.rpartition(".")
@@ -195,7 +199,14 @@ class _Scan:
                 (self._linked if entry.is_symlink() else below).append((entry.path, f"{relative}{name}/"))
                 if is_photo:
                     skipped.append(SkippedEntry(folder, name, SkipReason.NOT_A_FILE, "a folder; its photos are read"))
-            elif is_photo and (name in named or not self._rules.leaves_out_file(name, relative)):
+            elif is_photo:
+                # Asked only where the answer can be yes: this runs for every photo.
+                if (
+                    (has_patterns or name[0] == ".")
+                    and name not in named
+                    and self._rules.leaves_out_file(name, relative)
+                ):
+                    continue
                 found = _examine(folder, name, entry.stat)
                 if isinstance(found, Candidate):
                     candidates.append(found)
@@ -233,7 +244,7 @@ def _examine(folder: str, name: str, read_stat: Callable[[], os.stat_result]) ->
         reason = SkipReason.PERMISSION if isinstance(error, PermissionError) else SkipReason.IO_ERROR
         return SkippedEntry(folder, name, reason, _words(error))
     if stat.S_ISREG(status.st_mode):
-        return Candidate(folder, name, status.st_size, status.st_mtime_ns)
+        return _candidate((folder, name, status.st_size, status.st_mtime_ns))
     return SkippedEntry(folder, name, SkipReason.NOT_A_FILE, "a pipe, socket or device")
 
 

@@ -45,7 +45,7 @@ ALWAYS_RETRIED = frozenset(
 )
 REPORT_EVERY = 500
 # How many files are compared at a time: one question to the database for so many, in few or many folders.
-COMPARE_EVERY = 2000
+COMPARE_EVERY = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,12 @@ class Sync:
             include_hidden=options.include_hidden,
             skip_folders=(self._library_folder,),
         )
+        model_id = self._known_model_id
+        all_have_vectors = model_id is not None and self._store.every_image_has_vector(model_id)
         for batch in self._together(listings):
-            last_seen = self._store.last_seen([listing.folder for listing in batch], self._known_model_id)
+            last_seen = self._store.last_seen(
+                [listing.folder for listing in batch], model_id, all_have_vectors=all_have_vectors
+            )
             for listing in batch:
                 found.visited.add(listing.folder)
                 if listing.complete and not listing.skipped and last_seen.get(listing.folder, ()) == listing.candidates:
