@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from tests import photos
 from tests.fakes import FakeEncoder
 from tests.scenes import damaged, photo
+from tests.statements import counting_statements
 from zsindex import decode
 from zsindex.errors import ImageError, PathNotFound
 from zsindex.library import Library
@@ -840,20 +840,6 @@ def test_progress_only_grows_and_ends_at_the_total(empty_world: World) -> None:
     assert steps == [Progress("scan", 11, 11)]
 
 
-@contextmanager
-def counting_statements() -> Iterator[list[str]]:
-    statements: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
 def test_an_unchanged_tree_is_neither_read_nor_written_and_costs_a_few_statements_a_folder(empty_world: World) -> None:
     world = empty_world
 
@@ -891,3 +877,21 @@ def test_a_named_file_stays_although_it_does_not_look_like_a_photo(world: World)
     assert str(world.photos / "odd.dat") in world.library.paths()
     (world.photos / "odd.dat").unlink()
     assert cost(world.sync()) == {"scanned": 5, "unchanged": 5, "missing": 1}
+
+
+def test_an_unreadable_photo_that_vanishes_is_noticed_where_all_else_is_unchanged(world: World) -> None:
+    bad = damaged(world.photos / "bad.png")
+    world.sync()
+    bad.unlink()
+    assert cost(world.sync()) == {"scanned": 5, "unchanged": 5, "missing": 1}
+    assert world.library.status().skipped == {}
+
+
+def test_an_edit_that_keeps_folder_and_size_as_they_were_is_noticed(world: World) -> None:
+    file = world.photos / "one.png"
+    folder, before = world.photos.stat(), file.stat()
+    with file.open("r+b") as opened:
+        opened.write(photo(world.base / "elsewhere.png", "blue").read_bytes()[: before.st_size])
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert world.photos.stat().st_mtime_ns == folder.st_mtime_ns
+    assert world.sync().to_read == 1
