@@ -26,6 +26,7 @@ HOMES = {
     "check": "cmd_upkeep",
     "prune": "cmd_upkeep",
     "demo": "cmd_demo",
+    "bench": "cmd_bench",
 }
 
 EPILOG = """

@@ -96,7 +96,7 @@ def open_library(path: Path | None, *, create: bool = False, quiet: bool = False
     from zsindex import Library
 
     if not quiet:
-        _show_notes()
+        show_notes()
     opened = Library.open(path, create=create, on_load=None if quiet else _announce, **model)
     gc.freeze()  # what was imported until now stays
     gc.enable()
@@ -118,7 +118,7 @@ class _Notes(logging.Handler):
         _note(record.getMessage())
 
 
-def _show_notes() -> None:
+def show_notes() -> None:
     """Show what loading a model has to say: it may take a while."""
     notes = logging.getLogger("zsindex.loading")
     if not notes.handlers:

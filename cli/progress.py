@@ -66,7 +66,7 @@ class Reporter:
         self._last_line = now
         rate = event.done / max(now - self._started, 1e-9)
         left = (event.total - event.done) / max(rate, 1e-9)
-        click.echo(f"{event.done:,} of {event.total:,} photos, {rate:.1f}/s, {_duration(left)} left", err=True)
+        click.echo(f"{event.done:,} of {event.total:,} photos, {rate:.1f}/s, {duration(left)} left", err=True)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -74,7 +74,8 @@ class Reporter:
             self._bar = None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``M:SS`` or ``H:MM:SS``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"__main__"},
     {"cli", "web"},
+    {"bench"},
     {"library", "zero_shot"},
     {"maintenance", "sync", "exchange", "intake", "index", "classify", "prompts", "results", "sources", "loading"},
+    {"bottleneck"},
     {"export", "assembly"},
     {"towers", "openclip"},
     {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},

@@ -148,6 +148,7 @@ class OpenClipEncoder:
         model, tokenizer, preprocess_config: open_clip's own.
         text_tower: encodes rows of tokens that were cut.
         device: the torch device that it computes on.
+        engine: ``torch``, as opposed to `zsindex.towers`.
         batch_size: images that go through the model at once, and an eighth of the prompts that do; halved for good when
             CUDA runs out of memory.
     """
@@ -167,6 +168,7 @@ class OpenClipEncoder:
         self.info = info
         self.identity = identity
         self.device = str(device)
+        self.engine = "torch"
         self.batch_size = batch_size
         self.files = files
         self.model = model

@@ -218,6 +218,7 @@ class TowerEncoder:
         info: what the model is.
         batch_size: images that go through the model at once.
         engine: what encodes images: ``openvino`` or ``torch``.
+        device: where: ``cpu``, or what torch would choose.
     """
 
     def __init__(
@@ -238,6 +239,7 @@ class TowerEncoder:
         self.batch_size = batch_size or BATCH_SIZE
         on_cpu = device == "cpu" or manifest.auto_device == "cpu"
         self.engine = manifest.image_engine(spec.precision) if on_cpu else "torch"
+        self.device = "cpu" if on_cpu else manifest.auto_device
         self._export = export
         self._load_original = load_original
         self._loaded: Encoder | None = None
