@@ -297,7 +297,6 @@ def test_batches_larger_than_a_query_takes(store: Store, model: ModelRow, monkey
     monkeypatch.setattr(store_module, "IN_LIMIT", 7)
     paths = add_photos(store, model, unit_vectors(20))
     assert store.save([seen(path) for path in paths], model.id) == {"unchanged": 20}
-    assert len(store.image_ids([digest_of(path) for path in paths], model.id)) == 20
     assert len(store.image_vectors([digest_of(path) for path in paths], model)) == 20
     texts = [str(i) for i in range(20)]
     store.save_prompts(texts, unit_vectors(20), model.id, truncated=[False] * 20)
@@ -353,14 +352,13 @@ def test_folders_with_files_that_are_there(store: Store, model: ModelRow) -> Non
     assert store.folders_under("/a/b/2") == []
 
 
-def test_ids_of_images_with_a_vector(store: Store, model: ModelRow) -> None:
+def test_which_images_have_a_vector(store: Store, model: ModelRow) -> None:
     other = add_model(store, "other")
     save(store, model, "/1", "/2")
     store.save([seen("/3")], model.id)  # no vector
     digests = [digest_of(path) for path in ("/1", "/2", "/3", "/4")]
-    assert store.image_ids(digests, model.id) == {digests[0]: 1, digests[1]: 2}
-    assert store.image_ids(digests, other.id) == {}
-    assert store.image_ids([], model.id) == {}
+    assert [store.has_vector(digest, model.id) for digest in digests] == [True, True, False, False]
+    assert not any(store.has_vector(digest, other.id) for digest in digests)
 
 
 def test_ids_of_images_stored_up_to_a_sequence_number(store: Store, model: ModelRow) -> None:
@@ -621,7 +619,7 @@ def test_a_file_that_comes_back_after_pruning_is_new(store: Store, model: ModelR
     save(store, model, "/1")
     store.mark_missing("/")
     store.prune()
-    assert store.image_ids([digest_of("/1")], model.id) == {}
+    assert not store.has_vector(digest_of("/1"), model.id)
     assert store.save([seen("/1", vector=VECTOR)], model.id) == {"added": 1}
 
 

@@ -291,18 +291,10 @@ class Store:
         with self.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def image_ids(self, digests: Collection[bytes], model_id: int | None) -> dict[bytes, int]:
-        """Ids of the images, among `digests`, that have a vector under the model."""
-        found: dict[bytes, int] = {}
+    def has_vector(self, digest: bytes, model_id: int) -> bool:
+        """Whether the image with a digest has a vector under the model."""
         with self.read() as connection:
-            for part in chunks(list(digests)):
-                query = (
-                    select(images.c.digest, images.c.id)
-                    .join(embeddings, embeddings.c.image_id == images.c.id)
-                    .where(images.c.digest.in_(part), embeddings.c.model_id == model_id)
-                )
-                found.update((row.digest, row.id) for row in connection.execute(query))
-        return found
+            return connection.execute(_VECTOR_OF, {"digest": digest, "model_id": model_id}).first() is not None
 
     def digest_of(self, path: str) -> bytes | None:
         """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
@@ -732,6 +724,14 @@ class Store:
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
             touch_files(connection)
         return removed
+
+
+# Built once: a sync asks it for every file that it reads, and building it takes longer than running it.
+_VECTOR_OF = (
+    select(embeddings.c.seq)
+    .join(images, images.c.id == embeddings.c.image_id)
+    .where(images.c.digest == sa.bindparam("digest"), embeddings.c.model_id == sa.bindparam("model_id"))
+)
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------

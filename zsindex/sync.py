@@ -314,7 +314,7 @@ class Sync:
         for batch in encode_files(
             _unspool(spool),
             encoder=self._encoder,
-            is_known=lambda digest: bool(self._store.image_ids([digest], model.id)),
+            is_known=lambda digest: self._store.has_vector(digest, model.id),
             settings=self._settings,
             should_stop=self._should_stop,
         ):
