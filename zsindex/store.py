@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -294,7 +295,7 @@ class Store:
     def has_vector(self, digest: bytes, model_id: int) -> bool:
         """Whether the image with a digest has a vector under the model."""
         with self.read() as connection:
-            return connection.execute(_VECTOR_OF, {"digest": digest, "model_id": model_id}).first() is not None
+            return connection.execute(_vector_of(), {"digest": digest, "model_id": model_id}).first() is not None
 
     def digest_of(self, path: str) -> bytes | None:
         """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
@@ -312,8 +313,8 @@ class Store:
             prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
         """
         with self.read() as connection:
-            rows = _files_there(connection, prefixes, files.c.image_id, where=files.c.image_id.is_not(None))
-        base = {folder: os.path.join(folder, "") for folder in {row[0] for row in rows}}
+            paths, rows = _files_there(connection, prefixes, files.c.image_id, where=files.c.image_id.is_not(None))
+        base = {folder: os.path.join(path, "") for folder, path in paths.items()}
         return FileTable(
             [base[folder] + name for folder, name, _ in rows],
             np.fromiter((row[2] for row in rows), dtype=np.int64, count=len(rows)),
@@ -338,9 +339,9 @@ class Store:
         """Files that are there but cannot be used, in the same order as `files`."""
         columns = files.c.skip_reason, files.c.skip_detail
         with self.read() as connection:
-            rows = _files_there(connection, prefixes, *columns, where=files.c.skip_reason.is_not(None))
+            paths, rows = _files_there(connection, prefixes, *columns, where=files.c.skip_reason.is_not(None))
         return [
-            SkippedFile(os.path.join(folder, name), SkipReason(reason), detail or "")
+            SkippedFile(os.path.join(paths[folder], name), SkipReason(reason), detail or "")
             for folder, name, reason, detail in rows
         ]
 
@@ -726,14 +727,6 @@ class Store:
         return removed
 
 
-# Built once: a sync asks it for every file that it reads, and building it takes longer than running it.
-_VECTOR_OF = (
-    select(embeddings.c.seq)
-    .join(images, images.c.id == embeddings.c.image_id)
-    .where(images.c.digest == sa.bindparam("digest"), embeddings.c.model_id == sa.bindparam("model_id"))
-)
-
-
 # --- pieces of queries ------------------------------------------------------------------------------------------------
 
 
@@ -759,42 +752,61 @@ def _has_vector(model_id: int | None) -> sa.ColumnElement[bool]:
     return exists().where(embeddings.c.model_id == model_id, embeddings.c.image_id == files.c.image_id)
 
 
+@cache
+def _vector_of() -> sa.Select[Any]:
+    """Made once: a sync asks it for every file that it reads, and making it takes longer than running it."""
+    return (
+        select(embeddings.c.seq)
+        .join(images, images.c.id == embeddings.c.image_id)
+        .where(images.c.digest == sa.bindparam("digest"), embeddings.c.model_id == sa.bindparam("model_id"))
+    )
+
+
 def _files_there(
     connection: Connection,
     prefixes: Sequence[str] | None,
     *columns: sa.ColumnElement[Any],
     where: sa.ColumnElement[bool],
-) -> list[tuple[Any, ...]]:
-    """(folder, name, *columns) of files that are not missing, folder by folder in path order, each by name."""
+) -> tuple[dict[int, str], list[tuple[Any, ...]]]:
+    """The paths of some folders by id, and (folder id, name, *columns) of their files that are not missing.
+
+    The files come folder by folder in path order, each by name.
+    """
+    # By id rather than by path, which the index gives them in: so no text is made for each file, and nothing sorted.
     query = (
-        select(folders.c.path, files.c.name, *columns)
-        .join(folders)
+        select(files.c.folder_id, files.c.name, *columns)
         .where(files.c.missing_since.is_(None), where)
-        .order_by(folders.c.path, files.c.name)
+        .order_by(files.c.folder_id, files.c.name)
     )
+    known = _fetch(connection, select(folders.c.id, folders.c.path).order_by(folders.c.path))
+    paths: dict[int, str] = dict(known)
     if prefixes is None:
-        return _fetch(connection, query)
-    selection = _select_folders(connection, prefixes)
-    rows: list[tuple[Any, ...]] = []
-    for part in chunks(list(selection)):
-        rows += _fetch(connection, query.where(folders.c.path.in_(part)))
-    return [row for row in rows if (names := selection[row[0]]) is None or row[1] in names]
+        rows = _fetch(connection, query)
+    else:
+        selection = _selected(paths, prefixes)
+        rows = []
+        for part in chunks(sorted(selection)):
+            rows += _fetch(connection, query.where(files.c.folder_id.in_(part)))
+        rows = [row for row in rows if (names := selection[row[0]]) is None or row[1] in names]
+    rank = {folder: place for place, folder in enumerate(paths)}
+    if list(rank) != sorted(rank):
+        rows.sort(key=lambda row: rank[row[0]])
+    return paths, rows
 
 
-def _select_folders(connection: Connection, prefixes: Sequence[str]) -> dict[str, set[str] | None]:
-    """The known folders that a selection of files and folders touches, in path order; with names, None for all."""
+def _selected(paths: Mapping[int, str], prefixes: Sequence[str]) -> dict[int, set[str] | None]:
+    """The ids of the folders that a selection of files and folders touches; with names, None for all."""
     wanted = set(prefixes)
     named: defaultdict[str, set[str]] = defaultdict(set)
     for prefix in prefixes:
         folder, name = os.path.split(prefix)
         named[folder].add(name)
-    known = _fetch(connection, select(folders.c.path).order_by(folders.c.path))
-    selected: dict[str, set[str] | None] = {}
-    for (path,) in known:
+    selected: dict[int, set[str] | None] = {}
+    for folder_id, path in paths.items():
         if not wanted.isdisjoint(_upwards(path)):
-            selected[path] = None
+            selected[folder_id] = None
         elif path in named:
-            selected[path] = named[path]
+            selected[folder_id] = named[path]
     return selected
 
 
