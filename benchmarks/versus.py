@@ -117,10 +117,11 @@ class Model:
 class Versus:
     """Runs contestants and prints a row for each."""
 
-    def __init__(self, work: Path, clip_retrieval: str) -> None:
+    def __init__(self, work: Path, clip_retrieval: str, pipeline_batches: Sequence[int]) -> None:
         self.rows: list[Row] = []
         self._work = work
         self._clip_retrieval_python = clip_retrieval
+        self._pipeline_batches = pipeline_batches
         self._environment = {**os.environ, CACHE_VARIABLE: str(work / "cache"), "HF_HUB_OFFLINE": "1"}
 
     def ask(self, name: str, python: str = sys.executable, **options: Any) -> Answer:
@@ -164,7 +165,7 @@ class Versus:
         }
         if model.transformers is not None:
             # "If you are using CPU, don't batch", its guide says; but then the labels are encoded with each photo.
-            for batch_size in (1, BATCH_SIZE):
+            for batch_size in self._pipeline_batches:
                 others[f"pipeline, batch_size={batch_size}"] = self.ask(
                     "pipeline",
                     photos=str(photos),
@@ -397,7 +398,7 @@ def compare(arguments: argparse.Namespace, work: Path) -> list[Row]:
         raise SystemExit("no photos found; name folders that hold some")
     (work / "models").mkdir()
     models = make_models(work / "models")
-    versus = Versus(work, arguments.clip_retrieval)
+    versus = Versus(work, arguments.clip_retrieval, arguments.pipeline_batches)
     for model in models:
         print(f"{model.name}: first start of zsindex on a machine {versus.prepare(model):.1f} s, with the export")
     print(f"{count} photos, {arguments.large} large ones, {CORES} cores\n")
@@ -429,6 +430,9 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=100, help="12-megapixel photos to make")
     parser.add_argument("--texts", type=int, default=512, help="prompts to encode, at most 1,000")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument(
+        "--pipeline-batches", nargs="+", type=int, default=(1, BATCH_SIZE), help="1 takes nearly a second a photo"
+    )
     parser.add_argument("--clip-retrieval", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there, for plots.py")
     arguments = parser.parse_args()
