@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 
 from zsindex import config, towers
@@ -12,6 +13,9 @@ from zsindex.records import ModelSpec
 from zsindex.towers import TowerEncoder
 
 logger = logging.getLogger(__name__)
+
+# Torch stays in charge of the images of transformers, on a CPU; these are faster in larger batches than convolutions.
+_TORCH_BATCH_SIZE = 32
 
 # Less than this much faster, and bf16 is not worth its deviation. Of the embedded model's vectors on 400 photos the
 # least cosine is 0.993 (benchmarks/precision.py); one below the bound means that a model does not bear bf16 at all.
@@ -67,7 +71,8 @@ def fastest_precision(spec: ModelSpec) -> str:
 
 def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int | None) -> TowerEncoder:
     def load_original() -> Encoder:
-        encoder = _original(spec, device=device, batch_size=batch_size)
+        on_cpu = "cpu" in (device, found.manifest.auto_device)
+        encoder = _original(spec, device=device, batch_size=batch_size or (_TORCH_BATCH_SIZE if on_cpu else None))
         expected, got = found.manifest.info(spec).fingerprint, encoder.info.fingerprint
         if expected != got:
             raise ModelChanged(str(spec), expected=expected, got=got)
@@ -77,6 +82,7 @@ def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int
 
 
 def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
+    _let_threads_sleep()
     from zsindex import openclip
 
     return openclip.load(spec, device=device, batch_size=batch_size)
@@ -93,6 +99,7 @@ def _export(spec: ModelSpec) -> towers.Export | None:
         made = assembly.assemble(folder)
         if made is not None:
             return made
+    _let_threads_sleep()
     from zsindex import export, openclip
 
     encoder = openclip.load(replace(spec, precision="fp32"), device="cpu")
@@ -101,6 +108,15 @@ def _export(spec: ModelSpec) -> towers.Export | None:
 
 
 def _probe_bf16(found: towers.Export, spec: ModelSpec) -> towers.Export:
+    _let_threads_sleep()
     from zsindex import export, openclip
 
     return export.probe_bf16(found, openclip.load(replace(spec, precision="bf16"), device="cpu"))
+
+
+def _let_threads_sleep() -> None:
+    """Have torch's threads sleep while they wait for each other: by default they spin, on cores that could decode.
+
+    The setting is read when torch is first imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
