@@ -102,7 +102,7 @@ def _export(spec: ModelSpec) -> towers.Export | None:
     _let_threads_sleep()
     from zsindex import export, openclip
 
-    encoder = openclip.load(replace(spec, precision="fp32"), device="cpu")
+    encoder = openclip.load(replace(spec, precision="fp32"), device="cpu", batch_size=_TORCH_BATCH_SIZE)
     logger.info("preparing %s for quick starts, once on this machine; it takes about half a minute …", spec)
     return export.export(encoder, folder)
 
@@ -111,7 +111,8 @@ def _probe_bf16(found: towers.Export, spec: ModelSpec) -> towers.Export:
     _let_threads_sleep()
     from zsindex import export, openclip
 
-    return export.probe_bf16(found, openclip.load(replace(spec, precision="bf16"), device="cpu"))
+    encoder = openclip.load(replace(spec, precision="bf16"), device="cpu", batch_size=_TORCH_BATCH_SIZE)
+    return export.probe_bf16(found, encoder)
 
 
 def _let_threads_sleep() -> None:
