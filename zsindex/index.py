@@ -183,7 +183,7 @@ class VectorIndex:
         """Find the k most similar images for each query.
 
         A snapshot of `CELLS_FROM` vectors and more is searched in the nearest cells only: scores are exact, but of the
-        true k nearest about one in a hundred may be missing. More than 100 results, and those from among less than
+        true k nearest one or two in a hundred may be missing. More than 100 results, and those from among less than
         half of the images, are found exactly.
 
         Args:

@@ -695,7 +695,7 @@ class Library:
             top: photos to return.
             paths: files and folders to restrict to.
             truncate: cut texts that the model cannot read in full, rather than refuse them.
-            exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, about one in a hundred
+            exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, one or two in a hundred
                 of those that belong into the result may be missing; see docs/storage.md.
 
         Raises:
