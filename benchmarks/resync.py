@@ -1,7 +1,7 @@
 """What it costs to find that nothing has changed: a re-sync, beside a bare walk that asks for every file's stat.
 
     python benchmarks/resync.py
-    python benchmarks/resync.py --keep /tmp/resync --folders 1000 --per-folder 100
+    python benchmarks/resync.py --keep FOLDER --folders 1000 --per-folder 100
 
 The files are nearly empty: a re-sync opens none. The library (`synthetic.py`) knows each as it lies on the disk. Times
 are the least of several runs that take turns.

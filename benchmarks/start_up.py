@@ -1,7 +1,7 @@
 """What a cached question costs as a command: fresh processes of `zsindex classify`, beside what cannot be avoided.
 
     python benchmarks/start_up.py
-    python benchmarks/start_up.py --keep /tmp/start-up --images 100000 --labels 20
+    python benchmarks/start_up.py --keep FOLDER --images 100000 --labels 20
 
 The library is made up (`synthetic.py`). "Beyond" is the time of the process less that of `python -c pass` and that of
 one float32 matrix product of the same shape. Times are the least of several runs.
