@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @options.which_labels
-@click.option("--label-set", metavar="NAME", help="A saved label set.")
+@options.label_set
 @options.template
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Labels per photo.")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out predictions below this score.")

@@ -1,4 +1,4 @@
-"""zsindex labels save|list|show|remove"""
+"""zsindex labels save|list|show|history|remove, zsindex templates save|list|show|remove"""
 
 from __future__ import annotations
 
@@ -30,12 +30,19 @@ def save(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Keep labels as NAME, with their final prompts. Replaces a set of that name."""
+    """Keep labels as NAME, with their final prompts. What was saved as NAME before stays as an older version."""
     chosen = options.labels_from(label, label_file, template)
     assert chosen is not None
     with options.open_library(library, create=True) as opened:
-        saved = opened.save_label_set(name, chosen)
-    note(f"saved {name}: {plural(len(saved), 'label')}. Use it: zsindex classify --label-set {name}", quiet=quiet)
+        try:
+            saved = opened.save_label_set(name, chosen)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    note(
+        f"saved {name}, version {saved.version}: {plural(len(saved), 'label')}. "
+        f"Use it: zsindex classify --label-set {name}",
+        quiet=quiet,
+    )
 
 
 @labels.command("list")
@@ -45,11 +52,37 @@ def list_(library: Path | None, as_json: bool) -> None:
     """Name the saved label sets."""
     with options.open_library(library) as opened:
         sets = opened.label_sets()
-    rows = [(str(s.name), len(s), sum(len(prompts) for prompts in s.prompts)) for s in sets]
+    rows = [(str(s.name), s.version, len(s), sum(len(prompts) for prompts in s.prompts)) for s in sets]
     if as_json:
-        write_json([{"name": name, "labels": n, "prompts": prompts} for name, n, prompts in rows], sys.stdout)
+        keys = ("name", "version", "labels", "prompts")
+        write_json([dict(zip(keys, row, strict=True)) for row in rows], sys.stdout)
     elif rows:
-        click.echo(table(["name", "labels", "prompts"], rows, align=["left", "right", "right"]))
+        click.echo(table(["name", "version", "labels", "prompts"], rows, align=["left", "right", "right", "right"]))
+
+
+@labels.command()
+@click.argument("name")
+@options.library
+@options.json_flag
+def history(name: str, library: Path | None, as_json: bool) -> None:
+    """List the versions of a saved label set. NAME@VERSION names one wherever a label set is named."""
+    from zsindex.prompts import from_document
+
+    with options.open_library(library) as opened:
+        versions = opened.label_set_history(name)
+    sets = [from_document(v.body, name=name, version=v.version) for v in versions]
+    rows = [
+        (v.version, v.saved_at, len(s), sum(len(prompts) for prompts in s.prompts))
+        for v, s in zip(versions, sets, strict=True)
+    ]
+    if as_json:
+        keys = ("version", "saved_at", "labels", "prompts")
+        write_json([dict(zip(keys, row, strict=True)) for row in rows], sys.stdout)
+    else:
+        shown = [(version, saved_at[:19].replace("T", " "), *counts) for version, saved_at, *counts in rows]
+        click.echo(
+            table(["version", "saved (UTC)", "labels", "prompts"], shown, align=["right", "left", "right", "right"])
+        )
 
 
 @labels.command()
@@ -57,7 +90,7 @@ def list_(library: Path | None, as_json: bool) -> None:
 @options.library
 @options.json_flag
 def show(name: str, library: Path | None, as_json: bool) -> None:
-    """Print a saved label set: its labels, one per line; with --json also its prompts, in the form --labels reads."""
+    """Print a saved label set: its labels, one per line; with --json all of it, in the form that --labels reads."""
     from zsindex.prompts import to_document
 
     with options.open_library(library) as opened:
@@ -74,7 +107,78 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 @options.library
 @options.quiet
 def remove(name: str, library: Path | None, quiet: bool) -> None:
-    """Forget a saved label set. Its prompts stay cached."""
+    """Forget a saved label set with all its versions. Its prompts stay cached."""
     with options.open_library(library) as opened:
         opened.remove_label_set(name)
+    note(f"removed {name}", quiet=quiet)
+
+
+@click.group()
+def templates() -> None:
+    """Template sets: built-in ones, and those that the library keeps. --template takes their names."""
+
+
+@templates.command("save")
+@click.argument("name")
+@options.template
+@options.library
+@options.quiet
+def save_templates(name: str, template: tuple[str, ...], library: Path | None, quiet: bool) -> None:
+    """Keep templates as NAME. Replaces a set of that name."""
+    with options.open_library(library, create=True) as opened:
+        try:
+            saved = opened.save_template_set(name, template)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    note(f"saved {name}: {plural(len(saved), 'template')}. Use it: --template {name}", quiet=quiet)
+
+
+@templates.command("list")
+@options.library
+@options.json_flag
+def list_templates(library: Path | None, as_json: bool) -> None:
+    """Name the template sets."""
+    from zsindex.errors import LibraryNotFound
+    from zsindex.template_sets import BUILT_IN
+
+    try:
+        with options.open_library(library) as opened:
+            sets = opened.template_sets()
+    except LibraryNotFound:
+        sets = dict(BUILT_IN)  # they are there before any library is
+    if as_json:
+        write_json({name: list(texts) for name, texts in sets.items()}, sys.stdout)
+    else:
+        rows = [(name, "built in" if name in BUILT_IN else "saved", len(texts)) for name, texts in sets.items()]
+        click.echo(table(["name", "", "templates"], rows, align=["left", "left", "right"]))
+
+
+@templates.command("show")
+@click.argument("name")
+@options.library
+@options.json_flag
+def show_templates(name: str, library: Path | None, as_json: bool) -> None:
+    """Print the templates of a set, one per line."""
+    from zsindex.template_sets import BUILT_IN
+
+    if name in BUILT_IN:
+        texts = BUILT_IN[name]
+    else:
+        with options.open_library(library) as opened:
+            texts = opened.templates(name)
+    if as_json:
+        write_json(list(texts), sys.stdout)
+    else:
+        for text in texts:
+            click.echo(text)
+
+
+@templates.command("remove")
+@click.argument("name")
+@options.library
+@options.quiet
+def remove_templates(name: str, library: Path | None, quiet: bool) -> None:
+    """Forget a saved template set. Label sets that were made with it keep their prompts."""
+    with options.open_library(library) as opened:
+        opened.remove_template_set(name)
     note(f"removed {name}", quiet=quiet)

@@ -20,6 +20,7 @@ HOMES = {
     "similar": "cmd_search",
     "embed": "cmd_embed",
     "labels": "cmd_labels",
+    "templates": "cmd_labels",
     "models": "cmd_models",
     "vectors": "cmd_vectors",
     "status": "cmd_upkeep",

@@ -24,6 +24,7 @@ library = click.option(
     type=click.Path(path_type=Path),
     envvar=LIBRARY_VARIABLE,
     show_envvar=True,
+    is_eager=True,  # what other options name may be kept in it
     help="Folder of the library. Default: one in your user-data folder.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
@@ -38,6 +39,9 @@ within = click.option(
 output = click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE instead of stdout."
 )
+
+
+label_set = click.option("--label-set", metavar="NAME", help="A saved label set; NAME@2 is its second version.")
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -80,14 +84,43 @@ which_labels = together(
         "--labels",
         "label_file",
         metavar="FILE|-",
-        help="Labels from a file or stdin: one per line; or JSON or YAML, also with prompts per label.",
+        help="Labels from a file or stdin: one per line; or JSON or YAML, also with prompts per label. FILE#NAME takes "
+        "one set of a file that holds several.",
     ),
 )
+
+
+def _templates(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Put templates in the place of names and files."""
+    from zsindex.template_sets import BUILT_IN, has_place, resolve
+
+    given: list[str] = []
+    for text in value:
+        if text.startswith("@"):
+            from zsindex.prompts import parse_templates
+
+            content, file, key = read_text(text[1:])
+            given.extend(parse_templates(content, source=file, key=key))
+        else:
+            given.append(text)
+    if all(has_place(text) or text in BUILT_IN for text in given):
+        return resolve(given)
+    from zsindex.errors import LibraryNotFound
+
+    try:
+        with open_library(ctx.params.get("library"), quiet=True) as opened:
+            return opened.templates(given)
+    except LibraryNotFound:
+        return resolve(given)
+
+
 template = click.option(
     "--template",
     multiple=True,
-    metavar="TEXT",
-    help="Prompt with {} for the label. Repeatable: several are averaged.  [default: This is a photo of {}.]",
+    metavar="TEXT|NAME|@FILE",
+    callback=_templates,
+    help="Prompt with {} for the label; or the name of a template set, see zsindex templates list; or a file of "
+    "them. Repeatable: several are averaged.  [default: This is a photo of {}.]",
 )
 
 
@@ -126,6 +159,25 @@ def show_notes() -> None:
         notes.setLevel(logging.INFO)
 
 
+def label_set_from(
+    opened: Library,
+    label: tuple[str, ...],
+    label_file: str | None,
+    template: tuple[str, ...],
+    *,
+    saved: str | None,
+) -> LabelSet:
+    """The label set that the options spell out or name."""
+    from zsindex import label_set
+
+    found = labels_from(label, label_file, template, saved=saved)
+    if found is None:
+        assert saved is not None
+        found = opened.label_set(saved)
+        return label_set(found, templates=template, name=found.name) if template else found
+    return found
+
+
 def labels_from(
     label: tuple[str, ...], label_file: str | None, template: tuple[str, ...], *, saved: str | None = None
 ) -> LabelSet | None:
@@ -135,7 +187,6 @@ def labels_from(
         click.UsageError: none, or more than one, of the ways to name labels was used.
     """
     from zsindex import label_set, parse_labels
-    from zsindex.errors import BadLabelFile
 
     ways = [bool(label), label_file is not None, saved is not None]
     if sum(ways) != 1:
@@ -145,10 +196,29 @@ def labels_from(
         return None
     if label_file is None:
         return label_set(label, templates=template or None)
+    text, file, key = read_text(label_file)
+    return parse_labels(text, source=file, key=key, templates=template or None)
+
+
+def read_text(file: str) -> tuple[str, str, str | None]:
+    """Read a file that an option names: ``-`` for stdin, ``FILE``, or ``FILE#KEY``.
+
+    Returns:
+        Its text, its name, and the key.
+
+    Raises:
+        BadLabelFile: it cannot be read.
+    """
+    from zsindex.errors import BadLabelFile
+
+    if file == "-":
+        return sys.stdin.read(), file, None
+    name, key = file, None
+    if "#" in file and not Path(file).exists():
+        name, _, key = file.rpartition("#")
     try:
-        text = sys.stdin.read() if label_file == "-" else Path(label_file).read_text(encoding="utf-8-sig")
+        return Path(name).read_text(encoding="utf-8-sig"), name, key
     except OSError as error:
-        raise BadLabelFile(label_file, error.strerror or str(error)) from error
+        raise BadLabelFile(name, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
-        raise BadLabelFile(label_file, f"it is not UTF-8 text (byte {error.start})") from error
-    return parse_labels(text, source=label_file, templates=template or None)
+        raise BadLabelFile(name, f"it is not UTF-8 text (byte {error.start})") from error

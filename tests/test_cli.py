@@ -318,6 +318,75 @@ def test_saved_label_sets(synced: Run, tmp_path: Path) -> None:
     assert "the library has again" in synced("labels", "show", "basic", code=1).stderr
 
 
+def test_older_versions_of_a_label_set_are_kept(synced: Run) -> None:
+    synced("labels", "save", "basic", *RGB)
+    assert "version 1" in synced("labels", "save", "basic", *RGB).stderr
+    assert "version 2" in synced("labels", "save", "basic", "-l", "red").stderr
+    history = json.loads(synced("labels", "history", "basic", "--json").stdout)
+    assert [(v["version"], v["labels"]) for v in history] == [(1, 3), (2, 1)]
+    assert synced("labels", "history", "basic").stdout.count("\n") == 4
+    assert synced("labels", "show", "basic@1").stdout.split() == ["red", "green", "blue"]
+    assert synced("labels", "show", "basic").stdout.split() == ["red"]
+    run = json.loads(synced("classify", "--label-set", "basic@1", "--format", "json").stdout)["run"]
+    assert (run["label_set"], run["label_set_version"], len(run["labels"])) == ("basic", 1, 3)
+    assert "basic@1, basic@2" in synced("labels", "show", "basic@3", code=1).stderr
+    assert "stands for a version" in synced("labels", "save", "basic@2", *RGB, code=2).stderr
+    synced("labels", "remove", "basic")
+    synced("labels", "history", "basic", code=1)
+
+
+def test_template_sets_by_name(synced: Run, tmp_path: Path) -> None:
+    listed = synced("templates", "list").stdout
+    assert all(name in listed for name in ("default", "plain", "openai-7", "openai-80"))
+    assert len(synced("templates", "show", "openai-80").stdout.splitlines()) == 80
+    file = tmp_path / "templates.json"
+    file.write_text(json.dumps({"mine": ["a {c} thing", "one {c}"], "other": ["{c}"]}))
+    synced("templates", "save", "mine", "--template", f"@{file}#mine")
+    assert json.loads(synced("templates", "show", "mine", "--json").stdout) == ["a {c} thing", "one {c}"]
+
+    def prompts_of(*templates: str) -> list[str]:
+        arguments = [part for text in templates for part in ("--template", text)]
+        synced("labels", "save", "x", "-l", "red", *arguments)
+        return list(json.loads(synced("labels", "show", "x", "--json").stdout)["labels"]["red"])
+
+    assert prompts_of("mine", "{} x") == ["a red thing", "one red", "red x"]
+    assert len(prompts_of("openai-7")) == 7
+    assert prompts_of("plain") == ["red"]
+    named = json.loads(synced("classify", *RGB, "--template", "mine", "--format", "json").stdout)["run"]
+    assert named["templates"] == ["a {c} thing", "one {c}"]
+    assert "choose one" in synced("classify", *RGB, "--template", f"@{file}", code=1).stderr.lower()
+    assert "default, plain" in synced("classify", *RGB, "--template", "nothing", code=1).stderr
+    synced("templates", "save", "plain", "--template", "{}", code=2)
+    synced("templates", "remove", "mine")
+    assert "mine" not in json.loads(synced("templates", "list", "--json").stdout)
+    synced("templates", "remove", "mine", code=1)
+
+
+def test_groups_and_negatives(synced: Run, tmp_path: Path) -> None:
+    file = tmp_path / "labels.yaml"
+    file.write_text("labels: [red, green, blue]\ngroups:\n  cold: [green, blue]\nnegatives: [white]\n")
+    answers = json.loads(synced("classify", "--labels", file, "--top", "9", "--format", "json").stdout)
+    plain = json.loads(synced("classify", *RGB, "-l", "white", "--top", "9", "--format", "json").stdout)
+    for grouped, single in zip(answers["results"], plain["results"], strict=True):
+        scores = {p["label"]: p["score"] for p in single["predictions"]}
+        assert {p["label"]: p["score"] for p in grouped["predictions"]} == pytest.approx(
+            {
+                "red": scores["red"],
+                "cold": scores["green"] + scores["blue"],
+                "(none of these)": scores["white"],
+            },
+            abs=1e-6,
+        )
+    assert answers["run"]["groups"] == {"cold": ["green", "blue"]}
+    assert answers["run"]["negatives"] == ["white"]
+    only = synced("classify", "--labels", file, "--only", "cold", "--format", "paths").stdout.splitlines()
+    assert only == [r["path"] for r in answers["results"] if r["predictions"][0]["label"] == "cold"]
+    assert only
+    synced("labels", "save", "grouped", "--labels", file)
+    saved = json.loads(synced("labels", "show", "grouped", "--json").stdout)
+    assert (saved["groups"], list(saved["negatives"])) == ({"cold": ["green", "blue"]}, ["white"])
+
+
 def test_models_of_the_library(synced: Run, encoders: list[FakeEncoder]) -> None:
     held = json.loads(synced("models", "list", "--held", "--json").stdout)["held"]
     assert [(m["name"], m["images"], m["default"]) for m in held] == [("nano", 4, True)]

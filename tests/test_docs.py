@@ -11,7 +11,7 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import library, prompts
+from zsindex import library, template_sets
 from zsindex.encode import Encoder
 from zsindex.records import ModelSpec
 
@@ -67,4 +67,4 @@ def test_readme_commands_exist(readme: str) -> None:
 
 def test_the_default_template_is_the_documented_one() -> None:
     for page in ("README.md", "docs/cli.md"):
-        assert prompts.DEFAULT_TEMPLATE in (ROOT / page).read_text(encoding="utf-8")
+        assert template_sets.DEFAULT_TEMPLATE in (ROOT / page).read_text(encoding="utf-8")

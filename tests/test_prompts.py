@@ -12,19 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsindex.errors import BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
+from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
 from zsindex.prompts import (
-    DEFAULT_TEMPLATE,
     digest,
     fill,
     from_document,
     label_set,
     normalise,
     parse_labels,
+    parse_templates,
     prompts_for,
     to_document,
 )
-from zsindex.records import LabelSet
+from zsindex.records import NONE, LabelSet
+from zsindex.template_sets import BUILT_IN, DEFAULT_TEMPLATE
 
 PUBLIC_LABELS = Path(__file__).parents[2] / "shared" / "labels"
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -375,3 +376,122 @@ def test_clip_benchmark_names_and_templates(language: str) -> None:
     assert len(made) > 900
     assert made.prompts[0][0] == normalise(templates[0].replace("{c}", once[0]))
     assert all(len(prompts) == len(set(templates)) for prompts in made.prompts)
+
+
+# --- groups, negatives, files of others -------------------------------------------------------------------------------
+
+
+def test_answers_are_labels_with_groups_in_their_place() -> None:
+    plain = label_set(["a", "b", "c"])
+    assert (plain.answers, plain.answer_of, plain.is_plain) == (("a", "b", "c"), (0, 1, 2), True)
+    grouped = label_set(["a", "b", "c", "d"], groups={"x": ["d", "b"]}, negatives=["n", "m"])
+    assert grouped.answers == ("a", "x", "c", NONE)
+    assert grouped.concepts == ("a", "b", "c", "d", "n", "m")
+    assert grouped.answer_of == (0, 1, 2, 1, 3, 3)
+    assert not grouped.is_plain
+    assert grouped.concept_prompts[-1] == ("This is a photo of m.",)
+
+
+def test_a_group_may_be_called_like_one_of_its_labels() -> None:
+    assert label_set(["dog", "puppy"], groups={"dog": ["dog", "puppy"]}).answers == ("dog",)
+
+
+@pytest.mark.parametrize(
+    ("groups", "negatives", "word"),
+    [
+        ({"x": ["z"]}, [], "none of the labels"),
+        ({"x": ["a"], "y": ["a"]}, [], "two groups"),
+        ({"c": ["a", "b"]}, [], "outside"),
+        ({"x": []}, [], "at least one"),
+        ({"x": ["a"], " x": ["b"]}, [], "called x"),
+        ({}, ["b"], "negative, too"),
+        ({NONE: ["a"]}, [], "none of the labels"),
+    ],
+)
+def test_groups_that_contradict_the_labels_are_refused(
+    groups: dict[str, list[str]], negatives: list[str], word: str
+) -> None:
+    with pytest.raises(BadGroups, match=word):
+        label_set(["a", "b", "c"], groups=groups, negatives=negatives)
+
+
+def test_a_label_cannot_be_called_like_the_answer_for_none() -> None:
+    with pytest.raises(BadGroups):
+        label_set([NONE])
+
+
+def test_groups_and_negatives_survive_new_templates_and_documents() -> None:
+    made = label_set({"a": ["one a"], "b": None}, groups={"x": ["a", "b"]}, negatives={"n": "an n"}, name="set")
+    again = label_set(made, templates="the {}")
+    assert again.prompts == (("the a",), ("the b",))
+    assert (again.groups, again.negatives, again.negative_prompts) == (made.groups, ("n",), (("the n",),))
+    assert from_document(to_document(made), name="set") == made
+    read = parse_labels(json.dumps(to_document(made)), source="x.json", name="set")
+    assert (read.prompts, read.groups, read.negative_prompts) == (made.prompts, made.groups, made.negative_prompts)
+
+
+def test_the_digest_tells_groups_and_negatives_apart() -> None:
+    sets = [
+        label_set(["a", "b"]),
+        label_set(["a", "b"], groups={"x": ["a"]}),
+        label_set(["a", "b"], groups={"x": ["b"]}),
+        label_set(["a"], negatives=["b"]),
+        label_set(["a", "b", "c"]),
+    ]
+    assert len({digest(labels) for labels in sets}) == len(sets)
+
+
+def test_class_names_of_a_data_set_are_chosen_by_name() -> None:
+    text = json.dumps({"imagenet1k": ["crane", "owl", "crane"], "digits": ["0", "", "1"]})
+    cranes = parse_labels(text, source="en_classnames.json", key="imagenet1k", templates="a {}")
+    assert cranes.labels == ("crane", "owl", "crane (2)")
+    assert cranes.prompts == (("a crane",), ("a owl",), ("a crane",))
+    digits = parse_labels(text, source="en_classnames.json", key="digits", templates="a {c}.")
+    assert digits.labels == ("0", "class 2", "1")
+    assert digits.prompts[1] == ("a .",)
+    with pytest.raises(BadLabelFile, match=r"en_classnames\.json#imagenet1k"):
+        parse_labels(text, source="en_classnames.json")
+    with pytest.raises(BadLabelFile, match="'birds'"):
+        parse_labels(text, source="en_classnames.json", key="birds")
+
+
+@pytest.mark.skipif(not PUBLIC_LABELS.is_dir(), reason="needs the label files that lie beside a checkout")
+def test_label_and_template_files_of_others_load_as_they_are() -> None:
+    for language in ("en", "jp"):
+        names = PUBLIC_LABELS / "clip_benchmark" / f"{language}_classnames.json"
+        templates = PUBLIC_LABELS / "clip_benchmark" / f"{language}_zeroshot_classification_templates.json"
+        ways = {key: parse_templates(templates.read_text(encoding="utf-8"), source=str(templates), key=key)
+                for key in json.loads(templates.read_text(encoding="utf-8"))}  # fmt: skip
+        for key, class_names in json.loads(names.read_text(encoding="utf-8")).items():
+            found = parse_labels(
+                names.read_text(encoding="utf-8"), source=str(names), key=key, templates=ways.get(key, ("{c}",))
+            )
+            assert len(found) == len(class_names), key
+            assert [prompts[0] for prompts in found.prompts] == [
+                fill(ways.get(key, ("{c}",))[0], normalise(name)) for name in class_names
+            ]
+
+
+def test_the_published_template_sets_are_those_of_open_clip() -> None:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+
+    assert BUILT_IN["openai-80"] == tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    assert BUILT_IN["openai-7"] == tuple(template("{}") for template in SIMPLE_IMAGENET_TEMPLATES)
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "expected"),
+    [
+        ("a {}\n# no\n\nthe {c}\n", "t.txt", ("a {}", "the {c}")),
+        ('["a {}", "a {}"]', "t.json", ("a {}",)),
+        ("- one {label}\n", "t.yaml", ("one {label}",)),
+    ],
+)
+def test_template_files(text: str, source: str, expected: tuple[str, ...]) -> None:
+    assert parse_templates(text, source=source) == expected
+
+
+@pytest.mark.parametrize("text", ["", "[]", '["no place"]', '{"a": ["{}"]}', '{"a": 1', "[1.5]"])
+def test_template_files_that_are_none(text: str) -> None:
+    with pytest.raises((BadLabelFile, BadTemplate)):
+        parse_templates(text, source="t.json" if text else "t.txt")

@@ -494,19 +494,7 @@ def test_a_cut_prompt_is_only_for_those_who_allow_it(store: Store, model: ModelR
     assert set(store.prompt_vectors(["long", "short"], model, truncated=True)) == {"long", "short"}
 
 
-# --- label sets, snapshots --------------------------------------------------------------------------------------------
-
-
-def test_label_sets_are_kept_by_name(store: Store) -> None:
-    store.save_label_set("b", {"labels": ["ü", "猫"]})
-    store.save_label_set("a", {"labels": []})
-    store.save_label_set("b", {"labels": ["new"]})
-    assert [(name, body) for name, (body, _) in store.label_sets().items()] == [
-        ("a", {"labels": []}), ("b", {"labels": ["new"]})
-    ]  # fmt: skip
-    assert store.remove_label_set("a")
-    assert not store.remove_label_set("a")
-    assert list(store.label_sets()) == ["b"]
+# --- snapshots --------------------------------------------------------------------------------------------------------
 
 
 def test_a_snapshot_replaces_the_one_before_of_its_model(store: Store, model: ModelRow) -> None:

@@ -18,7 +18,8 @@
     │   ├── DeviceError          the asked-for device is not there
     │   └── PromptTooLong        a prompt does not fit the text context
     ├── LabelError
-    │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, BadLabelFile, UnknownLabelSet
+    │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, BadLabelFile, UnknownLabelSet,
+    │   │   UnknownTemplateSet
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
@@ -263,13 +264,16 @@ class DuplicateLabels(LabelError):
 
 
 class BadTemplate(LabelError):
-    """A `template` has no place for the label."""
+    """A `template` has no place for the label, and is no name of a template set; those in `known` are there."""
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, *, known: Sequence[str] = ()) -> None:
+        there = f". Template sets by name: {', '.join(known)}" if known else ""
         super().__init__(
-            f"the template {template!r} has no place for the label; write {{}} where it goes: 'a photo of a {{}}.'"
+            f"the template {template!r} has no place for the label; "
+            f"write {{}} where it goes: 'a photo of a {{}}.'{there}"
         )
         self.template = template
+        self.known = tuple(known)
 
 
 class BadLabelFile(LabelError):
@@ -280,8 +284,25 @@ class BadLabelFile(LabelError):
         self.path = path
 
 
+class BadGroups(LabelError):
+    """Groups or negatives of a label set contradict its labels."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the label set contradicts itself: {why}")
+
+
+class UnknownTemplateSet(LabelError):
+    """No saved template set has that `name`; those in `known` are there."""
+
+    def __init__(self, name: str, *, known: Sequence[str]) -> None:
+        there = f"saved are {', '.join(known)}" if known else "none is saved yet: zsindex templates save NAME"
+        super().__init__(f"no saved template set is named {name!r}; {there}")
+        self.name = name
+        self.known = tuple(known)
+
+
 class UnknownLabelSet(LabelError):
-    """No saved label set has that `name`; those in `known` are there."""
+    """No saved label set has that `name`, or none of its versions that number; those in `known` are there."""
 
     def __init__(self, name: str, *, known: Sequence[str]) -> None:
         there = f"the library has {', '.join(known)}" if known else "the library has none yet: zsindex labels save NAME"

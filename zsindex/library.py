@@ -14,17 +14,26 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 import zsindex
-from zsindex import classify, config, prompts
+from zsindex import classify, config, prompts, scoring, template_sets
 from zsindex.database import Database
 from zsindex.encode import Encoder, OneAtATime
-from zsindex.errors import BadQuery, ImageError, ModelChanged, NotInLibrary, UnknownLabelSet, UnknownModel
+from zsindex.errors import (
+    BadQuery,
+    ImageError,
+    ModelChanged,
+    NotInLibrary,
+    UnknownLabelSet,
+    UnknownModel,
+    UnknownTemplateSet,
+)
+from zsindex.facade.core import Core, absolute
 from zsindex.index import VectorIndex
+from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
     Activation,
     DecodeMode,
     FloatArray,
-    IdArray,
     LabelSet,
     ModelInfo,
     ModelSpec,
@@ -36,6 +45,7 @@ from zsindex.records import (
 )
 from zsindex.results import Classification, Hit, Run
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
+from zsindex.view import View
 
 # What decodes, syncs and keeps up is imported where it is used: a question from the cache does not wait for it.
 if TYPE_CHECKING:
@@ -47,7 +57,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 32
 
 
-class Library:
+class Library(Core):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -67,6 +77,7 @@ class Library:
     ) -> None:
         self._database = database
         self._store = Store(database)
+        self._lab = LabStore(database)
         self._spec = spec
         self._model_row = model
         self._loaded = None if encoder is None else OneAtATime(encoder)
@@ -287,7 +298,7 @@ class Library:
 
         if not dry_run:
             self._database.require_writable("sync")
-        absolute = self._store.roots() if paths is None else _absolute_all(paths)
+        places = self._store.roots() if paths is None else _absolute_all(paths)
         sync = Sync(
             self._store,
             library_folder=str(self.path),
@@ -300,9 +311,9 @@ class Library:
             should_stop=should_stop or (lambda: False),
         )
         if dry_run:
-            return sync.run(absolute)
+            return sync.run(places)
         with self._database.sync_lock.hold("sync"):
-            report = sync.run(absolute)
+            report = sync.run(places)
         if self._model_row is not None:
             self._open_index()  # writes the snapshot if one is due
         return report
@@ -359,7 +370,7 @@ class Library:
             return sources.read(image, position=position)
         except ImageError as error:
             # A photo whose disk is not here, or that was imported, is answered from the cache like any other.
-            known = self._store.digest_of(_absolute(image)) if isinstance(image, (str, os.PathLike)) else None
+            known = self._store.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None
             if known is None or error.reason not in sources.OUT_OF_REACH:
                 raise
             return sources.Source(known, error, str(image))
@@ -372,7 +383,7 @@ class Library:
             return True
         from zsindex import sources
 
-        return sources.is_image_path(term) or self._store.digest_of(_absolute(term)) is not None
+        return sources.is_image_path(term) or self._store.digest_of(absolute(term)) is not None
 
     def _encode(self, new: Sequence[sources.Source]) -> list[ImageRecord]:
         from concurrent.futures import ThreadPoolExecutor
@@ -473,7 +484,7 @@ class Library:
             self._store,
             self.path,
             self._model_row,
-            Path(_absolute(folder)),
+            Path(absolute(folder)),
             dtype=dtype,
             part_size=part_size,
             paths=None if paths is None else _absolute_all(paths),
@@ -517,11 +528,11 @@ class Library:
         info = self._encoder().info if self._model_row is None else self._model_row.info
         report = exchange.import_vectors(
             self._store,
-            Path(_absolute(folder)),
+            Path(absolute(folder)),
             info,
             model=self._model,
             lock=self._database.sync_lock,
-            root=None if root is None else _absolute(root),
+            root=None if root is None else absolute(root),
             path_column=path_column,
             workers=self._settings.workers if read else 0,
             progress=progress or (lambda _: None),
@@ -565,62 +576,105 @@ class Library:
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
         """
         chosen = self._label_set(labels, label_set, template)
-        prompt_vectors = self.embed_texts([p for texts in chosen.prompts for p in texts], truncate=truncate)
-        text_vectors = classify.label_vectors(prompt_vectors, [len(texts) for texts in chosen.prompts])
+        text_vectors = self._text_vectors(chosen, truncate=truncate)
         encoded = 0
-        absolute = None if paths is None else _absolute_all(paths)
-        if absolute is not None:
-            encoded = self._ensure(absolute, sync=sync, progress=progress, should_stop=should_stop)
-        info = self.model
-        activation = info.activation if activation is None else Activation(activation)
-        index, files = self._open_index(), self._store.files(absolute)
+        places = None if paths is None else _absolute_all(paths)
+        if places is not None:
+            encoded = self._ensure(places, sync=sync, progress=progress, should_stop=should_stop)
+        view = self.view(places)
+        activation = view.info.activation if activation is None else Activation(activation)
+        head = scoring.Head.zero_shot(
+            text_vectors,
+            logit_scale=view.info.logit_scale,
+            logit_bias=view.info.logit_bias,
+            activation=activation,
+            answer_of=chosen.answer_of,
+        )
+        top = max(1, min(top, head.n_answers))
+        rows, back = view.unique
+        if chosen.is_plain:
+            best, scores = classify.classify(
+                view.vectors,
+                rows,
+                text_vectors,
+                logit_scale=view.info.logit_scale,
+                logit_bias=view.info.logit_bias,
+                activation=activation,
+                top=top,
+            )
+        else:
+            best, scores = scoring.rank(view.vectors, rows, head, top=top)
+        return Classification(
+            paths=view.paths,
+            labels=chosen.answers,
+            best=best[back],
+            best_scores=scores[back],
+            all_scores=lambda photos: head(view.take(photos)),
+            run=self._run(chosen, activation, view, top=top, paths=places, truncate=truncate),
+            encoded=encoded,
+            unanswered=view.unanswered,
+        )
+
+    def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray:
+        """One vector per concept."""
+        vectors = self.embed_texts([text for texts in labels.concept_prompts for text in texts], truncate=truncate)
+        return classify.label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])
+
+    def view(self, paths: PathsLike | None = None) -> View:
+        """The photos with vectors, as they are now: what the label lab works on.
+
+        Args:
+            paths: files and folders to restrict to. Default: all.
+        """
+        index, files = self._open_index(), self._files(paths)
         rows = index.vectors.rows_of(files.image_ids)
         answered = rows >= 0
-        top = max(1, min(top, len(chosen)))
-        best, scores = self._score(index, rows[answered], text_vectors, activation, top)
-        return Classification(
-            paths=[path for path, ok in zip(files.paths, answered.tolist(), strict=True) if ok],
-            labels=chosen.labels,
-            best=best,
-            best_scores=scores,
-            all_scores=self._all_scores(index, rows[answered], text_vectors, activation),
-            run=self._run(chosen, activation, index, top=top, paths=absolute, truncate=truncate),
-            encoded=encoded,
-            unanswered=tuple(path for path, ok in zip(files.paths, answered.tolist(), strict=True) if not ok),
+        whole = bool(answered.all())
+        return View(
+            info=self.model,
+            model_id=self._model().id,
+            paths=files.paths if whole else [p for p, ok in zip(files.paths, answered.tolist(), strict=True) if ok],
+            image_ids=files.image_ids if whole else files.image_ids[answered],
+            rows=rows if whole else rows[answered],
+            vectors=index.vectors,
+            unanswered=()
+            if whole
+            else tuple(path for path, ok in zip(files.paths, answered.tolist(), strict=True) if not ok),
+            embed=self.embed_texts,
+            snapshot=(index.watermark, index.generation, self._store.files_revision()),
         )
 
-    def _score(
-        self, index: VectorIndex, rows: IdArray, text_vectors: FloatArray, activation: Activation, top: int
-    ) -> tuple[IdArray, FloatArray]:
-        """Classify every image once, however many files show it, in the order in which the vectors lie."""
-        ascending = bool((np.diff(rows) > 0).all())  # as in a library whose every photo came in the order of its path
-        unique, back = (rows, None) if ascending else np.unique(rows, return_inverse=True)
-        best, scores = classify.classify(
-            index.vectors,
-            unique,
-            text_vectors,
-            logit_scale=self.model.logit_scale,
-            logit_bias=self.model.logit_bias,
-            activation=activation,
-            top=top,
+    def with_model(
+        self,
+        model: str,
+        *,
+        pretrained: str | None = None,
+        precision: str | None = None,
+        decode: DecodeMode | str | None = None,
+    ) -> Library:
+        """The same library, asked with another model; this one stays as it is. Close both.
+
+        Raises:
+            UnknownModel: the library holds no vectors of it. Encode with it first: ``zsindex sync --model``.
+        """
+        other = Library.open(
+            self.path,
+            model=model,
+            pretrained=pretrained,
+            precision=precision,
+            decode=decode,
+            device=self._device,
+            batch_size=self._batch_size,
+            workers=self._settings.workers,
+            create=False,
+            read_only=self.read_only,
+            on_load=self._on_load,
         )
-        return (best, scores) if back is None else (best[back], scores[back])
-
-    def _all_scores(
-        self, index: VectorIndex, rows: IdArray, text_vectors: FloatArray, activation: Activation
-    ) -> Callable[[Sequence[int]], FloatArray]:
-        info = self.model
-
-        def compute(chosen: Sequence[int]) -> FloatArray:
-            values = classify.logits(
-                index.vectors.take(rows[np.asarray(chosen, dtype=np.int64)]),
-                text_vectors,
-                logit_scale=info.logit_scale,
-                logit_bias=info.logit_bias,
-            )
-            return classify.probabilities(values, activation)
-
-        return compute
+        if other._model_row is None:
+            spec = str(other.spec)
+            other.close()
+            raise UnknownModel(spec, near=[row.name for row in self.models()], why="the library holds nothing of it")
+        return other
 
     def _ensure(
         self,
@@ -645,15 +699,17 @@ class Library:
     def _label_set(
         self, labels: LabelsLike | None, saved: str | None, template: str | Sequence[str] | None
     ) -> LabelSet:
+        templates = None if template is None else self.templates(template)
         if saved is None:
-            return prompts.label_set(labels or (), templates=template)
+            return prompts.label_set(labels or (), templates=templates)
         if labels:
             raise ValueError("give either labels or the name of a label set, not both")
         found = self.label_set(saved)
-        return found if template is None else prompts.label_set(found.labels, templates=template, name=saved)
+        return found if templates is None else prompts.label_set(found, templates=templates, name=found.name)
 
-    def _run(self, labels: LabelSet, activation: Activation, index: VectorIndex, **options: Any) -> Run:
-        info = self.model
+    def _run(self, labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run:
+        info = view.info
+        watermark, generation, files_revision = view.snapshot
         return Run(
             model=str(info.spec),
             fingerprint=info.fingerprint,
@@ -666,11 +722,14 @@ class Library:
             activation=activation,
             logit_scale=info.logit_scale,
             logit_bias=info.logit_bias,
-            watermark=index.watermark,
-            generation=index.generation,
-            files_revision=self._store.files_revision(),
+            watermark=watermark,
+            generation=generation,
+            files_revision=files_revision,
             options=tuple(sorted(options.items())),
             version=zsindex.__version__,
+            label_set_version=labels.version,
+            groups=labels.groups,
+            negatives=labels.negatives,
         )
 
     def search(
@@ -739,7 +798,7 @@ class Library:
             ImageError: it cannot be read.
             ModelError
         """
-        itself = _absolute(image) if isinstance(image, (str, os.PathLike)) else None
+        itself = absolute(image) if isinstance(image, (str, os.PathLike)) else None
         return self._nearest(self.embed_images([image])[0], top=top, paths=paths, exact=exact, leave_out=itself)
 
     def _nearest(
@@ -775,38 +834,101 @@ class Library:
     # --- label sets ---------------------------------------------------------------------------------------------------
 
     def label_sets(self) -> list[LabelSet]:
-        """Saved label sets, by name."""
-        return [prompts.from_document(body, name=name) for name, (body, _) in self._store.label_sets().items()]
+        """Saved label sets by name, the newest version of each."""
+        return [_saved(found) for found in self._lab.label_sets()]
 
     def label_set(self, name: str) -> LabelSet:
         """A saved label set.
 
+        Args:
+            name: the newest version; or ``NAME@VERSION``.
+
         Raises:
             UnknownLabelSet: names those there are.
         """
-        saved = self._store.label_sets()
-        if name not in saved:
-            raise UnknownLabelSet(name, known=list(saved))
-        return prompts.from_document(saved[name][0], name=name)
+        versions = self._lab.label_set_versions(name)
+        if versions:
+            return _saved(versions[-1])
+        plain, _, number = name.rpartition("@")
+        versions = self._lab.label_set_versions(plain)
+        for version in versions:
+            if str(version.version) == number:
+                return _saved(version)
+        known = [f"{plain}@{v.version}" for v in versions] or [saved.name for saved in self._lab.label_sets()]
+        raise UnknownLabelSet(name, known=known)
 
-    def save_label_set(self, name: str, labels: LabelsLike, *, template: str | Sequence[str] | None = None) -> LabelSet:
-        """Keep a label set in the library, replacing one of the same name.
+    def label_set_history(self, name: str) -> list[SavedLabelSet]:
+        """All versions of a saved label set, oldest first, with their times.
 
         Raises:
-            NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, LibraryReadOnly
+            UnknownLabelSet: names those there are.
         """
-        chosen = replace(prompts.label_set(labels, templates=template), name=name)
-        self._store.save_label_set(name, prompts.to_document(chosen))
-        return chosen
+        versions = self._lab.label_set_versions(name)
+        if not versions:
+            raise UnknownLabelSet(name, known=[saved.name for saved in self._lab.label_sets()])
+        return versions
+
+    def save_label_set(self, name: str, labels: LabelsLike, *, template: str | Sequence[str] | None = None) -> LabelSet:
+        """Keep a label set in the library. Versions that were saved before under that name stay, see `label_set`.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, LibraryReadOnly
+            ValueError: the name is empty, or reads like that of a version (``NAME@2``).
+        """
+        if not name.strip() or name.rpartition("@")[2].isdigit():
+            raise ValueError(f"a label set cannot be named {name!r}: NAME@NUMBER stands for a version")
+        templates = None if template is None else self.templates(template)
+        chosen = replace(prompts.label_set(labels, templates=templates), name=name)
+        return replace(chosen, version=self._lab.save_label_set(name, prompts.to_document(chosen)))
 
     def remove_label_set(self, name: str) -> None:
-        """Forget a saved label set. Its prompts stay cached.
+        """Forget a saved label set with all its versions and its thresholds. Its prompts stay cached.
 
         Raises:
             UnknownLabelSet, LibraryReadOnly
         """
-        if not self._store.remove_label_set(name):
-            raise UnknownLabelSet(name, known=list(self._store.label_sets()))
+        if not self._lab.remove_label_set(name):
+            raise UnknownLabelSet(name, known=[saved.name for saved in self._lab.label_sets()])
+
+    # --- template sets ------------------------------------------------------------------------------------------------
+
+    def template_sets(self) -> dict[str, tuple[str, ...]]:
+        """Template sets by name: the built-in ones, then those that were saved."""
+        return {**template_sets.BUILT_IN, **self._lab.template_sets()}
+
+    def templates(self, templates: str | Sequence[str]) -> tuple[str, ...]:
+        """Templates from templates and names of template sets.
+
+        Raises:
+            BadTemplate: neither; it names the sets there are.
+        """
+        given = [templates] if isinstance(templates, str) else templates
+        named = any(not template_sets.has_place(text) for text in given)
+        return template_sets.resolve(given, self._lab.template_sets() if named else None)
+
+    def save_template_set(self, name: str, templates: str | Sequence[str]) -> tuple[str, ...]:
+        """Keep templates under a name, in place of those that were saved under it before.
+
+        Raises:
+            BadTemplate, LibraryReadOnly
+            ValueError: the name is that of a built-in set, empty, or has a place for a label; or no template is given.
+        """
+        if name in template_sets.BUILT_IN or not name.strip() or template_sets.has_place(name):
+            raise ValueError(f"a template set cannot be named {name!r}")
+        found = self.templates(templates)
+        if not found:
+            raise ValueError("a template set needs at least one template")
+        self._lab.save_template_set(name, found)
+        return found
+
+    def remove_template_set(self, name: str) -> None:
+        """Forget a saved template set. Label sets that were made with it keep their prompts.
+
+        Raises:
+            UnknownTemplateSet, LibraryReadOnly
+        """
+        if not self._lab.remove_template_set(name):
+            raise UnknownTemplateSet(name, known=list(self._lab.template_sets()))
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -814,7 +936,7 @@ class Library:
         """Counts, sizes and versions."""
         from zsindex import maintenance
 
-        return maintenance.status(self._database, self._store)
+        return maintenance.status(self._database, self._store, self._lab)
 
     def check(self, *, fix: bool = False) -> CheckReport:
         """Prove that database, vectors and index agree; with `fix`, rebuild what is derived and forget what is damaged.
@@ -860,9 +982,8 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Enc
     return loading.load(spec, device=device, batch_size=batch_size)
 
 
-def _absolute(path: str | os.PathLike[str]) -> str:
-    # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
-    return os.path.abspath(os.path.expanduser(path))
+def _saved(found: SavedLabelSet) -> LabelSet:
+    return prompts.from_document(found.body, name=found.name, version=found.version)
 
 
 def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
@@ -870,7 +991,7 @@ def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
 
 
 def _absolute_all(paths: PathsLike) -> list[str]:
-    return [_absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    return [absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def fastest_precision(spec: ModelSpec) -> str:
@@ -894,10 +1015,10 @@ def _spec(
     else:
         name, weights = model or base.name, pretrained
     if weights is not None:
-        file = _absolute(weights)
+        file = absolute(weights)
         name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
     scheme, _, rest = name.partition(":")
-    folder = _absolute(rest if scheme == "local-dir" else name)
+    folder = absolute(rest if scheme == "local-dir" else name)
     if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
         name = f"local-dir:{folder}"
     spec = ModelSpec(

@@ -14,6 +14,7 @@ from zsindex import index, schema
 from zsindex.database import Database
 from zsindex.errors import UnknownModel
 from zsindex.index import VectorIndex
+from zsindex.lab_store import LabStore
 from zsindex.store import ModelRow, Store
 
 
@@ -123,7 +124,7 @@ def models(store: Store) -> list[ModelStatus]:
     ]
 
 
-def status(database: Database, store: Store) -> Status:
+def status(database: Database, store: Store, lab: LabStore) -> Status:
     """Count what a library holds; see `Library.status`."""
     counts = store.counts()
     index_folder = database.folder / index.FOLDER_NAME
@@ -137,7 +138,7 @@ def status(database: Database, store: Store) -> Status:
         missing=counts["missing"],
         roots=store.roots(),
         models=models(store),
-        label_sets=list(store.label_sets()),
+        label_sets=[saved.name for saved in lab.label_sets()],
         database_bytes=database.size_bytes(),
         index_bytes=sum(f.stat().st_size for f in index_folder.glob("*")),
         schema=schema.HEAD,

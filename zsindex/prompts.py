@@ -10,13 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from zsindex.errors import BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
-from zsindex.records import LabelSet
-
-DEFAULT_TEMPLATE = "This is a photo of {}."
-PLACEHOLDERS = ("{}", "{label}", "{c}")
-
-_PLACEHOLDER = re.compile("|".join(re.escape(placeholder) for placeholder in PLACEHOLDERS))
+from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
+from zsindex.records import NONE, LabelSet
+from zsindex.template_sets import DEFAULT_TEMPLATE, has_place, put, resolve
 
 LabelsLike: TypeAlias = "LabelSet | Sequence[str] | Mapping[str, str | Sequence[str] | None]"
 
@@ -29,51 +25,92 @@ def normalise(text: str) -> str:
 def fill(template: str, label: str) -> str:
     """Put a label into a template.
 
-    Plain replacement in one pass rather than `str.format`, so that other braces in templates, and any in labels, stay.
-
     Raises:
         BadTemplate: there is no placeholder.
     """
-    if not _PLACEHOLDER.search(template):
+    if not has_place(template):
         raise BadTemplate(template)
-    return normalise(_PLACEHOLDER.sub(lambda _: label, template))
+    return normalise(put(label, template))
 
 
 def prompts_for(labels: Sequence[str], templates: str | Sequence[str] = DEFAULT_TEMPLATE) -> list[str]:
     """The prompts of labels, label by label: ``len(labels) · len(templates)`` texts.
 
+    Args:
+        labels: names.
+        templates: with a place for the label, or names of built-in template sets.
+
     Raises:
-        BadTemplate: a template has no placeholder.
+        BadTemplate: a template has no placeholder, and is no such name.
     """
-    templates = [templates] if isinstance(templates, str) else templates
-    return [fill(template, normalise(label)) for label in labels for template in templates]
+    return [fill(template, normalise(label)) for label in labels for template in resolve(templates)]
 
 
-def label_set(labels: LabelsLike, *, templates: str | Sequence[str] | None = None, name: str | None = None) -> LabelSet:
+def label_set(
+    labels: LabelsLike,
+    *,
+    templates: str | Sequence[str] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    negatives: Sequence[str] | Mapping[str, str | Sequence[str] | None] = (),
+    name: str | None = None,
+) -> LabelSet:
     """Build a label set.
 
     Args:
         labels: names in order; or a mapping from names to written-out prompts, where a name without any (none, or only
             blank ones) gets the templates like a plain one. Placeholders in written prompts stand for the name. Of a
             `LabelSet` everything is kept, unless templates are given: they replace its prompts.
-        templates: each with a place for the label, one of ``{}``, ``{label}``, ``{c}``. Default: `DEFAULT_TEMPLATE`.
+        templates: each with a place for the label, one of ``{}``, ``{label}``, ``{c}``; or names of built-in template
+            sets, see `zsindex.template_sets.BUILT_IN`. Default: `DEFAULT_TEMPLATE`.
+        groups: names with the labels that are counted as one answer.
+        negatives: further things that photos may show and that are no answer; as `labels`.
         name: of a saved set.
 
     Raises:
         NoLabels, EmptyLabel, DuplicateLabels, BadTemplate
+        BadGroups: a group names what is no label, a label is in two groups, a group is called like a label outside of
+            it, or a label is a negative, too.
     """
     if isinstance(labels, LabelSet):
-        if templates is None:
+        if templates is None and groups is None and not negatives:
             return labels
         name = name or labels.name
-        labels = labels.labels
+        groups = dict(labels.groups) if groups is None else groups
+        if templates is None:
+            negatives = negatives or dict(zip(labels.negatives, labels.negative_prompts, strict=True))
+            templates, labels = labels.templates, dict(zip(labels.labels, labels.prompts, strict=True))
+        else:
+            negatives = negatives or labels.negatives
+            labels = labels.labels
     if isinstance(labels, str):
         labels = [labels]
-    written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
-    templates = (templates,) if isinstance(templates, str) else tuple(templates or (DEFAULT_TEMPLATE,))
-    names = [normalise(label) for label in labels]
+    templates = resolve(templates or (DEFAULT_TEMPLATE,))
+    names, prompts, any_from_template = _with_prompts(labels, templates)
     if not names:
         raise NoLabels()
+    others, other_prompts, any_more = _with_prompts([negatives] if isinstance(negatives, str) else negatives, templates)
+    grouped = tuple(
+        (normalise(group), tuple(normalise(label) for label in ([members] if isinstance(members, str) else members)))
+        for group, members in (groups or {}).items()
+    )
+    _check_groups(names, grouped, others)
+    return LabelSet(
+        names,
+        prompts,
+        templates if any_from_template or any_more else (),
+        name,
+        groups=grouped,
+        negatives=others,
+        negative_prompts=other_prompts,
+    )
+
+
+def _with_prompts(
+    labels: Sequence[str] | Mapping[str, str | Sequence[str] | None], templates: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], bool]:
+    """Names, their prompts, and whether a template was needed for any."""
+    written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
+    names = tuple(normalise(label) for label in labels)
     for position, label in enumerate(names, start=1):
         if not label:
             raise EmptyLabel(position)
@@ -86,60 +123,189 @@ def label_set(labels: LabelsLike, *, templates: str | Sequence[str] | None = Non
         own = written.get(given) or ()
         texts = [text for text in ([own] if isinstance(own, str) else own) if normalise(text)]
         if texts:
-            filled = (fill(t, label) if _PLACEHOLDER.search(t) else normalise(t) for t in texts)
+            filled = (fill(t, label) if has_place(t) else normalise(t) for t in texts)
             prompts.append(tuple(dict.fromkeys(filled)))
         else:
             any_from_template = True
             prompts.append(tuple(dict.fromkeys(prompts_for([label], templates))))
-    return LabelSet(tuple(names), tuple(prompts), templates if any_from_template else (), name)
+    return names, tuple(prompts), any_from_template
+
+
+def _check_groups(
+    labels: tuple[str, ...], groups: tuple[tuple[str, tuple[str, ...]], ...], negatives: tuple[str, ...]
+) -> None:
+    if NONE in (*labels, *(group for group, _ in groups)):
+        raise BadGroups(f"{NONE!r} is what photos are answered with that show none of the labels")
+    if both := [label for label in negatives if label in labels]:
+        raise BadGroups(f"{', '.join(both)}: a label cannot be a negative, too")
+    home: dict[str, str] = {}
+    for group, members in groups:
+        if not group or not members:
+            raise BadGroups("a group needs a name and at least one label")
+        if group in labels and group not in members:
+            raise BadGroups(f"{group!r} is a group, and a label outside of that group")
+        for label in members:
+            if label not in labels:
+                raise BadGroups(f"the group {group!r} names {label!r}, which is none of the labels")
+            if home.setdefault(label, group) != group:
+                raise BadGroups(f"{label!r} is in two groups, {home[label]!r} and {group!r}")
+    if doubled := [group for group, n in Counter(group for group, _ in groups).items() if n > 1]:
+        raise BadGroups(f"two groups are called {', '.join(doubled)}")
 
 
 def digest(labels: LabelSet) -> str:
-    """Hex SHA-256 of what a label set means: its labels and final prompts, in order."""
-    meaning = json.dumps([labels.labels, labels.prompts], ensure_ascii=False)
-    return hashlib.sha256(meaning.encode()).hexdigest()
+    """Hex SHA-256 of what a label set means: its labels and final prompts in order, its groups and its negatives."""
+    meaning: list[Any] = [labels.labels, labels.prompts]
+    if not labels.is_plain:
+        meaning += [labels.groups, labels.negatives, labels.negative_prompts]
+    return hashlib.sha256(json.dumps(meaning, ensure_ascii=False).encode()).hexdigest()
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+KEYS = ("labels", "templates", "groups", "negatives")
+
+
 def parse_labels(
-    text: str, *, source: str, templates: str | Sequence[str] | None = None, name: str | None = None
+    text: str,
+    *,
+    source: str,
+    key: str | None = None,
+    templates: str | Sequence[str] | None = None,
+    name: str | None = None,
 ) -> LabelSet:
     """Read a label file.
 
     Plain lines: one label each; blank lines and lines that begin with ``#`` are passed over. JSON or YAML: a list of
-    labels; a mapping from labels to prompts; or a mapping with the keys ``labels`` (either of the two) and, optionally,
-    ``templates``.
+    labels; a mapping from labels to prompts, as CuPL's files are; or a mapping with the keys ``labels`` (either of the
+    two) and, optionally, ``templates``, ``groups`` (names with lists of labels) and ``negatives`` (like ``labels``). In
+    CLIP_benchmark's class-name files, which hold many data sets, `key` names the one that is meant; class names that
+    come twice are numbered there.
 
     Args:
         text: the content.
         source: the file's name; its extension ``.json``, ``.yaml`` or ``.yml`` decides the format, and where it has
             another one (or the text comes from a pipe) a leading ``[`` or ``{`` means JSON.
+        key: of a file that holds several sets, the one to read.
         templates: override those of the file.
 
     Raises:
         BadLabelFile: not in this form; the message names the place.
-        NoLabels, EmptyLabel, DuplicateLabels, BadTemplate: from the content.
+        NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate: from the content.
     """
+    content = _parse(text, source)
+    if content is None:
+        if key is not None:
+            raise BadLabelFile(source, f"a file of plain lines holds one set of labels, none called {key!r}")
+        lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
+        return label_set([line for line in lines if line and not line.startswith("#")], templates=templates, name=name)
+    if key is not None:
+        chosen = _chosen(content, key, source)
+        if not isinstance(chosen, list):
+            content = chosen
+        else:
+            numbered = _numbered([_text(label, source, f"label number {n}") for n, label in enumerate(chosen, 1)])
+            filled = {
+                label: prompts_for([class_name], templates or DEFAULT_TEMPLATE)
+                for label, class_name in numbered.items()
+                if label != class_name
+            }
+            return label_set({label: filled.get(label) for label in numbered}, templates=templates, name=name)
+    elif _is_clip_benchmark(content):
+        raise BadLabelFile(
+            source, f"it holds the class names of {len(content)} data sets. Choose one: {source}#{next(iter(content))}"
+        )
+    groups: dict[str, list[str]] = {}
+    negatives: list[str] | dict[str, list[str]] = []
+    if isinstance(content, Mapping) and isinstance(content.get("labels"), (list, Mapping)):
+        strangers = [str(key) for key in content if key not in KEYS]
+        if strangers:
+            raise BadLabelFile(
+                source,
+                f'beside "labels" there is only room for {", ".join(map(json.dumps, KEYS[1:]))}, '
+                f"not {', '.join(strangers)}",
+            )
+        templates = templates or _texts(content.get("templates"), source, 'in "templates"')
+        groups = _groups(content.get("groups"), source)
+        negatives = _checked(content.get("negatives") or [], source)
+        content = content["labels"]
+    return label_set(_checked(content, source), templates=templates, groups=groups, negatives=negatives, name=name)
+
+
+def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[str, ...]:
+    """Read a file of templates: plain lines; a JSON or YAML list; or, with `key`, CLIP_benchmark's mapping from data
+    sets to lists.
+
+    Raises:
+        BadLabelFile: not in this form.
+        BadTemplate: one has no place for the label.
+    """
+    content = _parse(text, source)
+    if content is None:
+        lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
+        content = [line for line in lines if line and not line.startswith("#")]
+    if key is not None:
+        content = _chosen(content, key, source)
+    elif isinstance(content, Mapping):
+        known = ", ".join(map(str, content))
+        raise BadLabelFile(source, f"it holds several template sets. Choose one with {source}#NAME: {known}")
+    templates = _texts(content, source, "of the templates")
+    if not templates:
+        raise BadLabelFile(source, "there is no template in it")
+    for template in templates:
+        if not has_place(template):
+            raise BadTemplate(template)
+    return tuple(dict.fromkeys(templates))
+
+
+def _parse(text: str, source: str) -> Any:
+    """The content of a JSON or YAML file; None for plain lines."""
     text = text.removeprefix("\ufeff")
     suffix = source.lower().rpartition(".")[2]
     if suffix in ("yaml", "yml"):
         content = _parse_yaml(text, source)
-    elif suffix == "json" or text.lstrip()[:1] in ("[", "{"):
-        content = _parse_json(text, source)
-    else:
-        lines = (line.strip() for line in text.splitlines())
-        return label_set([line for line in lines if line and not line.startswith("#")], templates=templates, name=name)
-    if isinstance(content, Mapping) and isinstance(content.get("labels"), (list, Mapping)):
-        strangers = [str(key) for key in content if key not in ("labels", "templates")]
-        if strangers:
-            raise BadLabelFile(
-                source, f'beside "labels" there is only room for "templates", not {", ".join(strangers)}'
-            )
-        templates = templates or _texts(content.get("templates"), source, 'in "templates"')
-        content = content["labels"]
-    return label_set(_checked(content, source), templates=templates, name=name)
+        return "" if content is None else content
+    if suffix == "json" or text.lstrip()[:1] in ("[", "{"):
+        return _parse_json(text, source)
+    return None
+
+
+def _chosen(content: Any, key: str, source: str) -> Any:
+    if not isinstance(content, Mapping) or key not in content:
+        known = ", ".join(map(str, content)) if isinstance(content, Mapping) else "no sets with names"
+        raise BadLabelFile(source, f"there is no set called {key!r} in it; it has {known}")
+    return content[key]
+
+
+def _is_clip_benchmark(content: Any) -> bool:
+    """Class names of data sets look like descriptions of labels; but descriptions are sentences, and few for each."""
+    return (
+        isinstance(content, Mapping)
+        and "imagenet1k" in content
+        and all(isinstance(names, list) and len(names) > 1 for names in content.values())
+    )
+
+
+def _numbered(class_names: Sequence[str]) -> dict[str, str]:
+    """Labels with the class names that they stand for: one that came before, or is blank, gets a number."""
+    labels: dict[str, str] = {}
+    for position, class_name in enumerate(class_names, start=1):
+        label = base = normalise(class_name) or f"class {position}"
+        n = 1
+        while label in labels:
+            n += 1
+            label = f"{base} ({n})"
+        labels[label] = normalise(class_name)
+    return labels
+
+
+def _groups(value: Any, source: str) -> dict[str, list[str]]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise BadLabelFile(source, '"groups" must be a mapping from names to lists of labels')
+    return {_text(group, source, "a group"): _texts(labels, source, f"of {group!r}") for group, labels in value.items()}
 
 
 def _parse_json(text: str, source: str) -> Any:
@@ -203,15 +369,29 @@ def _text(value: Any, source: str, what: str) -> str:
 
 def to_document(labels: LabelSet) -> dict[str, Any]:
     """A label set as plain data, in the form that `parse_labels` reads; final prompts are kept, whatever made them."""
-    return {
+    document: dict[str, Any] = {
         "labels": {label: list(prompts) for label, prompts in zip(labels.labels, labels.prompts, strict=True)},
         "templates": list(labels.templates),
     }
+    if labels.groups:
+        document["groups"] = {group: list(members) for group, members in labels.groups}
+    if labels.negatives:
+        negatives = zip(labels.negatives, labels.negative_prompts, strict=True)
+        document["negatives"] = {label: list(prompts) for label, prompts in negatives}
+    return document
 
 
-def from_document(document: Mapping[str, Any], *, name: str) -> LabelSet:
+def from_document(document: Mapping[str, Any], *, name: str, version: int | None = None) -> LabelSet:
     """The label set that `to_document` wrote."""
     labels: Mapping[str, Sequence[str]] = document["labels"]
+    negatives: Mapping[str, Sequence[str]] = document.get("negatives", {})
     return LabelSet(
-        tuple(labels), tuple(tuple(prompts) for prompts in labels.values()), tuple(document["templates"]), name
+        tuple(labels),
+        tuple(tuple(prompts) for prompts in labels.values()),
+        tuple(document["templates"]),
+        name,
+        groups=tuple((group, tuple(members)) for group, members in document.get("groups", {}).items()),
+        negatives=tuple(negatives),
+        negative_prompts=tuple(tuple(prompts) for prompts in negatives.values()),
+        version=version,
     )

@@ -218,6 +218,10 @@ class ModelInfo:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
+# The answer for a photo that shows none of the labels. No label may be called so.
+NONE = "(none of these)"
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSet:
     """Named, ordered labels, each with one or more final prompts.
@@ -227,15 +231,56 @@ class LabelSet:
         prompts: per label, the texts that the tokenizer will see; NFC-normalised.
         templates: those that made the prompts; empty where all were written out.
         name: where it is a saved set.
+        groups: (name, its labels): labels that are counted as one answer. A label is in one group at most.
+        negatives: what photos may show that is none of the answers. They take part in the softmax, and what they win
+            goes to the answer `NONE`.
+        negative_prompts: as `prompts`, of the negatives.
+        version: of a saved set, counted from 1.
     """
 
     labels: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
     templates: tuple[str, ...] = ()
     name: str | None = None
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    negatives: tuple[str, ...] = ()
+    negative_prompts: tuple[tuple[str, ...], ...] = ()
+    version: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """Everything that photos are compared with: the labels, then the negatives."""
+        return self.labels + self.negatives
+
+    @property
+    def concept_prompts(self) -> tuple[tuple[str, ...], ...]:
+        """The prompts of the concepts."""
+        return self.prompts + self.negative_prompts
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What a photo can be answered with: labels, with groups in place of theirs where the first of these stands;
+        last `NONE`, if there are negatives.
+        """
+        group_of = {label: group for group, labels in self.groups for label in labels}
+        answers = dict.fromkeys(group_of.get(label, label) for label in self.labels)
+        return (*answers, NONE) if self.negatives else tuple(answers)
+
+    @property
+    def answer_of(self) -> tuple[int, ...]:
+        """For each concept, the number of its answer."""
+        group_of = {label: group for group, labels in self.groups for label in labels}
+        number = {answer: n for n, answer in enumerate(self.answers)}
+        of_labels = [number[group_of.get(label, label)] for label in self.labels]
+        return (*of_labels, *(number[NONE] for _ in self.negatives))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every concept is an answer of its own."""
+        return not self.groups and not self.negatives
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ class Run:
         watermark, generation, files_revision: the state of the library.
         options: what else was asked for.
         version: of zsindex.
+        label_set_version: of the saved set.
+        groups, negatives: of the label set.
     """
 
     model: str
@@ -79,6 +81,9 @@ class Run:
     files_revision: int
     options: tuple[tuple[str, Any], ...]
     version: str
+    label_set_version: int | None = None
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    negatives: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -101,7 +106,10 @@ class Run:
             "decode": self.decode,
             "precision": self.precision,
             "label_set": self.label_set,
+            "label_set_version": self.label_set_version,
             "labels": list(self.labels),
+            "groups": {group: list(labels) for group, labels in self.groups},
+            "negatives": list(self.negatives),
             "labels_sha256": self.labels_sha256,
             "templates": list(self.templates),
             "activation": str(self.activation),
@@ -138,7 +146,7 @@ class Classification(Sequence[Result]):
 
     Attributes:
         paths: of the photos, n of them.
-        labels: the label set's, c of them.
+        labels: the answers of the label set, c of them; without groups and negatives its labels.
         run: what the answer is a function of.
         encoded: photos that had to be encoded for this answer.
         unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.

@@ -5,7 +5,6 @@ Each public method is one transaction. `zsindex.database` opens the file and gua
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +33,19 @@ from zsindex.records import (
     SkippedFile,
     SkipReason,
 )
-from zsindex.tables import embeddings, files, folders, images, label_sets, models, prompts, roots, settings, snapshots
+from zsindex.tables import (
+    derived,
+    embeddings,
+    files,
+    folders,
+    images,
+    models,
+    prompts,
+    roots,
+    settings,
+    snapshots,
+    temperatures,
+)
 
 VECTOR_DTYPE = np.dtype("<f4")
 # How many values go into one "IN (…)"; SQLite allows 32,766 variables, PostgreSQL 65,535.
@@ -590,27 +601,6 @@ class Store:
         with self.write("record that the index was verified") as connection:
             connection.execute(update(snapshots).where(snapshots.c.file == file).values(verified=verified))
 
-    # --- label sets ---------------------------------------------------------------------------------------------------
-
-    def label_sets(self) -> dict[str, tuple[dict[str, Any], str]]:
-        """Saved label sets by name: (body, when it was saved)."""
-        with self.read() as connection:
-            rows = connection.execute(select(label_sets).order_by(label_sets.c.name))
-            return {row.name: (json.loads(row.body), row.saved_at) for row in rows}
-
-    def save_label_set(self, name: str, body: Mapping[str, Any]) -> None:
-        """Store a label set as JSON, in place of one with the same name."""
-        with self.write("save a label set") as connection:
-            connection.execute(delete(label_sets).where(label_sets.c.name == name))
-            connection.execute(
-                insert(label_sets).values(name=name, body=json.dumps(body, ensure_ascii=False), saved_at=now())
-            )
-
-    def remove_label_set(self, name: str) -> bool:
-        """Forget a label set; False if there was none of that name."""
-        with self.write("remove a label set") as connection:
-            return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
-
     # --- counting, checking, pruning ----------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
@@ -718,7 +708,8 @@ class Store:
                     update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1)
                 )
             if model_ids:
-                connection.execute(delete(snapshots).where(snapshots.c.model_id.in_(model_ids)))
+                for of_model in (snapshots, temperatures, derived):
+                    connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
             for name, (table, which) in prunable.items():
                 removed[name] = connection.execute(delete(table).where(which)).rowcount
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))

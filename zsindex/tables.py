@@ -133,9 +133,100 @@ label_sets = Table(
     "label_sets",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    # Counted from 1 for each name. The newest one is meant where none is named.
+    Column("version", Integer, nullable=False),
     Column("body", Text, nullable=False),
     Column("saved_at", String(32), nullable=False),
+    UniqueConstraint("name", "version"),
+)
+
+template_sets = Table(
+    "template_sets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # A JSON list of templates.
+    Column("body", Text, nullable=False),
+    Column("saved_at", String(32), nullable=False),
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    # A log: what holds is what its entries say together, in this order. Undoing takes the last batch away.
+    Column("id", Integer, primary_key=True),
+    Column("batch", Integer, nullable=False),
+    # A name, not an id: corrections outlive versions.
+    Column("label_set", Text, nullable=False),
+    # Of the image's content, not its id: corrections outlive models, moves and prunes.
+    Column("digest", LargeBinary(32), nullable=False),
+    # Null: all that was said before about this image is withdrawn.
+    Column("label", Text),
+    Column("is_not", Boolean(create_constraint=False), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Index(None, "label_set"),
+    sqlite_autoincrement=True,
+)
+
+thresholds = Table(
+    "thresholds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("label_set", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    # The share of the library's photos at or above the threshold: under another model it stands for another score.
+    Column("rate", Float(53), nullable=False),
+    # How it was chosen, and the score, photos and model it came from: JSON.
+    Column("chosen", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    UniqueConstraint("label_set", "label"),
+)
+
+temperatures = Table(
+    "temperatures",
+    metadata,
+    Column("model_id", ForeignKey(models.c.id), primary_key=True),
+    Column("temperature", Float(53), nullable=False),
+    # What it was fitted on, and what it brought: JSON.
+    Column("fit", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+# What costs time to compute and can always be computed again.
+derived = Table(
+    "derived",
+    metadata,
+    Column("model_id", ForeignKey(models.c.id), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    # JSON.
+    Column("body", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("key", String(16), primary_key=True),
+    # `Run.to_dict` and what is needed to ask again: JSON.
+    Column("document", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
+sidecars = Table(
+    "sidecars",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Absolute path of the XMP file that zsindex wrote tags into.
+    Column("path", Text, nullable=False, unique=True),
+    # Its bytes before that; null where there was no such file.
+    Column("original", LargeBinary),
+    # Of the bytes that zsindex wrote: whether somebody else has changed the file since.
+    Column("written_sha256", String(64), nullable=False),
+    # The tags that are zsindex's, by XMP property: JSON.
+    Column("tags", Text, nullable=False),
+    Column("written_at", String(32), nullable=False),
 )
 
 snapshots = Table(

@@ -24,7 +24,7 @@ from typing import Any
 from PIL import Image
 
 import zsindex
-from zsindex import classify, prompts
+from zsindex import classify, prompts, template_sets
 from zsindex.errors import FetchError, ImageError, NoLabels
 from zsindex.library import Library
 from zsindex.records import SkipReason
@@ -49,7 +49,7 @@ class ZeroShotImageClassifier:
         image: ImageLike | Sequence[ImageLike] | None = None,
         candidate_labels: Sequence[str] | str | None = None,
         *,
-        hypothesis_template: str = prompts.DEFAULT_TEMPLATE,
+        hypothesis_template: str = template_sets.DEFAULT_TEMPLATE,
         timeout: float | None = None,
         images: ImageLike | Sequence[ImageLike] | None = None,
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:

@@ -1,0 +1,308 @@
+"""What a library keeps for the label lab: label sets, templates, corrections, thresholds, temperatures, runs, sidecars.
+
+Bodies go in and out as plain data and are stored as JSON. Pruning removes what belongs to a model that goes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, delete, func, insert, select
+
+from zsindex.database import Database
+from zsindex.store import now
+from zsindex.tables import (
+    corrections,
+    derived,
+    label_sets,
+    runs,
+    sidecars,
+    temperatures,
+    template_sets,
+    thresholds,
+)
+
+
+class SavedLabelSet(NamedTuple):
+    """A version of a label set as it was stored."""
+
+    name: str
+    version: int
+    body: dict[str, Any]
+    saved_at: str
+
+
+class CorrectionEntry(NamedTuple):
+    """One line of the log of corrections.
+
+    Attributes:
+        digest: of the image's bytes, 32 bytes.
+        label: None withdraws all that was said before about this image.
+        is_not: the label does not fit.
+    """
+
+    digest: bytes
+    label: str | None
+    is_not: bool = False
+
+
+class ThresholdRow(NamedTuple):
+    """A label's threshold: the share of photos at or above it, and how it was chosen."""
+
+    label: str
+    rate: float
+    chosen: dict[str, Any]
+    created_at: str
+
+
+class SidecarRow(NamedTuple):
+    """A sidecar that zsindex wrote into; see `zsindex.tables.sidecars`."""
+
+    path: str
+    original: bytes | None
+    written_sha256: str
+    tags: dict[str, Any]
+    written_at: str
+
+
+class LabStore:
+    """Queries and transactions of the label lab over an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self.read = database.read
+        self.write = database.write
+
+    # --- label sets ---------------------------------------------------------------------------------------------------
+
+    def label_sets(self) -> list[SavedLabelSet]:
+        """The newest version of each label set, by name."""
+        newest = select(func.max(label_sets.c.id)).group_by(label_sets.c.name)
+        with self.read() as connection:
+            rows = connection.execute(select(label_sets).where(label_sets.c.id.in_(newest)).order_by(label_sets.c.name))
+            return [_label_set(row) for row in rows]
+
+    def label_set_versions(self, name: str) -> list[SavedLabelSet]:
+        """All versions of a label set, oldest first; empty where there is none of that name."""
+        with self.read() as connection:
+            rows = connection.execute(
+                select(label_sets).where(label_sets.c.name == name).order_by(label_sets.c.version)
+            )
+            return [_label_set(row) for row in rows]
+
+    def save_label_set(self, name: str, body: Mapping[str, Any]) -> int:
+        """Store a label set as its newest version, unless that says the same. Returns the version's number."""
+        with self.write("save a label set") as connection:
+            row = connection.execute(
+                select(label_sets).where(label_sets.c.name == name).order_by(label_sets.c.version.desc())
+            ).first()
+            # Compared with the order of keys, which is the order of labels.
+            if row is not None and row.body == _json(body):
+                return int(row.version)
+            version = 1 if row is None else int(row.version) + 1
+            connection.execute(insert(label_sets).values(name=name, version=version, body=_json(body), saved_at=now()))
+            return version
+
+    def remove_label_set(self, name: str) -> bool:
+        """Forget a label set with all versions and thresholds; False if there was none of that name."""
+        with self.write("remove a label set") as connection:
+            connection.execute(delete(thresholds).where(thresholds.c.label_set == name))
+            return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
+
+    # --- template sets ------------------------------------------------------------------------------------------------
+
+    def template_sets(self) -> dict[str, tuple[str, ...]]:
+        """Template sets by name."""
+        with self.read() as connection:
+            rows = connection.execute(select(template_sets).order_by(template_sets.c.name))
+            return {row.name: tuple(json.loads(row.body)) for row in rows}
+
+    def save_template_set(self, name: str, templates: Sequence[str]) -> None:
+        """Store templates, in place of those of the same name."""
+        with self.write("save a template set") as connection:
+            connection.execute(delete(template_sets).where(template_sets.c.name == name))
+            connection.execute(insert(template_sets).values(name=name, body=_json(list(templates)), saved_at=now()))
+
+    def remove_template_set(self, name: str) -> bool:
+        """Forget a template set; False if there was none of that name."""
+        with self.write("remove a template set") as connection:
+            return connection.execute(delete(template_sets).where(template_sets.c.name == name)).rowcount > 0
+
+    # --- corrections --------------------------------------------------------------------------------------------------
+
+    def corrections(self, label_set: str) -> list[CorrectionEntry]:
+        """The log of a label set, oldest entry first."""
+        with self.read() as connection:
+            rows = connection.execute(
+                select(corrections).where(corrections.c.label_set == label_set).order_by(corrections.c.id)
+            )
+            return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]
+
+    def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
+        """Append entries as one batch, which can be undone together. Returns how many batches there are now."""
+        with self.write("keep corrections") as connection:
+            batch = _last_batch(connection, label_set) + 1
+            if entries:
+                connection.execute(
+                    insert(corrections),
+                    [{**e._asdict(), "label_set": label_set, "batch": batch, "created_at": now()} for e in entries],
+                )
+            return batch
+
+    def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
+        """Take the last batch away; returns its entries, none if there was no batch."""
+        with self.write("undo corrections") as connection:
+            last = (corrections.c.label_set == label_set) & (corrections.c.batch == _last_batch(connection, label_set))
+            rows = connection.execute(select(corrections).where(last).order_by(corrections.c.id)).all()
+            connection.execute(delete(corrections).where(last))
+            return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]
+
+    # --- thresholds ---------------------------------------------------------------------------------------------------
+
+    def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
+        """Thresholds of a label set by label."""
+        with self.read() as connection:
+            rows = connection.execute(
+                select(thresholds).where(thresholds.c.label_set == label_set).order_by(thresholds.c.id)
+            )
+            return {
+                row.label: ThresholdRow(row.label, row.rate, json.loads(row.chosen), row.created_at) for row in rows
+            }
+
+    def save_thresholds(self, label_set: str, chosen: Iterable[tuple[str, float, Mapping[str, Any]]]) -> None:
+        """Store (label, rate, how it was chosen), in place of those of the same labels."""
+        with self.write("keep thresholds") as connection:
+            for label, rate, how in chosen:
+                _remove_thresholds(connection, label_set, [label])
+                connection.execute(
+                    insert(thresholds).values(
+                        label_set=label_set, label=label, rate=rate, chosen=_json(how), created_at=now()
+                    )
+                )
+
+    def remove_thresholds(self, label_set: str, labels: Sequence[str] | None = None) -> int:
+        """Forget thresholds of some labels, or of all; returns how many."""
+        with self.write("remove thresholds") as connection:
+            return _remove_thresholds(connection, label_set, labels)
+
+    # --- what belongs to a model --------------------------------------------------------------------------------------
+
+    def temperature(self, model_id: int) -> tuple[float, dict[str, Any]] | None:
+        """The temperature that was fitted for a model, and how; None if there is none."""
+        with self.read() as connection:
+            row = connection.execute(select(temperatures).where(temperatures.c.model_id == model_id)).first()
+        return None if row is None else (row.temperature, json.loads(row.fit))
+
+    def save_temperature(self, model_id: int, temperature: float, fit: Mapping[str, Any]) -> None:
+        """Store a model's temperature, in place of an earlier one."""
+        with self.write("keep a temperature") as connection:
+            connection.execute(delete(temperatures).where(temperatures.c.model_id == model_id))
+            connection.execute(
+                insert(temperatures).values(
+                    model_id=model_id, temperature=temperature, fit=_json(fit), created_at=now()
+                )
+            )
+
+    def remove_temperature(self, model_id: int) -> bool:
+        """Forget a model's temperature; False if there was none."""
+        with self.write("remove a temperature") as connection:
+            return connection.execute(delete(temperatures).where(temperatures.c.model_id == model_id)).rowcount > 0
+
+    def derived(self, model_id: int, kind: str, key: str) -> Any:
+        """What was computed before under a key of at most 64 characters; None if it was not."""
+        where = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key == key)
+        with self.read() as connection:
+            body = connection.execute(select(derived.c.body).where(where)).scalar()
+        return None if body is None else json.loads(body)
+
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
+        """Remember what took time to compute."""
+        where = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key == key)
+        with self.write("remember what was computed") as connection:
+            connection.execute(delete(derived).where(where))
+            connection.execute(
+                insert(derived).values(model_id=model_id, kind=kind, key=key, body=_json(body), created_at=now())
+            )
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def runs(self) -> list[tuple[str, dict[str, Any], str]]:
+        """(key, document, when) of each run, newest first."""
+        with self.read() as connection:
+            rows = connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.key))
+            return [(row.key, json.loads(row.document), row.created_at) for row in rows]
+
+    def has_run(self, key: str) -> bool:
+        """Whether a run was recorded."""
+        with self.read() as connection:
+            return connection.execute(select(runs.c.key).where(runs.c.key == key)).first() is not None
+
+    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int) -> list[str]:
+        """Record a run, or that it was asked for again. Of more than `keep` the oldest go; returns their keys."""
+        with self.write("record a run") as connection:
+            connection.execute(delete(runs).where(runs.c.key == key))
+            connection.execute(insert(runs).values(key=key, document=_json(document), created_at=now()))
+            newest = select(runs.c.key).order_by(runs.c.created_at.desc(), runs.c.key).limit(keep)
+            old = list(connection.execute(select(runs.c.key).where(runs.c.key.not_in(newest))).scalars())
+            connection.execute(delete(runs).where(runs.c.key.in_(old)))
+            return old
+
+    # --- sidecars -----------------------------------------------------------------------------------------------------
+
+    def sidecars(self) -> list[SidecarRow]:
+        """All sidecars that zsindex wrote into, by path."""
+        with self.read() as connection:
+            return [_sidecar(row) for row in connection.execute(select(sidecars).order_by(sidecars.c.path))]
+
+    def sidecar(self, path: str) -> SidecarRow | None:
+        """What zsindex wrote into a sidecar; None if nothing."""
+        with self.read() as connection:
+            row = connection.execute(select(sidecars).where(sidecars.c.path == path)).first()
+        return None if row is None else _sidecar(row)
+
+    def save_sidecar(self, path: str, *, original: bytes | None, written_sha256: str, tags: Mapping[str, Any]) -> None:
+        """Record what was written into a sidecar, in place of an earlier record."""
+        with self.write("record what was written into a sidecar") as connection:
+            connection.execute(delete(sidecars).where(sidecars.c.path == path))
+            connection.execute(
+                insert(sidecars).values(
+                    path=path,
+                    original=original,
+                    written_sha256=written_sha256,
+                    tags=_json(tags),
+                    written_at=now(),
+                )
+            )
+
+    def remove_sidecar(self, path: str) -> None:
+        """Forget a sidecar."""
+        with self.write("forget a sidecar") as connection:
+            connection.execute(delete(sidecars).where(sidecars.c.path == path))
+
+
+def _json(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _label_set(row: sa.Row[Any]) -> SavedLabelSet:
+    return SavedLabelSet(row.name, row.version, json.loads(row.body), row.saved_at)
+
+
+def _sidecar(row: sa.Row[Any]) -> SidecarRow:
+    return SidecarRow(row.path, row.original, row.written_sha256, json.loads(row.tags), row.written_at)
+
+
+def _last_batch(connection: Connection, label_set: str) -> int:
+    last = connection.execute(
+        select(func.max(corrections.c.batch)).where(corrections.c.label_set == label_set)
+    ).scalar()
+    return int(last or 0)
+
+
+def _remove_thresholds(connection: Connection, label_set: str, labels: Sequence[str] | None) -> int:
+    which = thresholds.c.label_set == label_set
+    if labels is not None:
+        which &= thresholds.c.label.in_(labels)
+    return int(connection.execute(delete(thresholds).where(which)).rowcount)
