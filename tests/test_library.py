@@ -38,6 +38,7 @@ from zsindex.errors import (
     PromptTooLong,
     UnknownLabelSet,
     UnknownModel,
+    UnknownTemplateSet,
 )
 from zsindex.library import Library
 from zsindex.prompts import label_set
@@ -1028,3 +1029,78 @@ def test_a_search_skips_what_has_vanished_and_what_never_was_a_file(tmp_path: Pa
         itself = str(folder / "07.png")
         assert {hit.path for hit in library.similar(itself, top=100)} == there - {itself}
         assert library.search("red", top=4) == library.search("red", top=4, exact=True)
+
+
+# --- what the label lab stands on -------------------------------------------------------------------------------------
+
+
+def test_a_view_holds_the_photos_with_vectors_in_order(library: Library, album: Path) -> None:
+    view = library.view()
+    assert relative(view.paths, album) == ALBUM
+    rows, back = view.unique
+    assert (len(view), len(rows)) == (5, 4)  # one is there twice
+    np.testing.assert_array_equal(view.take(range(5)), library.embed_images(view.paths))
+    every_image = np.concatenate([block for _, block in view.blocks(size=3)])
+    np.testing.assert_array_equal(every_image[back], view.take(range(5)))
+    assert view.index_of[str(album / "sea" / "blue.png")] == 2
+    assert relative(library.view(album / "sea").paths, album) == ALBUM[2:]
+    assert library.view(album / "nowhere").paths == []
+    texts = view.text_vectors(label_set({"a": ["red", "blue"], "b": ["sea"]}, negatives={"n": ["white"]}))
+    expected = classify.label_vectors(library.embed_texts(["red", "blue", "sea", "white"]), [2, 1, 1])
+    np.testing.assert_array_equal(texts, expected)
+
+
+def test_a_view_does_not_change_with_the_library(library: Library, album: Path) -> None:
+    before = library.view()
+    vectors, snapshot = before.take(range(5)), before.snapshot
+    (album / "red.png").unlink()
+    library.sync()
+    assert len(before) == 5
+    np.testing.assert_array_equal(before.take(range(5)), vectors)
+    assert library.view().snapshot != snapshot
+    assert len(library.view()) == 4
+
+
+def test_groups_and_negatives_are_answers_in_the_api_too(library: Library) -> None:
+    labels = label_set(["red", "green", "blue"], groups={"cold": ["green", "blue"]}, negatives=["white"])
+    answer = library.classify(labels, top=9)
+    plain = library.classify(["red", "green", "blue", "white"]).scores
+    assert answer.labels == ("red", "cold", "(none of these)")
+    np.testing.assert_allclose(answer.scores, np.stack([plain[:, 0], plain[:, 1:3].sum(1), plain[:, 3]], 1), atol=1e-6)
+    shown = [[p.score for p in result.predictions] for result in answer]
+    np.testing.assert_allclose(shown, -np.sort(-answer.scores), atol=1e-6)
+    assert answer.run.key != library.classify(["red", "green", "blue"], top=9).run.key
+
+
+@pytest.mark.usefixtures("no_model")
+def test_another_model_of_the_same_library(tmp_path: Path, album: Path) -> None:
+    for name in ("one", "two"):
+        with Library.open(tmp_path / "library", encoder=FakeEncoder(name)) as library:
+            library.sync(album)
+            library.embed_texts(["This is a photo of red."])
+    with Library.open(tmp_path / "library") as library:
+        assert library.model.spec.name == "one"
+        with library.with_model("two") as other:
+            assert other.model.spec.name == "two"
+            assert len(other.classify(["red"])) == 5
+        with pytest.raises(UnknownModel, match="three"):
+            library.with_model("three")
+        assert library.model.spec.name == "one"
+        assert len(library.classify(["red"])) == 5
+
+
+def test_names_that_stand_for_versions_and_built_in_sets_are_refused(library: Library) -> None:
+    for name in ("", " ", "a@2"):
+        with pytest.raises(ValueError, match="cannot be named"):
+            library.save_label_set(name, COLOURS)
+    assert library.save_label_set("a@b", COLOURS).name == "a@b"
+    for name, templates in [("default", "a {}"), ("", "a {}"), ("{}", "a {}"), ("none", [])]:
+        with pytest.raises(ValueError, match="template"):
+            library.save_template_set(name, templates)
+    assert library.save_template_set("mine", ["plain", "a {}"]) == ("{}", "a {}")
+    assert library.classify(["red"], template="mine").run.templates == ("{}", "a {}")
+    library.remove_template_set("mine")
+    with pytest.raises(BadTemplate, match="openai-80"):
+        library.classify(["red"], template="mine")
+    with pytest.raises(UnknownTemplateSet):
+        library.remove_template_set("mine")
