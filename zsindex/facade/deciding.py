@@ -100,15 +100,13 @@ class Deciding(Core):
         photos = [place[path] for path in given if path in place]
         known = np.array([not names.isdisjoint(said) for path, said in given.items() if path in place], dtype=bool)
         if known.all() or not known.any():
-            missing = "none" if not known.any() else "only photos"
-            raise BadUnknown(
-                ", ".join(methods), f"the truth has {missing} with a label of the label set; it takes both"
-            )
+            shown = "every photo shows" if known.all() and len(known) else "none of the photos shows"
+            raise BadUnknown(", ".join(methods), f"by the truth {shown} one of the labels; telling takes both kinds")
         results = []
         for method in methods:
             found = self.knownness(chosen, method)
             values = found.values[photos]
-            below = None if found.cut is None else values < found.cut
+            below = None if found.cut is None else values < np.float64(found.cut)
             results.append(
                 Separation(
                     method,
@@ -155,7 +153,9 @@ class Deciding(Core):
         if rule.method is Method.ZSCORE:
             return unknown.above_usual(texts, n, unknown.Usual.of(view.blocks(BLOCK), texts))
         if len(set(labels.answer_of)) < 2:
-            raise BadUnknown(rule.method, "it compares answers, and there is only one. Use neglabel, or zscore:RATE")
+            raise BadUnknown(
+                str(rule.method), "it compares answers, and there is only one. Use neglabel, or zscore:RATE"
+            )
         if rule.method is Method.MARGIN:
             usual = unknown.Usual.of(view.blocks(BLOCK), texts)
             return unknown.above_next(texts, n, usual, labels.answer_of)
@@ -278,7 +278,7 @@ class Deciding(Core):
         for where, block in view.blocks(BLOCK):
             per_image[:, where] = answered(block)
         before, after = per_image[:, back]
-        at_or_above = int((scores >= cut).sum())
+        at_or_above = thresholds.n_having(scores, cut)
         if not dry_run:
             how = "score" if score is not None else "count" if count is not None else "rate"
             chosen = {

@@ -207,7 +207,12 @@ def curve(label: str, scores: FloatArray, rate: float | None) -> Curve:
     if rate is None:
         return Curve(label, at_rates, points)
     cut = cut_at(scores, rate)
-    return Curve(label, at_rates, points, rate, shown_cut(cut), int((scores >= cut).sum()))
+    return Curve(label, at_rates, points, rate, shown_cut(cut), n_having(scores, cut))
+
+
+def n_having(scores: FloatArray, cut: float) -> int:
+    """How many scores are at or above a cut, which may lie between two neighbouring float32."""
+    return int((scores >= np.float64(cut)).sum())
 
 
 def shown_cut(cut: float) -> float | None:

@@ -261,7 +261,7 @@ class Cut:
         """
         # Interpolated, so that the last bit of a knownness does not move a photo by a whole rank.
         share = np.interp(knownness, self.values, self.shares) if len(self.values) else np.zeros(len(knownness))
-        return np.where(knownness < self.at, 1 - share / 2, 0).astype(np.float32)
+        return np.where(knownness < np.float64(self.at), 1 - share / 2, 0).astype(np.float32)
 
 
 def cut_below(ordered: npt.NDArray[np.float64], n: int) -> float:
