@@ -618,7 +618,7 @@ class Library(Deciding):
             scorer, answers = self._multi_label(view, chosen, text_vectors, activation)
         rates = self._rates(chosen, answers) if thresholds else {}
         # What a photo is compared with does not depend on which photos were asked for.
-        whole = view if places is None or not (unknown or rates) else self.view()
+        whole = view if places is None or not (unknown or rates) else replace(self.view(), info=view.info)
         if unknown is not None:
             scorer, answers = self._with_unknown(scorer, answers, whole, chosen, text_vectors, rule)
         if thresholds or multi_label:
