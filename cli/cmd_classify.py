@@ -20,13 +20,35 @@ if TYPE_CHECKING:
 @options.which_labels
 @options.label_set
 @options.template
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Labels per photo.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    help="Labels per photo, at most.  [default: 3; with --multi-label all that fit]",
+)
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out predictions below this score.")
 @click.option("--only", multiple=True, metavar="LABEL", help="Only photos whose best label is LABEL. Repeatable.")
 @click.option(
     "--activation",
     type=click.Choice(["softmax", "sigmoid"]),
     help="Scores over all labels together, or per label. Default: as the model was trained.",
+)
+@click.option(
+    "--unknown",
+    metavar="METHOD[:RATE]",
+    help="Answer photos that show none of the labels with '(none of these)'. mcm:0.1 calls a tenth of the library so, "
+    "mcm:score=X what is less known than X; neglabel needs neither, and neglabel@wordnet or neglabel@FILE compares "
+    "with other words. Also softmax, zscore and margin; docs/methods.md explains them.",
+)
+@click.option(
+    "--thresholds",
+    is_flag=True,
+    help="Give only answers at or above their thresholds, see zsindex thresholds; '(none of these)' where none is.",
+)
+@click.option(
+    "--multi-label",
+    is_flag=True,
+    help="Give every label that fits: per label for models trained so, per group of the label set for others; from 0.5 "
+    "on, or from its threshold on with --thresholds.",
 )
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.truncate
@@ -46,10 +68,13 @@ def classify(
     label_file: str | None,
     label_set: str | None,
     template: tuple[str, ...],
-    top: int,
+    top: int | None,
     min_score: float,
     only: tuple[str, ...],
     activation: str | None,
+    unknown: str | None,
+    thresholds: bool,
+    multi_label: bool,
     no_sync: bool,
     truncate: bool,
     fmt: str,
@@ -75,6 +100,9 @@ def classify(
                 top=top,
                 paths=paths or None,
                 activation=activation,
+                unknown=unknown,
+                thresholds=thresholds,
+                multi_label=multi_label,
                 truncate=truncate,
                 sync=not no_sync,
                 progress=progress,
@@ -83,9 +111,9 @@ def classify(
         stopped = should_stop()
         skipped = opened.skipped(paths or None)
         if min_score or only:
-            unknown = [name for name in only if name not in result.labels]
-            if unknown:
-                raise click.UsageError(f"--only names what is not in the label set: {', '.join(unknown)}")
+            strange = [name for name in only if name not in result.labels]
+            if strange:
+                raise click.UsageError(f"--only names what is not in the label set: {', '.join(strange)}")
             result = result.filtered(min_score=min_score, only=only or None)
         with destination(output) as out:
             write(result, fmt, out)

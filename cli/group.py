@@ -21,6 +21,7 @@ HOMES = {
     "embed": "cmd_embed",
     "labels": "cmd_labels",
     "templates": "cmd_labels",
+    "thresholds": "cmd_thresholds",
     "models": "cmd_models",
     "vectors": "cmd_vectors",
     "status": "cmd_upkeep",

@@ -20,6 +20,8 @@
     ├── LabelError
     │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, BadLabelFile, UnknownLabelSet,
     │   │   UnknownTemplateSet
+    │   ├── BadUnknown           photos cannot be called unknown in that way
+    │   └── NoThreshold          there is no threshold, or can be none, where one was asked for
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
@@ -309,6 +311,22 @@ class UnknownLabelSet(LabelError):
         super().__init__(f"no label set is named {name!r}; {there}")
         self.name = name
         self.known = tuple(known)
+
+
+class BadUnknown(LabelError):
+    """Photos cannot be called unknown in the way that `rule` says."""
+
+    def __init__(self, rule: str, why: str) -> None:
+        super().__init__(f"photos cannot be called unknown by {rule!r}: {why}")
+        self.rule = rule
+
+
+class NoThreshold(LabelError):
+    """`label_set` has no threshold to apply, or a label can have none; None is a label set that is not saved."""
+
+    def __init__(self, label_set: str | None, why: str) -> None:
+        super().__init__(f"{'these labels' if label_set is None else f'label set {label_set!r}'}: {why}")
+        self.label_set = label_set
 
 
 # --- photos, paths, vectors -------------------------------------------------------------------------------------------

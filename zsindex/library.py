@@ -26,7 +26,8 @@ from zsindex.errors import (
     UnknownModel,
     UnknownTemplateSet,
 )
-from zsindex.facade.core import Core, absolute
+from zsindex.facade.core import absolute
+from zsindex.facade.deciding import Deciding, describe
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
@@ -55,9 +56,10 @@ if TYPE_CHECKING:
     from zsindex.sources import ImageLike, PathsLike
 
 DEFAULT_BATCH_SIZE = 32
+DEFAULT_TOP = 3
 
 
-class Library(Core):
+class Library(Deciding):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -550,9 +552,12 @@ class Library(Core):
         *,
         label_set: str | None = None,
         template: str | Sequence[str] | None = None,
-        top: int = 3,
+        top: int | None = None,
         paths: PathsLike | None = None,
         activation: Activation | str | None = None,
+        unknown: str | None = None,
+        thresholds: bool = False,
+        multi_label: bool = False,
         truncate: bool = False,
         sync: bool = True,
         progress: Callable[[Progress], None] | None = None,
@@ -564,18 +569,34 @@ class Library(Core):
             labels: names; or a mapping from names to written-out prompts; or a `LabelSet`.
             label_set: the name of a saved one, instead.
             template: one or several, each with ``{}`` where the label goes; several are averaged as vectors.
-            top: labels per photo in the result.
+            top: labels per photo in the result, at most. Default: 3; with `multi_label` all that fit.
             paths: files and folders to restrict to; what is not in the library is synced first. Default: all.
             activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
+            unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` calls a
+                share of the library so, ``METHOD:score=X`` what is less known than X; ``neglabel`` needs neither. The
+                methods are those of `knownness`, and ``neglabel@VOCABULARY`` takes its words from ``basic``,
+                ``wordnet`` or a file.
+            thresholds: give only answers at or above their thresholds, see `choose_threshold`; a photo that is left
+                without any is answered with `zsindex.records.NONE`. Labels without a threshold are given as before.
+            multi_label: give every label that fits, not only the best. Under sigmoid each has its own probability;
+                under softmax each group of the label set is a softmax of its own, with the negatives in it, and so are
+                the labels in no group. A label fits from 0.5 on, or with `thresholds` from its threshold on.
             truncate: cut prompts that the model cannot read in full, rather than refuse them.
             sync: False refuses what is not in the library instead of adding it.
             progress, should_stop: for the sync, as there.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
+            BadUnknown, NoThreshold, BadLabelFile
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
         """
         chosen = self._label_set(labels, label_set, template)
+        options: dict[str, Any] = {}
+        if unknown is not None:
+            from zsindex.lab.unknown import Rule
+
+            rule = Rule.parse(unknown)
+            options["unknown"] = describe(rule)
         text_vectors = self._text_vectors(chosen, truncate=truncate)
         encoded = 0
         places = None if paths is None else _absolute_all(paths)
@@ -590,9 +611,25 @@ class Library(Core):
             activation=activation,
             answer_of=chosen.answer_of,
         )
-        top = max(1, min(top, head.n_answers))
+        scorer: scoring.Scorer = head
+        answers = chosen.answers
+        if multi_label:
+            options["multi_label"] = True
+            scorer, answers = self._multi_label(view, chosen, text_vectors, activation)
+        rates = self._rates(chosen, answers) if thresholds else {}
+        # What a photo is compared with does not depend on which photos were asked for.
+        whole = view if places is None or not (unknown or rates) else replace(self.view(), info=view.info)
+        if unknown is not None:
+            scorer, answers = self._with_unknown(scorer, answers, whole, chosen, text_vectors, rule)
+        if thresholds or multi_label:
+            if rates:
+                options["thresholds"] = sorted(rates.items())
+            scorer, answers = self._with_thresholds(scorer, answers, whole, rates, multi_label=multi_label)
+        if top is None:
+            top = len(answers) if multi_label else DEFAULT_TOP
+        top = max(1, min(top, len(answers)))
         rows, back = view.unique
-        if chosen.is_plain:
+        if chosen.is_plain and scorer is head:
             best, scores = classify.classify(
                 view.vectors,
                 rows,
@@ -602,15 +639,17 @@ class Library(Core):
                 activation=activation,
                 top=top,
             )
+        elif thresholds or multi_label:
+            best, scores = scoring.rank_given(view.vectors, rows, scorer, top=top)
         else:
-            best, scores = scoring.rank(view.vectors, rows, head, top=top)
+            best, scores = scoring.rank(view.vectors, rows, scorer, top=top)
         return Classification(
             paths=view.paths,
-            labels=chosen.answers,
+            labels=answers,
             best=best[back],
             best_scores=scores[back],
-            all_scores=lambda photos: head(view.take(photos)),
-            run=self._run(chosen, activation, view, top=top, paths=places, truncate=truncate),
+            all_scores=lambda photos: scorer(view.take(photos)),
+            run=self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options),
             encoded=encoded,
             unanswered=view.unanswered,
         )

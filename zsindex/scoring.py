@@ -109,6 +109,36 @@ def rank(vectors: Vectors, rows: IdArray, scorer: Scorer, *, top: int) -> tuple[
     return best, scores
 
 
+def rank_given(
+    vectors: Vectors, rows: IdArray, scorer: Scorer, *, top: int | None = None
+) -> tuple[IdArray, FloatArray]:
+    """The answers that each image is given, those with a score above 0: not as many for one as for another.
+
+    Args:
+        vectors, rows: which images.
+        top: answers per image at most; None for all.
+
+    Returns:
+        Numbers of answers int64 and scores float32, both of shape (len(rows), the most that any image is given), best
+        first, then -1 with a score of 0; ties keep the order of the answers.
+    """
+    parts = []
+    for _, block in blocks(vectors, rows, BLOCK_ROWS):
+        scores = scorer(block)
+        most = int(np.count_nonzero(scores > 0, axis=1).max())
+        best, shown = largest(scores, most if top is None else min(most, top))
+        given = shown > 0
+        parts.append((np.where(given, best, -1), np.where(given, shown, 0)))
+    width = max((best.shape[1] for best, _ in parts), default=0)
+    best, shown = np.full((len(rows), width), -1, dtype=np.int64), np.zeros((len(rows), width), dtype=np.float32)
+    at = 0
+    for some, their in parts:
+        where = (slice(at, at + len(some)), slice(0, some.shape[1]))
+        best[where], shown[where] = some, their
+        at += len(some)
+    return best, shown
+
+
 def largest(scores: FloatArray, top: int) -> tuple[IdArray, FloatArray]:
     """Columns of the largest values of each row, and the values, largest first; ties keep the order of the columns."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]

@@ -54,7 +54,7 @@ class Core:
             *,
             label_set: str | None = None,
             template: str | Sequence[str] | None = None,
-            top: int = 3,
+            top: int | None = None,
             paths: PathsLike | None = None,
         ) -> Classification: ...
 

@@ -1,0 +1,368 @@
+"""Which photos show none of the labels: how well known each one is, and where to draw the line. Pure numpy.
+
+Knownness is a number per photo, larger where the photo looks more like one of the labels. docs/methods.md has the
+formulas and their sources. Everywhere `texts` are the vectors of a label set's concepts: those of its labels, then
+those of its own negatives, which speak against a photo in every method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from zsindex.classify import logits, softmax
+from zsindex.errors import BadUnknown
+from zsindex.records import FloatArray, IdArray
+from zsindex.scoring import Scorer
+
+# Image vectors float32 (b, dim) to knownness float32 (b,).
+Knowing: TypeAlias = Callable[[FloatArray], FloatArray]
+
+# Of NegLabel, as its authors set them: the share of the vocabulary that is chosen, its greatest size, the percentile
+# of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
+SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
+
+
+class Method(StrEnum):
+    """How knownness is measured.
+
+    SOFTMAX is the greatest probability (Hendrycks and Gimpel 2017), MCM the same at temperature 1 (Ming et al. 2022),
+    NEGLABEL the labels' share beside words that are far from them (Jiang et al. 2024). ZSCORE and MARGIN compare the
+    photo with the library: how far its best label stands above what that label has there, and above the next one.
+    """
+
+    SOFTMAX = "softmax"
+    MCM = "mcm"
+    NEGLABEL = "neglabel"
+    ZSCORE = "zscore"
+    MARGIN = "margin"
+
+
+# Below these a photo is unknown, whatever the library.
+NATURAL_CUT = {Method.NEGLABEL: 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is to be called unknown.
+
+    Attributes:
+        method: how knownness is measured.
+        vocabulary: for NEGLABEL, see `zsindex.lab.vocabulary.words`.
+        rate: the share of the library to call unknown.
+        score: or the knownness below which a photo is. Neither: the method's own.
+    """
+
+    method: Method
+    vocabulary: str = "basic"
+    rate: float | None = None
+    score: float | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, needs_cut: bool = True) -> Rule:
+        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` names a vocabulary, too.
+
+        Args:
+            needs_cut: refuse a method that has no cut of its own where the text names none.
+
+        Raises:
+            BadUnknown: says what is wrong with it.
+        """
+        head, _, tail = text.rpartition(":")
+        by_score = tail.startswith("score=")
+        value = _number(tail.removeprefix("score=")) if head else None
+        if value is None:
+            head = text
+        name, at, vocabulary = head.partition("@")
+        if name not in list(Method):
+            raise BadUnknown(text, f"the methods are {', '.join(Method)}")
+        method = Method(name)
+        if at and (method is not Method.NEGLABEL or not vocabulary):
+            raise BadUnknown(text, "a vocabulary goes with neglabel: neglabel@basic, neglabel@wordnet, neglabel@FILE")
+        if value is not None and not by_score and not 0 <= value <= 1:
+            raise BadUnknown(text, "the share of photos to call unknown lies between 0 and 1")
+        if value is None and method not in NATURAL_CUT and needs_cut:
+            raise BadUnknown(text, f"say how many photos to call unknown, such as a tenth: {head}:0.1")
+        return cls(method, vocabulary or "basic", None if by_score else value, value if by_score else None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+# --- knownness --------------------------------------------------------------------------------------------------------
+
+
+def greatest_probability(texts: FloatArray, n_labels: int, *, scale: float) -> Knowing:
+    """The greatest softmax probability of a label: SOFTMAX at the model's own scale, MCM at 1.
+
+    Args:
+        texts: float32 (c, dim), of all concepts; the first `n_labels` are labels.
+    """
+    return lambda images: softmax(logits(images, texts, logit_scale=scale))[:, :n_labels].max(axis=1)
+
+
+def far_words(texts: FloatArray, words: FloatArray, *, n: int, percentile: float = PERCENTILE) -> IdArray:
+    """The words that are least like the labels: NegLabel's choice of negatives.
+
+    A word's similarity to the labels is a percentile of its cosines with each of them. The greatest would let one
+    label that means many things decide.
+
+    Args:
+        texts: float32 (c, dim), of the labels.
+        words: float32 (v, dim), of the vocabulary.
+        n: how many to choose.
+
+    Returns:
+        int64 (min(n, v),), numbers of words, the farthest first; ties keep the order of the vocabulary.
+    """
+    similarity = np.empty(len(words))
+    for start in range(0, len(words), 4096):
+        part = slice(start, start + 4096)
+        similarity[part] = np.percentile(words[part] @ texts.T, percentile, axis=1)
+    return np.argsort(similarity, kind="stable")[:n]
+
+
+def n_negatives(n_words: int) -> int:
+    """How many words of a vocabulary to choose: the authors' share of it, but enough for a group."""
+    return min(MOST, max(GROUP, round(SHARE * n_words)), n_words)
+
+
+def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, scale: float) -> Knowing:
+    """NEGLABEL: the labels' share of the softmax over labels and negatives, averaged over groups of the negatives.
+
+    In groups, a few negatives that happen to fit decide less. Negatives are dealt out to the groups in turn, so that
+    all are about as far; those left over do not count. A label set's own negatives are in every group.
+
+    Args:
+        texts: float32 (c, dim), as everywhere.
+        negatives: float32 (m, dim), the farthest first.
+    """
+    n_groups = max(1, len(negatives) // GROUP)
+    negatives = negatives[: len(negatives) // n_groups * n_groups]
+
+    def knownness(images: FloatArray) -> FloatArray:
+        own = logits(images, texts, logit_scale=scale)
+        others = logits(images, negatives, logit_scale=scale)
+        greatest = np.maximum(own.max(axis=1), others.max(axis=1, initial=-np.inf))[:, None]
+        own = np.exp(own - greatest)
+        labels, against = own[:, :n_labels].sum(axis=1), own[:, n_labels:].sum(axis=1)
+        per_group = np.exp(others - greatest).reshape(len(images), -1, n_groups).sum(axis=1)
+        total = (labels + against)[:, None] + per_group
+        # A total of 0 is one that is too small to be written down: so far are the labels below a negative elsewhere.
+        shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
+        mean: FloatArray = shares.mean(axis=1)
+        return mean
+
+    return knownness
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What each concept's cosine is over a library: mean and standard deviation, float32 (c,)."""
+
+    mean: FloatArray
+    deviation: FloatArray
+
+    @classmethod
+    def of(cls, blocks: Iterable[tuple[slice, FloatArray]], texts: FloatArray) -> Usual:
+        """Measure it, in one pass over blocks of image vectors."""
+        n, total, squares = 0, np.zeros(len(texts)), np.zeros(len(texts))
+        for _, images in blocks:
+            cosines = (images @ texts.T).astype(np.float64)
+            n += len(images)
+            total += cosines.sum(axis=0)
+            squares += np.einsum("ij,ij->j", cosines, cosines)
+        mean = total / max(n, 1)
+        deviation = np.sqrt(np.maximum(squares / max(n, 1) - mean**2, 0))
+        # A label to which all photos are equally near says nothing about any of them.
+        return cls(mean.astype(np.float32), np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32))
+
+
+def above_usual(texts: FloatArray, n_labels: int, usual: Usual) -> Knowing:
+    """ZSCORE: how many standard deviations the best label's cosine lies above that label's mean over the library."""
+
+    def knownness(images: FloatArray) -> FloatArray:
+        cosines = images @ texts[:n_labels].T
+        best = cosines.argmax(axis=1)
+        highest = np.take_along_axis(cosines, best[:, None], axis=1)[:, 0]
+        above: FloatArray = (highest - usual.mean[best]) / usual.deviation[best]
+        return above
+
+    return knownness
+
+
+def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequence[int]) -> Knowing:
+    """MARGIN: the greatest standard score of a label, less the greatest of a concept with another answer.
+
+    It is negative where one of the label set's own negatives stands highest.
+
+    Args:
+        answer_of: the answer of each concept: labels of one group do not compete. There must be two answers.
+    """
+    answers = np.asarray(answer_of)
+
+    def knownness(images: FloatArray) -> FloatArray:
+        scores = (images @ texts.T - usual.mean) / usual.deviation
+        best = scores[:, :n_labels].argmax(axis=1)
+        highest = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
+        rivals = np.where(answers[None, :] == answers[best][:, None], -np.inf, scores)
+        margin: FloatArray = (highest - rivals.max(axis=1)).astype(np.float32)
+        return margin
+
+    return knownness
+
+
+# --- the cut ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the unknown begins.
+
+    Attributes:
+        at: photos less known than this are called unknown.
+        values, shares: float64 (k,): knownness of the library's photos below `at`, ascending, each value once; and the
+            share of these photos that are less known still.
+    """
+
+    at: float
+    values: npt.NDArray[np.float64]
+    shares: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, knownness: FloatArray, rule: Rule) -> Cut:
+        """The cut that a rule makes in a library.
+
+        Args:
+            knownness: float32 (n,), of all photos of the library. Where several are as known as the last one that
+                would be called unknown, none of these is.
+        """
+        ordered = np.sort(knownness).astype(np.float64)
+        if rule.rate is None:
+            at = NATURAL_CUT[rule.method] if rule.score is None else rule.score
+        else:
+            at = cut_below(ordered, round(rule.rate * len(ordered)))
+        values, first = np.unique(ordered[ordered < at], return_index=True)
+        return cls(at, values, first / max(1, int((ordered < at).sum())))
+
+    def score(self, knownness: FloatArray) -> FloatArray:
+        """The score of the answer "none of these": above 0.5 for what is called unknown, the more so the less other
+        unknown photos of the library are known; 0 for all else. float32, the shape of `knownness`.
+        """
+        # Interpolated, so that the last bit of a knownness does not move a photo by a whole rank.
+        share = np.interp(knownness, self.values, self.shares) if len(self.values) else np.zeros(len(knownness))
+        return np.where(knownness < np.float64(self.at), 1 - share / 2, 0).astype(np.float32)
+
+
+def cut_below(ordered: npt.NDArray[np.float64], n: int) -> float:
+    """A value that n of some ascending values lie below; fewer, where the next one is the same.
+
+    Half way between two of them, where rounding moves no value across.
+    """
+    if n <= 0 or not len(ordered):
+        return -np.inf
+    if n >= len(ordered):
+        return np.inf
+    middle = (ordered[n - 1] + ordered[n]) / 2
+    return float(middle)
+
+
+def with_none(scorer: Scorer, knowing: Knowing, cut: Cut, *, has_none: bool) -> Scorer:
+    """A scorer that also gives the answer "none of these", as its last one.
+
+    A photo that is called unknown gives that answer the score u of `Cut.score`, and what the others had is multiplied
+    by 1 - u: it comes first, and a sum of 1 stays 1. Scores of known photos stay as they are.
+
+    Args:
+        scorer: of the answers before.
+        has_none: its last answer is "none of these" already, from the label set's negatives, and gains.
+    """
+
+    def scores(images: FloatArray) -> FloatArray:
+        before = scorer(images)
+        if not has_none:
+            before = np.concatenate([before, np.zeros((len(images), 1), dtype=np.float32)], axis=1)
+        none = cut.score(knowing(images))
+        after: FloatArray = before * (1 - none)[:, None]
+        after[:, -1] += none
+        return after
+
+    return scores
+
+
+# --- how well it works ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well a method tells photos that show one of the labels from those that do not.
+
+    Attributes:
+        method: as in a `Rule`, with its vocabulary.
+        auroc: the chance that a known photo is better known than an unknown one; 0.5 is guessing.
+        fpr_at_95: the share of unknown photos that pass where 95 % of the known ones do.
+        cut: where the rule draws the line; None where it draws none.
+        found: of the unknown photos, the share called unknown.
+        lost: of the known photos, the share called unknown.
+    """
+
+    method: str
+    auroc: float
+    fpr_at_95: float
+    cut: float | None = None
+    found: float | None = None
+    lost: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownReport:
+    """How well methods find the photos that show none of the labels.
+
+    Attributes:
+        known, unknown: photos whose true label is, and is not, in the label set.
+        not_held: paths with a true label that the library has no vector of.
+        methods: the results.
+    """
+
+    known: int
+    unknown: int
+    not_held: tuple[str, ...]
+    methods: tuple[Separation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "known": self.known,
+            "unknown": self.unknown,
+            "not_held": list(self.not_held),
+            "methods": [method.to_dict() for method in self.methods],
+        }
+
+
+@dataclass(frozen=True)
+class Knownness:
+    """How well known each photo is.
+
+    Attributes:
+        paths: of the photos, n of them, in the order of `Library.paths`.
+        values: float32 (n,); larger is better known.
+        cut: photos below it are called unknown; None where the rule draws no line.
+    """
+
+    paths: list[str]
+    values: FloatArray
+    cut: float | None

@@ -1,0 +1,91 @@
+"""Words for things that photos may show, to compare labels with: a short list, WordNet's, or a file's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zsindex.errors import BadLabelFile
+from zsindex.prompts import normalise
+
+# C. K. Ogden's 200 "picturable things", the part of Basic English that can be taught by pictures alone (Ogden, "Basic
+# English: A General Introduction with Rules and Grammar", 1930). It was drawn up to cover everyday things with few
+# words, long before any data set of photos, and so favours none of them.
+_PICTURABLE = """
+angle ant apple arch arm army baby bag ball band basin basket bath bed bee bell berry bird blade board boat bone book
+boot bottle box boy brain brake branch brick bridge brush bucket bulb button cake camera card carriage cart cat chain
+cheese chest chin church circle clock cloud coat collar comb cord cow cup curtain cushion dog door drain drawer dress
+drop ear egg engine eye face farm feather finger fish flag floor fly foot fork fowl frame garden girl glove goat gun
+hair hammer hand hat head heart hook horn horse hospital house island jewel kettle key knee knife knot leaf leg
+library line lip lock map match monkey moon mouth muscle nail neck needle nerve net nose nut office orange oven parcel
+pen pencil picture pig pin pipe plane plate plough pocket pot potato prison pump rail rat receipt ring rod roof root
+sail school scissors screw seed sheep shelf ship shirt shoe skin skirt snake sock spade sponge spoon spring square
+stamp star station stem stick stocking stomach store street sun table tail thread throat thumb ticket toe tongue tooth
+town train tray tree trousers umbrella wall watch wheel whip whistle window wing wire worm
+"""
+BASIC = tuple(_PICTURABLE.split())
+
+WORDNET_FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
+# Lexicographer files, lexnames(5WN), of what a camera can see: animals, artifacts, body parts, food, groups, places,
+# natural objects, natural phenomena, plants, substances.
+_CONCRETE = frozenset({5, 6, 8, 13, 14, 15, 17, 19, 20, 27})
+
+
+def words(vocabulary: str) -> tuple[str, ...]:
+    """The words of a vocabulary, in its order, each once.
+
+    Args:
+        vocabulary: ``basic``, the built-in list; ``wordnet``, the common nouns of an installed WordNet; or the name of
+            a text file with a word per line, in which blank lines and those that begin with ``#`` do not count.
+
+    Raises:
+        BadLabelFile: WordNet is not installed; or the file cannot be read or has no word.
+    """
+    if vocabulary == "basic":
+        return BASIC
+    if vocabulary == "wordnet":
+        for folder in WORDNET_FOLDERS:
+            if (folder / "index.noun").is_file():
+                return tuple(_common_nouns(folder))
+        raise BadLabelFile(
+            "wordnet", "WordNet is not installed. On Debian: apt install wordnet-base; or name a file with words"
+        )
+    lines = [normalise(line) for line in _read(Path(vocabulary).expanduser()).splitlines()]
+    found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not found:
+        raise BadLabelFile(vocabulary, "there is no word in it")
+    return found
+
+
+def _common_nouns(folder: Path) -> Iterator[str]:
+    """Nouns of WordNet whose most frequent sense is something to be seen and no name, and that occur in its tagged
+    texts, which tells common words from rare ones.
+    """
+    visible: dict[str, set[str]] = {}
+    for line in _entries(folder / "data.noun"):
+        # offset lex_filenum type word_count word lex_id ...
+        offset, topic, _, count, *rest = line.split()
+        if int(topic) in _CONCRETE:
+            visible[offset] = set(rest[0 : 2 * int(count, 16) : 2])
+    for line in _entries(folder / "index.noun"):
+        # lemma pos synset_count pointer_count symbol ... sense_count tagged_sense_count offset ...
+        fields = line.split()
+        lemma, n_senses = fields[0], int(fields[2])
+        # Lemmas are in lower case here, and as they are written there: names differ.
+        is_word = lemma.replace("_", "").isalpha() and lemma in visible.get(fields[-n_senses], ())
+        if is_word and int(fields[-n_senses - 1]) > 0:
+            yield lemma.replace("_", " ")
+
+
+def _entries(file: Path) -> Iterator[str]:
+    # The licence at the head of these files is indented.
+    return (line for line in _read(file).splitlines() if line and not line.startswith("  "))
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadLabelFile(str(file), error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise BadLabelFile(str(file), f"it is not UTF-8 text (byte {error.start})") from error
