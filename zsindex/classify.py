@@ -181,7 +181,7 @@ def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray
         by_label = np.ascontiguousarray(values.T)
         best, shown = _top_by_label(by_label, top)
     else:
-        best, shown = _top(values, top)
+        best, shown = largest(values, top)
     if activation is Activation.SIGMOID:
         return best, sigmoid(shown)
     highest = shown[:, 0].copy()
@@ -199,8 +199,11 @@ def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray
     return best, np.exp(shown) / totals[:, None]
 
 
-def _top(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
-    """Columns of the k largest values of each row, and these values, largest first, ties in column order."""
+def largest(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
+    """Columns of the k largest values of each row, and these values, largest first, ties in column order.
+
+    `values` are overwritten meanwhile, and put back.
+    """
     if k > 16:
         best = np.argsort(-values, axis=1, kind="stable")[:, :k]
         return best, np.take_along_axis(values, best, 1)
@@ -217,10 +220,10 @@ def _top(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
 
 
 def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
-    """`_top` of the transposed matrix (c, b), for c up to `FEW_LABELS`; the results are (b, k) all the same."""
+    """`largest` of the transposed matrix (c, b), for c up to `FEW_LABELS`; the results are (b, k) all the same."""
     n_labels, n = by_label.shape
     if k > 16:
-        return _top(np.ascontiguousarray(by_label.T), k)
+        return largest(np.ascontiguousarray(by_label.T), k)
     best = np.empty((n, k), dtype=np.int64)
     shown = np.empty((n, k), dtype=np.float32)
     columns = np.arange(n)
@@ -228,10 +231,10 @@ def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
     # all takes a fraction of the time of looking for the place itself.
     backwards = np.arange(n_labels, 0, -1, dtype=np.uint8)[:, None]
     for rank in range(k):
-        largest = by_label.max(axis=0)
-        is_largest = (by_label == largest).view(np.uint8)
+        highest = by_label.max(axis=0)
+        is_largest = (by_label == highest).view(np.uint8)
         label = n_labels - np.multiply(is_largest, backwards, out=is_largest).max(axis=0).astype(np.int64)
-        best[:, rank], shown[:, rank] = label, largest
+        best[:, rank], shown[:, rank] = label, highest
         by_label[label, columns] = -np.inf
     by_label[best.T, columns] = shown.T
     return best, shown

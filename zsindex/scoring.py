@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from zsindex import classify
 from zsindex.classify import probabilities
 from zsindex.records import Activation, FloatArray, IdArray
 from zsindex.vectors import Vectors, blocks
@@ -141,5 +142,4 @@ def rank_given(
 
 def largest(scores: FloatArray, top: int) -> tuple[IdArray, FloatArray]:
     """Columns of the largest values of each row, and the values, largest first; ties keep the order of the columns."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-    return best, np.take_along_axis(scores, best, axis=1)
+    return classify.largest(scores, min(top, scores.shape[1]))

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zsindex.classify import logits, softmax
+from zsindex.classify import logits
 from zsindex.errors import BadUnknown
 from zsindex.records import FloatArray, IdArray
 from zsindex.scoring import Scorer
@@ -108,7 +108,16 @@ def greatest_probability(texts: FloatArray, n_labels: int, *, scale: float) -> K
     Args:
         texts: float32 (c, dim), of all concepts; the first `n_labels` are labels.
     """
-    return lambda images: softmax(logits(images, texts, logit_scale=scale))[:, :n_labels].max(axis=1)
+
+    def knownness(images: FloatArray) -> FloatArray:
+        values = logits(images, texts, logit_scale=scale)
+        best, greatest = values[:, :n_labels].max(axis=1), values.max(axis=1)
+        values -= greatest[:, None]
+        totals = np.exp(values, out=values).sum(axis=1)
+        probability: FloatArray = np.exp(best - greatest) / totals
+        return probability
+
+    return knownness
 
 
 def far_words(texts: FloatArray, words: FloatArray, *, n: int, percentile: float = PERCENTILE) -> IdArray:
@@ -177,13 +186,19 @@ class Usual:
     def of(cls, blocks: Iterable[tuple[slice, FloatArray]], texts: FloatArray) -> Usual:
         """Measure it, in one pass over blocks of image vectors."""
         n, total, squares = 0, np.zeros(len(texts)), np.zeros(len(texts))
+        origin = np.zeros(len(texts), dtype=np.float32)
         for _, images in blocks:
-            cosines = (images @ texts.T).astype(np.float64)
+            cosines = images @ texts.T
+            # Cosines lie close together, away from 0: as they are, their squares would differ in the last digits only.
+            if not n:
+                origin = cosines.mean(axis=0)
+            cosines -= origin
             n += len(images)
             total += cosines.sum(axis=0)
             squares += np.einsum("ij,ij->j", cosines, cosines)
-        mean = total / max(n, 1)
-        deviation = np.sqrt(np.maximum(squares / max(n, 1) - mean**2, 0))
+        offset = total / max(n, 1)
+        mean = origin + offset
+        deviation = np.sqrt(np.maximum(squares / max(n, 1) - offset**2, 0))
         # A label to which all photos are equally near says nothing about any of them.
         return cls(mean.astype(np.float32), np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32))
 
@@ -210,13 +225,14 @@ def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequen
         answer_of: the answer of each concept: labels of one group do not compete. There must be two answers.
     """
     answers = np.asarray(answer_of)
+    weights, bias = (texts / usual.deviation[:, None]).T, usual.mean / usual.deviation
 
     def knownness(images: FloatArray) -> FloatArray:
-        scores = (images @ texts.T - usual.mean) / usual.deviation
+        scores = images @ weights - bias
         best = scores[:, :n_labels].argmax(axis=1)
         highest = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
-        rivals = np.where(answers[None, :] == answers[best][:, None], -np.inf, scores)
-        margin: FloatArray = (highest - rivals.max(axis=1)).astype(np.float32)
+        np.copyto(scores, -np.inf, where=answers[None, :] == answers[best][:, None])
+        margin: FloatArray = highest - scores.max(axis=1)
         return margin
 
     return knownness
