@@ -120,15 +120,15 @@ def test_none_of_these_keeps_what_it_had() -> None:
     np.testing.assert_allclose(after, [[0.5, 0.1, 0], [0.1, 0.1, 0.8], [0.2, 0.7, 0]], atol=1e-6)
 
 
-def test_who_is_answered_before_and_after() -> None:
+def test_who_is_answered() -> None:
     table = np.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1]], dtype=np.float32)
-    open_, strict = (
-        thresholds.with_cuts(by_row(table), np.array(cuts), has_none=False) for cuts in ([0, 0], [0.7, 0.0])
-    )
-    best = thresholds.answered(open_, strict, 0, every=False)(rows(3))
-    assert best.tolist() == [[True, False, True], [False, False, True]]
-    given_ = thresholds.answered(open_, strict, 0, every=True)(rows(3))
-    assert given_.tolist() == [[True, True, True], [False, False, True]]
+    for cuts, best, among in (
+        ([0.0, 0.0], [True, False, True], [True, True, True]),
+        ([0.7, 0.0], [False, False, True], [False, False, True]),
+    ):
+        scores = thresholds.given(table, np.array(cuts), has_none=False)
+        assert thresholds.is_answered(scores, 0, every=False).tolist() == best
+        assert thresholds.is_answered(scores, 0, every=True).tolist() == among
 
 
 def test_what_is_given_is_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

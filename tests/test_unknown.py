@@ -88,9 +88,9 @@ def test_what_is_usual_is_measured_in_one_pass() -> None:
     np.testing.assert_allclose(usual.deviation, cosines.std(axis=0), atol=1e-6)
 
 
-def test_photos_are_compared_with_what_is_usual() -> None:
+@pytest.mark.parametrize("answer_of", [(0, 1, 1, 2, 2), (0, 1, 2, 3, 4)])
+def test_photos_are_compared_with_what_is_usual(answer_of: tuple[int, ...]) -> None:
     usual = Usual.of([(slice(0, 9), IMAGES)], TEXTS)
-    answer_of = (0, 1, 1, 2, 2)
     above = unknown.above_usual(TEXTS, N_LABELS, usual)(IMAGES)
     margins = unknown.above_next(TEXTS, N_LABELS, usual, answer_of)(IMAGES)
     cosines = np.array([[cosine(image, text) for text in TEXTS] for image in IMAGES])

@@ -268,15 +268,11 @@ class Deciding(Core):
         new_cuts = cuts.copy()
         new_cuts[number] = cut
         has_none = NONE in answers
-        answered = thresholds.answered(
-            thresholds.with_cuts(scorer, cuts, has_none=has_none),
-            thresholds.with_cuts(scorer, new_cuts, has_none=has_none),
-            number,
-            every=multi_label,
-        )
-        per_image = np.zeros((2, len(rows)), dtype=bool)
-        for where, block in view.blocks(BLOCK):
-            per_image[:, where] = answered(block)
+        per_image = np.empty((2, len(rows)), dtype=bool)
+        for where, scores_of_block in scored():
+            for kind, these in enumerate((cuts, new_cuts)):
+                shown = thresholds.given(scores_of_block, these, has_none=has_none)
+                per_image[kind, where] = thresholds.is_answered(shown, number, every=multi_label)
         before, after = per_image[:, back]
         at_or_above = thresholds.n_having(scores, cut)
         if not dry_run:

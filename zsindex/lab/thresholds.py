@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from zsindex.lab.unknown import cut_below
 from zsindex.records import FloatArray, IdArray
-from zsindex.scoring import Scorer, largest
+from zsindex.scoring import Scorer
 
 # A pass over all images: where they are, and their scores, float32 (b, n_answers).
 Pass: TypeAlias = Callable[[], Iterator[tuple[slice, FloatArray]]]
@@ -167,27 +167,30 @@ def cuts_at(scored: Pass, back: Back, n: int, rates: Sequence[float | None], def
 
 
 def with_cuts(scorer: Scorer, cuts: npt.NDArray[np.float64], *, has_none: bool) -> Scorer:
-    """A scorer in which answers below their cut score 0, and which has the answer "none of these", as its last one.
+    """A scorer that applies `given` to what another one says."""
+    return lambda images: given(scorer(images), cuts, has_none=has_none)
+
+
+def given(scores: FloatArray, cuts: npt.NDArray[np.float64], *, has_none: bool) -> FloatArray:
+    """Scores in which answers below their cut have 0, and which have the answer "none of these", as the last one.
 
     Where every label is below its cut, "none of these" gets what the best of them is short of 1, unless it had more.
 
     Args:
-        scorer: of the answers before.
+        scores: float32 (b, n_answers).
         cuts: float64 (n_answers,).
-        has_none: its last answer is "none of these" already; it has a cut like the others.
+        has_none: the last answer is "none of these" already; it has a cut like the others.
+
+    Returns:
+        float32 (b, n_answers), or one more.
     """
     n_labels = len(cuts) - has_none
-
-    def scores(images: FloatArray) -> FloatArray:
-        before = scorer(images)
-        after = np.zeros((len(before), n_labels + 1), dtype=np.float32)
-        after[:, : len(cuts)] = np.where(before >= cuts, before, 0)
-        bare = ~(after[:, :n_labels] > 0).any(axis=1)
-        short = np.maximum(1 - before[bare, :n_labels].max(axis=1, initial=0), _LEAST)
-        after[bare, -1] = np.maximum(after[bare, -1], short)
-        return after
-
-    return scores
+    after = np.zeros((len(scores), n_labels + 1), dtype=np.float32)
+    np.copyto(after[:, : len(cuts)], scores, where=scores >= cuts)
+    bare = ~after[:, :n_labels].any(axis=1)
+    short = np.maximum(1 - scores[bare, :n_labels].max(axis=1, initial=0), _LEAST)
+    after[bare, -1] = np.maximum(after[bare, -1], short)
+    return after
 
 
 def curve(label: str, scores: FloatArray, rate: float | None) -> Curve:
@@ -231,20 +234,13 @@ def rate_of(scores: FloatArray, *, score: float | None, count: int | None, rate:
     return rate
 
 
-def answered(
-    before: Scorer, after: Scorer, answer: int, *, every: bool
-) -> Callable[[FloatArray], npt.NDArray[np.bool_]]:
-    """Which photos two scorers answer with something: bool (2, b) from float32 (b, dim).
+def is_answered(scores: FloatArray, answer: int, *, every: bool) -> npt.NDArray[np.bool_]:
+    """Which photos are answered with something: bool (b,) from the scores that `given` returned.
 
     Args:
         answer: the number of the answer.
         every: it is among the answers given, rather than the best one.
     """
-
-    def answers(images: FloatArray) -> npt.NDArray[np.bool_]:
-        both = [scorer(images) for scorer in (before, after)]
-        if every:
-            return np.stack([scores[:, answer] > 0 for scores in both])
-        return np.stack([largest(scores, 1)[0][:, 0] == answer for scores in both])
-
-    return answers
+    if every:
+        return scores[:, answer] > 0
+    return np.asarray(scores.argmax(axis=1) == answer)

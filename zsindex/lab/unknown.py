@@ -225,13 +225,17 @@ def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequen
         answer_of: the answer of each concept: labels of one group do not compete. There must be two answers.
     """
     answers = np.asarray(answer_of)
+    all_differ = len(set(answer_of)) == len(answers)
     weights, bias = (texts / usual.deviation[:, None]).T, usual.mean / usual.deviation
 
     def knownness(images: FloatArray) -> FloatArray:
         scores = images @ weights - bias
         best = scores[:, :n_labels].argmax(axis=1)
         highest = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
-        np.copyto(scores, -np.inf, where=answers[None, :] == answers[best][:, None])
+        if all_differ:
+            scores[np.arange(len(scores)), best] = -np.inf
+        else:
+            np.copyto(scores, -np.inf, where=answers[None, :] == answers[best][:, None])
         margin: FloatArray = highest - scores.max(axis=1)
         return margin
 
