@@ -14,6 +14,7 @@ import numpy as np
 from zsindex import ModelInfo, ModelSpec, label_set, prompts
 from zsindex.database import Database
 from zsindex.index import VectorIndex
+from zsindex.lab_store import LabStore
 from zsindex.records import Candidate, FloatArray
 from zsindex.store import FileOutcome, ImageRecord, Store
 
@@ -69,7 +70,7 @@ def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_l
         labels = label_set(label_names(n_labels))
         texts = [prompt for of_label in labels.prompts for prompt in of_label]
         store.save_prompts(texts, unit_vectors(len(texts), dim, seed=0), model.id, truncated=[False] * len(texts))
-        store.save_label_set(LABEL_SET, prompts.to_document(labels))
+        LabStore(database).save_label_set(LABEL_SET, prompts.to_document(labels))
         VectorIndex.rebuild(store, library, model)
     finally:
         database.close()

@@ -30,6 +30,9 @@ with Library.open(folder) as library:
     answer = library.classify(["red", "blue"])
     shown = [answer.to_dicts(), answer.run.key]
     library.classify(label_set="colours")
+    library.classify(label_set="colours", unknown="mcm:0.5", multi_label=True)
+    library.choose_threshold("colours", "red", count=1)
+    library.classify(label_set="colours", thresholds=True)
     note("classify")
     library.status(), library.paths(), library.skipped(), library.models(), library.label_sets()
     note("status")
