@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zsindex.errors import BadLabelFile
-from zsindex.lab.corrections import Said, Statement, concepts_named, fold, lessons, parse_csv
+from zsindex.lab.corrections import (
+    CorrectedPhoto,
+    Said,
+    Statement,
+    concepts_named,
+    corrected_photos,
+    fold,
+    lessons,
+    parse_csv,
+)
 from zsindex.lab_store import CorrectionEntry as Entry
 from zsindex.prompts import label_set
 from zsindex.records import NONE
@@ -101,7 +110,8 @@ def test_lessons_say_what_each_image_may_show() -> None:
     found = lessons(fold(log), ids, GROUPED)
     assert found.image_ids.tolist() == [93, 96, 97, 98, 99, 100]
     assert rows(found.may_be) == ["111011", "000011", "011111", "000011", "110000", "010000"]
-    assert found.is_said.tolist() == [False, True, False, True, True, True]
+    assert found.is_said.tolist() == [False, False, False, True, True, True]
+    assert found.shows_none.tolist() == []
     assert rows(found.answers) == ["111", "001", "111", "001", "100", "100"]
     assert found.unknown_labels == {"unicorn": 2}
     assert found.without_vector == 1
@@ -114,6 +124,31 @@ def test_none_is_no_lesson_where_there_is_no_such_answer() -> None:
     assert len(found) == 0
     assert found.unknown_labels == {NONE: 1}
     assert found.may_be.shape == (0, 2)
+    assert found.shows_none.tolist() == [1, 2]
+
+
+def test_the_key_names_what_holds() -> None:
+    log = [Entry(A, "cat"), Entry(B, "owl", True), Entry(B, "fox", True)]
+    other_way = [Entry(B, "fox", True), Entry(A, "dog"), Entry(A, "cat"), Entry(B, "owl", True)]
+    assert fold(log).key == fold(other_way).key
+    assert len({fold(log[:n]).key for n in range(4)}) == 4
+
+
+def test_corrected_photos_by_path_and_the_vanished_last() -> None:
+    log = [Entry(C, "cat"), Entry(A, "unicorn"), Entry(B, "dog", True), Entry(B, "griffin", True)]
+    found = corrected_photos(fold(log), {A: 1, B: 2}, {1: ["/z.jpg"], 2: ["/a.jpg", "/b.jpg"]}, GROUPED)
+    assert found == [
+        CorrectedPhoto(("/a.jpg", "/b.jpg"), B.hex(), None, ("dog", "griffin"), ("griffin",)),
+        CorrectedPhoto(("/z.jpg",), A.hex(), "unicorn", (), ("unicorn",)),
+        CorrectedPhoto((), C.hex(), "cat", ()),
+    ]
+    assert found[1].to_dict() == {
+        "paths": ["/z.jpg"],
+        "digest": A.hex(),
+        "label": "unicorn",
+        "not": [],
+        "unknown": ["unicorn"],
+    }
 
 
 def test_a_table_of_statements() -> None:
