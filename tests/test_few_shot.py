@@ -224,7 +224,7 @@ def test_a_group_is_learnt_as_the_label_that_fits_best_and_judged_as_an_answer()
 
 
 def test_no_more_than_some_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(few_shot, "LEFT_OUT", 20)
+    monkeypatch.setattr(few_shot, "LEFT_OUT", (1, 20))
     x, y = clusters(90)
     said = lessons_of(np.eye(3, dtype=bool)[y], np.ones(90, dtype=bool))
     _, learned = learn(head_of(WRONG_WORDS), said, x, AROUND)

@@ -28,11 +28,13 @@ TIP_WEIGHTS = (0.0, *np.geomspace(0.1, 100, 13).tolist())
 # β, how quickly a photo counts less with its distance.
 TIP_SHARPNESS = tuple(np.geomspace(1, 32, 6).tolist())
 # What the sum is divided by.
-TEMPERATURES = tuple(np.geomspace(0.5, 32, 13).tolist())
+TEMPERATURES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 # The mean of a class is estimated as if it had so many more photos, at the average of the library.
 PRIOR_PHOTOS = 1.0
-# So many corrections are left out, at most, to choose α and to say what corrections bring; all others are learnt from.
-LEFT_OUT = 2000
+# To choose α and to say what corrections bring, as many are left out, one at a time, as fill a matrix of so many scores,
+# with one column per label; all others are learnt from.
+LEFT_OUT_SCORES = 2**18
+LEFT_OUT = (250, 2000)
 # Photos that the average and the spread of a library are taken from.
 SAMPLE = 65_536
 # Below so many corrections of an answer there is too little to go by.
@@ -56,7 +58,7 @@ class Background:
 
 def background(vectors: Vectors) -> Background:
     """Average and spread of a library, over at most `SAMPLE` photos at regular distances."""
-    rows = vectors.rows[:: max(1, -(-len(vectors.rows) // SAMPLE))]
+    rows = _spread_out(vectors.rows, SAMPLE)
     total, squares = np.zeros(vectors.dim), 0.0
     for _, block in blocks(vectors, rows):
         total += block.sum(axis=0, dtype=np.float64)
@@ -169,8 +171,9 @@ def learn(
     # Those that are left out in turn, and those of which is only known what they do not show: nothing is learnt from
     # these, but what is learnt is tried on them.
     n_said = int(said.sum())
-    tried = np.arange(0, n_said, max(1, -(-n_said // LEFT_OUT)))
-    others = np.flatnonzero(~said)[:: max(1, -(-int((~said).sum()) // LEFT_OUT))]
+    most = int(np.clip(LEFT_OUT_SCORES // len(head.bias), *LEFT_OUT))
+    tried = _spread_out(np.arange(n_said), most)
+    others = _spread_out(np.flatnonzero(~said), most)
     order = np.concatenate([np.flatnonzero(said)[tried], others])
     possible = lessons.answers[order][:, head.answer_of] & (said[order][:, None] | lessons.may_be[order])
 
@@ -428,6 +431,11 @@ def _answered(scores: FloatArray, answer_of: IdArray) -> IdArray:
     first = np.array([int((answer_of == n).argmax()) for n in range(answers.shape[1])])
     found: IdArray = first[answers.argmax(axis=1)]
     return found
+
+
+def _spread_out(numbers: IdArray, most: int) -> IdArray:
+    """At most so many of some numbers, at regular distances."""
+    return numbers[:: max(1, -(-len(numbers) // most))]
 
 
 def _interval(differences: IdArray) -> tuple[float, float]:
