@@ -150,7 +150,10 @@ def next(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Name the photos that are best labelled next: unsure answers, unlike each other and what was corrected."""
+    """Name the photos that are best labelled next: their answers are unsure, and they speak for many others.
+
+    What was corrected before is learnt from, as by zsindex classify --with-corrections, and not named again.
+    """
     with options.open_library(library, quiet=quiet, **model) as opened:
         found = opened.next_to_label(label_set, n, template=template or None, paths=paths or None)
     with destination(output) as out:

@@ -231,6 +231,27 @@ def test_no_more_than_some_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     assert (learned.used, learned.n_left_out) == (90, 18)
 
 
+def test_of_weights_that_are_as_good_the_largest_is_taken() -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, 40)
+    possible = np.eye(2, dtype=bool)[truth]
+    words = random.normal(size=(40, 2)).astype(np.float32)
+    weights = (0.0, 0.5, 1.0, 2.0)
+
+    def tried(*terms: np.ndarray) -> few_shot._Trial:
+        return few_shot._try(words, [t.astype(np.float32) for t in terms], weights, possible, np.arange(2), 40)
+
+    helps, harms = 5 * possible, -5 * possible
+    assert tried(helps).weight == 2
+    assert tried(harms).weight == 0
+    assert tried(np.zeros((40, 2))).weight == 2  # they are all the same
+    assert tried(harms, helps)[:2] == (1, 2)
+    assert tried(helps, harms)[:2] == (0, 2)
+    assert tried(helps).right.all()
+    assert (tried(harms).right == (words.argmax(axis=1) == truth)).all()
+    assert (tried(harms).right == tried(helps).without).all()
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="gda or tip-adapter, not 'svm'"):
         learn(

@@ -30,22 +30,25 @@ def test_margins_are_best_less_second() -> None:
     assert found == pytest.approx(ordered[:, -1] - ordered[:, -2])
 
 
-def naive(rows: FloatArray, order: list[int], labelled: list[int], n: int) -> list[int]:
-    chosen = [order[0]]
+def naive(rows: FloatArray, pool: list[int], labelled: list[int], n: int) -> list[int]:
+    """Each time try every photo, and add up how near each of the pool is to what would then be taken or labelled."""
+    chosen: list[int] = []
+
+    def value(taken: list[int]) -> float:
+        return sum(max([-1.0, *(float(rows[i] @ rows[j]) for j in taken)]) for i in pool)
+
     while len(chosen) < n:
-        taken = [*chosen, *labelled]
-        distances = [-1.0 if i in chosen else min(1 - float(rows[i] @ rows[j]) for j in taken) for i in order]
-        chosen.append(order[int(np.argmax(distances))])
+        chosen.append(max((j for j in pool if j not in chosen), key=lambda j: value([*labelled, *chosen, j])))
     return chosen
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), n=st.integers(1, 8), n_labelled=st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 4), n_labelled=st.integers(0, 5))
 def test_choosing_is_greedy_over_the_least_sure(seed: int, n: int, n_labelled: int) -> None:
-    rows = unit_vectors(300, seed=seed)
-    unsure = np.random.default_rng(seed).random(300).astype(np.float32)
-    labelled = np.arange(300 - n_labelled, 300)
-    free = np.arange(300 - n_labelled)
+    rows = unit_vectors(120, seed=seed)
+    unsure = np.random.default_rng(seed).random(120).astype(np.float32)
+    labelled = np.arange(120 - n_labelled, 120)
+    free = np.arange(120 - n_labelled)
     found = most_telling(vectors_of(rows), free, unsure[free], labelled, n)
     pool = np.argsort(unsure[free])[: 20 * n].tolist()
     assert found.tolist() == naive(rows, pool, labelled.tolist(), n)
@@ -59,7 +62,6 @@ def test_near_copies_come_once() -> None:
     unsure = np.arange(100, dtype=np.float32)
     found = most_telling(vectors_of(scenes), np.arange(100), unsure, NONE_YET, 5)
     assert sorted((found // 20).tolist()) == [0, 1, 2, 3, 4]
-    assert found[0] == 0
 
 
 def test_more_than_there_are_gives_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,10 +144,10 @@ class Learning(Core):
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
     ) -> list[Suggestion]:
-        """The photos whose correction would teach most: the answer is unsure, and they are unlike each other.
+        """The photos whose correction would teach most: the answer is unsure, and they speak for other unsure ones.
 
         The answers are those with the corrections that there are (``gda``). Of the photos with the smallest margin
-        between the two best answers, those are taken that are furthest from each other and from corrected ones; see
+        between the two best answers, those are taken that cover them best (Wei, Iyer and Bilmes 2015); see
         `zsindex.lab.next.most_telling`. Corrected photos do not come again.
 
         Args:

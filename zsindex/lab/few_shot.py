@@ -29,10 +29,13 @@ TIP_WEIGHTS = (0.0, *np.geomspace(0.1, 100, 13).tolist())
 TIP_SHARPNESS = tuple(np.geomspace(1, 32, 6).tolist())
 # What the sum is divided by.
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+# Weights are taken to be as good as the best one whose losses differ from its by no more than this part of a standard
+# error. Where little is known that leans towards what people said, since leaving out one of few underrates the rest.
+TOLERANCE = 0.5
 # The mean of a class is estimated as if it had so many more photos, at the average of the library.
 PRIOR_PHOTOS = 1.0
-# To choose α and to say what corrections bring, as many are left out, one at a time, as fill a matrix of so many scores,
-# with one column per label; all others are learnt from.
+# To choose α and to say what corrections bring, as many are left out, one at a time, as fill a matrix of so many
+# scores with one column per label; all others are learnt from.
 LEFT_OUT_SCORES = 2**18
 LEFT_OUT = (250, 2000)
 # Photos that the average and the spread of a library are taken from.
@@ -195,7 +198,7 @@ def learn(
         learned,
         weight=trial.weight,
         sharpness=sharpness,
-        temperature=trial.temperature if trial.weight else 1.0,
+        temperature=trial.temperature,
         without=float(trial.without.mean()),
         accuracy=float(trial.right.mean()),
         gain=float(trial.right.mean() - trial.without.mean()),
@@ -385,21 +388,17 @@ def _try(
 ) -> _Trial:
     """Choose a term and its weight by the likelihood of what was said, each example left out.
 
-    The temperature is chosen with them: otherwise a weight would win by making logits smaller or larger. Each example's
-    own answer is that of the choice that the others make, so that it is tested by what it had no part in.
+    A weight is judged at the temperature that suits it: otherwise it would win by making logits smaller or larger. Of
+    those within `TOLERANCE` of the best, the largest is taken. Each example's own answer is that of the choice that the
+    others make, so that it is tested by what it had no part in.
 
     Args:
         zero_shot: float32 (n, c), logits.
         terms: float32 (n, c) each, evidence that does not know of the example itself.
+        weights: ascending, from 0.
         possible: bool (n, c), the concepts that each example may show. The first `n_said` show one answer.
     """
     number_of = np.arange(n_said)
-
-    def correct(scores: FloatArray) -> Bools:
-        found: Bools = possible[number_of, _answered(scores[:n_said], answer_of)]
-        return found
-
-    by_words = correct(np.exp(zero_shot - zero_shot.max(axis=1, keepdims=True)))
     choices: list[tuple[int, float, float]] = []
     losses: list[FloatArray] = []
     right: list[Bools] = []
@@ -409,17 +408,33 @@ def _try(
                 continue  # without the term all terms are alike
             logits = zero_shot + np.float32(weight) * term
             logits -= logits.max(axis=1, keepdims=True)
+            by_temperature = []
             for temperature in TEMPERATURES:
                 scores = np.exp(logits / np.float32(temperature))
                 mass = np.einsum("nc,nc->n", scores, possible) / scores.sum(axis=1)
-                choices.append((number, weight, temperature))
-                losses.append(-np.log(np.maximum(mass, 1e-30)))
-                right.append(correct(scores) if weight else by_words)
+                by_temperature.append(-np.log(np.maximum(mass, 1e-30)))
+            best = int(np.argmin([loss.sum() for loss in by_temperature]))
+            temperature = TEMPERATURES[best] if weight else 1.0
+            scores = np.exp(logits[:n_said] / np.float32(temperature))
+            choices.append((number, weight, temperature))
+            losses.append(by_temperature[best])
+            right.append(possible[number_of, _answered(scores, answer_of)])
     loss = np.stack(losses).astype(np.float64)
     total = loss.sum(axis=1)
-    chosen = choices[int(total.argmin())]
-    by_others = (total[:, None] - loss[:, :n_said]).argmin(axis=0)
-    return _Trial(*chosen, np.stack(right)[by_others, number_of], by_words)
+    worse = loss - loss[total.argmin()]
+    error = np.sqrt(((worse - worse.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    term_of = np.array([number for number, _, _ in choices])
+
+    def chosen(totals: Doubles) -> IdArray:
+        """For each column of losses (choices, k) the number of the choice."""
+        good = totals - totals.min(axis=0) <= TOLERANCE * error[:, None]
+        good &= term_of[:, None] == term_of[totals.argmin(axis=0)]  # weights of different terms cannot be compared
+        # The last of those: within a term they are in the order of their weights.
+        last: IdArray = len(totals) - 1 - good[::-1].argmax(axis=0)
+        return last
+
+    answered = np.stack(right)[chosen(total[:, None] - loss[:, :n_said]), number_of]
+    return _Trial(*choices[int(chosen(total[:, None])[0])], answered, right[0])
 
 
 def _answered(scores: FloatArray, answer_of: IdArray) -> IdArray:

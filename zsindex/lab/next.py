@@ -1,4 +1,4 @@
-"""What to label next: photos that the classifier is unsure of, and that are unlike each other."""
+"""What to label next: photos that the classifier is unsure of, and that speak for many others."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from zsindex.lab.corrections import Bools
 from zsindex.records import FloatArray, IdArray
 from zsindex.scoring import Scorer, largest
 from zsindex.vectors import Vectors, blocks
 
-# Of so many of the least sure photos for each one that is wanted, those are taken that are unlike each other.
+# For each photo that is wanted, so many of the least sure ones are looked at.
 POOL_PER_PHOTO = 20
-# More would make the greedy choice slow, and hardly better.
-LARGEST_POOL = 4096
+# More would make choosing slow, which takes a product of all pairs for each photo.
+LARGEST_POOL = 2048
 BLOCK_ROWS = 1024
 
 
@@ -64,11 +65,11 @@ def margins(vectors: Vectors, rows: IdArray, scorer: Scorer) -> FloatArray:
 
 
 def most_telling(vectors: Vectors, rows: IdArray, margins: FloatArray, labelled: IdArray, n: int) -> IdArray:
-    """Choose photos that are both unsure and unlike each other and what was labelled before.
+    """Choose photos that are unsure, and that speak for other unsure ones: Wei, Iyer and Bilmes 2015.
 
-    From the photos with the smallest margins (Scheffer et al. 2001) the first is taken, and then, again and again, the
-    one that is furthest from all that were taken or labelled: the greedy k-centre of Gonzalez 1985, as in the core sets
-    of Sener and Savarese 2018. Without it the first n would often be n photos of one scene.
+    Of the photos with the smallest margins those are taken, one after the other, that add most to how well all of them
+    are covered: to the sum over the photos of the cosine to the nearest one that was taken or labelled. So neither n
+    photos of one scene are named nor, as the furthest from each other would be, the oddest n of the library.
 
     Args:
         rows: of the images to choose from.
@@ -86,14 +87,22 @@ def most_telling(vectors: Vectors, rows: IdArray, margins: FloatArray, labelled:
     if not n:
         return chosen
     candidates = vectors.take(rows[pool])
-    # Unit vectors: the nearest is the one with the largest cosine.
-    nearest = np.full(len(pool), -np.inf, dtype=np.float32)
+    covered = np.full(len(pool), -1, dtype=np.float32)
     for _, block in blocks(vectors, labelled, BLOCK_ROWS):
-        np.maximum(nearest, (candidates @ block.T).max(axis=1), out=nearest)
-    at = 0
+        np.maximum(covered, (candidates @ block.T).max(axis=1), out=covered)
+    free = np.ones(len(pool), dtype=np.bool_)
     for number in range(n):
+        at = _covering_most(candidates, covered, free)
         chosen[number] = pool[at]
-        np.maximum(nearest, candidates @ candidates[at], out=nearest)
-        nearest[at] = np.inf
-        at = int(nearest.argmin())
+        free[at] = False
+        np.maximum(covered, candidates @ candidates[at], out=covered)
     return chosen
+
+
+def _covering_most(candidates: FloatArray, covered: FloatArray, free: Bools) -> int:
+    """The candidate that is still free and adds most to `covered`, the first of those that tie."""
+    gains = np.empty(len(candidates), dtype=np.float64)
+    for start in range(0, len(candidates), BLOCK_ROWS):
+        cosines = candidates[start : start + BLOCK_ROWS] @ candidates.T
+        gains[start : start + BLOCK_ROWS] = np.maximum(cosines - covered, 0).sum(axis=1, dtype=np.float64)
+    return int(np.where(free, gains, -1).argmax())
