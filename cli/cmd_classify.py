@@ -103,6 +103,8 @@ def classify(
 
     if with_corrections is not None and label_set is None:
         raise click.UsageError("--with-corrections needs --label-set: corrections belong to a saved label set")
+    if with_corrections is not None and multi_label:
+        raise click.UsageError("--with-corrections and --multi-label exclude each other: a correction says one label")
     labels = options.labels_from(label, label_file, template, saved=label_set)
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:

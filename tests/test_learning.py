@@ -216,6 +216,45 @@ def test_groups_and_negatives_may_be_named(library: Library, album: Path) -> Non
     assert found["cold 04.png"] != "blue"
 
 
+def test_corrections_come_before_none_of_these_and_outrank_it(library: Library, album: Path) -> None:
+    teach(library, album, range(6))
+    library.correct("heat", album / "warm 07.png", NONE)
+    library.correct("heat", album / "warm 08.png", "cold", not_=True)
+    kind = {str(path): label for label in LABELS for path in names(album, label, range(12))}
+    found = {r.path: r for r in library.classify(label_set="heat", with_corrections="gda", unknown="mcm:0.5")}
+    assert (found[str(album / "warm 07.png")].label, found[str(album / "warm 07.png")].score) == (NONE, 1.0)
+    for path in (path for label in LABELS for path in names(album, label, range(6))):
+        assert (found[str(path)].label, found[str(path)].score) == (kind[str(path)], 1.0)
+    assert "cold" not in {p.label for p in found[str(album / "warm 08.png")].predictions if p.score > 0}
+    others = [r for path, r in found.items() if path not in {str(album / "warm 07.png")}]
+    assert any(r.label == NONE for r in others)
+    assert all(r.label in (kind[r.path], NONE) for r in others)
+    # Without that answer, what shows none of the labels is answered like any other photo.
+    plain = {r.path: r for r in library.classify(label_set="heat", with_corrections="gda")}
+    assert plain[str(album / "warm 07.png")].label == "warm"
+
+
+def test_what_was_said_passes_every_threshold(library: Library, album: Path) -> None:
+    library.choose_threshold("heat", "warm", rate=0.1)
+    library.choose_threshold("heat", "cold", rate=0.1)
+    before = {r.path: [p.label for p in r.predictions] for r in library.classify(label_set="heat", thresholds=True)}
+    below = next(path for label in LABELS for path in names(album, label, range(12)) if before[str(path)] == [NONE])
+    assert len([labels for labels in before.values() if labels == [NONE]]) > 10
+    library.correct("heat", below, "warm")
+    found = library.classify(label_set="heat", with_corrections="gda", thresholds=True)
+    by_path = {r.path: [(p.label, p.score) for p in r.predictions] for r in found}
+    assert by_path[str(below)] == [("warm", 1.0)]
+    # A single correction teaches nothing: the others are answered as before.
+    assert {path: [label for label, _ in said] for path, said in by_path.items()} == {**before, str(below): ["warm"]}
+    assert found.scores.shape == (24, 3)
+    assert found.scores[found.paths.index(str(below))].tolist() == [1, 0, 0]
+
+
+def test_a_correction_says_one_label(library: Library) -> None:
+    with pytest.raises(ValueError, match="exclude each other"):
+        library.classify(label_set="heat", with_corrections="gda", multi_label=True)
+
+
 def test_only_saved_label_sets_have_corrections(library: Library) -> None:
     with pytest.raises(ValueError, match="saved label set"):
         library.classify(["red", "blue"], with_corrections="gda")
@@ -341,6 +380,7 @@ def test_mistakes_in_corrections_are_named(run: Run, album: Path) -> None:
 
 def test_classify_says_what_corrections_brought(run: Run, album: Path, library: Library) -> None:
     assert "needs --label-set" in run("classify", "-l", "red", "-l", "blue", "--with-corrections", code=2).stderr
+    assert "exclude each other" in run("classify", *HEAT, "--with-corrections", "--multi-label", code=2).stderr
     assert "no corrections to learn from" in run("classify", *HEAT, "--with-corrections").stderr
     teach(library, album, range(2))
     doubted = run("classify", *HEAT, "--with-corrections").stderr

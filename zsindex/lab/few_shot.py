@@ -427,8 +427,11 @@ def _try(
 
     def chosen(totals: Doubles) -> IdArray:
         """For each column of losses (choices, k) the number of the choice."""
-        good = totals - totals.min(axis=0) <= TOLERANCE * error[:, None]
-        good &= term_of[:, None] == term_of[totals.argmin(axis=0)]  # weights of different terms cannot be compared
+        best = totals.argmin(axis=0)
+        # Less, not equal: where leaving out tells nothing, as with a single correction, it stays with the words.
+        good = totals - totals.min(axis=0) < TOLERANCE * error[:, None]
+        good &= term_of[:, None] == term_of[best]  # weights of different terms cannot be compared
+        good[best, np.arange(len(best))] = True
         # The last of those: within a term they are in the order of their weights.
         last: IdArray = len(totals) - 1 - good[::-1].argmax(axis=0)
         return last
