@@ -13,6 +13,7 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex import Classification
+    from zsindex.lab.few_shot import Learned
 
 
 @click.command()
@@ -50,6 +51,15 @@ if TYPE_CHECKING:
     help="Give every label that fits: per label for models trained so, per group of the label set for others; from 0.5 "
     "on, or from its threshold on with --thresholds.",
 )
+@click.option(
+    "--with-corrections",
+    type=click.Choice(["gda", "tip-adapter"]),
+    is_flag=False,
+    flag_value="gda",
+    metavar="[gda|tip-adapter]",
+    help="Also learn from the corrections of the --label-set (zsindex correct), by Gaussian discriminant analysis or "
+    "Tip-Adapter.  [gda where no method is named]",
+)
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.truncate
 @format_option
@@ -75,6 +85,7 @@ def classify(
     unknown: str | None,
     thresholds: bool,
     multi_label: bool,
+    with_corrections: str | None,
     no_sync: bool,
     truncate: bool,
     fmt: str,
@@ -90,6 +101,10 @@ def classify(
     """
     from .answers import write
 
+    if with_corrections is not None and label_set is None:
+        raise click.UsageError("--with-corrections needs --label-set: corrections belong to a saved label set")
+    if with_corrections is not None and multi_label:
+        raise click.UsageError("--with-corrections and --multi-label exclude each other: a correction says one label")
     labels = options.labels_from(label, label_file, template, saved=label_set)
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
@@ -103,6 +118,7 @@ def classify(
                 unknown=unknown,
                 thresholds=thresholds,
                 multi_label=multi_label,
+                with_corrections=with_corrections,
                 truncate=truncate,
                 sync=not no_sync,
                 progress=progress,
@@ -117,6 +133,9 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
         with destination(output) as out:
             write(result, fmt, out)
+    if result.learned is not None:
+        assert label_set is not None
+        _explain_learned(result.learned, label_set, quiet=quiet)
     _explain(result, n_skipped=len(skipped), quiet=quiet)
     if stopped:
         note("stopped before all photos were added; the same command goes on from here", quiet=quiet)
@@ -137,3 +156,26 @@ def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
     if n_skipped:
         note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
     note(f"{plural(len(result), 'photo')} by {plural(len(result.labels), 'label')}, run {run.key}", quiet=quiet)
+
+
+def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
+    if learned.unknown_labels:
+        names = ", ".join(f"{label} ({n})" for label, n in learned.unknown_labels.items())
+        note(f"corrections kept but not used, since {label_set} has no such label: {names}", quiet=quiet)
+    if learned.without_vector:
+        n = plural(learned.without_vector, "corrected photo")
+        note(f"{n} without a vector under this model: not used", quiet=quiet)
+    if learned.interval is None or learned.gain is None or learned.without is None or learned.accuracy is None:
+        note(f"no corrections to learn from: zsindex correct PATH LABEL --label-set {label_set}", quiet=quiet)
+        return
+    low, high = learned.interval
+    note(
+        f"{plural(learned.used, 'correction')} by {learned.method}: {learned.without:.1%} right by words alone, "
+        f"{learned.accuracy:.1%} with the others, gain {100 * learned.gain:+.1f} points "
+        f"(95 %: {100 * low:+.1f} to {100 * high:+.1f})",
+        quiet=quiet,
+    )
+    if not learned.weight:
+        note("the words alone do best: the answers are those without corrections", quiet=quiet)
+    if learned.doubts:
+        note(f"too little to trust yet: {'; '.join(learned.doubts)}. What to label: zsindex next", quiet=quiet)

@@ -18,6 +18,8 @@ HOMES = {
     "classify": "cmd_classify",
     "search": "cmd_search",
     "similar": "cmd_search",
+    "correct": "cmd_correct",
+    "next": "cmd_correct",
     "embed": "cmd_embed",
     "labels": "cmd_labels",
     "templates": "cmd_labels",

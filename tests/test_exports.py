@@ -172,6 +172,11 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.NoThreshold("pets", "why"), {"label_set": "pets"}, "label set 'pets': why"),
     (errors.NoThreshold(None, "why"), {"label_set": None}, "these labels: why"),
     (
+        errors.UnknownLabel("ow", known=["owl", "fox"]),
+        {"label": "ow", "known": ("owl", "fox")},
+        "'ow'; it has owl, fox",
+    ),
+    (
         errors.ImageError(SkipReason.TRUNCATED, "cut short", path="a.jpg"),
         {"reason": SkipReason.TRUNCATED, "detail": "cut short", "path": "a.jpg"},
         "^a.jpg: cut short$",

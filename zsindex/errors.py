@@ -21,7 +21,8 @@
     │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, BadLabelFile, UnknownLabelSet,
     │   │   UnknownTemplateSet
     │   ├── BadUnknown           photos cannot be called unknown in that way
-    │   └── NoThreshold          there is no threshold, or can be none, where one was asked for
+    │   ├── NoThreshold          there is no threshold, or can be none, where one was asked for
+    │   └── UnknownLabel         a label that the label set does not have
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
@@ -327,6 +328,16 @@ class NoThreshold(LabelError):
     def __init__(self, label_set: str | None, why: str) -> None:
         super().__init__(f"{'these labels' if label_set is None else f'label set {label_set!r}'}: {why}")
         self.label_set = label_set
+
+
+class UnknownLabel(LabelError):
+    """The label set has no `label` of that name; those in `known` are there."""
+
+    def __init__(self, label: str, *, known: Sequence[str]) -> None:
+        shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+        super().__init__(f"the label set has no label {label!r}; it has {shown}")
+        self.label = label
+        self.known = tuple(known)
 
 
 # --- photos, paths, vectors -------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from zsindex.errors import (
 )
 from zsindex.facade.core import absolute
 from zsindex.facade.deciding import Deciding, describe
+from zsindex.facade.learning import Learning
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
@@ -59,7 +60,7 @@ DEFAULT_BATCH_SIZE = 32
 DEFAULT_TOP = 3
 
 
-class Library(Deciding):
+class Library(Deciding, Learning):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -558,6 +559,7 @@ class Library(Deciding):
         unknown: str | None = None,
         thresholds: bool = False,
         multi_label: bool = False,
+        with_corrections: str | None = None,
         truncate: bool = False,
         sync: bool = True,
         progress: Callable[[Progress], None] | None = None,
@@ -581,6 +583,9 @@ class Library(Deciding):
             multi_label: give every label that fits, not only the best. Under sigmoid each has its own probability;
                 under softmax each group of the label set is a softmax of its own, with the negatives in it, and so are
                 the labels in no group. A label fits from 0.5 on, or with `thresholds` from its threshold on.
+            with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
+                analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered with
+                what was said. What corrections bring is in `Classification.learned`.
             truncate: cut prompts that the model cannot read in full, rather than refuse them.
             sync: False refuses what is not in the library instead of adding it.
             progress, should_stop: for the sync, as there.
@@ -589,6 +594,7 @@ class Library(Deciding):
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadUnknown, NoThreshold, BadLabelFile
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
+            ValueError: `with_corrections` of labels that are no saved label set, or by no such method.
         """
         chosen = self._label_set(labels, label_set, template)
         options: dict[str, Any] = {}
@@ -613,6 +619,14 @@ class Library(Deciding):
         )
         scorer: scoring.Scorer = head
         answers = chosen.answers
+        taught = None
+        if with_corrections is not None:
+            if multi_label:
+                raise ValueError(
+                    "a correction says one label of a photo: with_corrections and multi_label exclude each other"
+                )
+            scorer, taught = self._with_corrections(view, chosen, head, with_corrections)
+            options["with_corrections"] = [with_corrections, taught.key]
         if multi_label:
             options["multi_label"] = True
             scorer, answers = self._multi_label(view, chosen, text_vectors, activation)
@@ -629,6 +643,7 @@ class Library(Deciding):
             top = len(answers) if multi_label else DEFAULT_TOP
         top = max(1, min(top, len(answers)))
         rows, back = view.unique
+        all_scores: Callable[[Sequence[int]], FloatArray] = lambda photos: scorer(view.take(photos))  # noqa: E731
         if chosen.is_plain and scorer is head:
             best, scores = classify.classify(
                 view.vectors,
@@ -643,15 +658,19 @@ class Library(Deciding):
             best, scores = scoring.rank_given(view.vectors, rows, scorer, top=top)
         else:
             best, scores = scoring.rank(view.vectors, rows, scorer, top=top)
+        if taught is not None:
+            best, scores = taught.settle(view, answers, scorer, best, scores, top=top)
+            all_scores = taught.all_scores(view, answers, scorer)
         return Classification(
             paths=view.paths,
             labels=answers,
             best=best[back],
             best_scores=scores[back],
-            all_scores=lambda photos: scorer(view.take(photos)),
+            all_scores=all_scores,
             run=self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options),
             encoded=encoded,
             unanswered=view.unanswered,
+            learned=None if taught is None else taught.learned,
         )
 
     def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray:

@@ -15,6 +15,8 @@ from zsindex.records import Activation, FloatArray, IdArray
 if TYPE_CHECKING:
     import pandas as pd
 
+    from zsindex.lab.few_shot import Learned
+
 BLOCK_PHOTOS = 4096
 
 
@@ -150,6 +152,7 @@ class Classification(Sequence[Result]):
         run: what the answer is a function of.
         encoded: photos that had to be encoded for this answer.
         unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
+        learned: what corrections brought; None where they were not asked for.
     """
 
     def __init__(
@@ -163,6 +166,7 @@ class Classification(Sequence[Result]):
         run: Run,
         encoded: int = 0,
         unanswered: tuple[str, ...] = (),
+        learned: Learned | None = None,
     ) -> None:
         """Args:
         best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
@@ -174,6 +178,7 @@ class Classification(Sequence[Result]):
         self.run = run
         self.encoded = encoded
         self.unanswered = unanswered
+        self.learned = learned
         self._best = best
         self._best_scores = best_scores
         self._all_scores = all_scores
@@ -210,6 +215,7 @@ class Classification(Sequence[Result]):
             ),
             encoded=self.encoded,
             unanswered=self.unanswered,
+            learned=self.learned,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]
         return result

@@ -1,0 +1,177 @@
+"""zsindex correct, zsindex next"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .output import destination, format_option, note, plural, table, write_csv, write_json, write_ndjson
+
+if TYPE_CHECKING:
+    from zsindex.lab.corrections import CorrectedPhoto
+    from zsindex.lab.next import Suggestion
+
+
+@click.command()
+@click.argument("path", required=False)
+@click.argument("label", required=False)
+@click.option("--label-set", required=True, metavar="NAME", help="The saved label set whose words are used.")
+@click.option("--not", "not_labels", multiple=True, metavar="LABEL", help="PATH does not show LABEL. Repeatable.")
+@click.option("--csv", "file", metavar="FILE|-", help="Many at once: a table with the columns path, label and not.")
+@click.option("--forget", multiple=True, metavar="PATH", help="Withdraw all that was said about PATH. Repeatable.")
+@click.option("--undo", is_flag=True, help="Take back the last step.")
+@click.option("--list", "show", is_flag=True, help="Show what holds; as CSV in the form that --csv reads.")
+@format_option
+@options.output
+@options.library
+@options.quiet
+def correct(
+    path: str | None,
+    label: str | None,
+    label_set: str,
+    not_labels: tuple[str, ...],
+    file: str | None,
+    forget: tuple[str, ...],
+    undo: bool,
+    show: bool,
+    fmt: str,
+    output: Path | None,
+    library: Path | None,
+    quiet: bool,
+) -> None:
+    """Say what a photo shows: a label, a group or a negative of a label set.
+
+    Corrections belong to the photo's content and to the label set: they stay when the photo is moved, when another
+    model is used, and when the label set changes. They are used by zsindex classify --with-corrections.
+
+    \b
+    zsindex correct beach.jpg "a beach" --label-set holidays
+    zsindex correct beach.jpg --not "a desert" --label-set holidays
+    """
+    from zsindex.lab.corrections import parse_csv
+
+    ways = {
+        "PATH": path is not None,
+        "--csv": file is not None,
+        "--forget": bool(forget),
+        "--undo": undo,
+        "--list": show,
+    }
+    if sum(ways.values()) != 1:
+        raise click.UsageError(f"use one of {', '.join(ways)}")
+    if path is not None and (label is None) == (not not_labels):
+        raise click.UsageError("say what PATH shows with LABEL, or what it does not show with --not LABEL")
+    if path is None and not_labels:
+        raise click.UsageError("--not needs a PATH")
+    with options.open_library(library, quiet=quiet) as opened:
+        if show:
+            found = opened.corrections(label_set)
+            with destination(output) as out:
+                _write_corrections(found, fmt, out)
+            _explain_unknown(found, label_set, quiet=quiet)
+        elif undo:
+            n = opened.undo_corrections(label_set)
+            note(f"took back {plural(n, 'correction')}" if n else "there is nothing to take back", quiet=quiet)
+        elif forget:
+            n = opened.forget_corrections(label_set, forget)
+            note(f"withdrew what was said about {plural(n, 'photo')}", quiet=quiet)
+        else:
+            if file is not None:
+                text, name, _ = options.read_text(file)
+                said: Sequence[tuple[str, str, bool]] = parse_csv(text, source=name)
+            else:
+                assert path is not None
+                said = [(path, label, False)] if label is not None else [(path, other, True) for other in not_labels]
+            n = opened.correct_all(label_set, said)
+            note(
+                f"kept {plural(n, 'correction')}. Use: zsindex classify --label-set {label_set} --with-corrections",
+                quiet=quiet,
+            )
+
+
+def _explain_unknown(found: list[CorrectedPhoto], label_set: str, *, quiet: bool) -> None:
+    unknown = sorted({name for photo in found for name in photo.unknown})
+    if unknown:
+        note(f"kept but not used, since {label_set} has no such label: {', '.join(unknown)}", quiet=quiet)
+    gone = sum(not photo.paths for photo in found)
+    if gone:
+        note(
+            f"{plural(gone, 'corrected photo')} not in the library any more: kept, in case of coming back", quiet=quiet
+        )
+
+
+def _write_corrections(found: list[CorrectedPhoto], fmt: str, out: IO[str]) -> None:
+    def rows() -> Iterator[tuple[str, str, str]]:
+        for photo in found:
+            if photo.paths:
+                if photo.label is not None:
+                    yield photo.paths[0], photo.label, ""
+                for name in photo.not_labels:
+                    yield photo.paths[0], name, "yes"
+
+    if fmt == "json":
+        write_json([photo.to_dict() for photo in found], out)
+    elif fmt == "ndjson":
+        write_ndjson((photo.to_dict() for photo in found), out)
+    elif fmt == "csv":
+        write_csv(["path", "label", "not"], rows(), out)
+    elif fmt == "paths":
+        out.writelines(f"{photo.paths[0]}\n" for photo in found if photo.paths)
+    elif found:
+        shown = [
+            (photo.label or "", ", ".join(photo.not_labels), *(photo.paths[:1] or [f"(gone: {photo.digest[:12]})"]))
+            for photo in found
+        ]
+        out.write(table(["label", "not", "photo"], shown) + "\n")
+
+
+@click.command()
+@click.option("--label-set", required=True, metavar="NAME", help="A saved label set.")
+@click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="Photos to name.")
+@options.template
+@options.within
+@format_option
+@options.output
+@options.library
+@options.which_model
+@options.quiet
+def next(
+    label_set: str,
+    n: int,
+    template: tuple[str, ...],
+    paths: tuple[str, ...],
+    fmt: str,
+    output: Path | None,
+    library: Path | None,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Name the photos that are best labelled next: their answers are unsure, and they speak for many others.
+
+    What was corrected before is learnt from, as by zsindex classify --with-corrections, and not named again.
+    """
+    with options.open_library(library, quiet=quiet, **model) as opened:
+        found = opened.next_to_label(label_set, n, template=template or None, paths=paths or None)
+    with destination(output) as out:
+        _write_suggestions(found, fmt, out)
+    note(f"{plural(len(found), 'photo')}; for each: zsindex correct PATH LABEL --label-set {label_set}", quiet=quiet)
+
+
+def _write_suggestions(found: list[Suggestion], fmt: str, out: IO[str]) -> None:
+    if fmt == "json":
+        write_json([photo.to_dict() for photo in found], out)
+    elif fmt == "ndjson":
+        write_ndjson((photo.to_dict() for photo in found), out)
+    elif fmt == "csv":
+        header = ["path", "label", "score", "second", "second_score", "margin"]
+        write_csv(header, ([p.path, p.label, p.score, p.second, p.second_score, p.margin] for p in found), out)
+    elif fmt == "paths":
+        out.writelines(f"{photo.path}\n" for photo in found)
+    elif found:
+        rows = [(p.label, f"{p.score:.3f}", p.second, f"{p.second_score:.3f}", p.path) for p in found]
+        aligned = ["left", "right", "left", "right", "left"]
+        out.write(table(["label", "score", "second", "score", "photo"], rows, align=aligned) + "\n")

@@ -1,0 +1,280 @@
+"""What people say about photos, and what the answers to all other photos learn from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
+from zsindex.facade.core import Core, absolute
+from zsindex.lab_store import CorrectionEntry
+from zsindex.prompts import normalise
+from zsindex.records import Activation, FloatArray, IdArray, LabelSet
+from zsindex.scoring import Head, Scorer, largest
+
+if TYPE_CHECKING:
+    from zsindex.lab.corrections import CorrectedPhoto, Corrections, Lessons
+    from zsindex.lab.few_shot import Learned
+    from zsindex.lab.next import Suggestion
+    from zsindex.sources import PathsLike
+    from zsindex.view import View
+
+
+class Learning(Core):
+    """The part of `Library` that takes corrections and learns from them."""
+
+    # --- corrections --------------------------------------------------------------------------------------------------
+
+    def correct(self, label_set: str, path: str | os.PathLike[str], label: str, *, not_: bool = False) -> None:
+        """Say what a photo shows. It is the photo's content that is remembered, not its path or its vector.
+
+        Args:
+            label_set: the name of a saved one; its corrections hold for all its versions, and under every model.
+            path: of a photo that the library knows; it need not be there any more.
+            label: a label, a group or a negative of the label set's newest version; or `zsindex.records.NONE`.
+            not_: it does not show that.
+
+        Raises:
+            UnknownLabelSet, UnknownLabel, NotInLibrary, LibraryReadOnly
+        """
+        self.correct_all(label_set, [(path, label, not_)])
+
+    def correct_all(self, label_set: str, statements: Iterable[tuple[str | os.PathLike[str], str, bool]]) -> int:
+        """Say what many photos show, in one step that is undone in one. All or, where one is refused, nothing is kept.
+
+        Args:
+            label_set: the name of a saved one.
+            statements: (path, label, it does not show that); later ones hold where two contradict each other.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            UnknownLabelSet, UnknownLabel, NotInLibrary, LibraryReadOnly
+        """
+        from zsindex.lab.corrections import concepts_named
+
+        self._database.require_writable("keep corrections")
+        chosen = self.label_set(label_set)
+        named = concepts_named(chosen)
+        said = [(absolute(path), normalise(label), not_) for path, label, not_ in statements]
+        for _, label, _ in said:
+            if label not in named:
+                raise UnknownLabel(
+                    label, known=[*chosen.labels, *(name for name in named if name not in chosen.labels)]
+                )
+        digests = self._digests([path for path, _, _ in said])
+        self._lab.add_corrections(_name(chosen), [CorrectionEntry(digests[path], label, n) for path, label, n in said])
+        return len(said)
+
+    def forget_corrections(self, label_set: str, paths: PathsLike) -> int:
+        """Withdraw all that was said about photos; returns of how many anything was. It can be undone, too.
+
+        Raises:
+            UnknownLabelSet, NotInLibrary, LibraryReadOnly
+        """
+        self._database.require_writable("withdraw corrections")
+        name = _name(self.label_set(label_set))
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        held = self._corrections(name).by_digest
+        digests = [digest for digest in self._digests([absolute(path) for path in given]).values() if digest in held]
+        entries = [CorrectionEntry(digest, None) for digest in dict.fromkeys(digests)]
+        if entries:
+            self._lab.add_corrections(name, entries)
+        return len(entries)
+
+    def undo_corrections(self, label_set: str) -> int:
+        """Take back the last step: a `correct`, a `correct_all` or a `forget_corrections`; returns what it consisted
+        of, 0 if there is no step left.
+
+        Raises:
+            UnknownLabelSet, LibraryReadOnly
+        """
+        self._database.require_writable("undo corrections")
+        return len(self._lab.undo_corrections(_name(self.label_set(label_set))))
+
+    def corrections(self, label_set: str) -> list[CorrectedPhoto]:
+        """What holds of every photo that was corrected, by path; those that are not there any more come last.
+
+        Raises:
+            UnknownLabelSet
+        """
+        from zsindex.lab.corrections import corrected_photos
+
+        chosen = self.label_set(label_set)
+        found = self._corrections(_name(chosen))
+        ids = self._store.ids_of_digests(list(found.by_digest))
+        return corrected_photos(found, ids, self._paths_of(list(ids.values())), chosen)
+
+    def _paths_of(self, image_ids: Sequence[int]) -> dict[int, list[str]]:
+        files = self._store.files_of(image_ids)
+        found: dict[int, list[str]] = {}
+        for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
+            found.setdefault(image_id, []).append(path)
+        return found
+
+    def _corrections(self, name: str) -> Corrections:
+        from zsindex.lab.corrections import fold
+
+        return fold(self._lab.corrections(name))
+
+    def _digests(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """The digests of known paths.
+
+        Raises:
+            NotInLibrary: names those that are not known.
+        """
+        found = {path: self._store.digest_of(path) for path in dict.fromkeys(paths)}
+        unknown = [path for path, digest in found.items() if digest is None]
+        if unknown:
+            raise NotInLibrary(unknown, "only photos that it holds can be corrected")
+        return {path: digest for path, digest in found.items() if digest is not None}
+
+    # --- learning -----------------------------------------------------------------------------------------------------
+
+    def next_to_label(
+        self,
+        label_set: str,
+        n: int = 10,
+        *,
+        template: str | Sequence[str] | None = None,
+        paths: PathsLike | None = None,
+    ) -> list[Suggestion]:
+        """The photos whose correction would teach most: the answer is unsure, and they speak for other unsure ones.
+
+        The answers are those with the corrections that there are (``gda``). Of the photos with the smallest margin
+        between the two best answers, those are taken that cover them best (Wei, Iyer and Bilmes 2015); see
+        `zsindex.lab.next.most_telling`. Corrected photos do not come again.
+
+        Args:
+            label_set: the name of a saved one.
+            n: how many, at most.
+            template: in place of the label set's own.
+            paths: files and folders to restrict to. Default: all.
+
+        Raises:
+            UnknownLabelSet, BadTemplate, PromptTooLong
+            BadQuery: the label set has one answer only.
+        """
+        from zsindex.lab.next import Suggestion, margins, most_telling
+
+        chosen = self._labels(label_set, template)
+        if len(chosen.answers) < 2:
+            raise BadQuery("with one answer there is nothing to be unsure of; add labels or negatives to the label set")
+        view = self.view(paths)
+        head = Head.zero_shot(
+            view.text_vectors(chosen),
+            logit_scale=view.info.logit_scale,
+            logit_bias=view.info.logit_bias,
+            activation=view.info.activation,
+            answer_of=chosen.answer_of,
+        )
+        scorer, taught = self._with_corrections(view, chosen, head, "gda")
+        labelled = view.vectors.rows_of(taught.corrected)
+        rows = np.setdiff1d(view.unique[0], labelled)
+        telling = most_telling(view.vectors, rows, margins(view.vectors, rows, scorer), labelled, n)
+        best, scores = largest(scorer(view.vectors.take(rows[telling])), 2)
+        ids = view.vectors.ids[rows[telling]].tolist()
+        paths_of = self._paths_of(ids)
+        return [
+            Suggestion(
+                paths_of[image_id][0],
+                chosen.answers[first],
+                score,
+                chosen.answers[second],
+                second_score,
+                tuple(paths_of[image_id][1:]),
+            )
+            for image_id, (first, second), (score, second_score) in zip(
+                ids, best.tolist(), scores.tolist(), strict=True
+            )
+        ]
+
+    def _with_corrections(self, view: View, labels: LabelSet, head: Head, method: str) -> tuple[Scorer, Taught]:
+        """What corrections make of the zero-shot classifier, and what they say themselves.
+
+        They are learnt from all photos of the library, whichever `view` is restricted to.
+
+        Raises:
+            ValueError: the label set is not a saved one, or there is no such method.
+        """
+        from zsindex.lab import corrections, few_shot
+
+        if labels.name is None:
+            raise ValueError("corrections belong to a saved label set; name one")
+        found = self._corrections(labels.name)
+        ids = self._store.ids_of_digests(list(found.by_digest))
+        numbers = np.array(list(ids.values()), dtype=np.int64)
+        there = view.vectors.rows_of(numbers) >= 0
+        with_vector = {digest: i for (digest, i), ok in zip(ids.items(), there.tolist(), strict=True) if ok}
+        lessons = corrections.lessons(found, with_vector, labels)
+        examples = view.vectors.take(view.vectors.rows_of(lessons.image_ids))
+        scorer, learned = few_shot.learn(head, lessons, examples, few_shot.background(view.vectors), method=method)
+        return scorer, Taught(learned, lessons, np.sort(numbers[there]), head.activation, found.key)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What corrections say of the photos that they are about.
+
+    Attributes:
+        learned: what of it holds for others.
+        lessons: as numbers.
+        corrected: int64, ids of all corrected images that have a vector, ascending.
+        activation: of the classifier.
+        key: of the corrections: equal ones say the same.
+    """
+
+    learned: Learned
+    lessons: Lessons
+    corrected: IdArray
+    activation: Activation
+    key: str
+
+    def settle(
+        self, view: View, answers: Sequence[str], scorer: Scorer, best: IdArray, scores: FloatArray, *, top: int
+    ) -> tuple[IdArray, FloatArray]:
+        """Put what was said in the place of what was found.
+
+        Args:
+            answers: of the scorer: those of the label set, and perhaps `zsindex.records.NONE`.
+            best, scores: (u, top) or narrower, of the images of `view`, in the order of `View.unique`.
+        """
+        rows = view.unique[0]
+        settled = self.lessons.among(answers)
+        which, said = settled.find(view.vectors.ids[rows])
+        if not len(which):
+            return best, scores
+        sure = settled.scores(said, scorer(view.vectors.take(rows[which])), self.activation)
+        their_best, their_scores = largest(sure, top)
+        # Where only some answers are given, the rest have a score of 0 and the number -1.
+        partly = best.shape[1] < top or bool((best < 0).any())
+        if partly:
+            their_best = np.where(their_scores > 0, their_best, -1)
+        more = ((0, 0), (0, top - best.shape[1]))
+        best, scores = np.pad(best, more, constant_values=-1), np.pad(scores, more)
+        best[which], scores[which] = their_best, their_scores
+        return best, scores
+
+    def all_scores(self, view: View, answers: Sequence[str], scorer: Scorer) -> Callable[[Sequence[int]], FloatArray]:
+        """Scores of every answer, for some photos of `view`, with what was said in its place."""
+        settled = self.lessons.among(answers)
+
+        def score(photos: Sequence[int]) -> FloatArray:
+            found = scorer(view.take(photos))
+            which, said = settled.find(view.image_ids[np.asarray(photos, dtype=np.int64)])
+            if len(which):
+                found[which] = settled.scores(said, found[which], self.activation)
+            return found
+
+        return score
+
+
+def _name(labels: LabelSet) -> str:
+    """The name that a saved label set has in all its versions."""
+    assert labels.name is not None
+    return labels.name
