@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     help="Give every label that fits: per label for models trained so, per group of the label set for others; from 0.5 "
     "on, or from its threshold on with --thresholds.",
 )
+@options.temperature
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.truncate
 @format_option
@@ -75,6 +76,7 @@ def classify(
     unknown: str | None,
     thresholds: bool,
     multi_label: bool,
+    temperature: float | str | None,
     no_sync: bool,
     truncate: bool,
     fmt: str,
@@ -103,6 +105,7 @@ def classify(
                 unknown=unknown,
                 thresholds=thresholds,
                 multi_label=multi_label,
+                temperature=temperature,
                 truncate=truncate,
                 sync=not no_sync,
                 progress=progress,

@@ -30,6 +30,7 @@ with Library.open(folder) as library:
     answer = library.classify(["red", "blue"])
     shown = [answer.to_dicts(), answer.run.key]
     library.classify(label_set="colours")
+    library.evaluate(["red", "blue"], {{photo: "red"}}, temperature=0.1, resamples=10)
     note("classify")
     library.status(), library.paths(), library.skipped(), library.models(), library.label_sets()
     note("status")
