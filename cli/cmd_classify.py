@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     help="Also learn from the corrections of the --label-set (zsindex correct), by Gaussian discriminant analysis or "
     "Tip-Adapter.  [gda where no method is named]",
 )
+@options.temperature
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.truncate
 @format_option
@@ -86,6 +87,7 @@ def classify(
     thresholds: bool,
     multi_label: bool,
     with_corrections: str | None,
+    temperature: float | str | None,
     no_sync: bool,
     truncate: bool,
     fmt: str,
@@ -119,6 +121,7 @@ def classify(
                 thresholds=thresholds,
                 multi_label=multi_label,
                 with_corrections=with_corrections,
+                temperature=temperature,
                 truncate=truncate,
                 sync=not no_sync,
                 progress=progress,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from . import options
+from .cmd_eval import attribute_templates
 from .output import note, plural, table, write_json
 
 
@@ -182,3 +183,6 @@ def remove_templates(name: str, library: Path | None, quiet: bool) -> None:
     with options.open_library(library) as opened:
         opened.remove_template_set(name)
     note(f"removed {name}", quiet=quiet)
+
+
+templates.add_command(attribute_templates)

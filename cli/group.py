@@ -21,6 +21,8 @@ HOMES = {
     "correct": "cmd_correct",
     "next": "cmd_correct",
     "embed": "cmd_embed",
+    "eval": "cmd_eval",
+    "temperature": "cmd_eval",
     "labels": "cmd_labels",
     "templates": "cmd_labels",
     "thresholds": "cmd_thresholds",
@@ -35,7 +37,7 @@ HOMES = {
 
 EPILOG = """
 Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but --strict was
-given and some photos were skipped; 130 stopped with Ctrl-C, what was done is kept.
+given and some photos were skipped, or --fail-under and it is less; 130 stopped with Ctrl-C, what was done is kept.
 """
 
 

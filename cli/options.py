@@ -49,11 +49,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return lambda function: reduce(lambda f, option: option(f), reversed(options), function)
 
 
-which_model = together(
-    click.option(
-        "--model",
-        help="nano, ARCHITECTURE/TAG, hf-hub:ORG/REPO or local-dir:FOLDER. Default: the library's; nano for a new one.",
-    ),
+how_model = together(
     click.option("--pretrained", metavar="TAG|FILE", help="Weights for a --model that names only an architecture."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
@@ -67,6 +63,13 @@ which_model = together(
         type=click.Choice(["fast", "exact"]),
         help="How photos become pixels. Default: as the library was made.",
     ),
+)
+which_model = together(
+    click.option(
+        "--model",
+        help="nano, ARCHITECTURE/TAG, hf-hub:ORG/REPO or local-dir:FOLDER. Default: the library's; nano for a new one.",
+    ),
+    how_model,
 )
 how_fast = together(
     click.option(
@@ -121,6 +124,26 @@ template = click.option(
     callback=_templates,
     help="Prompt with {} for the label; or the name of a template set, see zsindex templates list; or a file of "
     "them. Repeatable: several are averaged.  [default: This is a photo of {}.]",
+)
+
+
+def _temperature(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
+    if value is None or value == "fitted":
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise click.BadParameter(f"{value!r} is neither a number above 0 nor fitted")
+    return number
+
+
+temperature = click.option(
+    "--temperature",
+    metavar="T|fitted",
+    callback=_temperature,
+    help="Logits are cosines divided by T; fitted: see zsindex temperature. Default: the model's own.",
 )
 
 

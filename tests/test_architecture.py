@@ -43,6 +43,7 @@ ONLY_IMPORTERS = {
     "timm": set(),
     "faiss": {"index", "cells"},
     "pyarrow": {"parts"},
+    "matplotlib": {"lab"},
     "sqlalchemy": {"store", "lab_store", "bulk", "database", "schema", "tables", "migrations"},
     "threadpoolctl": {"classify"},
     "alembic": {"schema", "migrations"},

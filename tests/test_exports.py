@@ -157,6 +157,8 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"prompt": "a b", "tokens": 99, "context_length": 77, "model": "m"},
         "99 tokens.*77.*--truncate",
     ),
+    (errors.NoTemperature("m"), {"model": "m"}, "'m'.*zsindex temperature fit"),
+    (errors.BadTruth("a.csv", "line 3"), {"source": "a.csv", "why": "line 3"}, "^cannot compare with a.csv: line 3$"),
     (errors.BadGroups("why"), {}, "contradicts itself: why"),
     (errors.UnknownTemplateSet("x", known=["a"]), {"name": "x", "known": ("a",)}, "saved are a"),
     (errors.UnknownTemplateSet("x", known=[]), {"known": ()}, "zsindex templates save"),

@@ -33,6 +33,7 @@ with Library.open(folder) as library:
     library.classify(label_set="colours", unknown="mcm:0.5", multi_label=True)
     library.choose_threshold("colours", "red", count=1)
     library.classify(label_set="colours", thresholds=True)
+    library.evaluate(["red", "blue"], {{photo: "red"}}, temperature=0.1, resamples=10)
     note("classify")
     library.correct("colours", photo, "red")
     library.classify(label_set="colours", with_corrections="gda")

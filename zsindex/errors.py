@@ -16,13 +16,15 @@
     │   ├── PackageMissing       the model needs a package that is not installed
     │   ├── ModelChanged         the weights behind a name are no longer those of the library
     │   ├── DeviceError          the asked-for device is not there
-    │   └── PromptTooLong        a prompt does not fit the text context
+    │   ├── PromptTooLong        a prompt does not fit the text context
+    │   └── NoTemperature        none was fitted for the model
     ├── LabelError
     │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, BadLabelFile, UnknownLabelSet,
     │   │   UnknownTemplateSet
     │   ├── BadUnknown           photos cannot be called unknown in that way
     │   ├── NoThreshold          there is no threshold, or can be none, where one was asked for
     │   └── UnknownLabel         a label that the label set does not have
+    ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
@@ -236,6 +238,16 @@ class PromptTooLong(ModelError):
         self.context_length = context_length
 
 
+class NoTemperature(ModelError):
+    """No temperature was fitted for the model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"no temperature is fitted for {model!r}. Fit one: zsindex temperature fit TRUTH; or give a number.",
+            model=model,
+        )
+
+
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +350,15 @@ class UnknownLabel(LabelError):
         super().__init__(f"the label set has no label {label!r}; it has {shown}")
         self.label = label
         self.known = tuple(known)
+
+
+class BadTruth(ZsindexError):
+    """What answers were to be compared with, from `source`, cannot be used; `why` says what is wrong with it."""
+
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"cannot compare with {source}: {why}")
+        self.source = source
+        self.why = why
 
 
 # --- photos, paths, vectors -------------------------------------------------------------------------------------------

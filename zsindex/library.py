@@ -28,7 +28,9 @@ from zsindex.errors import (
 )
 from zsindex.facade.core import absolute
 from zsindex.facade.deciding import Deciding, describe
+from zsindex.facade.evaluating import Evaluating
 from zsindex.facade.learning import Learning
+from zsindex.facade.tempering import Tempering
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
@@ -60,7 +62,7 @@ DEFAULT_BATCH_SIZE = 32
 DEFAULT_TOP = 3
 
 
-class Library(Deciding, Learning):
+class Library(Deciding, Evaluating, Learning, Tempering):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -560,6 +562,7 @@ class Library(Deciding, Learning):
         thresholds: bool = False,
         multi_label: bool = False,
         with_corrections: str | None = None,
+        temperature: float | str | None = None,
         truncate: bool = False,
         sync: bool = True,
         progress: Callable[[Progress], None] | None = None,
@@ -586,13 +589,16 @@ class Library(Deciding, Learning):
             with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
                 analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered with
                 what was said. What corrections bring is in `Classification.learned`.
+            temperature: logits are cosines divided by it: the higher, the less confident are the scores. ``fitted`` is
+                what `fit_temperature` found for the model. Default: the model's own, ``1 / logit_scale``.
             truncate: cut prompts that the model cannot read in full, rather than refuse them.
             sync: False refuses what is not in the library instead of adding it.
             progress, should_stop: for the sync, as there.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
-            BadUnknown, NoThreshold, BadLabelFile
+            BadUnknown, NoThreshold, BadLabelFile, NoTemperature
+            ValueError: the temperature is not positive.
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
             ValueError: `with_corrections` of labels that are no saved label set, or by no such method.
         """
@@ -603,12 +609,16 @@ class Library(Deciding, Learning):
 
             rule = Rule.parse(unknown)
             options["unknown"] = describe(rule)
+        if temperature is not None:
+            options["temperature"] = temperature = self._temperature(temperature)
         text_vectors = self._text_vectors(chosen, truncate=truncate)
         encoded = 0
         places = None if paths is None else _absolute_all(paths)
         if places is not None:
             encoded = self._ensure(places, sync=sync, progress=progress, should_stop=should_stop)
         view = self.view(places)
+        if temperature is not None:
+            view = self._tempered(view, temperature)
         activation = view.info.activation if activation is None else Activation(activation)
         head = scoring.Head.zero_shot(
             text_vectors,

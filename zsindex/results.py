@@ -189,6 +189,15 @@ class Classification(Sequence[Result]):
         """Every label's score for every photo: float32, shape (n, c). Computed when asked for: it can be large."""
         return self._all_scores(self._rows)
 
+    @property
+    def ranked(self) -> tuple[IdArray, FloatArray]:
+        """Numbers of the best labels, int64 (n, top), best first, -1 for none; and their scores, float32 (n, top)."""
+        return self._best, self._best_scores
+
+    def scores_of(self, photos: Sequence[int] | IdArray) -> FloatArray:
+        """Every label's score for some photos, by their numbers: float32, shape (len(photos), c)."""
+        return self._all_scores([self._rows[photo] for photo in photos])
+
     def filtered(self, *, min_score: float = 0.0, only: Collection[str] | None = None) -> Classification:
         """Predictions with at least a score, of photos whose best label is one of `only`; photos left bare are dropped.
 

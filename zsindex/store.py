@@ -317,13 +317,13 @@ class Store:
         with self.read() as connection:
             return connection.execute(query.where(folders.c.path == folder, files.c.name == name)).scalar()
 
-    def ids_of_digests(self, digests: Collection[bytes]) -> dict[bytes, int]:
-        """Ids of images by digest; those that the library does not hold are left out."""
+    def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Ids of the images with these digests, of those that the library knows."""
         found: dict[bytes, int] = {}
         with self.read() as connection:
             for part in chunks(list(digests)):
                 query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
-                found.update((row[0], row[1]) for row in connection.execute(query))
+                found.update((row.digest, row.id) for row in connection.execute(query))
         return found
 
     def files(self, prefixes: Sequence[str] | None = None) -> FileTable:

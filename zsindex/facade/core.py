@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from zsindex.database import Database
     from zsindex.lab_store import LabStore
-    from zsindex.records import ModelInfo, Settings
+    from zsindex.library import Library
+    from zsindex.records import Activation, ModelInfo, Settings
     from zsindex.results import Classification
     from zsindex.sources import PathsLike
-    from zsindex.store import Store
+    from zsindex.store import ModelRow, Store
     from zsindex.view import View
 
 # The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
@@ -42,7 +43,9 @@ class Core:
         def read_only(self) -> bool: ...
         @property
         def model(self) -> ModelInfo: ...
+        def _model(self) -> ModelRow: ...
         def view(self, paths: PathsLike | None = None) -> View: ...
+        def with_model(self, model: str) -> Library: ...
         def label_set(self, name: str) -> LabelSet: ...
         def templates(self, templates: str | Sequence[str]) -> tuple[str, ...]: ...
         def _label_set(
@@ -56,6 +59,9 @@ class Core:
             template: str | Sequence[str] | None = None,
             top: int | None = None,
             paths: PathsLike | None = None,
+            activation: Activation | str | None = None,
+            sync: bool = True,
+            temperature: float | str | None = None,
         ) -> Classification: ...
 
     def _labels(self, which: WhichLabels, template: str | Sequence[str] | None = None) -> LabelSet:

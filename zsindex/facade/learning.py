@@ -107,7 +107,7 @@ class Learning(Core):
 
         chosen = self.label_set(label_set)
         found = self._corrections(_name(chosen))
-        ids = self._store.ids_of_digests(list(found.by_digest))
+        ids = self._store.images_of(found.by_digest)
         return corrected_photos(found, ids, self._paths_of(list(ids.values())), chosen)
 
     def _paths_of(self, image_ids: Sequence[int]) -> dict[int, list[str]]:
@@ -207,7 +207,7 @@ class Learning(Core):
         if labels.name is None:
             raise ValueError("corrections belong to a saved label set; name one")
         found = self._corrections(labels.name)
-        ids = self._store.ids_of_digests(list(found.by_digest))
+        ids = self._store.images_of(found.by_digest)
         numbers = np.array(list(ids.values()), dtype=np.int64)
         there = view.vectors.rows_of(numbers) >= 0
         with_vector = {digest: i for (digest, i), ok in zip(ids.items(), there.tolist(), strict=True) if ok}

@@ -1,9 +1,30 @@
-"""How good scores are: numbers that need scores and truth, and nothing else. Pure numpy."""
+"""How good scores are: numbers that need scores and truth, and nothing else. Pure numpy.
+
+Everything takes weights, one for each photo: the bootstrap says with them how often a photo is in a resample.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
+
+from zsindex.records import IdArray
+
+Values: TypeAlias = npt.NDArray[np.float64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+N_BINS = 15
+
+
+def weighted_counts(numbers: IdArray, weights: Values, n: int) -> Values:
+    """The weight of each number from 0 to n - 1: float64 (n,)."""
+    return np.asarray(np.bincount(numbers, weights, minlength=n), dtype=np.float64)
+
+
+# --- two kinds --------------------------------------------------------------------------------------------------------
 
 
 def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
@@ -22,21 +43,15 @@ def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
     Raises:
         ValueError: there is no positive, no negative, or a score that is not a number.
     """
-    values, truth = _scores_and_truth(scores, positive)
-    n_positive = int(truth.sum())
-    _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
-    # The middle of the ranks, counted from 1, that equal scores share.
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    u = ranks[number][truth].sum() - n_positive * (n_positive + 1) / 2
-    return float(u / (n_positive * (len(values) - n_positive)))
+    return Roc.of(scores, positive).area()
 
 
 def fpr_at_tpr(scores: npt.ArrayLike, positive: npt.ArrayLike, tpr: float = 0.95) -> float:
     """How many negatives pass the highest threshold that at least a share `tpr` of the positives passes.
 
     A photo passes where its score is at or above the threshold, so that equal scores pass together. With 0.95 it is
-    the measure of Hendrycks and Gimpel 2017, "A baseline for detecting misclassified and out-of-distribution examples"
-    (ICLR), as later work uses it.
+    the usual measure of how well known is told from unknown (Liang, Li and Srikant 2018, "Enhancing the reliability of
+    out-of-distribution image detection in neural networks", ICLR).
 
     Args:
         scores, positive: as for `auroc`.
@@ -48,23 +63,162 @@ def fpr_at_tpr(scores: npt.ArrayLike, positive: npt.ArrayLike, tpr: float = 0.95
     Raises:
         ValueError: as for `auroc`; or `tpr` is out of range.
     """
-    if not 0 < tpr <= 1:
-        raise ValueError(f"tpr must be above 0 and at most 1, not {tpr}")
-    values, truth = _scores_and_truth(scores, positive)
-    positives = np.sort(values[truth])[::-1]
-    # 0.95 · 20 is 19.000000000000004 in some products: what is that close to a whole number is meant to be one.
-    needed = max(1, int(np.ceil(tpr * len(positives) - 1e-9)))
-    return float((values[~truth] >= positives[needed - 1]).mean())
+    return Roc.of(scores, positive).false_positives(tpr)
 
 
-def _scores_and_truth(
-    scores: npt.ArrayLike, positive: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class Roc:
+    """Positives and negatives in the order of their scores: sorted once, asked with many weights.
+
+    Attributes:
+        place: int64 (n,), the number of each photo's score among all different ones, lowest first.
+        positive: bool (n,).
+    """
+
+    place: IdArray
+    positive: Flags
+
+    @classmethod
+    def of(cls, scores: npt.ArrayLike, positive: npt.ArrayLike) -> Roc:
+        """Sort.
+
+        Raises:
+            ValueError: as for `auroc`.
+        """
+        values, truth = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+        if values.ndim != 1 or values.shape != truth.shape:
+            raise ValueError(f"scores and truth must be two equally long rows, not {values.shape} and {truth.shape}")
+        if np.isnan(values).any():
+            raise ValueError("a score is not a number")
+        if truth.all() or not truth.any():
+            raise ValueError("there must be both positives and negatives")
+        return cls(np.unique(values, return_inverse=True)[1], truth)
+
+    def area(self, weights: Values | None = None) -> float:
+        """As `auroc`; NaN where all weight is on one kind."""
+        positives, negatives = self._counts(weights)
+        pairs = positives.sum() * negatives.sum()
+        below = np.cumsum(negatives) - negatives / 2
+        return float(positives @ below / pairs) if pairs else float("nan")
+
+    def false_positives(self, tpr: float = 0.95, weights: Values | None = None) -> float:
+        """As `fpr_at_tpr`; NaN where all weight is on one kind."""
+        if not 0 < tpr <= 1:
+            raise ValueError(f"tpr must be above 0 and at most 1, not {tpr}")
+        positives, negatives = (np.cumsum(counts[::-1]) for counts in self._counts(weights))
+        if not positives[-1] or not negatives[-1]:
+            return float("nan")
+        # 0.95 · 20 is 19.000000000000004 in some products: what is that close to a whole number is meant to be one.
+        at = int(np.searchsorted(positives, tpr * positives[-1] - 1e-9))
+        return float(negatives[at] / negatives[-1])
+
+    def _counts(self, weights: Values | None) -> tuple[Values, Values]:
+        """Positives and negatives at each place."""
+        weights = np.ones(len(self.place)) if weights is None else weights
+        n = int(self.place.max()) + 1
+        positives = weighted_counts(self.place, np.where(self.positive, weights, 0.0), n)
+        return positives, weighted_counts(self.place, weights, n) - positives
+
+
+def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
+    """The precision at each positive, going down the scores, averaged; equal scores come together.
+
+    ``Σ (R_i − R_{i−1}) · P_i`` over the different scores, without interpolation (Manning, Raghavan and Schütze 2008,
+    "Introduction to information retrieval", section 8.4).
+
+    Raises:
+        ValueError: as for `auroc`; all may be positive.
+    """
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
-    if values.ndim != 1 or values.shape != truth.shape:
-        raise ValueError(f"scores and truth must be two equally long rows, not {values.shape} and {truth.shape}")
-    if np.isnan(values).any():
-        raise ValueError("a score is not a number")
-    if truth.all() or not truth.any():
-        raise ValueError("there must be both positives and negatives")
-    return values, truth
+    if values.ndim != 1 or values.shape != truth.shape or not truth.any() or np.isnan(values).any():
+        raise ValueError("average precision needs a score for each photo, and at least one positive")
+    return ranked_precision(np.unique(-values, return_inverse=True)[1], truth, np.ones(len(values)))
+
+
+def ranked_precision(place: IdArray, positive: Flags | IdArray, weights: Values) -> float:
+    """As `average_precision`, with weights.
+
+    Args:
+        place: int64 (n,), the number of each photo's score among all different ones, highest first.
+        positive: bool (n,), or the numbers of those that are.
+
+    Returns:
+        NaN where no positive has any weight.
+    """
+    n = int(place.max()) + 1
+    positives = weighted_counts(place[positive], weights[positive], n)
+    total = positives.sum()
+    if not total:
+        return float("nan")
+    there = np.flatnonzero(positives)
+    above = np.cumsum(weighted_counts(place, weights, n))[there]
+    return float(positives[there] @ (np.cumsum(positives)[there] / above) / total)
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Photos whose confidence lies in (low, high]: how many, how confident and how often right on average."""
+
+    low: float
+    high: float
+    photos: int
+    confidence: float
+    accuracy: float
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Plain data for JSON."""
+        return {
+            "low": self.low,
+            "high": self.high,
+            "photos": self.photos,
+            "confidence": self.confidence,
+            "accuracy": self.accuracy,
+        }
+
+
+def bins_of(confidence: npt.ArrayLike, n_bins: int = N_BINS) -> IdArray:
+    """The bin of each confidence, of equally wide ones that include their upper end: int64, from 0."""
+    # float32 holds the ends of bins only roughly, as 0.2 that is a little above 0.2.
+    scaled = np.ceil(np.round(np.asarray(confidence, dtype=np.float64) * n_bins, 6))
+    return np.clip(scaled.astype(np.int64) - 1, 0, n_bins - 1)
+
+
+def calibration_error(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, *, n_bins: int = N_BINS, weights: Values | None = None
+) -> float:
+    """Expected calibration error: how far confidence is from accuracy, bin by bin, averaged over photos.
+
+    ``Σ_b (n_b / n) · |accuracy_b − confidence_b|`` over equally wide bins (Guo, Pleiss, Sun and Weinberger 2017, "On
+    calibration of modern neural networks", ICML, equation 3, after Naeini et al. 2015).
+
+    Args:
+        confidence: (n,), score of the best answer, in [0, 1].
+        right: bool (n,), whether that answer is true.
+
+    Returns:
+        In [0, 1]; NaN without photos.
+    """
+    confidence = np.asarray(confidence, dtype=np.float64)
+    weights = np.ones(len(confidence)) if weights is None else weights
+    total = weights.sum()
+    gaps = np.bincount(bins_of(confidence, n_bins), weights * (np.asarray(right) - confidence), minlength=n_bins)
+    return float(np.abs(gaps).sum() / total) if total else float("nan")
+
+
+def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike, n_bins: int = N_BINS) -> tuple[ReliabilityBin, ...]:
+    """What the expected calibration error is made of: the bins that hold any photo (DeGroot and Fienberg 1983)."""
+    confidence = np.asarray(confidence, dtype=np.float64)
+    number = bins_of(confidence, n_bins)
+    counts, sums, hits = (
+        np.bincount(number, values, minlength=n_bins)
+        for values in (np.ones(len(number)), confidence, np.asarray(right, dtype=np.float64))
+    )
+    return tuple(
+        ReliabilityBin(
+            b / n_bins, (b + 1) / n_bins, int(counts[b]), float(sums[b] / counts[b]), float(hits[b] / counts[b])
+        )
+        for b in np.flatnonzero(counts).tolist()
+    )

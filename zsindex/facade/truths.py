@@ -1,0 +1,82 @@
+"""What callers hand over as the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from zsindex.facade.core import Core, absolute
+from zsindex.records import LabelSet
+
+if TYPE_CHECKING:
+    from zsindex.lab.truth import Truth
+    from zsindex.sources import PathsLike
+
+# ``folders``, ``corrections`` or ``corrections:LABEL_SET``; a CSV file; a mapping of paths to labels; or a `Truth`.
+TruthLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
+FOLDERS, CORRECTIONS = "folders", "corrections"
+
+
+class Truths(Core):
+    """Finds out what photos show."""
+
+    def _truth(self, truth: TruthLike, labels: LabelSet, paths: PathsLike | None) -> Truth:
+        """What photos at or below `paths` show.
+
+        Raises:
+            BadTruth: it cannot be read.
+            UnknownLabelSet: corrections of a label set that does not exist.
+        """
+        from zsindex.errors import BadTruth
+        from zsindex.lab import truth as truths
+
+        if isinstance(truth, truths.Truth):
+            found = truth
+        elif isinstance(truth, Mapping):
+            found = truths.from_mapping({absolute(path): said for path, said in truth.items()})
+        elif truth == FOLDERS:
+            found = truths.from_folders(self._store.files(None).paths)
+        elif isinstance(truth, str) and truth.partition(":")[0] == CORRECTIONS:
+            name = truth.partition(":")[2] or labels.name
+            if not name:
+                raise BadTruth(CORRECTIONS, "they belong to a label set: name it, corrections:NAME")
+            found = self._corrected(name)
+        else:
+            file = absolute(truth)
+            try:
+                text = Path(file).read_text(encoding="utf-8-sig")
+            except OSError as error:
+                raise BadTruth(str(truth), error.strerror or str(error)) from error
+            except UnicodeDecodeError as error:
+                raise BadTruth(str(truth), f"it is not UTF-8 text (byte {error.start})") from error
+            found = truths.from_csv(text, source=str(truth), folder=os.path.dirname(file))
+        if paths is None:
+            return found
+        within = self._within(paths)
+        return truths.Truth({path: said for path, said in found.labels.items() if within(path)}, found.source)
+
+    def _corrected(self, name: str) -> Truth:
+        from zsindex.lab import truth as truths
+        from zsindex.lab.corrections import fold
+
+        self.label_set(name)  # or it says which there are
+        name = name if self._lab.label_set_versions(name) else name.rpartition("@")[0]
+        labels = fold(self._lab.corrections(name)).labels
+        ids = self._store.images_of(labels)
+        shown = {image: labels[digest] for digest, image in ids.items()}
+        files = self._store.files_of(shown)
+        by_path = {path: shown[image] for path, image in zip(files.paths, files.image_ids.tolist(), strict=True)}
+        # Photos that are gone are named by what is left of them.
+        there = set(files.image_ids.tolist())
+        gone = {f"sha256:{digest.hex()}": label for digest, label in labels.items() if ids.get(digest, -1) not in there}
+        return truths.from_mapping(by_path | gone, f"corrections of {name}")
+
+    @staticmethod
+    def _within(paths: PathsLike) -> Callable[[str], bool]:
+        from zsindex.store import is_under
+
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        places = [absolute(path) for path in given]
+        return lambda path: any(is_under(path, place) for place in places)

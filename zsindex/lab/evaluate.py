@@ -1,0 +1,530 @@
+"""How often answers are right, with intervals, and how far two ways of asking differ on the same photos. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zsindex.errors import BadTruth
+from zsindex.lab import metrics
+from zsindex.lab import truth as truths
+from zsindex.lab.bootstrap import Estimate, Values, estimates, resamples
+from zsindex.lab.truth import Known, Truth
+from zsindex.records import NONE, FloatArray, IdArray, LabelSet
+from zsindex.results import Classification
+
+# What a photo is answered with whose every answer was taken away, as thresholds do.
+NO_ANSWER = "(no answer)"
+BEST = 5
+SUMMARY = ("top1", "top5", "precision", "recall", "f1", "ece", "auroc", "fpr95", "map")
+# Average precision looks at all photos for every label in every resample: so many steps take some seconds.
+MAX_STEPS = 10**9
+# Fewer resamples give no interval worth its name.
+MIN_RESAMPLES = 100
+# Scores to hold at a time.
+CELLS = 2**24
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One way of asking, and what all photos were answered with, the best five of each at least."""
+
+    name: str
+    labels: LabelSet
+    answer: Classification
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one way of asking answered about m photos, with the truth in terms of its answers.
+
+    Attributes:
+        name: for people.
+        answers: what could be answered.
+        known: the truth.
+        best: int64 (m, top), the best answers; -1 for none. `top` is 5, or all where there are fewer.
+        scores: float32 (m, top), theirs.
+        knownness: (m,), higher means less likely `NONE`.
+        all_scores: float32 (b, n_answers) of some photos by their numbers.
+        about: what else is worth knowing: model, label set, templates, the run's key.
+    """
+
+    name: str
+    answers: tuple[str, ...]
+    known: Known
+    best: IdArray
+    scores: FloatArray
+    knownness: FloatArray
+    all_scores: Callable[[IdArray], FloatArray]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReport:
+    """How well one answer is found.
+
+    Attributes:
+        photos: that show it.
+        answered: photos that it was the best answer of.
+        right: both.
+        precision, recall, f1: NaN where nothing was answered, or shown.
+        average_precision: where photos show several things; else None.
+    """
+
+    label: str
+    photos: int
+    answered: int
+    right: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
+    average_precision: Estimate | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        document: dict[str, Any] = {
+            "label": self.label,
+            "photos": self.photos,
+            "answered": self.answered,
+            "right": self.right,
+            "precision": self.precision.to_dict(),
+            "recall": self.recall.to_dict(),
+            "f1": self.f1.to_dict(),
+        }
+        if self.average_precision is not None:
+            document["average_precision"] = self.average_precision.to_dict()
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How many photos show `truth` and were answered with `answer`."""
+
+    truth: str
+    answer: str
+    photos: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"truth": self.truth, "answer": self.answer, "photos": self.photos}
+
+
+@dataclass(frozen=True)
+class Report:
+    """How right one way of asking is.
+
+    Attributes:
+        photos: that could be right or wrong. Photos of `NONE` only count for `auroc` and `fpr95` where that is no
+            answer.
+        summary: each of `SUMMARY` that can be measured: `top1` and `top5`, how often the best answer, or one of the
+            best five, is true; `precision`, `recall` and `f1`, averaged over the labels that photos show; `ece`, the
+            expected calibration error; `auroc` and `fpr95`, how well photos of a label are told from those of `NONE`;
+            `map`, the mean average precision, where photos show several things.
+        differences: the same, less the first report's, from the same resamples; empty in the first one.
+        labels: of every answer that is shown or given, in order.
+        confusions: all cells of the confusion matrix that are not empty, right answers too, fullest first; none where
+            photos show several things.
+        reliability: what the calibration error is made of.
+        wrong: photos whose best answer is wrong, by their numbers in `Evaluation.paths`.
+    """
+
+    name: str
+    answers: tuple[str, ...]
+    photos: int
+    summary: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate]
+    labels: tuple[LabelReport, ...]
+    confusions: tuple[Confusion, ...]
+    reliability: tuple[metrics.ReliabilityBin, ...]
+    wrong: IdArray
+    about: Mapping[str, Any]
+
+    @property
+    def mistakes(self) -> tuple[Confusion, ...]:
+        """The confusions that are wrong, most frequent first."""
+        return tuple(cell for cell in self.confusions if cell.truth != cell.answer)
+
+    def matrix(self, labels: Sequence[str]) -> IdArray:
+        """The confusion matrix of some answers: int64, truth by answer."""
+        number = {label: n for n, label in enumerate(labels)}
+        counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+        for cell in self.confusions:
+            if cell.truth in number and cell.answer in number:
+                counts[number[cell.truth], number[cell.answer]] = cell.photos
+        return counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "name": self.name,
+            **self.about,
+            "photos": self.photos,
+            "summary": {name: estimate.to_dict() for name, estimate in self.summary.items()},
+            "differences": {name: estimate.to_dict() for name, estimate in self.differences.items()},
+            "labels": [label.to_dict() for label in self.labels],
+            "confusions": [cell.to_dict() for cell in self.confusions],
+            "reliability": [b.to_dict() for b in self.reliability],
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `Library.evaluate` found, and what it had to leave out.
+
+    Attributes:
+        reports: one for each way of asking, all about the same photos.
+        truth: where it came from.
+        paths: of the photos whose answers were compared.
+        resamples, seed: of the bootstrap.
+        unknown_labels: what photos show and some label set does not know, with the number of photos.
+        left_out: photos that show nothing else.
+        not_held: paths with truth that the library does not hold.
+        unanswered: paths with truth that have no vector under some model.
+        without_truth: paths of photos of which nobody said what they show.
+    """
+
+    reports: tuple[Report, ...]
+    truth: str
+    paths: tuple[str, ...]
+    resamples: int
+    seed: int
+    unknown_labels: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    not_held: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
+    without_truth: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "truth": self.truth,
+            "photos": len(self.paths),
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "unknown_labels": dict(self.unknown_labels),
+            "left_out": list(self.left_out),
+            "not_held": list(self.not_held),
+            "unanswered": list(self.unanswered),
+            "without_truth": list(self.without_truth),
+            "reports": [
+                {**report.to_dict(), "wrong": [self.paths[photo] for photo in report.wrong.tolist()]}
+                for report in self.reports
+            ],
+        }
+
+
+def evaluate(
+    asked: Sequence[Asked],
+    truth: Truth,
+    *,
+    names: Mapping[str, Sequence[str]],
+    others_are_none: bool,
+    n_resamples: int,
+    seed: int,
+) -> Evaluation:
+    """Compare answers with the truth, on the photos of which all ways of asking have an answer and know a label.
+
+    Args:
+        names, others_are_none: as `truth.stands_for` takes them.
+
+    Raises:
+        BadTruth: there is no such photo; it says why.
+    """
+    names_of = [truths.stands_for(truth, one.labels, one.answer.labels, names, others=others_are_none) for one in asked]
+    numbers = [{path: n for n, path in enumerate(one.answer.paths)} for one in asked]
+    unanswered = {path for one in asked for path in one.answer.unanswered}
+    paths, left_out, without_truth = [], [], []
+    for path in asked[0].answer.paths:
+        if path not in truth.labels:
+            without_truth.append(path)
+        elif path in unanswered:
+            continue
+        elif all(any(name in known.number for name in truth.labels[path]) for known in names_of):
+            paths.append(path)
+        else:
+            left_out.append(path)
+    unknown = truths.unknown_counts(truth, names_of)
+    not_held = [path for path in truth.labels if path not in numbers[0] and path not in unanswered]
+    if not paths:
+        raise BadTruth(truth.source, _why_nothing(asked[0], truth, list(unknown), n_not_held=len(not_held)))
+    outcomes = [
+        _outcome(one, np.array([number[path] for path in paths]), truths.known(truth, known, paths))
+        for one, number, known in zip(asked, numbers, names_of, strict=True)
+    ]
+    return Evaluation(
+        reports=compare(outcomes, n_resamples=n_resamples, seed=seed),
+        truth=truth.source,
+        paths=tuple(paths),
+        resamples=n_resamples,
+        seed=seed,
+        unknown_labels=unknown,
+        left_out=tuple(left_out),
+        not_held=tuple(not_held),
+        unanswered=tuple(path for path in truth.labels if path in unanswered),
+        without_truth=tuple(without_truth),
+    )
+
+
+def _why_nothing(asked: Asked, truth: Truth, unknown: Sequence[str], *, n_not_held: int) -> str:
+    if not len(truth):
+        return "it says nothing"
+    if n_not_held == len(truth):
+        return "the library holds none of its photos"
+    if not unknown:
+        return f"no photo of its {len(truth):,} has a vector under the model"
+    answers = list(asked.answer.labels)
+    return (
+        f"its labels ({_some(unknown)}) are none of those that photos were answered with ({_some(answers)}); say which "
+        f"is which: --map {unknown[0]!r}={answers[0]!r}"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _outcome(asked: Asked, numbers: IdArray, known: Known) -> Outcome:
+    """Of the photos with these numbers."""
+    answer = asked.answer
+    ranked, ranked_scores = answer.ranked
+    best, scores = ranked[numbers, :BEST], ranked_scores[numbers, :BEST]
+
+    def all_scores(photos: IdArray) -> FloatArray:
+        return answer.scores_of(numbers[photos])
+
+    knownness = scores[:, 0]
+    if NONE in answer.labels:
+        none = answer.labels.index(NONE)
+        parts = np.array_split(np.arange(len(numbers)), -(-len(numbers) // 4096))
+        knownness = np.concatenate([1 - all_scores(photos)[:, none] for photos in parts])
+    run = answer.run
+    about = {
+        "model": run.model,
+        "label_set": run.label_set,
+        "label_set_version": run.label_set_version,
+        "templates": list(run.templates),
+        "run": run.key,
+    }
+    return Outcome(asked.name, answer.labels, known, best, scores, knownness, all_scores, about)
+
+
+def compare(outcomes: Sequence[Outcome], *, n_resamples: int = 1000, seed: int = 0) -> tuple[Report, ...]:
+    """Measure several ways of asking on the same photos; the first is what the others are compared with.
+
+    Intervals are percentile intervals over resamples of the photos, the same ones for all, so that differences are
+    paired: what is hard about a photo is hard for both.
+
+    Args:
+        outcomes: all of the same m ≥ 1 photos, in the same order.
+        n_resamples: 0 for no intervals.
+    """
+    tallies = [_Tally(outcome) for outcome in outcomes]
+    m = outcomes[0].known.n_photos
+    values = [tally.values(np.ones(m)) for tally in tallies]
+    samples = [np.empty((n_resamples, len(row))) for row in values]
+    for i, weights in enumerate(resamples(m, n_resamples, seed)):
+        for tally, rows in zip(tallies, samples, strict=True):
+            rows[i] = tally.values(weights)
+    precisions: list[_Precisions | None] = [None] * len(outcomes)
+    if any(outcome.known.is_multi for outcome in outcomes):
+        for n, outcome in enumerate(outcomes):
+            precisions[n] = found = _average_precisions(outcome, n_resamples, seed)
+            values[n][_MAP] = found.values.mean() if len(found.values) else np.nan
+            samples[n][: len(found.samples), _MAP] = [_mean(row) for row in found.samples]
+    return tuple(
+        _report(tally, values[n], samples[n], precisions[n], less=(values[0], samples[0]) if n else None)
+        for n, tally in enumerate(tallies)
+    )
+
+
+_MAP = SUMMARY.index("map")
+
+
+class _Tally:
+    """All that is counted of an outcome, for any weights of the photos.
+
+    Photos with the same truth, the same best answer and as good a luck with the next four are one cell, so that a
+    resample is one pass over the photos (two with the calibration) and some over the cells, which are far fewer.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        known, best = outcome.known, outcome.best
+        self.outcome = outcome
+        n_photos = known.n_photos
+        listed = known.answer >= 0
+        truth_photo, truth = known.photo[listed], known.answer[listed]
+        self.graded = np.zeros(n_photos, dtype=bool)
+        self.graded[truth_photo] = True
+        is_right = known.is_right(best)
+        self.right = is_right[:, 0]
+        self.has_more = len(outcome.answers) > BEST
+        # After thresholds a photo may have no answer, and then no score.
+        confidence = np.where(best[:, 0] >= 0, np.nan_to_num(outcome.scores[:, 0]), 0.0).astype(np.float64)
+        self.confidence = np.where(self.graded, confidence, 0.0)
+        self.gap = np.where(self.graded, self.right - confidence, 0.0)
+        self.bin = metrics.bins_of(self.confidence)
+        answer = np.where(self.graded, best[:, 0], -1)
+        # Of answers that are neither shown nor given nothing can be said.
+        self.shown = np.union1d(truth, answer[answer >= 0])
+        number = np.full(len(outcome.answers) + 1, len(self.shown))  # the last is that of -1, no answer
+        number[self.shown] = np.arange(len(self.shown))
+        # What several things are shown by is counted photo by photo; what one thing is, by its number.
+        said = np.arange(n_photos) if known.is_multi else np.full(n_photos, len(self.shown))
+        if not known.is_multi:
+            said[truth_photo] = number[truth]
+        of_photo = np.stack([said, number[answer], self.right, is_right.any(axis=1), self.graded], axis=1)
+        cells, first, self.cell = np.unique(of_photo, axis=0, return_index=True, return_inverse=True)
+        self.cell = self.cell.reshape(-1)
+        self.cell_answer, self.cell_right, self.cell_in_best, self.cell_graded = cells[:, 1:].T
+        # Which cells show what: each once for every thing that its photos show.
+        of = np.argsort(truth_photo, kind="stable")
+        starts = np.searchsorted(truth_photo[of], [first, first + 1])
+        self.truth = number[np.concatenate([truth[of][i:j] for i, j in starts.T])] if len(first) else number[:0]
+        self.truth_cell = np.repeat(np.arange(len(first)), starts[1] - starts[0])
+        none = outcome.answers.index(NONE) if NONE in outcome.answers else -1
+        is_something = np.zeros(n_photos, dtype=bool)
+        is_something[known.photo[known.answer != none]] = True
+        mixed = is_something.any() and not is_something.all()
+        self.roc = metrics.Roc.of(outcome.knownness, is_something) if mixed else None
+
+    def counts(self, weights: Values) -> tuple[Values, Values, Values]:
+        """Photos that show each of the `shown` answers, that were answered with it, and both."""
+        return self._counts(metrics.weighted_counts(self.cell, weights, len(self.cell_answer)))
+
+    def _counts(self, cells: Values) -> tuple[Values, Values, Values]:
+        n = len(self.shown)
+        return (
+            metrics.weighted_counts(self.truth, cells[self.truth_cell], n + 1)[:n],
+            metrics.weighted_counts(self.cell_answer, cells, n + 1)[:n],
+            metrics.weighted_counts(self.cell_answer, cells * self.cell_right, n + 1)[:n],
+        )
+
+    def values(self, weights: Values) -> Values:
+        """The `SUMMARY`, then precision, recall and F1 of each of the `shown` answers."""
+        cells = metrics.weighted_counts(self.cell, weights, len(self.cell_answer))
+        there, answered, right = self._counts(cells)
+        precision, recall = _share(right, answered), _share(right, there)
+        f1 = _share(2 * right, there + answered)
+        total = cells @ self.cell_graded
+        gaps = metrics.weighted_counts(self.bin, weights * self.gap, metrics.N_BINS)
+        is_there = there > 0
+        summary = [
+            cells @ self.cell_right / total if total else np.nan,
+            cells @ self.cell_in_best / total if total and self.has_more else np.nan,
+            # A label that is never answered would otherwise leave the mean the better for it.
+            _mean(np.nan_to_num(precision[is_there])),
+            _mean(recall[is_there]),
+            _mean(f1[is_there]),
+            np.abs(gaps).sum() / total if total else np.nan,
+            np.nan if self.roc is None else self.roc.area(weights),
+            np.nan if self.roc is None else self.roc.false_positives(weights=weights),
+            np.nan,
+        ]
+        return np.concatenate([summary, precision, recall, f1])
+
+
+@dataclass(frozen=True)
+class _Precisions:
+    """Average precision of p answers int64 (p,): float64 (p,), and in each of r resamples, (r, p)."""
+
+    of: IdArray
+    values: Values
+    samples: Values
+
+
+def _average_precisions(outcome: Outcome, n_resamples: int, seed: int) -> _Precisions:
+    """Of each answer that a photo shows, over all photos; a few answers at a time."""
+    known = outcome.known
+    m = known.n_photos
+    shown = np.unique(known.answer[known.answer >= 0])
+    r = min(n_resamples, MAX_STEPS // max(1, m * len(shown)))
+    r = r if r >= MIN_RESAMPLES else 0
+    values, samples = np.empty(len(shown)), np.empty((r, len(shown)))
+    step = max(1, CELLS // m)
+    for start in range(0, len(shown), step):
+        part = shown[start : start + step]
+        columns = np.empty((m, len(part)), dtype=np.float32)
+        for at in range(0, m, 4096):
+            photos = np.arange(at, min(at + 4096, m))
+            columns[photos] = outcome.all_scores(photos)[:, part]
+        ranked = []
+        for column, answer in enumerate(part.tolist()):
+            positive = np.zeros(m, dtype=bool)
+            positive[known.photo[known.answer == answer]] = True
+            place = np.unique(-columns[:, column], return_inverse=True)[1]
+            # Only how many photos come before each positive matters.
+            ranked.append((np.searchsorted(np.unique(place[positive]), place), np.flatnonzero(positive)))
+        where = slice(start, start + len(part))
+        values[where] = [metrics.ranked_precision(*one, np.ones(m)) for one in ranked]
+        for i, weights in enumerate(resamples(m, r, seed)):
+            samples[i, where] = [metrics.ranked_precision(*one, weights) for one in ranked]
+    return _Precisions(shown, values, samples)
+
+
+def _report(
+    tally: _Tally, values: Values, samples: Values, precisions: _Precisions | None, less: tuple[Values, Values] | None
+) -> Report:
+    outcome, k = tally.outcome, len(SUMMARY)
+    summary = dict(zip(SUMMARY, estimates(values[:k], samples[:, :k]), strict=True))
+    differences: dict[str, Estimate] = {}
+    if less is not None:
+        of = estimates(values[:k] - less[0][:k], samples[:, :k] - less[1][:, :k])
+        differences = dict(zip(SUMMARY, of, strict=True))
+    of_labels = estimates(values[k:], samples[:, k:])
+    n = len(tally.shown)
+    of_average: dict[int, Estimate] = {}
+    if precisions is not None:
+        of_average = dict(zip(precisions.of.tolist(), estimates(precisions.values, precisions.samples), strict=True))
+    there, answered, right = tally.counts(np.ones(len(tally.graded)))
+    graded = tally.graded
+    return Report(
+        name=outcome.name,
+        answers=outcome.answers,
+        photos=int(graded.sum()),
+        summary={name: e for name, e in summary.items() if not np.isnan(e.value)},
+        differences={name: e for name, e in differences.items() if not np.isnan(e.value)},
+        labels=tuple(
+            LabelReport(
+                outcome.answers[answer],
+                int(there[i]),
+                int(answered[i]),
+                int(right[i]),
+                of_labels[i],
+                of_labels[n + i],
+                of_labels[2 * n + i],
+                of_average.get(answer),
+            )
+            for i, answer in enumerate(tally.shown.tolist())
+        ),
+        confusions=() if outcome.known.is_multi else _confusions(outcome),
+        reliability=metrics.reliability(tally.confidence[graded], tally.right[graded]),
+        wrong=np.flatnonzero(graded & ~tally.right),
+        about=outcome.about,
+    )
+
+
+def _confusions(outcome: Outcome) -> tuple[Confusion, ...]:
+    """All cells of the confusion matrix that are not empty, fullest first; ties in the order of the answers."""
+    names = (*outcome.answers, NO_ANSWER)  # which is number -1
+    listed = outcome.known.answer >= 0
+    truth = outcome.known.answer[listed]
+    pairs = np.stack([truth, outcome.best[outcome.known.photo[listed], 0]], axis=1)
+    cells, counts = np.unique(pairs, axis=0, return_counts=True)
+    return tuple(
+        Confusion(names[cells[i, 0]], names[cells[i, 1]], int(counts[i])) for i in np.argsort(-counts, kind="stable")
+    )
+
+
+def _share(part: Values, whole: Values) -> Values:
+    """Part of whole; NaN of nothing."""
+    shares: Values = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return shares
+
+
+def _mean(values: Values) -> float:
+    """Of those that are defined; NaN of none."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")

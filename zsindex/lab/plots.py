@@ -1,0 +1,310 @@
+"""Reports of evaluations for people: plots, and a page with tables that needs nothing but itself.
+
+The only module that imports matplotlib, and only when a plot is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zsindex.errors import ExtraMissing
+from zsindex.lab.evaluate import Evaluation, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from zsindex.lab.bootstrap import Estimate
+
+MINE, OTHER, GREY = "#1f6f8b", "#d1495b", "#8a8a8a"
+DPI = 130
+# Labels of a confusion matrix that can still be read.
+MOST_LABELS = 30
+NAMES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "precision": "precision, mean over labels",
+    "recall": "recall, mean over labels",
+    "f1": "F1, mean over labels",
+    "map": "mean average precision",
+    "ece": "expected calibration error",
+    "auroc": "AUROC, some label against none",
+    "fpr95": "false positives at 95 % recall",
+}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62em; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
+table { border-collapse: collapse; margin: 1em 0; } caption { text-align: left; font-weight: 600; padding: .3em 0; }
+th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } .text td { text-align: left; }
+small { color: #666; } img { max-width: 100%; } .wide { overflow-x: auto; }
+"""
+
+
+def report(result: Evaluation, kind: str) -> bytes:
+    """An evaluation as a picture (``png``), or as a page with tables and pictures (``html``).
+
+    Raises:
+        ExtraMissing: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import font_manager, rc_context
+    except ImportError as error:
+        raise ExtraMissing("matplotlib", extra="plots", why="a report has plots") from error
+    # Labels may be in any script: after the usual font, whatever is installed that knows more.
+    more = [f for f in font_manager.get_font_names() if f.startswith(("Noto Sans CJK JP", "IPAexGothic", "Hiragino"))]
+    with rc_context({"font.family": ["DejaVu Sans", *sorted(more)[:1]]}), warnings.catch_warnings():
+        # Where no font knows a script, its letters become boxes; the tables of a page have them all the same.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        return _png(overview(result)) if kind == "png" else _page(result).encode()
+
+
+def overview(result: Evaluation) -> Figure:
+    """All plots in one figure: measures of every report; reliability and confusion of the first."""
+    first = result.reports[0]
+    has_confusion = bool(first.confusions)
+    n = len(_confused(first)) if has_confusion else 0
+    heights = [_measures_height(result), 4.2, *([_confusion_size(n)] if has_confusion else [])]
+    figure = _figure(8.5, sum(heights) + 0.6 * len(heights))
+    axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_measures(axes[0], result)
+    _draw_reliability(axes[1], first)
+    if has_confusion:
+        _draw_confusion(axes[2], first)
+    return figure
+
+
+def measures(result: Evaluation) -> Figure:
+    """Every measure of every report, with its interval."""
+    figure = _figure(8.5, _measures_height(result))
+    _draw_measures(figure.subplots(), result)
+    return figure
+
+
+def reliability(one: Report) -> Figure:
+    """How often answers are right against how confident they are."""
+    figure = _figure(5.2, 4.6)
+    _draw_reliability(figure.subplots(), one)
+    return figure
+
+
+def confusion(one: Report) -> Figure:
+    """What was answered against what photos show."""
+    size = _confusion_size(len(_confused(one)))
+    figure = _figure(size + 1.5, size)
+    _draw_confusion(figure.subplots(), one)
+    return figure
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def _shown_measures(result: Evaluation) -> list[str]:
+    return [name for name in NAMES if any(name in one.summary for one in result.reports)]
+
+
+def _measures_height(result: Evaluation) -> float:
+    return 0.9 + len(_shown_measures(result)) * (0.22 * len(result.reports) + 0.16)
+
+
+def _draw_measures(axes: Axes, result: Evaluation) -> None:
+    names, n = _shown_measures(result), len(result.reports)
+    colours = [MINE, OTHER, "#edae49", "#66a182", "#2e4057", GREY]
+    for i, one in enumerate(result.reports):
+        rows = [(at, one.summary[name]) for at, name in enumerate(names) if name in one.summary]
+        y = np.array([at for at, _ in rows]) + 0.7 * ((i + 0.5) / n - 0.5)
+        x = np.array([100 * e.value for _, e in rows])
+        low, high = (np.array([100 * end for end in ends]) for ends in zip(*(_ends(e) for _, e in rows), strict=True))
+        colour = colours[i % len(colours)]
+        # Drawn by itself: of a biased measure, as the calibration error, the interval need not hold the value.
+        axes.hlines(y, low, high, color=colour, linewidth=1.4)
+        axes.plot(x, y, "o", color=colour, ms=4, label=one.name)
+        ends = np.maximum(x, high)
+        for value, at, end in zip(x, y, ends, strict=True):
+            axes.annotate(
+                f"{value:.1f}", (end, at), (5, 0), textcoords="offset points", va="center", fontsize=7, color="#444"
+            )
+    axes.set_yticks(range(len(names)), [NAMES[name] for name in names])
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.set_xlim(0, 110)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("percent, with intervals of 95 %")
+    axes.grid(axis="x", color="#eee")
+    axes.set_axisbelow(True)
+    axes.set_title(f"{len(result.paths):,} photos compared with {result.truth}", fontsize=10, loc="left")
+    if n > 1:
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    """Of the interval; the value itself where there is none."""
+    if math.isnan(estimate.low):
+        return estimate.value, estimate.value
+    return estimate.low, estimate.high
+
+
+def _draw_reliability(axes: Axes, one: Report) -> None:
+    bins = one.reliability
+    width = bins[0].high - bins[0].low if bins else 1
+    axes.bar([b.low for b in bins], [b.accuracy for b in bins], width, align="edge", color=MINE, edgecolor="white")
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], "o", color=OTHER, ms=3)
+    for b in bins:
+        axes.annotate(
+            f"{b.photos}", (b.low + width / 2, b.accuracy), (0, 3), textcoords="offset points", ha="center", fontsize=6
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.06)
+    axes.set_xlabel("confidence: score of the best answer")
+    axes.set_ylabel("share that is right")
+    axes.set_title(
+        f"Reliability of {one.name}: calibration error {100 * one.summary['ece'].value:.1f} %\n"
+        "below the dashed line: more confident than right; numbers are photos",
+        fontsize=9,
+        loc="left",
+    )
+
+
+def _confused(one: Report) -> list[str]:
+    """All labels; of very many, those with the most mistakes, in their order."""
+    labels = [label.label for label in one.labels]
+    if len(labels) <= MOST_LABELS:
+        return labels
+    wrong = dict.fromkeys(labels, 0)
+    for cell in one.mistakes:
+        for label in (cell.truth, cell.answer):
+            if label in wrong:
+                wrong[label] += cell.photos
+    worst = sorted(labels, key=lambda label: -wrong[label])[:MOST_LABELS]
+    return [label for label in labels if label in worst]
+
+
+def _confusion_size(n: int) -> float:
+    return max(3.5, 1.6 + 0.26 * n)
+
+
+def _draw_confusion(axes: Axes, one: Report) -> None:
+    labels = _confused(one)
+    counts = one.matrix(labels)
+    photos = {label.label: label.photos for label in one.labels}
+    shares = counts / np.maximum([photos[label] for label in labels], 1)[:, None]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "#333"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
+    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("shows")
+    some = f"; the {len(labels)} most confused of {len(one.labels)} labels" if len(labels) < len(one.labels) else ""
+    axes.set_title(f"Confusion of {one.name}: photos{some}", fontsize=9, loc="left")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def _page(result: Evaluation) -> str:
+    shown = _shown_measures(result)
+    first = result.reports[0]
+    parts = [
+        f"<h1>{len(result.paths):,} photos compared with {html.escape(result.truth)}</h1>",
+        _left_out(result),
+        _table(
+            "Measures in percent, with intervals of 95 %",
+            ["", *(NAMES[name] for name in shown)],
+            [[one.name, *(_percent(one.summary.get(name)) for name in shown)] for one in result.reports],
+        ),
+    ]
+    if len(result.reports) > 1:
+        rows = [[one.name, *(_percent(one.differences.get(n), sign=True) for n in shown)] for one in result.reports[1:]]
+        parts.append(_table(f"Differences to {first.name}, on the same photos", ["", *(NAMES[n] for n in shown)], rows))
+    parts.append(_image(measures(result), "measures"))
+    for one in result.reports:
+        parts.append(f"<h2>{html.escape(one.name)}</h2>")
+        about = [f"model {one.about.get('model')}", f"run {one.about.get('run')}"]
+        parts.append(f"<p><small>{html.escape(', '.join(about))}</small></p>")
+        parts.append(_image(reliability(one), "reliability"))
+        if one.confusions:
+            parts.append(_image(confusion(one), "confusion"))
+        if one.mistakes:
+            rows = [[cell.truth, cell.answer, str(cell.photos)] for cell in one.mistakes[:20]]
+            parts.append(_table("Most frequent mistakes", ["shows", "answered", "photos"], rows))
+        parts.append(
+            _table(
+                "Labels, in percent",
+                ["", "photos", "answered", "precision", "recall", "F1", "average precision"],
+                [
+                    [
+                        label.label,
+                        str(label.photos),
+                        str(label.answered),
+                        *(_percent(e) for e in (label.precision, label.recall, label.f1, label.average_precision)),
+                    ]
+                    for label in one.labels
+                ],
+            )
+        )
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>zsindex eval</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _left_out(result: Evaluation) -> str:
+    said = [
+        (len(result.left_out), "that show what no label names"),
+        (len(result.not_held), "that the library does not hold"),
+        (len(result.unanswered), "without a vector"),
+        (len(result.without_truth), "of the library without truth"),
+    ]
+    lines = [f"{n:,} photos {what}" for n, what in said if n]
+    if result.unknown_labels:
+        lines.append("no label for " + ", ".join(f"{name} ({n:,})" for name, n in result.unknown_labels.items()))
+    return f"<p>Left out: {html.escape('; '.join(lines))}.</p>" if lines else ""
+
+
+def _table(caption: str, header: Iterable[str], rows: Sequence[Iterable[str]]) -> str:
+    def line(tag: str, cells: Iterable[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return (
+        f'<div class="wide"><table><caption>{html.escape(caption)}</caption>\n<thead>{line("th", header)}</thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _percent(estimate: Estimate | None, *, sign: bool = False) -> str:
+    if estimate is None or math.isnan(estimate.value):
+        return ""
+    plus = "+" if sign else ""
+    interval = (
+        "" if math.isnan(estimate.low) else f" ({100 * estimate.low:{plus}.1f} … {100 * estimate.high:{plus}.1f})"
+    )
+    return f"{100 * estimate.value:{plus}.1f}{interval}"
+
+
+def _image(figure: Figure, what: str) -> str:
+    return f'<p><img alt="{what}" src="data:image/png;base64,{base64.b64encode(_png(figure)).decode()}"></p>'

@@ -1,0 +1,184 @@
+"""What photos really show, to compare answers with: from folders, a table, corrections or a mapping. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zsindex.errors import BadTruth
+from zsindex.prompts import normalise
+from zsindex.records import NONE, IdArray, LabelSet
+
+COLUMNS = ("path", "label")
+SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What photos show.
+
+    Attributes:
+        labels: by path: one name or several, in the words of whoever said so.
+        source: where it comes from, in words.
+    """
+
+    labels: Mapping[str, tuple[str, ...]]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The truth of m photos as numbers, in terms of the answers of one label set.
+
+    Attributes:
+        photo: int64 (k,), ascending numbers of photos in 0 … m - 1, one for each thing that a photo shows.
+        answer: int64 (k,), which answer that is; -1 for `NONE` where it is no answer.
+        n_photos: m.
+    """
+
+    photo: IdArray
+    answer: IdArray
+    n_photos: int
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether a photo shows several things."""
+        return len(self.photo) > self.n_photos
+
+    def matrix(self, n_answers: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+        """Which answers are right: bool (m, n_answers)."""
+        right = np.zeros((self.n_photos, n_answers), dtype=bool)
+        listed = self.answer >= 0
+        right[self.photo[listed], self.answer[listed]] = True
+        return right
+
+    def is_right(self, answers: IdArray) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Which of the answers int64 (m, top) are true of their photo: bool (m, top). A -1 never is."""
+        pairs = np.sort(self.photo * _MANY + self.answer)
+        wanted = np.arange(self.n_photos)[:, None] * _MANY + answers
+        at = np.minimum(np.searchsorted(pairs, wanted), max(len(pairs) - 1, 0))
+        return (pairs[at] == wanted) & (answers >= 0) if len(pairs) else np.zeros(answers.shape, dtype=bool)
+
+
+# More than there are ever answers: a photo and an answer in one number.
+_MANY = 2**31
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the names in a truth stand for in a label set.
+
+    Attributes:
+        number: the answer of each name.
+        unknown: names that stand for nothing in it.
+    """
+
+    number: Mapping[str, int]
+    unknown: tuple[str, ...]
+
+
+def from_folders(paths: Iterable[str]) -> Truth:
+    """Every photo shows what its folder is called."""
+    return Truth({path: (normalise(os.path.basename(os.path.dirname(path))),) for path in paths}, "folders")
+
+
+def from_mapping(labels: Mapping[str, str | Sequence[str]], source: str = "a mapping") -> Truth:
+    """From a mapping of paths to a name, or to several."""
+    names = {
+        path: tuple(dict.fromkeys(normalise(name) for name in ([said] if isinstance(said, str) else said)))
+        for path, said in labels.items()
+    }
+    return Truth({path: said for path, said in names.items() if any(said)}, source)
+
+
+def from_csv(text: str, *, source: str, folder: str) -> Truth:
+    """From a table with the columns ``path`` and ``label``; others are passed over.
+
+    A photo with several labels has several rows, or one in which ``|`` stands between them. A row without a label
+    says nothing.
+
+    Args:
+        source: the file's name, for messages.
+        folder: what relative paths are relative to.
+
+    Raises:
+        BadTruth: names the line.
+    """
+    try:
+        rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+        if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
+            raise BadTruth(source, f"the first line must name the columns path and label; {missing[0]} is missing")
+        found: dict[str, dict[str, None]] = {}
+        for row in rows:
+            if not row["path"] or row["label"] is None:
+                raise BadTruth(source, f"line {rows.line_num}: there is no {'label' if row['path'] else 'path'}")
+            path = os.path.normpath(os.path.join(folder, os.path.expanduser(row["path"])))
+            said = (normalise(name) for name in row["label"].split(SEPARATOR))
+            found.setdefault(path, {}).update(dict.fromkeys(name for name in said if name))
+    except csv.Error as error:
+        raise BadTruth(source, str(error)) from error
+    return Truth({path: tuple(names) for path, names in found.items() if names}, source)
+
+
+def lists(names: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    """Other names by name, each as a list."""
+    return {name: [others] if isinstance(others, str) else list(others) for name, others in names.items()}
+
+
+def stands_for(
+    truth: Truth, labels: LabelSet, answers: Sequence[str], names: Mapping[str, Sequence[str]], *, others: bool
+) -> Names:
+    """What the names in a truth are in a label set.
+
+    A name is an answer (a label or a group), a label of a group, a negative, or `NONE`. The first of its other `names`
+    that is one counts, and only then itself.
+
+    Args:
+        answers: what photos were answered with: those of the label set, and perhaps `NONE`.
+        names: other names, by name: ``{"t-shirt": ["T-shirt"]}``.
+        others: a name that the label set does not know is `NONE` rather than unknown.
+    """
+    number_of = {answer: n for n, answer in enumerate(answers)}
+    of_concepts = {
+        concept: number_of[labels.answers[answer]]
+        for concept, answer in zip(labels.concepts, labels.answer_of, strict=True)
+    }
+    known = {NONE: -1, **of_concepts, **number_of}
+    number: dict[str, int] = {}
+    unknown = []
+    for name in dict.fromkeys(name for said in truth.labels.values() for name in said):
+        fitting = [other for other in (*map(normalise, names.get(name, ())), name) if other in known]
+        if fitting:
+            number[name] = known[fitting[0]]
+        elif others:
+            number[name] = known[NONE]
+        else:
+            unknown.append(name)
+    return Names(number, tuple(unknown))
+
+
+def known(truth: Truth, names: Names, paths: Sequence[str]) -> Known:
+    """The truth of photos, each of which has a name that the label set knows."""
+    pairs = [
+        (photo, answer)
+        for photo, path in enumerate(paths)
+        for answer in dict.fromkeys(names.number[name] for name in truth.labels[path] if name in names.number)
+    ]
+    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return Known(table[:, 0], table[:, 1], len(paths))
+
+
+def unknown_counts(truth: Truth, names: Sequence[Names]) -> dict[str, int]:
+    """Of how many photos each name was said that one of the label sets does not know; most often said first."""
+    unknown = {name for known in names for name in known.unknown}
+    counts = Counter(name for said in truth.labels.values() for name in said if name in unknown)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
