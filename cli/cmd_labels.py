@@ -8,12 +8,16 @@ from pathlib import Path
 import click
 
 from . import options
+from .on_demand import OnDemand
 from .output import note, plural, table, write_json
 
 
 @click.group()
 def labels() -> None:
-    """Label sets that the library keeps."""
+    """Label sets that the library keeps, and which of their words work."""
+
+
+labels.commands = OnDemand({"lint": "cmd_words", "diff": "cmd_words", "suggest": "cmd_words"})
 
 
 @labels.command()
