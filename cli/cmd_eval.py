@@ -348,7 +348,7 @@ def _temperature_table(fit: Mapping[str, Any]) -> str:
 @options.library
 @options.which_model
 @options.quiet
-def attribute_templates(
+def attribute(
     truth: str | None,
     label: tuple[str, ...],
     label_file: str | None,

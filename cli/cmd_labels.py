@@ -8,13 +8,16 @@ from pathlib import Path
 import click
 
 from . import options
-from .cmd_eval import attribute_templates
+from .on_demand import OnDemand
 from .output import note, plural, table, write_json
 
 
 @click.group()
 def labels() -> None:
-    """Label sets that the library keeps."""
+    """Label sets that the library keeps, and which of their words work."""
+
+
+labels.commands = OnDemand({"lint": "cmd_words", "diff": "cmd_words", "suggest": "cmd_words"})
 
 
 @labels.command()
@@ -119,6 +122,9 @@ def templates() -> None:
     """Template sets: built-in ones, and those that the library keeps. --template takes their names."""
 
 
+templates.commands = OnDemand({"attribute": "cmd_eval"})
+
+
 @templates.command("save")
 @click.argument("name")
 @options.template
@@ -183,6 +189,3 @@ def remove_templates(name: str, library: Path | None, quiet: bool) -> None:
     with options.open_library(library) as opened:
         opened.remove_template_set(name)
     note(f"removed {name}", quiet=quiet)
-
-
-templates.add_command(attribute_templates)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, MutableMapping
-from importlib import import_module
 from typing import Any, TextIO
 
 import click
 
 import zsindex
 from zsindex.errors import ZsindexError, ZsindexWarning
+
+from .on_demand import OnDemand
 
 # Where each subcommand lives: `cmd_sync.sync`.
 HOMES = {
@@ -27,6 +27,7 @@ HOMES = {
     "templates": "cmd_labels",
     "thresholds": "cmd_thresholds",
     "models": "cmd_models",
+    "migrate-model": "cmd_migrate",
     "vectors": "cmd_vectors",
     "status": "cmd_upkeep",
     "check": "cmd_upkeep",
@@ -36,34 +37,10 @@ HOMES = {
 }
 
 EPILOG = """
-Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but --strict was
-given and some photos were skipped, or --fail-under and it is less; 130 stopped with Ctrl-C, what was done is kept.
+Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but what
+--strict, --fail-above or --fail-under was given for has come about: photos were skipped, a label set has warnings, too
+many photos get another answer, too few a right one; 130 stopped with Ctrl-C, what was done is kept.
 """
-
-
-class _OnDemand(MutableMapping[str, click.Command]):
-    """Subcommands by name, each imported when it is asked for: one of them need not wait for all the others."""
-
-    def __init__(self) -> None:
-        self._imported: dict[str, click.Command] = {}
-
-    def __getitem__(self, name: str) -> click.Command:
-        if name not in self._imported:
-            command: click.Command = getattr(import_module(f".{HOMES[name]}", __package__), name)
-            self._imported[name] = command
-        return self._imported[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**HOMES, **self._imported})
-
-    def __len__(self) -> int:
-        return len({**HOMES, **self._imported})
-
-    def __setitem__(self, name: str, command: click.Command) -> None:
-        self._imported[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("a subcommand cannot be taken away")
 
 
 class Commands(click.Group):
@@ -106,4 +83,4 @@ def cli() -> None:
     """
 
 
-cli.commands = _OnDemand()
+cli.commands = OnDemand(HOMES)

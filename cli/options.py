@@ -117,11 +117,11 @@ def _templates(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
         return resolve(given)
 
 
+# Of every option that takes templates.
+TEMPLATE: dict[str, Any] = {"multiple": True, "metavar": "TEXT|NAME|@FILE", "callback": _templates}
 template = click.option(
     "--template",
-    multiple=True,
-    metavar="TEXT|NAME|@FILE",
-    callback=_templates,
+    **TEMPLATE,
     help="Prompt with {} for the label; or the name of a template set, see zsindex templates list; or a file of "
     "them. Repeatable: several are averaged.  [default: This is a photo of {}.]",
 )

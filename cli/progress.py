@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from zsindex.records import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
+# What a stage counts, unless it is photos.
+COUNTED = {"vocabulary": "words"}
 
 
 class Reporter:
@@ -49,7 +51,12 @@ class Reporter:
         if self._bar is None or self._bar.desc != event.stage:
             self._close()
             self._bar = tqdm(
-                total=event.total, desc=event.stage, unit=" photos", file=sys.stderr, dynamic_ncols=True, leave=False
+                total=event.total,
+                desc=event.stage,
+                unit=f" {COUNTED.get(event.stage, 'photos')}",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
             )
         if event.total is not None:
             self._bar.total = event.total
@@ -66,7 +73,8 @@ class Reporter:
         self._last_line = now
         rate = event.done / max(now - self._started, 1e-9)
         left = (event.total - event.done) / max(rate, 1e-9)
-        click.echo(f"{event.done:,} of {event.total:,} photos, {rate:.1f}/s, {duration(left)} left", err=True)
+        what = COUNTED.get(event.stage, "photos")
+        click.echo(f"{event.done:,} of {event.total:,} {what}, {rate:.1f}/s, {duration(left)} left", err=True)
 
     def _close(self) -> None:
         if self._bar is not None:

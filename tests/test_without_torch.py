@@ -40,6 +40,8 @@ with Library.open(folder) as library:
     library.classify(label_set="colours", with_corrections="tip-adapter")
     assert len(library.corrections("colours")) == len(library.next_to_label("colours")) == 1
     note("learn")
+    library.lint("colours"), library.diff("colours", ["red"]), library.suggest(["red"], ["blue"])
+    note("words")
     library.status(), library.paths(), library.skipped(), library.models(), library.label_sets()
     note("status")
     assert library.sync().unchanged == 2
@@ -75,6 +77,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[st
         library.sync(base / "photos")
         library.save_label_set("colours", ["red", "blue"])
         library.embed_texts(["red", "blue"])
+        library.suggest(["red"], ["blue"])
         answer = library.classify(["red", "blue"])
         expected = [answer.to_dicts(), answer.run.key]
     result = subprocess.run(
@@ -88,7 +91,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[st
 def test_nothing_that_is_cached_imports_torch(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
     loaded, _, _ = answers
     assert set(loaded) == {
-        "import", "open", "classify", "learn", "status", "sync", "search", "similar", "upkeep", "exchange", "pipeline"
+        "import", "open", "classify", "learn", "words", "status", "sync", "search", "similar", "upkeep", "exchange",
+        "pipeline"
     }  # fmt: skip
     assert {step: names for step, names in loaded.items() if set(HEAVY) & set(names)} == {}
 
@@ -96,7 +100,7 @@ def test_nothing_that_is_cached_imports_torch(answers: tuple[dict[str, list[str]
 def test_questions_import_neither_faiss_nor_alembic(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
     loaded, _, _ = answers
     assert loaded["import"] == []
-    for step in ("open", "classify", "learn", "status", "sync", "search", "similar"):
+    for step in ("open", "classify", "learn", "words", "status", "sync", "search", "similar"):
         assert not {"faiss", "alembic", "pandas", "pyarrow"} & set(loaded[step])
     assert "PIL" in loaded["similar"]  # or the check above would see nothing
     assert "pyarrow" in set(loaded["exchange"]) - set(loaded["upkeep"])

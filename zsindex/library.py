@@ -26,10 +26,11 @@ from zsindex.errors import (
     UnknownModel,
     UnknownTemplateSet,
 )
-from zsindex.facade.core import absolute
+from zsindex.facade.core import absolute, absolute_all
 from zsindex.facade.deciding import Deciding, describe
 from zsindex.facade.evaluating import Evaluating
 from zsindex.facade.learning import Learning
+from zsindex.facade.migrate import Migrating
 from zsindex.facade.tempering import Tempering
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore, SavedLabelSet
@@ -62,7 +63,7 @@ DEFAULT_BATCH_SIZE = 32
 DEFAULT_TOP = 3
 
 
-class Library(Deciding, Evaluating, Learning, Tempering):
+class Library(Deciding, Evaluating, Learning, Migrating, Tempering):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -303,7 +304,7 @@ class Library(Deciding, Evaluating, Learning, Tempering):
 
         if not dry_run:
             self._database.require_writable("sync")
-        places = self._store.roots() if paths is None else _absolute_all(paths)
+        places = self._store.roots() if paths is None else absolute_all(paths)
         sync = Sync(
             self._store,
             library_folder=str(self.path),
@@ -333,10 +334,10 @@ class Library(Deciding, Evaluating, Learning, Tempering):
 
     def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
         """Photos that cannot be used, with their reasons; order and `paths` as there."""
-        return self._store.skipped(None if paths is None else _absolute_all(paths))
+        return self._store.skipped(None if paths is None else absolute_all(paths))
 
     def _files(self, paths: PathsLike | None) -> FileTable:
-        return self._store.files(None if paths is None else _absolute_all(paths))
+        return self._store.files(None if paths is None else absolute_all(paths))
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -492,7 +493,7 @@ class Library(Deciding, Evaluating, Learning, Tempering):
             Path(absolute(folder)),
             dtype=dtype,
             part_size=part_size,
-            paths=None if paths is None else _absolute_all(paths),
+            paths=None if paths is None else absolute_all(paths),
             overwrite=overwrite,
             progress=progress or (lambda _: None),
             should_stop=should_stop or (lambda: False),
@@ -613,7 +614,7 @@ class Library(Deciding, Evaluating, Learning, Tempering):
             options["temperature"] = temperature = self._temperature(temperature)
         text_vectors = self._text_vectors(chosen, truncate=truncate)
         encoded = 0
-        places = None if paths is None else _absolute_all(paths)
+        places = None if paths is None else absolute_all(paths)
         if places is not None:
             encoded = self._ensure(places, sync=sync, progress=progress, should_stop=should_stop)
         view = self.view(places)
@@ -725,7 +726,23 @@ class Library(Deciding, Evaluating, Learning, Tempering):
         Raises:
             UnknownModel: the library holds no vectors of it. Encode with it first: ``zsindex sync --model``.
         """
-        other = Library.open(
+        other = self._beside(model, pretrained=pretrained, precision=precision, decode=decode)
+        if other._model_row is None:
+            spec = str(other.spec)
+            other.close()
+            raise UnknownModel(spec, near=[row.name for row in self.models()], why="the library holds nothing of it")
+        return other
+
+    def _beside(
+        self,
+        model: str,
+        *,
+        pretrained: str | None = None,
+        precision: str | None = None,
+        decode: DecodeMode | str | None = None,
+    ) -> Library:
+        """The same library with another model, whether or not it holds anything of that."""
+        return Library.open(
             self.path,
             model=model,
             pretrained=pretrained,
@@ -738,11 +755,6 @@ class Library(Deciding, Evaluating, Learning, Tempering):
             read_only=self.read_only,
             on_load=self._on_load,
         )
-        if other._model_row is None:
-            spec = str(other.spec)
-            other.close()
-            raise UnknownModel(spec, near=[row.name for row in self.models()], why="the library holds nothing of it")
-        return other
 
     def _ensure(
         self,
@@ -1036,7 +1048,7 @@ class Library(Deciding, Evaluating, Learning, Tempering):
         with self._lock:
             self._index = None
             report = maintenance.prune(
-                self._database, self._store, models=models, under=_absolute_all(paths or ()), dry_run=dry_run
+                self._database, self._store, models=models, under=absolute_all(paths or ()), dry_run=dry_run
             )
             if self._model_row is not None and self._model_row not in self._store.models():
                 self._model_row = None  # it went, too; when it is needed it is recorded anew
@@ -1056,10 +1068,6 @@ def _saved(found: SavedLabelSet) -> LabelSet:
 
 def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
     return terms if isinstance(terms, Sequence) and not isinstance(terms, (str, bytes)) else [terms]
-
-
-def _absolute_all(paths: PathsLike) -> list[str]:
-    return [absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def fastest_precision(spec: ModelSpec) -> str:

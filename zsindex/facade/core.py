@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     import threading
 
     from zsindex.database import Database
+    from zsindex.encode import Encoder
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
-    from zsindex.records import Activation, ModelInfo, Settings
-    from zsindex.results import Classification
+    from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, Settings
+    from zsindex.results import Classification, Run
     from zsindex.sources import PathsLike
     from zsindex.store import ModelRow, Store
     from zsindex.view import View
@@ -33,6 +34,7 @@ class Core:
     _store: Store
     _lab: LabStore
     _settings: Settings
+    _loaded: Encoder | None
     _lock: threading.RLock
 
     if TYPE_CHECKING:
@@ -43,11 +45,26 @@ class Core:
         def read_only(self) -> bool: ...
         @property
         def model(self) -> ModelInfo: ...
-        def _model(self) -> ModelRow: ...
         def view(self, paths: PathsLike | None = None) -> View: ...
+        def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray: ...
         def with_model(self, model: str) -> Library: ...
+        def _beside(
+            self, model: str, *, pretrained: str | None, precision: str | None, decode: DecodeMode | str | None
+        ) -> Library: ...
+        def use_model(
+            self,
+            model: str,
+            *,
+            pretrained: str | None = None,
+            precision: str | None = None,
+            decode: DecodeMode | str | None = None,
+        ) -> ModelInfo: ...
         def label_set(self, name: str) -> LabelSet: ...
+        def label_sets(self) -> list[LabelSet]: ...
         def templates(self, templates: str | Sequence[str]) -> tuple[str, ...]: ...
+        def _model(self) -> ModelRow: ...
+        def _encoder(self) -> Encoder: ...
+        def _run(self, labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run: ...
         def _label_set(
             self, labels: LabelsLike | None, saved: str | None, template: str | Sequence[str] | None
         ) -> LabelSet: ...
@@ -75,3 +92,8 @@ def absolute(path: str | os.PathLike[str]) -> str:
     """The path under which the library knows a file or folder."""
     # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
     return os.path.abspath(os.path.expanduser(path))
+
+
+def absolute_all(paths: PathsLike) -> list[str]:
+    """`absolute` of one path, or of several."""
+    return [absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]

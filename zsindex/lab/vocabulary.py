@@ -29,24 +29,29 @@ WORDNET_FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
 # Lexicographer files, lexnames(5WN), of what a camera can see: animals, artifacts, body parts, food, groups, places,
 # natural objects, natural phenomena, plants, substances.
 _CONCRETE = frozenset({5, 6, 8, 13, 14, 15, 17, 19, 20, 27})
+# The same without groups and places, which are mostly names, and with events and people.
+_VISIBLE = _CONCRETE - {14, 15} | {11, 18}
 
 
 def words(vocabulary: str) -> tuple[str, ...]:
     """The words of a vocabulary, in its order, each once.
 
     Args:
-        vocabulary: ``basic``, the built-in list; ``wordnet``, the common nouns of an installed WordNet; or the name of
-            a text file with a word per line, in which blank lines and those that begin with ``#`` do not count.
+        vocabulary: ``basic``, the built-in list; ``wordnet``, the common nouns of an installed WordNet; ``wordnet:``,
+            all its nouns for what can be seen, one for each meaning, or ``wordnet:all``, abstract ones, too; or the
+            name of a text file with a word per line, in which blank lines and those that begin with ``#`` do not count.
 
     Raises:
         BadLabelFile: WordNet is not installed; or the file cannot be read or has no word.
     """
     if vocabulary == "basic":
         return BASIC
-    if vocabulary == "wordnet":
+    if vocabulary in ("wordnet", "wordnet:", "wordnet:all"):
         for folder in WORDNET_FOLDERS:
             if (folder / "index.noun").is_file():
-                return tuple(_common_nouns(folder))
+                if vocabulary == "wordnet":
+                    return tuple(_common_nouns(folder))
+                return tuple(dict.fromkeys(_nouns(folder, visible=vocabulary == "wordnet:")))
         raise BadLabelFile(
             "wordnet", "WordNet is not installed. On Debian: apt install wordnet-base; or name a file with words"
         )
@@ -75,6 +80,20 @@ def _common_nouns(folder: Path) -> Iterator[str]:
         is_word = lemma.replace("_", "").isalpha() and lemma in visible.get(fields[-n_senses], ())
         if is_word and int(fields[-n_senses - 1]) > 0:
             yield lemma.replace("_", " ")
+
+
+def _nouns(folder: Path, *, visible: bool) -> Iterator[str]:
+    """The first word of each meaning that is that word's most frequent one, without names of individuals."""
+    main_sense = {}
+    for line in _entries(folder / "index.noun"):
+        fields = line.split()
+        main_sense[fields[0]] = fields[-int(fields[2])]
+    for line in _entries(folder / "data.noun"):
+        # offset lex_filenum type word_count word lex_id ... pointer_count symbol offset pos source_target ... | gloss
+        offset, topic, _, count, *rest = line.partition(" | ")[0].split()
+        is_individual = "@i" in rest[2 * int(count, 16) + 1 :: 4]
+        if not is_individual and main_sense.get(rest[0].lower()) == offset and (not visible or int(topic) in _VISIBLE):
+            yield rest[0].replace("_", " ")
 
 
 def _entries(file: Path) -> Iterator[str]:
