@@ -26,6 +26,7 @@ LAYERS = (
     {"export", "assembly"},
     {"towers", "openclip"},
     {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
+    {"columnar"},
     {"database", "schema", "lock", "tables", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
     {"records", "errors"},
 )
@@ -42,7 +43,7 @@ ONLY_IMPORTERS = {
     "transformers": set(),
     "timm": set(),
     "faiss": {"index", "cells"},
-    "pyarrow": {"parts"},
+    "pyarrow": {"parts", "columnar"},
     "sqlalchemy": {"store", "lab_store", "bulk", "database", "schema", "tables", "migrations"},
     "threadpoolctl": {"classify"},
     "alembic": {"schema", "migrations"},

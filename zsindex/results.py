@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from zsindex.lab.few_shot import Learned
 
 BLOCK_PHOTOS = 4096
+# Scores of all answers at a time: 16 MB.
+BLOCK_SCORES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,27 @@ class Classification(Sequence[Result]):
                 self._best_scores[part].T.tolist(),
             )
 
+    def score_blocks(self) -> Iterator[tuple[list[str], FloatArray]]:
+        """Paths, and every answer's score of these photos, float32 (m, c): `scores`, but never all at once."""
+        size = max(1, min(BLOCK_PHOTOS, BLOCK_SCORES // len(self.labels)))
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.paths[part], self._all_scores(self._rows[part])
+
+    def wide_columns(self) -> list[str]:
+        """Names of the columns of the wide form after `path`: the answers. One that is called ``path`` or ``run``, like
+        a column of another meaning, gets an underscore.
+        """
+        taken = {"path", "run", *self.labels}
+        names = []
+        for label in self.labels:
+            name = label
+            while name in ("path", "run") or (name != label and name in taken):
+                name += "_"
+            taken.add(name)
+            names.append(name)
+        return names
+
     def __repr__(self) -> str:
         return f"<Classification of {len(self)} photos by {len(self.labels)} labels, run {self.run.key}>"
 
@@ -276,6 +300,20 @@ class Classification(Sequence[Result]):
         import pandas as pd
 
         return pd.DataFrame(self.to_rows(), columns=["path", "rank", "label", "score"])
+
+    def to_parquet(self, file: str | os.PathLike[str] | IO[bytes], *, wide: bool = False) -> None:
+        """Write all answers as a Parquet table, which also says which run they are of; see docs/methods.md.
+
+        Args:
+            file: a path, or a file open for writing bytes.
+            wide: a row per photo with a column per answer, instead of a row per prediction.
+
+        Raises:
+            ExtraMissing: pyarrow is not installed.
+        """
+        from zsindex import columnar
+
+        columnar.write_answers(self, file, wide=wide)
 
 
 @dataclass(frozen=True, slots=True)
