@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     "Tip-Adapter.  [gda where no method is named]",
 )
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@click.option("--record", is_flag=True, help="Keep question and answer; see zsindex runs.")
 @options.truncate
 @export_option
 @click.option("--wide", is_flag=True, help="csv and parquet: a row per photo, with a column per answer.")
@@ -89,6 +90,7 @@ def classify(
     multi_label: bool,
     with_corrections: str | None,
     no_sync: bool,
+    record: bool,
     truncate: bool,
     fmt: str,
     wide: bool,
@@ -130,6 +132,7 @@ def classify(
                 with_corrections=with_corrections,
                 truncate=truncate,
                 sync=not no_sync,
+                record=record,
                 progress=progress,
                 should_stop=should_stop,
             )
@@ -140,8 +143,12 @@ def classify(
             if strange:
                 raise click.UsageError(f"--only names what is not in the label set: {', '.join(strange)}")
             result = result.filtered(min_score=min_score, only=only or None)
+            if record and not opened.read_only:
+                opened.record_run(result)
         with destination(output, binary=fmt == "parquet") as out:
             write(result, fmt, out, wide=wide, with_run=with_run)
+        if record and opened.read_only:
+            note("the library is read-only: the run was not recorded", quiet=quiet)
     if result.learned is not None:
         assert label_set is not None
         _explain_learned(result.learned, label_set, quiet=quiet)

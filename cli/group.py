@@ -24,6 +24,7 @@ HOMES = {
     "labels": "cmd_labels",
     "templates": "cmd_labels",
     "thresholds": "cmd_thresholds",
+    "runs": "cmd_runs",
     "models": "cmd_models",
     "vectors": "cmd_vectors",
     "status": "cmd_upkeep",

@@ -234,10 +234,11 @@ class LabStore:
             rows = connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.key))
             return [(row.key, json.loads(row.document), row.created_at) for row in rows]
 
-    def has_run(self, key: str) -> bool:
-        """Whether a run was recorded."""
+    def run(self, key: str) -> tuple[str, dict[str, Any], str] | None:
+        """(key, document, when) of a run; None if it was not recorded."""
         with self.read() as connection:
-            return connection.execute(select(runs.c.key).where(runs.c.key == key)).first() is not None
+            row = connection.execute(select(runs).where(runs.c.key == key)).first()
+        return None if row is None else (row.key, json.loads(row.document), row.created_at)
 
     def save_run(self, key: str, document: Mapping[str, Any], *, keep: int) -> list[str]:
         """Record a run, or that it was asked for again. Of more than `keep` the oldest go; returns their keys."""

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from zsindex.records import Activation, FloatArray, IdArray
+from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,7 @@ class Run:
         version: of zsindex.
         label_set_version: of the saved set.
         groups, negatives: of the label set.
+        asked: the label set with its final prompts, to ask again.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Run:
     label_set_version: int | None = None
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     negatives: tuple[str, ...] = ()
+    asked: LabelSet | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -128,6 +130,20 @@ class Run:
             "options": dict(self.options),
             "zsindex": self.version,
         }
+
+
+class Answer(NamedTuple):
+    """What was answered, as arrays.
+
+    Attributes:
+        paths: of the photos, n of them.
+        best: numbers of answers, int64 (n, top), best first; -1 for none.
+        scores: float32 (n, top).
+    """
+
+    paths: list[str]
+    best: IdArray
+    scores: FloatArray
 
 
 class Block(NamedTuple):
@@ -242,6 +258,11 @@ class Classification(Sequence[Result]):
 
     def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def answer(self) -> Answer:
+        """The predictions as arrays, which must not be changed."""
+        return Answer(self.paths, self._best, self._best_scores)
 
     @property
     def counts(self) -> IdArray:

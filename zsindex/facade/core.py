@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from zsindex.database import Database
     from zsindex.lab_store import LabStore
-    from zsindex.records import ModelInfo, Settings
+    from zsindex.library import Library
+    from zsindex.records import DecodeMode, ModelInfo, Settings
     from zsindex.results import Classification
     from zsindex.sources import PathsLike
     from zsindex.store import Store
@@ -44,6 +45,14 @@ class Core:
         def model(self) -> ModelInfo: ...
         def view(self, paths: PathsLike | None = None) -> View: ...
         def label_set(self, name: str) -> LabelSet: ...
+        def with_model(
+            self,
+            model: str,
+            *,
+            pretrained: str | None = None,
+            precision: str | None = None,
+            decode: DecodeMode | str | None = None,
+        ) -> Library: ...
         def templates(self, templates: str | Sequence[str]) -> tuple[str, ...]: ...
         def _label_set(
             self, labels: LabelsLike | None, saved: str | None, template: str | Sequence[str] | None
