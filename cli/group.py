@@ -25,6 +25,7 @@ HOMES = {
     "templates": "cmd_labels",
     "thresholds": "cmd_thresholds",
     "runs": "cmd_runs",
+    "tags": "cmd_tags",
     "models": "cmd_models",
     "vectors": "cmd_vectors",
     "status": "cmd_upkeep",

@@ -39,20 +39,8 @@ LAYERS = (
     {"towers", "openclip"},
     {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
     {"columnar"},
-    {
-        "database",
-        "schema",
-        "lock",
-        "tables",
-        "formats",
-        "config",
-        "nano",
-        "migrations",
-        "fingerprint",
-        "samples",
-        "atomic",
-    },
-    {"records", "errors"},
+    {"database", "schema", "lock", "tables", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
+    {"records", "errors", "atomic", "xmp"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -69,6 +57,7 @@ ONLY_IMPORTERS = {
     "faiss": {"index", "cells"},
     "pyarrow": {"parts", "columnar"},
     "sqlalchemy": {"store", "lab_store", "bulk", "database", "schema", "tables", "migrations"},
+    "lxml": {"xmp"},
     "threadpoolctl": {"classify"},
     "alembic": {"schema", "migrations"},
     "sqlite3": {"database", "maintenance"},  # the latter asks for its version

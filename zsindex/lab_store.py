@@ -59,13 +59,19 @@ class ThresholdRow(NamedTuple):
 
 
 class SidecarRow(NamedTuple):
-    """A sidecar that zsindex wrote into; see `zsindex.tables.sidecars`."""
+    """A sidecar that zsindex wrote into.
+
+    Attributes:
+        original: its bytes before; None where there was no such file.
+        written_sha256: hex, of the bytes that zsindex wrote.
+        tags: what of it is zsindex's; see `zsindex.lab.tags`.
+    """
 
     path: str
     original: bytes | None
     written_sha256: str
     tags: dict[str, Any]
-    written_at: str
+    written_at: str = ""
 
 
 class LabStore:
@@ -252,35 +258,33 @@ class LabStore:
 
     # --- sidecars -----------------------------------------------------------------------------------------------------
 
-    def sidecars(self) -> list[SidecarRow]:
-        """All sidecars that zsindex wrote into, by path."""
+    def sidecar_paths(self) -> list[str]:
+        """Paths of all sidecars that zsindex wrote into, in order."""
         with self.read() as connection:
-            return [_sidecar(row) for row in connection.execute(select(sidecars).order_by(sidecars.c.path))]
+            return list(connection.execute(select(sidecars.c.path).order_by(sidecars.c.path)).scalars())
 
-    def sidecar(self, path: str) -> SidecarRow | None:
-        """What zsindex wrote into a sidecar; None if nothing."""
+    def sidecars(self, paths: Sequence[str]) -> dict[str, SidecarRow]:
+        """What zsindex wrote into some sidecars, a few hundred at most, by path; those that it did not are left out."""
         with self.read() as connection:
-            row = connection.execute(select(sidecars).where(sidecars.c.path == path)).first()
-        return None if row is None else _sidecar(row)
+            rows = connection.execute(select(sidecars).where(sidecars.c.path.in_(paths)))
+            return {row.path: _sidecar(row) for row in rows}
 
-    def save_sidecar(self, path: str, *, original: bytes | None, written_sha256: str, tags: Mapping[str, Any]) -> None:
-        """Record what was written into a sidecar, in place of an earlier record."""
-        with self.write("record what was written into a sidecar") as connection:
-            connection.execute(delete(sidecars).where(sidecars.c.path == path))
-            connection.execute(
-                insert(sidecars).values(
-                    path=path,
-                    original=original,
-                    written_sha256=written_sha256,
-                    tags=_json(tags),
-                    written_at=now(),
+    def save_sidecars(self, rows: Sequence[SidecarRow], *, forget: Sequence[str] = ()) -> None:
+        """Record what was written into sidecars, in place of earlier records, and forget others, a few hundred at most.
+
+        Args:
+            rows: `written_at` is put in.
+            forget: paths.
+        """
+        if not rows and not forget:
+            return
+        with self.write("record what was written into sidecars") as connection:
+            connection.execute(delete(sidecars).where(sidecars.c.path.in_([*forget, *(row.path for row in rows)])))
+            if rows:
+                connection.execute(
+                    insert(sidecars),
+                    [{**row._asdict(), "tags": _json(row.tags), "written_at": now()} for row in rows],
                 )
-            )
-
-    def remove_sidecar(self, path: str) -> None:
-        """Forget a sidecar."""
-        with self.write("forget a sidecar") as connection:
-            connection.execute(delete(sidecars).where(sidecars.c.path == path))
 
 
 def _json(body: Any) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zsindex.records import DecodeMode, ModelInfo, Settings
     from zsindex.results import Classification
     from zsindex.sources import PathsLike
-    from zsindex.store import Store
+    from zsindex.store import FileTable, Store
     from zsindex.view import View
 
 # The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
@@ -45,6 +45,7 @@ class Core:
         def model(self) -> ModelInfo: ...
         def view(self, paths: PathsLike | None = None) -> View: ...
         def label_set(self, name: str) -> LabelSet: ...
+        def _files(self, paths: PathsLike | None) -> FileTable: ...
         def with_model(
             self,
             model: str,

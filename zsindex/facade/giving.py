@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from zsindex.errors import LibraryBusy, StorageFull, UnknownModel, UnknownRun, ZsindexWarning
-from zsindex.facade.core import Core
+from zsindex.facade.core import Core, absolute
+from zsindex.records import NONE, Progress
 
 if TYPE_CHECKING:
     from zsindex.lab.runs import Repeat, RunRecord
+    from zsindex.lab.tags import TagReport
     from zsindex.results import Answer, Classification, Run
+    from zsindex.sources import PathsLike
 
 
 class RunNotRecorded(ZsindexWarning):
@@ -21,6 +27,128 @@ class RunNotRecorded(ZsindexWarning):
 
 class Giving(Core):
     """The part of `Library` that gives answers away."""
+
+    # --- tags ---------------------------------------------------------------------------------------------------------
+
+    def write_tags(
+        self,
+        answers: Classification,
+        *,
+        min_score: float = 0.0,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        root: str = "zsindex",
+        style: str = "photo.jpg.xmp",
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Write answers as tags into XMP sidecars beside the photos, which stay untouched; see docs/methods.md.
+
+        Every prediction becomes a tag: ask with ``top=1`` for the best answer alone. What a former call wrote for the
+        same label set into these photos' sidecars, and is no answer now, is taken out again; what others wrote never.
+
+        Args:
+            answers: what `classify` returned; of the same label set: those with the same name, or all without a name.
+            min_score: no tags for predictions below it. Photos that `Classification.filtered` has dropped keep theirs.
+            groups: names with the labels that stand below them in the hierarchies.
+            root: what all of it stands below in the hierarchies; several levels as ``A|B``; empty for none.
+            style: where the sidecar of photo.jpg is, ``photo.jpg.xmp`` or ``photo.xmp``.
+            apply: write. Otherwise the report says what would be written.
+            progress, should_stop: as for `sync`; asked between sidecars.
+
+        Raises:
+            LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
+        """
+        from zsindex.lab import tags
+
+        if style not in tags.STYLES:
+            raise ValueError(f"style must be one of {', '.join(tags.STYLES)}, not {style!r}")
+        group_of = {label: group for group, labels in (groups or {}).items() for label in labels}
+        of_label = [
+            {} if label == NONE else tags.tags_of(label, group=group_of.get(label), root=root)
+            for label in answers.labels
+        ]
+
+        def wanted() -> Iterator[tuple[str, Mapping[str, list[str]]]]:
+            for block in answers.blocks():
+                for photo, (path, count) in enumerate(zip(block.paths, block.counts, strict=True)):
+                    good = [
+                        of_label[block.labels[rank][photo]]
+                        for rank in range(count)
+                        if block.scores[rank][photo] >= min_score
+                    ]
+                    yield path, tags.merged(good)
+
+        owners = Counter(tags.sidecar_of(path, style) for path in {*self._files(None).paths, *answers.paths})
+
+        def shared(path: str) -> str | None:
+            others = owners[tags.sidecar_of(path, style)] - 1
+            return f"{others} other photos have the same sidecar; use the style photo.jpg.xmp" if others else None
+
+        with self._writing_tags(apply=apply):
+            return tags.write(
+                self._lab,
+                wanted(),
+                label_set=answers.run.label_set or "",
+                style=style,
+                shared=shared,
+                apply=apply,
+                progress=_told(progress, len(answers)),
+                should_stop=should_stop or (lambda: False),
+            )
+
+    def retract_tags(
+        self,
+        paths: PathsLike | None = None,
+        *,
+        label_set: str | None = None,
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Take back what `write_tags` wrote, and nothing else; see docs/methods.md.
+
+        A sidecar that nobody else has changed since is again what it was, byte for byte; one that was made for the tags
+        goes.
+
+        Args:
+            paths: only sidecars at or below these files and folders. Default: all.
+            label_set: only tags of this label set; "" for those of labels without a name. Default: all.
+            apply: do it. Otherwise the report says what would be done.
+            progress, should_stop: as for `write_tags`.
+
+        Raises:
+            LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
+        """
+        from zsindex.lab import tags
+
+        found = self._lab.sidecar_paths()
+        if paths is not None:
+            below = [absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+            found = [
+                path
+                for path in found
+                if any(path == place or path.startswith(os.path.join(place, "")) for place in below)
+            ]
+        with self._writing_tags(apply=apply):
+            return tags.retract(
+                self._lab,
+                found,
+                label_set=label_set,
+                apply=apply,
+                progress=_told(progress, len(found)),
+                should_stop=should_stop or (lambda: False),
+            )
+
+    @contextmanager
+    def _writing_tags(self, *, apply: bool) -> Iterator[None]:
+        """One process at a time: each takes a sidecar for what it was when it was looked at."""
+        if not apply:
+            yield
+            return
+        self._database.require_writable("write tags")
+        with self._database.sync_lock.hold("write tags"):
+            yield
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -161,3 +289,7 @@ class Giving(Core):
             self.record_run(result)
         except (StorageFull, LibraryBusy) as error:
             warnings.warn(f"the run was not recorded: {error}", RunNotRecorded, stacklevel=3)
+
+
+def _told(progress: Callable[[Progress], None] | None, total: int) -> Callable[[int], None]:
+    return (lambda done: None) if progress is None else (lambda done: progress(Progress("tag", done, total)))
