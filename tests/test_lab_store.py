@@ -125,6 +125,10 @@ def test_only_so_many_runs_are_kept(lab: LabStore) -> None:
     assert found is not None
     assert found[:2] == ("run3", {"n": 3})
     assert lab.run("run1") is None
+    long = {"n": 5, "stored": {"file": "x"}, "text": "x" * 1000}
+    assert lab.save_run("run5", long, keep=9, max_size=1030) == ["run0", "run3", "run4"]
+    assert lab.save_run("run6", long, keep=9, max_size=10) == ["run5"]  # the newest always stays
+    assert lab.run_files() == {"run6": {"file": "x"}}
 
 
 def test_sidecars_are_kept_to_the_byte(lab: LabStore) -> None:

@@ -71,6 +71,20 @@ def test_a_run_is_kept_with_all_that_is_needed_to_ask_again(library: Library) ->
     assert json.loads(json.dumps(record.to_dict()))["run"]["label_set_version"] == 1
 
 
+def test_prompts_that_templates_make_are_not_kept_twice(library: Library) -> None:
+    labels = [f"label number {n}" for n in range(30)]
+    templates = [f"template {n} of {{}}" for n in range(40)]
+    for asked in (
+        label_set(labels, templates=templates),
+        label_set(labels, templates=templates, negatives=["a", "b"], groups={"g": labels[:3]}),
+    ):
+        result = library.classify(asked, record=True)
+        record = library.run(result.run.key)
+        assert record.label_set["labels"] == labels
+        assert len(json.dumps(record.label_set)) < 3000
+        assert library.repeat_run(record.key).same
+
+
 def test_an_unchanged_question_is_answered_from_the_stored_answer(
     library: Library, request: pytest.FixtureRequest
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -246,15 +247,31 @@ class LabStore:
             row = connection.execute(select(runs).where(runs.c.key == key)).first()
         return None if row is None else (row.key, json.loads(row.document), row.created_at)
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int) -> list[str]:
-        """Record a run, or that it was asked for again. Of more than `keep` the oldest go; returns their keys."""
+    def run_files(self) -> dict[str, dict[str, Any]]:
+        """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
+        stored = func.json_extract(runs.c.document, "$.stored")
+        with self.read() as connection:
+            rows = connection.execute(select(runs.c.key, stored).order_by(runs.c.created_at.desc(), runs.c.key))
+            return {key: json.loads(body) for key, body in rows if body is not None}
+
+    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+        """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
+        all, the oldest go; returns their keys.
+        """
         with self.write("record a run") as connection:
             connection.execute(delete(runs).where(runs.c.key == key))
             connection.execute(insert(runs).values(key=key, document=_json(document), created_at=now()))
-            newest = select(runs.c.key).order_by(runs.c.created_at.desc(), runs.c.key).limit(keep)
-            old = list(connection.execute(select(runs.c.key).where(runs.c.key.not_in(newest))).scalars())
+            sizes = connection.execute(
+                select(runs.c.key, func.length(runs.c.document)).order_by(runs.c.created_at.desc(), runs.c.key)
+            ).all()
+            together = accumulate(size for _, size in sizes)
+            old = [
+                name
+                for n, ((name, _), size) in enumerate(zip(sizes, together, strict=True))
+                if n and (n >= keep or size > max_size)
+            ]
             connection.execute(delete(runs).where(runs.c.key.in_(old)))
-            return old
+            return sorted(old)
 
     # --- sidecars -----------------------------------------------------------------------------------------------------
 

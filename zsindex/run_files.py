@@ -77,22 +77,21 @@ def remove(folder: Path, key: str) -> None:
 def make_room(lab: LabStore, folder: Path) -> None:
     """Delete the answers of the oldest runs, as long as all together take too much room; their records stay."""
     taken = 0
-    for _, document, _ in lab.runs():
-        taken += int(document["stored"]["bytes"])
+    for stored in lab.run_files().values():
+        taken += int(stored["bytes"])
         if taken > MAX_BYTES:
-            (folder / FOLDER_NAME / document["stored"]["file"]).unlink(missing_ok=True)
+            (folder / FOLDER_NAME / stored["file"]).unlink(missing_ok=True)
 
 
 def recorded(lab: LabStore) -> set[str]:
     """Names of the files that belong to runs."""
-    return {document["stored"]["file"] for _, document, _ in lab.runs()}
+    return {stored["file"] for stored in lab.run_files().values()}
 
 
 def problems(lab: LabStore, folder: Path) -> dict[Path, str]:
     """Files of runs that are not what was written, with what is wrong in words."""
     return {
-        file: f"the stored answer of run {key} is damaged"
-        for key, document, _ in lab.runs()
-        if (file := folder / FOLDER_NAME / document["stored"]["file"]).exists()
-        and read(folder, document["stored"]) is None
+        folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
+        for key, stored in lab.run_files().items()
+        if exists(folder, stored) and read(folder, stored) is None
     }

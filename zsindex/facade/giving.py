@@ -8,11 +8,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zsindex.errors import LibraryBusy, StorageFull, UnknownModel, UnknownRun, ZsindexWarning
 from zsindex.facade.core import Core, absolute
-from zsindex.records import NONE, Progress
+from zsindex.prompts import digest, from_document, label_set, to_document
+from zsindex.records import NONE, LabelSet, Progress
 
 if TYPE_CHECKING:
     from zsindex.lab.runs import Repeat, RunRecord
@@ -173,7 +175,7 @@ class Giving(Core):
         Raises:
             LibraryReadOnly, LibraryBusy, StorageFull
         """
-        from zsindex import prompts, run_files
+        from zsindex import run_files
 
         self._database.require_writable("record a run")
         run, asked = result.run, result.run.asked
@@ -186,7 +188,7 @@ class Giving(Core):
             raise StorageFull(self.path) from error
         document = {
             "run": run.to_dict(),
-            "label_set": prompts.to_document(asked),
+            "label_set": _short(asked),
             "answers": list(result.labels),
             "photos": len(result),
             "stored": stored,
@@ -211,12 +213,12 @@ class Giving(Core):
             UnknownModel: the library holds nothing of the run's model any more.
             NotInLibrary: it was about photos that the library does not hold any more.
         """
-        from zsindex import prompts, run_files
+        from zsindex import run_files
         from zsindex.lab import runs
 
         row = self._find_run(key)
         before, asked = self._run_record(*row), row[1]["run"]
-        labels = prompts.from_document(before.label_set, name=asked["label_set"], version=asked["label_set_version"])
+        labels = replace(_whole(before.label_set), name=asked["label_set"], version=asked["label_set_version"])
         options = dict(asked["options"])
         min_score, only = options.pop("min_score", 0.0), options.pop("only", None)
         library = self._with_fingerprint(asked["fingerprint"], asked["model"])
@@ -293,3 +295,28 @@ class Giving(Core):
 
 def _told(progress: Callable[[Progress], None] | None, total: int) -> Callable[[int], None]:
     return (lambda done: None) if progress is None else (lambda done: progress(Progress("tag", done, total)))
+
+
+def _short(labels: LabelSet) -> dict[str, Any]:
+    """A label set as a document; without prompts where its templates make just these. 1,000 labels by 80 templates are
+    some MB.
+    """
+    short = {
+        "labels": list(labels.labels),
+        "templates": list(labels.templates),
+        "groups": {group: list(members) for group, members in labels.groups},
+        "negatives": list(labels.negatives),
+    }
+    return short if digest(_whole(short)) == digest(labels) else to_document(labels)
+
+
+def _whole(document: dict[str, Any]) -> LabelSet:
+    """The label set of such a document, without its name."""
+    if not isinstance(document["labels"], list):
+        return from_document(document, name="")
+    return label_set(
+        document["labels"],
+        templates=document["templates"],
+        groups=document["groups"],
+        negatives=document["negatives"],
+    )

@@ -19,7 +19,8 @@ class RunRecord:
         key: names it.
         recorded_at: ISO 8601, UTC.
         run: `zsindex.results.Run.to_dict` of it.
-        label_set: all of the label set, as `zsindex.prompts.to_document` writes it.
+        label_set: all of the label set, in a form that `zsindex.parse_labels` reads; prompts are left out where the
+            templates make them.
         answers: what photos could be answered with.
         photos: how many were answered.
         stored: whether the answer itself is still there, and not only the question.
