@@ -18,11 +18,13 @@ the file second, and at every instant one of the two cases holds.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -256,16 +258,19 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
         return None
     if target.problem is not None:
         raise _Unusable(target.problem)
-    if sets and target.photo is not None and not os.path.exists(target.photo):
+    photo_is_there = target.photo is not None and os.path.exists(target.photo)
+    if sets and target.photo is not None and not photo_is_there:
         raise _Unusable("the photo is not there")
     current = _read(target.sidecar)
+    if current is None and row is not None and not photo_is_there:
+        _require_folder(target.sidecar)
     if row is not None and row.tags["sets"] == sets and current is not None and _is_up_to_date(current, row):
         return None
     base = _base(current, row)
     wanted = merged(sets.values())
     new, after = base, None
     if wanted:
-        added = xmp.add(base, wanted)
+        added = xmp.add(base, wanted) if base is not None else _new_packet(json.dumps(wanted))
         if added.added:
             new = added.data
             tags = {
@@ -280,6 +285,12 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
     if new != current:
         _require_writable(target.sidecar, exists=current is not None)
     return _Step(target.sidecar, current, new, row, after)
+
+
+@lru_cache(maxsize=4096)
+def _new_packet(tags: str) -> xmp.Added:
+    """A sidecar with nothing but tags, which many photos have in common; as JSON."""
+    return xmp.add(None, json.loads(tags))
 
 
 def _is_up_to_date(current: bytes, row: SidecarRow) -> bool:
@@ -353,6 +364,8 @@ def _put(step: _Step) -> None:
 
 
 def _described(step: _Step) -> SidecarChange:
+    if step.current is None and step.after is not None and step.after.original is None:
+        return SidecarChange(step.sidecar, "create", step.after.tags["added"], {})  # as for most: nothing to look into
     before, after = ({} if data is None else xmp.texts_in(data) for data in (step.current, step.new))
     action = "create" if step.current is None else "delete" if step.new is None else "change"
     return SidecarChange(step.sidecar, action, _missing(after, before), _missing(before, after))
@@ -375,16 +388,20 @@ def _read(path: str) -> bytes | None:
             raise _Unusable(f"it is larger than {xmp.MAX_BYTES >> 20} MB")
         return Path(path).read_bytes()
     except FileNotFoundError:
-        # A disk that is not plugged in leaves an empty folder, or none. Nothing is known of what is on it.
-        try:
-            with os.scandir(os.path.dirname(path)) as entries:
-                if next(entries, None) is not None:
-                    return None
-        except OSError as error:
-            raise _Unusable(f"its folder cannot be read ({error.strerror})") from error
-        raise _Unusable("its folder is empty; is a disk not plugged in?") from None
+        return None
     except OSError as error:
         raise _Unusable(f"it cannot be read ({error.strerror})") from error
+
+
+def _require_folder(path: str) -> None:
+    """A disk that is not plugged in leaves an empty folder, or none. Nothing is known of what is on it."""
+    try:
+        with os.scandir(os.path.dirname(path)) as entries:
+            if next(entries, None) is not None:
+                return
+    except OSError as error:
+        raise _Unusable(f"its folder cannot be read ({error.strerror})") from error
+    raise _Unusable("its folder is empty; is a disk not plugged in?")
 
 
 def _require_writable(path: str, *, exists: bool) -> None:
