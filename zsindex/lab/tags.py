@@ -131,8 +131,11 @@ def _clean(name: str) -> str:
     return " ".join(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name).split())
 
 
-def merged(tags: Iterable[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+def merged(tags: Iterable[Mapping[str, list[str]]]) -> Mapping[str, list[str]]:
     """All tags together, each once."""
+    tags = list(tags)
+    if len(tags) == 1:
+        return tags[0]
     together: dict[str, dict[str, None]] = {}
     for part in tags:
         for name, texts in part.items():
