@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator
@@ -69,6 +70,25 @@ def test_a_run_is_kept_with_all_that_is_needed_to_ask_again(library: Library) ->
     assert record.label_set["negatives"] == {"green": ["This is a photo of green."]}
     assert (record.photos, record.answers, record.stored) == (4, result.labels, True)
     assert json.loads(json.dumps(record.to_dict()))["run"]["label_set_version"] == 1
+
+
+def test_every_option_of_classify_is_remembered(library: Library) -> None:
+    asked = library.classify(LABELS).run.asked
+    assert asked is not None
+    labels = {"self", "labels", "label_set", "template"}
+    how = {"sync", "record", "progress", "should_stop"}
+    assert set(asked.arguments) == set(inspect.signature(Library.classify).parameters) - labels - how
+    assert json.loads(json.dumps(asked.arguments)) == asked.arguments
+
+
+def test_repeating_with_other_ways_of_answering(library: Library, tmp_path: Path) -> None:
+    grouped = label_set([*LABELS, "white"], groups={"colours": LABELS})
+    for options in ({"unknown": "mcm:0.3"}, {"multi_label": True}, {"unknown": "mcm:0.3", "top": 2}):
+        result = library.classify(grouped, record=True, **options)
+        again = library.repeat_run(result.run.key)
+        assert again.same
+        assert again.result.to_dicts() == result.to_dicts()
+        assert library.classify(grouped, record=True, **options).to_dicts() == result.to_dicts()
 
 
 def test_prompts_that_templates_make_are_not_kept_twice(library: Library) -> None:

@@ -46,7 +46,7 @@ from zsindex.records import (
     SkipReason,
     SyncReport,
 )
-from zsindex.results import Classification, Hit, Run
+from zsindex.results import Classification, Hit, Question, Run
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
 from zsindex.view import View
 
@@ -643,10 +643,26 @@ class Library(Deciding, Giving, Learning):
             if rates:
                 options["thresholds"] = sorted(rates.items())
             scorer, answers = self._with_thresholds(scorer, answers, whole, rates, multi_label=multi_label)
+        asked_top = top
         if top is None:
             top = len(answers) if multi_label else DEFAULT_TOP
         top = max(1, min(top, len(answers)))
         run = self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options)
+        run = replace(
+            run,
+            asked=Question(
+                chosen,
+                {
+                    "top": asked_top,
+                    "paths": places,
+                    "activation": str(activation),
+                    "unknown": unknown,
+                    "thresholds": thresholds,
+                    "multi_label": multi_label,
+                    "truncate": truncate,
+                },
+            ),
+        )
         known = self._recorded_answer(run, len(view)) if record else None
         rows, back = view.unique
         all_scores: Callable[[Sequence[int]], FloatArray] = lambda photos: scorer(view.take(photos))  # noqa: E731
@@ -800,7 +816,6 @@ class Library(Deciding, Giving, Learning):
             label_set_version=labels.version,
             groups=labels.groups,
             negatives=labels.negatives,
-            asked=labels,
         )
 
     def search(

@@ -53,6 +53,18 @@ class Result:
         return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
 
 
+class Question(NamedTuple):
+    """What `Library.classify` was asked.
+
+    Attributes:
+        labels: with their final prompts.
+        arguments: all others that the answer depends on, by name; plain data.
+    """
+
+    labels: LabelSet
+    arguments: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Everything that a classification is a function of.
@@ -68,7 +80,7 @@ class Run:
         version: of zsindex.
         label_set_version: of the saved set.
         groups, negatives: of the label set.
-        asked: the label set with its final prompts, to ask again.
+        asked: how to ask again.
     """
 
     model: str
@@ -90,7 +102,7 @@ class Run:
     label_set_version: int | None = None
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     negatives: tuple[str, ...] = ()
-    asked: LabelSet | None = field(default=None, compare=False, repr=False)
+    asked: Question | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections import Counter
@@ -188,7 +187,8 @@ class Giving(Core):
             raise StorageFull(self.path) from error
         document = {
             "run": run.to_dict(),
-            "label_set": _short(asked),
+            "label_set": _short(asked.labels),
+            "arguments": asked.arguments,
             "answers": list(result.labels),
             "photos": len(result),
             "stored": stored,
@@ -219,19 +219,15 @@ class Giving(Core):
         row = self._find_run(key)
         before, asked = self._run_record(*row), row[1]["run"]
         labels = replace(_whole(before.label_set), name=asked["label_set"], version=asked["label_set_version"])
-        options = dict(asked["options"])
-        min_score, only = options.pop("min_score", 0.0), options.pop("only", None)
         library = self._with_fingerprint(asked["fingerprint"], asked["model"])
         try:
             ask: Callable[..., Classification] = library.classify
-            # What a run depends on is not always an option: it may also be, say, the state of something that one uses.
-            options = {name: value for name, value in options.items() if name in inspect.signature(ask).parameters}
-            result = ask(labels, activation=asked["activation"], sync=False, record=record, **options)
+            result = ask(labels, sync=False, record=record, **row[1]["arguments"])
         finally:
             if library is not self:
                 library.close()
-        if "min_score" in asked["options"]:
-            result = result.filtered(min_score=min_score, only=only)
+        if "min_score" in asked["options"]:  # of what `Classification.filtered` left
+            result = result.filtered(min_score=asked["options"]["min_score"], only=asked["options"]["only"])
             if record:
                 self.record_run(result)
         return runs.compare(before, run_files.read(self.path, row[1]["stored"]), result)
