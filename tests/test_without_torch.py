@@ -92,8 +92,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[st
 def test_nothing_that_is_cached_imports_torch(answers: tuple[dict[str, list[str]], Any, Any]) -> None:
     loaded, _, _ = answers
     assert set(loaded) == {
-        "import", "open", "classify", "learn", "status", "sync", "search", "similar", "upkeep", "exchange", "pipeline"
-        "import", "open", "classify", "status", "sync", "search", "similar", "upkeep", "giving", "exchange", "pipeline"
+        "import", "open", "classify", "learn", "status", "sync", "search", "similar", "upkeep", "giving", "exchange",
+        "pipeline",
     }  # fmt: skip
     assert {step: names for step, names in loaded.items() if set(HEAVY) & set(names)} == {}
 

@@ -659,6 +659,7 @@ class Library(Deciding, Giving, Learning):
                     "unknown": unknown,
                     "thresholds": thresholds,
                     "multi_label": multi_label,
+                    "with_corrections": with_corrections,
                     "truncate": truncate,
                 },
             ),
