@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, starmap
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from zsindex.results import Prediction, Result
 
@@ -24,10 +24,25 @@ Quote = Callable[[Iterable[str]], Iterable[str]]
 SCORE_WIDTH = len("0.123")
 
 
-def write(result: Classification, fmt: str, out: IO[str]) -> None:
-    """Write a classification in one of the formats."""
-    writer = {"json": _write_json, "ndjson": _write_ndjson, "csv": _write_csv, "paths": _write_paths}
-    writer.get(fmt, _write_table)(result, out)
+def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False, with_run: bool = False) -> None:
+    """Write a classification in one of the formats.
+
+    Args:
+        out: open for bytes if the format is ``parquet``.
+        wide: of ``csv`` and ``parquet``: a row per photo, with a column per answer.
+        with_run: of ``csv`` and ``ndjson``: name the run in every row. ``json`` and ``parquet`` always name it.
+    """
+    run = result.run.key if with_run else None
+    if fmt == "parquet":
+        result.to_parquet(out, wide=wide)
+    elif fmt == "csv" and wide:
+        _write_wide_csv(result, out, run)
+    elif fmt == "csv":
+        _write_csv(result, out, run)
+    elif fmt == "ndjson":
+        _write_ndjson(result, out, run)
+    else:
+        {"json": _write_json, "paths": _write_paths}.get(fmt, _write_table)(result, out)
 
 
 def _write_json(result: Classification, out: IO[str]) -> None:
@@ -41,18 +56,30 @@ def _write_json(result: Classification, out: IO[str]) -> None:
     out.write(("\n  ]" if len(result) else "]") + tail + "\n")
 
 
-def _write_ndjson(result: Classification, out: IO[str]) -> None:
-    for texts in _filled(result, lambda n: _json_pattern(n) + "\n", _json_texts):
+def _write_ndjson(result: Classification, out: IO[str], run: str | None) -> None:
+    end = "}}\n" if run is None else f', "run": "{run}"}}}}\n'
+    for texts in _filled(result, lambda n: _json_pattern(n).removesuffix("}}") + end, _json_texts):
         out.write("".join(texts))
 
 
-def _write_csv(result: Classification, out: IO[str]) -> None:
-    def pattern(n: int) -> str:
-        return "".join(f"{{0}},{rank},{{{2 * rank - 1}}},{{{2 * rank}!r}}\n" for rank in range(1, n + 1))
+def _write_csv(result: Classification, out: IO[str], run: str | None) -> None:
+    last = "" if run is None else f",{run}"
 
-    out.write("path,rank,label,score\n")
+    def pattern(n: int) -> str:
+        return "".join(f"{{0}},{rank},{{{2 * rank - 1}}},{{{2 * rank}!r}}{last}\n" for rank in range(1, n + 1))
+
+    out.write(f"path,rank,label,score{',run' if run else ''}\n")
     for texts in _filled(result, pattern, _csv_texts):
         out.write("".join(texts))
+
+
+def _write_wide_csv(result: Classification, out: IO[str], run: str | None) -> None:
+    names = ["path", *result.wide_columns(), *(["run"] if run else [])]
+    out.write(",".join(_csv_texts(names)) + "\n")
+    last = "\n" if run is None else f",{run}\n"
+    for paths, scores in result.score_blocks():
+        rows = zip(_csv_texts(paths), scores.tolist(), strict=True)
+        out.writelines(f"{path},{','.join(map(repr, row))}{last}" for path, row in rows)
 
 
 def _write_paths(result: Classification, out: IO[str]) -> None:

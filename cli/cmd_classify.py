@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, format_option, note, plural
+from .output import destination, export_option, note, plural, require_file
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -62,8 +62,11 @@ if TYPE_CHECKING:
 )
 @options.temperature
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@click.option("--record", is_flag=True, help="Keep question and answer; see zsindex runs.")
 @options.truncate
-@format_option
+@export_option
+@click.option("--wide", is_flag=True, help="csv and parquet: a row per photo, with a column per answer.")
+@click.option("--with-run", is_flag=True, help="csv and ndjson: name the run in every row, as json and parquet do.")
 @options.output
 @options.strict
 @options.library
@@ -89,8 +92,11 @@ def classify(
     with_corrections: str | None,
     temperature: float | str | None,
     no_sync: bool,
+    record: bool,
     truncate: bool,
     fmt: str,
+    wide: bool,
+    with_run: bool,
     output: Path | None,
     strict: bool,
     library: Path | None,
@@ -107,6 +113,11 @@ def classify(
         raise click.UsageError("--with-corrections needs --label-set: corrections belong to a saved label set")
     if with_corrections is not None and multi_label:
         raise click.UsageError("--with-corrections and --multi-label exclude each other: a correction says one label")
+    require_file(fmt, output)
+    if wide and fmt not in ("csv", "parquet"):
+        raise click.UsageError("--wide is for --format csv and parquet")
+    if with_run and fmt in ("table", "paths"):
+        raise click.UsageError("--with-run is for --format csv and ndjson")
     labels = options.labels_from(label, label_file, template, saved=label_set)
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
@@ -124,6 +135,7 @@ def classify(
                 temperature=temperature,
                 truncate=truncate,
                 sync=not no_sync,
+                record=record,
                 progress=progress,
                 should_stop=should_stop,
             )
@@ -134,8 +146,12 @@ def classify(
             if strange:
                 raise click.UsageError(f"--only names what is not in the label set: {', '.join(strange)}")
             result = result.filtered(min_score=min_score, only=only or None)
-        with destination(output) as out:
-            write(result, fmt, out)
+            if record and not opened.read_only:
+                opened.record_run(result)
+        with destination(output, binary=fmt == "parquet") as out:
+            write(result, fmt, out, wide=wide, with_run=with_run)
+        if record and opened.read_only:
+            note("the library is read-only: the run was not recorded", quiet=quiet)
     if result.learned is not None:
         assert label_set is not None
         _explain_learned(result.learned, label_set, quiet=quiet)

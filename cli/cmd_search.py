@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, format_option, write_columns, write_csv, write_json, write_ndjson
+from .output import destination, export_option, require_file, write_columns, write_csv, write_json, write_ndjson
 
 if TYPE_CHECKING:
     from zsindex import Hit
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @options.within
 @options.exact
 @options.truncate
-@format_option
+@export_option
 @options.output
 @options.library
 @options.which_model
@@ -46,11 +46,12 @@ def search(
     \b
     zsindex search "a beach" --plus "a dog" --minus person
     """
+    require_file(fmt, output)
     with options.open_library(library, **model) as opened:
         hits = opened.search(
             query, plus=plus, minus=minus, top=top, paths=paths or None, exact=exact, truncate=truncate
         )
-    with destination(output) as out:
+    with destination(output, binary=fmt == "parquet") as out:
         write(hits, fmt, out)
 
 
@@ -59,7 +60,7 @@ def search(
 @options.top
 @options.within
 @options.exact
-@format_option
+@export_option
 @options.output
 @options.library
 @options.which_model
@@ -77,15 +78,20 @@ def similar(
 
     It need not be in the library; and of a photo that is, the file need not be here.
     """
+    require_file(fmt, output)
     with options.open_library(library, **model) as opened:
         hits = opened.similar(Path(image), top=top, paths=paths or None, exact=exact)
-    with destination(output) as out:
+    with destination(output, binary=fmt == "parquet") as out:
         write(hits, fmt, out)
 
 
-def write(hits: list[Hit], fmt: str, out: IO[str]) -> None:
-    """Write hits in one of the formats."""
-    if fmt == "json":
+def write(hits: list[Hit], fmt: str, out: IO[Any]) -> None:
+    """Write hits in one of the formats; `out` is open for bytes if that is ``parquet``."""
+    if fmt == "parquet":
+        from zsindex import columnar
+
+        columnar.write_hits(hits, out)
+    elif fmt == "json":
         write_json([hit.to_dict() for hit in hits], out)
     elif fmt == "ndjson":
         write_ndjson((hit.to_dict() for hit in hits), out)

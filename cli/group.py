@@ -26,6 +26,8 @@ HOMES = {
     "labels": "cmd_labels",
     "templates": "cmd_labels",
     "thresholds": "cmd_thresholds",
+    "runs": "cmd_runs",
+    "tags": "cmd_tags",
     "models": "cmd_models",
     "migrate-model": "cmd_migrate",
     "vectors": "cmd_vectors",

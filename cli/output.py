@@ -14,6 +14,16 @@ from typing import IO, Any
 import click
 
 FORMATS = ("table", "json", "ndjson", "csv", "paths")
+# What answers can be written as, too.
+EXPORTS = (*FORMATS, "parquet")
+export_option = click.option(
+    "--format",
+    "fmt",
+    type=click.Choice(EXPORTS),
+    default="table",
+    show_default=True,
+    help="table for people; paths to pipe; the others for programs. parquet needs --output.",
+)
 format_option = click.option(
     "--format",
     "fmt",
@@ -28,6 +38,12 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Say something about the work, on stderr."""
     if not quiet:
         click.echo(text, err=True)
+
+
+def require_file(fmt: str, output: Path | None) -> None:
+    """Refuse to write a table of bytes to a terminal or a pipe."""
+    if fmt == "parquet" and output is None:
+        raise click.UsageError("--format parquet writes a file: name it with --output FILE")
 
 
 @contextmanager

@@ -192,6 +192,12 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     ),
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.FetchError("http://x", "404"), {"url": "http://x"}, "http://x: 404"),
+    (
+        errors.UnknownRun("ab", known=list("123456")),
+        {"key": "ab", "known": tuple("123456")},
+        "1, 2, 3, 4, 5 and 1 more",
+    ),
+    (errors.UnknownRun("ab", known=[]), {"known": ()}, "zsindex classify --record"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
     (errors.ImportRefused(FOLDER, "cut short"), {"path": FOLDER, "why": "cut short"}, "^cannot import .*: cut short$"),
     (

@@ -15,7 +15,7 @@ from tests.libraries import add_model, digest_of, new_library, open_store
 from zsindex import schema
 from zsindex.database import FILE_NAME, Database
 from zsindex.errors import LibraryReadOnly
-from zsindex.lab_store import CorrectionEntry, LabStore
+from zsindex.lab_store import CorrectionEntry, LabStore, SidecarRow
 from zsindex.store import Store
 
 
@@ -121,19 +121,32 @@ def test_only_so_many_runs_are_kept(lab: LabStore) -> None:
     assert lab.save_run("run0", {"n": 0}, keep=4) == []  # asked for again: it is the newest now
     assert lab.save_run("run4", {"n": 4}, keep=3) == ["run1", "run2"]
     assert [(key, document["n"]) for key, document, _ in lab.runs()] == [("run4", 4), ("run0", 0), ("run3", 3)]
-    assert [lab.has_run("run3"), lab.has_run("run1")] == [True, False]
+    found = lab.run("run3")
+    assert found is not None
+    assert found[:2] == ("run3", {"n": 3})
+    assert lab.run("run1") is None
+    long = {"n": 5, "stored": {"file": "x"}, "text": "x" * 1000}
+    assert lab.save_run("run5", long, keep=9, max_size=1030) == ["run0", "run3", "run4"]
+    assert lab.save_run("run6", long, keep=9, max_size=10) == ["run5"]  # the newest always stays
+    assert lab.run_files() == {"run6": {"file": "x"}}
 
 
 def test_sidecars_are_kept_to_the_byte(lab: LabStore) -> None:
-    lab.save_sidecar("/b.xmp", original=b"\x00\xff", written_sha256="a" * 64, tags={"dc:subject": ["x"]})
-    lab.save_sidecar("/a.xmp", original=None, written_sha256="b" * 64, tags={})
-    lab.save_sidecar("/a.xmp", original=None, written_sha256="c" * 64, tags={"dc:subject": ["猫"]})
-    assert [(s.path, s.original, s.written_sha256[0], s.tags) for s in lab.sidecars()] == [
-        ("/a.xmp", None, "c", {"dc:subject": ["猫"]}), ("/b.xmp", b"\x00\xff", "a", {"dc:subject": ["x"]})
-    ]  # fmt: skip
-    lab.remove_sidecar("/a.xmp")
-    assert lab.sidecar("/a.xmp") is None
-    assert lab.sidecar("/b.xmp") is not None
+    b = SidecarRow("/b.xmp", b"\x00\xff", "b" * 64, {"dc:subject": ["x"]})
+    a = SidecarRow("/a.xmp", None, "a" * 64, {})
+    lab.save_sidecars([b, a])
+    lab.save_sidecars([a._replace(written_sha256="c" * 64, tags={"dc:subject": ["猫"]})])
+    assert lab.sidecar_paths() == ["/a.xmp", "/b.xmp"]
+    found = lab.sidecars(["/a.xmp", "/b.xmp", "/c.xmp"])
+    assert {path: row._replace(written_at="") for path, row in found.items()} == {
+        "/a.xmp": SidecarRow("/a.xmp", None, "c" * 64, {"dc:subject": ["猫"]}),
+        "/b.xmp": b,
+    }
+    assert all(row.written_at for row in found.values())
+    lab.save_sidecars([a], forget=["/b.xmp"])
+    assert lab.sidecar_paths() == ["/a.xmp"]
+    lab.save_sidecars([], forget=["/a.xmp"])
+    assert lab.sidecars(["/a.xmp", "/b.xmp"]) == {}
 
 
 def test_nothing_is_kept_in_a_library_that_cannot_be_written(database: Database, tmp_path: Path) -> None:

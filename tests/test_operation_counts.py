@@ -158,7 +158,19 @@ def test_a_cached_classify_imports_only_what_it_uses(two_sizes: tuple[Path, Path
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 3
     imported = set(done.stderr.splitlines()[-1].split())
-    heavy = {"torch", "open_clip", "transformers", "faiss", "alembic", "pandas", "PIL", "filelock", "tqdm", "yaml"}
+    heavy = {
+        "torch",
+        "open_clip",
+        "transformers",
+        "faiss",
+        "alembic",
+        "pandas",
+        "PIL",
+        "filelock",
+        "tqdm",
+        "yaml",
+        "lxml",
+    }
     own = {"decode", "intake", "maintenance", "openclip", "scan", "sources", "sync", "cli.cmd_demo", "cli.cmd_sync"}
     assert not imported & {*heavy, *(f"zsindex.{name}" for name in own)}
     assert {"numpy", "sqlalchemy", "zsindex.store", "zsindex.cli.answers"} <= imported  # or nothing would be seen

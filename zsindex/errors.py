@@ -29,6 +29,7 @@
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
     ├── DimensionMismatch        vectors of two models were mixed
+    ├── UnknownRun               no run was recorded under that key
     ├── BadQuery                 a search that asks for nothing
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
@@ -406,6 +407,17 @@ class DimensionMismatch(ZsindexError):
         )
         self.expected = expected
         self.got = got
+
+
+class UnknownRun(ZsindexError):
+    """No run, or more than one, was recorded under a `key` that begins so; `known` names them, or those there are."""
+
+    def __init__(self, key: str, *, known: Sequence[str]) -> None:
+        shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+        there = f"recorded are {shown}" if known else "none is recorded yet: zsindex classify --record"
+        super().__init__(f"no single run is known by the key {key!r}; {there}")
+        self.key = key
+        self.known = tuple(known)
 
 
 class BadQuery(ZsindexError):

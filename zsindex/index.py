@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -399,7 +399,11 @@ def snapshot_problems(store: Store, folder: Path, model: ModelRow) -> list[str]:
     return []
 
 
-def stray_files(store: Store, folder: Path) -> list[Path]:
-    """Files in the index folder that no model refers to: left by a crash, or kept open by another process."""
-    recorded = {s.file for m in store.models() if (s := store.snapshot(m.id)) is not None}
+def stray_files(store: Store, folder: Path, *, others: Collection[str] = ()) -> list[Path]:
+    """Files in the index folder that no model refers to: left by a crash, or kept open by another process.
+
+    Args:
+        others: names of files that belong to something else.
+    """
+    recorded = {*others, *(s.file for m in store.models() if (s := store.snapshot(m.id)) is not None)}
     return sorted(p for p in (folder / FOLDER_NAME).glob("*") if p.name not in recorded)

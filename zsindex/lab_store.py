@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -59,13 +60,19 @@ class ThresholdRow(NamedTuple):
 
 
 class SidecarRow(NamedTuple):
-    """A sidecar that zsindex wrote into; see `zsindex.tables.sidecars`."""
+    """A sidecar that zsindex wrote into.
+
+    Attributes:
+        original: its bytes before; None where there was no such file.
+        written_sha256: hex, of the bytes that zsindex wrote.
+        tags: what of it is zsindex's; see `zsindex.lab.tags`.
+    """
 
     path: str
     original: bytes | None
     written_sha256: str
     tags: dict[str, Any]
-    written_at: str
+    written_at: str = ""
 
 
 class LabStore:
@@ -234,52 +241,67 @@ class LabStore:
             rows = connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.key))
             return [(row.key, json.loads(row.document), row.created_at) for row in rows]
 
-    def has_run(self, key: str) -> bool:
-        """Whether a run was recorded."""
+    def run(self, key: str) -> tuple[str, dict[str, Any], str] | None:
+        """(key, document, when) of a run; None if it was not recorded."""
         with self.read() as connection:
-            return connection.execute(select(runs.c.key).where(runs.c.key == key)).first() is not None
+            row = connection.execute(select(runs).where(runs.c.key == key)).first()
+        return None if row is None else (row.key, json.loads(row.document), row.created_at)
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int) -> list[str]:
-        """Record a run, or that it was asked for again. Of more than `keep` the oldest go; returns their keys."""
+    def run_files(self) -> dict[str, dict[str, Any]]:
+        """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
+        stored = func.json_extract(runs.c.document, "$.stored")
+        with self.read() as connection:
+            rows = connection.execute(select(runs.c.key, stored).order_by(runs.c.created_at.desc(), runs.c.key))
+            return {key: json.loads(body) for key, body in rows if body is not None}
+
+    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+        """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
+        all, the oldest go; returns their keys.
+        """
         with self.write("record a run") as connection:
             connection.execute(delete(runs).where(runs.c.key == key))
             connection.execute(insert(runs).values(key=key, document=_json(document), created_at=now()))
-            newest = select(runs.c.key).order_by(runs.c.created_at.desc(), runs.c.key).limit(keep)
-            old = list(connection.execute(select(runs.c.key).where(runs.c.key.not_in(newest))).scalars())
+            sizes = connection.execute(
+                select(runs.c.key, func.length(runs.c.document)).order_by(runs.c.created_at.desc(), runs.c.key)
+            ).all()
+            together = accumulate(size for _, size in sizes)
+            old = [
+                name
+                for n, ((name, _), size) in enumerate(zip(sizes, together, strict=True))
+                if n and (n >= keep or size > max_size)
+            ]
             connection.execute(delete(runs).where(runs.c.key.in_(old)))
-            return old
+            return sorted(old)
 
     # --- sidecars -----------------------------------------------------------------------------------------------------
 
-    def sidecars(self) -> list[SidecarRow]:
-        """All sidecars that zsindex wrote into, by path."""
+    def sidecar_paths(self) -> list[str]:
+        """Paths of all sidecars that zsindex wrote into, in order."""
         with self.read() as connection:
-            return [_sidecar(row) for row in connection.execute(select(sidecars).order_by(sidecars.c.path))]
+            return list(connection.execute(select(sidecars.c.path).order_by(sidecars.c.path)).scalars())
 
-    def sidecar(self, path: str) -> SidecarRow | None:
-        """What zsindex wrote into a sidecar; None if nothing."""
+    def sidecars(self, paths: Sequence[str]) -> dict[str, SidecarRow]:
+        """What zsindex wrote into some sidecars, a few hundred at most, by path; those that it did not are left out."""
         with self.read() as connection:
-            row = connection.execute(select(sidecars).where(sidecars.c.path == path)).first()
-        return None if row is None else _sidecar(row)
+            rows = connection.execute(select(sidecars).where(sidecars.c.path.in_(paths)))
+            return {row.path: _sidecar(row) for row in rows}
 
-    def save_sidecar(self, path: str, *, original: bytes | None, written_sha256: str, tags: Mapping[str, Any]) -> None:
-        """Record what was written into a sidecar, in place of an earlier record."""
-        with self.write("record what was written into a sidecar") as connection:
-            connection.execute(delete(sidecars).where(sidecars.c.path == path))
-            connection.execute(
-                insert(sidecars).values(
-                    path=path,
-                    original=original,
-                    written_sha256=written_sha256,
-                    tags=_json(tags),
-                    written_at=now(),
+    def save_sidecars(self, rows: Sequence[SidecarRow], *, forget: Sequence[str] = ()) -> None:
+        """Record what was written into sidecars, in place of earlier records, and forget others, a few hundred at most.
+
+        Args:
+            rows: `written_at` is put in.
+            forget: paths.
+        """
+        if not rows and not forget:
+            return
+        with self.write("record what was written into sidecars") as connection:
+            connection.execute(delete(sidecars).where(sidecars.c.path.in_([*forget, *(row.path for row in rows)])))
+            if rows:
+                connection.execute(
+                    insert(sidecars),
+                    [{**row._asdict(), "tags": _json(row.tags), "written_at": now()} for row in rows],
                 )
-            )
-
-    def remove_sidecar(self, path: str) -> None:
-        """Forget a sidecar."""
-        with self.write("forget a sidecar") as connection:
-            connection.execute(delete(sidecars).where(sidecars.c.path == path))
 
 
 def _json(body: Any) -> str:

@@ -29,6 +29,7 @@ from zsindex.errors import (
 from zsindex.facade.core import absolute, absolute_all
 from zsindex.facade.deciding import Deciding, describe
 from zsindex.facade.evaluating import Evaluating
+from zsindex.facade.giving import Giving
 from zsindex.facade.learning import Learning
 from zsindex.facade.migrate import Migrating
 from zsindex.facade.tempering import Tempering
@@ -48,7 +49,7 @@ from zsindex.records import (
     SkipReason,
     SyncReport,
 )
-from zsindex.results import Classification, Hit, Run
+from zsindex.results import Classification, Hit, Question, Run
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
 from zsindex.view import View
 
@@ -63,7 +64,7 @@ DEFAULT_BATCH_SIZE = 32
 DEFAULT_TOP = 3
 
 
-class Library(Deciding, Evaluating, Learning, Migrating, Tempering):
+class Library(Deciding, Evaluating, Giving, Learning, Migrating, Tempering):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -566,6 +567,7 @@ class Library(Deciding, Evaluating, Learning, Migrating, Tempering):
         temperature: float | str | None = None,
         truncate: bool = False,
         sync: bool = True,
+        record: bool = False,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Classification:
@@ -594,6 +596,8 @@ class Library(Deciding, Evaluating, Learning, Migrating, Tempering):
                 what `fit_temperature` found for the model. Default: the model's own, ``1 / logit_scale``.
             truncate: cut prompts that the model cannot read in full, rather than refuse them.
             sync: False refuses what is not in the library instead of adding it.
+            record: keep the run, see `runs`; and where it was recorded before, take its stored answer. A read-only
+                library records nothing.
             progress, should_stop: for the sync, as there.
 
         Raises:
@@ -650,12 +654,34 @@ class Library(Deciding, Evaluating, Learning, Migrating, Tempering):
             if rates:
                 options["thresholds"] = sorted(rates.items())
             scorer, answers = self._with_thresholds(scorer, answers, whole, rates, multi_label=multi_label)
+        asked_top = top
         if top is None:
             top = len(answers) if multi_label else DEFAULT_TOP
         top = max(1, min(top, len(answers)))
+        run = self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options)
+        run = replace(
+            run,
+            asked=Question(
+                chosen,
+                {
+                    "top": asked_top,
+                    "paths": places,
+                    "activation": str(activation),
+                    "unknown": unknown,
+                    "thresholds": thresholds,
+                    "multi_label": multi_label,
+                    "with_corrections": with_corrections,
+                    "temperature": temperature,
+                    "truncate": truncate,
+                },
+            ),
+        )
+        known = self._recorded_answer(run, len(view)) if record else None
         rows, back = view.unique
         all_scores: Callable[[Sequence[int]], FloatArray] = lambda photos: scorer(view.take(photos))  # noqa: E731
-        if chosen.is_plain and scorer is head:
+        if known is not None:
+            best, scores, back = known.best, known.scores, slice(None)
+        elif chosen.is_plain and scorer is head:
             best, scores = classify.classify(
                 view.vectors,
                 rows,
@@ -670,19 +696,23 @@ class Library(Deciding, Evaluating, Learning, Migrating, Tempering):
         else:
             best, scores = scoring.rank(view.vectors, rows, scorer, top=top)
         if taught is not None:
-            best, scores = taught.settle(view, answers, scorer, best, scores, top=top)
+            if known is None:
+                best, scores = taught.settle(view, answers, scorer, best, scores, top=top)
             all_scores = taught.all_scores(view, answers, scorer)
-        return Classification(
+        result = Classification(
             paths=view.paths,
             labels=answers,
             best=best[back],
             best_scores=scores[back],
             all_scores=all_scores,
-            run=self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options),
+            run=run,
             encoded=encoded,
             unanswered=view.unanswered,
             learned=None if taught is None else taught.learned,
         )
+        if record and known is None:
+            self._record_if_possible(result)
+        return result
 
     def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray:
         """One vector per concept."""

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 import zsindex
-from zsindex import index, schema
+from zsindex import index, run_files, schema
 from zsindex.database import Database
 from zsindex.errors import UnknownModel
 from zsindex.index import VectorIndex
@@ -178,7 +178,13 @@ def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
         if fix and (index_problems or n_bad):
             VectorIndex.rebuild(store, database.folder, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
-    strays = index.stray_files(store, database.folder)
+    lab = LabStore(database)
+    for file, what in run_files.problems(lab, database.folder).items():
+        problems.append(what)
+        if fix:
+            file.unlink(missing_ok=True)
+            fixed.append("removed it; its question is kept, and can be asked again")
+    strays = index.stray_files(store, database.folder, others=run_files.recorded(lab))
     if strays:
         problems.append(f"{len(strays)} files in {index.FOLDER_NAME}/ belong to no index")
         if fix:
@@ -202,7 +208,7 @@ def prune(
         removed = store.prune(ids, under)
         for row in store.models():
             VectorIndex.open(store, database.folder, row)  # writes a new snapshot if enough is gone
-        for file in index.stray_files(store, database.folder):
+        for file in index.stray_files(store, database.folder, others=run_files.recorded(LabStore(database))):
             file.unlink(missing_ok=True)
         database.vacuum()
     return PruneReport(**removed, dry_run=False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from dataclasses import dataclass, field, replace
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from zsindex.records import Activation, FloatArray, IdArray
+from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from zsindex.lab.few_shot import Learned
 
 BLOCK_PHOTOS = 4096
+# Scores of all answers at a time: 16 MB.
+BLOCK_SCORES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,18 @@ class Result:
         return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
 
 
+class Question(NamedTuple):
+    """What `Library.classify` was asked.
+
+    Attributes:
+        labels: with their final prompts.
+        arguments: all others that the answer depends on, by name; plain data.
+    """
+
+    labels: LabelSet
+    arguments: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Everything that a classification is a function of.
@@ -65,6 +80,7 @@ class Run:
         version: of zsindex.
         label_set_version: of the saved set.
         groups, negatives: of the label set.
+        asked: how to ask again.
     """
 
     model: str
@@ -86,6 +102,7 @@ class Run:
     label_set_version: int | None = None
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     negatives: tuple[str, ...] = ()
+    asked: Question | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -125,6 +142,20 @@ class Run:
             "options": dict(self.options),
             "zsindex": self.version,
         }
+
+
+class Answer(NamedTuple):
+    """What was answered, as arrays.
+
+    Attributes:
+        paths: of the photos, n of them.
+        best: numbers of answers, int64 (n, top), best first; -1 for none.
+        scores: float32 (n, top).
+    """
+
+    paths: list[str]
+    best: IdArray
+    scores: FloatArray
 
 
 class Block(NamedTuple):
@@ -250,6 +281,11 @@ class Classification(Sequence[Result]):
         return (self[i] for i in range(len(self)))
 
     @property
+    def answer(self) -> Answer:
+        """The predictions as arrays, which must not be changed."""
+        return Answer(self.paths, self._best, self._best_scores)
+
+    @property
     def counts(self) -> IdArray:
         """How many predictions each photo has: int64 (n,). Fewer than asked for only where `filtered` took some."""
         counts: IdArray = np.count_nonzero(self._best >= 0, axis=1)
@@ -266,6 +302,27 @@ class Classification(Sequence[Result]):
                 self._best[part].T.tolist(),
                 self._best_scores[part].T.tolist(),
             )
+
+    def score_blocks(self) -> Iterator[tuple[list[str], FloatArray]]:
+        """Paths, and every answer's score of these photos, float32 (m, c): `scores`, but never all at once."""
+        size = max(1, min(BLOCK_PHOTOS, BLOCK_SCORES // len(self.labels)))
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.paths[part], self._all_scores(self._rows[part])
+
+    def wide_columns(self) -> list[str]:
+        """Names of the columns of the wide form after `path`: the answers. One that is called ``path`` or ``run``, like
+        a column of another meaning, gets an underscore.
+        """
+        taken = {"path", "run", *self.labels}
+        names = []
+        for label in self.labels:
+            name = label
+            while name in ("path", "run") or (name != label and name in taken):
+                name += "_"
+            taken.add(name)
+            names.append(name)
+        return names
 
     def __repr__(self) -> str:
         return f"<Classification of {len(self)} photos by {len(self.labels)} labels, run {self.run.key}>"
@@ -285,6 +342,20 @@ class Classification(Sequence[Result]):
         import pandas as pd
 
         return pd.DataFrame(self.to_rows(), columns=["path", "rank", "label", "score"])
+
+    def to_parquet(self, file: str | os.PathLike[str] | IO[bytes], *, wide: bool = False) -> None:
+        """Write all answers as a Parquet table, which also says which run they are of; see docs/methods.md.
+
+        Args:
+            file: a path, or a file open for writing bytes.
+            wide: a row per photo with a column per answer, instead of a row per prediction.
+
+        Raises:
+            ExtraMissing: pyarrow is not installed.
+        """
+        from zsindex import columnar
+
+        columnar.write_answers(self, file, wide=wide)
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,7 @@ sidecars = Table(
     Column("original", LargeBinary),
     # Of the bytes that zsindex wrote: whether somebody else has changed the file since.
     Column("written_sha256", String(64), nullable=False),
-    # The tags that are zsindex's, by XMP property: JSON.
+    # What of it is zsindex's: JSON, see zsindex.lab.tags.
     Column("tags", Text, nullable=False),
     Column("written_at", String(32), nullable=False),
 )

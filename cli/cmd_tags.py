@@ -1,0 +1,191 @@
+"""zsindex tags write|retract"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .output import note, plural, write_columns, write_json
+from .progress import Reporter, stop_on_interrupt
+
+if TYPE_CHECKING:
+    from zsindex.lab.tags import SidecarChange, TagReport
+
+SHOWN = 20
+EVERY = sys.maxsize
+
+apply_option = click.option("--apply", is_flag=True, help="Write. Without it, only say what would be written.")
+
+
+@click.group()
+def tags() -> None:
+    """Answers as tags in XMP sidecars beside the photos, for other programs. Photos stay untouched."""
+
+
+@tags.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@options.which_labels
+@options.label_set
+@options.template
+@click.option("--run", metavar="KEY", help="The question of a recorded run, with all its options, instead of labels.")
+@click.option(
+    "--all", "every", is_flag=True, help="A tag for every label that reaches --min-score, not for the best one only."
+)
+@click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="No tag for labels below this score.")
+@click.option(
+    "--root", default="zsindex", show_default=True, help="What hierarchical tags stand below: ROOT|GROUP|LABEL."
+)
+@click.option(
+    "--style",
+    type=click.Choice(["photo.jpg.xmp", "photo.xmp"]),
+    default="photo.jpg.xmp",
+    show_default=True,
+    help="Where the sidecar of photo.jpg is. Lightroom reads photo.xmp; digiKam and darktable photo.jpg.xmp.",
+)
+@apply_option
+@options.truncate
+@options.json_flag
+@options.strict
+@options.library
+@options.which_model
+@options.quiet
+@click.pass_context
+def write(
+    ctx: click.Context,
+    /,
+    paths: tuple[str, ...],
+    label: tuple[str, ...],
+    label_file: str | None,
+    label_set: str | None,
+    template: tuple[str, ...],
+    run: str | None,
+    every: bool,
+    min_score: float,
+    root: str,
+    style: str,
+    apply: bool,
+    truncate: bool,
+    as_json: bool,
+    strict: bool,
+    library: Path | None,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Write the best label of each photo, or all above --min-score, as tags into XMP sidecars.
+
+    Says what it would write; with --apply it does. Tags that it wrote before for the same label set, and that no longer
+    hold, go.
+    """
+    if every and not min_score:
+        raise click.UsageError("--all without --min-score would give every photo every label")
+    if run is not None and (label or label_file is not None or label_set is not None or template or paths):
+        raise click.UsageError("--run brings its own labels and paths")
+    if run is not None and every:
+        raise click.UsageError("--run brings its own number of labels per photo")
+    with options.open_library(library, quiet=quiet, **model) as opened:
+        if run is not None:
+            groups: dict[str, tuple[str, ...]] = {}
+            answers = opened.repeat_run(run).result
+        else:
+            chosen = options.label_set_from(opened, label, label_file, template, saved=label_set)
+            groups = dict(chosen.groups)
+            # A label decides, and its group is the level above it.
+            answers = opened.classify(
+                replace(chosen, groups=()),
+                top=EVERY if every else 1,
+                paths=paths or None,
+                truncate=truncate,
+                sync=False,
+            )
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
+            report = opened.write_tags(
+                answers,
+                min_score=min_score,
+                groups=groups,
+                root=root,
+                style=style,
+                apply=apply,
+                progress=progress,
+                should_stop=should_stop,
+            )
+    _finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
+
+
+@tags.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--label-set", metavar="NAME", help="Only the tags of this label set.")
+@apply_option
+@options.json_flag
+@options.strict
+@options.library
+@options.quiet
+@click.pass_context
+def retract(
+    ctx: click.Context,
+    /,
+    paths: tuple[str, ...],
+    label_set: str | None,
+    apply: bool,
+    as_json: bool,
+    strict: bool,
+    library: Path | None,
+    quiet: bool,
+) -> None:
+    """Take tags that zsindex wrote out of the sidecars again, and nothing else.
+
+    Says what it would do; with --apply it does. A sidecar that no other program has changed since becomes what it was,
+    to the byte. PATH restricts to sidecars at or below it.
+    """
+    with (
+        options.open_library(library) as opened,
+        Reporter(quiet=quiet) as progress,
+        stop_on_interrupt() as should_stop,
+    ):
+        report = opened.retract_tags(
+            paths or None, label_set=label_set, apply=apply, progress=progress, should_stop=should_stop
+        )
+    _finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
+
+
+def _finish(ctx: click.Context, report: TagReport, *, as_json: bool, strict: bool, quiet: bool) -> None:
+    if as_json:
+        write_json(report.to_dict(), sys.stdout)
+    else:
+        write_columns(
+            ([change.action, _shown(change), change.path] for change in report.changes[:SHOWN]), [6, 24], sys.stdout
+        )
+        if len(report.changes) > SHOWN:
+            note(f"and {len(report.changes) - SHOWN:,} more; --json has all", quiet=quiet)
+    for skipped in report.skipped[: len(report.skipped) if as_json else SHOWN]:
+        note(f"skipped {skipped.path}: {skipped.why}", quiet=quiet)
+    counts = {
+        action: sum(change.action == action for change in report.changes) for action in ("create", "change", "delete")
+    }
+    said = ", ".join(f"{n:,} to {action}" if not report.applied else f"{n:,} {action}d" for action, n in counts.items())
+    note(
+        f"{plural(len(report.changes), 'sidecar')}: {said}; {report.unchanged:,} unchanged, "
+        f"{len(report.skipped):,} skipped",
+        quiet=quiet,
+    )
+    if not report.applied and report.changes:
+        note("nothing was written: add --apply", quiet=quiet)
+    if report.interrupted:
+        note("stopped; the same command goes on from here", quiet=quiet)
+        ctx.exit(130)
+    if strict and report.skipped:
+        ctx.exit(3)
+
+
+def _shown(change: SidecarChange) -> str:
+    """Tags that come and go, by the last level of their names."""
+    from zsindex.xmp import HIERARCHY, SUBJECT
+
+    def names(tags: dict[str, list[str]]) -> list[str]:
+        return tags.get(SUBJECT) or tags.get(HIERARCHY) or [text for texts in tags.values() for text in texts]
+
+    return " ".join([*(f"+{name}" for name in names(change.added)), *(f"-{name}" for name in names(change.removed))])

@@ -1,0 +1,138 @@
+"""Recorded runs: what was asked, and what has changed when it is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zsindex.results import Answer, Classification
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run that was recorded.
+
+    Attributes:
+        key: names it.
+        recorded_at: ISO 8601, UTC.
+        run: `zsindex.results.Run.to_dict` of it.
+        label_set: all of the label set, in a form that `zsindex.parse_labels` reads; prompts are left out where the
+            templates make them.
+        answers: what photos could be answered with.
+        photos: how many were answered.
+        stored: whether the answer itself is still there, and not only the question.
+    """
+
+    key: str
+    recorded_at: str
+    run: dict[str, Any]
+    label_set: dict[str, Any]
+    answers: tuple[str, ...]
+    photos: int
+    stored: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "key": self.key,
+            "recorded_at": self.recorded_at,
+            "photos": self.photos,
+            "stored": self.stored,
+            "answers": list(self.answers),
+            "run": self.run,
+            "label_set": self.label_set,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A photo whose best answer is another one than before; None where it had, or has, none."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A run that was asked again.
+
+    Attributes:
+        before: the run as it was recorded.
+        result: the answer of today.
+        compared: photos in both answers; None where the former one is not stored any more.
+        flips: those of them whose best answer has changed, in path order.
+        largest_change: of the score of a best answer, among those that have not flipped.
+        added, gone: photos that only the new answer has, and only the former one.
+    """
+
+    before: RunRecord
+    result: Classification
+    compared: int | None
+    flips: tuple[Flip, ...] = ()
+    largest_change: float = 0.0
+    added: int = 0
+    gone: int = 0
+
+    @property
+    def same(self) -> bool:
+        """Whether it is the same run: then the answer is the same by definition."""
+        return self.before.key == self.result.run.key
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; without the new answer itself."""
+        return {
+            "before": self.before.key,
+            "now": self.result.run.key,
+            "same": self.same,
+            "compared": self.compared,
+            "flipped": None if self.compared is None else len(self.flips),
+            "largest_change": self.largest_change,
+            "added": self.added,
+            "gone": self.gone,
+            "flips": [{"path": f.path, "before": f.before, "after": f.after} for f in self.flips],
+        }
+
+
+def compare(before: RunRecord, stored: Answer | None, result: Classification) -> Repeat:
+    """Say what has changed between a stored answer and one of today."""
+    if stored is None:
+        return Repeat(before, result, None)
+    former = {path: number for number, path in enumerate(stored.paths)}
+    in_both = [(former[path], number) for number, path in enumerate(result.paths) if path in former]
+    old_rows, new_rows = (
+        np.array(rows, dtype=np.int64) for rows in (zip(*in_both, strict=True) if in_both else ((), ()))
+    )
+    now = result.answer
+    old_best, new_best = _first(stored.best, stored.scores, old_rows), _first(now.best, now.scores, new_rows)
+    old_names, new_names = _names(before.answers, old_best[0]), _names(result.labels, new_best[0])
+    flips = tuple(
+        Flip(result.paths[row], old, new)
+        for row, old, new in zip(new_rows.tolist(), old_names, new_names, strict=True)
+        if old != new
+    )
+    kept = np.array([old == new for old, new in zip(old_names, new_names, strict=True)], dtype=bool)
+    return Repeat(
+        before,
+        result,
+        len(in_both),
+        flips,
+        float(np.abs(old_best[1] - new_best[1])[kept].max(initial=0.0)),
+        len(result) - len(in_both),
+        len(former) - len(in_both),
+    )
+
+
+def _first(best: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """The first prediction that is one, of some photos: its number, -1 for none, and its score."""
+    there = best[rows] >= 0
+    column = there.argmax(axis=1) if best.shape[1] else np.zeros(len(rows), dtype=np.int64)
+    numbers, values = best[rows, column], scores[rows, column]
+    return numbers, np.where(numbers >= 0, values, np.float32(0))
+
+
+def _names(answers: Sequence[str], numbers: np.ndarray[Any, Any]) -> list[str | None]:
+    return [None if number < 0 else answers[number] for number in numbers.tolist()]

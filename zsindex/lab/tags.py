@@ -1,0 +1,418 @@
+"""Answers as tags in XMP sidecars beside the photos; what zsindex wrote can be told from all else, and taken back.
+
+Of every sidecar that it writes into, the library records
+
+    original         its bytes before; null where there was none
+    written_sha256   of what zsindex wrote
+    tags.sets        the tags that are wanted, by label set and property
+    tags.added       those of them that were not there before: only these are zsindex's
+    tags.made        properties that zsindex had to make for them
+    tags.previous    SHA-256 of the file when this record was made; null where there was none
+
+As long as a file is what zsindex wrote, or what it was just before (`previous`: the writing may have been cut off),
+what is in it besides `original` is zsindex's, and a new version is made from `original`. When somebody else has changed
+it, what zsindex added is taken out of it, and what is left becomes the `original`. So the record is written first and
+the file second, and at every instant one of the two cases holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from zsindex import atomic, xmp
+from zsindex.lab_store import LabStore, SidecarRow
+
+# Where the sidecar of photo.jpg is.
+STYLES = ("photo.jpg.xmp", "photo.xmp")
+DEFAULT_ROOT = "zsindex"
+BATCH = 64
+
+
+class _Unusable(Exception):
+    """A sidecar is not to be touched; says why. It becomes a line of the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedSidecar:
+    """A sidecar, or a photo without one, that was passed over, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarChange:
+    """What happens to a sidecar.
+
+    Attributes:
+        action: ``create``, ``change`` or ``delete``.
+        added, removed: tags by XMP property.
+    """
+
+    path: str
+    action: str
+    added: dict[str, list[str]]
+    removed: dict[str, list[str]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"path": self.path, "action": self.action, "added": self.added, "removed": self.removed}
+
+
+@dataclass(frozen=True, slots=True)
+class TagReport:
+    """What was done to sidecars or, without `applied`, would be.
+
+    Attributes:
+        changes: in the order of the photos.
+        unchanged: sidecars that say already what they should.
+        skipped: those that were not touched although they should have been.
+        interrupted: it was stopped; the same call goes on from there.
+    """
+
+    changes: tuple[SidecarChange, ...]
+    unchanged: int
+    skipped: tuple[SkippedSidecar, ...]
+    applied: bool
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "applied": self.applied,
+            "interrupted": self.interrupted,
+            "unchanged": self.unchanged,
+            "changes": [change.to_dict() for change in self.changes],
+            "skipped": [{"path": s.path, "why": s.why} for s in self.skipped],
+        }
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def sidecar_of(photo: str, style: str) -> str:
+    """Path of a photo's sidecar in one of the `STYLES`."""
+    return f"{photo}.xmp" if style == STYLES[0] else str(Path(photo).with_suffix(".xmp"))
+
+
+def tags_of(label: str, *, group: str | None = None, root: str = DEFAULT_ROOT) -> dict[str, list[str]]:
+    """The tags of a label: itself, and its place below its group and the root.
+
+    Args:
+        root: may have several levels, ``A|B``; empty for none.
+
+    Returns:
+        By property; empty for a label without a visible character. The sign that parts levels becomes ``-`` in names.
+    """
+    name = _clean(label)
+    if not name:
+        return {}
+    levels = [_clean(level) for level in (*root.split("|"), group or "")] + [name]
+    levels = [level for level in levels if level]
+    return {
+        xmp.SUBJECT: [name],
+        xmp.HIERARCHY: ["|".join(level.replace("|", "-") for level in levels)],
+        xmp.TAGS_LIST: ["/".join(level.replace("/", "-") for level in levels)],
+    }
+
+
+def _clean(name: str) -> str:
+    """Without what XML cannot hold, in one line."""
+    return " ".join(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name).split())
+
+
+def merged(tags: Iterable[Mapping[str, list[str]]]) -> Mapping[str, list[str]]:
+    """All tags together, each once."""
+    tags = list(tags)
+    if len(tags) == 1:
+        return tags[0]
+    together: dict[str, dict[str, None]] = {}
+    for part in tags:
+        for name, texts in part.items():
+            together.setdefault(name, {}).update(dict.fromkeys(texts))
+    return {name: list(texts) for name, texts in together.items() if texts}
+
+
+# --- writing and taking back ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A sidecar, the photo it is of (None: it does not matter), and what becomes of the sets of tags in it."""
+
+    sidecar: str
+    photo: str | None
+    change: Callable[[dict[str, Any]], dict[str, Any]]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A sidecar with its bytes and its record, now and then."""
+
+    sidecar: str
+    current: bytes | None
+    new: bytes | None
+    before: SidecarRow | None
+    after: SidecarRow | None
+
+
+def write(
+    lab: LabStore,
+    wanted: Iterable[tuple[str, Mapping[str, list[str]]]],
+    *,
+    label_set: str,
+    style: str,
+    shared: Callable[[str], str | None],
+    apply: bool,
+    progress: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> TagReport:
+    """Let photos have tags, and no others of the same label set.
+
+    Args:
+        wanted: photos with their tags by property.
+        label_set: whose tags they are; "" for labels without a name.
+        shared: says why a photo cannot have a sidecar of its own, if it cannot.
+        apply: False only says what would be done.
+    """
+
+    def targets() -> Iterator[_Target]:
+        for photo, tags in wanted:
+
+            def change(sets: dict[str, Any], tags: Mapping[str, list[str]] = tags) -> dict[str, Any]:
+                others = {name: other for name, other in sets.items() if name != label_set}
+                return {**others, label_set: dict(tags)} if tags else others
+
+            yield _Target(sidecar_of(photo, style), photo, change, shared(photo) if tags else None)
+
+    return _work(lab, targets(), apply=apply, progress=progress, should_stop=should_stop)
+
+
+def retract(
+    lab: LabStore,
+    sidecars: Sequence[str],
+    *,
+    label_set: str | None,
+    apply: bool,
+    progress: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> TagReport:
+    """Take back what was written into sidecars: all, or the tags of one label set."""
+
+    def change(sets: dict[str, Any]) -> dict[str, Any]:
+        return {} if label_set is None else {name: other for name, other in sets.items() if name != label_set}
+
+    targets = (_Target(path, None, change) for path in sidecars)
+    return _work(lab, targets, apply=apply, progress=progress, should_stop=should_stop)
+
+
+def _work(
+    lab: LabStore,
+    targets: Iterator[_Target],
+    *,
+    apply: bool,
+    progress: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> TagReport:
+    changes: list[SidecarChange] = []
+    skipped: list[SkippedSidecar] = []
+    done = unchanged = 0
+    stopped = False
+    while batch := list(islice(targets, BATCH)):
+        if stopped := should_stop():
+            break
+        records = lab.sidecars([target.sidecar for target in batch])
+        steps: list[_Step] = []
+        planned: dict[str, SidecarChange] = {}
+        for target in batch:
+            try:
+                step = _plan(target, records.get(target.sidecar))
+                if step is not None:
+                    steps.append(step)
+                if step is not None and step.new != step.current:
+                    planned[step.sidecar] = _described(step)
+                elif step is not None or target.sidecar in records:
+                    unchanged += 1
+            except (_Unusable, xmp.BadPacket) as error:
+                skipped.append(SkippedSidecar(target.sidecar, str(error)))
+        failed = _apply(lab, steps) if apply else {}
+        skipped += [SkippedSidecar(path, why) for path, why in failed.items()]
+        changes += [change for path, change in planned.items() if path not in failed]
+        done += len(batch)
+        progress(done)
+    return TagReport(tuple(changes), unchanged, tuple(skipped), apply, stopped)
+
+
+def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
+    """What is to be done about a sidecar; None if nothing is."""
+    sets = target.change({} if row is None else row.tags["sets"])
+    if row is None and not sets:
+        return None
+    if target.problem is not None:
+        raise _Unusable(target.problem)
+    photo_is_there = target.photo is not None and os.path.exists(target.photo)
+    if sets and target.photo is not None and not photo_is_there:
+        raise _Unusable("the photo is not there")
+    current = _read(target.sidecar)
+    if current is None and row is not None and not photo_is_there:
+        _require_folder(target.sidecar)
+    if row is not None and row.tags["sets"] == sets and current is not None and _is_up_to_date(current, row):
+        return None
+    base = _base(current, row)
+    wanted = merged(sets.values())
+    new, after = base, None
+    if wanted:
+        added = xmp.add(base, wanted) if base is not None else _new_packet(json.dumps(wanted))
+        if added.added:
+            new = added.data
+            tags = {
+                "sets": sets,
+                "added": added.added,
+                "made": list(added.made),
+                "previous": None if current is None else _sha256(current),
+            }
+            after = SidecarRow(target.sidecar, base, _sha256(new), tags)
+    if row is None and after is None:
+        return None  # all of it is there, and nothing is zsindex's
+    if new != current:
+        _require_writable(target.sidecar, exists=current is not None)
+    return _Step(target.sidecar, current, new, row, after)
+
+
+@lru_cache(maxsize=4096)
+def _new_packet(tags: str) -> xmp.Added:
+    """A sidecar with nothing but tags, which many photos have in common; as JSON."""
+    return xmp.add(None, json.loads(tags))
+
+
+def _is_up_to_date(current: bytes, row: SidecarRow) -> bool:
+    sha256 = _sha256(current)
+    if sha256 == row.written_sha256:
+        return True
+    if sha256 == row.tags["previous"]:
+        return False
+    there = xmp.texts_in(current)
+    return all(text in there[name] for name, texts in row.tags["added"].items() for text in texts)
+
+
+def _base(current: bytes | None, row: SidecarRow | None) -> bytes | None:
+    """A sidecar as it would be without zsindex; None if it would not be there."""
+    if row is None or current is None or current == row.original:
+        return current
+    if _sha256(current) in (row.written_sha256, row.tags["previous"]):
+        return row.original
+    rest, is_empty = xmp.remove(current, row.tags["added"], row.tags["made"])
+    return None if is_empty and row.original is None else rest
+
+
+def _apply(lab: LabStore, steps: Sequence[_Step]) -> dict[str, str]:
+    """Do it. Returns the sidecars for which that was not possible, with the reasons; they are as they were."""
+    # Should this be cut off, the record must know of all that may be in the file: of what was, and of what will be.
+    recorded = {step.sidecar: step.before if step.after is None else _pending(step) for step in steps}
+    lab.save_sidecars([row for step in steps if step.after is not None and (row := recorded[step.sidecar]) is not None])
+    done: list[_Step] = []
+    failed: dict[str, str] = {}
+    try:
+        for step in steps:
+            try:
+                _put(step)
+            except (_Unusable, OSError) as error:
+                failed[step.sidecar] = str(error.strerror if isinstance(error, OSError) else error)
+            else:
+                done.append(step)
+    finally:
+        # Of those that were not come to the record above remains; it is right for them, too.
+        settled = [(step.sidecar, step.after) for step in done]
+        settled += [(step.sidecar, step.before) for step in steps if step.sidecar in failed]
+        lab.save_sidecars(
+            [row for path, row in settled if row is not None and row != recorded[path]],
+            forget=[path for path, row in settled if row is None and recorded[path] is not None],
+        )
+    return failed
+
+
+def _pending(step: _Step) -> SidecarRow:
+    assert step.after is not None
+    if step.before is None:
+        return step.after
+    before, after = step.before.tags, step.after.tags
+    both = {
+        "added": merged([before["added"], after["added"]]),
+        "made": list(dict.fromkeys([*before["made"], *after["made"]])),
+    }
+    return step.after._replace(tags={**after, **both})
+
+
+def _put(step: _Step) -> None:
+    if step.new == step.current:
+        return
+    if _read(step.sidecar) != step.current:
+        raise _Unusable("another program is changing it; try again")
+    file = Path(step.sidecar)
+    if step.new is None:
+        file.unlink()
+    else:
+        atomic.write_bytes(file, step.new, mode=None if step.current is None else stat.S_IMODE(file.stat().st_mode))
+
+
+def _described(step: _Step) -> SidecarChange:
+    if step.current is None and step.after is not None and step.after.original is None:
+        return SidecarChange(step.sidecar, "create", step.after.tags["added"], {})  # as for most: nothing to look into
+    before, after = ({} if data is None else xmp.texts_in(data) for data in (step.current, step.new))
+    action = "create" if step.current is None else "delete" if step.new is None else "change"
+    return SidecarChange(step.sidecar, action, _missing(after, before), _missing(before, after))
+
+
+def _missing(here: Mapping[str, list[str]], there: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    found = {name: [text for text in texts if text not in there.get(name, ())] for name, texts in here.items()}
+    return {name: texts for name, texts in found.items() if texts}
+
+
+def _read(path: str) -> bytes | None:
+    """The bytes of a sidecar; None where there is none."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            raise _Unusable("it is a symbolic link")
+        if not stat.S_ISREG(status.st_mode):
+            raise _Unusable("it is not a file")
+        if status.st_size > xmp.MAX_BYTES:
+            raise _Unusable(f"it is larger than {xmp.MAX_BYTES >> 20} MB")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _Unusable(f"it cannot be read ({error.strerror})") from error
+
+
+def _require_folder(path: str) -> None:
+    """A disk that is not plugged in leaves an empty folder, or none. Nothing is known of what is on it."""
+    try:
+        with os.scandir(os.path.dirname(path)) as entries:
+            if next(entries, None) is not None:
+                return
+    except OSError as error:
+        raise _Unusable(f"its folder cannot be read ({error.strerror})") from error
+    raise _Unusable("its folder is empty; is a disk not plugged in?")
+
+
+def _require_writable(path: str, *, exists: bool) -> None:
+    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+        raise _Unusable("its folder is read-only")
+    if exists and not os.access(path, os.W_OK):
+        raise _Unusable("it is read-only")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
