@@ -186,6 +186,12 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.FetchError("http://x", "404"), {"url": "http://x"}, "http://x: 404"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
+    (errors.TooManyPairs(0.5, limit=1000), {"threshold": 0.5, "limit": 1000}, "0.5 more than 1,000.*--show-threshold"),
+    (
+        errors.TooManyScores(photos=1000, answers=20, limit=9999),
+        {"photos": 1000, "answers": 20, "limit": 9999},
+        "20,000 scores.*9,999.*fewer labels",
+    ),
     (errors.ImportRefused(FOLDER, "cut short"), {"path": FOLDER, "why": "cut short"}, "^cannot import .*: cut short$"),
     (
         errors.ExportRefused(FOLDER, "it is full"),

@@ -28,6 +28,7 @@ from zsindex.errors import (
 )
 from zsindex.facade.core import absolute
 from zsindex.facade.deciding import Deciding, describe
+from zsindex.facade.graph import Graphs
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
@@ -59,7 +60,7 @@ DEFAULT_BATCH_SIZE = 32
 DEFAULT_TOP = 3
 
 
-class Library(Deciding):
+class Library(Deciding, Graphs):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
