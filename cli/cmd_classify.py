@@ -13,6 +13,10 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex import Classification
+    from zsindex.results import Smoothing
+
+# Changes by smoothing that are told one by one.
+SHOWN_FLIPS = 10
 
 
 @click.command()
@@ -50,6 +54,12 @@ if TYPE_CHECKING:
     help="Give every label that fits: per label for models trained so, per group of the label set for others; from 0.5 "
     "on, or from its threshold on with --thresholds.",
 )
+@click.option(
+    "--smooth",
+    is_flag=True,
+    help="Answer the photos together: those that look alike draw one another to the same label. What that changes is "
+    "shown.",
+)
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.truncate
 @format_option
@@ -75,6 +85,7 @@ def classify(
     unknown: str | None,
     thresholds: bool,
     multi_label: bool,
+    smooth: bool,
     no_sync: bool,
     truncate: bool,
     fmt: str,
@@ -90,6 +101,10 @@ def classify(
     """
     from .answers import write
 
+    if smooth and (thresholds or multi_label):
+        raise click.UsageError(
+            "--smooth gives each photo one label: it goes with neither --thresholds nor --multi-label"
+        )
     labels = options.labels_from(label, label_file, template, saved=label_set)
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
@@ -103,6 +118,7 @@ def classify(
                 unknown=unknown,
                 thresholds=thresholds,
                 multi_label=multi_label,
+                smooth=smooth,
                 truncate=truncate,
                 sync=not no_sync,
                 progress=progress,
@@ -134,6 +150,17 @@ def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
     if result.unanswered:
         n = plural(len(result.unanswered), "photo")
         note(f"{n} not yet encoded by {run.model}: zsindex sync --model {run.model}", quiet=quiet)
+    if result.smoothing is not None:
+        _explain_smoothing(result.smoothing, quiet=quiet)
     if n_skipped:
         note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
     note(f"{plural(len(result), 'photo')} by {plural(len(result.labels), 'label')}, run {run.key}", quiet=quiet)
+
+
+def _explain_smoothing(smoothing: Smoothing, *, quiet: bool) -> None:
+    n = len(smoothing.flips)
+    note(f"smoothing gave {n:,} of {plural(smoothing.photos, 'photo')} another label", quiet=quiet)
+    for flip in smoothing.flips[:SHOWN_FLIPS]:
+        note(f"  {flip.before} {flip.before_score:.3f} → {flip.after} {flip.after_score:.3f}  {flip.path}", quiet=quiet)
+    if n > SHOWN_FLIPS:
+        note(f"  and {n - SHOWN_FLIPS:,} more; --format json names all", quiet=quiet)

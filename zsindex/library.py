@@ -559,6 +559,7 @@ class Library(Deciding, Graphs):
         unknown: str | None = None,
         thresholds: bool = False,
         multi_label: bool = False,
+        smooth: bool = False,
         truncate: bool = False,
         sync: bool = True,
         progress: Callable[[Progress], None] | None = None,
@@ -582,6 +583,10 @@ class Library(Deciding, Graphs):
             multi_label: give every label that fits, not only the best. Under sigmoid each has its own probability;
                 under softmax each group of the label set is a softmax of its own, with the negatives in it, and so are
                 the labels in no group. A label fits from 0.5 on, or with `thresholds` from its threshold on.
+            smooth: answer the photos together rather than each by itself: photos that look alike draw one another to
+                the same label (StatA: Zanella et al. 2025, docs/methods.md). The result's `smoothing` lists what that
+                changed. Scores are then shares of an assignment, mostly near 0 or 1, also under a sigmoid: so it goes
+                neither with `thresholds` nor with `multi_label`.
             truncate: cut prompts that the model cannot read in full, rather than refuse them.
             sync: False refuses what is not in the library instead of adding it.
             progress, should_stop: for the sync, as there.
@@ -590,7 +595,11 @@ class Library(Deciding, Graphs):
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadUnknown, NoThreshold, BadLabelFile
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
+            TooManyScores: `smooth` with more photos and labels than fit into memory.
+            ValueError: `smooth` with `thresholds` or `multi_label`.
         """
+        if smooth and (thresholds or multi_label):
+            raise ValueError("smoothing gives each photo one label: it goes with neither thresholds nor multi_label")
         chosen = self._label_set(labels, label_set, template)
         options: dict[str, Any] = {}
         if unknown is not None:
@@ -630,7 +639,14 @@ class Library(Deciding, Graphs):
             top = len(answers) if multi_label else DEFAULT_TOP
         top = max(1, min(top, len(answers)))
         rows, back = view.unique
-        if chosen.is_plain and scorer is head:
+        smoothing = None
+        if smooth:
+            options["smooth"] = True
+            smoothed, smoothing = self._smooth(
+                view, scorer, answers, text_vectors, chosen.answer_of, whole=places is None
+            )
+            best, scores = scoring.rank_scores(smoothed, top=top)
+        elif chosen.is_plain and scorer is head:
             best, scores = classify.classify(
                 view.vectors,
                 rows,
@@ -644,15 +660,22 @@ class Library(Deciding, Graphs):
             best, scores = scoring.rank_given(view.vectors, rows, scorer, top=top)
         else:
             best, scores = scoring.rank(view.vectors, rows, scorer, top=top)
+
+        def all_scores(photos: Sequence[int]) -> FloatArray:
+            if smoothing is None:
+                return scorer(view.take(photos))
+            return smoothed[np.arange(len(rows))[back][np.asarray(photos, dtype=np.int64)]]
+
         return Classification(
             paths=view.paths,
             labels=answers,
             best=best[back],
             best_scores=scores[back],
-            all_scores=lambda photos: scorer(view.take(photos)),
+            all_scores=all_scores,
             run=self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options),
             encoded=encoded,
             unanswered=view.unanswered,
+            smoothing=smoothing,
         )
 
     def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -125,6 +125,47 @@ class Run:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A photo whose best answer smoothing changed: from one label, with its score, to another."""
+
+    path: str
+    before: str
+    before_score: float
+    after: str
+    after_score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """What smoothing did to a classification.
+
+    Attributes:
+        photos: how many it looked at.
+        flips: those whose best answer it changed, in the order of the photos.
+        iterations: rounds that it made; `converged` tells whether the last one changed nothing any more.
+    """
+
+    photos: int
+    flips: tuple[Flip, ...]
+    iterations: int
+    converged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "photos": self.photos,
+            "changed": len(self.flips),
+            "iterations": self.iterations,
+            "converged": self.converged,
+            "flips": [flip.to_dict() for flip in self.flips],
+        }
+
+
 class Block(NamedTuple):
     """The answers for some neighbouring photos, as columns.
 
@@ -150,6 +191,7 @@ class Classification(Sequence[Result]):
         run: what the answer is a function of.
         encoded: photos that had to be encoded for this answer.
         unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
+        smoothing: what smoothing changed, of all photos that were asked about; None without it.
     """
 
     def __init__(
@@ -163,6 +205,7 @@ class Classification(Sequence[Result]):
         run: Run,
         encoded: int = 0,
         unanswered: tuple[str, ...] = (),
+        smoothing: Smoothing | None = None,
     ) -> None:
         """Args:
         best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
@@ -174,6 +217,7 @@ class Classification(Sequence[Result]):
         self.run = run
         self.encoded = encoded
         self.unanswered = unanswered
+        self.smoothing = smoothing
         self._best = best
         self._best_scores = best_scores
         self._all_scores = all_scores
@@ -210,6 +254,7 @@ class Classification(Sequence[Result]):
             ),
             encoded=self.encoded,
             unanswered=self.unanswered,
+            smoothing=self.smoothing,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]
         return result
