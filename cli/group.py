@@ -18,6 +18,7 @@ HOMES = {
     "classify": "cmd_classify",
     "search": "cmd_search",
     "similar": "cmd_search",
+    "duplicates": "cmd_duplicates",
     "embed": "cmd_embed",
     "labels": "cmd_labels",
     "templates": "cmd_labels",

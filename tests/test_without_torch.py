@@ -30,6 +30,7 @@ with Library.open(folder) as library:
     answer = library.classify(["red", "blue"])
     shown = [answer.to_dicts(), answer.run.key]
     library.classify(label_set="colours")
+    library.classify(label_set="colours", smooth=True)
     note("classify")
     library.status(), library.paths(), library.skipped(), library.models(), library.label_sets()
     note("status")
@@ -41,6 +42,7 @@ with Library.open(folder) as library:
     note("search")
     library.similar(photo)
     library.search(open(photo, "rb").read())
+    library.duplicates(), library.duplicate_examples()
     library.embed_texts(["red"]), library.embed_images([photo])
     note("similar")
     assert library.check().ok

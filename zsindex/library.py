@@ -53,6 +53,7 @@ from zsindex.view import View
 if TYPE_CHECKING:
     from zsindex import sources
     from zsindex.exchange import ExportReport, ImportReport
+    from zsindex.lab.duplicates import Look
     from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
     from zsindex.sources import ImageLike, PathsLike
 
@@ -90,6 +91,7 @@ class Library(Deciding, Graphs):
         self._settings = settings
         self._index: VectorIndex | None = None
         self._lock = threading.RLock()
+        self._looks: dict[int, Look] = {}
 
     @classmethod
     def open(

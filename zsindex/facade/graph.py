@@ -8,10 +8,11 @@ from zsindex.facade.core import Core
 from zsindex.records import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from zsindex.lab.duplicates import Duplicates, Level, Look
     from zsindex.lab.neighbours import Graph
-    from zsindex.records import FloatArray
+    from zsindex.records import FloatArray, Progress
     from zsindex.results import Smoothing
     from zsindex.scoring import Scorer
     from zsindex.sources import PathsLike
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 # Neighbours per image in the graph that is kept.
 NEIGHBOURS = 10
+# Smallest cosine of near-duplicates: what suits nano, see docs/lab.md.
+NEAR = 0.95
 
 
 class Graphs(Core):
     """Neighbours, smoothing and near-duplicates."""
+
+    # What `duplicates` saw, by image id.
+    _looks: dict[int, Look]
 
     def neighbours(self, *, paths: PathsLike | None = None) -> Graph:
         """The nearest neighbours of every image among the photos, by cosine, exactly.
@@ -52,6 +58,63 @@ class Graphs(Core):
             generation=view.snapshot[1],
             keep=whole and not self.read_only,
         )
+
+    def duplicates(
+        self,
+        *,
+        threshold: float = NEAR,
+        paths: PathsLike | None = None,
+        look: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Duplicates:
+        """Find photos that are the same or nearly so, and suggest which of them to keep. Nothing is deleted.
+
+        Near-duplicates have vectors with at least the threshold's cosine and, where both can be read, the same picture:
+        their pixels correlate. Each group is a photo to keep and its near-duplicates: of a long series, whose first and
+        last are no longer alike, nothing goes that is not like what stays. Kept is the photo with the most pixels;
+        among equals the sharpest (variance of the Laplacian: Pech-Pacheco et al. 2000), then the largest file.
+        docs/methods.md has more.
+
+        Args:
+            threshold: smallest cosine of near-duplicates, up to 1. What it should be depends on the model; see
+                `duplicate_examples`.
+            paths: files and folders to restrict to. Default: all.
+            look: False reads no photo, and goes by the vectors, pixels and file sizes alone. Then cropped and retouched
+                copies are found, too, and other pictures of the same kind of thing.
+            progress: called now and then with how many photos have been read.
+
+        Raises:
+            ValueError: the threshold is not in (0, 1].
+            TooManyPairs: it is far too low.
+        """
+        from zsindex.lab import duplicates, neighbours
+
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
+        view = self.view(paths)
+        graph = self._neighbours(view, whole=paths is None)
+        pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
+        return duplicates.find(
+            view,
+            pairs,
+            threshold=threshold,
+            details=self._store.details_of,
+            known=self._looks if look else None,
+            settings=self._settings,
+            progress=progress or (lambda _: None),
+        )
+
+    def duplicate_examples(self, *, each: int = 2, paths: PathsLike | None = None) -> list[Level]:
+        """Pairs of photos at several cosines, to choose the threshold of `duplicates` by looking at them.
+
+        Args:
+            each: pairs per level.
+            paths: files and folders to restrict to. Default: all.
+        """
+        from zsindex.lab import duplicates
+
+        view = self.view(paths)
+        return duplicates.examples(view, self._neighbours(view, whole=paths is None), each=each)
 
     def _smooth(
         self,
