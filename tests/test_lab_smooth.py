@@ -51,9 +51,11 @@ def plain_stata(images: Doubles, scores: Doubles, texts: Doubles, *, k: int, rou
     nearest = np.argsort(-cosines, axis=1)[:, :k]
     z = prior.copy()
     anchor = np.mean([sum(z[i, c] * (images[i] - texts[c]) ** 2 for c in range(n_classes)) for i in range(n)], axis=0)
-    means, variances = texts.copy(), anchor.copy()
+    means, variances = texts.copy(), np.array([anchor] * n_classes)
     for _ in range(rounds):
-        density = np.array([[log_density(images[i], means[c], variances) for c in range(n_classes)] for i in range(n)])
+        density = np.array(
+            [[log_density(images[i], means[c], variances[c]) for c in range(n_classes)] for i in range(n)]
+        )
         for _ in range(inner):
             before = z.copy()
             drawn = np.zeros_like(z)
@@ -64,13 +66,12 @@ def plain_stata(images: Doubles, scores: Doubles, texts: Doubles, *, k: int, rou
             z = np.exp(exponents - exponents.max(axis=1, keepdims=True))
             z /= z.sum(axis=1, keepdims=True)
         for c in range(n_classes):
-            means[c] = (z[:, c] @ images + texts[c]) / (z[:, c].sum() + 1)
-        scatter = sum(
-            z[i, c] * (images[i] - means[c]) ** 2 + (anchor + (texts[c] - means[c]) ** 2) / n
-            for i in range(n)
-            for c in range(n_classes)
-        )
-        variances = scatter / (n + n_classes)
+            count = z[:, c].sum()
+            share = count / (count + 1)
+            own = z[:, c] @ images / count
+            means[c] = share * own + (1 - share) * texts[c]
+            scatter = sum(z[i, c] * (images[i] - means[c]) ** 2 for i in range(n)) / count
+            variances[c] = share * scatter + (1 - share) * (anchor + (texts[c] - means[c]) ** 2)
     return z
 
 
@@ -107,20 +108,21 @@ def test_means_and_variances_are_the_best_ones(n: int, n_classes: int, alpha: fl
     anchor = rng.uniform(0.05, 0.3, texts.shape[1])
 
     def loss(means: Doubles, variances: Doubles) -> float:
-        fit = -sum(z[i, c] * log_density(images[i], means[c], variances) for i in range(n) for c in range(n_classes))
+        fit = -sum(z[i, c] * log_density(images[i], means[c], variances[c]) for i in range(n) for c in range(n_classes))
         # KL(N(μ', Σ') ‖ N(μ, Σ)) of two diagonal Gaussians.
         apart = sum(
-            0.5 * float((np.log(variances / anchor) - 1 + (anchor + (texts[c] - means[c]) ** 2) / variances).sum())
+            0.5
+            * float((np.log(variances[c] / anchor) - 1 + (anchor + (texts[c] - means[c]) ** 2) / variances[c]).sum())
             for c in range(n_classes)
         )
         return fit + alpha * apart
 
-    means, variances = smooth._fit((images**2).sum(axis=0), z.sum(axis=0), z.T @ images, texts, anchor, alpha)
+    means, variances = smooth._fit(smooth._Moments(z.sum(axis=0), z.T @ images, z.T @ images**2), texts, anchor, alpha)
     best = loss(means, variances)
     for _ in range(10):
         step = rng.choice([1e-3, 1e-2, 0.1])
         assert loss(means + step * rng.standard_normal(means.shape), variances) > best
-        assert loss(means, variances * np.exp(step * rng.standard_normal(len(variances)))) > best
+        assert loss(means, variances * np.exp(step * rng.standard_normal(variances.shape))) > best
 
 
 def test_classes_that_no_photo_shows_stay_where_they_are_and_get_nothing() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ MAX_ITERATIONS = 10
 INNER_ITERATIONS = 5
 # No mean moves further than this in any dimension: done.
 _STILL = 1e-4
+# Smallest variance in any dimension, as a share of the mean one of the anchor.
+_FLOOR = 1e-4
 # A score that has underflowed is still not impossible.
 _TINY = np.float32(1e-30)
 _BLOCK_ROWS = 2048
@@ -167,48 +169,71 @@ def stata(
     texts = anchors.astype(np.float64)
     near = graph.nearest(neighbours)
     weights = np.maximum(near.cosines, 0)
-    squares = _squares(vectors, rows)
-    counts, sums = _moments(vectors, rows, assigned)
-    means, anchor_variances = texts, _spread(squares, counts, sums, texts) / max(1, n)
-    variances = anchor_variances = np.maximum(anchor_variances, np.finfo(np.float32).eps)
+    moments = _moments(vectors, rows, assigned)
+    means = texts
+    spread = _spread(moments, texts).sum(axis=0) / max(1, n)
+    # A dimension in which nothing varies would decide everything.
+    floor = max(float(np.finfo(np.float32).eps), _FLOOR * float(spread.mean()))
+    anchor_variances = np.maximum(spread, floor)
+    variances = np.repeat(anchor_variances[None], n_classes, axis=0)
     logits = np.empty_like(prior)
     converged = n_classes < 2 or n == 0
     iterations = 0
     while not converged and iterations < max_iterations:
         iterations += 1
-        # With one covariance for all classes, all of log N(f; μ, Σ) that differs between classes is linear in f.
+        # log N(f; μ, Σ) without what all classes have in common: two products.
         linear = (means / variances).astype(np.float32).T
-        constant = (-0.5 * (means**2 / variances).sum(axis=1)).astype(np.float32)
+        quadratic = (-0.5 / variances).astype(np.float32).T
+        constant = (-0.5 * (means**2 / variances + np.log(variances)).sum(axis=1)).astype(np.float32)
         for where, block in blocks(vectors, rows, _BLOCK_ROWS):
             np.matmul(block, linear, out=logits[where])
+            logits[where] += np.square(block) @ quadratic
             logits[where] += constant
             logits[where] += prior[where]
         for _ in range(inner_iterations if near.k else 1):
             _assign(assigned, logits, near, weights)
-        counts, sums = _moments(vectors, rows, assigned)
-        moved, variances = _fit(squares, counts, sums, texts, anchor_variances, alpha)
+        moved, variances = _fit(_moments(vectors, rows, assigned), texts, anchor_variances, alpha)
+        variances = np.maximum(variances, floor)
         converged = bool(np.abs(moved - means).max() < _STILL)
         means = moved
     return assigned, iterations, converged
 
 
-def _fit(
-    squares: DoubleArray,
-    counts: DoubleArray,
-    sums: DoubleArray,
-    anchors: DoubleArray,
-    anchor_variances: DoubleArray,
-    alpha: float,
-) -> tuple[DoubleArray, DoubleArray]:
-    """The means (a, dim) and variances (dim,) that fit the assignments best, and do not leave the anchor for nothing.
-
-    They minimise ``-Σ_ik z_ik log N(f_i; μ_k, Σ) + α Σ_k KL(N(μ'_k, Σ') ‖ N(μ_k, Σ))``.
+class _Moments(NamedTuple):
+    """What each class has of the images f: ``Σ_i z_ik``, float64 (a,); ``Σ_i z_ik f_i`` and ``Σ_i z_ik f_i²``, float64
+    (a, dim).
     """
-    means: DoubleArray = (sums + alpha * anchors) / (counts + alpha)[:, None]
-    scatter = _spread(squares, counts, sums, means)
-    scatter += alpha * (len(anchors) * anchor_variances + ((anchors - means) ** 2).sum(axis=0))
-    variances: DoubleArray = scatter / (counts.sum() + alpha * len(anchors))
-    return means, np.maximum(variances, np.finfo(np.float32).eps)
+
+    counts: DoubleArray
+    sums: DoubleArray
+    squares: DoubleArray
+
+
+def _moments(vectors: Vectors, rows: IdArray, assigned: FloatArray) -> _Moments:
+    sums, squares = np.zeros((2, assigned.shape[1], vectors.dim))
+    for where, block in blocks(vectors, rows, _BLOCK_ROWS):
+        sums += assigned[where].T @ block
+        squares += assigned[where].T @ np.square(block)
+    return _Moments(assigned.sum(axis=0, dtype=np.float64), sums, squares)
+
+
+def _spread(moments: _Moments, means: DoubleArray) -> DoubleArray:
+    """``Σ_i z_ik (f_i - μ_k)²`` in every dimension, float64 (a, dim), without going through the images again."""
+    spread: DoubleArray = moments.squares + moments.counts[:, None] * means**2 - 2 * means * moments.sums
+    return np.maximum(spread, 0)
+
+
+def _fit(
+    moments: _Moments, anchors: DoubleArray, anchor_variances: DoubleArray, alpha: float
+) -> tuple[DoubleArray, DoubleArray]:
+    """The means and variances (a, dim) that fit the assignments best, and do not leave the anchor for nothing.
+
+    They minimise ``-Σ_ik z_ik log N(f_i; μ_k, Σ_k) + α Σ_k KL(N(μ'_k, Σ') ‖ N(μ_k, Σ_k))``.
+    """
+    weights = (moments.counts + alpha)[:, None]
+    means: DoubleArray = (moments.sums + alpha * anchors) / weights
+    variances: DoubleArray = (_spread(moments, means) + alpha * (anchor_variances + (anchors - means) ** 2)) / weights
+    return means, variances
 
 
 def _assign(assigned: FloatArray, logits: FloatArray, near: Graph, weights: FloatArray) -> None:
@@ -223,25 +248,3 @@ def _assign(assigned: FloatArray, logits: FloatArray, near: Graph, weights: Floa
         np.exp(values, out=values)
         values /= values.sum(axis=1, keepdims=True)
         assigned[part] = values
-
-
-def _squares(vectors: Vectors, rows: IdArray) -> DoubleArray:
-    """Sums of the squares of all components: float64 (dim,)."""
-    total = np.zeros(vectors.dim)
-    for _, block in blocks(vectors, rows, _BLOCK_ROWS):
-        total += np.square(block, dtype=np.float64).sum(axis=0)
-    return total
-
-
-def _moments(vectors: Vectors, rows: IdArray, assigned: FloatArray) -> tuple[DoubleArray, DoubleArray]:
-    """What each class has of the images: its share in all, float64 (a,); and their weighted sum, float64 (a, dim)."""
-    sums = np.zeros((assigned.shape[1], vectors.dim))
-    for where, block in blocks(vectors, rows, _BLOCK_ROWS):
-        sums += assigned[where].T @ block
-    return assigned.sum(axis=0, dtype=np.float64), sums
-
-
-def _spread(squares: DoubleArray, counts: DoubleArray, sums: DoubleArray, means: DoubleArray) -> DoubleArray:
-    """``Σ_i Σ_k z_ik (f_i - μ_k)²`` in every dimension, float64 (dim,), without going through the images again."""
-    spread: DoubleArray = squares + (counts[:, None] * means**2 - 2 * means * sums).sum(axis=0)
-    return spread
