@@ -46,7 +46,10 @@ def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False,
 
 
 def _write_json(result: Classification, out: IO[str]) -> None:
-    around = json.dumps({"run": result.run.to_dict(), "results": []}, ensure_ascii=False, indent=2)
+    document = {"run": result.run.to_dict()}
+    if result.smoothing is not None:
+        document["smoothing"] = result.smoothing.to_dict()
+    around = json.dumps({**document, "results": []}, ensure_ascii=False, indent=2)
     head, _, tail = around.rpartition("]")
     out.write(head)
     before = "\n"

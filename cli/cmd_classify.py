@@ -14,6 +14,10 @@ from .progress import Reporter, stop_on_interrupt
 if TYPE_CHECKING:
     from zsindex import Classification
     from zsindex.lab.few_shot import Learned
+    from zsindex.results import Smoothing
+
+# Changes by smoothing that are told one by one.
+SHOWN_FLIPS = 10
 
 
 @click.command()
@@ -61,6 +65,12 @@ if TYPE_CHECKING:
     "Tip-Adapter.  [gda where no method is named]",
 )
 @options.temperature
+@click.option(
+    "--smooth",
+    is_flag=True,
+    help="Answer the photos together: those that look alike draw one another to the same label. What that changes is "
+    "shown.",
+)
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @click.option("--record", is_flag=True, help="Keep question and answer; see zsindex runs.")
 @options.truncate
@@ -91,6 +101,7 @@ def classify(
     multi_label: bool,
     with_corrections: str | None,
     temperature: float | str | None,
+    smooth: bool,
     no_sync: bool,
     record: bool,
     truncate: bool,
@@ -118,6 +129,10 @@ def classify(
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", "paths"):
         raise click.UsageError("--with-run is for --format csv and ndjson")
+    if smooth and (thresholds or multi_label):
+        raise click.UsageError(
+            "--smooth gives each photo one label: it goes with neither --thresholds nor --multi-label"
+        )
     labels = options.labels_from(label, label_file, template, saved=label_set)
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
@@ -133,6 +148,7 @@ def classify(
                 multi_label=multi_label,
                 with_corrections=with_corrections,
                 temperature=temperature,
+                smooth=smooth,
                 truncate=truncate,
                 sync=not no_sync,
                 record=record,
@@ -172,6 +188,8 @@ def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
     if result.unanswered:
         n = plural(len(result.unanswered), "photo")
         note(f"{n} not yet encoded by {run.model}: zsindex sync --model {run.model}", quiet=quiet)
+    if result.smoothing is not None:
+        _explain_smoothing(result.smoothing, quiet=quiet)
     if n_skipped:
         note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
     note(f"{plural(len(result), 'photo')} by {plural(len(result.labels), 'label')}, run {run.key}", quiet=quiet)
@@ -198,3 +216,12 @@ def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
         note("the words alone do best: the answers are those without corrections", quiet=quiet)
     if learned.doubts:
         note(f"too little to trust yet: {'; '.join(learned.doubts)}. What to label: zsindex next", quiet=quiet)
+
+
+def _explain_smoothing(smoothing: Smoothing, *, quiet: bool) -> None:
+    n = len(smoothing.flips)
+    note(f"smoothing gave {n:,} of {plural(smoothing.photos, 'photo')} another label", quiet=quiet)
+    for flip in smoothing.flips[:SHOWN_FLIPS]:
+        note(f"  {flip.before} {flip.before_score:.3f} → {flip.after} {flip.after_score:.3f}  {flip.path}", quiet=quiet)
+    if n > SHOWN_FLIPS:
+        note(f"  and {n - SHOWN_FLIPS:,} more; --format json names all", quiet=quiet)

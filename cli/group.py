@@ -20,6 +20,7 @@ HOMES = {
     "similar": "cmd_search",
     "correct": "cmd_correct",
     "next": "cmd_correct",
+    "duplicates": "cmd_duplicates",
     "embed": "cmd_embed",
     "eval": "cmd_eval",
     "temperature": "cmd_eval",

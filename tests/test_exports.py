@@ -199,6 +199,12 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     ),
     (errors.UnknownRun("ab", known=[]), {"known": ()}, "zsindex classify --record"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
+    (errors.TooManyPairs(0.5, limit=1000), {"threshold": 0.5, "limit": 1000}, "0.5 more than 1,000.*--show-threshold"),
+    (
+        errors.TooManyScores(photos=1000, answers=20, limit=9999),
+        {"photos": 1000, "answers": 20, "limit": 9999},
+        "20,000 scores.*9,999.*fewer labels",
+    ),
     (errors.ImportRefused(FOLDER, "cut short"), {"path": FOLDER, "why": "cut short"}, "^cannot import .*: cut short$"),
     (
         errors.ExportRefused(FOLDER, "it is full"),

@@ -34,6 +34,7 @@ with Library.open(folder) as library:
     library.choose_threshold("colours", "red", count=1)
     library.classify(label_set="colours", thresholds=True)
     library.evaluate(["red", "blue"], {{photo: "red"}}, temperature=0.1, resamples=10)
+    library.classify(label_set="colours", smooth=True)
     note("classify")
     library.correct("colours", photo, "red")
     library.classify(label_set="colours", with_corrections="gda")
@@ -52,6 +53,7 @@ with Library.open(folder) as library:
     note("search")
     library.similar(photo)
     library.search(open(photo, "rb").read())
+    library.duplicates(), library.duplicate_examples()
     library.embed_texts(["red"]), library.embed_images([photo])
     note("similar")
     assert library.check().ok

@@ -31,6 +31,8 @@
     ├── DimensionMismatch        vectors of two models were mixed
     ├── UnknownRun               no run was recorded under that key
     ├── BadQuery                 a search that asks for nothing
+    ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
+    ├── TooManyScores            smoothing needs more memory than it may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
     ├── ExtraMissing             a package of one of zsindex's extras is not installed
@@ -422,6 +424,31 @@ class UnknownRun(ZsindexError):
 
 class BadQuery(ZsindexError):
     """A search that asks for nothing."""
+
+
+class TooManyPairs(ZsindexError):
+    """At `threshold` more than `limit` pairs of photos are alike."""
+
+    def __init__(self, threshold: float, *, limit: int) -> None:
+        super().__init__(
+            f"at a cosine of {threshold:g} more than {limit:,} pairs of photos are alike: raise the threshold; "
+            "zsindex duplicates --show-threshold shows what pairs look like"
+        )
+        self.threshold = threshold
+        self.limit = limit
+
+
+class TooManyScores(ZsindexError):
+    """Smoothing `photos` by `answers` would take more than `limit` scores."""
+
+    def __init__(self, *, photos: int, answers: int, limit: int) -> None:
+        super().__init__(
+            f"smoothing {photos:,} photos by {answers:,} labels takes {photos * answers:,} scores in memory, and "
+            f"{limit:,} are the limit: name fewer labels, or a part of the photos"
+        )
+        self.photos = photos
+        self.answers = answers
+        self.limit = limit
 
 
 class ImportRefused(ZsindexError):

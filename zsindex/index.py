@@ -405,5 +405,12 @@ def stray_files(store: Store, folder: Path, *, others: Collection[str] = ()) -> 
     Args:
         others: names of files that belong to something else.
     """
-    recorded = {*others, *(s.file for m in store.models() if (s := store.snapshot(m.id)) is not None)}
+    models = store.models()
+    recorded = {*others, *(s.file for m in models if (s := store.snapshot(m.id)) is not None)}
+    recorded |= {neighbours_file(folder, m.info.fingerprint).name for m in models}
     return sorted(p for p in (folder / FOLDER_NAME).glob("*") if p.name not in recorded)
+
+
+def neighbours_file(folder: Path, fingerprint: str) -> Path:
+    """Where a model's graph of neighbours is kept, which `zsindex.lab.neighbours` writes and reads."""
+    return folder / FOLDER_NAME / f"{fingerprint[:16]}.neighbours"

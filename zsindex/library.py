@@ -9,35 +9,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-import zsindex
-from zsindex import classify, config, prompts, scoring, template_sets
+from zsindex import config, prompts, template_sets
 from zsindex.database import Database
 from zsindex.encode import Encoder, OneAtATime
 from zsindex.errors import (
     BadQuery,
     ImageError,
     ModelChanged,
-    NotInLibrary,
     UnknownLabelSet,
     UnknownModel,
     UnknownTemplateSet,
 )
+from zsindex.facade.classifying import Classifying
 from zsindex.facade.core import absolute, absolute_all
-from zsindex.facade.deciding import Deciding, describe
 from zsindex.facade.evaluating import Evaluating
-from zsindex.facade.giving import Giving
-from zsindex.facade.learning import Learning
 from zsindex.facade.migrate import Migrating
-from zsindex.facade.tempering import Tempering
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
-    Activation,
     DecodeMode,
     FloatArray,
     LabelSet,
@@ -49,7 +43,7 @@ from zsindex.records import (
     SkipReason,
     SyncReport,
 )
-from zsindex.results import Classification, Hit, Question, Run
+from zsindex.results import Hit
 from zsindex.store import FileTable, ImageRecord, ModelRow, Store
 from zsindex.view import View
 
@@ -57,14 +51,14 @@ from zsindex.view import View
 if TYPE_CHECKING:
     from zsindex import sources
     from zsindex.exchange import ExportReport, ImportReport
+    from zsindex.lab.duplicates import Look
     from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
     from zsindex.sources import ImageLike, PathsLike
 
 DEFAULT_BATCH_SIZE = 32
-DEFAULT_TOP = 3
 
 
-class Library(Deciding, Evaluating, Giving, Learning, Migrating, Tempering):
+class Library(Classifying, Evaluating, Migrating):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -94,6 +88,7 @@ class Library(Deciding, Evaluating, Giving, Learning, Migrating, Tempering):
         self._settings = settings
         self._index: VectorIndex | None = None
         self._lock = threading.RLock()
+        self._looks: dict[int, Look] = {}
 
     @classmethod
     def open(
@@ -551,174 +546,6 @@ class Library(Deciding, Evaluating, Giving, Learning, Migrating, Tempering):
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
-    def classify(
-        self,
-        labels: LabelsLike | None = None,
-        *,
-        label_set: str | None = None,
-        template: str | Sequence[str] | None = None,
-        top: int | None = None,
-        paths: PathsLike | None = None,
-        activation: Activation | str | None = None,
-        unknown: str | None = None,
-        thresholds: bool = False,
-        multi_label: bool = False,
-        with_corrections: str | None = None,
-        temperature: float | str | None = None,
-        truncate: bool = False,
-        sync: bool = True,
-        record: bool = False,
-        progress: Callable[[Progress], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> Classification:
-        """Score photos against labels.
-
-        Args:
-            labels: names; or a mapping from names to written-out prompts; or a `LabelSet`.
-            label_set: the name of a saved one, instead.
-            template: one or several, each with ``{}`` where the label goes; several are averaged as vectors.
-            top: labels per photo in the result, at most. Default: 3; with `multi_label` all that fit.
-            paths: files and folders to restrict to; what is not in the library is synced first. Default: all.
-            activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
-            unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` calls a
-                share of the library so, ``METHOD:score=X`` what is less known than X; ``neglabel`` needs neither. The
-                methods are those of `knownness`, and ``neglabel@VOCABULARY`` takes its words from ``basic``,
-                ``wordnet`` or a file.
-            thresholds: give only answers at or above their thresholds, see `choose_threshold`; a photo that is left
-                without any is answered with `zsindex.records.NONE`. Labels without a threshold are given as before.
-            multi_label: give every label that fits, not only the best. Under sigmoid each has its own probability;
-                under softmax each group of the label set is a softmax of its own, with the negatives in it, and so are
-                the labels in no group. A label fits from 0.5 on, or with `thresholds` from its threshold on.
-            with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
-                analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered with
-                what was said. What corrections bring is in `Classification.learned`.
-            temperature: logits are cosines divided by it: the higher, the less confident are the scores. ``fitted`` is
-                what `fit_temperature` found for the model. Default: the model's own, ``1 / logit_scale``.
-            truncate: cut prompts that the model cannot read in full, rather than refuse them.
-            sync: False refuses what is not in the library instead of adding it.
-            record: keep the run, see `runs`; and where it was recorded before, take its stored answer. A read-only
-                library records nothing.
-            progress, should_stop: for the sync, as there.
-
-        Raises:
-            NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
-            BadUnknown, NoThreshold, BadLabelFile, NoTemperature
-            ValueError: the temperature is not positive.
-            NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
-            ValueError: `with_corrections` of labels that are no saved label set, or by no such method.
-        """
-        chosen = self._label_set(labels, label_set, template)
-        options: dict[str, Any] = {}
-        if unknown is not None:
-            from zsindex.lab.unknown import Rule
-
-            rule = Rule.parse(unknown)
-            options["unknown"] = describe(rule)
-        if temperature is not None:
-            options["temperature"] = temperature = self._temperature(temperature)
-        text_vectors = self._text_vectors(chosen, truncate=truncate)
-        encoded = 0
-        places = None if paths is None else absolute_all(paths)
-        if places is not None:
-            encoded = self._ensure(places, sync=sync, progress=progress, should_stop=should_stop)
-        view = self.view(places)
-        if temperature is not None:
-            view = self._tempered(view, temperature)
-        activation = view.info.activation if activation is None else Activation(activation)
-        head = scoring.Head.zero_shot(
-            text_vectors,
-            logit_scale=view.info.logit_scale,
-            logit_bias=view.info.logit_bias,
-            activation=activation,
-            answer_of=chosen.answer_of,
-        )
-        scorer: scoring.Scorer = head
-        answers = chosen.answers
-        taught = None
-        if with_corrections is not None:
-            if multi_label:
-                raise ValueError(
-                    "a correction says one label of a photo: with_corrections and multi_label exclude each other"
-                )
-            scorer, taught = self._with_corrections(view, chosen, head, with_corrections)
-            options["with_corrections"] = [with_corrections, taught.key]
-        if multi_label:
-            options["multi_label"] = True
-            scorer, answers = self._multi_label(view, chosen, text_vectors, activation)
-        rates = self._rates(chosen, answers) if thresholds else {}
-        # What a photo is compared with does not depend on which photos were asked for.
-        whole = view if places is None or not (unknown or rates) else replace(self.view(), info=view.info)
-        if unknown is not None:
-            scorer, answers = self._with_unknown(scorer, answers, whole, chosen, text_vectors, rule)
-        if thresholds or multi_label:
-            if rates:
-                options["thresholds"] = sorted(rates.items())
-            scorer, answers = self._with_thresholds(scorer, answers, whole, rates, multi_label=multi_label)
-        asked_top = top
-        if top is None:
-            top = len(answers) if multi_label else DEFAULT_TOP
-        top = max(1, min(top, len(answers)))
-        run = self._run(chosen, activation, view, top=top, paths=places, truncate=truncate, **options)
-        run = replace(
-            run,
-            asked=Question(
-                chosen,
-                {
-                    "top": asked_top,
-                    "paths": places,
-                    "activation": str(activation),
-                    "unknown": unknown,
-                    "thresholds": thresholds,
-                    "multi_label": multi_label,
-                    "with_corrections": with_corrections,
-                    "temperature": temperature,
-                    "truncate": truncate,
-                },
-            ),
-        )
-        known = self._recorded_answer(run, len(view)) if record else None
-        rows, back = view.unique
-        all_scores: Callable[[Sequence[int]], FloatArray] = lambda photos: scorer(view.take(photos))  # noqa: E731
-        if known is not None:
-            best, scores, back = known.best, known.scores, slice(None)
-        elif chosen.is_plain and scorer is head:
-            best, scores = classify.classify(
-                view.vectors,
-                rows,
-                text_vectors,
-                logit_scale=view.info.logit_scale,
-                logit_bias=view.info.logit_bias,
-                activation=activation,
-                top=top,
-            )
-        elif thresholds or multi_label:
-            best, scores = scoring.rank_given(view.vectors, rows, scorer, top=top)
-        else:
-            best, scores = scoring.rank(view.vectors, rows, scorer, top=top)
-        if taught is not None:
-            if known is None:
-                best, scores = taught.settle(view, answers, scorer, best, scores, top=top)
-            all_scores = taught.all_scores(view, answers, scorer)
-        result = Classification(
-            paths=view.paths,
-            labels=answers,
-            best=best[back],
-            best_scores=scores[back],
-            all_scores=all_scores,
-            run=run,
-            encoded=encoded,
-            unanswered=view.unanswered,
-            learned=None if taught is None else taught.learned,
-        )
-        if record and known is None:
-            self._record_if_possible(result)
-        return result
-
-    def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray:
-        """One vector per concept."""
-        vectors = self.embed_texts([text for texts in labels.concept_prompts for text in texts], truncate=truncate)
-        return classify.label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])
-
     def view(self, paths: PathsLike | None = None) -> View:
         """The photos with vectors, as they are now: what the label lab works on.
 
@@ -784,62 +611,6 @@ class Library(Deciding, Evaluating, Giving, Learning, Migrating, Tempering):
             create=False,
             read_only=self.read_only,
             on_load=self._on_load,
-        )
-
-    def _ensure(
-        self,
-        paths: Sequence[str],
-        *,
-        sync: bool,
-        progress: Callable[[Progress], None] | None,
-        should_stop: Callable[[], bool] | None,
-    ) -> int:
-        """Sync paths, or refuse those that the library does not hold. Returns how many photos were encoded."""
-        if sync and not self.read_only:
-            # A look first: where there is nothing to do, another process that is syncing is no reason to refuse.
-            seen = self.sync(paths, dry_run=True)
-            if not seen.to_read and not seen.missing:
-                return 0
-            return self.sync(paths, progress=progress, should_stop=should_stop).encoded
-        unknown = [path for path in paths if not len(self._store.files([path])) and not self._store.skipped([path])]
-        if unknown:
-            raise NotInLibrary(unknown, "it is read-only" if sync else "adding was refused")
-        return 0
-
-    def _label_set(
-        self, labels: LabelsLike | None, saved: str | None, template: str | Sequence[str] | None
-    ) -> LabelSet:
-        templates = None if template is None else self.templates(template)
-        if saved is None:
-            return prompts.label_set(labels or (), templates=templates)
-        if labels:
-            raise ValueError("give either labels or the name of a label set, not both")
-        found = self.label_set(saved)
-        return found if templates is None else prompts.label_set(found, templates=templates, name=found.name)
-
-    def _run(self, labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run:
-        info = view.info
-        watermark, generation, files_revision = view.snapshot
-        return Run(
-            model=str(info.spec),
-            fingerprint=info.fingerprint,
-            decode=str(info.spec.decode),
-            precision=info.spec.precision,
-            labels=labels.labels,
-            label_set=labels.name,
-            labels_sha256=prompts.digest(labels),
-            templates=labels.templates,
-            activation=activation,
-            logit_scale=info.logit_scale,
-            logit_bias=info.logit_bias,
-            watermark=watermark,
-            generation=generation,
-            files_revision=files_revision,
-            options=tuple(sorted(options.items())),
-            version=zsindex.__version__,
-            label_set_version=labels.version,
-            groups=labels.groups,
-            negatives=labels.negatives,
         )
 
     def search(

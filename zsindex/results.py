@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -158,6 +158,47 @@ class Answer(NamedTuple):
     scores: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A photo whose best answer smoothing changed: from one label, with its score, to another."""
+
+    path: str
+    before: str
+    before_score: float
+    after: str
+    after_score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """What smoothing did to a classification.
+
+    Attributes:
+        photos: how many it looked at.
+        flips: those whose best answer it changed, in the order of the photos.
+        iterations: rounds that it made; `converged` tells whether the last one changed nothing any more.
+    """
+
+    photos: int
+    flips: tuple[Flip, ...]
+    iterations: int
+    converged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "photos": self.photos,
+            "changed": len(self.flips),
+            "iterations": self.iterations,
+            "converged": self.converged,
+            "flips": [flip.to_dict() for flip in self.flips],
+        }
+
+
 class Block(NamedTuple):
     """The answers for some neighbouring photos, as columns.
 
@@ -184,6 +225,7 @@ class Classification(Sequence[Result]):
         encoded: photos that had to be encoded for this answer.
         unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
         learned: what corrections brought; None where they were not asked for.
+        smoothing: what smoothing changed, of all photos that were asked about; None without it.
     """
 
     def __init__(
@@ -198,6 +240,7 @@ class Classification(Sequence[Result]):
         encoded: int = 0,
         unanswered: tuple[str, ...] = (),
         learned: Learned | None = None,
+        smoothing: Smoothing | None = None,
     ) -> None:
         """Args:
         best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
@@ -210,6 +253,7 @@ class Classification(Sequence[Result]):
         self.encoded = encoded
         self.unanswered = unanswered
         self.learned = learned
+        self.smoothing = smoothing
         self._best = best
         self._best_scores = best_scores
         self._all_scores = all_scores
@@ -256,6 +300,7 @@ class Classification(Sequence[Result]):
             encoded=self.encoded,
             unanswered=self.unanswered,
             learned=self.learned,
+            smoothing=self.smoothing,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]
         return result

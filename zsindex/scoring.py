@@ -140,6 +140,16 @@ def rank_given(
     return best, shown
 
 
+def rank_scores(scores: FloatArray, *, top: int) -> tuple[IdArray, FloatArray]:
+    """`rank` from scores that are there already, float32 (n, n_answers)."""
+    best = np.empty((len(scores), top), dtype=np.int64)
+    shown = np.empty((len(scores), top), dtype=np.float32)
+    for start in range(0, len(scores), BLOCK_ROWS):
+        where = slice(start, start + BLOCK_ROWS)
+        best[where], shown[where] = largest(scores[where], top)
+    return best, shown
+
+
 def largest(scores: FloatArray, top: int) -> tuple[IdArray, FloatArray]:
     """Columns of the largest values of each row, and the values, largest first; ties keep the order of the columns."""
     return classify.largest(scores, min(top, scores.shape[1]))

@@ -94,6 +94,23 @@ class FileTable:
         return len(self.paths)
 
 
+class FileDetails(NamedTuple):
+    """What is known of a file and of the image that it shows.
+
+    Attributes:
+        size: of the file in bytes; -1 where nobody has seen it on this disk.
+        digest: of the image.
+        width, height: of the image in pixels, upright; 0 where it was never decoded.
+    """
+
+    path: str
+    image_id: int
+    size: int
+    digest: bytes
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
     """What is recorded of a model's index file; see `zsindex.index`."""
@@ -354,6 +371,30 @@ class Store:
         found.sort()
         paths = [os.path.join(folder, name) for folder, name, _ in found]
         return FileTable(paths, np.array([image_id for _, _, image_id in found], dtype=np.int64))
+
+    def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
+        """What is known of the files that are there and show one of the images; in no particular order."""
+        found: list[FileDetails] = []
+        query = (
+            select(
+                folders.c.path,
+                files.c.name,
+                files.c.image_id,
+                files.c.size,
+                images.c.digest,
+                images.c.width,
+                images.c.height,
+            )
+            .select_from(files.join(folders).join(images))
+            .where(files.c.missing_since.is_(None))
+        )
+        with self.read() as connection:
+            for part in chunks(list(image_ids)):
+                found += [
+                    FileDetails(os.path.join(folder, name), *rest)
+                    for folder, name, *rest in connection.execute(query.where(files.c.image_id.in_(part)))
+                ]
+        return found
 
     def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
         """Files that are there but cannot be used, in the same order as `files`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zsindex.encode import Encoder
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
-    from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, Settings
+    from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, Progress, Settings, SyncReport
     from zsindex.results import Classification, Run
     from zsindex.sources import PathsLike
     from zsindex.store import FileTable, ModelRow, Store
@@ -45,6 +45,14 @@ class Core:
         def read_only(self) -> bool: ...
         @property
         def model(self) -> ModelInfo: ...
+        def sync(
+            self,
+            paths: PathsLike | None = None,
+            *,
+            dry_run: bool = False,
+            progress: Callable[[Progress], None] | None = None,
+            should_stop: Callable[[], bool] | None = None,
+        ) -> SyncReport: ...
         def view(self, paths: PathsLike | None = None) -> View: ...
         def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray: ...
         def _beside(

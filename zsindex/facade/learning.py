@@ -260,12 +260,14 @@ class Taught:
         best[which], scores[which] = their_best, their_scores
         return best, scores
 
-    def all_scores(self, view: View, answers: Sequence[str], scorer: Scorer) -> Callable[[Sequence[int]], FloatArray]:
-        """Scores of every answer, for some photos of `view`, with what was said in its place."""
+    def all_scores(
+        self, view: View, answers: Sequence[str], found_scores: Callable[[Sequence[int]], FloatArray]
+    ) -> Callable[[Sequence[int]], FloatArray]:
+        """Scores of every answer, for some photos of `view`, with what was said in the place of what was found."""
         settled = self.lessons.among(answers)
 
         def score(photos: Sequence[int]) -> FloatArray:
-            found = scorer(view.take(photos))
+            found = found_scores(photos)
             which, said = settled.find(view.image_ids[np.asarray(photos, dtype=np.int64)])
             if len(which):
                 found[which] = settled.scores(said, found[which], self.activation)

@@ -1,0 +1,159 @@
+"""zsindex duplicates"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .output import (
+    destination,
+    format_option,
+    note,
+    plural,
+    size,
+    width_of,
+    write_columns,
+    write_csv,
+    write_json,
+    write_ndjson,
+)
+from .progress import Reporter
+
+if TYPE_CHECKING:
+    from zsindex.lab.duplicates import Duplicate, Duplicates, Level
+
+
+@click.command()
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Smallest cosine of near-duplicates; 1 for the same pictures only.  [default: 0.95, which suits nano]",
+)
+@click.option(
+    "--show-threshold", is_flag=True, help="Show pairs at several cosines instead, to choose the threshold by."
+)
+@click.option("--each", type=click.IntRange(min=1), default=2, show_default=True, help="Pairs that it shows of each.")
+@click.option("--no-look", is_flag=True, help="Read no photo: go by vectors, pixels and file sizes alone.")
+@options.within
+@format_option
+@options.output
+@options.library
+@options.which_model
+@options.quiet
+def duplicates(
+    threshold: float | None,
+    show_threshold: bool,
+    each: int,
+    no_look: bool,
+    paths: tuple[str, ...],
+    fmt: str,
+    output: Path | None,
+    library: Path | None,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Find photos that are the same or nearly so, and suggest which one of each to keep.
+
+    Near-duplicates have similar vectors and, where both can be read, the same picture. Kept is the one with the most
+    pixels; among equals the sharpest, then the largest file. Nothing is deleted: --format paths prints the others, to
+    look at or to pipe.
+
+    \b
+    zsindex duplicates --show-threshold
+    zsindex duplicates --threshold 0.98 --format paths > to-look-at.txt
+    """
+    if show_threshold and (threshold is not None or no_look):
+        raise click.UsageError("--show-threshold goes with neither --threshold nor --no-look")
+    with options.open_library(library, quiet=quiet, **model) as opened:
+        if show_threshold:
+            levels = opened.duplicate_examples(each=each, paths=paths or None)
+            with destination(output) as out:
+                _write_levels(levels, fmt, out)
+            note("choose the lowest cosine whose pairs you would call the same: --threshold COSINE", quiet=quiet)
+            return
+        with Reporter(quiet=quiet) as progress:
+            chosen = {} if threshold is None else {"threshold": threshold}
+            found = opened.duplicates(paths=paths or None, look=not no_look, progress=progress, **chosen)
+        with destination(output) as out:
+            _write(found, fmt, out)
+    _explain(found, quiet=quiet)
+
+
+def _rows(found: Duplicates) -> Iterator[tuple[int, str, Duplicate]]:
+    """(number of the group, what to do, photo)"""
+    for number, group in enumerate(found.groups, start=1):
+        yield number, "keep", group.keep
+        for other in group.others:
+            yield number, "copy" if other.exact else "near", other
+
+
+def _write(found: Duplicates, fmt: str, out: IO[str]) -> None:
+    if fmt == "json":
+        write_json(found.to_dict(), out)
+    elif fmt == "ndjson":
+        write_ndjson((group.to_dict() for group in found.groups), out)
+    elif fmt == "csv":
+        header = ["group", "role", "cosine", "correlation", "width", "height", "size", "sharpness", "path"]
+        write_csv(
+            header,
+            (
+                [n, role, p.cosine, p.correlation, p.width, p.height, p.size, p.sharpness, p.path]
+                for n, role, p in _rows(found)
+            ),
+            out,
+        )
+    elif fmt == "paths":
+        out.writelines(f"{path}\n" for path in found.removable)
+    else:
+        rows = [_columns(role, photo) for _, role, photo in _rows(found)]
+        widths = [width_of(column) for column in list(zip(*rows, strict=True))[:-1]]
+        for at, (_, role, _) in enumerate(_rows(found)):
+            if role == "keep" and at:
+                out.write("\n")
+            write_columns([rows[at]], widths, out)
+
+
+def _columns(role: str, photo: Duplicate) -> list[str]:
+    return [
+        role,
+        "" if role == "keep" else f"{photo.cosine:.4f}",
+        f"{photo.width}×{photo.height}" if photo.width else "",
+        "" if photo.size is None else size(photo.size),
+        "" if photo.sharpness is None else f"sharpness {photo.sharpness:.0f}",
+        photo.path,
+    ]
+
+
+def _write_levels(levels: list[Level], fmt: str, out: IO[str]) -> None:
+    if fmt == "json":
+        write_json([level.to_dict() for level in levels], out)
+    elif fmt == "ndjson":
+        write_ndjson((level.to_dict() for level in levels), out)
+    elif fmt == "csv":
+        rows = ([level.cosine, level.pairs, *example] for level in levels for example in level.examples)
+        write_csv(["level", "pairs", "path", "other path", "cosine"], rows, out)
+    elif fmt == "paths":
+        out.writelines(f"{path}\n" for level in levels for *both, _ in level.examples for path in both)
+    else:
+        for level in levels:
+            out.write(f"{level.cosine:g}: {plural(level.pairs, 'pair')} at or above\n")
+            for one, other, cosine in level.examples:
+                out.write(f"    {cosine:.4f}  {one}\n            {other}\n")
+
+
+def _explain(found: Duplicates, *, quiet: bool) -> None:
+    if found.unread:
+        n = plural(found.unread, "photo")
+        note(f"{n} cannot be read here and now: taken by their vectors alone", quiet=quiet)
+    others = [other for group in found.groups for other in group.others]
+    exact = sum(other.exact for other in others)
+    counted = f"{exact:,} exact and {len(others) - exact:,} near copies besides those to keep"
+    note(
+        f"{plural(len(found.groups), 'group')} among {plural(found.photos, 'photo')}: {counted}, "
+        f"{size(found.removable_bytes)}; nothing was deleted",
+        quiet=quiet,
+    )

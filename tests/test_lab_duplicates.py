@@ -1,0 +1,295 @@
+"""Near-duplicates: groups, what is kept, and what is only alike to the model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from tests import photos
+from tests.fakes import FakeEncoder
+from tests.libraries import unit_vectors
+from tests.test_cli import Run, encoders, run  # noqa: F401
+from zsindex.errors import TooManyPairs
+from zsindex.lab import duplicates, neighbours
+from zsindex.lab.duplicates import Look, correlation, look_at
+from zsindex.lab.neighbours import Pairs
+from zsindex.library import Library
+
+
+def pairs_of(*pairs: tuple[int, int, float]) -> Pairs:
+    ordered = sorted(pairs, key=lambda pair: -pair[2])
+    one, other, cosines = (np.array(column) for column in zip(*ordered, strict=True))
+    return Pairs(one, other, cosines.astype(np.float32))
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_is_not_one_group() -> None:
+    chain = pairs_of((0, 1, 0.99), (1, 2, 0.98), (2, 3, 0.99), (3, 4, 0.97))
+    assert [(m, [o for o, _ in others]) for m, others in duplicates.stars(chain, [0, 1, 2, 3, 4])] == [
+        (0, [1]),
+        (2, [3]),
+        (4, []),
+    ]
+    assert next(iter(duplicates.stars(chain, [3, 2, 1, 0, 4]))) == (
+        3,
+        [(2, pytest.approx(0.99)), (4, pytest.approx(0.97))],
+    )
+
+
+@given(st.integers(1, 25), st.integers(0, 20), st.floats(-0.2, 0.9), st.randoms())
+def test_every_image_is_in_one_group_with_a_pair_to_its_middle(
+    n: int, seed: int, threshold: float, random: Any
+) -> None:
+    rows = unit_vectors(n, seed=seed)
+    products = rows @ rows.T
+    alike = {(i, j): float(products[i, j]) for i in range(n) for j in range(i + 1, n) if products[i, j] >= threshold}
+    pairs = pairs_of(*((i, j, cosine) for (i, j), cosine in alike.items())) if alike else pairs_of((0, 0, 0.0))
+    order = list(range(n))
+    random.shuffle(order)
+    groups = list(duplicates.stars(pairs, order))
+    assert sorted(i for middle, others in groups for i in (middle, *(o for o, _ in others))) == list(range(n))
+    for middle, others in groups:
+        for other, cosine in others:
+            assert alike[min(middle, other), max(middle, other)] == pytest.approx(cosine)
+            assert order.index(middle) < order.index(other)  # a better one is kept
+        assert [c for _, c in others] == sorted((c for _, c in others), reverse=True)
+    middles = [middle for middle, _ in groups]
+    assert not any((min(a, b), max(a, b)) in alike for a in middles for b in middles if a != b)
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+def test_sharpness_is_the_variance_of_the_laplacian() -> None:
+    image = photos.noise(0, 40, 30)
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    values = [
+        grey[y - 1, x] + grey[y + 1, x] + grey[y, x - 1] + grey[y, x + 1] - 4 * grey[y, x]
+        for y in range(1, 29)
+        for x in range(1, 39)
+    ]
+    assert look_at(image).sharpness == pytest.approx(np.var(values), rel=1e-6)
+    assert look_at(photos.solid("red")).sharpness == 0
+    assert look_at(photos.solid("red", 2, 9)).sharpness == 0
+
+
+def test_blurred_is_less_sharp_at_any_size() -> None:
+    for size in ((150, 100), (2000, 1400)):
+        image = photos.noise(1, 60, 40).resize(size, Image.Resampling.BICUBIC)
+        blurred = image.filter(ImageFilter.GaussianBlur(size[0] / 100))
+        assert look_at(blurred).sharpness < look_at(image).sharpness / 2
+
+
+def test_correlation_tells_pictures_apart() -> None:
+    picture = look_at(photos.gradient())
+    for same in (photos.gradient(200, 150), photos.gradient().convert("L"), photos.gradient().point(lambda v: v // 2)):
+        assert correlation(picture, look_at(same)) > 0.97
+    mirrored = photos.gradient().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for other in (mirrored, photos.noise(0)):
+        assert correlation(picture, look_at(other)) < 0.9
+    assert correlation(picture, picture) == pytest.approx(1)
+    a, b = (np.arange(1024, dtype=np.uint8).reshape(32, 32) % k for k in (7, 31))
+    expected = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    assert correlation(Look(0, a), Look(0, b)) == pytest.approx(expected)
+
+
+def test_pictures_of_nothing_are_the_same_if_equally_bright() -> None:
+    black, grey, dark = (look_at(photos.solid(colour)) for colour in ("black", "grey", (1, 1, 1)))
+    assert (correlation(black, dark), correlation(black, grey)) == (1, 0)
+    assert correlation(black, look_at(photos.gradient())) == 0
+
+
+# --- the library ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A picture with a smaller, a blurred and an equal copy; two that are alike to the encoder only; one by itself."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    picture = photos.noise(7, 24, 18).resize((320, 240), Image.Resampling.BICUBIC)
+    picture.save(folder / "picture.png")
+    picture.resize((160, 120)).save(folder / "half.png")
+    picture.filter(ImageFilter.GaussianBlur(4)).save(folder / "a blurred one.png")
+    shutil.copy(folder / "picture.png", folder / "same.png")
+    red = Image.new("RGB", (320, 240), (200, 0, 0))
+    for name, box in (("left.png", (0, 0, 160, 240)), ("right.png", (160, 0, 320, 240))):
+        half = red.copy()
+        half.paste((250, 0, 0), box)
+        half.save(folder / name)
+    photos.solid("blue").save(folder / "blue.png")
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, album: Path) -> Iterator[Library]:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as opened:
+        opened.sync(album)
+        yield opened
+
+
+def names(paths: list[str]) -> list[str]:
+    return [Path(path).name for path in paths]
+
+
+def test_the_best_one_is_kept(library: Library) -> None:
+    found = library.duplicates()
+    (group,) = found.groups
+    assert Path(group.keep.path).name == "picture.png"
+    assert names(found.removable)[0] == "same.png"
+    assert set(names(found.removable)) == {"same.png", "a blurred one.png", "half.png"}
+    assert [other.exact for other in group.others] == [True, False, False]
+    assert (group.keep.width, group.keep.height) == (320, 240)
+    assert all(o.correlation is not None and o.correlation >= duplicates.SAME_PICTURE for o in group.others)
+    assert group.keep.size == Path(group.keep.path).stat().st_size
+    assert found.removable_bytes == sum(Path(path).stat().st_size for path in found.removable)
+    assert (found.photos, found.unread, found.threshold) == (7, 0, 0.95)
+    blurred = next(o for o in group.others if "blurred" in o.path)
+    assert blurred.sharpness is not None
+    assert group.keep.sharpness is not None
+    assert blurred.sharpness < group.keep.sharpness
+    assert json.loads(json.dumps(found.to_dict()))["groups"][0]["keep"]["path"] == group.keep.path
+
+
+def test_without_looking_the_vectors_decide(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_look_in", None)
+    found = library.duplicates(look=False)
+    assert found.unread is None
+    assert [sorted(names([g.keep.path, *(o.path for o in g.others)])) for g in found.groups] == [
+        ["a blurred one.png", "half.png", "picture.png", "same.png"],
+        ["left.png", "right.png"],
+    ]
+    assert {o.sharpness for g in found.groups for o in g.others} == {None}
+
+
+def test_each_photo_is_read_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    first = library.duplicates(progress=lambda event: seen.append(event.done))
+    assert seen == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(duplicates, "_look_in", None)
+    assert library.duplicates() == first
+
+
+def test_photos_that_are_not_here_are_taken_by_their_vectors(library: Library, album: Path) -> None:
+    (album / "left.png").unlink()
+    (album / "half.png").write_bytes(b"something else")
+    found = library.duplicates()
+    assert found.unread == 2
+    by_name = {Path(p.path).name: p for g in found.groups for p in (g.keep, *g.others)}
+    assert by_name["half.png"].sharpness is by_name["half.png"].correlation is by_name["left.png"].sharpness is None
+    assert by_name["same.png"].correlation == pytest.approx(1)
+    # Of equal size, the one that is here.
+    assert [Path(g.keep.path).name for g in found.groups] == ["picture.png", "right.png"]
+
+
+def test_exact_copies_need_no_neighbours(tmp_path: Path) -> None:
+    photos.solid("red").save(tmp_path / "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        assert library.duplicates().groups == ()
+        assert [level.pairs for level in library.duplicate_examples()] == [0] * len(duplicates.LEVELS)
+        library.sync([tmp_path / "a.png", tmp_path / "b.png"])
+        (group,) = library.duplicates().groups
+    assert (Path(group.keep.path).name, names([o.path for o in group.others])) == ("a.png", ["b.png"])
+
+
+def test_only_the_named_part_is_looked_at(library: Library, album: Path) -> None:
+    found = library.duplicates(paths=[album / "half.png", album / "picture.png", album / "blue.png"])
+    assert found.photos == 3
+    assert names(found.removable) == ["half.png"]
+
+
+@pytest.mark.parametrize("threshold", [0, -0.5, 1.01])
+def test_a_threshold_is_a_cosine(library: Library, threshold: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        library.duplicates(threshold=threshold)
+
+
+def test_a_threshold_that_is_far_too_low(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MAX_PAIRS", 2)
+    with pytest.raises(TooManyPairs):
+        library.duplicates(threshold=0.9)
+
+
+def test_examples_lie_at_their_levels(library: Library) -> None:
+    levels = library.duplicate_examples(each=1)
+    assert [level.cosine for level in levels] == sorted((level.cosine for level in levels), reverse=True)
+    view = library.view()
+    upper = 1.1
+    for level in levels:
+        assert len(level.examples) <= 1
+        for one, other, cosine in level.examples:
+            own, others = library.embed_images([one, other])
+            assert cosine == pytest.approx(float(own @ others), abs=1e-6)
+            assert level.cosine <= cosine + 1e-6 < upper + 1e-6
+        vectors = view.vectors.take(view.unique[0])
+        pairs = np.triu(vectors @ vectors.T >= level.cosine, 1).sum()
+        assert level.pairs == pairs
+        upper = level.cosine
+    assert sum(len(level.examples) for level in levels) > 0
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synced(run: Run, album: Path) -> Run:  # noqa: F811
+    run("sync", album)
+    return run
+
+
+def test_the_command_shows_groups_and_deletes_nothing(synced: Run, album: Path) -> None:
+    result = synced("duplicates")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["keep", "copy", "near", "near"]
+    assert lines[0].endswith("picture.png")
+    assert "320×240" in lines[0]
+    assert "1 group among 7 photos: 1 exact and 2 near copies" in result.stderr
+    assert len(list(album.iterdir())) == 7
+    assert synced("duplicates", "--quiet").stderr == ""
+
+
+def test_the_other_formats(synced: Run) -> None:
+    removable = synced("duplicates", "--format", "paths").stdout.splitlines()
+    assert len(removable) == 3
+    document = json.loads(synced("duplicates", "--format", "json").stdout)
+    assert [o["path"] for g in document["groups"] for o in g["others"]] == removable
+    (group,) = map(json.loads, synced("duplicates", "--format", "ndjson").stdout.splitlines())
+    assert group == document["groups"][0]
+    rows = list(csv.DictReader(io.StringIO(synced("duplicates", "--format", "csv").stdout)))
+    assert [row["role"] for row in rows] == ["keep", "copy", "near", "near"]
+    assert [row["path"] for row in rows[1:]] == removable
+    vectors_only = synced("duplicates", "--no-look", "--threshold", "0.9", "--format", "paths").stdout
+    assert len(vectors_only.splitlines()) == 4
+
+
+def test_the_command_says_what_it_could_not_read(synced: Run, album: Path) -> None:
+    (album / "half.png").unlink()
+    assert "1 photo cannot be read here and now" in synced("duplicates").stderr
+
+
+def test_a_threshold_can_be_chosen_by_looking(synced: Run, tmp_path: Path) -> None:
+    shown = synced("duplicates", "--show-threshold")
+    assert "0.999: " in shown.stdout
+    assert "--threshold COSINE" in shown.stderr
+    levels = json.loads(synced("duplicates", "--show-threshold", "--each", "1", "--format", "json").stdout)
+    examples = [example for level in levels for example in level["examples"]]
+    assert max(len(level["examples"]) for level in levels) == 1
+    for fmt, n in (("ndjson", len(levels)), ("csv", 1 + len(examples)), ("paths", 2 * len(examples))):
+        out = synced("duplicates", "--show-threshold", "--each", "1", "--format", fmt).stdout
+        assert len(out.splitlines()) == n
+    synced("duplicates", "--show-threshold", "--threshold", "0.9", code=2)
+    synced("duplicates", "--threshold", "0", code=2)

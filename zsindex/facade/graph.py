@@ -1,0 +1,149 @@
+"""What `Library` answers from the graph of neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zsindex.facade.core import Core
+from zsindex.records import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zsindex.lab.duplicates import Duplicates, Level, Look
+    from zsindex.lab.neighbours import Graph
+    from zsindex.records import FloatArray, Progress
+    from zsindex.results import Smoothing
+    from zsindex.scoring import Scorer
+    from zsindex.sources import PathsLike
+    from zsindex.view import View
+
+# Neighbours per image in the graph that is kept.
+NEIGHBOURS = 10
+# Smallest cosine of near-duplicates: what suits nano, see docs/lab.md.
+NEAR = 0.95
+
+
+class Graphs(Core):
+    """Neighbours, smoothing and near-duplicates."""
+
+    # What `duplicates` saw, by image id.
+    _looks: dict[int, Look]
+
+    def neighbours(self, *, paths: PathsLike | None = None) -> Graph:
+        """The nearest neighbours of every image among the photos, by cosine, exactly.
+
+        Of the whole library they are kept in its folder and extended when photos were added.
+
+        Args:
+            paths: files and folders to restrict to. Default: all.
+
+        Returns:
+            ten neighbours per image, or as many as there are. Images that are the same bytes are one.
+
+        Raises:
+            ModelError
+        """
+        return self._neighbours(self.view(paths), whole=paths is None)
+
+    def _neighbours(self, view: View, *, whole: bool) -> Graph:
+        from zsindex.index import neighbours_file
+        from zsindex.lab import neighbours
+
+        return neighbours.graph(
+            view.vectors,
+            view.unique[0],
+            NEIGHBOURS,
+            file=neighbours_file(self.path, view.info.fingerprint),
+            generation=view.snapshot[1],
+            keep=whole and not self.read_only,
+        )
+
+    def duplicates(
+        self,
+        *,
+        threshold: float = NEAR,
+        paths: PathsLike | None = None,
+        look: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Duplicates:
+        """Find photos that are the same or nearly so, and suggest which of them to keep. Nothing is deleted.
+
+        Near-duplicates have vectors with at least the threshold's cosine and, where both can be read, the same picture:
+        their pixels correlate. Each group is a photo to keep and its near-duplicates: of a long series, whose first and
+        last are no longer alike, nothing goes that is not like what stays. Kept is the photo with the most pixels;
+        among equals the sharpest (variance of the Laplacian: Pech-Pacheco et al. 2000), then the largest file.
+        docs/methods.md has more.
+
+        Args:
+            threshold: smallest cosine of near-duplicates, up to 1. What it should be depends on the model; see
+                `duplicate_examples`.
+            paths: files and folders to restrict to. Default: all.
+            look: False reads no photo, and goes by the vectors, pixels and file sizes alone. Then cropped and retouched
+                copies are found, too, and other pictures of the same kind of thing.
+            progress: called now and then with how many photos have been read.
+
+        Raises:
+            ValueError: the threshold is not in (0, 1].
+            TooManyPairs: it is far too low.
+        """
+        from zsindex.lab import duplicates, neighbours
+
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
+        view = self.view(paths)
+        graph = self._neighbours(view, whole=paths is None)
+        pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
+        return duplicates.find(
+            view,
+            pairs,
+            threshold=threshold,
+            details=self._store.details_of,
+            known=self._looks if look else None,
+            settings=self._settings,
+            progress=progress or (lambda _: None),
+        )
+
+    def duplicate_examples(self, *, each: int = 2, paths: PathsLike | None = None) -> list[Level]:
+        """Pairs of photos at several cosines, to choose the threshold of `duplicates` by looking at them.
+
+        Args:
+            each: pairs per level.
+            paths: files and folders to restrict to. Default: all.
+        """
+        from zsindex.lab import duplicates
+
+        view = self.view(paths)
+        return duplicates.examples(view, self._neighbours(view, whole=paths is None), each=each)
+
+    def _smooth(
+        self,
+        view: View,
+        scorer: Scorer,
+        answers: tuple[str, ...],
+        text_vectors: FloatArray,
+        answer_of: Sequence[int],
+        *,
+        whole: bool,
+    ) -> tuple[FloatArray, Smoothing]:
+        """Answer all photos together; see `zsindex.lab.smooth`.
+
+        Args:
+            scorer: what each photo is by itself.
+            answers: the columns of its scores.
+            text_vectors, answer_of: of the concepts, and the answer that each belongs to.
+            whole: whether the view is of the whole library.
+
+        Returns:
+            Scores float32 (u, n_answers) of the images of ``view.unique``, and what has changed.
+
+        Raises:
+            TooManyScores
+        """
+        from zsindex.lab import smooth
+
+        anchors = smooth.anchors(text_vectors, answer_of, len(answers))
+        none = answers.index(NONE) if NONE in answers else None
+        graph = self._neighbours(view, whole=whole)
+        done = smooth.smooth(view.vectors, view.unique[0], scorer, anchors, graph, none=none)
+        return done.scores, smooth.report(done, view, answers)

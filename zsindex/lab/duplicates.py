@@ -1,0 +1,365 @@
+"""Photos that are the same or nearly so, and which of them to keep."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from math import log
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from zsindex import sources
+from zsindex.errors import ImageError
+from zsindex.lab.neighbours import Graph, Pairs
+from zsindex.records import DecodeMode, IdArray, Progress, Settings
+from zsindex.store import FileDetails
+from zsindex.view import View
+
+# Sharpness is looked at in a picture whose longer side has so many pixels. In larger ones the edges of JPEG's blocks
+# count: a copy at quality 50 would be the sharper one.
+SHARPNESS_SIDE = 192
+# A step of sharpness: of what is on the same one, the larger file is the better copy. Out of focus by half a percent of
+# the picture's side are two steps or more; compression alone is a tenth of one.
+_SHARPER = 3.0
+# Pictures are compared as grey squares of so many pixels a side.
+_THUMBNAIL_SIDE = 32
+# Smallest correlation of two that are the same picture.
+SAME_PICTURE = 0.97
+# Levels of grey. A picture that varies less shows nothing.
+_FLAT = 2.0
+LEVELS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9, 0.85, 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A photo of a group.
+
+    Attributes:
+        cosine: to the photo that is kept, of their vectors.
+        correlation: with that one, of their pixels; None where one of the two was not looked at.
+        exact: the same bytes as that one.
+        width, height: upright, in pixels; 0 where it was never decoded.
+        size: of the file in bytes; None where nobody has seen it on this disk.
+        sharpness: variance of the Laplacian; None where the photo was not looked at.
+    """
+
+    path: str
+    cosine: float
+    correlation: float | None
+    exact: bool
+    width: int
+    height: int
+    size: int | None
+    sharpness: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Photos that are alike: the one to keep, and the others, the most alike first."""
+
+    keep: Duplicate
+    others: tuple[Duplicate, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"keep": self.keep.to_dict(), "others": [other.to_dict() for other in self.others]}
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What `Library.duplicates` found.
+
+    Attributes:
+        threshold: smallest cosine of near-duplicates.
+        photos: how many were looked at.
+        groups: in the order of the photos that are kept.
+        unread: photos with near-duplicates by their vectors that could not be looked at: they are not on this disk, or
+            have changed since the last sync. None where looking was not asked for.
+    """
+
+    threshold: float
+    photos: int
+    groups: tuple[Group, ...]
+    unread: int | None
+
+    @property
+    def removable(self) -> list[str]:
+        """Paths of all photos but those to keep."""
+        return [other.path for group in self.groups for other in group.others]
+
+    @property
+    def removable_bytes(self) -> int:
+        """Size of their files, as far as it is known."""
+        return sum(other.size or 0 for group in self.groups for other in group.others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "threshold": self.threshold,
+            "photos": self.photos,
+            "removable": len(self.removable),
+            "removable_bytes": self.removable_bytes,
+            "unread": self.unread,
+            "groups": [group.to_dict() for group in self.groups],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What pairs look like at a cosine.
+
+    Attributes:
+        cosine: of the level.
+        pairs: how many pairs have at least this one, as far as each photo's nearest ten tell.
+        examples: (path, path, cosine) of some of those nearest to the level, and below the next higher one.
+    """
+
+    cosine: float
+    pairs: int
+    examples: tuple[tuple[str, str, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        shown = [{"paths": [one, other], "cosine": cosine} for one, other, cosine in self.examples]
+        return {"cosine": self.cosine, "pairs": self.pairs, "examples": shown}
+
+
+class Look(NamedTuple):
+    """What was seen of an image: its sharpness, and a grey square of it, uint8."""
+
+    sharpness: float
+    thumbnail: npt.NDArray[np.uint8]
+
+
+def find(
+    view: View,
+    pairs: Pairs,
+    *,
+    threshold: float,
+    details: Callable[[Collection[int]], Sequence[FileDetails]],
+    known: dict[int, Look] | None,
+    settings: Settings,
+    progress: Callable[[Progress], None],
+) -> Duplicates:
+    """Group photos.
+
+    Args:
+        view: the photos.
+        pairs: of its images (``view.unique``) that are near-duplicates.
+        details: what is known of the files that show some images.
+        known: what was seen of images, by their ids; it is added to. None for not looking at any.
+    """
+    photos_of = _photos_of(view)
+    paired = np.union1d(pairs.first, pairs.second).tolist()
+    copied = [image for image, photos in photos_of.items() if len(photos) > 1]
+    image_ids = view.vectors.ids[view.unique[0]]
+    by_path = {found.path: found for found in details(image_ids[sorted({*paired, *copied})].tolist())}
+    # A file that went since the view was made has no details, and is no duplicate any more.
+    there = {
+        image: found
+        for image in {*paired, *copied}
+        if (found := [by_path[path] for photo in photos_of[image] if (path := view.paths[photo]) in by_path])
+    }
+    unread = None
+    if known is not None:
+        _look_at([there[image] for image in paired if image in there], known, settings, progress)
+        unread = sum(len(there[image]) for image in paired if image in there and image_ids[image] not in known)
+    looks = {image: look for image in there if (look := (known or {}).get(int(image_ids[image]))) is not None}
+    if looks:
+        pairs = _same_pictures(pairs, looks)
+
+    def better(image: int) -> tuple[float, ...]:
+        look = looks.get(image)
+        return (*_quality(there[image][0], None if look is None else look.sharpness), photos_of[image][0])
+
+    groups = []
+    for best, members in stars(pairs, sorted(there, key=better)):
+        shown = [
+            Duplicate(
+                path=file.path,
+                cosine=cosine,
+                correlation=None if not {best, image} <= looks.keys() else correlation(looks[best], looks[image]),
+                exact=image == best,
+                width=file.width,
+                height=file.height,
+                size=None if file.size < 0 else file.size,
+                sharpness=looks[image].sharpness if image in looks else None,
+            )
+            for image, cosine in [(best, 1.0), *members]
+            for file in there[image]
+        ]
+        if len(shown) > 1:
+            groups.append((photos_of[best][0], Group(shown[0], tuple(shown[1:]))))
+    groups.sort(key=lambda group: group[0])
+    return Duplicates(threshold, len(view), tuple(group for _, group in groups), unread)
+
+
+def _same_pictures(pairs: Pairs, looks: Mapping[int, Look]) -> Pairs:
+    """Pairs whose pictures are the same as far as one can see; those that were not looked at stay."""
+    keep = np.array(
+        [
+            one not in looks or other not in looks or correlation(looks[one], looks[other]) >= SAME_PICTURE
+            for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+        ],
+        dtype=bool,
+    )
+    return Pairs(pairs.first[keep], pairs.second[keep], pairs.cosines[keep])
+
+
+def stars(pairs: Pairs, order: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+    """Groups around the best images: each image is in one, with a pair to the image in the middle.
+
+    Connected components would chain: of a walk through a town each photo is like the next, and all would be one group.
+
+    Args:
+        order: images, the best first.
+
+    Yields:
+        The image in the middle, and the others with their cosines to it, the most alike first.
+    """
+    near: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+    listed = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.cosines.tolist(), strict=True)
+    for one, other, cosine in listed:  # the most alike first, so that each list is, too
+        near[one].append((other, cosine))
+        near[other].append((one, cosine))
+    left = dict.fromkeys(order)
+    for image in order:
+        if image in left:
+            del left[image]
+            members = [(other, cosine) for other, cosine in near[image] if other in left]
+            for other, _ in members:
+                del left[other]
+            yield image, members
+
+
+def _quality(file: FileDetails, sharpness: float | None) -> tuple[float, ...]:
+    """Sorts better images first: more pixels, then clearly sharper (or to be seen at all), then more bytes."""
+    step = -1 if sharpness is None else round(log(max(sharpness, 1e-6)) / log(_SHARPER))
+    return (-file.width * file.height, sharpness is None, -step, -file.size)
+
+
+def _photos_of(view: View) -> Mapping[int, list[int]]:
+    """The photos, in order, that show each image of ``view.unique``."""
+    numbers: IdArray = np.arange(len(view.unique[0]))[view.unique[1]]
+    photos: defaultdict[int, list[int]] = defaultdict(list)
+    for photo, image in enumerate(numbers.tolist()):
+        photos[image].append(photo)
+    return photos
+
+
+# --- looking at pictures ----------------------------------------------------------------------------------------------
+
+
+def look_at(image: Image.Image) -> Look:
+    """See how sharp a picture is and what it looks like from afar.
+
+    Sharpness is the variance of the Laplacian of the grey picture (0 to 255), whose longer side is scaled down to
+    `SHARPNESS_SIDE`: Pech-Pacheco, Cristóbal, Chamorro-Martínez, Fernández-Valdivia, "Diatom autofocusing in
+    brightfield microscopy: a comparative study", ICPR 2000. 0 for a picture without any inner pixel.
+    """
+    grey = image.convert("L")
+    thumbnail = np.asarray(grey.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX))
+    scale = SHARPNESS_SIDE / max(grey.size)
+    if scale < 1:
+        width, height = (max(1, round(side * scale)) for side in grey.size)
+        grey = grey.resize((width, height), Image.Resampling.BOX)
+    p = np.asarray(grey, dtype=np.float32)
+    if min(p.shape) < 3:
+        return Look(0.0, thumbnail)
+    laplacian = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:] - 4 * p[1:-1, 1:-1]
+    return Look(float(laplacian.var(dtype=np.float64)), thumbnail)
+
+
+def correlation(one: Look, other: Look) -> float:
+    """Pearson's correlation of two pictures from afar. Those in which nothing is to be seen are 1 if equally bright."""
+    a, b = (look.thumbnail.astype(np.float64) for look in (one, other))
+    brightness = float(abs(a.mean() - b.mean()))
+    a, b = a - a.mean(), b - b.mean()
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if max(a.std(), b.std()) < _FLAT:
+        return 1.0 if brightness < _FLAT else 0.0
+    return float((a * b).sum()) / norms if norms > 0 else 0.0
+
+
+def _look_at(
+    images: Sequence[Sequence[FileDetails]],
+    known: dict[int, Look],
+    settings: Settings,
+    progress: Callable[[Progress], None],
+) -> None:
+    """See what was not seen yet, in the first of each image's files that can be read."""
+    new = [files for files in images if files[0].image_id not in known]
+
+    def first(files: Sequence[FileDetails]) -> Look | None:
+        return next((look for file in files if (look := _look_in(file, settings)) is not None), None)
+
+    with ThreadPoolExecutor(settings.workers) as pool:
+        for done, (files, look) in enumerate(zip(new, pool.map(first, new), strict=True), start=1):
+            if look is not None:
+                known[files[0].image_id] = look
+            progress(Progress("look", done, len(new)))
+
+
+def _look_in(file: FileDetails, settings: Settings) -> Look | None:
+    """None where the file cannot be read, or no longer shows the image."""
+    try:
+        source = sources.read(file.path)
+        if source.digest != file.digest:
+            return None
+        # Of which fast decoding leaves at least twice as much.
+        size = (SHARPNESS_SIDE, SHARPNESS_SIDE)
+        decoded = source.decode(mode=DecodeMode.FAST, input_size=size, max_pixels=settings.max_pixels)
+    except ImageError:
+        return None
+    return look_at(decoded.image)
+
+
+# --- choosing a threshold ---------------------------------------------------------------------------------------------
+
+
+def examples(view: View, graph: Graph, *, each: int, levels: Sequence[float] = LEVELS) -> list[Level]:
+    """Pairs at several cosines, from each image's nearest neighbours.
+
+    Args:
+        view: the photos.
+        graph: of its images.
+        each: pairs per level.
+        levels: cosines, descending.
+    """
+    photos_of = _photos_of(view)
+    one = np.repeat(np.arange(len(graph)), graph.k)
+    other = graph.neighbours.ravel()
+    _, once = np.unique(np.minimum(one, other) * len(graph) + np.maximum(one, other), return_index=True)
+    cosines = graph.cosines.ravel()[once]
+    order = np.argsort(cosines, kind="stable")
+    once, cosines = once[order], cosines[order]
+    found = []
+    upper = len(cosines)
+    for level in levels:
+        start = int(np.searchsorted(cosines, np.float32(level)))
+        shown = range(start, min(start + each, upper))
+        found.append(
+            Level(
+                level,
+                len(cosines) - start,
+                tuple(
+                    (
+                        view.paths[photos_of[int(one[once[i]])][0]],
+                        view.paths[photos_of[int(other[once[i]])][0]],
+                        float(cosines[i]),
+                    )
+                    for i in shown
+                ),
+            )
+        )
+        upper = start
+    return found
