@@ -198,6 +198,8 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         "1, 2, 3, 4, 5 and 1 more",
     ),
     (errors.UnknownRun("ab", known=[]), {"known": ()}, "zsindex classify --record"),
+    (errors.UnknownImage(7), {"image_id": 7}, "number 7"),
+    (errors.PlaceExpired(), {}, "from the beginning"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
     (errors.TooManyPairs(0.5, limit=1000), {"threshold": 0.5, "limit": 1000}, "0.5 more than 1,000.*--show-threshold"),
     (

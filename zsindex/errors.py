@@ -30,6 +30,8 @@
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
     ├── DimensionMismatch        vectors of two models were mixed
     ├── UnknownRun               no run was recorded under that key
+    ├── UnknownImage             no image of the library has that id
+    ├── PlaceExpired             the order that a next page was asked of is gone
     ├── BadQuery                 a search that asks for nothing
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
     ├── TooManyScores            smoothing needs more memory than it may take
@@ -420,6 +422,21 @@ class UnknownRun(ZsindexError):
         super().__init__(f"no single run is known by the key {key!r}; {there}")
         self.key = key
         self.known = tuple(known)
+
+
+class UnknownImage(ZsindexError):
+    """The library holds no image, or no vector of it, under `image_id`."""
+
+    def __init__(self, image_id: int) -> None:
+        super().__init__(f"the library has no image number {image_id}, or no vector of it under this model")
+        self.image_id = image_id
+
+
+class PlaceExpired(ZsindexError):
+    """A next page was asked for in an order that can no longer be told: vectors were removed since."""
+
+    def __init__(self) -> None:
+        super().__init__("the library has changed so much that the next page cannot be told; ask from the beginning")
 
 
 class BadQuery(ZsindexError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +27,12 @@ from zsindex.errors import (
 from zsindex.facade.classifying import Classifying
 from zsindex.facade.core import absolute, absolute_all
 from zsindex.facade.evaluating import Evaluating
+from zsindex.facade.jobs import Jobs
 from zsindex.facade.migrate import Migrating
+from zsindex.facade.photos import Photos
+from zsindex.facade.serving import Serving
 from zsindex.index import VectorIndex
+from zsindex.job_store import JobStore
 from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
 from zsindex.records import (
@@ -58,7 +62,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 32
 
 
-class Library(Classifying, Evaluating, Migrating):
+class Library(Classifying, Evaluating, Migrating, Photos, Serving, Jobs):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.
@@ -79,14 +83,18 @@ class Library(Classifying, Evaluating, Migrating):
         self._database = database
         self._store = Store(database)
         self._lab = LabStore(database)
+        self._jobs = JobStore(database)
         self._spec = spec
         self._model_row = model
         self._loaded = None if encoder is None else OneAtATime(encoder)
+        self._can_load_again = encoder is None
         self._on_load = on_load
         self._device = device
         self._batch_size = batch_size
         self._settings = settings
         self._index: VectorIndex | None = None
+        self._last_view: View | None = None
+        self._usage: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._looks: dict[int, Look] = {}
 
@@ -164,7 +172,7 @@ class Library(Classifying, Evaluating, Migrating):
 
     def close(self) -> None:
         """Let go of the database, the index and the model. Arrays that were returned stay valid."""
-        self._index = None
+        self._index = self._last_view = None
         self._loaded = None
         self._database.close()
 
@@ -235,6 +243,7 @@ class Library(Classifying, Evaluating, Migrating):
     def _load(self, spec: ModelSpec) -> OneAtATime:
         if self._on_load is not None:
             self._on_load(spec)
+        self._count(model_loads=1)
         return OneAtATime(load_encoder(spec, device=self._device, batch_size=self._batch_size))
 
     def models(self) -> list[ModelStatus]:
@@ -262,7 +271,7 @@ class Library(Classifying, Evaluating, Migrating):
             self._loaded = self._load(spec)
             self._spec = spec
             self._model_row = self._record(self._loaded.info, make_default=True)
-            self._index = None
+            self._index = self._last_view = None
         return self._model_row.info
 
     # --- photos -------------------------------------------------------------------------------------------------------
@@ -316,6 +325,7 @@ class Library(Classifying, Evaluating, Migrating):
             return sync.run(places)
         with self._database.sync_lock.hold("sync"):
             report = sync.run(places)
+        self._count(images_encoded=report.encoded, images_reused=report.reused)
         if self._model_row is not None:
             self._open_index()  # writes the snapshot if one is due
         return report
@@ -357,6 +367,7 @@ class Library(Classifying, Evaluating, Migrating):
             read = [self._read(image, position=start + i) for i, image in enumerate(batch)]
             found = self._store.image_vectors({s.digest for s in read}, model)
             new = list({s.digest: s for s in read if s.digest not in found}.values())
+            self._count(images_reused=len(read) - len(new), images_encoded=len(new))
             if new:
                 records = self._encode(new)
                 if not self.read_only:
@@ -425,6 +436,7 @@ class Library(Classifying, Evaluating, Migrating):
         normalised = [prompts.normalise(text) for text in texts]
         found = self._store.prompt_vectors(set(normalised), model, truncated=truncate)
         new = [text for text in dict.fromkeys(normalised) if text not in found]
+        self._count(prompts_reused=len(found), prompts_encoded=len(new))
         if new:
             encoder = self._encoder()
             vectors = encoder.encode_texts(new, truncate=truncate)
@@ -552,11 +564,17 @@ class Library(Classifying, Evaluating, Migrating):
         Args:
             paths: files and folders to restrict to. Default: all.
         """
-        index, files = self._open_index(), self._files(paths)
+        index, revision = self._open_index(), self._store.files_revision()
+        snapshot = (index.watermark, index.generation, revision)
+        last = self._last_view
+        # Listing the files takes longer than most questions.
+        if paths is None and last is not None and last.vectors is index.vectors and last.snapshot == snapshot:
+            return last
+        files = self._files(paths)
         rows = index.vectors.rows_of(files.image_ids)
         answered = rows >= 0
         whole = bool(answered.all())
-        return View(
+        view = View(
             info=self.model,
             model_id=self._model().id,
             paths=files.paths if whole else [p for p, ok in zip(files.paths, answered.tolist(), strict=True) if ok],
@@ -567,8 +585,12 @@ class Library(Classifying, Evaluating, Migrating):
             if whole
             else tuple(path for path, ok in zip(files.paths, answered.tolist(), strict=True) if not ok),
             embed=self.embed_texts,
-            snapshot=(index.watermark, index.generation, self._store.files_revision()),
+            snapshot=snapshot,
         )
+        # If files changed while they were listed, the view may be newer than it says: right, but not to be kept.
+        if paths is None and self._store.files_revision() == revision:
+            self._last_view = view
+        return view
 
     def with_model(
         self,
@@ -704,7 +726,7 @@ class Library(Classifying, Evaluating, Migrating):
                 if path != leave_out:
                     by_image[image_id].append(path)
             hits = [
-                Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]))
+                Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
                 for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
                 if image_id in by_image
             ]
@@ -828,7 +850,7 @@ class Library(Classifying, Evaluating, Migrating):
         from zsindex import maintenance
 
         with self._lock:
-            self._index = None
+            self._index = self._last_view = None
             return maintenance.check(self._database, self._store, fix=fix)
 
     def prune(
@@ -847,7 +869,7 @@ class Library(Classifying, Evaluating, Migrating):
         from zsindex import maintenance
 
         with self._lock:
-            self._index = None
+            self._index = self._last_view = None
             report = maintenance.prune(
                 self._database, self._store, models=models, under=absolute_all(paths or ()), dry_run=dry_run
             )

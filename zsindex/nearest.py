@@ -88,16 +88,52 @@ def _within(rows: IdArray, selected: IdArray | None) -> IdArray:
     return selected[np.searchsorted(selected, rows[0]) : np.searchsorted(selected, rows[-1], side="right")]
 
 
+def exact_after(
+    vectors: Vectors, rows: IdArray, query: FloatArray, k: int, *, after: tuple[float, int] | None = None
+) -> tuple[IdArray, FloatArray]:
+    """The `k` most similar of the rows that come after a place in the order of `exact`; fewer where there are no more.
+
+    Args:
+        vectors, rows: what to search; none of the rows deleted.
+        query: float32 (dim,).
+        after: score and image id of the last one that is not wanted any more; None begins with the best.
+
+    Returns:
+        Row numbers int64 (m,) and inner products float32 (m,), in that order.
+    """
+    products = np.empty(len(rows), dtype=np.float32)
+    for where, block in blocks(vectors, rows, _BLOCK_ROWS):
+        products[where] = block @ query
+    if after is not None:
+        score, image_id = np.float32(after[0]), after[1]
+        later = products < score - np.float32(_SLACK)
+        close = np.flatnonzero(np.abs(products - score) <= np.float32(_SLACK))
+        scores = _scores(vectors, rows[close], query)
+        later[close] = (scores < score) | ((scores == score) & (vectors.ids[rows[close]] > image_id))
+        rows, products = rows[later], products[later]
+    k = min(k, len(rows))
+    if k == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    return _best(vectors, rows, products, query, k)
+
+
 def _best(
     vectors: Vectors, rows: IdArray, products: FloatArray, query: FloatArray, k: int
 ) -> tuple[IdArray, FloatArray]:
     """The best `k` rows by their inner products with the query, which are calculated again for the best of them."""
     last = np.partition(products, len(products) - k)[len(products) - k]
     close = rows[products >= last - np.float32(_SLACK)]
-    scores = np.empty(len(close), dtype=np.float32)
-    for start in range(0, len(close), _BLOCK_ROWS):
-        part = slice(start, start + _BLOCK_ROWS)
-        # Not a matrix product: these sums come out the same for the same vector, wherever it lies.
-        scores[part] = np.multiply(vectors.take(close[part]), query, dtype=np.float64).sum(axis=1)
+    scores = _scores(vectors, close, query)
     best = np.lexsort((vectors.ids[close], -scores))[:k]
     return close[best], scores[best]
+
+
+def _scores(vectors: Vectors, rows: IdArray, query: FloatArray) -> FloatArray:
+    """Inner products float32 (len(rows),) that come out the same for the same vector, wherever it lies: no matrix
+    product, and summed in float64.
+    """
+    scores = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
+        scores[part] = np.multiply(vectors.take(rows[part]), query, dtype=np.float64).sum(axis=1)
+    return scores

@@ -226,6 +226,7 @@ class Classification(Sequence[Result]):
         unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
         learned: what corrections brought; None where they were not asked for.
         smoothing: what smoothing changed, of all photos that were asked about; None without it.
+        image_ids: int64 (n,), of the photos' contents; -1 where they were not told.
     """
 
     def __init__(
@@ -241,6 +242,7 @@ class Classification(Sequence[Result]):
         unanswered: tuple[str, ...] = (),
         learned: Learned | None = None,
         smoothing: Smoothing | None = None,
+        image_ids: IdArray | None = None,
     ) -> None:
         """Args:
         best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
@@ -250,6 +252,7 @@ class Classification(Sequence[Result]):
         self.paths = paths
         self.labels = labels
         self.run = run
+        self.image_ids = np.full(len(paths), -1, dtype=np.int64) if image_ids is None else image_ids
         self.encoded = encoded
         self.unanswered = unanswered
         self.learned = learned
@@ -286,17 +289,33 @@ class Classification(Sequence[Result]):
             if unknown:
                 raise ValueError(f"not in the label set: {', '.join(unknown)}")
             rows &= np.isin(self._best[:, 0], [self.labels.index(label) for label in only])
-        chosen = np.flatnonzero(rows)
+        run = replace(
+            self.run,
+            options=(*self.run.options, ("min_score", min_score), ("only", None if only is None else sorted(only))),
+        )
+        return self._taken(np.flatnonzero(rows), np.where(keep, self._best, -1), run)
+
+    def grouped(self) -> Classification:
+        """The same photos in another order: by their best label, in the order of labels; the surest first."""
+        # Stable, so that equal scores keep the order of paths. What `filtered` took away comes last.
+        first = np.where(self._best[:, 0] < 0, len(self.labels), self._best[:, 0])
+        return self._taken(np.lexsort((-self._best_scores[:, 0], first)), self._best, self.run)
+
+    def tally(self) -> dict[str, int]:
+        """For each label, of how many photos it is the best."""
+        first = self._best[:, 0]
+        counts = np.bincount(first[first >= 0], minlength=len(self.labels)).tolist()
+        return dict(zip(self.labels, counts, strict=True))
+
+    def _taken(self, chosen: IdArray, best: IdArray, run: Run) -> Classification:
         result = Classification(
-            paths=[self.paths[i] for i in chosen],
+            paths=[self.paths[i] for i in chosen.tolist()],
             labels=self.labels,
-            best=np.where(keep[chosen], self._best[chosen], -1),
+            best=best[chosen],
             best_scores=self._best_scores[chosen],
             all_scores=self._all_scores,
-            run=replace(
-                self.run,
-                options=(*self.run.options, ("min_score", min_score), ("only", None if only is None else sorted(only))),
-            ),
+            run=run,
+            image_ids=self.image_ids[chosen],
             encoded=self.encoded,
             unanswered=self.unanswered,
             learned=self.learned,
@@ -411,11 +430,13 @@ class Hit:
         path: where it is; the first where several files have the same bytes.
         score: cosine similarity to the query, in [-1, 1].
         copies: other paths with the same bytes.
+        image_id: of its content.
     """
 
     path: str
     score: float
     copies: tuple[str, ...] = ()
+    image_id: int = field(default=-1, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-HEAD = "0003"
+HEAD = "0004"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,6 +16,8 @@ from zsindex.records import Decoded, DecodeMode, SkipReason
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 # One path need not be wrapped in a list. A text is a sequence too, of letters: "/photos" would begin with "/".
 PathsLike: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+# From encoded bytes, a decode mode and the height and width of the model's input to an upright image.
+Decoder: TypeAlias = Callable[[bytes, DecodeMode, tuple[int, int]], Decoded]
 # Why a file cannot be read although it may well exist: somewhere else, or for somebody else.
 OUT_OF_REACH = frozenset({SkipReason.VANISHED, SkipReason.BROKEN_LINK, SkipReason.PERMISSION, SkipReason.IO_ERROR})
 
@@ -28,11 +30,13 @@ class Source:
         digest: SHA-256 of the file's bytes; of the pixels for an image in memory.
         content: the bytes, or the upright image; or why they could not be read, for a photo that the library knows.
         name: for messages; the path where there is one.
+        decoder: decodes bytes in place of `zsindex.decode.decode`, such as in another process.
     """
 
     digest: bytes
     content: bytes | Image.Image | ImageError
     name: str
+    decoder: Decoder | None = None
 
     def decode(self, *, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded:
         """Decode it.
@@ -45,6 +49,8 @@ class Source:
         if isinstance(self.content, Image.Image):
             return Decoded(self.content, self.content.width, self.content.height, self.content.format or "")
         try:
+            if self.decoder is not None:
+                return self.decoder(self.content, mode, input_size)
             return decode.decode(
                 self.content, mode=mode, input_size=input_size, max_pixels=max_pixels, name_hint=self.name
             )

@@ -396,6 +396,13 @@ class Store:
                 ]
         return found
 
+    def image(self, image_id: int) -> ImageRecord | None:
+        """An image by its id, without its vector; None if there is none."""
+        query = select(images.c.digest, images.c.width, images.c.height, images.c.format)
+        with self.read() as connection:
+            row = connection.execute(query.where(images.c.id == image_id)).first()
+        return None if row is None else ImageRecord(row.digest, row.width, row.height, row.format)
+
     def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
         """Files that are there but cannot be used, in the same order as `files`."""
         columns = files.c.skip_reason, files.c.skip_detail

@@ -229,6 +229,17 @@ sidecars = Table(
     Column("written_at", String(32), nullable=False),
 )
 
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    # What was asked for, and how far it is: JSON.
+    Column("document", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+)
+
 snapshots = Table(
     "snapshots",
     metadata,

@@ -52,6 +52,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
         record: bool = False,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        known: Callable[[Run], Classification | None] | None = None,
     ) -> Classification:
         """Score photos against labels.
 
@@ -85,6 +86,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             record: keep the run, see `runs`; and where it was recorded before, take its stored answer. A read-only
                 library records nothing.
             progress, should_stop: for the sync, as there.
+            known: asked with the run before any photo is scored; an answer that it returns is taken instead.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
@@ -165,13 +167,16 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
         }
         run = replace(run, asked=Question(chosen, asked))
         # A stored answer does not tell what smoothing has changed.
-        known = self._recorded_answer(run, len(view)) if record and not smooth else None
+        answer = None if known is None else known(run)
+        if answer is not None:
+            return answer
+        recorded = self._recorded_answer(run, len(view)) if record and not smooth else None
 
         rows, back = view.unique
         smoothing = None
         score: Callable[[Sequence[int]], FloatArray] = partial(_scores_of, view, scorer)
-        if known is not None:
-            best, scores, back = known.best, known.scores, slice(None)
+        if recorded is not None:
+            best, scores, back = recorded.best, recorded.scores, slice(None)
         elif smooth:
             smoothed, smoothing = self._smooth(
                 view, scorer, answers, text_vectors, chosen.answer_of, whole=places is None
@@ -193,7 +198,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
         else:
             best, scores = scoring.rank(view.vectors, rows, scorer, top=at_most)
         if taught is not None:
-            if known is None:
+            if recorded is None:
                 best, scores = taught.settle(view, answers, scorer, best, scores, top=at_most)
             score = taught.all_scores(view, answers, score)
         result = Classification(
@@ -205,10 +210,11 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             run=run,
             encoded=encoded,
             unanswered=view.unanswered,
+            image_ids=view.image_ids,
             learned=None if taught is None else taught.learned,
             smoothing=smoothing,
         )
-        if record and known is None:
+        if record and recorded is None:
             self._record_if_possible(result)
         return result
 

@@ -12,15 +12,18 @@ from zsindex.records import LabelSet
 
 if TYPE_CHECKING:
     import threading
+    from collections import Counter
 
     from zsindex.database import Database
-    from zsindex.encode import Encoder
+    from zsindex.encode import Encoder, OneAtATime
+    from zsindex.index import VectorIndex
+    from zsindex.job_store import JobStore
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
     from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, Progress, Settings, SyncReport
     from zsindex.results import Classification, Run
-    from zsindex.sources import PathsLike
-    from zsindex.store import FileTable, ModelRow, Store
+    from zsindex.sources import PathsLike, Source
+    from zsindex.store import FileTable, ImageRecord, ModelRow, Store
     from zsindex.view import View
 
 # The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
@@ -34,10 +37,20 @@ class Core:
     _store: Store
     _lab: LabStore
     _settings: Settings
-    _loaded: Encoder | None
     _lock: threading.RLock
+    _jobs: JobStore
+    _loaded: OneAtATime | None
+    _can_load_again: bool
+    _usage: Counter[str]
 
     if TYPE_CHECKING:
+
+        def _model(self) -> ModelRow: ...
+        def _encode(self, new: Sequence[Source]) -> list[ImageRecord]: ...
+        def _open_index(self) -> VectorIndex: ...
+        def _run(self, labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run: ...
+        def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray: ...
+        def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray: ...
 
         @property
         def path(self) -> Path: ...
@@ -96,6 +109,11 @@ class Core:
             sync: bool = True,
             temperature: float | str | None = None,
         ) -> Classification: ...
+
+    def _count(self, **how_many: int) -> None:
+        """Add to what `Library.usage` tells."""
+        with self._lock:
+            self._usage.update(how_many)
 
     def _labels(self, which: WhichLabels, template: str | Sequence[str] | None = None) -> LabelSet:
         """A label set by its name, or from labels; see `Library._label_set`."""
