@@ -37,6 +37,7 @@ HOMES = {
     "prune": "cmd_upkeep",
     "demo": "cmd_demo",
     "bench": "cmd_bench",
+    "serve": "cmd_serve",
 }
 
 EPILOG = """
@@ -83,6 +84,7 @@ def cli() -> None:
     zsindex classify -l cat -l dog                which photo shows what
     zsindex search "a red car"                    find photos by words
     zsindex similar photo.jpg                     find photos by example
+    zsindex serve                                 answer over HTTP
     """
 
 

@@ -38,6 +38,7 @@
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
     ├── ExtraMissing             a package of one of zsindex's extras is not installed
+    ├── BadTokenFile             a file that says who may use a service cannot be used
     └── FetchError               a URL could not be read
 
 Three places translate these and nothing else does: the intake turns an `ImageError` into a recorded skip, the CLI
@@ -493,6 +494,14 @@ class ExtraMissing(ZsindexError):
         super().__init__(f"{why}, which needs the package {package}: pip install 'zsindex[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class BadTokenFile(ZsindexError):
+    """The file at `path` does not say who may use a service."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"cannot use the token file {path}: {why}")
+        self.path = path
 
 
 class FetchError(ZsindexError):

@@ -34,6 +34,11 @@ class Serving(Core):
             return usage
 
     @property
+    def max_pixels(self) -> int:
+        """Photos with more pixels are not decoded."""
+        return self._settings.max_pixels
+
+    @property
     def model_is_loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._loaded is not None

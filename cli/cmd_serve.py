@@ -1,0 +1,113 @@
+"""zsindex serve"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+from .output import note
+
+
+@click.command()
+@options.library
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Who may ask: a right, read or write, and a token on each line. Made if it is missing. Needed for any address "
+    "but this machine's own.",
+)
+@click.option("--read-only", is_flag=True, help="Nothing is written, whatever the token.")
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME[:PORT]",
+    help="A name that the service is reached by, such as a proxy's. Repeatable.",
+)
+@click.option(
+    "--photos",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="A folder that clients may have synced, beside those that were synced before. Repeatable.",
+)
+@click.option("--fetch-urls", is_flag=True, help="Let clients name images by URL. Private networks stay closed.")
+@click.option(
+    "--drop-model-after",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Let go of the model when it was not needed for so long; it is loaded again when it is.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=300,
+    show_default=True,
+    help="Requests per second of one client; 0 for no limit.",
+)
+@click.option(
+    "--thumbnail-cache",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="MB",
+    help="Space on disk for thumbnails, in the user's cache folder.",
+)
+@options.which_model
+@options.how_fast
+@options.quiet
+def serve(
+    library: Path | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    read_only: bool,
+    hosts: tuple[str, ...],
+    photos: tuple[Path, ...],
+    fetch_urls: bool,
+    drop_model_after: float | None,
+    rate: float,
+    thumbnail_cache: int,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Answer questions about the library over HTTP, until Ctrl-C.
+
+    Only this machine can ask, unless --host says otherwise. docs/service.md describes what can be asked; logs are lines
+    of JSON on stderr.
+    """
+    from zsindex.web import Limits, Security
+    from zsindex.web import serve as web
+
+    if token_file is None and not web.is_loopback(host):
+        raise click.UsageError(f"--host {host} lets other machines ask: name a --token-file, too")
+    tokens = () if token_file is None else web.read_tokens(token_file)
+    try:
+        listening = web.listen(host, port)
+    except OSError as error:
+        raise click.ClickException(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
+    with (
+        listening,
+        options.open_library(library, create=not read_only, quiet=True, read_only=read_only, **model) as opened,
+    ):
+        security = Security(
+            hosts=web.hosts_of(host, listening.getsockname()[1], hosts),
+            tokens=tokens,
+            read_only=opened.read_only,
+            fetch_urls=fetch_urls,
+            photo_folders=tuple(str(folder.absolute()) for folder in photos),
+        )
+        web.serve(
+            opened,
+            listening,
+            security=security,
+            limits=Limits(requests_per_s=rate, thumbnail_bytes=thumbnail_cache << 20),
+            drop_model_after_s=drop_model_after,
+            log_requests=not quiet,
+            ready=lambda: note(f"serving {opened.path} at {web.url_of(listening)}"),
+        )

@@ -1,0 +1,133 @@
+"""``/v1/images/{id}``: what is known of a photo, its thumbnail, its bytes; and nothing by a path."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from tests import photos
+from tests.scenes import photo
+from tests.web.conftest import Serve
+from zsindex.library import Library
+from zsindex.web import thumbnails
+from zsindex.web.thumbnails import Thumbnails
+
+
+def id_of(library: Library, path: Path) -> int:
+    view = library.view()
+    return int(view.image_ids[view.index_of[str(path)]])
+
+
+def test_what_is_known(client: TestClient, library: Library, album: Path) -> None:
+    image_id = id_of(library, album / "red.png")
+    body = client.get(f"/v1/images/{image_id}").json()
+    assert body["paths"] == [str(album / "red.png"), str(album / "sea" / "red again.png")]
+    assert (body["width"], body["height"], body["format"]) == (16, 12, "PNG")
+    missing = client.get("/v1/images/4711")
+    assert (missing.status_code, missing.json()["type"]) == (404, "urn:zsindex:problem:unknown-image")
+
+
+def test_a_thumbnail_is_small_upright_and_without_metadata(client: TestClient, library: Library, album: Path) -> None:
+    upright = photos.gradient(400, 300)
+    file = photos.oriented(album / "turned.jpg", 6, upright)
+    library.sync()
+    response = client.get(f"/v1/images/{id_of(library, file)}/thumbnail", params={"size": "128"})
+    assert response.headers["content-type"] == "image/jpeg"
+    image = Image.open(io.BytesIO(response.content))
+    assert image.size == (128, 96)
+    assert not image.getexif()
+    assert image.getpixel((120, 5))[0] > 200  # red grows to the right: it was turned
+    assert image.getpixel((5, 5))[0] < 60
+
+
+def test_a_thumbnail_is_made_once_and_kept_by_the_browser(
+    client: TestClient, library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    render = thumbnails.render
+    monkeypatch.setattr(thumbnails, "render", lambda *a, **o: (made.append(1), render(*a, **o))[1])
+    url = f"/v1/images/{id_of(library, album / 'white.png')}/thumbnail"
+    first = client.get(url)
+    assert "immutable" in first.headers["cache-control"]
+    assert client.get(url).content == first.content
+    (album / "white.png").unlink()
+    assert client.get(url).content == first.content
+    again = client.get(url, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert made == [1]
+    assert client.get(url, params={"size": "4000"}).status_code == 422
+    assert client.get(url, params={"size": "512"}).status_code == 404  # its file is gone
+
+
+def test_the_cache_keeps_within_its_limit_and_drops_the_oldest(tmp_path: Path) -> None:
+    cache = Thumbnails(tmp_path, max_bytes=100)
+    for name in ("aa1.jpg", "bb2.jpg", "cc3.jpg"):
+        cache.add(name, b"x" * 40)
+        if name == "bb2.jpg":
+            assert cache.get("aa1.jpg") == b"x" * 40  # now the other one is the oldest
+    assert cache.bytes == 80 == sum(file.stat().st_size for file in tmp_path.rglob("*.jpg"))
+    assert cache.get("bb2.jpg") is None
+    later = Thumbnails(tmp_path, max_bytes=100)
+    os.utime(tmp_path / "aa" / "aa1.jpg", (1, 1))
+    later.add("dd4.jpg", b"x" * 40)
+    assert later.get("aa1.jpg") is None
+    assert later.get("cc3.jpg") is not None
+    later.add("ee5.jpg", b"x" * 1000)  # too large for all: it alone is kept
+    assert [file.name for file in tmp_path.rglob("*.jpg")] == ["ee5.jpg"]
+
+
+def test_a_disk_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    cache = Thumbnails(tmp_path / "file", max_bytes=100)
+    cache.add("aa1.jpg", b"x")
+    assert cache.get("aa1.jpg") is None
+
+
+def test_see_through_pixels_become_white() -> None:
+    data = photos.encoded(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG")
+    small = Image.open(io.BytesIO(thumbnails.render(data, 64, name_hint="x.png", max_pixels=10**6)))
+    assert small.getpixel((20, 20)) == (255, 255, 255)
+
+
+def test_the_file_is_given_out_as_it_is(client: TestClient, library: Library, album: Path) -> None:
+    file = album / "sea" / "blue.png"
+    response = client.get(f"/v1/images/{id_of(library, file)}/file")
+    assert response.content == file.read_bytes()
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert response.headers["content-disposition"] == "inline; filename*=UTF-8''blue.png"
+
+
+def test_a_file_that_was_exchanged_is_not_given_out(client: TestClient, library: Library, album: Path) -> None:
+    file = album / "sea" / "blue.png"
+    secret = album.parent / "secret"
+    secret.write_text("password")
+    image_id = id_of(library, file)
+    file.unlink()
+    file.symlink_to(secret)
+    for what in ("file", "thumbnail"):
+        response = client.get(f"/v1/images/{image_id}/{what}")
+        assert response.status_code == 404
+        assert str(album) not in response.text
+    file.unlink()
+    photo(file, "white", mark=9)
+    assert client.get(f"/v1/images/{image_id}/file").status_code == 404
+
+
+def test_of_several_files_one_that_is_there_will_do(client: TestClient, library: Library, album: Path) -> None:
+    image_id, content = id_of(library, album / "red.png"), (album / "red.png").read_bytes()
+    (album / "red.png").write_bytes(b"overwritten")
+    assert client.get(f"/v1/images/{image_id}/file").content == content
+
+
+def test_reading_needs_no_writing(serve: Serve, library: Library, album: Path) -> None:
+    image_id = id_of(library, album / "red.png")
+    with Library.open(library.path, read_only=True) as closed:
+        client = serve(closed)
+        for what in ("", "/file", "/thumbnail", "/similar"):
+            assert client.get(f"/v1/images/{image_id}{what}").status_code == 200

@@ -1,0 +1,251 @@
+"""Syncs as jobs: progress as events, cancelling, and going on after the service has ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.fakes import FakeEncoder
+from tests.processes import Process
+from tests.scenes import damaged, photo
+from tests.web.conftest import Serve
+from zsindex.library import Library
+from zsindex.lock import FolderLock
+from zsindex.prompts import prompts_for
+from zsindex.web import work
+from zsindex.web.work import Runner
+
+
+def events(client: TestClient, job_id: str) -> Iterator[dict[str, Any]]:
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
+def end_of(client: TestClient, job_id: str) -> dict[str, Any]:
+    return list(events(client, job_id))[-1]
+
+
+def fill(folder: Path, n: int, *, start: int = 1) -> None:
+    for mark in range(start, start + n):
+        photo(folder / f"{mark:04d}.png", "red", mark=mark)
+
+
+class Held(FakeEncoder):
+    """Encodes a batch only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits = threading.Semaphore(0)
+        self.reached = threading.Event()
+
+    def encode_images(self, pixels: Any) -> Any:
+        self.reached.set()
+        assert self.permits.acquire(timeout=60)
+        return super().encode_images(pixels)
+
+
+@pytest.fixture
+def held(tmp_path: Path, new_library: Path) -> Iterator[tuple[Library, Held, Path]]:
+    """A library whose encoder waits, and a folder of 40 photos that it does not know."""
+    encoder, folder = Held(), tmp_path / "photos"
+    fill(folder, 40)
+    shutil.copytree(new_library, tmp_path / "held")
+    with Library.open(tmp_path / "held", encoder=encoder, batch_size=4, workers=1) as library:
+        # Cached: a new text would wait until the model is done with its batch of photos.
+        library.embed_texts(["red", *prompts_for(["red", "blue"])])
+        yield library, encoder, folder
+        encoder.permits.release(1000)
+
+
+def test_a_sync_is_a_job_whose_events_tell_how_far_it_is(client: TestClient, library: Library, album: Path) -> None:
+    fill(album / "more", 12)
+    damaged(album / "more" / "no.png")
+    response = client.post("/v1/sync", json={"paths": [str(album / "more")]})
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    told = list(events(client, job["id"]))
+    assert told[-1]["state"] == "done"
+    assert told[-1]["progress"] == {"stage": "encode", "done": 13, "total": 13}
+    assert told[-1]["report"]["encoded"] == 12
+    assert [skip["reason"] for skip in told[-1]["report"]["skips"]] == ["not-an-image"]
+    assert [step["state"] for step in told[-1]["history"]] == ["queued", "running", "done"]
+    assert client.get(f"/v1/jobs/{job['id']}").json() == told[-1]
+    assert client.get("/v1/jobs").json() == [told[-1]]
+    assert len(library.paths()) == 5 + 12
+    again = client.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": "9"})
+    assert again.status_code == 204  # or a browser would connect again for ever
+    assert client.get("/v1/skipped").json()["total"] == 1
+
+
+def test_progress_comes_while_it_runs_and_reads_go_on(serve: Serve, held: tuple[Library, Held, Path]) -> None:
+    library, encoder, folder = held
+    client = serve(library, security={"photo_folders": (str(folder),)})
+    job_id = client.post("/v1/sync", json={}).json()["id"]
+    assert encoder.reached.wait(30)
+    assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "running"
+    encoder.permits.release(2)
+    deadline = time.monotonic() + 30
+    while len(client.post("/v1/classify", json={"labels": ["red", "blue"]}).json()["results"]) < 8:
+        assert time.monotonic() < deadline
+    assert client.get(f"/v1/jobs/{job_id}").json()["progress"]["done"] == 8
+    assert client.get("/v1/search", params={"q": "red"}).json()["hits"]
+    encoder.permits.release(100)
+    assert end_of(client, job_id)["report"]["encoded"] == 40
+
+
+def test_a_job_can_be_cancelled_and_keeps_what_is_done(serve: Serve, held: tuple[Library, Held, Path]) -> None:
+    library, encoder, folder = held
+    client = serve(library, security={"photo_folders": (str(folder),)})
+    running, waiting = (client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"] for _ in range(2))
+    assert encoder.reached.wait(30)
+    assert client.post(f"/v1/jobs/{waiting}/cancel").json()["state"] == "cancelled"
+    assert client.post(f"/v1/jobs/{running}/cancel").status_code == 200
+    encoder.permits.release(100)
+    end = end_of(client, running)
+    assert end["state"] == "cancelled"
+    assert 0 < end["report"]["encoded"] < 40
+    assert len(library.paths()) == end["report"]["encoded"]
+    assert client.post(f"/v1/jobs/{running}/cancel").json()["state"] == "cancelled"
+    assert client.get("/v1/jobs/00ff").status_code == 404
+
+
+def test_too_many_jobs_are_refused(serve: Serve, held: tuple[Library, Held, Path]) -> None:
+    library, encoder, folder = held
+    client = serve(library, security={"photo_folders": (str(folder),)}, limits={"queued_jobs": 1})
+    assert client.post("/v1/sync", json={}).status_code == 202
+    assert encoder.reached.wait(30)
+    assert client.post("/v1/sync", json={}).status_code == 202
+    refused = client.post("/v1/sync", json={})
+    assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (429, True)
+    encoder.permits.release(100)
+
+
+def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Library, Held, Path]) -> None:
+    library, encoder, folder = held
+    first = Runner(library, most_queued=9)
+    job = first.submit([str(folder)], retry_skipped=False)
+    waiting = first.submit([str(folder)], retry_skipped=False)
+    assert encoder.reached.wait(30)
+    first.stop_soon()
+    encoder.permits.release(1)
+    first.stop()
+    assert {row.id: row.state for row in library.jobs()} == {job.id: "interrupted", waiting.id: "interrupted"}
+    n = len(library.paths())
+    assert 0 < n < 40
+    encoder.permits.release(1000)
+    second = Runner(library, most_queued=9)
+    second.start()
+    deadline = time.monotonic() + 60
+    while any(row.state != "done" for row in library.jobs()):
+        assert time.monotonic() < deadline, library.jobs()
+        time.sleep(0.02)
+    second.stop()
+    document = second.document(job.id)
+    assert document["report"]["encoded"] == 40 - n
+    states = [step["state"] for step in document["history"]]
+    assert states == ["queued", "running", "interrupted", "running", "done"]
+
+
+PROGRAM = """
+import sys, threading
+from zsindex.library import Library
+from zsindex.web.work import Runner
+from tests.fakes import FakeEncoder
+class Slow(FakeEncoder):
+    def encode_images(self, pixels):
+        if self.image_count >= 8:
+            step(job.id)
+        return super().encode_images(pixels)
+library = Library.open(sys.argv[1], encoder=Slow(), batch_size=4, workers=1)
+runner = Runner(library, most_queued=9)
+ready = threading.Event()
+job = runner.submit([sys.argv[2]], retry_skipped=False)
+threading.Event().wait()
+"""
+
+
+def test_a_killed_service_leaves_an_interrupted_job_that_goes_on(
+    serve: Serve, tmp_path: Path, new_library: Path
+) -> None:
+    folder = tmp_path / "photos"
+    fill(folder, 40)
+    shutil.copytree(new_library, tmp_path / "killed")
+    with Process(PROGRAM, tmp_path / "killed", folder) as process:
+        job_id = process.wait_for_step()
+        process.kill()
+    encoder = FakeEncoder()
+    with Library.open(tmp_path / "killed", encoder=encoder, batch_size=4) as library:
+        assert [row.state for row in library.jobs()] == ["running"]  # nobody was left to say otherwise
+        done = len(library.paths())
+        assert done >= 4
+        end = end_of(serve(library), job_id)
+        assert end["state"] == "done"
+        assert [step["state"] for step in end["history"]] == ["queued", "running", "interrupted", "running", "done"]
+        assert encoder.image_count == 40 - done
+        assert len(library.paths()) == 40
+
+
+def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> None:
+    document = work.Job("00aa", paths=None, attempts=work.MOST_ATTEMPTS).document()
+    library.save_job("00aa", "sync", "running", document)
+    runner = Runner(library, most_queued=9)
+    runner.start()
+    job = runner.submit(None, retry_skipped=False)
+    deadline = time.monotonic() + 30
+    while runner.document(job.id)["state"] != "done":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    runner.stop()
+    given_up = runner.document("00aa")
+    assert given_up["state"] == "failed"
+    assert "3 times" in given_up["problem"]["detail"]
+
+
+def test_one_service_runs_the_jobs(serve: Serve, library: Library) -> None:
+    with FolderLock(library.path, "jobs", timeout_s=0).hold("run jobs"):
+        refused = serve(library).post("/v1/sync", json={})
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:zsindex:problem:jobs-elsewhere")
+
+
+def test_a_sync_that_fails_says_why(serve: Serve, library: Library, album: Path) -> None:
+    gone = album / "never"
+    client = serve(library)
+    job_id = client.post("/v1/sync", json={"paths": [str(gone)]}).json()["id"]
+    end = end_of(client, job_id)
+    assert (end["state"], end["problem"]["type"]) == ("failed", "urn:zsindex:problem:not-in-library")
+
+
+def test_only_folders_that_are_allowed_can_be_synced(
+    serve: Serve, library: Library, album: Path, tmp_path: Path
+) -> None:
+    other, given = tmp_path / "other", tmp_path / "given"
+    fill(other, 1)
+    fill(given, 1)
+    (album / "link").symlink_to(other)
+    client = serve(library, security={"photo_folders": (str(given),)})
+    for path in ("/etc", str(other), f"{album}/../other", f"{album}/link", "relative", "/nowhere", f"{album}x"):
+        response = client.post("/v1/sync", json={"paths": [path]})
+        assert (response.status_code, response.json()["type"]) == (403, "urn:zsindex:problem:path"), path
+        assert "nowhere" not in response.text
+    for folder in (given, album / "sea"):
+        assert end_of(client, client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"])["state"] == "done"
+    assert not any("other" in path for path in library.paths())
+
+
+def test_no_folder_yet(serve: Serve, tmp_path: Path, new_library: Path) -> None:
+    shutil.copytree(new_library, tmp_path / "empty")
+    with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
+        response = serve(library).post("/v1/sync", json={})
+        assert (response.status_code, response.json()["type"]) == (422, "urn:zsindex:problem:no-folders")

@@ -1,0 +1,55 @@
+"""How much the service lets itself in for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a service. What goes beyond one is refused with a problem document, and the service goes on.
+
+    Attributes:
+        requests_per_s: of one client address, with twice as many at once; 0 for no limit.
+        running: requests at work at a time; `waiting` more wait for up to `wait_s`.
+        body_bytes, upload_bytes: of a request's body, without and with images.
+        buffered_bytes: of all bodies that are being received.
+        body_s: to receive a body; `head_s` a request's head; `send_s` for a client to take a part of the answer.
+        connections: open at a time.
+        upload_pixels: of one image.
+        upload_images: in one request.
+        decoders: processes that decode uploads; `decode_s` and `decode_bytes` of memory for one image.
+        streams: event streams at a time.
+        labels, prompts: of one question.
+        page: photos of one answer.
+        queued_jobs: that wait.
+        results_bytes: of answers that are kept.
+        thumbnail_bytes: on disk.
+    """
+
+    requests_per_s: float = 300.0
+    running: int = max(4, 2 * (os.cpu_count() or 1))
+    waiting: int = 128
+    wait_s: float = 10.0
+    body_bytes: int = MB
+    upload_bytes: int = 48 * MB
+    buffered_bytes: int = 256 * MB
+    body_s: float = 60.0
+    head_s: float = 10.0
+    send_s: float = 30.0
+    connections: int = 512
+    upload_pixels: int = 89_478_485
+    upload_images: int = 16
+    decoders: int = 2
+    decode_s: float = 20.0
+    decode_bytes: int = 1536 * MB
+    streams: int = 32
+    labels: int = 5_000
+    prompts: int = 50_000
+    page: int = 2_000
+    queued_jobs: int = 16
+    results_bytes: int = 128 * MB
+    thumbnail_bytes: int = 1024 * MB

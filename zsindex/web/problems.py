@@ -1,0 +1,141 @@
+"""Failures as problem documents (RFC 9457). They say what to do and nothing about the host: no path, no traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from zsindex import errors
+from zsindex.records import SkipReason
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+
+
+class Problem(Exception):
+    """A refusal.
+
+    Attributes:
+        slug: names the kind of problem; the document's type is ``urn:zsindex:problem:SLUG``.
+        status: of HTTP.
+        detail: for a person.
+        more: further members of the document.
+        headers: of the response.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.slug, self.status, self.detail, self.more = slug, status, detail, more
+        self.headers = dict(headers or {})
+
+    def document(self) -> dict[str, Any]:
+        """What the client gets."""
+        return {
+            "type": f"urn:zsindex:problem:{self.slug}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            **self.more,
+        }
+
+    def response(self) -> Response:
+        """The document as a response."""
+        # As ASCII: a text that was given may hold half of a surrogate pair, which UTF-8 cannot say.
+        body = json.dumps(self.document())
+        return Response(body, self.status, headers={**self.headers, "Cache-Control": "no-store"}, media_type=MEDIA_TYPE)
+
+
+def busy(detail: str, *, slug: str = "busy", retry_after_s: float = RETRY_AFTER_S) -> Problem:
+    """Too much at once: 429, and when to come again."""
+    return Problem(slug, 429, detail, headers={"Retry-After": str(max(1, round(retry_after_s)))})
+
+
+# What is wrong with an upload, where it is not simply an image that cannot be read.
+_IMAGE_STATUS = {SkipReason.TOO_MANY_PIXELS: 413, SkipReason.TOO_LARGE: 413, SkipReason.VANISHED: 404}
+
+
+def of_error(error: errors.ZsindexError) -> Problem:
+    """The problem that an expected failure of the library is.
+
+    Messages of the library may name its folder, or a model's, so only those that cannot are passed on.
+    """
+    match error:
+        case errors.LibraryReadOnly():
+            return Problem("read-only", 403, f"cannot {error.action}: this library is read-only")
+        case errors.LibraryBusy():
+            return Problem(
+                "library-busy",
+                503,
+                "another process is writing to the library; reading works meanwhile",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+        case errors.StorageFull():
+            return Problem("storage-full", 507, "no space is left for the library; what is in it is kept")
+        case errors.LibraryError():
+            return Problem("library", 500, "the library cannot be used; zsindex check, on its machine, says why")
+        case errors.PromptTooLong():
+            detail = (
+                f"the prompt {error.prompt!r} has {error.tokens} tokens, but the model reads {error.context_length}"
+            )
+            return Problem("prompt-too-long", 422, detail)
+        case errors.ModelError():
+            return Problem("model", 503, "the model cannot be loaded; zsindex models, on its machine, says why")
+        case errors.UnknownLabelSet() | errors.UnknownTemplateSet():
+            kind = "label set" if isinstance(error, errors.UnknownLabelSet) else "template set"
+            return Problem("unknown-set", 404, f"there is no {kind} {error.name!r}", known=list(error.known))
+        case errors.NoLabels():
+            return Problem("labels", 422, "no labels given")
+        case errors.LabelError():
+            return Problem("labels", 422, str(error))
+        case errors.ImageError():
+            return Problem("image", _IMAGE_STATUS.get(error.reason, 422), error.detail, reason=str(error.reason))
+        case errors.UnknownImage():
+            return Problem("unknown-image", 404, str(error))
+        case errors.NotInLibrary() | errors.PathNotFound():
+            return Problem("not-in-library", 404, "the library holds nothing at these paths", paths=list(error.paths))
+        case errors.BadQuery():
+            return Problem("query", 422, str(error))
+        case errors.PlaceExpired():
+            return Problem("cursor-expired", 410, str(error))
+        case errors.FetchError():
+            return Problem("fetch", 422, str(error))
+        case _:
+            return Problem("refused", 422, "the library refuses this")
+
+
+def of_validation(found: Sequence[Any]) -> Problem:
+    """The problem that a request with wrong fields is. It names places and rules, and does not repeat the input."""
+    wrong = [
+        {"at": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])}
+        for one in found[:20]
+        if isinstance(one, Mapping)
+    ]
+    return Problem("fields", 422, "the request has fields that are wrong or missing", errors=wrong)
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    """For Starlette: the response to an expected failure."""
+    if isinstance(error, Problem):
+        return error.response()
+    if isinstance(error, errors.ZsindexError):
+        return of_error(error).response()
+    if isinstance(error, RequestValidationError):
+        return of_validation(error.errors()).response()
+    assert isinstance(error, HTTPException)
+    slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return Problem(slug, error.status_code, str(error.detail), headers=error.headers).response()

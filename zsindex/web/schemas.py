@@ -1,0 +1,362 @@
+"""What goes in and out of the service, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+def _sayable(text: str) -> str:
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("it holds characters that no text has")
+    return text
+
+
+# Half of a surrogate pair can be written in JSON, and nowhere else.
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_sayable)]
+Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_sayable)]
+Path: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_sayable)]
+Cursor: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=65_536), AfterValidator(_sayable)]
+Base64: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+# SQLite's largest.
+Id: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Top: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+Score: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+# Not a vocabulary from a file, as on the command line: it would be read on the service's machine.
+Unknown: TypeAlias = Annotated[
+    str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
+]
+ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
+Order: TypeAlias = Literal["path", "label"]
+
+
+class Given(BaseModel):
+    """A body: fields that nobody knows are refused, or a typing error would change the question unseen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:zsindex:problem:labels",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "detail": "labels given more than once: owl",
+                }
+            ]
+        },
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+# --- label sets -------------------------------------------------------------------------------------------------------
+
+
+class Labels(Given):
+    """Labels with what belongs to them."""
+
+    labels: list[Text] | dict[Text, list[Text]] = Field(
+        description="Names in order; or names with written-out prompts, where an empty list stands for the templates."
+    )
+    templates: list[Text] | None = Field(
+        default=None, description="With {} where the label goes, or names of template sets. Several are averaged."
+    )
+    groups: dict[Text, list[Text]] | None = Field(default=None, description="Labels that count as one answer.")
+    negatives: list[Text] | None = Field(default=None, description="What photos may show that is none of the answers.")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."]}]},
+    )
+
+
+class SavedLabels(BaseModel):
+    """A saved label set."""
+
+    name: str
+    version: int | None
+    labels: list[str]
+    templates: list[str]
+    prompts: dict[str, list[str]]
+    groups: dict[str, list[str]]
+    negatives: list[str]
+
+
+class Version(BaseModel):
+    """When a version of a label set was saved."""
+
+    version: int
+    saved_at: str
+
+
+class SavedLabelsWithVersions(SavedLabels):
+    """A saved label set, and the versions there are of it."""
+
+    versions: list[Version]
+
+
+class Templates(Given):
+    """Templates to save under a name."""
+
+    templates: list[Text] = Field(min_length=1, examples=[["a photo of a {}.", "a blurry photo of a {}."]])
+
+
+class TemplateSet(BaseModel):
+    """Templates with a name."""
+
+    name: str
+    templates: list[str]
+    built_in: bool
+
+
+# --- classification ---------------------------------------------------------------------------------------------------
+
+
+class ClassifyQuestion(Given):
+    """Score photos of the library against labels."""
+
+    labels: list[Text] | dict[Text, list[Text]] | None = Field(default=None, description="Or `label_set`.")
+    label_set: Name | None = Field(default=None, description="A saved one; NAME@2 is its second version.")
+    templates: list[Text] | None = None
+    groups: dict[Text, list[Text]] | None = None
+    negatives: list[Text] | None = None
+    top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
+    activation: ActivationName | None = Field(default=None, description="Default: as the model was trained.")
+    unknown: Unknown | None = Field(
+        default=None,
+        description="Answer photos of none of the labels so: METHOD:RATE or METHOD:score=X.",
+        examples=["softmax:0.05"],
+    )
+    thresholds: bool = Field(default=False, description="Only answers at or above the label set's thresholds.")
+    multi_label: bool = Field(default=False, description="Every label that fits.")
+    truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
+    paths: list[Path] | None = Field(default=None, description="Only photos at or below these folders of the library.")
+    only: list[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
+    min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
+    order: Order = Field(default="path", description="`label`: by best label, the surest first.")
+    limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos of a page.")
+    cursor: Cursor | None = Field(default=None, description="`next` of the page before; all else must be the same.")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
+                {"label_set": "animals", "only": ["owl"], "min_score": 0.5, "order": "label"},
+            ]
+        },
+    )
+
+
+class HubParameters(BaseModel):
+    """As model hubs have them; what is not known here is ignored, as there."""
+
+    candidate_labels: list[Text] | Text
+    hypothesis_template: Text | None = None
+
+
+class HubQuestion(BaseModel):
+    """What clients of model hubs send for zero-shot image classification."""
+
+    inputs: Base64 = Field(description="An image in base64; a URL only where the service was told to fetch them.")
+    parameters: HubParameters
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"inputs": "iVBORw0KGgo…", "parameters": {"candidate_labels": ["owl", "fox"]}}]
+        },
+    )
+
+
+class Prediction(BaseModel):
+    """A label with its score, in [0, 1]."""
+
+    label: str
+    score: float
+
+
+class HubAnswer(BaseModel):
+    """The same, as model hubs write it."""
+
+    score: float
+    label: str
+
+
+class PhotoResult(BaseModel):
+    """The answer for one photo, best first."""
+
+    image_id: int
+    path: str
+    predictions: list[Prediction]
+
+
+class Classified(BaseModel):
+    """A page of answers.
+
+    `run` is what they are a function of; equal keys mean equal answers. `counts` says of how many photos each answer is
+    the best, over all pages.
+    """
+
+    run: dict[str, Any]
+    total: int
+    counts: dict[str, int]
+    unanswered: int
+    results: list[PhotoResult]
+    next: str | None
+
+
+class UploadResult(BaseModel):
+    """The answer for one upload."""
+
+    name: str
+    predictions: list[Prediction]
+
+
+class UploadsClassified(BaseModel):
+    """Answers for uploads, in their order."""
+
+    stored: bool
+    results: list[UploadResult]
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+
+class Term(Given):
+    """One of: a text, an image of the library, an image in base64."""
+
+    text: Text | None = None
+    image_id: Id | None = None
+    image: Base64 | None = None
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "a red car"}, {"image_id": 7}]})
+
+
+class SearchQuestion(Given):
+    """Find photos by a sum of texts and images."""
+
+    plus: list[Term] = Field(default_factory=list, max_length=32)
+    minus: list[Term] = Field(default_factory=list, max_length=32)
+    paths: list[Path] | None = None
+    top: Top = 20
+    cursor: Cursor | None = Field(default=None, description="`next` of the page before, instead of terms and paths.")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"plus": [{"text": "a beach"}], "minus": [{"text": "people"}], "top": 20}]},
+    )
+
+
+class Hit(BaseModel):
+    """A photo that was found, its cosine similarity, and other files with the same bytes."""
+
+    image_id: int
+    path: str
+    score: float
+    copies: list[str]
+
+
+class Hits(BaseModel):
+    """A page of hits, best first. All pages show the order of one moment: none is lost and none comes twice."""
+
+    hits: list[Hit]
+    next: str | None
+
+
+class Photo(BaseModel):
+    """An image of the library; width and height are 0 where it was never decoded."""
+
+    image_id: int
+    digest: str
+    width: int
+    height: int
+    format: str
+    paths: list[str]
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+class SyncQuestion(Given):
+    """Bring the library up to date."""
+
+    paths: list[Path] | None = Field(
+        default=None,
+        description="Folders that were synced before, or are below one, or that the service was given. Default: all.",
+        examples=[["/home/me/Pictures"]],
+    )
+    retry_skipped: bool = Field(default=False, description="Read again what could not be read before.")
+
+
+class Step(BaseModel):
+    """How far a job is."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+class Change(BaseModel):
+    """When a job came into a state."""
+
+    state: str
+    at: str
+
+
+class Job(BaseModel):
+    """Work that outlasts a request."""
+
+    id: str
+    kind: str
+    state: Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+    paths: list[str] | None
+    retry_skipped: bool
+    history: list[Change]
+    progress: Step | None
+    report: dict[str, Any] | None
+    problem: Problem | None
+    attempts: int
+
+
+class Skipped(BaseModel):
+    """A photo that cannot be used."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class SkippedPage(BaseModel):
+    """Some of them."""
+
+    total: int
+    skipped: list[Skipped]
+
+
+class SessionQuestion(Given):
+    """Begin a session of a browser."""
+
+    token: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class Session(BaseModel):
+    """What a session, or a request, may do."""
+
+    right: Literal["read", "write"]
+
+
+class Health(BaseModel):
+    """Whether the service is there."""
+
+    status: str

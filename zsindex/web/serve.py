@@ -1,0 +1,213 @@
+"""Listening: sockets, tokens from a file, and a server that is patient with nobody for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from zsindex.errors import BadTokenFile
+from zsindex.library import Library
+from zsindex.web import logs
+from zsindex.web.app import create_app, loopback_hosts
+from zsindex.web.limits import Limits
+from zsindex.web.security import Security, Token
+
+RIGHTS = ("read", "write")
+SHORTEST_TOKEN = 16
+# Until the answers in work are cut off.
+GRACE_S = 10
+# A request's head; uvicorn's own limit is four times as large.
+MOST_HEAD_BYTES = 1 << 17
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken, or the address is not one of this machine's.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # on Windows this would let others listen at the same port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def hosts_of(host: str, port: int, more: Iterable[str] = ()) -> frozenset[str]:
+    """What a Host header may say: names of this machine, the address that is listened at, and `more`."""
+    names = set(loopback_hosts(port)) if is_loopback(host) or host in ("0.0.0.0", "::") else set()
+    if host not in ("0.0.0.0", "::"):
+        name = f"[{host}]" if ":" in host else host.lower()
+        names |= {name} if port == 80 else {f"{name}:{port}"}
+    return frozenset(names | {one.lower() for one in more})
+
+
+def read_tokens(file: Path) -> tuple[Token, ...]:
+    """Tokens from a file: a right and a secret on each line, such as ``read 5f2c…``. ``#`` begins a comment.
+
+    A file that is not there is made, with a new token for each right, for its owner's eyes only.
+
+    Raises:
+        BadTokenFile: it cannot be read or made, others may read it, or a line is wrong.
+    """
+    if not file.exists():
+        _new_tokens(file)
+    try:
+        text, mode = file.read_text(encoding="utf-8"), file.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadTokenFile(str(file), "it cannot be read") from error
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadTokenFile(str(file), "others may read it; chmod 600 takes that from them")
+    tokens = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) != 2 or words[0] not in RIGHTS or len(words[1]) < SHORTEST_TOKEN:
+            why = f"line {number} is not a right (read, write) and a token of {SHORTEST_TOKEN} characters or more"
+            raise BadTokenFile(str(file), why)
+        tokens.append(Token.of("write" if words[0] == "write" else "read", words[1]))
+    if not tokens:
+        raise BadTokenFile(str(file), "there is no token in it")
+    return tuple(tokens)
+
+
+def _new_tokens(file: Path) -> None:
+    lines = "".join(f"{right} {secrets.token_urlsafe(32)}\n" for right in RIGHTS)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(lines)
+    except OSError as error:
+        raise BadTokenFile(str(file), f"it cannot be made ({error.strerror})") from error
+
+
+def serve(
+    library: Library,
+    listening: socket.socket,
+    *,
+    security: Security,
+    limits: Limits | None = None,
+    thumbnails: Path | None = None,
+    drop_model_after_s: float | None = None,
+    log_requests: bool = True,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM: answers in work are finished, jobs are interrupted and go on another time.
+
+    Args:
+        ready: called once the service listens.
+    """
+    limits = Limits() if limits is None else limits
+    head_s = limits.head_s
+    logs.to_stderr(logging.INFO if log_requests else logging.WARNING)
+    app = create_app(
+        library, security=security, limits=limits, thumbnails=thumbnails, drop_model_after_s=drop_model_after_s
+    )
+
+    class Impatient(_Impatient):
+        patience_s = head_s
+
+    config = uvicorn.Config(
+        app,
+        http=Impatient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever connects is who asks
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+    )
+    _Server(config, before_end=app.state.service.jobs.stop_soon, ready=ready).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, *, before_end: Callable[[], None], ready: Callable[[], None] | None
+    ) -> None:
+        super().__init__(config)
+        self._before_end = before_end
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready is not None and not self.should_exit:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Event streams end with their jobs; without that they would be waited for.
+        self._before_end()
+        await super().shutdown(sockets)
+
+
+class _Impatient(H11Protocol):
+    """Closes a connection whose next request's head does not arrive in time; uvicorn would wait for ever."""
+
+    patience_s = 10.0
+    _waits: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_at_work():
+            self._stop_waiting()
+        elif self._waits is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _is_at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._waits = self.loop.call_later(self.patience_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waits is not None:
+            self._waits.cancel()
+            self._waits = None
+
+    def _give_up(self) -> None:
+        self._waits = None
+        if not self._is_at_work() and not self.transport.is_closing():
+            logs.event("connection closed", why="no request came in time")
+            self.transport.close()
+
+
+def url_of(listening: socket.socket) -> str:
+    """Where people reach the service."""
+    address: Any = listening.getsockname()
+    host, port = address[0], address[1]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

@@ -1,0 +1,112 @@
+"""Small pictures of photos, kept on disk by content and size, the least recently used going first."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from zsindex import decode
+from zsindex.records import DecodeMode
+
+SIZES = (64, 128, 256, 512, 1024)
+MEDIA_TYPE = "image/jpeg"
+QUALITY = 82
+# Larger colour profiles cost more than the picture.
+_MOST_PROFILE = 8192
+# How many are made at a time: each decodes a photo.
+_AT_ONCE = max(2, os.cpu_count() or 1)
+
+
+def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
+    """Make a JPEG whose longer side has at most `size` pixels, without any of the photo's metadata.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    half = max(1, size // 2)  # JPEGs are decoded to no less than twice of it
+    image = decode.decode(
+        data, mode=DecodeMode.FAST, input_size=(half, half), max_pixels=max_pixels, name_hint=name_hint
+    ).image
+    profile = image.info.get("icc_profile", b"") if image.mode == "RGB" else b""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    image = image.convert("RGB")
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    kept = {"icc_profile": profile} if 0 < len(profile) <= _MOST_PROFILE else {}
+    image.info = {}
+    image.save(out, "JPEG", quality=QUALITY, **kept)
+    return out.getvalue()
+
+
+class Thumbnails:
+    """A folder of thumbnails that never holds more than so many bytes, beyond the one that was added last.
+
+    What is in it can go at any time: it is made again.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._sizes: OrderedDict[str, int] | None = None
+        self.bytes = 0
+        self.making = threading.BoundedSemaphore(_AT_ONCE)
+
+    def get(self, name: str) -> bytes | None:
+        """A thumbnail by its name; None if it must be made."""
+        try:
+            data = self._file(name).read_bytes()
+        except OSError:
+            return None
+        with self._lock:
+            known = self._known()
+            if name in known:
+                known.move_to_end(name)
+        with suppress(OSError):
+            os.utime(self._file(name))  # what is used stays, also after a restart
+        return data
+
+    def add(self, name: str, data: bytes) -> None:
+        """Keep a thumbnail. A disk that is full, or may not be written, costs only the cache."""
+        file = self._file(name)
+        temporary = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary.write_bytes(data)
+            temporary.replace(file)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            return
+        with self._lock:
+            known = self._known()
+            self.bytes += len(data) - known.pop(name, 0)
+            known[name] = len(data)
+            while self.bytes > self._max_bytes and len(known) > 1:
+                oldest, size = known.popitem(last=False)
+                self.bytes -= size
+                with suppress(OSError):
+                    self._file(oldest).unlink()
+
+    def _file(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+    def _known(self) -> OrderedDict[str, int]:
+        if self._sizes is None:
+            found = []
+            for file in self._folder.glob("??/*.jpg"):
+                with suppress(OSError):
+                    status = file.stat()
+                    found.append((status.st_mtime, file.name, status.st_size))
+            self._sizes = OrderedDict((name, size) for _, name, size in sorted(found))
+            self.bytes = sum(self._sizes.values())
+        return self._sizes
