@@ -1,0 +1,598 @@
+"""The attack table: what each attempt gets. Those about connections ask a real server in a process of its own."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from tests import photos
+from tests.fakes import FakeEncoder
+from tests.scenes import photo
+from tests.web.conftest import HOST, READ, TOKENS, URL, WRITE, Serve
+from zsindex.errors import BadTokenFile, FetchError, ImageError
+from zsindex.library import Library
+from zsindex.records import DecodeMode
+from zsindex.web import Security, fetching
+from zsindex.web import serve as serving
+from zsindex.web.problems import Problem
+from zsindex.web.sandbox import Sandbox
+from zsindex.web.throttle import Rates
+
+SAFE = ("GET", "/v1/library", None)
+UNSAFE = ("POST", "/v1/sync", {})
+
+
+# --- Host, Origin, token: (what, request, headers, tokens, expected status, expected problem) -------------------------
+
+REQUESTS: list[tuple[str, tuple[str, str, Any], dict[str, str], bool, int, str]] = [
+    ("its own name", SAFE, {}, False, 200, ""),
+    ("another name (DNS rebinding)", SAFE, {"Host": "evil.example:8765"}, False, 421, "host"),
+    ("another port", SAFE, {"Host": "127.0.0.1:80"}, False, 421, "host"),
+    ("its name as a part", SAFE, {"Host": "127.0.0.1:8765.evil.example"}, False, 421, "host"),
+    ("its name as a user", SAFE, {"Host": "127.0.0.1:8765@evil.example"}, False, 421, "host"),
+    ("an empty name", SAFE, {"Host": ""}, False, 421, "host"),
+    ("another name, even for health", ("GET", "/healthz", None), {"Host": "evil.example"}, False, 421, "host"),
+    ("a forwarded name", SAFE, {"Host": "evil.example", "X-Forwarded-Host": HOST}, False, 421, "host"),
+    ("its own origin", UNSAFE, {"Origin": URL}, False, 202, ""),
+    ("another origin", UNSAFE, {"Origin": "http://evil.example"}, False, 403, "origin"),
+    ("another origin, reading", SAFE, {"Origin": "http://evil.example"}, False, 403, "origin"),
+    ("an origin without a name", UNSAFE, {"Origin": "null"}, False, 403, "origin"),
+    ("another port of this machine", UNSAFE, {"Origin": "http://127.0.0.1:3000"}, False, 403, "origin"),
+    ("a form of another site", UNSAFE, {"Sec-Fetch-Site": "cross-site"}, False, 403, "origin"),
+    ("a form of another port", UNSAFE, {"Sec-Fetch-Site": "same-site"}, False, 403, "origin"),
+    ("an image in another site", SAFE, {"Sec-Fetch-Site": "cross-site"}, False, 403, "origin"),
+    (
+        "a link to data",
+        SAFE,
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        False,
+        403,
+        "origin",
+    ),
+    ("no token", SAFE, {}, True, 401, "token"),
+    ("a wrong token", SAFE, {"Authorization": "Bearer wrong"}, True, 401, "token"),
+    ("the beginning of a token", SAFE, {"Authorization": f"Bearer {READ[:-1]}"}, True, 401, "token"),
+    ("an empty token", SAFE, {"Authorization": "Bearer "}, True, 401, "token"),
+    ("a token of another kind", SAFE, {"Authorization": f"Basic {READ}"}, True, 401, "token"),
+    ("a made-up session", SAFE, {"Cookie": "zsindex_session=x"}, True, 401, "token"),
+    ("a token as a cookie", SAFE, {"Cookie": f"zsindex_session={READ}"}, True, 401, "token"),
+    ("a right token for reading", SAFE, {"Authorization": f"Bearer {READ}"}, True, 200, ""),
+    ("a reading token that writes", UNSAFE, {"Authorization": f"Bearer {READ}"}, True, 403, "right"),
+    ("a right token for writing", UNSAFE, {"Authorization": f"Bearer {WRITE}"}, True, 202, ""),
+    ("metrics without a token", ("GET", "/metrics", None), {}, True, 401, "token"),
+    ("the API's description without a token", ("GET", "/v1/openapi.json", None), {}, True, 401, "token"),
+    ("health without a token", ("GET", "/healthz", None), {}, True, 200, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "request_", "headers", "tokens", "status", "slug"), REQUESTS, ids=[row[0] for row in REQUESTS]
+)
+def test_who_may_ask(
+    serve: Serve,
+    library: Library,
+    what: str,
+    request_: tuple[str, str, Any],
+    headers: dict[str, str],
+    tokens: bool,
+    status: int,
+    slug: str,
+) -> None:
+    client = serve(library, security={"tokens": TOKENS} if tokens else {})
+    method, path, body = request_
+    response = client.request(method, path, json=body, headers=headers)
+    assert response.status_code == status, response.text
+    assert ("content-security-policy" in response.headers, response.headers["x-content-type-options"]) == (
+        True,
+        "nosniff",
+    )
+    if slug:
+        assert response.json()["type"] == f"urn:zsindex:problem:{slug}"
+        assert str(library.path) not in response.text
+
+
+def test_a_person_may_follow_a_link_to_a_page(serve: Serve, library: Library, tmp_path: Path) -> None:
+    (tmp_path / "page" / "templates").mkdir(parents=True)
+    (tmp_path / "page" / "templates" / "index.html").write_text("hello")
+    client = serve(library, page=tmp_path / "page")
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", headers=link).text == "hello"
+    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}).status_code == 403
+
+
+WRITING = [
+    ("POST", "/v1/sync", {}),
+    ("POST", "/v1/jobs/00ff/cancel", None),
+    ("PUT", "/v1/label-sets/x", {"labels": ["a"]}),
+    ("DELETE", "/v1/label-sets/x", None),
+    ("PUT", "/v1/template-sets/x", {"templates": ["{}"]}),
+    ("DELETE", "/v1/template-sets/x", None),
+]
+
+
+def test_whatever_writes_needs_the_right_to(serve: Serve, library: Library) -> None:
+    reader = serve(library, security={"tokens": TOKENS}, token=READ)
+    closed = serve(library, security={"tokens": TOKENS, "read_only": True}, token=WRITE)
+    for client in (reader, closed):
+        for method, path, body in WRITING:
+            assert client.request(method, path, json=body).status_code == 403, path
+        upload = {"images": ("x.png", photos.encoded(photos.solid("red", 8, 8), "PNG"))}
+        stored = client.post("/v1/classify/upload", files=upload, data={"label": ["red"], "store": "true"})
+        assert stored.status_code == 403
+        assert client.post("/v1/classify", json={"labels": ["red", "blue"]}).status_code == 200
+    paths = reader.app.openapi()["paths"]  # type: ignore[attr-defined]
+    asking = {"/v1/classify", "/v1/classify/upload", "/v1/search", "/v1/search/upload", "/v1/session"}
+    changing = {(m.upper(), p) for p, item in paths.items() for m in item if m not in ("get",) and p not in asking}
+    tried = {(m, re.sub("/(x|00ff)(?=/|$)", "/{}", p)) for m, p, _ in WRITING}
+    assert {(m, re.sub(r"\{\w+\}", "{}", p)) for m, p in changing} == tried
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images/../../../../etc/passwd/file",
+        "/v1/images/%2e%2e%2f%2e%2e%2fetc%2fpasswd/file",
+        "/v1/images//etc/passwd/file",
+        "/v1/images/1;.png/file",
+        "/v1/images/-1/file",
+        "/v1/images/0x1/file",
+        "/v1/images/99999999999999999999/file",
+        "/v1/images/1/file/../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/library.db",
+        "/static/..%5c..%5clibrary.db",
+    ],
+)
+def test_no_path_leads_to_a_file(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code in (404, 422)
+    assert "root:" not in response.text
+    assert "SQLite" not in response.text
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_oversized_bodies(serve: Serve, library: Library) -> None:
+    client = serve(library, limits={"body_bytes": 1000, "upload_bytes": 5000})
+    for path, size in [("/v1/sync", 2000), ("/v1/classify", 6000), ("/v1/search/upload", 6000)]:
+        response = client.post(path, content=b"x" * size)
+        assert (response.status_code, response.json()["type"]) == (413, "urn:zsindex:problem:too-large"), path
+
+        def parts(size: int = size) -> Iterator[bytes]:
+            for _ in range(size // 100):
+                yield b"x" * 100
+
+        chunked = client.post(path, content=parts())  # no Content-Length says it beforehand
+        assert chunked.status_code == 413, path
+    assert client.post("/v1/classify", json={"labels": ["red", "blue"]}).status_code == 200
+
+
+def test_too_much_of_everything(serve: Serve, library: Library) -> None:
+    client = serve(library, limits={"labels": 5, "prompts": 8, "upload_images": 2, "page": 10})
+    for body in (
+        {"labels": [f"label {n}" for n in range(6)]},
+        {"labels": ["a", "b", "c", "d"], "templates": ["{} a", "{} b", "{} c"]},
+        {"labels": ["red"], "limit": 11},
+        {"labels": ["red"], "top": 10**6},
+        {"labels": ["x" * 100_000]},
+        {"labels": {"a": [f"text {n}" for n in range(9)]}},
+    ):
+        assert client.post("/v1/classify", json=body).status_code == 422, str(body)[:60]
+    image = photos.encoded(photos.solid("red", 8, 8), "PNG")
+    several = [("images", ("x.png", image))] * 3
+    assert client.post("/v1/classify/upload", files=several, data={"label": ["red"]}).status_code == 413
+    nested = '{"labels":' + "[" * 100_000 + "]" * 100_000 + "}"
+    response = client.post("/v1/classify", content=nested, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+
+
+def test_too_many_requests(serve: Serve, library: Library) -> None:
+    client = serve(library, limits={"requests_per_s": 3.0})
+    statuses = [client.get("/v1/session").status_code for _ in range(9)]
+    assert statuses[:6] == [200] * 6
+    assert 429 in statuses[6:]
+    refused = next(r for r in (client.get("/v1/session") for _ in range(20)) if r.status_code == 429)
+    assert refused.json()["type"] == "urn:zsindex:problem:rate"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert client.get("/healthz").status_code == 200
+    assert 'zsindex_refused_total{reason="rate"}' in client.get("/metrics").text
+
+
+def test_rates_refill_steadily_and_clients_are_told_apart() -> None:
+    now = 0.0
+    rates = Rates(2.0, clock=lambda: now)
+    assert [rates.take("a") for _ in range(4)] == [0.0] * 4
+    assert rates.take("a") == 0.5
+    assert rates.take("b") == 0.0
+    now = 0.5
+    assert (rates.take("a"), rates.take("a")) == (0.0, 0.5)
+    now = 1000.0
+    assert [rates.take("a") > 0 for _ in range(5)] == [False] * 4 + [True]
+    assert [Rates(0.0).take("a") for _ in range(1000)] == [0.0] * 1000
+
+
+# --- bombs ------------------------------------------------------------------------------------------------------------
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A PNG of one colour: a few KB that say they are gigabytes."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    row = b"\0" + bytes((width + 7) // 8)
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, content in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+        checksum = zlib.crc32(kind + content)
+        parts.append(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum))
+    return b"".join(parts)
+
+
+def test_decompression_bombs(serve: Serve, library: Library) -> None:
+    client = serve(library)
+    for name, data, status, reason in [
+        ("pixels", png_bomb(60_000, 20_000), 413, "too-many-pixels"),
+        ("no image", b"MZ" + bytes(1000), 422, "not-an-image"),
+        ("cut short", photos.encoded(photos.gradient(), "JPEG")[:500], 422, "truncated"),
+        ("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 422, "unsupported-format"),
+    ]:
+        files = {"images": (name, data)}
+        response = client.post("/v1/classify/upload", files=files, data={"label": ["red", "blue"]})
+        assert (response.status_code, response.json()["reason"]) == (status, reason), name
+        hub = {"inputs": base64.b64encode(data).decode(), "parameters": {"candidate_labels": ["red", "blue"]}}
+        assert client.post("/v1/classify", json=hub).status_code == status, name
+        assert client.post("/v1/search/upload", files={"image": (name, data)}).status_code == status, name
+    assert client.get("/healthz").status_code == 200
+
+
+def test_an_image_that_takes_too_much_memory_ends_only_its_decoder() -> None:
+    # 80 million pixels of RGBA want 320 MB; the decoder may have 64 more than it begins with.
+    out = io.BytesIO()
+    Image.new("RGBA", (9000, 8900)).save(out, "PNG", compress_level=1)
+    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=64 << 20, timeout_s=60)
+    try:
+        with pytest.raises(ImageError):
+            sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
+        small = photos.encoded(photos.solid("red", 8, 8), "PNG")
+        assert sandbox.decode(small, DecodeMode.EXACT, (8, 8)).image.getpixel((0, 0)) == (255, 0, 0)
+    finally:
+        sandbox.close()
+
+
+def test_an_image_that_takes_too_long_ends_only_its_decoder() -> None:
+    out = io.BytesIO()
+    Image.effect_noise((6000, 6000), 90).save(out, "PNG", compress_level=0)
+    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=2 << 30, timeout_s=0.05)
+    try:
+        with pytest.raises(ImageError, match="too much"):
+            sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
+    finally:
+        sandbox.close()
+
+
+def test_uploads_that_wait_are_bounded() -> None:
+    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=1 << 30, timeout_s=60)
+    for _ in range(9):
+        assert sandbox._places.acquire(blocking=False)
+    with pytest.raises(Problem) as refused:
+        sandbox.decode(b"x", DecodeMode.EXACT, (8, 8))
+    assert (refused.value.status, "Retry-After" in refused.value.headers) == (429, True)
+    sandbox.close()
+
+
+# --- URLs -------------------------------------------------------------------------------------------------------------
+
+
+def hub(url: str) -> dict[str, Any]:
+    return {"inputs": url, "parameters": {"candidate_labels": ["red", "blue"]}}
+
+
+def test_no_url_is_fetched_unless_switched_on(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", resolve)
+    for url in ("http://169.254.169.254/latest/meta-data", "HTTPS://example.org/x.png"):
+        response = client.post("/v1/classify", json=hub(url))
+        assert (response.status_code, response.json()["type"]) == (403, "urn:zsindex:problem:fetching-off")
+        assert client.post("/v1/search", json={"plus": [{"image": url}]}).status_code == 403
+    assert client.post("/v1/classify", json=hub("file:///etc/passwd")).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "2002:7f00:0001::",
+        "::",
+    ],
+)
+def test_private_addresses_are_not_fetched_from(
+    serve: Serve, library: Library, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    def resolve(host: str, port: int, **_: Any) -> Any:
+        # Also where a public address comes first: the next look-up might give the other one.
+        return [(0, 0, 0, "", ("93.184.215.14", port)), (0, 0, 0, "", (address, port))]
+
+    def connect(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a connection was made")
+
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(fetching.socket, "create_connection", connect)
+    client = serve(library, security={"fetch_urls": True})
+    response = client.post("/v1/classify", json=hub("http://rebound.example/x.png"))
+    assert (response.status_code, response.json()["type"]) == (422, "urn:zsindex:problem:fetch")
+    assert "private network" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.org:22/", "http://user@example.org/", "http:///x", "https://example.org:8080/", "http://[::"],
+)
+def test_odd_urls_are_not_fetched(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching.socket, "getaddrinfo", lambda *a, **o: pytest.fail("a name was looked up"))
+    with pytest.raises(FetchError):
+        fetching.fetch(url, max_bytes=100)
+
+
+class Web:
+    """Two public servers, as far as name and address are concerned; what they answer is written here."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, bytes]) -> None:
+        self.asked: list[str] = []
+        self.connected: list[tuple[str, int]] = []
+        names = {"public.example": "93.184.215.14", "private.example": "10.0.0.1"}
+
+        def resolve(host: str, port: int, **_: Any) -> Any:
+            return [(0, 0, 0, "", (names[host], port))]
+
+        def connect(address: tuple[str, int], timeout: float) -> socket.socket:
+            self.connected.append(address)
+            here, there = socket.socketpair()
+            there.settimeout(10)
+            request = b""
+
+            def answer() -> None:
+                nonlocal request
+                with there:
+                    while b"\r\n\r\n" not in request:
+                        request += there.recv(4096)
+                    target = request.split()[1].decode()
+                    self.asked.append(target)
+                    there.sendall(answers[target])
+
+            import threading
+
+            threading.Thread(target=answer, daemon=True).start()
+            here.settimeout(timeout)
+            return here
+
+        monkeypatch.setattr(fetching.socket, "getaddrinfo", resolve)
+        monkeypatch.setattr(fetching.socket, "create_connection", connect)
+
+
+def answer(status: str, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_what_is_public_is_fetched_and_redirects_are_looked_at_each_time(
+    serve: Serve, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photos.encoded(photos.solid("blue", 8, 8), "PNG")
+    web = Web(
+        monkeypatch,
+        {
+            "/blue.png": answer("200 OK", image),
+            "/moved": answer("302 Found", Location="/blue.png"),
+            "/inside": answer("302 Found", Location="http://private.example/admin"),
+            "/file": answer("302 Found", Location="file:///etc/passwd"),
+            "/round": answer("302 Found", Location="/round"),
+            "/large": answer("200 OK", b"x" * 5000),
+            "/none": answer("404 Not Found"),
+        },
+    )
+    client = serve(library, security={"fetch_urls": True}, limits={"upload_bytes": 4000})
+    for path in ("/blue.png", "/moved"):
+        found = client.post("/v1/classify", json=hub(f"http://public.example{path}")).json()
+        assert found[0]["label"] == "blue"
+    for path in ("/inside", "/file", "/round", "/large", "/none"):
+        response = client.post("/v1/classify", json=hub(f"http://public.example{path}"))
+        assert (response.status_code, response.json()["type"]) == (422, "urn:zsindex:problem:fetch"), path
+    assert {address for address, _ in web.connected} == {"93.184.215.14"}
+    assert "/admin" not in web.asked
+
+
+# --- tokens in files, addresses ---------------------------------------------------------------------------------------
+
+
+def test_a_token_file_is_made_for_its_owner_only_and_read(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    tokens = serving.read_tokens(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    secrets = dict(line.split() for line in file.read_text().splitlines())
+    security = Security(frozenset(), tokens)
+    assert {security.right_of(secret) for secret in secrets.values()} == {"read", "write"}
+    assert serving.read_tokens(file) == tokens
+    assert secrets["read"] not in repr(security)
+    for text, mode in [
+        ("read short", 0o600),
+        ("all 0123456789abcdef", 0o600),
+        ("# none", 0o600),
+        (f"read {READ}", 0o644),
+    ]:
+        file.write_text(text)
+        file.chmod(mode)
+        with pytest.raises(BadTokenFile):
+            serving.read_tokens(file)
+
+
+def test_hosts_that_belong_to_an_address() -> None:
+    assert serving.hosts_of("127.0.0.1", 8765) == {"127.0.0.1:8765", "localhost:8765", "[::1]:8765"}
+    assert serving.hosts_of("192.168.1.5", 80, ["Photos.Example"]) == {"192.168.1.5", "photos.example"}
+    assert "0.0.0.0:1" not in serving.hosts_of("0.0.0.0", 1)
+    assert [serving.is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [True] * 4
+    assert [serving.is_loopback(h) for h in ("0.0.0.0", "::", "192.168.1.5", "localhost.evil")] == [False] * 4
+
+
+# --- a real server ----------------------------------------------------------------------------------------------------
+
+SERVER = """
+import sys
+from zsindex.library import Library
+from zsindex.web import Limits, Security
+from zsindex.web import serve as web
+from tests.fakes import FakeEncoder
+listening = web.listen("127.0.0.1", 0)
+port = listening.getsockname()[1]
+limits = Limits(head_s=1.0, body_s=1.0, send_s=2.0, running=2, requests_per_s=0.0)
+with Library.open(sys.argv[1], encoder=FakeEncoder()) as library:
+    web.serve(library, listening, security=Security(web.hosts_of("127.0.0.1", port)), limits=limits,
+              ready=lambda: print(port, flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, new_library: Path) -> Iterator[int]:
+    """The port of a server with a large photo in its library."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copytree(new_library, folder / "library")
+    large = folder / "album" / "large.bmp"
+    large.parent.mkdir()
+    Image.effect_noise((4000, 4000), 50).convert("RGB").save(large)
+    photo(folder / "album" / "red.png", "red")
+    with Library.open(folder / "library", encoder=FakeEncoder()) as library:
+        library.sync(folder / "album")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(folder / "library")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.stderr.read() if process.stderr else ""
+        yield int(line)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors, errors
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection.settimeout(20)
+    return connection
+
+
+def is_well(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with closing(connection):
+        connection.request("GET", "/v1/search?q=red")
+        return connection.getresponse().status == 200
+
+
+def received(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_clients_that_never_finish_their_heads_are_let_go(server: int) -> None:
+    slow = [connect(server) for _ in range(20)]
+    for connection in slow[:10]:
+        connection.sendall(b"GET /v1/library HTTP/1.1\r\nHost: 127.0.0.1")
+    assert is_well(server)
+    began = time.monotonic()
+    for connection in slow:
+        with connection:
+            assert received(connection) == b""  # closed without an answer
+    assert time.monotonic() - began < 15
+
+
+def test_a_client_that_drips_its_body_is_told_and_keeps_nobody_waiting(server: int) -> None:
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\nContent-Length: 1000\r\n\r\n".encode()
+    slow = [connect(server) for _ in range(6)]  # more than may be at work at a time
+    for connection in slow:
+        connection.sendall(head + b"{")
+    assert is_well(server)
+    for connection in slow:
+        with connection:
+            assert received(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_clients_that_do_not_take_their_answers_are_let_go(server: int) -> None:
+    slow = []
+    for _ in range(4):  # twice as many as may be at work
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", server))
+        for image_id in (1, 2):  # one of them is the large one
+            connection.sendall(f"GET /v1/images/{image_id}/file HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\n\r\n".encode())
+        slow.append(connection)
+    assert is_well(server)  # once they have had their time
+    for connection in slow:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer_"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"HTTP/1.1 421 "),
+        (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"HTTP/1.1 421 "),
+        (b"GET /" + b"x" * 300_000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
+        (
+            b"POST /v1/sync HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 4",
+        ),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"HTTP/1.1 400 "),
+    ],
+    ids=["no Host", "two Hosts", "another Host", "another Host in full", "a long path", "smuggling", "TLS"],
+)
+def test_odd_requests(server: int, request_: bytes, answer_: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        try:
+            assert received(connection).startswith(answer_)
+        except ConnectionResetError:
+            assert len(request_) > 100_000  # it was refused before all of it was read
+    assert is_well(server)
