@@ -1,0 +1,140 @@
+"""``zsindex serve``: the command as people call it, and what docs/service.md says about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from zsindex.cli import cli
+
+from tests.fakes import FakeEncoder
+from tests.scenes import photo
+from zsindex.library import Library
+
+DOCS = Path(__file__).parents[2] / "docs" / "service.md"
+PROGRAM = """
+import sys
+import zsindex.library
+from tests.fakes import FakeEncoder
+zsindex.library.load_encoder = lambda spec, **options: FakeEncoder(name=spec.name)
+from zsindex.cli import main
+main()
+"""
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run ``zsindex serve``; gives its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "serve", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            found = re.search(r"serving .* at (http://\S+)", line)
+            if found:
+                yield found[1], process
+                break
+        else:
+            pytest.fail("it did not start")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def library(tmp_path: Path, new_library: Path) -> Path:
+    folder = tmp_path / "library"
+    shutil.copytree(new_library, folder)
+    for colour in ("red", "blue"):
+        photo(tmp_path / "album" / f"{colour}.png", colour)
+    with Library.open(folder, encoder=FakeEncoder()) as opened:
+        opened.sync(tmp_path / "album")
+    return folder
+
+
+def test_it_serves_until_it_is_told_to_stop(library: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    with serving("--library", library, "--port", 0, "--token-file", tokens, "--photos", tmp_path) as (url, process):
+        read, write = (line.split()[1] for line in tokens.read_text().splitlines())
+        assert httpx.get(f"{url}healthz").json() == {"status": "ok"}
+        assert httpx.get(f"{url}v1/library").status_code == 401
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {read}"}) as reader:
+            assert reader.get("/v1/library").json()["files"] == 2
+            assert reader.post("/v1/sync", json={}).status_code == 403
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {write}"}) as writer:
+            job = writer.post("/v1/sync", json={"paths": [str(tmp_path)]}).json()
+            with writer.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
+                told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
+            assert told[-1]["state"] == "done"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors
+        lines = [json.loads(line) for line in errors.splitlines()]
+        assert {"request", "job"} <= {line["event"] for line in lines}
+        assert not any(secret in errors for secret in (read, write))
+
+
+def test_read_only(library: Path) -> None:
+    with serving("--library", library, "--port", 0, "--read-only", "-q") as (url, _):
+        assert httpx.post(f"{url}v1/sync", json={}).status_code == 403
+        assert len(httpx.get(f"{url}v1/classify", params={"label": ["red", "blue"]}).json()["results"]) == 2
+        assert not (library / "jobs.lock").exists()
+
+
+def test_another_address_needs_tokens(library: Path) -> None:
+    runner = CliRunner()
+    for host in ("0.0.0.0", "192.168.1.5", "::"):
+        result = runner.invoke(cli, ["serve", "--library", str(library), "--host", host])
+        assert result.exit_code == 2
+        assert "--token-file" in result.output
+
+
+def test_a_port_that_is_taken_is_said(library: Path) -> None:
+    with serving("--library", library, "--port", 0) as (url, _):
+        port = url.rstrip("/").rpartition(":")[2]
+        result = CliRunner().invoke(cli, ["serve", "--library", str(library), "--port", port])
+        assert result.exit_code == 1
+        assert f"cannot listen at 127.0.0.1, port {port}" in result.output
+
+
+def test_the_documented_client_works(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    examples = re.findall(r"<!-- tested -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 1
+    monkeypatch.chdir(tmp_path / "album")
+    with serving("--library", library, "--port", 0) as (url, _):
+        for code in examples:
+            assert len(code.strip().splitlines()) <= 6
+            found: dict[str, object] = {}
+            exec(compile(code.replace("http://127.0.0.1:8765", url.rstrip("/")), "docs/service.md", "exec"), found)
+            answers = found["answers"]
+            assert isinstance(answers, dict)
+            assert len(answers["results"]) == 2
+            hits = found["hits"]
+            assert isinstance(hits, list)
+            assert hits[0]["path"].endswith("red.png")
+
+
+def test_every_endpoint_is_documented() -> None:
+    from tests.web.test_openapi import OPERATIONS
+
+    text = DOCS.read_text(encoding="utf-8")
+    missing = [
+        path for _, path in OPERATIONS if path.replace("{image_id}", "{id}").replace("{job_id}", "{id}") not in text
+    ]
+    assert missing == []
