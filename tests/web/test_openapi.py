@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
@@ -47,6 +48,20 @@ class Asked:
     statuses: Counter[int] = field(default_factory=Counter)
 
 
+def _without_lifespan(app: FastAPI) -> ASGIApp:
+    """The application without its beginning and end, through which schemathesis would send it over and over."""
+
+    async def running(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for stage in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{stage}.complete"})
+
+    return running
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     folder = tmp_path_factory.mktemp("openapi")
@@ -62,9 +77,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
             thumbnails=folder / "thumbnails",
         )
         schema = schemathesis.openapi.from_dict(app.openapi())
-        schema.app = app
-        with get_client(app) as session:
+        schema.app = running = _without_lifespan(app)
+        app.state.service.start()
+        with get_client(running) as session:
             yield Asked(app, schema, session)
+        app.state.service.stop()
 
 
 OPERATIONS = [
@@ -116,7 +133,7 @@ def test_answers_are_as_declared(service: Asked, method: str, path: str, mode: G
         return  # nothing of it can be wrong
 
     @settings(
-        max_examples=15,
+        max_examples=10,
         deadline=None,
         database=None,
         derandomize=True,

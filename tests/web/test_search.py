@@ -83,6 +83,11 @@ def test_pages_are_the_whole_order(serve: Serve, many: Library) -> None:
         everything = many.page(vector, top=1000)
         assert everything.next is None
         assert len(everything.hits) == 1000
+        view = many.view()
+        products = view.take(range(1000)).astype(np.float64) @ vector.astype(np.float64)
+        # Equal vectors have equal products, in the order of their ids.
+        naive = sorted(zip((-products.round(12)).tolist(), view.image_ids.tolist(), strict=True))
+        assert [hit.image_id for hit in everything.hits] == [image_id for _, image_id in naive]
         ids: list[int] = []
         page = many.page(vector, top=7)
         while True:

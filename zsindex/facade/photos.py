@@ -173,11 +173,15 @@ class Photos(Core):
                 then = self._store.image_ids_of(view.model_id, through=after.watermark)
                 rows = rows[np.isin(view.vectors.ids[rows], then)]
                 watermark = after.watermark
-        if leave_out is not None:
-            rows = rows[view.vectors.ids[rows] != leave_out]
+        # One more shows whether there is a next page. Another makes up for the one to leave out: without it, the rows
+        # would have a gap, and blocks of them would have to be copied.
+        k = top + 1 + (leave_out is not None)
         found, scores = nearest.exact_after(
-            view.vectors, rows, vector, top + 1, after=None if after is None else (after.score, after.image_id)
+            view.vectors, rows, vector, k, after=None if after is None else (after.score, after.image_id)
         )
+        if leave_out is not None:
+            wanted = view.vectors.ids[found] != leave_out
+            found, scores = found[wanted], scores[wanted]
         ids = view.vectors.ids[found].tolist()
         by_image: defaultdict[int, list[str]] = defaultdict(list)
         shown = self._store.files_of(ids[:top])
