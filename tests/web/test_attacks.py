@@ -13,10 +13,11 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -391,8 +392,6 @@ class Web:
                     self.asked.append(target)
                     there.sendall(answers[target])
 
-            import threading
-
             threading.Thread(target=answer, daemon=True).start()
             here.settimeout(timeout)
             return here
@@ -578,21 +577,27 @@ def test_clients_that_do_not_take_their_answers_are_let_go(server: int) -> None:
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"HTTP/1.1 400 "),
         (b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"HTTP/1.1 421 "),
         (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"HTTP/1.1 421 "),
-        (b"GET /" + b"x" * 300_000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
         (
             b"POST /v1/sync HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             b"HTTP/1.1 4",
         ),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"HTTP/1.1 400 "),
     ],
-    ids=["no Host", "two Hosts", "another Host", "another Host in full", "a long path", "smuggling", "TLS"],
+    ids=["no Host", "two Hosts", "another Host", "another Host in full", "smuggling", "TLS"],
 )
 def test_odd_requests(server: int, request_: bytes, answer_: bytes) -> None:
     with connect(server) as connection:
         connection.sendall(request_)
         connection.shutdown(socket.SHUT_WR)
-        try:
-            assert received(connection).startswith(answer_)
-        except ConnectionResetError:
-            assert len(request_) > 100_000  # it was refused before all of it was read
+        assert received(connection).startswith(answer_)
+    assert is_well(server)
+
+
+def test_a_head_without_end_is_cut_off(server: int) -> None:
+    got = b""
+    # It is refused before all of it was sent, so that the connection may be gone before the answer is read.
+    with connect(server) as connection, suppress(ConnectionError):
+        connection.sendall(b"GET /" + b"x" * 50_000_000)
+        got = received(connection)
+    assert got == b"" or got.startswith(b"HTTP/1.1 400 ")
     assert is_well(server)

@@ -65,6 +65,23 @@ def test_what_the_label_lab_decides(client: TestClient, library: Library) -> Non
     assert (response.status_code, response.json()["type"]) == (422, "urn:zsindex:problem:labels")
 
 
+def test_corrections_change_the_tag_and_the_answer(client: TestClient, library: Library, album: Path) -> None:
+    library.save_label_set("colours", LABELS)
+    library.correct("colours", album / "red.png", "blue")
+    parameters = {"label_set": "colours", "with_corrections": "tip-adapter"}
+    first = client.get("/v1/classify", params=parameters)
+    expected = library.classify(label_set="colours", with_corrections="tip-adapter")
+    assert [
+        {"path": r["path"], "predictions": r["predictions"]} for r in first.json()["results"]
+    ] == expected.to_dicts()
+    library.correct("colours", album / "white.png", "green")
+    etag = first.headers["etag"]
+    again = client.get("/v1/classify", params=parameters, headers={"If-None-Match": etag})
+    assert (again.status_code, again.headers["etag"] != etag) == (200, True)
+    unsaved = client.get("/v1/classify", params={"label": LABELS, "with_corrections": "gda"})
+    assert (unsaved.status_code, unsaved.json()["type"]) == (422, "urn:zsindex:problem:labels")
+
+
 def test_pages_put_together_are_the_whole(client: TestClient, library: Library) -> None:
     question: dict[str, Any] = {"labels": LABELS, "order": "label", "limit": 2}
     page, found = ask(client, **question), []

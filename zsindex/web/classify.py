@@ -54,6 +54,8 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
     library, limits = service.library, service.limits
     if question.limit > limits.page:
         raise Problem("fields", 422, f"a page has at most {limits.page:,} photos")
+    if question.with_corrections is not None and question.label_set is None:
+        raise Problem("labels", 422, "corrections belong to a saved label set; name one")
     labels = label_set_of(service, question)
     asked: dict[str, Any] = {
         "top": question.top,
@@ -62,6 +64,7 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
         "unknown": question.unknown,
         "thresholds": question.thresholds,
         "multi_label": question.multi_label,
+        "with_corrections": question.with_corrections,
         "truncate": question.truncate,
     }
     shown = (question.only, question.min_score, question.order)
@@ -123,6 +126,7 @@ def ask(
     unknown: Annotated[schemas.Unknown | None, Query()] = None,
     thresholds: Annotated[bool, Query()] = False,
     multi_label: Annotated[bool, Query()] = False,
+    with_corrections: Annotated[schemas.Teaching | None, Query()] = None,
     truncate: Annotated[bool, Query()] = False,
     path: Annotated[list[schemas.Path] | None, Query()] = None,
     only: Annotated[list[schemas.Text] | None, Query()] = None,
@@ -144,6 +148,7 @@ def ask(
         unknown=unknown,
         thresholds=thresholds,
         multi_label=multi_label,
+        with_corrections=with_corrections,
         truncate=truncate,
         paths=path,
         only=only,

@@ -27,6 +27,7 @@ Score: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Unknown: TypeAlias = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
 ]
+Teaching: TypeAlias = Literal["gda", "tip-adapter"]
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
 Order: TypeAlias = Literal["path", "label"]
 
@@ -139,6 +140,9 @@ class ClassifyQuestion(Given):
     )
     thresholds: bool = Field(default=False, description="Only answers at or above the label set's thresholds.")
     multi_label: bool = Field(default=False, description="Every label that fits.")
+    with_corrections: Teaching | None = Field(
+        default=None, description="Also learn from the corrections of the saved label set."
+    )
     truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
     paths: list[Path] | None = Field(default=None, description="Only photos at or below these folders of the library.")
     only: list[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
