@@ -504,7 +504,7 @@ def test_vacuum_gives_the_room_of_deleted_rows_back(folder: Path) -> None:
     opened = Database.open(folder, create=True)
     with closing(opened):
         store = Store(opened)
-        add_images(store, add_model(store), unit_vectors(5000))
+        add_images(store, add_model(store), unit_vectors(12_000))
         full = opened.size_bytes()
         store.prune()
         opened.vacuum()
@@ -583,7 +583,7 @@ def damaged(folder: Path) -> Path:
     with open_store(folder) as store:
         model = add_model(store)
         add_photos(store, model, unit_vectors(100))
-        add_images(store, model, unit_vectors(5000))
+        add_images(store, model, unit_vectors(12_000))
     with (folder / FILE_NAME).open("rb+") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(size // 2)

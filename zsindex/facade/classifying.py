@@ -151,7 +151,8 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
                 options["thresholds"] = sorted(rates.items())
             scorer, answers = self._with_thresholds(scorer, answers, whole, rates, multi_label=multi_label)
 
-        at_most = max(1, min(top or (len(answers) if multi_label else DEFAULT_TOP), len(answers)))
+        default_top = len(answers) if multi_label else DEFAULT_TOP
+        at_most = max(1, min(default_top if top is None else top, len(answers)))
         run = self._run(chosen, activation, view, top=at_most, paths=places, truncate=truncate, **options)
         asked = {
             "top": top,
