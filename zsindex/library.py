@@ -28,6 +28,7 @@ from zsindex.facade.classifying import Classifying
 from zsindex.facade.core import absolute, absolute_all
 from zsindex.facade.evaluating import Evaluating
 from zsindex.facade.jobs import Jobs
+from zsindex.facade.looking import Looking
 from zsindex.facade.migrate import Migrating
 from zsindex.facade.photos import Photos
 from zsindex.facade.serving import Serving
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_SIZE = 32
 
 
-class Library(Classifying, Evaluating, Migrating, Photos, Serving, Jobs):
+class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs):
     """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
 
     All methods may be called from several threads. Nothing that is answered from the cache loads a model.

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -215,6 +216,34 @@ class Block(NamedTuple):
     scores: list[list[float]]
 
 
+@dataclass(frozen=True, slots=True)
+class ByAnswer:
+    """Photos by their best answers, the surest first.
+
+    Attributes:
+        order: numbers of photos, int64: all of the first answer, then all of the second, and so on.
+        starts: int64 (c + 1,), where each answer begins in `order`.
+        by_score: numbers of photos, int64, whatever their answers.
+        labels, scores: int64 and float32 (n,): the best answer of each photo and its score.
+    """
+
+    order: IdArray
+    starts: IdArray
+    by_score: IdArray
+    labels: IdArray
+    scores: FloatArray
+
+    def of(self, answer: int) -> IdArray:
+        """The photos of an answer."""
+        return self.order[self.starts[answer] : self.starts[answer + 1]]
+
+    def at_least(self, answer: int, levels: Sequence[float]) -> IdArray:
+        """How many photos of an answer have at least each score: int64 (len(levels),)."""
+        falling = -self.scores[self.of(answer)].astype(np.float64)
+        counts: IdArray = np.searchsorted(falling, [-level for level in levels], side="right")
+        return counts
+
+
 class Classification(Sequence[Result]):
     """The answers for many photos, in the order of `Library.paths`. Index, slice or iterate it.
 
@@ -301,6 +330,10 @@ class Classification(Sequence[Result]):
         first = np.where(self._best[:, 0] < 0, len(self.labels), self._best[:, 0])
         return self._taken(np.lexsort((-self._best_scores[:, 0], first)), self._best, self.run)
 
+    def best_only(self) -> Classification:
+        """The same photos with their best predictions alone."""
+        return self._taken(np.arange(len(self)), self._best[:, :1], self.run)
+
     def tally(self) -> dict[str, int]:
         """For each label, of how many photos it is the best."""
         first = self._best[:, 0]
@@ -312,7 +345,7 @@ class Classification(Sequence[Result]):
             paths=[self.paths[i] for i in chosen.tolist()],
             labels=self.labels,
             best=best[chosen],
-            best_scores=self._best_scores[chosen],
+            best_scores=self._best_scores[chosen, : best.shape[1]],
             all_scores=self._all_scores,
             run=run,
             image_ids=self.image_ids[chosen],
@@ -343,6 +376,17 @@ class Classification(Sequence[Result]):
 
     def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
+
+    @cached_property
+    def by_answer(self) -> ByAnswer:
+        """The photos by their best answers. Computed once; photos that `filtered` left bare belong to none."""
+        first, scores = self._best[:, 0], self._best_scores[:, 0]
+        held = np.flatnonzero(first >= 0)
+        # Stable, so that equal scores keep the order of paths.
+        by_score = held[np.argsort(-scores[held], kind="stable")]
+        order = by_score[np.argsort(first[by_score], kind="stable")]
+        starts = np.searchsorted(first[order], np.arange(len(self.labels) + 1))
+        return ByAnswer(order, starts, by_score, first, scores)
 
     @property
     def answer(self) -> Answer:

@@ -15,14 +15,38 @@ from starlette.exceptions import HTTPException
 import zsindex
 from zsindex.errors import ZsindexError
 from zsindex.library import Library
-from zsindex.web import classify, images, jobs, label_sets, logs, pages, problems, schemas, search, system
+from zsindex.web import (
+    classify,
+    corrections,
+    duplicates,
+    groups,
+    images,
+    jobs,
+    label_sets,
+    logs,
+    pages,
+    problems,
+    schemas,
+    search,
+    system,
+)
 from zsindex.web.limits import Limits
 from zsindex.web.observe import Observe
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
 from zsindex.web.throttle import Throttle
 
-ROUTERS = (classify.router, search.router, images.router, label_sets.router, jobs.router, system.router)
+ROUTERS = (
+    classify.router,
+    groups.router,
+    corrections.router,
+    duplicates.router,
+    search.router,
+    images.router,
+    label_sets.router,
+    jobs.router,
+    system.router,
+)
 
 DESCRIPTION = """Encode a photo library once, then ask it anything.
 

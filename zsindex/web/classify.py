@@ -20,7 +20,9 @@ from zsindex.web.service import Service, ServiceHere, etag_of, require_write, un
 router = APIRouter(tags=["classify"])
 
 
-def label_set_of(service: Service, question: schemas.Labels | schemas.ClassifyQuestion) -> LabelSet:
+def label_set_of(
+    service: Service, question: schemas.Labels | schemas.ClassifyQuestion | schemas.GroupsQuestion
+) -> LabelSet:
     """The label set that a body spells out or names.
 
     Raises:

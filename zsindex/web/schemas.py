@@ -234,6 +234,233 @@ class UploadsClassified(BaseModel):
     results: list[UploadResult]
 
 
+# --- corrections ------------------------------------------------------------------------------------------------------
+
+
+class CorrectionQuestion(Given):
+    """What a photo shows, or with `not` does not show."""
+
+    label_set: Name
+    image_id: Id
+    label: Text = Field(description="A label, a group or a negative of the set; or `(none of these)`.")
+    not_: bool = Field(False, alias="not")
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"label_set": "animals", "image_id": 7, "label": "owl"}]}
+    )
+
+
+class Correction(BaseModel):
+    """What holds of a photo: a label, or labels that it does not show. `unknown` are not in the set any more."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    paths: list[str]
+    digest: str
+    label: str | None
+    not_: list[str] = Field(alias="not")
+    unknown: list[str]
+
+
+class Corrected(BaseModel):
+    """Of how many photos something is said now."""
+
+    corrections: int
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+class GroupsQuestion(Given):
+    """Group the library by labels."""
+
+    labels: list[Text] | dict[Text, list[Text]] | None = Field(None, description="Or `label_set`.")
+    label_set: Name | None = Field(None, description="A saved one; NAME@2 is its second version.")
+    templates: list[Text] | None = None
+    groups: dict[Text, list[Text]] | None = None
+    negatives: list[Text] | None = None
+    activation: ActivationName | None = Field(None, description="Default: as the model was trained.")
+    unknown: Unknown | None = None
+    with_corrections: Teaching | None = Field(
+        default=None, description="Also learn from the corrections of the saved label set."
+    )
+    truncate: bool = Field(False, description="Cut prompts that are too long for the model.")
+    paths: list[Path] | None = Field(None, description="Only photos at or below these folders of the library.")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"labels": ["owl", "fox", "bear"], "templates": ["openai-7"]}]},
+    )
+
+
+class Group(BaseModel):
+    """An answer, its photos, and how many of them have at least each of the levels as their score."""
+
+    label: str
+    count: int
+    at_least: list[int]
+
+
+class Groups(BaseModel):
+    """The library, grouped. `key` names the answer from now on; `none` is the number of "(none of these)"."""
+
+    key: str
+    run: dict[str, Any]
+    total: int
+    unanswered: int
+    levels: list[float]
+    none: int | None
+    groups: list[Group]
+
+
+class GroupPhoto(BaseModel):
+    """A photo with its best label and its second best."""
+
+    image_id: int
+    path: str
+    label: str
+    score: float
+    second: str | None
+    second_score: float | None
+
+
+class GroupPhotos(BaseModel):
+    """Some photos of a group."""
+
+    total: int
+    photos: list[GroupPhoto]
+
+
+class SidecarChange(BaseModel):
+    """What would happen to a sidecar: create, change or delete; tags by XMP property."""
+
+    path: str
+    action: str
+    added: dict[str, list[str]]
+    removed: dict[str, list[str]]
+
+
+class TagsTold(BaseModel):
+    """How many sidecars would be made, changed and deleted, and some of these changes."""
+
+    create: int
+    change: int
+    delete: int
+    unchanged: int
+    skipped: int
+    changes: list[SidecarChange]
+
+
+class Flip(BaseModel):
+    """How many photos went from one answer to another, by their numbers and names."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    was: int
+    becomes: int
+    from_: str = Field(alias="from")
+    to: str
+    count: int
+
+
+class Flips(BaseModel):
+    """Where two answers differ. Labels of the same name are the same."""
+
+    total: int
+    same: int
+    kinds: int
+    flips: list[Flip]
+
+
+class FlippedPhoto(GroupPhoto):
+    """A photo with its label after and before."""
+
+    old: str
+    old_score: float
+
+
+class FlippedPhotos(BaseModel):
+    """Some photos whose label changed."""
+
+    total: int
+    photos: list[FlippedPhoto]
+
+
+class AnswerScore(BaseModel):
+    """An answer with its score, in [0, 1]."""
+
+    label: str
+    score: float
+
+
+class PromptCosine(BaseModel):
+    """A prompt, the label it stands for, and its cosine similarity to the photo."""
+
+    label: str
+    prompt: str
+    cosine: float
+
+
+class TemplateScores(BaseModel):
+    """What one template alone would answer; `scores` are in the order of `answers`."""
+
+    template: str
+    label: str
+    scores: list[float]
+
+
+class Why(BaseModel):
+    """Why a photo gets its answer. `margin` is what the best answer is ahead of the second."""
+
+    answers: list[AnswerScore]
+    margin: float | None
+    prompts: list[PromptCosine]
+    templates: list[TemplateScores]
+
+
+class SameBytes(BaseModel):
+    """Files with the same bytes."""
+
+    image_id: int
+    paths: list[str]
+
+
+class CopiesPage(BaseModel):
+    """Some of them."""
+
+    total: int
+    copies: list[SameBytes]
+
+
+class NearDuplicate(BaseModel):
+    """A photo of a group, by what it has in common with the one that is best kept; `exact` is the same bytes."""
+
+    image_id: int | None
+    path: str
+    cosine: float
+    correlation: float | None
+    exact: bool
+    width: int
+    height: int
+    size: int | None
+    sharpness: float | None
+
+
+class NearDuplicates(BaseModel):
+    """Photos that are alike: the one that is best kept, and the others."""
+
+    keep: NearDuplicate
+    others: list[NearDuplicate]
+
+
+class DuplicatesPage(BaseModel):
+    """Some of them, and what all but the best ones take. `unread` could not be looked at."""
+
+    total: int
+    removable: int
+    removable_bytes: int
+    unread: int | None
+    groups: list[NearDuplicates]
+
+
 # --- search -----------------------------------------------------------------------------------------------------------
 
 

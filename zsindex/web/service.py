@@ -64,8 +64,8 @@ class Answers:
     def keep(self, answer: Classification) -> None:
         """Remember an answer, in place of those that were used least recently."""
         key = answer.run.key
-        # Paths are the library's own; what is new are label numbers, scores and image numbers.
-        size = len(answer) * (12 * int(dict(answer.run.options)["top"]) + 24)
+        # Paths are the library's own; what is new are label numbers, scores, image numbers and orders.
+        size = len(answer) * (12 * int(dict(answer.run.options)["top"]) + 40)
         with self._lock:
             if size > self._max_bytes or key in self._kept:
                 return

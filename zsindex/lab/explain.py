@@ -1,0 +1,127 @@
+"""Why a photo got its answer: its scores, the prompts nearest to it, and what each template alone would say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from zsindex.classify import label_vectors
+from zsindex.records import Activation, FloatArray, LabelSet
+from zsindex.scoring import Head
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """An answer and its score, in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCosine:
+    """A prompt, what it stands for, and its cosine to the photo."""
+
+    label: str
+    prompt: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateScores:
+    """What one template alone would answer.
+
+    Attributes:
+        template: with its placeholder.
+        label: its best answer.
+        scores: of the answers of `Why.answers`, in their order.
+    """
+
+    template: str
+    label: str
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a photo got its answer.
+
+    Attributes:
+        answers: the best ones, best first.
+        margin: score of the best less that of the second; None where there is only one.
+        prompts: those nearest to the photo, nearest first. The first is of the winner, or says what speaks against it.
+        templates: in their order; empty where prompts were written out by hand, and with a single template.
+    """
+
+    answers: tuple[AnswerScore, ...]
+    margin: float | None
+    prompts: tuple[PromptCosine, ...]
+    templates: tuple[TemplateScores, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def why(
+    image: FloatArray,
+    labels: LabelSet,
+    prompt_vectors: FloatArray,
+    *,
+    logit_scale: float,
+    logit_bias: float | None,
+    activation: Activation,
+    most: int,
+    most_prompts: int,
+) -> Why:
+    """Look closely at one photo.
+
+    Args:
+        image: float32 (dim,), L2-normalised.
+        labels: the label set.
+        prompt_vectors: float32 (m, dim), L2-normalised, of all prompts of all concepts, in their order.
+        logit_scale, logit_bias, activation: as for the answer that is looked at.
+        most: answers to give; `most_prompts` the same of prompts.
+    """
+    counts = [len(texts) for texts in labels.concept_prompts]
+
+    def scores_of(text_vectors: FloatArray) -> FloatArray:
+        head = Head.zero_shot(
+            text_vectors,
+            logit_scale=logit_scale,
+            logit_bias=logit_bias,
+            activation=activation,
+            answer_of=labels.answer_of,
+        )
+        scores: FloatArray = head(image[None])[0]
+        return scores
+
+    scores = scores_of(label_vectors(prompt_vectors, counts))
+    best = np.argsort(-scores, kind="stable")[:most]
+    cosines = prompt_vectors @ image
+    texts = [(label, text) for label, own in zip(labels.concepts, labels.concept_prompts, strict=True) for text in own]
+    nearest = np.argsort(-cosines, kind="stable")[:most_prompts]
+    return Why(
+        answers=tuple(AnswerScore(labels.answers[n], float(scores[n])) for n in best.tolist()),
+        margin=float(scores[best[0]] - scores[best[1]]) if len(best) > 1 else None,
+        prompts=tuple(PromptCosine(texts[n][0], texts[n][1], float(cosines[n])) for n in nearest.tolist()),
+        templates=_by_template(labels, prompt_vectors, counts, scores_of, best.tolist()),
+    )
+
+
+def _by_template(
+    labels: LabelSet, prompt_vectors: FloatArray, counts: Sequence[int], scores_of: Any, best: Sequence[int]
+) -> tuple[TemplateScores, ...]:
+    n = len(labels.templates)
+    if n < 2 or set(counts) != {n}:
+        return ()
+    by_template = prompt_vectors.reshape(len(counts), n, -1)
+    found = []
+    for number, template in enumerate(labels.templates):
+        scores = scores_of(np.ascontiguousarray(by_template[:, number]))
+        winner = labels.answers[int(scores.argmax())]
+        found.append(TemplateScores(template, winner, tuple(float(scores[answer]) for answer in best)))
+    return tuple(found)

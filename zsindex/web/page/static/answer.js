@@ -1,0 +1,112 @@
+// An answer of the service, kept there under its key; parts of it are fetched as they come into view.
+
+import { ask } from "./api.js";
+
+const PAGE = 100;
+
+export const NONE = "(none of these)";
+
+/** Photos in pages, by number, from any endpoint that takes `start` and `limit` and says a `total`. */
+export class Pages {
+  constructor(path, onerror) {
+    this.path = path;
+    this.onerror = onerror;
+    this.pages = new Map();
+  }
+
+  item(i) {
+    return this.pages.get(Math.floor(i / PAGE))?.[i % PAGE];
+  }
+
+  async load(first, last, signal) {
+    const wanted = [];
+    for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page += 1) {
+      if (!this.pages.has(page)) wanted.push(page);
+    }
+    await Promise.all(wanted.map(async (page) => {
+      const separator = this.path.includes("?") ? "&" : "?";
+      const found = await ask(`${this.path}${separator}start=${page * PAGE}&limit=${PAGE}`, { signal });
+      this.pages.set(page, found.photos);
+    }));
+  }
+}
+
+/** The library, grouped by an answer. */
+export class Grouped {
+  constructor(document) {
+    Object.assign(this, document);
+    this.labels = document.groups.map((group) => group.label);
+    this.parts = new Map();
+  }
+
+  pages(answer) {
+    const query = answer === null ? "" : `?answer=${answer}`;
+    if (!this.parts.has(answer)) this.parts.set(answer, new Pages(`/v1/groups/${this.key}/photos${query}`));
+    return this.parts.get(answer);
+  }
+
+  /** How many photos of an answer have at least the score of a level. */
+  count(answer, level) {
+    const group = this.groups[answer];
+    return level === 0 || !group.count ? group.count : group.at_least[level];
+  }
+
+  /** Groups with their counts at a level: the answers in their order, and last what is none of them. */
+  counts(level) {
+    const found = this.groups
+      .map((group, answer) => ({ label: group.label, answer, count: this.count(answer, level) }))
+      .filter((group) => group.answer !== this.none);
+    const above = found.reduce((sum, group) => sum + group.count, 0);
+    const none = this.total - above;
+    if (none || this.none !== null) found.push({ label: NONE, answer: -1, count: none });
+    return found;
+  }
+
+  /** The photos of a group at a level, the surest first; -1 is none of these. */
+  source(answer, level) {
+    if (answer !== -1) return new Parts([[this.pages(answer), 0, this.count(answer, level)]]);
+    const own = this.none === null ? 0 : this.groups[this.none].count;
+    const labelled = this.total - own;
+    const above = this.groups.reduce((sum, _, n) => (n === this.none ? sum : sum + this.count(n, level)), 0);
+    const parts = own ? [[this.pages(this.none), 0, own]] : [];
+    if (labelled > above) parts.push([this.pages(null), above, labelled - above]);
+    return new Parts(parts);
+  }
+
+  /** The level whose score is nearest to a number. */
+  levelOf(score) {
+    let best = 0;
+    this.levels.forEach((level, n) => {
+      if (Math.abs(level - score) < Math.abs(this.levels[best] - score)) best = n;
+    });
+    return best;
+  }
+}
+
+/** Stretches of pages, one after the other: [pages, offset, length]. */
+class Parts {
+  constructor(parts) {
+    this.parts = parts;
+    this.length = parts.reduce((sum, [, , length]) => sum + length, 0);
+  }
+
+  item(i) {
+    for (const [pages, offset, length] of this.parts) {
+      if (i < length) return pages.item(offset + i);
+      i -= length;
+    }
+    return undefined;
+  }
+
+  async load(first, last, signal) {
+    let before = 0;
+    const loads = [];
+    for (const [pages, offset, length] of this.parts) {
+      const from = Math.max(0, first - before);
+      const to = Math.min(length - 1, last - before);
+      if (from <= to) loads.push(pages.load(offset + from, offset + to, signal));
+      before += length;
+    }
+    await Promise.all(loads);
+  }
+}

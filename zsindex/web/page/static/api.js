@@ -1,0 +1,133 @@
+// Talking to the service.
+
+import { byId, h, number } from "./dom.js";
+
+const page = document.documentElement.dataset;
+export const root = page.root;
+export const url = (path) => root + path;
+export const thumbnail = (id, size) => url(`/v1/images/${id}/thumbnail?size=${size}`);
+
+/** A refusal, or no answer at all (status 0). */
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail || document.title || "The service did not answer.");
+    this.status = status;
+    this.kind = (document.type || "").replace("urn:zsindex:problem:", "");
+    this.document = document;
+  }
+}
+
+const wait = (ms, signal) => new Promise((resolve, reject) => {
+  const timer = setTimeout(resolve, ms);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
+});
+
+/** Ask and return the JSON of the answer. A busy service is asked again when it says that it will have time. */
+export async function ask(path, { method, body, signal, tries = 4 } = {}) {
+  const init = { method: method ?? (body === undefined ? "GET" : "POST"), signal, headers: {} };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers["Content-Type"] = "application/json";
+  }
+  for (let attempt = 1; ; attempt += 1) {
+    let response;
+    try {
+      response = await fetch(url(path), init);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Problem(0, { detail: "The service cannot be reached. Is zsindex serve still running?" });
+    }
+    if ((response.status === 429 || response.status === 503) && attempt < tries && response.headers.has("Retry-After")) {
+      await wait(Math.min(5, Number(response.headers.get("Retry-After")) || 1) * 1000, signal);
+      continue;
+    }
+    if (response.status === 401) {
+      await signIn();
+      continue;
+    }
+    if (response.ok) return response.status === 204 ? null : response.json();
+    let document = {};
+    try { document = await response.json(); } catch { /* not a problem document */ }
+    throw new Problem(response.status, document);
+  }
+}
+
+/** Wrap `work(signal, …)` so that a new call ends the one before; resolves to undefined for those that were ended. */
+export function latest(work) {
+  let current;
+  const call = async (...args) => {
+    current?.abort();
+    const mine = (current = new AbortController());
+    try {
+      const found = await work(mine.signal, ...args);
+      return mine.signal.aborted ? undefined : found;
+    } catch (error) {
+      if (mine.signal.aborted) return undefined;
+      throw error;
+    }
+  };
+  call.stop = () => current?.abort();
+  return call;
+}
+
+let signingIn;
+
+/** Ask for a token until one is right. A cookie keeps it, for pictures, too. */
+function signIn() {
+  signingIn ??= new Promise((resolve) => {
+    const input = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true });
+    const wrong = h("p", { class: "wrong", role: "alert" });
+    const form = h("form", { method: "dialog", class: "sign-in" },
+      h("h2", {}, "Sign in"),
+      h("p", {}, "This library is for people who have a token. It stands in the file that zsindex serve was given."),
+      h("label", { for: "token" }, "Token"), input, wrong,
+      h("button", { type: "submit", class: "primary" }, "Sign in"));
+    const dialog = h("dialog", { class: "small", "aria-label": "Sign in" }, form);
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const response = await fetch(url("/v1/session"), {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: input.value }),
+      });
+      if (!response.ok) {
+        wrong.textContent = response.status === 401 ? "This is no token of this service." : "That did not work; try again.";
+        input.select();
+        return;
+      }
+      dialog.close();
+      dialog.remove();
+      signingIn = undefined;
+      resolve();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+  return signingIn;
+}
+
+let session;
+
+/** Whether this browser may change the library. */
+export async function mayWrite() {
+  session ??= ask("/v1/session");
+  return (await session).right === "write" && !("readOnly" in page);
+}
+
+let paths;
+
+/** Whether the service has an endpoint: it may be older or newer than this page. */
+export async function has(path, method = "post") {
+  paths ??= ask("/v1/openapi.json").then((document) => document.paths);
+  return Boolean((await paths)[path]?.[method]);
+}
+
+let held;
+
+/** What the library holds; shown in the bar of every page. */
+export function library({ again = false } = {}) {
+  if (!held || again) {
+    held = ask("/v1/library");
+    held.then((found) => { byId("holds").textContent = `${number(found.files)} photos`; }, () => {});
+  }
+  return held;
+}

@@ -1,0 +1,221 @@
+// Two label sets or two template sets, side by side, and in the middle what changes between them.
+
+import { Grouped, Pages } from "./answer.js";
+import { ask, latest, library } from "./api.js";
+import { byId, h, number, percent, photos, showState } from "./dom.js";
+import { Editor, fromUrl, question, toUrl } from "./editor.js";
+import { Grid } from "./grid.js";
+import { PhotoDialog } from "./photo.js";
+import { onTravel, params, write } from "./url.js";
+
+const SIDES = ["a", "b"];
+const sides = { a: { asked: fromUrl(new URLSearchParams()) }, b: { asked: fromUrl(new URLSearchParams()) } };
+let chosen = null;  // "was>becomes", by name
+let photo = null;
+let flips = null;
+let shown = null;
+let at = 0;
+
+function writeUrl(push = false) {
+  const query = new URLSearchParams();
+  for (const side of SIDES) toUrl(query, sides[side].asked, side);
+  if (chosen) query.set("flip", chosen);
+  if (photo) query.set("photo", String(photo));
+  write(query, { push });
+}
+
+const compare = latest(async (signal) => {
+  const bodies = SIDES.map((side) => question(sides[side].asked));
+  SIDES.forEach((side) => sides[side].editor.fail());
+  if (!bodies[0] || !bodies[1]) {
+    flips = null;
+    draw();
+    return;
+  }
+  const slow = setTimeout(() => showState(byId("state"), { title: "Comparing", busy: true }), 400);
+  try {
+    const found = await Promise.allSettled(bodies.map((body) => ask("/v1/groups", { body, signal })));
+    if (signal.aborted) return;
+    let wrong;
+    found.forEach((one, n) => {
+      if (one.status === "fulfilled") sides[SIDES[n]].answer = new Grouped(one.value);
+      else {
+        wrong = one.reason;
+        sides[SIDES[n]].editor.fail(one.reason.message);
+      }
+    });
+    if (wrong) throw wrong;
+    flips = await ask(`/v1/groups/${sides.a.answer.key}/flips/${sides.b.answer.key}`, { signal });
+    draw();
+  } catch (error) {
+    if (signal.aborted) return;
+    flips = null;
+    draw();
+    showState(byId("state"), { title: "They cannot be compared", text: error.message, kind: "error",
+      action: { text: "Try again", run: () => compare() } });
+  } finally {
+    clearTimeout(slow);
+    byId("stage").setAttribute("aria-busy", "false");
+  }
+});
+
+const nameOf = (flip) => `${flip.from}>${flip.to}`;
+
+function draw() {
+  for (const side of SIDES) {
+    const { answer } = sides[side];
+    const groups = flips ? answer.counts(0) : [];
+    const most = Math.max(1, ...groups.map((group) => group.count));
+    byId(`${side}-counts`).replaceChildren(...groups.map((group) => {
+      const bar = h("span");
+      bar.style.transform = `scaleX(${group.count / most})`;
+      return h("li", { class: "tab" }, h("span", { class: "tab-name" }, group.label), h("span", { class: "tab-count" }, number(group.count)),
+        h("span", { class: "tab-bar", "aria-hidden": "true" }, bar));
+    }));
+  }
+  const list = byId("flips");
+  list.hidden = !flips?.flips.length;
+  byId("swap").hidden = !flips;
+  if (!flips) {
+    byId("flips-sum").textContent = "";
+    list.replaceChildren();
+    drawPhotos();
+    showState(byId("state"), { title: "Do other words say the same?",
+      text: "Give both sides labels. Where a photo gets another label on the right than on the left, it shows up in the middle.",
+      action: { text: "Try an example", run: example } });
+    return;
+  }
+  const changed = flips.total - flips.same;
+  byId("flips-sum").textContent = changed
+    ? `${photos(changed)} of ${number(flips.total)} (${percent(changed / flips.total)}) get another label.`
+    : `All ${photos(flips.total)} keep their label.`;
+  if (!flips.flips.some((flip) => nameOf(flip) === chosen)) chosen = flips.flips.length ? nameOf(flips.flips[0]) : null;
+  list.replaceChildren(...flips.flips.map((flip, n) => h("div", { id: `flip-${n}`, class: "flip", role: "option",
+    "aria-selected": String(nameOf(flip) === chosen), onclick: () => choose(flip, true) },
+  h("span", { class: "was" }, flip.from), h("span", { class: "arrow", "aria-hidden": "true" }, "→"), h("span", { class: "hidden" }, " becomes "),
+  h("span", { class: "becomes" }, flip.to), h("span", { class: "tab-count" }, number(flip.count)))));
+  mark();
+  drawPhotos();
+}
+
+function mark() {
+  const on = [...byId("flips").children].find((option) => option.getAttribute("aria-selected") === "true");
+  if (on) {
+    byId("flips").setAttribute("aria-activedescendant", on.id);
+    if (byId("flips").scrollHeight > byId("flips").clientHeight) byId("flips").scrollTop = on.offsetTop - 60;
+  } else byId("flips").removeAttribute("aria-activedescendant");
+}
+
+const grid = new Grid(byId("grid"), {
+  label: "Photos whose label changes", onopen: open,
+  onerror: (error) => (error.status === 410 ? compare() : showState(byId("state"), { title: "No answer", text: error.message, kind: "error" })),
+  badge: (item) => `${percent(item.old_score)} → ${percent(item.score)}`,
+});
+
+function drawPhotos() {
+  const flip = flips?.flips.find((one) => nameOf(one) === chosen);
+  byId("grid").hidden = !flip;
+  byId("flip-name").hidden = !flip;
+  showState(byId("state"));
+  if (!flip) {
+    shown = null;
+    if (flips) showState(byId("state"), { title: "Nothing changes", text: "Both sides give every photo the same label." });
+    return;
+  }
+  byId("flip-name").replaceChildren(flip.from, h("span", { class: "arrow" }, " → "), flip.to, h("span", { class: "quiet" }, ` ${photos(flip.count)}`));
+  const pages = new Pages(`/v1/groups/${sides.a.answer.key}/flips/${sides.b.answer.key}/photos?was=${flip.was}&becomes=${flip.becomes}`);
+  shown = { length: flip.count, item: (i) => pages.item(i), load: (first, last, signal) => pages.load(first, last, signal) };
+  grid.show(shown, { label: `Photos that go from ${flip.from} to ${flip.to}`, top: false });
+}
+
+function choose(flip, push) {
+  chosen = nameOf(flip);
+  writeUrl(push);
+  [...byId("flips").children].forEach((option, n) => option.setAttribute("aria-selected", String(nameOf(flips.flips[n]) === chosen)));
+  mark();
+  drawPhotos();
+}
+
+byId("flips").addEventListener("keydown", (event) => {
+  const steps = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+  if (!(event.key in steps) || !flips?.flips.length) return;
+  event.preventDefault();
+  const from = flips.flips.findIndex((flip) => nameOf(flip) === chosen);
+  choose(flips.flips[Math.max(0, Math.min(flips.flips.length - 1, from + steps[event.key]))], false);
+});
+
+async function itemAt(i) {
+  if (!shown || i < 0 || i >= shown.length) return null;
+  if (!shown.item(i)) await shown.load(i, i);
+  return shown.item(i);
+}
+
+const dialog = new PhotoDialog({
+  question: () => question(sides.b.asked),
+  onstep: async (by) => {
+    const item = await itemAt(at + by).catch(() => null);
+    if (item) { at += by; dialog.show(item); }
+  },
+  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onclose: () => {
+    if (photo === null) return;
+    photo = null;
+    writeUrl();
+    grid.focus(at);
+  },
+});
+
+async function open(i) {
+  at = i;
+  const item = await itemAt(i);
+  if (item) dialog.show(item);
+}
+
+function set(side, asked) {
+  sides[side].asked = asked;
+  return sides[side].editor.set(asked);
+}
+
+function example() {
+  const labels = ["an animal", "food", "a person", "a vehicle", "a building"];
+  set("a", { labels, negatives: [], templates: [], set: null, unknown: null });
+  set("b", { labels, negatives: [], templates: ["openai-7"], set: null, unknown: null });
+  writeUrl(true);
+  compare();
+}
+
+byId("swap").addEventListener("click", () => {
+  const { a, b } = { a: sides.a.asked, b: sides.b.asked };
+  set("a", b);
+  set("b", a);
+  chosen = null;
+  writeUrl(true);
+  compare();
+});
+
+for (const side of SIDES) {
+  sides[side].editor = new Editor(byId(`${side}-editor`), {
+    compact: true,
+    onchange: (asked, settled) => {
+      const first = side === "a" && !sides.b.asked.labels.length && !sides.b.asked.set && settled;
+      sides[side].asked = asked;
+      // Most often it is the templates, or a word or two, that differ.
+      if (first && asked.labels.length) set("b", { ...asked });
+      writeUrl(settled);
+      compare();
+    },
+  });
+}
+
+async function go(query) {
+  for (const side of SIDES) await set(side, fromUrl(query, side));
+  chosen = query.get("flip");
+  photo = Number(query.get("photo")) || null;
+  await compare();
+  if (photo) dialog.show({ image_id: photo });
+  else dialog.close();
+}
+
+onTravel(go);
+library().catch(() => {});
+go(params());

@@ -1,0 +1,241 @@
+// A grid of photos of any length: only the rows in view are in the document.
+
+import { thumbnail } from "./api.js";
+import { fileName, h, percent } from "./dom.js";
+
+const GAP = 6;
+const MORE_ROWS = 3;
+const NARROW = 560;
+let grids = 0;
+
+/**
+ * What it shows is a source: `length`, `item(i)` or undefined where it is not there yet, and `load(first, last, signal)`.
+ * Arrows, Home, End, PageUp and PageDown move about; Enter opens; digits go to `ondigit`.
+ */
+export class Grid {
+  constructor(host, { label, cell = 168, onopen, ondigit, onerror, badge = (item) => percent(item.score) }) {
+    Object.assign(this, { host, label, cell, onopen, ondigit, onerror, badge });
+    this.id = (grids += 1);
+    this.source = { length: 0, item: () => undefined, load: async () => {} };
+    this.rows = new Map();
+    this.active = 0;
+    this.sheet = h("div", { class: "sheet", role: "grid", "aria-label": label });
+    this.sheet.addEventListener("keydown", (event) => this.#key(event));
+    this.sheet.addEventListener("click", (event) => {
+      const cell = event.target.closest(".cell");
+      if (cell) { this.active = Number(cell.dataset.i); this.onopen?.(this.active); }
+    });
+    host.append(this.sheet);
+    this.draw = this.draw.bind(this);
+    this.ending = new AbortController();
+    // Scrolling may be that of the page or of any box around: both are seen here.
+    const listening = { capture: true, passive: true, signal: this.ending.signal };
+    document.addEventListener("scroll", () => this.#soon(), listening);
+    this.observer = new ResizeObserver(() => this.#soon());
+    this.observer.observe(host);
+    addEventListener("resize", () => this.#soon(), listening);
+  }
+
+  /** Let go of the document; the grid is not used any more. */
+  end() {
+    this.ending.abort();
+    this.observer.disconnect();
+    this.loading?.abort();
+    this.sheet.remove();
+  }
+
+  show(source, { label = this.label, top = true } = {}) {
+    this.source = source;
+    this.label = label;
+    this.loading?.abort();
+    this.loading = undefined;
+    if (top) {
+      this.active = 0;
+      const box = this.#scroller();
+      if (box !== document.scrollingElement) box.scrollTop = 0;
+      else if (this.host.getBoundingClientRect().top < 0) this.host.scrollIntoView();
+    }
+    this.active = Math.min(this.active, Math.max(0, source.length - 1));
+    this.sheet.setAttribute("aria-label", label);
+    this.draw();
+  }
+
+  /** The source has grown. */
+  grown() {
+    this.draw();
+  }
+
+  focus(i = this.active) {
+    if (!this.source.length) return;
+    this.active = Math.max(0, Math.min(i, this.source.length - 1));
+    this.#reveal();
+    this.draw();
+    this.sheet.querySelector(`[data-i="${this.active}"]`)?.focus({ preventScroll: true });
+  }
+
+  #soon() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
+  }
+
+  #scroller() {
+    const box = this.host.closest("[data-scroll]");
+    return box && getComputedStyle(box).overflowY !== "visible" ? box : document.scrollingElement;
+  }
+
+  #measure() {
+    const width = this.host.clientWidth;
+    if (!width) return false;
+    const target = width < NARROW ? Math.min(this.cell, 112) : this.cell;
+    const columns = Math.max(2, Math.floor((width + GAP) / (target + GAP)));
+    const size = Math.floor((width - GAP * (columns - 1)) / columns);
+    if (columns !== this.columns || size !== this.size) {
+      this.rows.clear();
+      this.sheet.replaceChildren();
+      Object.assign(this, { columns, size });
+    }
+    this.step = this.size + GAP;
+    this.nRows = Math.ceil(this.source.length / this.columns);
+    this.sheet.style.height = `${Math.max(0, this.nRows * this.step - GAP)}px`;
+    this.sheet.setAttribute("aria-rowcount", this.nRows);
+    this.sheet.setAttribute("aria-colcount", this.columns);
+    const pixels = this.size * Math.min(2, devicePixelRatio);
+    this.thumb = pixels <= 150 ? 128 : pixels <= 300 ? 256 : 512;
+    return true;
+  }
+
+  draw() {
+    if (this.host.hidden || !this.host.isConnected || !this.#measure()) return;
+    const sheet = this.sheet.getBoundingClientRect();
+    const box = this.#scroller();
+    const view = box === document.scrollingElement ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
+    const top = Math.max(0, view.top) - sheet.top;
+    const bottom = Math.min(innerHeight, view.bottom) - sheet.top;
+    const first = Math.max(0, Math.floor(top / this.step) - MORE_ROWS);
+    const last = Math.min(this.nRows - 1, Math.ceil(bottom / this.step) + MORE_ROWS);
+    const wanted = new Set();
+    for (let row = first; row <= last; row += 1) wanted.add(row);
+    // The row that has the focus stays, or the focus would be lost.
+    if (this.nRows) wanted.add(Math.floor(this.active / this.columns));
+    for (const [row, element] of this.rows) {
+      if (!wanted.has(row)) { element.remove(); this.rows.delete(row); }
+    }
+    for (const row of [...wanted].sort((a, b) => a - b)) {
+      let element = this.rows.get(row);
+      if (!element) {
+        element = this.#row(row);
+        this.rows.set(row, element);
+        const after = [...this.rows.keys()].filter((other) => other > row).sort((a, b) => a - b)[0];
+        this.sheet.insertBefore(element, after === undefined ? null : this.rows.get(after));
+      }
+      this.#fill(row, element);
+    }
+    if (last < first) return;
+    this.source.near?.((last + 1) * this.columns)?.catch((error) => this.onerror?.(error));
+    this.#load(first * this.columns, Math.min(this.source.length, (last + 1) * this.columns) - 1);
+  }
+
+  #row(row) {
+    const element = h("div", { class: "row", role: "row", "aria-rowindex": row + 1 });
+    element.style.transform = `translateY(${row * this.step}px)`;
+    element.style.gridTemplateColumns = `repeat(${this.columns}, ${this.size}px)`;
+    element.style.height = `${this.size}px`;
+    return element;
+  }
+
+  #fill(row, element) {
+    const start = row * this.columns;
+    const end = Math.min(this.source.length, start + this.columns);
+    while (element.children.length > Math.max(0, end - start)) element.lastChild.remove();
+    for (let i = start; i < end; i += 1) {
+      let cell = element.children[i - start];
+      if (!cell) {
+        cell = h("div", { class: "cell wait", role: "gridcell", tabindex: -1, "data-i": i, "aria-colindex": i - start + 1,
+          "aria-label": "Loading" });
+        element.append(cell);
+      }
+      cell.tabIndex = i === this.active ? 0 : -1;
+      const item = this.source.item(i);
+      if (cell.item === item) continue;
+      if (item) this.#photo(cell, item);
+      else this.#waiting(cell);
+    }
+  }
+
+  #waiting(cell) {
+    cell.item = undefined;
+    cell.className = "cell wait";
+    cell.setAttribute("aria-label", "Loading");
+    cell.removeAttribute("title");
+    cell.replaceChildren();
+  }
+
+  #photo(cell, item) {
+    const same = cell.item?.image_id === item.image_id && cell.firstChild;
+    cell.item = item;
+    const badge = this.badge(item);
+    cell.setAttribute("aria-label", `${fileName(item.path)}${badge ? `, ${badge}` : ""}`);
+    cell.title = fileName(item.path);
+    const marks = badge ? [h("span", { class: "badge", "aria-hidden": "true" }, badge)] : [];
+    if (same) {  // only its score is another: the picture need not blink
+      cell.replaceChildren(cell.firstChild, ...marks);
+      return;
+    }
+    cell.className = "cell";
+    const image = h("img", { loading: "lazy", decoding: "async", alt: "", width: this.size, height: this.size, draggable: false });
+    image.addEventListener("load", () => cell.classList.add("seen"));
+    image.addEventListener("error", () => cell.classList.add("broken"));
+    image.src = thumbnail(item.image_id, this.thumb);
+    cell.replaceChildren(image, ...marks);
+  }
+
+  async #load(first, last) {
+    let missing = false;
+    for (let i = first; i <= last && !missing; i += 1) missing = !this.source.item(i);
+    if (!missing || (this.loading && this.loading.source === this.source)) return;
+    const mine = (this.loading = new AbortController());
+    mine.source = this.source;
+    try {
+      await this.source.load(first, last, mine.signal);
+    } catch (error) {
+      if (!mine.signal.aborted) this.onerror?.(error);
+      mine.failed = true;
+    }
+    if (this.loading === mine) {
+      this.loading = undefined;
+      if (!mine.failed) this.draw();  // what is in view may be something else by now
+    }
+  }
+
+  #reveal() {
+    if (!this.#measure()) return;
+    const row = Math.floor(this.active / this.columns);
+    const box = this.#scroller();
+    const isPage = box === document.scrollingElement;
+    const view = isPage ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
+    const above = (isPage ? document.querySelector(".bar")?.offsetHeight : box.querySelector(".tools")?.offsetHeight) ?? 0;
+    const top = this.sheet.getBoundingClientRect().top + row * this.step;
+    if (top < view.top + above + GAP) box.scrollTop -= view.top + above + GAP - top;
+    else if (top + this.size > view.bottom - GAP) box.scrollTop += top + this.size - view.bottom + GAP;
+  }
+
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const page = Math.max(1, Math.floor(innerHeight / this.step) - 1) * this.columns;
+    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns, PageUp: -page,
+      PageDown: page, Home: -Infinity, End: Infinity };
+    if (event.key in moves) {
+      event.preventDefault();
+      const to = this.active + moves[event.key];
+      // Up from the first row stays there, rather than jumping to the first photo.
+      if (Math.abs(moves[event.key]) === this.columns && (to < 0 || to >= this.source.length)) return;
+      this.focus(to);
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      this.onopen?.(this.active);
+    } else if (/^[1-9]$/.test(event.key) && this.ondigit) {
+      event.preventDefault();
+      this.ondigit(this.active, Number(event.key));
+    }
+  }
+}

@@ -1,0 +1,432 @@
+// The lab: the whole library regroups as labels are typed.
+
+import { NONE, Grouped } from "./answer.js";
+import { Problem, ask, latest, library, root, url } from "./api.js";
+import { byId, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
+import { Corrections } from "./corrections.js";
+import { Editor, fromUrl, question, toUrl } from "./editor.js";
+import { Grid } from "./grid.js";
+import { PhotoDialog } from "./photo.js";
+import { onTravel, params, write } from "./url.js";
+
+const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
+const SLOW = 350;
+
+const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
+const corrections = new Corrections();
+const slider = byId("min");
+const exact = byId("min-number");
+const stage = byId("stage");
+let answer = null;
+let level = 0;
+let shown = [];
+
+function readUrl(query) {
+  view.asked = fromUrl(query);
+  view.min = Number(query.get("min")) || 0;
+  view.group = query.get("group");
+  view.columns = query.get("view") === "columns";
+  view.learn = query.has("learn");
+  view.photo = Number(query.get("photo")) || null;
+}
+
+function writeUrl(push = false) {
+  const query = new URLSearchParams();
+  toUrl(query, view.asked);
+  if (view.min) query.set("min", String(view.min));
+  if (view.group !== null) query.set("group", view.group);
+  if (view.columns) query.set("view", "columns");
+  if (learns()) query.set("learn", "1");
+  if (view.photo) query.set("photo", String(view.photo));
+  write(query, { push });
+}
+
+/** Whether answers learn from corrections, which only a saved set has. */
+const learns = () => view.learn && Boolean(view.asked.set);
+
+// --- asking ----------------------------------------------------------------------------------------------------------
+
+const regroup = latest(async (signal) => {
+  const body = question(view.asked);
+  editor.fail();
+  if (!body) {
+    answer = null;
+    draw();
+    return;
+  }
+  const slow = setTimeout(() => { stage.setAttribute("aria-busy", "true"); if (!answer) loading(); }, SLOW);
+  try {
+    if (learns()) body.with_corrections = "gda";
+    const [found] = await Promise.all([ask("/v1/groups", { body, signal }), corrections.set === view.asked.set ? null : corrections.of(view.asked.set)]);
+    answer = new Grouped(found);
+    level = view.min ? answer.levelOf(view.min) : 0;
+    slider.max = String(answer.levels.length - 1);
+    draw();
+  } catch (error) {
+    if (!signal.aborted) failed(error);
+  } finally {
+    clearTimeout(slow);
+    if (!signal.aborted) stage.setAttribute("aria-busy", "false");
+  }
+});
+
+function failed(error) {
+  const aboutWords = error instanceof Problem && error.status >= 400 && error.status < 500;
+  if (aboutWords) editor.fail(error.message);
+  if (aboutWords && answer) return;  // what was shown before stays, while the words are put right
+  answer = null;
+  draw();
+  showState(byId("state"), aboutWords
+    ? { title: "These labels cannot be asked", text: error.message, kind: "error" }
+    : { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => regroup() } });
+}
+
+let asks = 0;
+
+/** A part of an answer could not be fetched: it is no longer kept, or the service is gone. */
+function partFailed(error) {
+  if (error.status === 410 && asks < 3) {
+    asks += 1;
+    regroup();
+  } else toast(error.message, { text: "Try again", run: () => regroup() });
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------------
+
+const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i) => open(i), onerror: partFailed, ondigit: (i, n) => correctAt(i, n) });
+const columns = new Map();
+
+function loading() {
+  byId("grid").hidden = byId("columns").hidden = true;
+  showState(byId("state"), { title: "Asking", text: "The first question loads the model; later ones take milliseconds.", busy: true });
+}
+
+function draw({ top = true } = {}) {
+  const has = answer !== null && answer.total > 0;
+  byId("groups").hidden = !has;
+  document.querySelector(".groups-head").hidden = !has;
+  document.querySelector(".tools").hidden = !has;
+  byId("grid").hidden = !has || view.columns;
+  byId("columns").hidden = !has || !view.columns;
+  byId("view-one").setAttribute("aria-pressed", String(!view.columns));
+  byId("view-columns").setAttribute("aria-pressed", String(view.columns));
+  document.body.classList.toggle("empty", !has);
+  if (!has) {
+    drawNothing();
+    return;
+  }
+  showState(byId("state"));
+  shown = answer.counts(level);
+  if (!shown.some((group) => group.label === view.group)) {
+    view.group = null;
+  }
+  drawThreshold();
+  drawGroups();
+  drawGroup(top);
+  drawExport();
+  drawLearn();
+}
+
+function drawLearn() {
+  byId("learn-field").hidden = !view.asked.set || !corrections.count;
+  byId("learn").checked = view.learn;
+  byId("learn-count").textContent = number(corrections.count);
+}
+
+/** The group in view: the one that was chosen, else the first one that has photos. */
+const current = () => shown.find((group) => group.label === view.group) ?? shown.find((group) => group.count) ?? shown[0];
+
+async function drawNothing() {
+  if (answer) {  // asked, and the library has nothing
+    showState(byId("state"), { title: "No photos to group", text: "This library holds no photos with vectors yet. A sync finds and encodes them.",
+      action: { text: "Go to the library", run: () => { location.href = `${root}/library`; } } });
+    return;
+  }
+  showState(byId("state"), { title: "Which words work?",
+    text: "Type what your photos may show. The whole library regroups with every word, since its photos are encoded already.",
+    action: { text: "Try an example", run: () => { view.asked = { ...view.asked, labels: EXAMPLE, set: null }; editor.set(view.asked); writeUrl(true); regroup(); } } });
+  byId("state").classList.add("welcome");
+}
+
+function drawThreshold() {
+  slider.value = String(level);
+  if (document.activeElement !== exact) exact.value = String(answer.levels[level]);
+  slider.setAttribute("aria-valuetext", `at least ${percent(answer.levels[level])}`);
+  const chosen = current();
+  // Scores of the group in view; of all photos where that is "none of these".
+  const groups = chosen.answer === -1 ? answer.groups.filter((_, n) => n !== answer.none) : [answer.groups[chosen.answer]];
+  const counts = answer.levels.map((_, n) => groups.reduce((sum, group) => sum + (group.at_least[n] ?? 0) - (group.at_least[n + 1] ?? 0), 0));
+  const most = Math.sqrt(Math.max(1, ...counts));
+  const width = 100 / counts.length;
+  byId("histogram").replaceChildren(...counts.map((count, n) => {
+    const height = count ? Math.max(1.5, (24 * Math.sqrt(count)) / most) : 0;
+    return s("rect", { x: n * width, y: 24 - height, width: width * 0.8, height, class: n < level ? "below" : "" });
+  }));
+}
+
+function drawGroups() {
+  const list = byId("groups");
+  const chosen = current();
+  const most = Math.max(1, ...shown.map((group) => group.count));
+  const old = new Map([...list.children].map((tab) => [tab.dataset.label, tab]));
+  const focused = document.activeElement?.closest?.(".tab")?.dataset.label;
+  list.replaceChildren(...shown.map((group, n) => {
+    const tab = old.get(group.label) ?? h("button", { type: "button", role: "tab", class: "tab", "data-label": group.label, onclick: () => choose(group.label) },
+      h("span", { class: "tab-name" }, group.label), h("span", { class: "tab-count" }), h("span", { class: "tab-bar", "aria-hidden": "true" }, h("span")));
+    const isOn = group === chosen;
+    tab.id = `tab-${n}`;
+    tab.classList.toggle("none", group.answer === -1);
+    tab.classList.toggle("nothing", !group.count);
+    tab.setAttribute("aria-selected", String(isOn));
+    if (isOn && !view.columns) tab.setAttribute("aria-controls", "grid");
+    else tab.removeAttribute("aria-controls");
+    tab.tabIndex = isOn ? 0 : -1;
+    tab.querySelector(".tab-count").textContent = number(group.count);
+    tab.querySelector(".tab-bar span").style.transform = `scaleX(${group.count / most})`;
+    return tab;
+  }));
+  if (focused) [...list.children].find((tab) => tab.dataset.label === focused)?.focus({ preventScroll: true });
+  const none = shown.find((group) => group.answer === -1);
+  byId("counted").textContent = `${photos(answer.total)}${none?.count ? `, ${number(none.count)} none of these` : ""}` +
+    (answer.unanswered ? `; ${number(answer.unanswered)} wait for a sync` : "");
+  const narrow = matchMedia("(max-width: 899px)").matches;
+  list.setAttribute("aria-orientation", narrow ? "horizontal" : "vertical");
+}
+
+function drawGroup(top) {
+  const chosen = current();
+  byId("group-name").replaceChildren(chosen.label, h("span", { class: "quiet" }, ` ${photos(chosen.count)}`));
+  if (view.columns) {
+    drawColumns();
+    return;
+  }
+  if (!chosen.count) {
+    byId("grid").hidden = true;
+    showState(byId("state"), { title: "No photos here",
+      text: level ? `No photo is “${chosen.label}” with at least ${percent(answer.levels[level])}.` : `For no photo “${chosen.label}” is the best of these labels.` });
+    return;
+  }
+  grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top });
+}
+
+function drawColumns() {
+  const host = byId("columns");
+  const kept = new Set(shown.map((group) => group.label));
+  for (const [label, column] of columns) {
+    if (!kept.has(label)) { seen.unobserve(column.element); column.grid?.end(); column.element.remove(); columns.delete(label); }
+  }
+  for (const group of shown) {
+    let column = columns.get(group.label);
+    if (!column) {
+      const count = h("span", { class: "quiet" });
+      const body = h("div", { class: "column-grid" });
+      const element = h("section", { class: "column", "data-label": group.label, "aria-label": group.label },
+        h("h3", {}, h("span", { class: "tab-name" }, group.label), count), h("div", { class: "column-scroll", "data-scroll": "" }, body));
+      column = { element, count, body };
+      columns.set(group.label, column);
+      seen.observe(element);
+    }
+    column.group = group;
+    column.count.textContent = number(group.count);
+    host.append(column.element);
+    column.grid?.show(answer.source(group.answer, level), { label: `Photos of ${group.label}`, top: false });
+  }
+}
+
+// A column of photos is made when it comes into view: there may be thousands of labels.
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    const column = columns.get(entry.target.dataset.label);
+    if (!entry.isIntersecting || !column || column.grid || !answer) continue;
+    const label = entry.target.dataset.label;
+    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed,
+      onopen: (i) => { view.group = label; drawGroups(); open(i); } });
+    column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
+  }
+}, { root: byId("columns"), rootMargin: "0px 400px" });
+
+function drawExport() {
+  const chosen = current();
+  const part = chosen.answer === -1 ? "" : `&answer=${chosen.answer}`;
+  const min = level ? `&min_score=${answer.levels[level]}` : "";
+  const link = (text, query) => h("a", { href: url(`/v1/groups/${answer.key}/export?${query}`), download: "" }, text);
+  byId("export-items").replaceChildren(
+    link("All photos, CSV", `format=csv${min}`), link("All photos, JSON", `format=json${min}`),
+    ...(part ? [link(`${chosen.label}, CSV`, `format=csv${part}${min}`), link(`${chosen.label}, JSON`, `format=json${part}${min}`)] : []),
+    h("button", { type: "button", onclick: () => tellTags() }, "XMP sidecars: look first"));
+}
+
+/** What `zsindex tags write` would write, which nothing does here. */
+async function tellTags() {
+  byId("export").open = false;
+  const body = h("div", { class: "tags" }, h("p", { class: "quiet" }, "Looking at the sidecars…"));
+  const dialog = h("dialog", { class: "small wide-dialog", "aria-label": "XMP sidecars" }, h("form", { method: "dialog" },
+    h("h2", {}, "XMP sidecars"), body, h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Close"))));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  try {
+    const found = await ask(`/v1/groups/${answer.key}/tags?limit=50&min_score=${answer.levels[level]}`);
+    const line = (n, text) => (n ? `${number(n)} ${text}` : null);
+    const sum = [line(found.create, "would be made"), line(found.change, "changed"), line(found.delete, "deleted"),
+      line(found.unchanged, "are as they should be"), line(found.skipped, "cannot be written")].filter(Boolean).join(", ");
+    body.replaceChildren(h("p", {}, `Sidecars: ${sum || "none"}. Nothing was written: zsindex tags write does that, on the machine of the library.`),
+      h("ul", { class: "changes", tabindex: 0, "aria-label": "Some of the changes" }, ...found.changes.map((change) => h("li", {}, h("strong", {}, fileName(change.path)), ` ${change.action} `,
+        h("span", { class: "quiet" }, Object.values(change.added).flat().map((tag) => `+${tag}`).join("  ")),
+        h("span", { class: "wrong" }, Object.values(change.removed).flat().map((tag) => ` −${tag}`).join(" "))))));
+  } catch (error) {
+    body.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message));
+  }
+}
+
+// --- doing -----------------------------------------------------------------------------------------------------------
+
+function choose(label, { push = true } = {}) {
+  view.group = label;
+  writeUrl(push);
+  drawThreshold();
+  drawGroups();
+  showState(byId("state"));
+  byId("grid").hidden = view.columns;
+  drawGroup(true);
+  drawExport();
+  if (view.columns) columns.get(label)?.element.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
+byId("groups").addEventListener("keydown", (event) => {
+  const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
+  if (!(event.key in steps)) return;
+  event.preventDefault();
+  const at = shown.indexOf(current());
+  const to = Math.max(0, Math.min(shown.length - 1, at + steps[event.key]));
+  choose(shown[to].label, { push: false });
+  byId("groups").children[to]?.focus();
+});
+
+function setLevel(to, settled) {
+  level = to;
+  view.min = answer.levels[level];
+  draw({ top: false });
+  if (settled) writeUrl();
+}
+
+slider.addEventListener("input", () => answer && setLevel(Number(slider.value), false));
+slider.addEventListener("change", () => answer && setLevel(Number(slider.value), true));
+exact.addEventListener("change", () => answer && setLevel(answer.levelOf(Math.max(0, Math.min(1, Number(exact.value) || 0))), true));
+for (const [id, isColumns] of [["view-one", false], ["view-columns", true]]) {
+  byId(id).addEventListener("click", () => { view.columns = isColumns; writeUrl(true); draw(); });
+}
+document.addEventListener("click", (event) => { if (!byId("export").contains(event.target)) byId("export").open = false; });
+byId("export").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") { byId("export").open = false; byId("export").firstElementChild.focus(); }
+});
+
+// --- one photo -------------------------------------------------------------------------------------------------------
+
+let at = 0;
+const dialog = new PhotoDialog({
+  question: () => question(view.asked),
+  oncorrect: {
+    possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
+    labels: () => sayable(),
+    said: (digest) => corrections.said(digest),
+    note: (said) => (said ? `Kept with “${corrections.set}”.` : "Press a number, or choose."),
+    say: (photo, n) => say(photo, n),
+  },
+  onstep: step,
+  onshow: (id) => { const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
+  onclose: () => {
+    if (view.photo === null) return;
+    view.photo = null;
+    writeUrl();
+    (view.columns ? columns.get(view.group)?.grid : grid)?.focus(at);
+  },
+});
+
+async function itemAt(i) {
+  const chosen = current();
+  const source = answer.source(chosen.answer, level);
+  if (i < 0 || i >= source.length) return null;
+  if (!source.item(i)) await source.load(i, i);
+  return source.item(i);
+}
+
+async function open(i) {
+  at = i;
+  const item = await itemAt(i);
+  if (item) dialog.show(item);
+}
+
+async function step(by) {
+  const item = answer && (await itemAt(at + by).catch(() => null));
+  if (!item) return;
+  at += by;
+  dialog.show(item);
+}
+
+/** What a photo can be said to show: the answers, in the order of the keys 1 to 9. */
+const sayable = () => answer.labels.filter((_, n) => n !== answer.none).concat(NONE);
+
+async function say(photo, n) {
+  const label = sayable()[n];
+  const before = answer;
+  try {
+    await corrections.say(photo.image_id, photo.digest, label);
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
+  drawLearn();
+  const undo = { text: "Undo", run: async () => { await corrections.undo(); await regroup(); drawLearn(); } };
+  if (!learns()) {
+    toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, undo);
+    return;
+  }
+  await regroup();
+  try {
+    const found = await ask(`/v1/groups/${before.key}/flips/${answer.key}`);
+    toast(`Kept. ${photos(found.total - found.same)} changed ${found.total - found.same === 1 ? "its" : "their"} label.`, undo);
+  } catch { toast("Kept.", undo); }
+}
+
+async function correctAt(i, key) {
+  const item = await itemAt(i);
+  if (!item) return;
+  if (!corrections.may || !view.asked.set) {
+    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service keeps no corrections from you.");
+    return;
+  }
+  if (key > sayable().length) return;
+  await say(await ask(`/v1/images/${item.image_id}`), key - 1);
+}
+
+byId("learn").addEventListener("change", () => { view.learn = byId("learn").checked; writeUrl(true); regroup(); });
+
+// --- beginning -------------------------------------------------------------------------------------------------------
+
+const editor = new Editor(byId("editor"), {
+  onchange: (asked, settled) => {
+    view.asked = asked;
+    asks = 0;
+    writeUrl(settled);
+    regroup();
+  },
+});
+
+async function go(query) {
+  readUrl(query);
+  await editor.set(view.asked);
+  await regroup();
+  if (view.photo) dialog.show({ image_id: view.photo });
+  else dialog.close();
+}
+
+onTravel(go);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !event.target.matches("input, textarea, select") && !dialog.isOpen) {
+    event.preventDefault();
+    editor.labels.input.focus();
+  }
+});
+library().catch(() => {});
+go(params());

@@ -1,0 +1,208 @@
+// The library: what it holds, syncing it, and what is wrong or double in it.
+
+import { Problem, ask, has, library, mayWrite, root, thumbnail, url } from "./api.js";
+import { byId, bytes, fileName, h, number, photos, showState, toast } from "./dom.js";
+
+const PAGE = 50;
+const ENDED = ["done", "failed", "cancelled"];
+const STAGES = { scan: "Looking for photos", read: "Reading photos", encode: "Encoding photos" };
+let events = null;
+let running = null;
+
+// --- what it holds ---------------------------------------------------------------------------------------------------
+
+function facts(list, rows) {
+  list.replaceChildren(...rows.flatMap(([name, ...value]) => [h("dt", {}, name), h("dd", {}, ...value)]));
+}
+
+async function drawStatus(again = false) {
+  const found = await library({ again });
+  const skipped = Object.values(found.skipped).reduce((sum, n) => sum + n, 0);
+  facts(byId("status"), [
+    ["Photos", number(found.files)],
+    ["Different ones", number(found.images)],
+    ["Skipped", number(skipped)],
+    ...(found.missing ? [["Vanished", number(found.missing)]] : []),
+    ["Folders", ...(found.roots.length ? found.roots.flatMap((path, n) => (n ? [h("br"), path] : [path])) : ["none yet"])],
+    ["Label sets", ...(found.label_sets.length ? found.label_sets.flatMap((set, n) => {
+      const name = typeof set === "string" ? set : set.name;
+      return [n ? ", " : "", h("a", { href: `${root}/?set=${encodeURIComponent(name)}` }, name)];
+    }) : ["none saved"])],
+    ["On disk", bytes(found.database_bytes + found.index_bytes)],
+    ["Version", found.versions.zsindex],
+  ]);
+  const models = h("table", {}, h("thead", {}, h("tr", {}, ...["Model", "Photos", "Prompts", "Size"].map((text, n) => h("th", { scope: "col", class: n ? "n" : "" }, text)))),
+    h("tbody", {}, ...found.models.map((model) => h("tr", {}, h("th", { scope: "row" }, String(model.name), model.default ? h("span", { class: "mark-small" }, "in use") : null),
+      h("td", { class: "n" }, number(model.images)), h("td", { class: "n" }, number(model.prompts)), h("td", { class: "n" }, bytes(model.bytes))))));
+  byId("models").replaceChildren(found.models.length ? h("div", { class: "table" }, models)
+    : h("p", { class: "quiet" }, "None yet. The first sync encodes with the model that the service was started with."));
+}
+
+// --- lists that are fetched a page at a time -------------------------------------------------------------------------
+
+function paged(host, path, { key, unit, empty, head, row }) {
+  const body = h("tbody");
+  const more = h("button", { type: "button", onclick: () => load() }, "Show more");
+  const count = h("p", { class: "quiet", role: "status" });
+  let offset = 0;
+  const load = async () => {
+    more.disabled = true;
+    try {
+      const found = await ask(`${path}?offset=${offset}&limit=${PAGE}`);
+      const rows = found[key];
+      offset += rows.length;
+      if (!found.total) {
+        host.replaceChildren(h("p", { class: "quiet" }, empty));
+        return;
+      }
+      if (!body.isConnected) {
+        host.replaceChildren(count, h("div", { class: "table" }, h("table", {},
+          h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), body)), more);
+      }
+      body.append(...rows.map(row));
+      count.textContent = `${offset < found.total ? `${number(offset)} of ` : ""}${number(found.total)} ${unit}${found.total === 1 ? "" : "s"}`;
+      more.hidden = offset >= found.total;
+    } catch (error) {
+      host.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message), h("button", { type: "button", onclick: load }, "Try again"));
+    } finally { more.disabled = false; }
+  };
+  host.replaceChildren(h("p", { class: "quiet" }, "Looking…"));
+  return load();
+}
+
+const drawSkipped = () => paged(byId("skipped"), "/v1/skipped", {
+  key: "skipped", unit: "file", empty: "None: every photo could be read.", head: ["File", "Why"],
+  row: (one) => h("tr", {}, h("th", { scope: "row", title: one.path }, fileName(one.path), h("span", { class: "under" }, one.path)),
+    h("td", {}, h("span", { class: "reason" }, one.reason.replaceAll("_", " ").replaceAll("-", " ")), h("span", { class: "under" }, one.detail))),
+});
+
+const drawCopies = () => paged(byId("copies"), "/v1/copies", {
+  key: "copies", unit: "photo", empty: "None: no two files have the same bytes.", head: ["Photo", "Files with the same bytes"],
+  row: (one) => h("tr", {}, h("td", { class: "thumb" }, h("img", { src: thumbnail(one.image_id, 128), alt: fileName(one.paths[0]), loading: "lazy", width: 56, height: 56 })),
+    h("td", {}, ...one.paths.flatMap((path, n) => (n ? [h("br"), path] : [path])))),
+});
+
+const picture = (one, text) => h("figure", {}, one.image_id === null ? h("span", { class: "gone" }) : h("img", { src: thumbnail(one.image_id, 128), alt: fileName(one.path), loading: "lazy", width: 96, height: 96 }),
+  h("figcaption", { title: one.path }, h("strong", {}, text), h("span", { class: "under" }, fileName(one.path)),
+    h("span", { class: "under" }, one.width ? `${number(one.width)} × ${number(one.height)}` : "", one.size ? `, ${bytes(one.size)}` : "")));
+
+byId("find-near").addEventListener("click", async () => {
+  const host = byId("near");
+  const list = h("ul", { class: "alike" });
+  const sum = h("p", { class: "quiet", role: "status" }, "Looking…");
+  const more = h("button", { type: "button", hidden: true, onclick: () => load() }, "Show more");
+  let offset = 0;
+  host.replaceChildren(sum, list, more);
+  const load = async () => {
+    more.disabled = true;
+    try {
+      const found = await ask(`/v1/duplicates?offset=${offset}&limit=${PAGE}`);
+      offset += found.groups.length;
+      list.append(...found.groups.map((group) => h("li", {}, picture(group.keep, "Best kept"),
+        ...group.others.slice(0, 12).map((one) => picture(one, one.exact ? "Same bytes" : `Alike ${one.cosine.toFixed(3)}`)))));
+      sum.textContent = found.total ? `${number(found.total)} ${found.total === 1 ? "group" : "groups"}. ${photos(found.removable)} could go, ${bytes(found.removable_bytes)}. Nothing is deleted here.` : "None: no two photos show the same picture.";
+      more.hidden = offset >= found.total;
+    } catch (error) {
+      sum.textContent = error.message;
+    } finally { more.disabled = false; }
+  };
+  load();
+});
+
+// --- syncing ---------------------------------------------------------------------------------------------------------
+
+const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+function said(job) {
+  const { report } = job;
+  const parts = report ? [
+    `${photos(report.scanned)} found`,
+    report.encoded && `${number(report.encoded)} encoded`,
+    report.added && `${number(report.added)} new`, report.changed && `${number(report.changed)} changed`, report.moved && `${number(report.moved)} moved`,
+    report.missing && `${number(report.missing)} vanished`, report.skipped && `${number(report.skipped)} skipped`,
+  ].filter(Boolean) : [];
+  return { done: "Done", failed: "Failed", cancelled: "Stopped", queued: "Waiting", running: "Running", interrupted: "Interrupted; it will go on" }[job.state]
+    + (job.problem ? `: ${job.problem.detail}` : parts.length ? `: ${parts.join(", ")}.` : ".");
+}
+
+function drawJob(job) {
+  const goesOn = !ENDED.includes(job.state);
+  byId("sync").hidden = goesOn || !writes;
+  byId("cancel").hidden = !goesOn || !writes;
+  const bar = byId("progress");
+  bar.hidden = !goesOn;
+  const { progress } = job;
+  let text = said(job);
+  if (goesOn && progress) {
+    const { stage, done, total } = progress;
+    text = `${STAGES[stage] ?? stage}: ${number(done)}${total ? ` of ${number(total)}` : ""}`;
+    if (total) { bar.max = total; bar.value = done; } else bar.removeAttribute("value");
+  } else bar.removeAttribute("value");
+  byId("job").classList.toggle("wrong", job.state === "failed");
+  if (byId("job").textContent !== text) byId("job").textContent = text;
+}
+
+function watch(job) {
+  running = job.id;
+  drawJob(job);
+  events?.close();
+  events = new EventSource(url(`/v1/jobs/${job.id}/events`));
+  events.addEventListener("job", (event) => {
+    const news = JSON.parse(event.data);
+    drawJob(news);
+    if (!ENDED.includes(news.state)) return;
+    events.close();
+    running = null;
+    drawStatus(true);
+    drawSkipped();
+    drawCopies();
+    drawJobs();
+  });
+}
+
+async function drawJobs() {
+  const found = await ask("/v1/jobs");
+  byId("jobs").replaceChildren(found.length ? h("ul", { class: "history" }, ...found.slice(0, 10).map((job) => h("li", {},
+    h("span", { class: "quiet" }, times.format(new Date(job.history[0].at))), " ", said(job)))) : h("p", { class: "quiet" }, "None through this service."));
+  return found;
+}
+
+byId("sync").addEventListener("click", async () => {
+  byId("sync").disabled = true;
+  try {
+    watch(await ask("/v1/sync", { body: { retry_skipped: byId("retry").checked } }));
+  } catch (error) {
+    byId("job").textContent = error instanceof Problem && error.kind === "no-folders"
+      ? "No folder was synced yet. Start the service with zsindex serve --photos FOLDER, or sync once with zsindex sync FOLDER." : error.message;
+  } finally { byId("sync").disabled = false; }
+});
+
+byId("cancel").addEventListener("click", async () => {
+  byId("cancel").disabled = true;
+  try { await ask(`/v1/jobs/${running}/cancel`, { method: "POST" }); } catch (error) { toast(error.message); } finally { byId("cancel").disabled = false; }
+});
+
+// --- beginning -------------------------------------------------------------------------------------------------------
+
+let writes = false;
+
+async function begin() {
+  try {
+    writes = await mayWrite();
+    byId("sync").hidden = !writes;
+    document.querySelector(".check").hidden = !writes;
+    if (!writes) byId("job").textContent = "This service only reads: syncs are for those who may write.";
+    await drawStatus();
+    drawSkipped();
+    drawCopies();
+    has("/v1/duplicates", "get").then((there) => { byId("near-card").hidden = !there; }, () => {});
+    const live = (await drawJobs()).find((job) => !ENDED.includes(job.state));
+    if (live) watch(live);
+  } catch (error) {
+    const box = h("div");
+    byId("main").prepend(box);
+    showState(box, { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => location.reload() } });
+  }
+}
+
+begin();

@@ -1,0 +1,234 @@
+// Search: words and photos are added up or taken away.
+
+import { ask, latest, library, thumbnail } from "./api.js";
+import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
+import * as drops from "./drops.js";
+import { Grid } from "./grid.js";
+import { PhotoDialog } from "./photo.js";
+import { onTravel, params, write } from "./url.js";
+
+const PAGE = 100;
+const MOST_BYTES = 30e6;
+const IDEAS = ["a beach", "a smiling face", "something red", "a street at night", "food on a table"];
+
+// Terms: { kind: "text" | "like" | "drop", value, minus }.
+let terms = [];
+let photo = null;
+let hits = { items: [], next: null };
+let at = 0;
+
+function readUrl(query) {
+  terms = [];
+  for (const [name, value] of query) {
+    const minus = name.endsWith("-");
+    const kind = { q: "text", like: "like", drop: "drop" }[minus ? name.slice(0, -1) : name];
+    if (!kind || !value) continue;
+    if (kind === "text") terms.push({ kind, value, minus });
+    else if (/^\d+$/.test(value)) terms.push({ kind, value: Number(value), minus });
+  }
+  photo = Number(query.get("photo")) || null;
+}
+
+function writeUrl(push = false) {
+  const query = new URLSearchParams();
+  for (const term of terms) query.append({ text: "q", like: "like", drop: "drop" }[term.kind] + (term.minus ? "-" : ""), String(term.value));
+  if (photo) query.set("photo", String(photo));
+  write(query, { push });
+}
+
+async function base64(file) {
+  const reader = new FileReader();
+  await new Promise((resolve, reject) => { reader.onload = resolve; reader.onerror = () => reject(reader.error); reader.readAsDataURL(file); });
+  return reader.result.slice(reader.result.indexOf(",") + 1);
+}
+
+async function termOf(term) {
+  if (term.kind === "text") return { text: term.value };
+  if (term.kind === "like") return { image_id: term.value };
+  const file = await drops.get(term.value).catch(() => undefined);
+  if (!file) throw new Error("A photo that was dropped here earlier is no longer kept by this browser. Remove it and drop it again.");
+  return { image: await base64(file) };
+}
+
+const find = latest(async (signal) => {
+  byId("found").textContent = "";
+  hits = { items: [], next: null };
+  if (!terms.length) {
+    draw();
+    return;
+  }
+  const mine = hits;
+  showState(byId("state"), { title: "Looking", busy: true });
+  byId("grid").hidden = true;
+  try {
+    const [plus, minus] = await Promise.all([false, true].map((isMinus) => Promise.all(terms.filter((term) => term.minus === isMinus).map(termOf))));
+    const page = await ask("/v1/search", { body: { plus, minus, top: PAGE }, signal });
+    mine.items.push(...page.hits);
+    mine.next = page.next;
+    draw();
+  } catch (error) {
+    if (signal.aborted) return;
+    draw();
+    showState(byId("state"), { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => find() } });
+  }
+});
+
+const grid = new Grid(byId("grid"), {
+  label: "Photos found", onopen: open, badge: (item) => item.score.toFixed(2),
+  onerror: (error) => toast(error.status === 410 ? "The library has changed since this search began." : error.message, { text: "Search again", run: () => find() }),
+});
+
+/** All hits so far; the next page comes when the end of them comes near. */
+function source(found) {
+  let more;
+  return {
+    get length() { return found.items.length; },
+    item: (i) => found.items[i],
+    load: async () => {},
+    async near(last) {
+      if (more || !found.next || last < found.items.length - PAGE / 2) return;
+      more = true;
+      try {
+        const page = await ask("/v1/search", { body: { cursor: found.next } });
+        found.items.push(...page.hits);
+        found.next = page.next;
+        if (found === hits) { counted(); grid.grown(); }
+      } finally { more = false; }
+    },
+  };
+}
+
+function counted() {
+  const n = hits.items.length;
+  byId("found").textContent = terms.length && n ? (hits.next ? `The nearest ${photos(n)}; scroll for more` : `${photos(n)}, the nearest first`) : "";
+}
+
+function draw() {
+  byId("terms").replaceChildren(...terms.map(drawTerm));
+  byId("terms").hidden = !terms.length;
+  byId("grid").hidden = !hits.items.length;
+  counted();
+  if (hits.items.length) {
+    showState(byId("state"));
+    grid.show(source(hits), { label: "Photos found, the nearest first" });
+  } else if (terms.length) {
+    showState(byId("state"), { title: "No photos", text: "This library holds no photos with vectors yet. A sync finds and encodes them." });
+  } else {
+    showState(byId("state"), { title: "What are you looking for?", text: "Describe it, or drop a photo anywhere on this page. Add and subtract to steer." });
+    byId("state").append(h("p", { class: "ideas" }, ...IDEAS.map((idea) => h("button", { type: "button", onclick: () => add({ kind: "text", value: idea, minus: false }) }, idea))));
+  }
+}
+
+function drawTerm(term) {
+  const change = (work) => () => { work(); writeUrl(true); find(); };
+  const name = term.kind === "text" ? term.value : term.kind === "like" ? "like this photo" : "like the dropped photo";
+  const flip = h("button", { type: "button", class: "sign", "aria-label": `${term.minus ? "Add" : "Subtract"} ${name} instead`,
+    onclick: change(() => { term.minus = !term.minus; }) }, icon(term.minus ? "minus" : "plus"));
+  const element = h("li", { class: `chip term${term.minus ? " minus" : ""}` }, flip);
+  if (term.kind === "text") element.append(h("span", { class: "chip-text" }, h("span", { class: "hidden" }, term.minus ? "minus " : "plus "), term.value));
+  else if (term.kind === "like") element.append(h("img", { src: thumbnail(term.value, 128), alt: name, width: 44, height: 44 }));
+  else {
+    const picture = h("span", { class: "chip-text" }, "dropped photo");
+    element.append(picture);
+    drops.get(term.value).then((file) => {
+      if (!file) return;
+      const address = URL.createObjectURL(file);
+      const image = h("img", { alt: name, width: 44, height: 44, src: address });
+      const let_go = () => URL.revokeObjectURL(address);
+      image.addEventListener("load", () => { let_go(); picture.replaceWith(image); });
+      image.addEventListener("error", () => { let_go(); picture.textContent = file.name || "dropped photo"; });
+    }, () => {});
+  }
+  element.append(h("button", { type: "button", "aria-label": `Remove ${name}`,
+    onclick: change(() => { terms = terms.filter((other) => other !== term); byId("text").focus(); }) }, icon("x")));
+  return element;
+}
+
+function add(term) {
+  if (terms.some((other) => other.kind === term.kind && other.value === term.value && other.minus === term.minus)) return;
+  terms = [...terms, term];
+  writeUrl(true);
+  find();
+}
+
+function addText(minus) {
+  const value = byId("text").value.trim();
+  if (!value) {
+    byId("text").focus();
+    return;
+  }
+  byId("text").value = "";
+  add({ kind: "text", value, minus });
+}
+
+byId("query").addEventListener("submit", (event) => { event.preventDefault(); addText(false); });
+byId("subtract").addEventListener("click", () => addText(true));
+byId("text").addEventListener("keydown", (event) => {
+  if (event.key === "Backspace" && !byId("text").value && terms.length) {
+    event.preventDefault();
+    terms = terms.slice(0, -1);
+    writeUrl(true);
+    find();
+  }
+});
+
+// --- dropping --------------------------------------------------------------------------------------------------------
+
+async function take(files) {
+  for (const file of [...files].slice(0, 8)) {
+    if (file.size > MOST_BYTES) {
+      toast(`${file.name} is too large to be sent.`);
+      continue;
+    }
+    try {
+      add({ kind: "drop", value: await drops.keep(file), minus: false });
+    } catch {
+      toast("This browser keeps nothing for this page, so that dropped photos cannot be looked for.");
+    }
+  }
+}
+
+byId("file").addEventListener("change", () => { take(byId("file").files); byId("file").value = ""; });
+const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+addEventListener("dragenter", (event) => { if (isFile(event)) byId("drop").hidden = false; });
+addEventListener("dragover", (event) => { if (isFile(event)) event.preventDefault(); });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("drop").hidden = true; });
+addEventListener("drop", (event) => {
+  if (!isFile(event)) return;
+  event.preventDefault();
+  byId("drop").hidden = true;
+  take(event.dataTransfer.files);
+});
+addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+  if (files.length) { event.preventDefault(); take(files); }
+});
+
+// --- one photo -------------------------------------------------------------------------------------------------------
+
+const dialog = new PhotoDialog({
+  onstep: (by) => { if (hits.items[at + by]) { at += by; dialog.show(hits.items[at]); } },
+  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onclose: () => {
+    if (photo === null) return;
+    photo = null;
+    writeUrl();
+    grid.focus(at);
+  },
+});
+
+function open(i) {
+  at = i;
+  if (hits.items[i]) dialog.show(hits.items[i]);
+}
+
+async function go(query) {
+  readUrl(query);
+  await find();
+  if (photo) dialog.show(hits.items.find((hit) => hit.image_id === photo) ?? { image_id: photo });
+  else dialog.close();
+}
+
+onTravel(go);
+library().catch(() => {});
+go(params());
