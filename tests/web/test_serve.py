@@ -22,7 +22,8 @@ from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from zsindex.library import Library
 
-DOCS = Path(__file__).parents[2] / "docs" / "service.md"
+ROOT = Path(__file__).parents[2]
+DOCS, READMES = ROOT / "docs" / "service.md", ("README.md", "README.ja.md")
 PROGRAM = """
 import sys
 import zsindex.library
@@ -113,9 +114,13 @@ def test_a_port_that_is_taken_is_said(library: Path) -> None:
 
 
 def test_the_documented_client_works(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = DOCS.read_text(encoding="utf-8")
-    examples = re.findall(r"<!-- tested -->\n```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 1
+    pages = [DOCS.read_text(encoding="utf-8"), *((ROOT / name).read_text(encoding="utf-8") for name in READMES)]
+    examples = [
+        code
+        for text in pages
+        for code in re.findall(r"<!-- tested(?:: service)? -->\n```python\n(.*?)```", text, re.DOTALL)
+    ]
+    assert len(examples) == len(pages)
     monkeypatch.chdir(tmp_path / "album")
     with serving("--library", library, "--port", 0) as (url, _):
         for code in examples:
