@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -741,3 +742,27 @@ def test_photos_of_one_batch_are_stored_together_or_not_at_all(folder: Path) -> 
             store.save([*batch, batch[0]], model.id)  # the same path twice violates the unique constraint
         assert len(store.files()) == 0
         assert store.model_sizes(model)["images"] == 0
+
+
+def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
+    """Where they were lost, another process took itself for the last one and deleted the log that this one writes."""
+    log = nowhere / f"{FILE_NAME}-wal"
+    with closing(Database.open(nowhere, create=True)) as first:
+        with first.write("test") as connection:
+            connection.execute(sa.insert(settings).values(key="before", value="1"))
+        Database.open(nowhere, create=False).close()
+        inode = log.stat().st_ino
+        elsewhere = (
+            "import sys; from pathlib import Path; from zsindex.database import Database\n"
+            "opened = Database.open(Path(sys.argv[1]), create=False)\n"
+            "with opened.write('test') as c: c.exec_driver_sql(\"DELETE FROM settings WHERE key = 'none'\")\n"
+            "opened.close()"
+        )
+        subprocess.run([sys.executable, "-c", elsewhere, str(nowhere)], check=True)
+        assert log.exists()
+        assert log.stat().st_ino == inode
+        with first.write("test") as connection:
+            connection.execute(sa.insert(settings).values(key="after", value="2"))
+    with closing(Database.open(nowhere, create=False)) as again, again.read() as connection:
+        found = connection.execute(sa.select(settings.c.key).where(settings.c.key.in_(["before", "after"]))).scalars()
+        assert sorted(found) == ["after", "before"]

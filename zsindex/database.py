@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -52,6 +54,7 @@ class Database:
         self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
         self._reader = _reading_engine(folder, writable=writable)
         self._writer: Engine | None = None
+        self._claimed: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> Database:
@@ -61,12 +64,16 @@ class Database:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
         """
         file = folder / FILE_NAME
-        if not _is_library(folder):
+        claim = _claim(folder)
+        if claim is None:
             if not create or read_only:
                 raise LibraryNotFound(folder)
             _create(folder)
+            if (claim := _claim(folder)) is None:
+                raise LibraryNotFound(folder)
         writable = not read_only and os.access(folder, os.W_OK) and os.access(file, os.W_OK)
         database = cls(folder, writable=writable)
+        database._claimed = claim
         try:
             database._bring_up_to_date()
         except BaseException:
@@ -81,6 +88,10 @@ class Database:
             with self._write_lock.hold("close the library"):
                 self._writer.dispose()
             self._writer = None
+        if self._claimed is not None:
+            with _claims:
+                _open_files[self._claimed] -= 1
+            self._claimed = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -163,6 +174,29 @@ class Database:
             temporary.unlink(missing_ok=True)
 
 
+# Database files that this process has open, by device and inode. POSIX takes a process's locks on a file away when it
+# closes any descriptor of it: another process would think itself the last one, and delete the log that this one writes.
+_open_files: Counter[tuple[int, int]] = Counter()
+_claims = threading.RLock()
+
+
+def _claim(folder: Path) -> tuple[int, int] | None:
+    """Note that the database in `folder` is going to be open, so that its file is read through SQLite alone from then
+    on. None where there is no library.
+    """
+    with _claims:
+        if not _is_library(folder):
+            return None
+        claim = _identity(folder / FILE_NAME)
+        _open_files[claim] += 1
+        return claim
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_dev, found.st_ino
+
+
 def _is_library(folder: Path) -> bool:
     """Whether `folder` holds a library; False where one could be made.
 
@@ -181,8 +215,11 @@ def _is_library(folder: Path) -> bool:
             if strangers and not file.exists():
                 raise NotALibrary(folder, f"it holds other things ({', '.join(strangers[:3])})")
             return False
-        with file.open("rb") as opened:
-            header = opened.read(100)
+        with _claims:
+            if _open_files[_identity(file)]:
+                return True
+            with file.open("rb") as opened:
+                header = opened.read(100)
     except OSError as error:
         raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
     if not header:
