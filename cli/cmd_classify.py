@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from zsindex.records import NONE
 
 from . import options
 from .output import destination, export_option, note, plural, require_file
@@ -192,7 +195,8 @@ def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
         _explain_smoothing(result.smoothing, quiet=quiet)
     if n_skipped:
         note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
-    note(f"{plural(len(result), 'photo')} by {plural(len(result.labels), 'label')}, run {run.key}", quiet=quiet)
+    n_labels = len(result.labels) - (NONE in result.labels)
+    note(f"{plural(len(result), 'photo')} by {plural(n_labels, 'label')}, run {run.key}", quiet=quiet)
 
 
 def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
@@ -203,7 +207,10 @@ def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
         n = plural(learned.without_vector, "corrected photo")
         note(f"{n} without a vector under this model: not used", quiet=quiet)
     if learned.interval is None or learned.gain is None or learned.without is None or learned.accuracy is None:
-        note(f"no corrections to learn from: zsindex correct PATH LABEL --label-set {label_set}", quiet=quiet)
+        note(
+            f"no corrections to learn from: zsindex correct PATH LABEL --label-set {shlex.quote(label_set)}",
+            quiet=quiet,
+        )
         return
     low, high = learned.interval
     note(

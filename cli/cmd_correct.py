@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -87,8 +88,9 @@ def correct(
                 assert path is not None
                 said = [(path, label, False)] if label is not None else [(path, other, True) for other in not_labels]
             n = opened.correct_all(label_set, said)
+            quoted = shlex.quote(label_set)
             note(
-                f"kept {plural(n, 'correction')}. Use: zsindex classify --label-set {label_set} --with-corrections",
+                f"kept {plural(n, 'correction')}. Use: zsindex classify --label-set {quoted} --with-corrections",
                 quiet=quiet,
             )
 
@@ -134,6 +136,7 @@ def _write_corrections(found: list[CorrectedPhoto], fmt: str, out: IO[str]) -> N
 @click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="Photos to name.")
 @options.template
 @options.within
+@options.truncate
 @format_option
 @options.output
 @options.library
@@ -144,6 +147,7 @@ def next(
     n: int,
     template: tuple[str, ...],
     paths: tuple[str, ...],
+    truncate: bool,
     fmt: str,
     output: Path | None,
     library: Path | None,
@@ -155,10 +159,13 @@ def next(
     What was corrected before is learnt from, as by zsindex classify --with-corrections, and not named again.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
-        found = opened.next_to_label(label_set, n, template=template or None, paths=paths or None)
+        found = opened.next_to_label(label_set, n, template=template or None, paths=paths or None, truncate=truncate)
     with destination(output) as out:
         _write_suggestions(found, fmt, out)
-    note(f"{plural(len(found), 'photo')}; for each: zsindex correct PATH LABEL --label-set {label_set}", quiet=quiet)
+    note(
+        f"{plural(len(found), 'photo')}; for each: zsindex correct PATH LABEL --label-set {shlex.quote(label_set)}",
+        quiet=quiet,
+    )
 
 
 def _write_suggestions(found: list[Suggestion], fmt: str, out: IO[str]) -> None:

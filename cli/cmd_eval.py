@@ -105,6 +105,7 @@ resamples = click.option(
 @options.temperature
 @click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)' as zsindex classify does with it.")
 @click.option("--thresholds", is_flag=True, help="Give only answers at or above their thresholds.")
+@options.truncate
 @resamples
 @seed
 @click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit with 3 if top-1 of the first is below this.")
@@ -135,6 +136,7 @@ def eval(
     temperature: float | str | None,
     unknown: str | None,
     thresholds: bool,
+    truncate: bool,
     resamples: int,
     seed: int,
     fail_under: float | None,
@@ -179,6 +181,7 @@ def eval(
             temperature=temperature,
             unknown=unknown,
             thresholds=thresholds,
+            truncate=truncate,
         )
     if report is not None:
         from zsindex.lab import plots
@@ -241,6 +244,7 @@ def temperature() -> None:
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Parts to leave out in turn.")
 @seed
 @click.option("--dry-run", is_flag=True, help="Only say what it would be.")
+@options.truncate
 @options.json_flag
 @options.library
 @options.which_model
@@ -258,6 +262,7 @@ def fit(
     folds: int,
     seed: int,
     dry_run: bool,
+    truncate: bool,
     as_json: bool,
     library: Path | None,
     quiet: bool,
@@ -275,6 +280,7 @@ def fit(
             others_are_none=others_are_none,
             paths=paths or None,
             activation=activation,
+            truncate=truncate,
             folds=folds,
             seed=seed,
             save=not dry_run,
@@ -344,6 +350,7 @@ def _temperature_table(fit: Mapping[str, Any]) -> str:
 @resamples
 @seed
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Labels to show of each kind.")
+@options.truncate
 @options.json_flag
 @options.library
 @options.which_model
@@ -361,6 +368,7 @@ def attribute(
     resamples: int,
     seed: int,
     top: int,
+    truncate: bool,
     as_json: bool,
     library: Path | None,
     quiet: bool,
@@ -385,6 +393,7 @@ def attribute(
                 others_are_none=others_are_none,
                 paths=paths or None,
                 activation=activation,
+                truncate=truncate,
                 resamples=resamples,
                 seed=seed,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def save(
             raise click.UsageError(str(error)) from error
     note(
         f"saved {name}, version {saved.version}: {plural(len(saved), 'label')}. "
-        f"Use it: zsindex classify --label-set {name}",
+        f"Use it: zsindex classify --label-set {shlex.quote(name)}",
         quiet=quiet,
     )
 
@@ -137,7 +138,7 @@ def save_templates(name: str, template: tuple[str, ...], library: Path | None, q
             saved = opened.save_template_set(name, template)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-    note(f"saved {name}: {plural(len(saved), 'template')}. Use it: --template {name}", quiet=quiet)
+    note(f"saved {name}: {plural(len(saved), 'template')}. Use it: --template {shlex.quote(name)}", quiet=quiet)
 
 
 @templates.command("list")

@@ -34,7 +34,11 @@ def tags() -> None:
 @options.template
 @click.option("--run", metavar="KEY", help="The question of a recorded run, with all its options, instead of labels.")
 @click.option(
-    "--all", "every", is_flag=True, help="A tag for every label that reaches --min-score, not for the best one only."
+    "--all",
+    "every",
+    is_flag=True,
+    help="A tag for every label that reaches --min-score, or that the --run gave, not for the best one only; a run "
+    "with --multi-label always has them all.",
 )
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="No tag for labels below this score.")
 @click.option(
@@ -81,19 +85,18 @@ def write(
     Says what it would write; with --apply it does. Tags that it wrote before for the same label set, and that no longer
     hold, go.
     """
-    if every and not min_score:
+    if every and not min_score and run is None:
         raise click.UsageError("--all without --min-score would give every photo every label")
     if run is not None and (label or label_file is not None or label_set is not None or template or paths):
         raise click.UsageError("--run brings its own labels and paths")
-    if run is not None and every:
-        raise click.UsageError("--run brings its own number of labels per photo")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if run is not None:
             groups: dict[str, tuple[str, ...]] = {}
             answers = opened.repeat_run(run).result
+            several = every or "multi_label" in dict(answers.run.options)
         else:
             chosen = options.label_set_from(opened, label, label_file, template, saved=label_set)
-            groups = dict(chosen.groups)
+            groups, several = dict(chosen.groups), every
             # A label decides, and its group is the level above it.
             answers = opened.classify(
                 replace(chosen, groups=()),
@@ -106,6 +109,7 @@ def write(
             report = opened.write_tags(
                 answers,
                 min_score=min_score,
+                top=None if several else 1,
                 groups=groups,
                 root=root,
                 style=style,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,16 +40,17 @@ def thresholds() -> None:
 @thresholds.command()
 @click.argument("label_set")
 @multi_label
+@options.truncate
 @options.library
 @options.json_flag
-def show(label_set: str, multi_label: bool, library: Path | None, as_json: bool) -> None:
+def show(label_set: str, multi_label: bool, truncate: bool, library: Path | None, as_json: bool) -> None:
     """Draw how the scores of each answer fall over the library, and its threshold.
 
     Columns headed by a share give the score that so many of the photos have or exceed. The curve goes from the best
     photo on the left to the last one on the right, evenly on a logarithmic scale of photos.
     """
     with options.open_library(library) as opened:
-        found = opened.thresholds(label_set, multi_label=multi_label)
+        found = opened.thresholds(label_set, multi_label=multi_label, truncate=truncate)
     if as_json:
         write_json(found.to_dict(), sys.stdout)
         return
@@ -88,6 +90,7 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("label"),
         choice,
         multi_label,
+        options.truncate,
         click.option("--list", "listed", is_flag=True, help="Name the photos that come (+) and go (-)."),
         options.library,
         options.json_flag,
@@ -119,6 +122,7 @@ def _change(
     count: int | None,
     rate: float | None,
     multi_label: bool,
+    truncate: bool,
     listed: bool,
     as_json: bool,
     quiet: bool,
@@ -128,7 +132,14 @@ def _change(
         raise click.UsageError("choose by one of --score, --count and --rate")
     with options.open_library(library, quiet=quiet) as opened:
         change = opened.choose_threshold(
-            label_set, label, score=score, count=count, rate=rate, multi_label=multi_label, dry_run=dry_run
+            label_set,
+            label,
+            score=score,
+            count=count,
+            rate=rate,
+            multi_label=multi_label,
+            truncate=truncate,
+            dry_run=dry_run,
         )
     if as_json:
         write_json(change.to_dict(), sys.stdout)
@@ -139,7 +150,7 @@ def _change(
         _list("-", change.leave)
     if change.kept:
         also = " --multi-label" if multi_label else ""
-        note(f"kept. Apply it: zsindex classify --label-set {label_set} --thresholds{also}", quiet=quiet)
+        note(f"kept. Apply it: zsindex classify --label-set {shlex.quote(label_set)} --thresholds{also}", quiet=quiet)
 
 
 def _said(change: Change) -> str:

@@ -80,7 +80,7 @@ def lint(
     nothing or disagree with all others. No truth is needed; the photos of the library are.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
-        chosen = options.label_set_from(opened, label, label_file, template, saved=name)
+        chosen = options.label_set_from(opened, label, label_file, template, saved=name, by="NAME")
         report = opened.lint(chosen, paths=paths or None)
     with destination(output) as out:
         _write_lint(report, fmt, out)
@@ -266,7 +266,7 @@ def write_flows(result: Diff, out: IO[str]) -> None:
     required=True,
     metavar="FILE|NAME",
     help="Words to choose from, one per line; or basic, which is built in; or wordnet, the common nouns of Debian's "
-    "wordnet-base, wordnet: all that can be seen, wordnet:all also the abstract ones.",
+    "wordnet-base; or wordnet: with the colon, all that can be seen; or wordnet:all, the abstract ones, too.",
 )
 @click.option("--word-template", metavar="TEXT", help="What words are put into.  [default: This is a photo of {}.]")
 @click.option(
@@ -288,6 +288,7 @@ def write_flows(result: Diff, out: IO[str]) -> None:
 @click.option("--names", type=click.IntRange(min=1), default=5, show_default=True, help="Words per group.")
 @click.option("--examples", type=click.IntRange(min=0), default=5, show_default=True, help="Photos per group.")
 @options.within
+@options.truncate
 @for_documents
 @options.output
 @options.library
@@ -309,6 +310,7 @@ def suggest(
     names: int,
     examples: int,
     paths: tuple[str, ...],
+    truncate: bool,
     fmt: str,
     output: Path | None,
     library: Path | None,
@@ -322,7 +324,7 @@ def suggest(
     from zsindex.template_sets import DEFAULT_TEMPLATE
 
     with options.open_library(library, quiet=quiet, **model) as opened:
-        chosen = options.label_set_from(opened, label, label_file, template, saved=name)
+        chosen = options.label_set_from(opened, label, label_file, template, saved=name, by="NAME")
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
             try:
                 found = opened.suggest(
@@ -334,6 +336,7 @@ def suggest(
                     groups=groups,
                     names=names,
                     examples=examples,
+                    truncate=truncate,
                     paths=paths or None,
                     progress=progress,
                     should_stop=should_stop,

@@ -60,6 +60,10 @@ class Commands(click.Group):
                 return super().invoke(ctx)
         except ZsindexError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            # Of commands that have nothing to finish first; click would exit with 1.
+            click.echo("stopped", err=True)
+            ctx.exit(130)
 
 
 def _show_warning(

@@ -189,11 +189,12 @@ def label_set_from(
     template: tuple[str, ...],
     *,
     saved: str | None,
+    by: str = "--label-set NAME",
 ) -> LabelSet:
-    """The label set that the options spell out or name."""
+    """The label set that the options spell out or name; `by` is how the command takes the name of a saved one."""
     from zsindex import label_set
 
-    found = labels_from(label, label_file, template, saved=saved)
+    found = labels_from(label, label_file, template, saved=saved, by=by)
     if found is None:
         assert saved is not None
         found = opened.label_set(saved)
@@ -202,7 +203,12 @@ def label_set_from(
 
 
 def labels_from(
-    label: tuple[str, ...], label_file: str | None, template: tuple[str, ...], *, saved: str | None = None
+    label: tuple[str, ...],
+    label_file: str | None,
+    template: tuple[str, ...],
+    *,
+    saved: str | None = None,
+    by: str | None = None,
 ) -> LabelSet | None:
     """The label set that the options spell out; None where they name a saved one.
 
@@ -210,17 +216,21 @@ def labels_from(
         click.UsageError: none, or more than one, of the ways to name labels was used.
     """
     from zsindex import label_set, parse_labels
+    from zsindex.errors import BadLabelFile, NoLabels
 
     ways = [bool(label), label_file is not None, saved is not None]
     if sum(ways) != 1:
-        names = "-l/--label, --labels FILE or --label-set NAME"
+        names = "-l/--label or --labels FILE" if by is None else f"-l/--label, --labels FILE or {by}"
         raise click.UsageError(f"name labels with one of {names}" if not any(ways) else f"use only one of {names}")
     if saved is not None:
         return None
     if label_file is None:
         return label_set(label, templates=template or None)
     text, file, key = read_text(label_file)
-    return parse_labels(text, source=file, key=key, templates=template or None)
+    try:
+        return parse_labels(text, source=file, key=key, templates=template or None)
+    except NoLabels as error:
+        raise BadLabelFile("stdin" if file == "-" else file, "there is no label in it") from error
 
 
 def read_text(file: str) -> tuple[str, str, str | None]:
@@ -239,6 +249,8 @@ def read_text(file: str) -> tuple[str, str, str | None]:
     name, key = file, None
     if "#" in file and not Path(file).exists():
         name, _, key = file.rpartition("#")
+        if not name:
+            raise BadLabelFile(file, "no such file")
     try:
         return Path(name).read_text(encoding="utf-8-sig"), name, key
     except OSError as error:

@@ -779,7 +779,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, LibraryReadOnly
             ValueError: the name is empty, or reads like that of a version (``NAME@2``).
         """
-        if not name.strip() or name.rpartition("@")[2].isdigit():
+        if not name.strip():
+            raise ValueError("a label set needs a name")
+        if name.rpartition("@")[2].isdigit():
             raise ValueError(f"a label set cannot be named {name!r}: NAME@NUMBER stands for a version")
         templates = None if template is None else self.templates(template)
         chosen = replace(prompts.label_set(labels, templates=templates), name=name)

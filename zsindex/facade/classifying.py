@@ -11,7 +11,6 @@ import numpy as np
 
 import zsindex
 from zsindex import classify, prompts, scoring
-from zsindex.errors import NotInLibrary
 from zsindex.facade.core import absolute_all
 from zsindex.facade.deciding import Deciding, describe
 from zsindex.facade.giving import Giving
@@ -238,9 +237,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             if not seen.to_read and not seen.missing:
                 return 0
             return self.sync(paths, progress=progress, should_stop=should_stop).encoded
-        unknown = [path for path in paths if not len(self._store.files([path])) and not self._store.skipped([path])]
-        if unknown:
-            raise NotInLibrary(unknown, "it is read-only" if sync else "adding was refused")
+        self._require_known(paths, "it is read-only" if sync else "adding was refused")
         return 0
 
     def _label_set(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from zsindex.errors import NotInLibrary
 from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
 
@@ -31,7 +34,7 @@ WhichLabels: TypeAlias = "str | LabelsLike"
 
 
 class Core:
-    """Declares what `zsindex.library.Library` provides; it has no behaviour but what is said here."""
+    """Declares what `zsindex.library.Library` provides; it has no behaviour but what its methods say."""
 
     _database: Database
     _store: Store
@@ -114,6 +117,32 @@ class Core:
         """Add to what `Library.usage` tells."""
         with self._lock:
             self._usage.update(how_many)
+
+    def _view_of(self, paths: PathsLike | None, *, truncate: bool = False) -> View:
+        """A view of what the library holds at or below some paths, or of all.
+
+        Args:
+            truncate: whether its `embed` cuts texts that are too long, rather than refuse them.
+
+        Raises:
+            NotInLibrary: it knows nothing of one of the paths.
+        """
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self._require_known(places)
+        view = self.view(places)
+        return replace(view, embed=partial(self.embed_texts, truncate=True)) if truncate else view
+
+    def _require_known(self, paths: Sequence[str], why: str = "only photos that it holds can be asked about") -> None:
+        held = {*self._store.files(paths).paths, *(file.path for file in self._store.skipped(paths))}
+        folders: set[str] = set()
+        for folder in {os.path.dirname(path) for path in held}:
+            while folder not in folders:
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        unknown = [path for path in paths if path not in held and path not in folders]
+        if unknown:
+            raise NotInLibrary(unknown, why)
 
     def _labels(self, which: WhichLabels, template: str | Sequence[str] | None = None) -> LabelSet:
         """A label set by its name, or from labels; see `Library._label_set`."""

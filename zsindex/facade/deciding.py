@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class Deciding(Core):
 
         chosen, rule = self._labels(labels, template), Rule.parse(method, needs_cut=False)
         whole = self.view()
-        view = whole if paths is None else self.view(paths)
+        view = whole if paths is None else self._view_of(paths)
         knowing = self._knowing(whole, chosen, whole.text_vectors(chosen), rule)
         draws = rule.rate is not None or rule.score is not None or rule.method in NATURAL_CUT
         cut = self._cut(whole, knowing, rule) if draws else None
@@ -185,12 +186,13 @@ class Deciding(Core):
 
     # --- thresholds ---------------------------------------------------------------------------------------------------
 
-    def thresholds(self, label_set: str, *, multi_label: bool = False) -> Curves:
+    def thresholds(self, label_set: str, *, multi_label: bool = False, truncate: bool = False) -> Curves:
         """How the scores of each answer of a saved label set fall over the library, and its threshold.
 
         Args:
             label_set: its name.
             multi_label: scores as in `classify(multi_label=True)`.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
 
         Raises:
             UnknownLabelSet, PromptTooLong
@@ -199,7 +201,7 @@ class Deciding(Core):
 
         labels = self.label_set(label_set)
         rows = self._lab.thresholds(str(labels.name))
-        view = self.view()
+        view = self._view_of(None, truncate=truncate)
         scorer, answers = self._scorer(view, labels, multi_label=multi_label)
         scored, back = _pass(view, scorer), view.unique[1]
         n, labelled = len(view.unique[0]), [i for i, answer in enumerate(answers) if answer != NONE]
@@ -224,6 +226,7 @@ class Deciding(Core):
         count: int | None = None,
         rate: float | None = None,
         multi_label: bool = False,
+        truncate: bool = False,
         dry_run: bool = False,
     ) -> Change:
         """Choose from which score on an answer is given. It is kept as a rate: the share of photos at or above it.
@@ -234,6 +237,7 @@ class Deciding(Core):
             score, count, rate: exactly one of: the least score; how many photos of the library as it is now shall have
                 that score; their share.
             multi_label: scores, and answers, as in `classify(multi_label=True)`.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
             dry_run: only say what it would change.
 
         Returns:
@@ -241,7 +245,7 @@ class Deciding(Core):
             until now, this label's included.
 
         Raises:
-            NoThreshold: the label set has no such answer.
+            NoThreshold: the label set has no such answer; or there are no photos to choose by score.
             UnknownLabelSet, PromptTooLong, LibraryReadOnly
             ValueError: not exactly one of score, count and rate; or it is out of range.
         """
@@ -251,11 +255,15 @@ class Deciding(Core):
         _check_choice(score=score, count=count, rate=rate)
         labels = self.label_set(label_set)
         name = str(labels.name)
-        view = self.view()
+        view = self._view_of(None, truncate=truncate)
         scorer, answers = self._scorer(view, labels, multi_label=multi_label)
         if label not in answers or label == NONE:
             known = ", ".join(answer for answer in answers if answer != NONE)
             raise NoThreshold(name, f"{label!r} is not one of its answers, which are {known}")
+        if score is not None and not len(view):
+            raise NoThreshold(
+                name, "it is kept as a share of the library's photos, and there are none yet: zsindex sync"
+            )
         number, scored = answers.index(label), _pass(view, scorer)
         rows, back = view.unique
         [(_, scores)] = thresholds.columns(scored, back, len(rows), [number])
@@ -360,7 +368,8 @@ class Deciding(Core):
         rates = {label: row.rate for label, row in self._lab.thresholds(labels.name).items() if label in answers}
         if not rates:
             raise NoThreshold(
-                labels.name, f"none of its answers has a threshold yet: zsindex thresholds set {labels.name} LABEL"
+                labels.name,
+                f"none of its answers has a threshold yet: zsindex thresholds set {shlex.quote(labels.name)} LABEL",
             )
         return rates
 

@@ -98,6 +98,7 @@ class Evaluating(Truths):
         others_are_none: bool = False,
         paths: PathsLike | None = None,
         activation: Activation | str | None = None,
+        truncate: bool = False,
         resamples: int = 1000,
         seed: int = 0,
     ) -> Attribution:
@@ -108,6 +109,7 @@ class Evaluating(Truths):
             truth: as for `evaluate`. Without it, effects are those on answers and their margins only.
             template: the templates, or names of template sets. Default: those that the label set was made with.
             activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
             resamples: of the bootstrap.
             seed: of the bootstrap; and of the choice of photos, where all would take too long.
 
@@ -127,7 +129,7 @@ class Evaluating(Truths):
             for c, p in zip(chosen.concepts, chosen.concept_prompts, strict=True)
         ):
             raise ValueError("some prompts are written out: name the templates to use instead")
-        view = self.view(paths)
+        view = self._view_of(paths, truncate=truncate)
         n_concepts = len(chosen.concepts)
         at_most = max(500, attribution.MAX_WORK // (n_concepts * len(templates) * view.info.dim))
         said = None if truth is None else self._truth(truth, chosen, paths)

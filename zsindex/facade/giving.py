@@ -36,6 +36,7 @@ class Giving(Core):
         answers: Classification,
         *,
         min_score: float = 0.0,
+        top: int | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         root: str = "zsindex",
         style: str = "photo.jpg.xmp",
@@ -45,12 +46,13 @@ class Giving(Core):
     ) -> TagReport:
         """Write answers as tags into XMP sidecars beside the photos, which stay untouched; see docs/methods.md.
 
-        Every prediction becomes a tag: ask with ``top=1`` for the best answer alone. What a former call wrote for the
+        Every prediction becomes a tag: with ``top=1`` the best answer alone. What a former call wrote for the
         same label set into these photos' sidecars, and is no answer now, is taken out again; what others wrote never.
 
         Args:
             answers: what `classify` returned; of the same label set: those with the same name, or all without a name.
             min_score: no tags for predictions below it. Photos that `Classification.filtered` has dropped keep theirs.
+            top: predictions of each photo that become tags, at most. Default: all.
             groups: names with the labels that stand below them in the hierarchies.
             root: what all of it stands below in the hierarchies; several levels as ``A|B``; empty for none.
             style: where the sidecar of photo.jpg is, ``photo.jpg.xmp`` or ``photo.xmp``.
@@ -75,7 +77,7 @@ class Giving(Core):
                 for photo, (path, count) in enumerate(zip(block.paths, block.counts, strict=True)):
                     good = [
                         of_label[block.labels[rank][photo]]
-                        for rank in range(count)
+                        for rank in range(count if top is None else min(count, top))
                         if block.scores[rank][photo] >= min_score
                     ]
                     yield path, tags.merged(good)

@@ -44,7 +44,7 @@ class Graphs(Core):
         Raises:
             ModelError
         """
-        return self._neighbours(self.view(paths), whole=paths is None)
+        return self._neighbours(self._view_of(paths), whole=paths is None)
 
     def _neighbours(self, view: View, *, whole: bool) -> Graph:
         from zsindex.index import neighbours_file
@@ -91,7 +91,7 @@ class Graphs(Core):
 
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
-        view = self.view(paths)
+        view = self._view_of(paths)
         graph = self._neighbours(view, whole=paths is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
         return duplicates.find(
@@ -113,7 +113,7 @@ class Graphs(Core):
         """
         from zsindex.lab import duplicates
 
-        view = self.view(paths)
+        view = self._view_of(paths)
         return duplicates.examples(view, self._neighbours(view, whole=paths is None), each=each)
 
     def _smooth(

@@ -143,6 +143,7 @@ class Learning(Core):
         *,
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
+        truncate: bool = False,
     ) -> list[Suggestion]:
         """The photos whose correction would teach most: the answer is unsure, and they speak for other unsure ones.
 
@@ -155,9 +156,10 @@ class Learning(Core):
             n: how many, at most.
             template: in place of the label set's own.
             paths: files and folders to restrict to. Default: all.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
 
         Raises:
-            UnknownLabelSet, BadTemplate, PromptTooLong
+            UnknownLabelSet, BadTemplate, PromptTooLong, NotInLibrary
             BadQuery: the label set has one answer only.
         """
         from zsindex.lab.next import Suggestion, margins, most_telling
@@ -165,7 +167,7 @@ class Learning(Core):
         chosen = self._labels(label_set, template)
         if len(chosen.answers) < 2:
             raise BadQuery("with one answer there is nothing to be unsure of; add labels or negatives to the label set")
-        view = self.view(paths)
+        view = self._view_of(paths, truncate=truncate)
         head = Head.zero_shot(
             view.text_vectors(chosen),
             logit_scale=view.info.logit_scale,

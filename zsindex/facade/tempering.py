@@ -33,6 +33,7 @@ class Tempering(Truths):
         others_are_none: bool = False,
         paths: PathsLike | None = None,
         activation: Activation | str | None = None,
+        truncate: bool = False,
         folds: int = 5,
         seed: int = 0,
         save: bool = True,
@@ -45,6 +46,7 @@ class Tempering(Truths):
         Args:
             labels, truth, template, names, others_are_none, paths: as for `evaluate`.
             activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
             folds: parts that are left out in turn.
             seed: of the parts; and of the choice of photos, where there are more than are needed.
             save: keep it with the model, in place of an earlier one: `classify` with ``temperature="fitted"`` uses it.
@@ -58,7 +60,7 @@ class Tempering(Truths):
         if save:
             self._database.require_writable("keep a temperature")
         chosen = self._labels(labels, template)
-        view = self.view(paths)
+        view = self._view_of(paths, truncate=truncate)
         sample = gather.sample(
             view,
             chosen,

@@ -48,7 +48,7 @@ class Words(Core):
         from zsindex.lab.lint import lint
 
         chosen = self._labels(labels, template)
-        view = replace(self.view(paths), embed=partial(self.embed_texts, truncate=True))
+        view = self._view_of(paths, truncate=True)
         texts = [text for prompts in chosen.concept_prompts for text in prompts]
         view.embed(texts)
         return lint(view, chosen, too_long=self._too_long(texts))
@@ -135,7 +135,7 @@ class Words(Core):
         """See `diff`; labels and templates of `before` are asked of this library, those of `after` of the other."""
         from zsindex.lab.diff import compare
 
-        view = self.view(paths)
+        view = self._view_of(paths)
         other_view = view if other is self else other.view(paths)
         return compare(
             self._side(view, *before, activation, truncate=truncate, paths=paths),
@@ -189,6 +189,7 @@ class Words(Core):
         groups: int | None = None,
         names: int = 5,
         examples: int = 5,
+        truncate: bool = False,
         paths: PathsLike | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
@@ -209,6 +210,8 @@ class Words(Core):
                 of its two nearest.
             groups: how many. Default: the square root of half the images that are not fitted, at most 30.
             names, examples: words and photos to show for each group.
+            truncate: cut prompts of labels that the model cannot read in full, rather than refuse them. Words
+                always are.
             paths: files and folders to restrict to. Default: all photos.
             progress: called after every batch of words.
             should_stop: asked before every batch. What has been encoded by then stays cached.
@@ -234,8 +237,8 @@ class Words(Core):
         else:
             words = list(dict.fromkeys(word for word in map(normalise, vocabulary) if word))
         chosen = self._labels(labels, template)
-        self.embed_texts([text for prompts in chosen.concept_prompts for text in prompts])  # or it is refused
-        view = replace(self.view(paths), embed=partial(self.embed_texts, truncate=True))
+        self.embed_texts([text for prompts in chosen.concept_prompts for text in prompts], truncate=truncate)
+        view = self._view_of(paths, truncate=True)
         return suggest(
             view,
             chosen,
