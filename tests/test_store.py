@@ -293,11 +293,23 @@ def test_nothing_is_stored_of_an_empty_batch(store: Store, model: ModelRow) -> N
     assert store.save([], model.id) == {}
 
 
+def test_digests_of_many_paths_are_those_of_each(store: Store, model: ModelRow) -> None:
+    known = ["/a/1.png", "/a/2.png", "/b/1.png", "/top.png", "/a/gone.png"]
+    store.save([seen(path) for path in known], model.id)
+    store.save([skipped("/a/broken.png")], model.id)
+    store.mark_missing("/a", ["gone.png"])
+    asked = [*known, "/a/broken.png", "/a/3.png", "/c/1.png", "/a/\udcff.png", "/b/1.png"]
+    each = {path: store.digest_of(path) for path in asked}
+    assert store.digests_of(asked) == {path: digest for path, digest in each.items() if digest is not None}
+    assert set(store.digests_of(asked)) == set(known)
+
+
 def test_batches_larger_than_a_query_takes(store: Store, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "IN_LIMIT", 7)
     paths = add_photos(store, model, unit_vectors(20))
     assert store.save([seen(path) for path in paths], model.id) == {"unchanged": 20}
     assert len(store.image_vectors([digest_of(path) for path in paths], model)) == 20
+    assert store.digests_of(paths) == {path: digest_of(path) for path in paths}
     texts = [str(i) for i in range(20)]
     store.save_prompts(texts, unit_vectors(20), model.id, truncated=[False] * 20)
     assert set(store.prompt_vectors(texts, model, truncated=False)) == set(texts)

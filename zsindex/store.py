@@ -334,6 +334,20 @@ class Store:
         with self.read() as connection:
             return connection.execute(query.where(folders.c.path == folder, files.c.name == name)).scalar()
 
+    def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """`digest_of` many paths; those that are not known, or show no image, are left out."""
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for folder, name in {os.path.split(path) for path in paths if is_encodable(path)}:
+            names[folder].append(name)
+        query = select(files.c.name, images.c.digest).select_from(files.join(folders).join(images))
+        found: dict[str, bytes] = {}
+        with self.read() as connection:
+            for folder, wanted in names.items():
+                for part in chunks(wanted):
+                    rows = connection.execute(query.where(folders.c.path == folder, files.c.name.in_(part)))
+                    found.update((os.path.join(folder, row.name), row.digest) for row in rows)
+        return found
+
     def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Ids of the images with these digests, of those that the library knows."""
         found: dict[bytes, int] = {}

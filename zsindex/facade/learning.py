@@ -128,11 +128,11 @@ class Learning(Core):
         Raises:
             NotInLibrary: names those that are not known.
         """
-        found = {path: self._store.digest_of(path) for path in dict.fromkeys(paths)}
-        unknown = [path for path, digest in found.items() if digest is None]
+        found = self._store.digests_of(paths)
+        unknown = [path for path in dict.fromkeys(paths) if path not in found]
         if unknown:
             raise NotInLibrary(unknown, "only photos that it holds can be corrected")
-        return {path: digest for path, digest in found.items() if digest is not None}
+        return {path: found[path] for path in dict.fromkeys(paths)}
 
     # --- learning -----------------------------------------------------------------------------------------------------
 

@@ -378,11 +378,15 @@ class _Tally:
         of_photo = np.stack([said, number[answer], self.right, is_right.any(axis=1), self.graded], axis=1)
         cells, first, self.cell = np.unique(of_photo, axis=0, return_index=True, return_inverse=True)
         self.cell = self.cell.reshape(-1)
-        self.cell_answer, self.cell_right, self.cell_in_best, self.cell_graded = cells[:, 1:].T
+        self.cell_answer, self.cell_right = np.ascontiguousarray(cells[:, 1:3].T)
+        # Right, in the best five, graded: a digit each. Counting them takes one pass, and no matrix product, which with
+        # so little to do would be slowed down by its threads.
+        self.cell_luck = cells[:, 2:] @ [1, 2, 4]
         # Which cells show what: each once for every thing that its photos show.
         of = np.argsort(truth_photo, kind="stable")
         starts = np.searchsorted(truth_photo[of], [first, first + 1])
-        self.truth = number[np.concatenate([truth[of][i:j] for i, j in starts.T])] if len(first) else number[:0]
+        in_order = number[truth[of]]
+        self.truth = np.concatenate([in_order[i:j] for i, j in starts.T.tolist()]) if len(first) else number[:0]
         self.truth_cell = np.repeat(np.arange(len(first)), starts[1] - starts[0])
         none = outcome.answers.index(NONE) if NONE in outcome.answers else -1
         is_something = np.zeros(n_photos, dtype=bool)
@@ -408,12 +412,13 @@ class _Tally:
         there, answered, right = self._counts(cells)
         precision, recall = _share(right, answered), _share(right, there)
         f1 = _share(2 * right, there + answered)
-        total = cells @ self.cell_graded
+        luck = metrics.weighted_counts(self.cell_luck, cells, 8)
+        total = luck[4:].sum()
         gaps = metrics.weighted_counts(self.bin, weights * self.gap, metrics.N_BINS)
         is_there = there > 0
         summary = [
-            cells @ self.cell_right / total if total else np.nan,
-            cells @ self.cell_in_best / total if total and self.has_more else np.nan,
+            luck[1::2].sum() / total if total else np.nan,
+            (luck[2:4].sum() + luck[6:].sum()) / total if total and self.has_more else np.nan,
             # A label that is never answered would otherwise leave the mean the better for it.
             _mean(np.nan_to_num(precision[is_there])),
             _mean(recall[is_there]),
