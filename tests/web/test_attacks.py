@@ -130,7 +130,15 @@ WRITING = [
     ("POST", "/v1/corrections", {"label_set": "x", "image_id": 1, "label": "a"}),
     ("DELETE", "/v1/corrections?label_set=x&image_id=1", None),
     ("POST", "/v1/corrections/undo?label_set=x", None),
+    ("POST", "/v1/corrections/bulk", {"label_set": "x", "corrections": [{"image_id": 1, "label": "a"}]}),
+    ("DELETE", "/v1/thresholds?label_set=x", None),
+    ("DELETE", "/v1/temperature", None),
 ]
+# These only answer, unless they are told to keep or to write; see tests/web/test_lab.py.
+LAB = {
+    f"/v1/{name}" for name in ("diff", "lint", "suggest", "eval", "temperature", "thresholds", "tags", "tags/retract")
+}
+LAB_WRITES = {("DELETE", "/v1/thresholds"), ("DELETE", "/v1/temperature")}
 
 
 def test_whatever_writes_needs_the_right_to(serve: Serve, library: Library) -> None:
@@ -146,7 +154,9 @@ def test_whatever_writes_needs_the_right_to(serve: Serve, library: Library) -> N
     paths = reader.app.openapi()["paths"]  # type: ignore[attr-defined]
     asking = {"/v1/classify", "/v1/classify/upload", "/v1/search", "/v1/search/upload", "/v1/session", "/v1/groups"}
     asking |= {"/v1/images/{image_id}/explain"}
+    asking |= LAB | {"/v1/runs/{key}/repeat"}
     changing = {(m.upper(), p) for p, item in paths.items() for m in item if m not in ("get",) and p not in asking}
+    changing |= LAB_WRITES
     tried = {(m, re.sub("/(x|00ff)(?=/|$)", "/{}", p.partition("?")[0])) for m, p, _ in WRITING}
     assert {(m, re.sub(r"\{\w+\}", "{}", p)) for m, p in changing} == tried
 

@@ -129,6 +129,23 @@ OPERATIONS = [
     ("get", "/v1/jobs/{job_id}"),
     ("post", "/v1/jobs/{job_id}/cancel"),
     ("get", "/v1/jobs/{job_id}/events"),
+    ("post", "/v1/corrections/bulk"),
+    ("get", "/v1/corrections/next"),
+    ("get", "/v1/thresholds"),
+    ("post", "/v1/thresholds"),
+    ("delete", "/v1/thresholds"),
+    ("post", "/v1/diff"),
+    ("post", "/v1/lint"),
+    ("post", "/v1/suggest"),
+    ("post", "/v1/eval"),
+    ("get", "/v1/temperature"),
+    ("post", "/v1/temperature"),
+    ("delete", "/v1/temperature"),
+    ("get", "/v1/runs"),
+    ("get", "/v1/runs/{key}"),
+    ("post", "/v1/runs/{key}/repeat"),
+    ("post", "/v1/tags"),
+    ("post", "/v1/tags/retract"),
 ]
 
 

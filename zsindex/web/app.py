@@ -1,4 +1,6 @@
-"""Puts the service together. To add a subject: a module with a `router`, and its name in `ROUTERS`."""
+"""Puts the service together. To add a subject: a module with a `router`, and its name in `ROUTERS`, or in
+those of `zsindex.web.lab`.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ from zsindex.web import (
     search,
     system,
 )
+from zsindex.web import lab as label_lab
 from zsindex.web.limits import Limits
 from zsindex.web.observe import Observe
 from zsindex.web.security import Guard, Security
@@ -105,7 +108,7 @@ def create_app(
         responses={"4XX": _REFUSED, "5XX": _REFUSED},
     )
     app.state.service = service
-    for router in ROUTERS:
+    for router in (*ROUTERS, *label_lab.ROUTERS):
         app.include_router(router)
     public = pages.mount(app, page, security)
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):

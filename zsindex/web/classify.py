@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
 from starlette.responses import JSONResponse, Response
 
 from zsindex import prompts
-from zsindex.errors import NoLabels
+from zsindex.errors import NoLabels, UnknownRun
+from zsindex.library import Library
 from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
 from zsindex.results import Classification, Prediction, Run
@@ -44,6 +46,21 @@ def label_set_of(
     return chosen
 
 
+# What has another meaning of an answer's score.
+_EXCLUSIVE = (("smooth", "thresholds"), ("smooth", "multi_label"), ("multi_label", "with_corrections"))
+
+
+def require_compatible(asked: Mapping[str, Any]) -> None:
+    """Refuse options of a classification that exclude each other.
+
+    Raises:
+        Problem
+    """
+    for one, other in _EXCLUSIVE:
+        if asked.get(one) and asked.get(other):
+            raise Problem("options", 422, f"{one} and {other} exclude each other")
+
+
 class _Same(Exception):
     """The client has the answer already."""
 
@@ -58,6 +75,8 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
         raise Problem("fields", 422, f"a page has at most {limits.page:,} photos")
     if question.with_corrections is not None and question.label_set is None:
         raise Problem("labels", 422, "corrections belong to a saved label set; name one")
+    if question.record:
+        require_write(request)
     labels = label_set_of(service, question)
     asked: dict[str, Any] = {
         "top": question.top,
@@ -67,9 +86,13 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
         "thresholds": question.thresholds,
         "multi_label": question.multi_label,
         "with_corrections": question.with_corrections,
+        "temperature": question.temperature,
+        "smooth": question.smooth,
         "truncate": question.truncate,
     }
-    shown = (question.only, question.min_score, question.order)
+    require_compatible(asked)
+    # Who has the answer already need not have had it recorded.
+    shown = (question.only, question.min_score, question.order, question.record)
     asking = etag_of(prompts.digest(labels), labels.name, asked, shown)
     wanted, offset = None, 0
     if question.cursor is not None:
@@ -86,12 +109,15 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
         return found
 
     try:
-        with service.answers.turn(asking):
+        with service.answers.turn(asking), service.heavy.turn() if question.smooth else nullcontext():
             answer = library.classify(labels, sync=False, known=known, **asked)
             service.answers.keep(answer)
+            if question.record:
+                _record(library, answer)
     except _Same as same:
         return same.response
-    key = answer.run.key
+    key, smoothed = answer.run.key, answer.smoothing
+    smoothing = None if smoothed is None else {k: v for k, v in smoothed.to_dict().items() if k != "flips"}
     unknown = [label for label in question.only or () if label not in answer.labels]
     if unknown:
         raise Problem("labels", 422, f"not among the answers: {', '.join(unknown)}")
@@ -106,6 +132,7 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
         "total": len(answer),
         "counts": answer.tally(),
         "unanswered": len(answer.unanswered),
+        "smoothing": smoothing,
         "results": [
             {"image_id": image_id, **result.to_dict()}
             for image_id, result in zip(answer.image_ids[offset:through].tolist(), answer[offset:through], strict=True)
@@ -113,6 +140,18 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
         "next": cursors.offset_to_text(key, asking, through) if more else None,
     }
     return JSONResponse(body, headers={"ETag": etag_of(key, shown, offset, question.limit)})
+
+
+def _record(library: Library, answer: Classification) -> None:
+    """Keep a run, unless it is kept already.
+
+    Raises:
+        LibraryReadOnly, LibraryBusy, StorageFull
+    """
+    try:
+        library.run(answer.run.key)
+    except UnknownRun:
+        library.record_run(answer)
 
 
 @router.get("/v1/classify", response_model=schemas.Classified, summary="Score photos of the library against labels")
@@ -129,6 +168,9 @@ def ask(
     thresholds: Annotated[bool, Query()] = False,
     multi_label: Annotated[bool, Query()] = False,
     with_corrections: Annotated[schemas.Teaching | None, Query()] = None,
+    temperature: Annotated[schemas.Temperature | None, Query()] = None,
+    smooth: Annotated[bool, Query()] = False,
+    record: Annotated[bool, Query()] = False,
     truncate: Annotated[bool, Query()] = False,
     path: Annotated[list[schemas.Path] | None, Query()] = None,
     only: Annotated[list[schemas.Text] | None, Query()] = None,
@@ -151,6 +193,9 @@ def ask(
         thresholds=thresholds,
         multi_label=multi_label,
         with_corrections=with_corrections,
+        temperature=temperature,
+        smooth=smooth,
+        record=record,
         truncate=truncate,
         paths=path,
         only=only,

@@ -28,6 +28,11 @@ class Limits:
         queued_jobs: that wait.
         results_bytes: of answers that are kept.
         thumbnail_bytes: on disk.
+        heavy: questions of the label lab at work at a time; others wait for `heavy_wait_s`. After `heavy_s` those stop
+            that can go on another time.
+        heavy_kept: their answers that are kept for next pages.
+        products: photos times labels times ways to ask, in such a question.
+        places, ways, statements: paths to restrict to, ways to ask, and statements about photos, in one of them.
     """
 
     requests_per_s: float = 300.0
@@ -53,3 +58,11 @@ class Limits:
     queued_jobs: int = 16
     results_bytes: int = 128 * MB
     thumbnail_bytes: int = 1024 * MB
+    heavy: int = max(1, (os.cpu_count() or 1) // 2)
+    heavy_wait_s: float = 2.0
+    heavy_s: float = 60.0
+    heavy_kept: int = 8
+    products: int = 10**9
+    places: int = 1_000
+    ways: int = 16
+    statements: int = 50_000

@@ -93,6 +93,8 @@ def of_error(error: errors.ZsindexError) -> Problem:
                 f"the prompt {error.prompt!r} has {error.tokens} tokens, but the model reads {error.context_length}"
             )
             return Problem("prompt-too-long", 422, detail)
+        case errors.NoTemperature():
+            return Problem("no-temperature", 422, "no temperature is fitted for the model: POST /v1/temperature")
         case errors.ModelError():
             return Problem("model", 503, "the model cannot be loaded; zsindex models, on its machine, says why")
         case errors.UnknownLabelSet() | errors.UnknownTemplateSet():
@@ -102,6 +104,15 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("labels", 422, "no labels given")
         case errors.LabelError():
             return Problem("labels", 422, str(error))
+        case errors.BadTruth():
+            return Problem("truth", 422, str(error))
+        case errors.UnknownRun():
+            return Problem("unknown-run", 404, f"no single run is known by the key {error.key!r}")
+        case errors.TooManyPairs():
+            detail = f"at a cosine of {error.threshold:g} more than {error.limit:,} pairs of photos are alike; raise it"
+            return Problem("threshold", 422, detail)
+        case errors.TooManyScores():
+            return Problem("too-much", 422, str(error))
         case errors.ImageError():
             return Problem("image", _IMAGE_STATUS.get(error.reason, 422), error.detail, reason=str(error.reason))
         case errors.UnknownImage():

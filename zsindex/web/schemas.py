@@ -16,7 +16,12 @@ def _sayable(text: str) -> str:
 # Half of a surrogate pair can be written in JSON, and nowhere else.
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_sayable)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_sayable)]
-Path: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_sayable)]
+# Absolute, as answers show them: what another one is relative to, and what ~ stands for, is the host's business.
+Path: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(/|[A-Za-z]:[/\\])"), AfterValidator(_sayable)
+]
+# What may be synced is looked at by itself.
+Folder: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_sayable)]
 Cursor: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=65_536), AfterValidator(_sayable)]
 Base64: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 # SQLite's largest.
@@ -28,6 +33,7 @@ Unknown: TypeAlias = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
 ]
 Teaching: TypeAlias = Literal["gda", "tip-adapter"]
+Temperature: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)] | Literal["fitted"]
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
 Order: TypeAlias = Literal["path", "label"]
 
@@ -143,6 +149,11 @@ class ClassifyQuestion(Given):
     with_corrections: Teaching | None = Field(
         default=None, description="Also learn from the corrections of the saved label set."
     )
+    temperature: Temperature | None = Field(
+        default=None, description="Cosines are divided by it; or `fitted`, see /v1/temperature. Default: the model's."
+    )
+    smooth: bool = Field(default=False, description="Answer the photos together: those that look alike, alike.")
+    record: bool = Field(default=False, description="Keep the run, see /v1/runs; needs the right to write.")
     truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
     paths: list[Path] | None = Field(default=None, description="Only photos at or below these folders of the library.")
     only: list[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
@@ -205,6 +216,15 @@ class PhotoResult(BaseModel):
     predictions: list[Prediction]
 
 
+class Smoothed(BaseModel):
+    """What smoothing did: how many photos it looked at, and of how many it changed the best answer."""
+
+    photos: int
+    changed: int
+    iterations: int
+    converged: bool
+
+
 class Classified(BaseModel):
     """A page of answers.
 
@@ -216,6 +236,7 @@ class Classified(BaseModel):
     total: int
     counts: dict[str, int]
     unanswered: int
+    smoothing: Smoothed | None
     results: list[PhotoResult]
     next: str | None
 
@@ -430,37 +451,6 @@ class CopiesPage(BaseModel):
     copies: list[SameBytes]
 
 
-class NearDuplicate(BaseModel):
-    """A photo of a group, by what it has in common with the one that is best kept; `exact` is the same bytes."""
-
-    image_id: int | None
-    path: str
-    cosine: float
-    correlation: float | None
-    exact: bool
-    width: int
-    height: int
-    size: int | None
-    sharpness: float | None
-
-
-class NearDuplicates(BaseModel):
-    """Photos that are alike: the one that is best kept, and the others."""
-
-    keep: NearDuplicate
-    others: list[NearDuplicate]
-
-
-class DuplicatesPage(BaseModel):
-    """Some of them, and what all but the best ones take. `unread` could not be looked at."""
-
-    total: int
-    removable: int
-    removable_bytes: int
-    unread: int | None
-    groups: list[NearDuplicates]
-
-
 # --- search -----------------------------------------------------------------------------------------------------------
 
 
@@ -522,7 +512,7 @@ class Photo(BaseModel):
 class SyncQuestion(Given):
     """Bring the library up to date."""
 
-    paths: list[Path] | None = Field(
+    paths: list[Folder] | None = Field(
         default=None,
         description="Folders that were synced before, or are below one, or that the service was given. Default: all.",
         examples=[["/home/me/Pictures"]],

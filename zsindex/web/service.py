@@ -18,6 +18,7 @@ from starlette.responses import Response
 from zsindex import config
 from zsindex.library import Library
 from zsindex.results import Classification
+from zsindex.web.heavy import Heavy
 from zsindex.web.limits import Limits
 from zsindex.web.metrics import Metrics
 from zsindex.web.problems import Problem
@@ -84,6 +85,9 @@ class Service:
         self.limits = limits
         self.gate = Gate(running=limits.running, waiting=limits.waiting, wait_s=limits.wait_s)
         self.answers = Answers(limits.results_bytes)
+        self.heavy = Heavy(
+            at_once=limits.heavy, wait_s=limits.heavy_wait_s, longest_s=limits.heavy_s, kept=limits.heavy_kept
+        )
         self.thumbnails = Thumbnails(thumbnails or _thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.sandbox = Sandbox(
             workers=limits.decoders,

@@ -1,0 +1,85 @@
+"""Questions that take seconds: a few at a time, and their last answers are kept for their next pages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+from zsindex.web import cursors
+from zsindex.web.problems import Problem, busy
+
+T = TypeVar("T")
+
+
+class Heavy:
+    """Turns for questions of the label lab, and what came of them."""
+
+    def __init__(self, *, at_once: int, wait_s: float, longest_s: float, kept: int) -> None:
+        """Args:
+        at_once: questions at work at a time; others wait for up to `wait_s`.
+        longest_s: after which those stop that can.
+        kept: answers to remember.
+        """
+        self._places = threading.BoundedSemaphore(at_once)
+        self._wait_s, self._longest_s, self._most_kept = wait_s, longest_s, kept
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], object] = OrderedDict()
+
+    @contextmanager
+    def turn(self) -> Iterator[Callable[[], bool]]:
+        """Work; what it gives says whether it is time to stop.
+
+        Raises:
+            Problem: too many are at work.
+        """
+        if not self._places.acquire(timeout=self._wait_s):
+            raise busy("too many questions of the label lab are at work")
+        end = time.monotonic() + self._longest_s
+        try:
+            yield lambda: time.monotonic() > end
+        finally:
+            self._places.release()
+
+    def page_of(
+        self,
+        asked: str,
+        cursor: str | None,
+        make: Callable[[Callable[[], bool]], tuple[str, T]],
+        *,
+        now: str | None = None,
+    ) -> tuple[str, T, int]:
+        """The whole answer that a page is of: a kept one, or a new one.
+
+        Args:
+            asked: stands for the question, and for what kind of answer it has.
+            cursor: of the page before.
+            make: given what says whether to stop, makes the answer and a key: equal ones mean equal answers.
+            now: the key that it would have, where that is known.
+
+        Returns:
+            The key, the answer, and how much of it came before the page.
+
+        Raises:
+            Problem: too many are at work; or the answer of the first page is gone, and it would be another one now.
+        """
+        wanted, offset = None, 0
+        if cursor is not None:
+            wanted, offset = cursors.offset_from_text(cursor, asked=asked)
+        known = wanted or now
+        with self._lock:
+            if known is not None and (asked, known) in self._kept:
+                self._kept.move_to_end((asked, known))
+                return known, cast("T", self._kept[asked, known]), offset
+        with self.turn() as should_stop:
+            key, answer = make(should_stop)
+        if wanted not in (None, key):
+            raise Problem("cursor-expired", 410, "the library has changed since the first page; ask from the beginning")
+        with self._lock:
+            self._kept[asked, key] = answer
+            while len(self._kept) > self._most_kept:
+                self._kept.popitem(last=False)
+        return key, answer, offset
