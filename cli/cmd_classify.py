@@ -58,15 +58,7 @@ SHOWN_FLIPS = 10
     help="Give every label that fits: per label for models trained so, per group of the label set for others; from 0.5 "
     "on, or from its threshold on with --thresholds.",
 )
-@click.option(
-    "--with-corrections",
-    type=click.Choice(["gda", "tip-adapter"]),
-    is_flag=False,
-    flag_value="gda",
-    metavar="[gda|tip-adapter]",
-    help="Also learn from the corrections of the --label-set (zsindex correct), by Gaussian discriminant analysis or "
-    "Tip-Adapter.  [gda where no method is named]",
-)
+@options.with_corrections
 @options.temperature
 @click.option(
     "--smooth",

@@ -105,6 +105,8 @@ resamples = click.option(
 @options.temperature
 @click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)' as zsindex classify does with it.")
 @click.option("--thresholds", is_flag=True, help="Give only answers at or above their thresholds.")
+@options.with_corrections
+@click.option("--smooth", is_flag=True, help="Answer the photos together, as zsindex classify does with it.")
 @options.truncate
 @resamples
 @seed
@@ -136,6 +138,8 @@ def eval(
     temperature: float | str | None,
     unknown: str | None,
     thresholds: bool,
+    with_corrections: str | None,
+    smooth: bool,
     truncate: bool,
     resamples: int,
     seed: int,
@@ -149,9 +153,9 @@ def eval(
 ) -> None:
     """How often answers are right, with intervals of 95 %.
 
-    TRUTH: folders, a photo shows what its folder is called; corrections, or corrections:NAME, what was said with
-    zsindex correct; or a CSV file with the columns path and label, where a|b are two labels, and paths are relative to
-    the file.
+    TRUTH: folders, a photo shows what its folder is called; a folder, for those below it; corrections, or
+    corrections:NAME, what was said with zsindex correct; or a CSV file with the columns path and label, where a|b are
+    two labels, and paths are relative to the file.
 
     Several label sets, template sets or models are compared with the first one, on the same photos.
 
@@ -164,6 +168,10 @@ def eval(
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm", ".png"):
         raise click.BadParameter("its name must end in .html or .png", param_hint="--report")
+    if with_corrections is not None and (label or label_files):
+        raise click.UsageError("--with-corrections needs --label-set: corrections belong to a saved label set")
+    if smooth and thresholds:
+        raise click.UsageError("--smooth gives each photo one label: it does not go with --thresholds")
     with options.open_library(library, quiet=quiet, model=models[0] if models else None, **model) as opened:
         sets = _sets(opened, label, label_files, label_sets, template)
         result = opened.evaluate(
@@ -181,6 +189,8 @@ def eval(
             temperature=temperature,
             unknown=unknown,
             thresholds=thresholds,
+            with_corrections=with_corrections,
+            smooth=smooth,
             truncate=truncate,
         )
     if report is not None:

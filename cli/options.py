@@ -41,6 +41,15 @@ output = click.option(
 )
 
 
+with_corrections = click.option(
+    "--with-corrections",
+    type=click.Choice(["gda", "tip-adapter"]),
+    is_flag=False,
+    flag_value="gda",
+    metavar="[gda|tip-adapter]",
+    help="Also learn from the corrections of the --label-set (zsindex correct), by Gaussian discriminant analysis or "
+    "Tip-Adapter.  [gda where no method is named]",
+)
 label_set = click.option("--label-set", metavar="NAME", help="A saved label set; NAME@2 is its second version.")
 
 

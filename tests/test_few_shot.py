@@ -274,7 +274,7 @@ def test_the_interval_is_that_of_drawing_again() -> None:
 
 
 def test_to_dict_says_all() -> None:
-    found = Learned("gda", 0.5, used=3, interval=(0.1, 0.2), per_answer={"a": 3}).to_dict()
+    found = Learned("gda", 0.5, used=30, interval=(0.1, 0.2), per_answer={"a": 3}).to_dict()
     assert found["interval"] == [0.1, 0.2]
     assert found["doubts"] == ["fewer than 4 corrections: a"]
     assert set(found) == {*Learned.__dataclass_fields__, "doubts"}

@@ -84,6 +84,31 @@ def test_folders_are_the_truth(library: Library, album: Path) -> None:
     assert library.evaluate(RGB, names=NAMES, resamples=200).to_dict() == result.to_dict()
 
 
+def test_a_folder_is_the_truth_of_the_photos_below_it(library: Library, album: Path) -> None:
+    result = library.evaluate(RGB, album / "warm", names=NAMES, resamples=0)
+    expected = [path for path in library.paths() if path.startswith(str(album / "warm"))]
+    assert list(result.paths) == expected
+    assert set(result.without_truth) == set(library.paths()) - set(expected)
+
+
+def test_corrections_and_smoothing_can_be_judged(library: Library, album: Path) -> None:
+    library.save_label_set("rgb", RGB)
+    before = library.evaluate("rgb", names=NAMES, resamples=0).reports[0]
+    for number in before.wrong:
+        path = library.paths()[number]
+        library.correct("rgb", path, NAMES[Path(path).parent.name])
+    learned = library.classify(label_set="rgb", with_corrections="gda").learned
+    assert learned is not None
+    assert (learned.weight, learned.without) == (0, 0)
+    assert any("confirm some right answers" in doubt for doubt in learned.doubts)
+    taught = library.evaluate("rgb", names=NAMES, resamples=0, with_corrections="gda").reports[0]
+    assert taught.summary["top1"].value == 1 > before.summary["top1"].value
+    smooth = library.evaluate("rgb", names=NAMES, resamples=0, smooth=True).reports[0]
+    labels = [result.label for result in library.classify(label_set="rgb", smooth=True)]
+    right = [NAMES[Path(p).parent.name] == label for p, label in zip(library.paths(), labels, strict=True)]
+    assert smooth.summary["top1"].value == pytest.approx(sum(right) / len(right))
+
+
 def test_what_cannot_be_compared_is_named(library: Library, album: Path, tmp_path: Path) -> None:
     paint(album / "other" / "new.png", (1, 2, 3))
     table = tmp_path / "truth.csv"

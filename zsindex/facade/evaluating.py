@@ -42,9 +42,9 @@ class Evaluating(Truths):
 
         Args:
             labels: what to answer with; a text is the name of a saved label set.
-            truth: ``folders``: a photo shows what its folder is called; ``corrections`` of the label set, or
-                ``corrections:NAME``; a CSV file with the columns ``path`` and ``label``, where relative paths are
-                relative to it; or a mapping of paths to a label or several.
+            truth: ``folders``: a photo shows what its folder is called; a folder: so do those below it;
+                ``corrections`` of the label set, or ``corrections:NAME``; a CSV file with the columns ``path`` and
+                ``label``, where relative paths are relative to it; or a mapping of paths to a label or several.
             template: for the labels; a text or a name, or several that are averaged.
             against: further label sets. They may name labels otherwise if `names` says so.
             templates: template sets to compare, each in the place of `template`; after it, if that is given too.

@@ -43,8 +43,9 @@ class Truths(Core):
             if not name:
                 raise BadTruth(CORRECTIONS, "they belong to a label set: name it, corrections:NAME")
             found = self._corrected(name)
+        elif os.path.isdir(file := absolute(truth)):
+            found = truths.from_folders(self._files(file).paths)
         else:
-            file = absolute(truth)
             try:
                 text = Path(file).read_text(encoding="utf-8-sig")
             except OSError as error:

@@ -42,6 +42,9 @@ LEFT_OUT = (250, 2000)
 SAMPLE = 65_536
 # Below so many corrections of an answer there is too little to go by.
 FEW = 4
+# With fewer photos nothing is learnt for others: leaving one out says too little. Of two that were mistaken for each
+# other, each would teach the opposite of what the words say, and every answer would turn round.
+LEAST = 5
 RESAMPLES = 10_000
 SEED = 0
 
@@ -111,6 +114,11 @@ class Learned:
         if self.interval is None:
             return ("there are no corrections to learn from",)
         found = []
+        if self.used < LEAST:
+            found.append(f"nothing is learnt for other photos from fewer than {LEAST} corrections")
+        if self.without == 0 and self.used > 1:
+            # What is right by leave-one-out then says nothing of photos that the words get right.
+            found.append("every corrected photo was a mistake: confirm some right answers, too")
         if self.interval[0] <= 0:
             found.append("the interval of the gain includes 0")
         few = [answer for answer, n in self.per_answer.items() if n < FEW]
@@ -192,6 +200,8 @@ def learn(
             tip = Tip(cache, shown, len(head.bias), sharpness)
             terms.append((sharpness, tip, np.concatenate([tip.left_out(tried), tip.evidence(vectors[others])])))
         weights = TIP_WEIGHTS
+    if n_said < LEAST:
+        weights = (0.0,)
     trial = _try(zero_shot[order], [left_out for *_, left_out in terms], weights, possible, head.answer_of, len(tried))
     sharpness, term, _ = terms[trial.term]
     learned = replace(
