@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zsindex.records import NONE
-
 from . import options
 from .output import destination, export_option, note, plural, require_file
 from .progress import Reporter, stop_on_interrupt
@@ -175,6 +173,8 @@ def classify(
 
 
 def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
+    from zsindex.records import NONE
+
     run = result.run
     if result.encoded:
         note(f"encoded {plural(result.encoded, 'photo')} that the library did not know", quiet=quiet)
