@@ -76,7 +76,7 @@ def test_every_option_of_classify_is_remembered(library: Library) -> None:
     asked = library.classify(LABELS).run.asked
     assert asked is not None
     labels = {"self", "labels", "label_set", "template"}
-    how = {"sync", "record", "progress", "should_stop"}
+    how = {"sync", "record", "known", "progress", "should_stop"}
     assert set(asked.arguments) == set(inspect.signature(Library.classify).parameters) - labels - how
     assert json.loads(json.dumps(asked.arguments)) == asked.arguments
 
