@@ -38,7 +38,8 @@ from zsindex.index import VectorIndex, neighbours_file
 from zsindex.lab.vocabulary import BASIC
 from zsindex.lab_store import LabStore
 from zsindex.records import Candidate, FloatArray
-from zsindex.store import FileOutcome, ImageRecord, Store
+from zsindex.rows import FileOutcome, ImageRecord
+from zsindex.store import Store
 from zsindex.template_sets import BUILT_IN, DEFAULT_TEMPLATE
 
 FEW, MANY = "few", "many"  # the label sets, of 20 and 200 labels

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from processes import as_installed
 
 HEAVY = ("torch", "open_clip", "faiss", "alembic", "sqlalchemy", "numpy", "PIL")
 
@@ -38,7 +38,7 @@ def zsindex(library: Path, *arguments: str, importtime: bool = False) -> tuple[f
     command = [sys.executable, *(["-X", "importtime"] if importtime else []), "-m", "zsindex", *arguments]
     started = time.perf_counter()
     done = subprocess.run(
-        command, env={**os.environ, "ZSINDEX_LIBRARY": str(library)}, capture_output=True, text=True, check=True
+        command, env={**as_installed(), "ZSINDEX_LIBRARY": str(library)}, capture_output=True, text=True, check=True
     )
     return time.perf_counter() - started, done.stdout, done.stderr
 

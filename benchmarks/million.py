@@ -29,7 +29,8 @@ from zsindex import classify
 from zsindex.database import Database
 from zsindex.index import FOLDER_NAME, VectorIndex
 from zsindex.records import Activation, Candidate, FloatArray, ModelInfo, ModelSpec
-from zsindex.store import FileOutcome, ImageRecord, ModelRow, Store
+from zsindex.rows import FileOutcome, ImageRecord, ModelRow
+from zsindex.store import Store
 
 BATCH = 5000
 N_CLUSTERS = 5000

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import synthetic
+from processes import as_installed
 
 from zsindex import Library
 from zsindex.scan import scan
@@ -56,7 +57,11 @@ def seconds(run: Callable[[], object]) -> float:
 
 def measure(tree: Path, library: Path, repeats: int) -> None:
     count = walk(str(tree))
-    command = [sys.executable, "-m", "zsindex", "sync", "--library", str(library), "--quiet", str(tree)]
+
+    def process(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True, env=as_installed())
+
+    command = ("-m", "zsindex", "sync", "--library", str(library), "--quiet", str(tree))
     times: dict[str, list[float]] = {"walk": [], "scan": [], "sync": [], "process": [], "start": []}
     with Library.open(library) as opened:
 
@@ -69,8 +74,8 @@ def measure(tree: Path, library: Path, repeats: int) -> None:
             times["walk"].append(seconds(lambda: walk(str(tree))))
             times["scan"].append(seconds(lambda: sum(len(listing.candidates) for listing in scan([str(tree)]))))
             times["sync"].append(seconds(sync))
-            times["process"].append(seconds(lambda: subprocess.run(command, capture_output=True, check=True)))
-            times["start"].append(seconds(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)))
+            times["process"].append(seconds(process(*command)))
+            times["start"].append(seconds(process("-c", "pass")))
     least = {name: min(values) for name, values in times.items()}
     rows = {
         "a bare walk": least["walk"],

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import synthetic
+from processes import as_installed
 
 from zsindex.records import Candidate
 
@@ -44,15 +45,16 @@ def least(run: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def process(*arguments: str, options: Sequence[str] = ()) -> Callable[[], object]:
+def process(*arguments: str) -> Callable[[], object]:
     """A fresh Python; what it prints goes to a pipe, as in a shell script."""
-    command = [sys.executable, *options, *arguments]
-    return lambda: subprocess.run(command, capture_output=True, check=True)
+    command = [sys.executable, *arguments]
+    return lambda: subprocess.run(command, capture_output=True, check=True, env=as_installed())
 
 
 def import_times(*arguments: str) -> list[tuple[float, str]]:
     """Seconds that the most expensive packages of a process take to import, each with all that it imports."""
-    done = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-X", "importtime", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=as_installed())
     slowest: dict[str, float] = {}
     for line in done.stderr.splitlines():
         if line.startswith("import time:") and "cumulative" not in line:

@@ -16,7 +16,8 @@ from zsindex.database import Database
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore
 from zsindex.records import Candidate, FloatArray
-from zsindex.store import FileOutcome, ImageRecord, Store
+from zsindex.rows import FileOutcome, ImageRecord
+from zsindex.store import Store
 
 LABEL_SET = "made-up"
 

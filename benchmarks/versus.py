@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from processes import as_installed
 
 from zsindex import nano
 from zsindex.config import CACHE_VARIABLE, LIBRARY_VARIABLE
@@ -123,7 +124,7 @@ class Versus:
         self._work = work
         self._clip_retrieval_python = clip_retrieval
         self._pipeline_batches = pipeline_batches
-        self._environment = {**os.environ, CACHE_VARIABLE: str(work / "cache"), "HF_HUB_OFFLINE": "1"}
+        self._environment = {**as_installed(), CACHE_VARIABLE: str(work / "cache"), "HF_HUB_OFFLINE": "1"}
 
     def ask(self, name: str, python: str = sys.executable, **options: Any) -> Answer:
         """Run a contestant.
@@ -437,7 +438,7 @@ def compare(arguments: argparse.Namespace, work: Path) -> list[Row]:
             versus.texts(model, arguments.texts)
     if "cli" in only:
         command = [sys.executable, "-c", "import open_clip"]
-        importing_s = min(seconds_of(command, dict(os.environ)) for _ in range(CLI_RUNS))
+        importing_s = min(seconds_of(command, as_installed()) for _ in range(CLI_RUNS))
         for model in models:
             versus.command_line(model, photos, importing_s)
     return versus.rows

@@ -15,7 +15,8 @@ from PIL import Image
 from tests.fakes import DIM, FakeEncoder
 from zsindex.database import FILE_NAME, Database
 from zsindex.records import Candidate, FloatArray, ModelInfo
-from zsindex.store import FileOutcome, ImageRecord, ModelRow, Store
+from zsindex.rows import FileOutcome, ImageRecord, ModelRow
+from zsindex.store import Store
 
 
 @contextmanager

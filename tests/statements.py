@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event
+
+from zsindex.database import Database
+
+_look = Database.look
 
 
 @contextmanager
 def counting_statements() -> Iterator[list[str]]:
+    """Every statement, SQLAlchemy's and those that go past it."""
     statements: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
         statements.append(statement)
 
+    @contextmanager
+    def look(database: Database) -> Iterator[sqlite3.Connection]:
+        with _look(database) as connection:
+            connection.set_trace_callback(statements.append)
+            try:
+                yield connection
+            finally:
+                connection.set_trace_callback(None)
+
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield statements
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Database, "look", look)
+            yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", note)

@@ -34,13 +34,15 @@ LAYERS = (
         "sources",
         "loading",
     },
-    {"lab_store", "job_store", "template_sets"},
+    {"lab_store", "job_store", "bulk", "template_sets"},
+    {"store"},
     {"bottleneck"},
     {"export", "assembly"},
     {"towers", "openclip"},
-    {"scan", "decode", "encode", "bulk", "store", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
+    {"scan", "decode", "encode", "reader", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
     {"columnar"},
-    {"database", "schema", "lock", "tables", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
+    {"database", "schema", "lock", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
+    {"engines", "tables", "rows"},
     {"records", "errors", "atomic", "xmp"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -58,11 +60,11 @@ ONLY_IMPORTERS = {
     "faiss": {"index", "cells"},
     "pyarrow": {"parts", "columnar"},
     "matplotlib": {"lab"},
-    "sqlalchemy": {"store", "lab_store", "job_store", "bulk", "database", "schema", "tables", "migrations"},
+    "sqlalchemy": {"store", "lab_store", "job_store", "bulk", "engines", "tables", "migrations"},
     "lxml": {"xmp"},
     "threadpoolctl": {"classify"},
     "alembic": {"schema", "migrations"},
-    "sqlite3": {"database", "maintenance"},  # the latter asks for its version
+    "sqlite3": {"database", "engines", "reader", "schema", "maintenance"},  # the last asks for its version
     "filelock": {"lock"},
     "click": {"cli"},
     "tabulate": {"cli"},

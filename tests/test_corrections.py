@@ -18,9 +18,9 @@ from zsindex.lab.corrections import (
     lessons,
     parse_csv,
 )
-from zsindex.lab_store import CorrectionEntry as Entry
 from zsindex.prompts import label_set
 from zsindex.records import NONE
+from zsindex.rows import CorrectionEntry as Entry
 
 A, B, C = (name.encode() * 32 for name in "abc")
 

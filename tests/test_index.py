@@ -22,7 +22,8 @@ from zsindex.database import Database
 from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryDamaged, LibraryReadOnly, StorageFull
 from zsindex.index import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.records import FloatArray, IdArray
-from zsindex.store import ModelRow, Store
+from zsindex.rows import ModelRow
+from zsindex.store import Store
 from zsindex.tables import embeddings, snapshots
 from zsindex.vectors import Snapshot, SnapshotError
 

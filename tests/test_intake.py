@@ -18,7 +18,7 @@ from zsindex import decode
 from zsindex.encode import Encoder
 from zsindex.intake import STORE_EVERY, Settings, encode_files
 from zsindex.records import Candidate, FloatArray, SkipReason
-from zsindex.store import FileOutcome
+from zsindex.rows import FileOutcome
 
 
 def never() -> bool:

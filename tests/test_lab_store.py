@@ -15,7 +15,8 @@ from tests.libraries import add_model, digest_of, new_library, open_store
 from zsindex import schema
 from zsindex.database import FILE_NAME, Database
 from zsindex.errors import LibraryReadOnly
-from zsindex.lab_store import CorrectionEntry, LabStore, SidecarRow
+from zsindex.lab_store import LabStore
+from zsindex.rows import CorrectionEntry, SidecarRow
 from zsindex.store import Store
 
 

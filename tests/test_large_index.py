@@ -21,7 +21,8 @@ from zsindex import cells, index, vectors
 from zsindex.database import Database
 from zsindex.index import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.records import FloatArray, IdArray
-from zsindex.store import ModelRow, Store
+from zsindex.rows import ModelRow
+from zsindex.store import Store
 from zsindex.tables import metadata, snapshots
 
 N = 4000

@@ -25,11 +25,12 @@ from tests.libraries import (
     unit_vectors,
 )
 from tests.libraries import photo as seen
-from zsindex import store as store_module
+from zsindex import reader
 from zsindex.database import FILE_NAME
 from zsindex.errors import LibraryReadOnly
 from zsindex.records import Candidate, DecodeMode, ModelSpec, SkippedFile, SkipReason
-from zsindex.store import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, Store, is_under
+from zsindex.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
+from zsindex.store import Store, is_under
 from zsindex.tables import embeddings, files, prompts
 
 VECTOR = unit_vectors(1)[0]
@@ -191,7 +192,7 @@ def test_other_bytes_are_a_change(store: Store, model: ModelRow) -> None:
 
 def test_a_vanished_photo_that_turns_up_elsewhere_has_moved(store: Store, model: ModelRow) -> None:
     save(store, model, "/old")
-    since = store_module.now()
+    since = now()
     store.mark_missing("/", ["old"])
     assert store.save([seen("/new", "/old")], model.id, since=since) == {"moved": 1, "refound": 1}
     assert store.files().paths == ["/new"]
@@ -201,7 +202,7 @@ def test_a_vanished_photo_that_turns_up_elsewhere_has_moved(store: Store, model:
 def test_a_photo_that_had_vanished_long_ago_is_no_loss_of_this_sync(store: Store, model: ModelRow) -> None:
     save(store, model, "/old")
     store.mark_missing("/", ["old"])
-    assert store.save([seen("/new", "/old")], model.id, since=store_module.now()) == {"moved": 1, "refound": 0}
+    assert store.save([seen("/new", "/old")], model.id, since=now()) == {"moved": 1, "refound": 0}
 
 
 def test_each_vanished_copy_moves_once(store: Store, model: ModelRow) -> None:
@@ -305,7 +306,7 @@ def test_digests_of_many_paths_are_those_of_each(store: Store, model: ModelRow) 
 
 
 def test_batches_larger_than_a_query_takes(store: Store, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "IN_LIMIT", 7)
+    monkeypatch.setattr(reader, "IN_LIMIT", 7)
     paths = add_photos(store, model, unit_vectors(20))
     assert store.save([seen(path) for path in paths], model.id) == {"unchanged": 20}
     assert len(store.image_vectors([digest_of(path) for path in paths], model)) == 20

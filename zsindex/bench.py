@@ -30,9 +30,10 @@ from zsindex.encode import Encoder
 from zsindex.errors import ImageError, LibraryNotFound, PathNotFound, ZsindexError
 from zsindex.library import Library
 from zsindex.records import Candidate, DecodeMode, FloatArray
+from zsindex.rows import FileOutcome, ImageRecord
 from zsindex.scan import scan
 from zsindex.sources import PathsLike
-from zsindex.store import FileOutcome, ImageRecord, Store
+from zsindex.store import Store
 
 DEFAULT_SECONDS = 20.0
 # Random vectors that questions are asked about: as many as the library has photos, within bounds.

@@ -23,16 +23,10 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable
+from zsindex.reader import VECTOR_DTYPE, chunks
 from zsindex.records import FloatArray
-from zsindex.store import (
-    NEVER_SEEN,
-    VECTOR_DTYPE,
-    ModelRow,
-    Store,
-    chunks,
-    folder_ids_of,
-    touch_files,
-)
+from zsindex.rows import NEVER_SEEN, ModelRow
+from zsindex.store import Store, folder_ids_of, touch_files
 from zsindex.tables import embeddings, files, folders, images
 
 _NOT_SEEN = (None, NEVER_SEEN, NEVER_SEEN)

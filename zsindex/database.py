@@ -15,12 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool, StaticPool
+from typing import TYPE_CHECKING
 
 from zsindex import schema
 from zsindex.errors import (
@@ -33,6 +30,9 @@ from zsindex.errors import (
     StorageFull,
 )
 from zsindex.lock import NO_SPACE, FolderLock
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 FILE_NAME = "library.db"
 APPLICATION_ID = 0x7A736978  # "zsix"; SQLite keeps it in the file's header
@@ -52,7 +52,12 @@ class Database:
         self.writable = writable
         self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
         self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
-        self._reader = _reading_engine(folder, writable=writable)
+        # In a read-only folder somebody else may be allowed to write, which an "immutable" connection would never
+        # notice: so each transaction opens its own and looks for the log again.
+        self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
+        self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
+        self._guard = threading.Lock()
+        self._reader: Engine | None = None
         self._writer: Engine | None = None
         self._claimed: tuple[int, int] | None = None
 
@@ -83,7 +88,12 @@ class Database:
 
     def close(self) -> None:
         """Close all connections. The last writer's checkpoint happens under the lock, like every other."""
-        self._reader.dispose()
+        with self._guard:
+            idle, self._idle = self._idle or [], None
+        for connection in idle:
+            connection.close()
+        if self._reader is not None:
+            self._reader.dispose()
         if self._writer is not None:
             with self._write_lock.hold("close the library"):
                 self._writer.dispose()
@@ -96,8 +106,37 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: one consistent view, never blocked by a writer."""
+        with self._guard:
+            if self._reader is None:
+                from zsindex import engines
+
+                self._reader = engines.reading(self._connect, pooled=self._keeps_connections)
         with _translated(self.folder), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[sqlite3.Connection]:
+        """The same as `read`, without SQLAlchemy, which takes longer to import than a cached question to answer."""
+        with _translated(self.folder):
+            with self._guard:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                connection = self._connect()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.rollback()
+            except BaseException:
+                connection.close()
+                raise
+            with self._guard:
+                if self._idle is not None and self._keeps_connections:
+                    self._idle.append(connection)
+                    return
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return _connect_to_read(self.folder, writable=self.writable)
 
     @contextmanager
     def write(self, action: str) -> Iterator[Connection]:
@@ -109,7 +148,9 @@ class Database:
         self.require_writable(action)
         with self._write_lock.hold(action), _translated(self.folder):
             if self._writer is None:
-                self._writer = _writing_engine(self.folder)
+                from zsindex import engines
+
+                self._writer = engines.writing(partial(_connect_to_write, self.folder))
             with self._writer.begin() as connection:
                 yield connection
 
@@ -148,7 +189,9 @@ class Database:
                 return  # another process was faster
             if revision is not None:
                 self._backup(f"{FILE_NAME}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-            engine = _writing_engine(self.folder, foreign_keys=False)
+            from zsindex import engines
+
+            engine = engines.writing(partial(_connect_to_write, self.folder, foreign_keys=False))
             try:
                 with engine.begin() as connection:
                     schema.upgrade(connection)
@@ -156,7 +199,7 @@ class Database:
                 engine.dispose()
 
     def _revision(self) -> str | None:
-        with self.read() as connection:
+        with self.look() as connection:
             return schema.current_revision(connection)
 
     def _backup(self, name: str) -> None:
@@ -252,54 +295,32 @@ def _uri(folder: Path, parameters: str) -> str:
     return f"{(folder / FILE_NAME).absolute().as_uri()}?{parameters}"
 
 
-def _reading_engine(folder: Path, *, writable: bool) -> Engine:
-    read_only_folder = not writable and not os.access(folder, os.W_OK)
+def _is_read_only_folder(folder: Path, *, writable: bool) -> bool:
+    return not writable and not os.access(folder, os.W_OK)
+
+
+def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
+    parameters = "mode=ro"
     log = folder / f"{FILE_NAME}-wal"
-
-    def connect() -> sqlite3.Connection:
-        parameters = "mode=ro"
-        if read_only_folder and not (log.exists() and log.stat().st_size):
-            # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
-            # Without a log to read nothing is changing either: that is what "immutable" tells it.
-            parameters += "&immutable=1"
-        return sqlite3.connect(
-            _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-
-    if read_only_folder:
-        # Somebody else may be allowed to write and begin to, which an "immutable" connection would never notice: so
-        # each transaction opens its own and looks for the log again.
-        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
-    else:
-        engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
-    _begin_with(engine, "BEGIN")
-    return engine
+    if _is_read_only_folder(folder, writable=writable) and not (log.exists() and log.stat().st_size):
+        # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
+        # Without a log to read nothing is changing either: that is what "immutable" tells it.
+        parameters += "&immutable=1"
+    return sqlite3.connect(
+        _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
 
 
-def _writing_engine(folder: Path, *, foreign_keys: bool = True) -> Engine:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        # Here rather than where the library is made: stopped in between, it would stay without a log forever.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-        connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
-        connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
-        return connection
-
-    # One connection: it checkpoints under the lock, and is only used by the thread that holds it.
-    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
-    _begin_with(engine, "BEGIN IMMEDIATE")
-    return engine
-
-
-def _begin_with(engine: Engine, statement: str) -> None:
-    """Make SQLAlchemy open transactions itself: Python's sqlite3 would not begin one for a SELECT, nor before DDL."""
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> Any:
-        connection.exec_driver_sql(statement)
+def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    # Here rather than where the library is made: stopped in between, it would stay without a log forever.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+    connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
+    connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
+    return connection
 
 
 @contextmanager
@@ -307,8 +328,12 @@ def _translated(folder: Path) -> Iterator[None]:
     """Turn the database errors that a user can do something about into the project's own."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise StorageFull(folder) from error
+        cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
+        if not isinstance(cause, sqlite3.Error):
+            raise
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise StorageFull(folder) from error
@@ -322,8 +347,4 @@ def _translated(folder: Path) -> Iterator[None]:
             raise LibraryReadOnly(folder, f"open its database ({cause})") from error
         if code == sqlite3.SQLITE_IOERR:
             raise LibraryDamaged(folder, f"the disk reports an error: {cause}") from error
-        raise
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise StorageFull(folder) from error
         raise

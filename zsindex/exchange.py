@@ -32,7 +32,8 @@ from zsindex.formats import is_encodable, printable
 from zsindex.lock import FolderLock
 from zsindex.parts import Manifest, Part, PartWriter, Rows
 from zsindex.records import ModelInfo, Progress
-from zsindex.store import ModelRow, Store, now
+from zsindex.rows import ModelRow, now
+from zsindex.store import Store
 
 # Rows in memory at a time, and in one transaction. Digests are scattered over their index, so that each transaction
 # rewrites much of it: the larger it is the less is written.

@@ -21,8 +21,9 @@ import numpy as np
 from zsindex import cells, nearest
 from zsindex.cells import Cells
 from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryReadOnly, StorageFull, ZsindexWarning
+from zsindex.reader import Reader
 from zsindex.records import FloatArray, IdArray
-from zsindex.store import ModelRow, SnapshotRow, Store
+from zsindex.rows import ModelRow, SnapshotRow
 from zsindex.vectors import Snapshot, SnapshotError, Vectors, blocks, identity, is_settled
 
 FOLDER_NAME = "index"
@@ -60,56 +61,56 @@ class VectorIndex:
         self.generation = generation
 
     @classmethod
-    def open(cls, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
+    def open(cls, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
         """Map the recorded snapshot and replay what came after; rebuild from the database where that fails.
 
         Warns:
             IndexRebuilt: the snapshot was missing or damaged.
         """
-        generation = store.generation(model.id)
-        recorded = store.snapshot(model.id)
+        generation = reader.generation(model.id)
+        recorded = reader.snapshot(model.id)
         base, after, deleted = None, 0, np.empty(0, dtype=np.int64)
         if recorded is not None:
             try:
                 base, after = _open_snapshot(folder, recorded, model), recorded.watermark
-                _remember(store, recorded, base)
+                _remember(reader, recorded, base)
                 if recorded.generation != generation:
                     # Not simply those without any vector: one that was deleted and made anew is in the tail.
-                    there = store.image_ids_of(model.id, through=recorded.watermark)
+                    there = reader.image_ids_of(model.id, through=recorded.watermark)
                     deleted = np.flatnonzero(~np.isin(base.ids, there))
             except SnapshotError as error:
-                if store.snapshot(model.id) != recorded:
-                    return cls.open(store, folder, model)  # another process has just replaced it
+                if reader.snapshot(model.id) != recorded:
+                    return cls.open(reader, folder, model)  # another process has just replaced it
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
-        if store.writable and _is_due(base, store.count_after(model.id, after), len(deleted)):
-            saved = cls._save(store, folder, model, base, deleted, after=after, generation=generation)
+        if reader.writable and _is_due(base, reader.count_after(model.id, after), len(deleted)):
+            saved = cls._save(reader, folder, model, base, deleted, after=after, generation=generation)
             if saved is not None:
                 return saved
-        watermark, tail_ids, tail = store.embeddings_after(model, after)
+        watermark, tail_ids, tail = reader.embeddings_after(model, after)
         return cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
 
     @classmethod
-    def rebuild(cls, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
+    def rebuild(cls, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
         """Write a new snapshot of everything that the database holds, whatever is recorded or there."""
-        generation, none = store.generation(model.id), np.empty(0, dtype=np.int64)
-        saved = cls._save(store, folder, model, None, none, after=0, generation=generation)
+        generation, none = reader.generation(model.id), np.empty(0, dtype=np.int64)
+        saved = cls._save(reader, folder, model, None, none, after=0, generation=generation)
         if saved is not None:
             return saved
-        watermark, ids, vectors = store.embeddings_after(model, 0)
+        watermark, ids, vectors = reader.embeddings_after(model, 0)
         return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
 
-    def refreshed(self, store: Store, folder: Path, model: ModelRow) -> VectorIndex:
+    def refreshed(self, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
         """This index, or one that knows what was stored and deleted meanwhile, also by other processes."""
-        if store.generation(model.id) != self.generation:
-            return self.open(store, folder, model)
+        if reader.generation(model.id) != self.generation:
+            return self.open(reader, folder, model)
         old = self.vectors
-        n_new = store.count_after(model.id, self.watermark)
+        n_new = reader.count_after(model.id, self.watermark)
         if not n_new:
             return self
         if _is_due(old.base, len(old.tail) + n_new, len(old.deleted)):
-            return self.open(store, folder, model)
-        watermark, ids, vectors = store.embeddings_after(model, self.watermark)
+            return self.open(reader, folder, model)
+        watermark, ids, vectors = reader.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
         return VectorIndex(
             Vectors(old.base, tail_ids, tail, old.deleted), watermark=watermark, generation=self.generation
@@ -118,7 +119,7 @@ class VectorIndex:
     @classmethod
     def _save(
         cls,
-        store: Store,
+        reader: Reader,
         folder: Path,
         model: ModelRow,
         base: Snapshot | None,
@@ -134,10 +135,13 @@ class VectorIndex:
         Returns:
             The vectors, mapped from the new snapshot; None where it could not be written.
         """
+        from zsindex.store import Store
+
+        store = Store(reader.database)
         none, dim, file = np.empty(0, dtype=np.int64), model.info.dim, None
         kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
         try:
-            with store.embeddings(model, after=after) as (n_new, parts):
+            with reader.embeddings(model, after=after) as (n_new, parts):
                 rows = np.flatnonzero(kept.ids >= 0)
                 stream = _Stream(kept, rows, parts, watermark=after)
                 n = len(rows) + n_new
@@ -247,11 +251,13 @@ def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read
     )
 
 
-def _remember(store: Store, recorded: SnapshotRow, found: Snapshot) -> None:
+def _remember(reader: Reader, recorded: SnapshotRow, found: Snapshot) -> None:
     """Save the next opening the reading of a large file that has just been read, if that is possible."""
-    if found.verified is not None and found.verified != recorded.verified and store.writable:
+    if found.verified is not None and found.verified != recorded.verified and reader.writable:
+        from zsindex.store import Store
+
         with suppress(StorageFull, LibraryBusy, LibraryReadOnly):
-            store.mark_verified(recorded.file, found.verified)
+            Store(reader.database).mark_verified(recorded.file, found.verified)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -371,9 +377,9 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def snapshot_problems(store: Store, folder: Path, model: ModelRow) -> list[str]:
+def snapshot_problems(reader: Reader, folder: Path, model: ModelRow) -> list[str]:
     """What is wrong with a model's snapshot, compared row by row with the database."""
-    recorded = store.snapshot(model.id)
+    recorded = reader.snapshot(model.id)
     if recorded is None:
         return []
     try:
@@ -382,15 +388,15 @@ def snapshot_problems(store: Store, folder: Path, model: ModelRow) -> list[str]:
         return [f"index of {model.info.spec}: {error}"]
     none = np.empty(0, dtype=np.int64)
     written = Vectors(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
-    due = store.image_ids_of(model.id, through=recorded.watermark)
+    due = reader.image_ids_of(model.id, through=recorded.watermark)
     missing = np.setdiff1d(due, snapshot.ids)
     if len(missing):
         return [f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"]
     unknown = np.setdiff1d(snapshot.ids, due)
-    if recorded.generation == store.generation(model.id) and len(unknown):
+    if recorded.generation == reader.generation(model.id) and len(unknown):
         return [f"index of {model.info.spec}: {len(unknown)} vectors that the database does not have"]
     differing = 0
-    with store.embeddings(model, after=0) as (_, parts):
+    with reader.embeddings(model, after=0) as (_, parts):
         for _, ids, vectors in parts:
             rows = written.rows_of(np.where(np.isin(ids, due), ids, -1))  # others came, or were made anew, since
             differing += int((written.take(rows[rows >= 0]) != vectors[rows >= 0]).any(axis=1).sum())
@@ -399,14 +405,14 @@ def snapshot_problems(store: Store, folder: Path, model: ModelRow) -> list[str]:
     return []
 
 
-def stray_files(store: Store, folder: Path, *, others: Collection[str] = ()) -> list[Path]:
+def stray_files(reader: Reader, folder: Path, *, others: Collection[str] = ()) -> list[Path]:
     """Files in the index folder that no model refers to: left by a crash, or kept open by another process.
 
     Args:
         others: names of files that belong to something else.
     """
-    models = store.models()
-    recorded = {*others, *(s.file for m in models if (s := store.snapshot(m.id)) is not None)}
+    models = reader.models()
+    recorded = {*others, *(s.file for m in models if (s := reader.snapshot(m.id)) is not None)}
     recorded |= {neighbours_file(folder, m.info.fingerprint).name for m in models}
     return sorted(p for p in (folder / FOLDER_NAME).glob("*") if p.name not in recorded)
 

@@ -20,7 +20,7 @@ from zsindex import decode
 from zsindex.encode import Encoder
 from zsindex.errors import ImageError
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
-from zsindex.store import FileOutcome, ImageRecord
+from zsindex.rows import FileOutcome, ImageRecord
 
 # Files that needed no encoding are stored when this many have come together.
 STORE_EVERY = 512

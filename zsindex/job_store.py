@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import delete, insert, select, update
 
 from zsindex.database import Database
-from zsindex.store import now
+from zsindex.rows import JobRow, now
 from zsindex.tables import jobs
-
-
-class JobRow(NamedTuple):
-    """A job as it was stored last."""
-
-    id: str
-    kind: str
-    state: str
-    document: dict[str, Any]
-    created_at: str
 
 
 class JobStore:

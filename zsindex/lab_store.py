@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, func, insert, select
 
 from zsindex.database import Database
-from zsindex.store import now
+from zsindex.reader import LabReader
+from zsindex.rows import CorrectionEntry, SidecarRow, ThresholdRow, now
 from zsindex.tables import (
     corrections,
     derived,
@@ -27,77 +28,15 @@ from zsindex.tables import (
 )
 
 
-class SavedLabelSet(NamedTuple):
-    """A version of a label set as it was stored."""
-
-    name: str
-    version: int
-    body: dict[str, Any]
-    saved_at: str
-
-
-class CorrectionEntry(NamedTuple):
-    """One line of the log of corrections.
-
-    Attributes:
-        digest: of the image's bytes, 32 bytes.
-        label: None withdraws all that was said before about this image.
-        is_not: the label does not fit.
-    """
-
-    digest: bytes
-    label: str | None
-    is_not: bool = False
-
-
-class ThresholdRow(NamedTuple):
-    """A label's threshold: the share of photos at or above it, and how it was chosen."""
-
-    label: str
-    rate: float
-    chosen: dict[str, Any]
-    created_at: str
-
-
-class SidecarRow(NamedTuple):
-    """A sidecar that zsindex wrote into.
-
-    Attributes:
-        original: its bytes before; None where there was no such file.
-        written_sha256: hex, of the bytes that zsindex wrote.
-        tags: what of it is zsindex's; see `zsindex.lab.tags`.
-    """
-
-    path: str
-    original: bytes | None
-    written_sha256: str
-    tags: dict[str, Any]
-    written_at: str = ""
-
-
-class LabStore:
+class LabStore(LabReader):
     """Queries and transactions of the label lab over an open database."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self.read = database.read
         self.write = database.write
 
     # --- label sets ---------------------------------------------------------------------------------------------------
-
-    def label_sets(self) -> list[SavedLabelSet]:
-        """The newest version of each label set, by name."""
-        newest = select(func.max(label_sets.c.id)).group_by(label_sets.c.name)
-        with self.read() as connection:
-            rows = connection.execute(select(label_sets).where(label_sets.c.id.in_(newest)).order_by(label_sets.c.name))
-            return [_label_set(row) for row in rows]
-
-    def label_set_versions(self, name: str) -> list[SavedLabelSet]:
-        """All versions of a label set, oldest first; empty where there is none of that name."""
-        with self.read() as connection:
-            rows = connection.execute(
-                select(label_sets).where(label_sets.c.name == name).order_by(label_sets.c.version)
-            )
-            return [_label_set(row) for row in rows]
 
     def save_label_set(self, name: str, body: Mapping[str, Any]) -> int:
         """Store a label set as its newest version, unless that says the same. Returns the version's number."""
@@ -119,12 +58,6 @@ class LabStore:
             return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
 
     # --- template sets ------------------------------------------------------------------------------------------------
-
-    def template_sets(self) -> dict[str, tuple[str, ...]]:
-        """Template sets by name."""
-        with self.read() as connection:
-            rows = connection.execute(select(template_sets).order_by(template_sets.c.name))
-            return {row.name: tuple(json.loads(row.body)) for row in rows}
 
     def save_template_set(self, name: str, templates: Sequence[str]) -> None:
         """Store templates, in place of those of the same name."""
@@ -306,10 +239,6 @@ class LabStore:
 
 def _json(body: Any) -> str:
     return json.dumps(body, ensure_ascii=False)
-
-
-def _label_set(row: sa.Row[Any]) -> SavedLabelSet:
-    return SavedLabelSet(row.name, row.version, json.loads(row.body), row.saved_at)
 
 
 def _sidecar(row: sa.Row[Any]) -> SidecarRow:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -33,9 +34,8 @@ from zsindex.facade.migrate import Migrating
 from zsindex.facade.photos import Photos
 from zsindex.facade.serving import Serving
 from zsindex.index import VectorIndex
-from zsindex.job_store import JobStore
-from zsindex.lab_store import LabStore, SavedLabelSet
 from zsindex.prompts import LabelsLike
+from zsindex.reader import LabReader, Reader
 from zsindex.records import (
     DecodeMode,
     FloatArray,
@@ -49,16 +49,19 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.results import Hit
-from zsindex.store import FileTable, ImageRecord, ModelRow, Store
+from zsindex.rows import FileTable, ImageRecord, ModelRow, SavedLabelSet
 from zsindex.view import View
 
 # What decodes, syncs and keeps up is imported where it is used: a question from the cache does not wait for it.
 if TYPE_CHECKING:
     from zsindex import sources
     from zsindex.exchange import ExportReport, ImportReport
+    from zsindex.job_store import JobStore
     from zsindex.lab.duplicates import Look
+    from zsindex.lab_store import LabStore
     from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
     from zsindex.sources import ImageLike, PathsLike
+    from zsindex.store import Store
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -82,9 +85,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         settings: Settings,
     ) -> None:
         self._database = database
-        self._store = Store(database)
-        self._lab = LabStore(database)
-        self._jobs = JobStore(database)
+        self._reader = Reader(database)
+        self._lab_reader = LabReader(database)
         self._spec = spec
         self._model_row = model
         self._loaded = None if encoder is None else OneAtATime(encoder)
@@ -141,16 +143,16 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """
         database = Database.open(config.library_path(path), create=create, read_only=read_only)
         try:
-            store = Store(database)
-            remembered = store.default_model()
+            reader = Reader(database)
+            remembered = reader.default_model()
             if encoder is not None:
                 spec = encoder.info.spec
             else:
                 base = ModelSpec(config.DEFAULT_MODEL) if remembered is None else remembered.info.spec
-                spec = _spec(store, base, model, pretrained, precision, decode)
+                spec = _spec(reader, base, model, pretrained, precision, decode)
             # The default one may be older than another that was loaded under the same name.
             is_default = remembered is not None and remembered.info.spec == spec
-            row = remembered if is_default else store.find_model(spec)
+            row = remembered if is_default else reader.find_model(spec)
             if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
                 row = None
             return cls(
@@ -187,6 +189,26 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     def __repr__(self) -> str:
         return f"<Library {self.path} with {self._spec}>"
+
+    # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
+
+    @cached_property
+    def _store(self) -> Store:
+        from zsindex.store import Store
+
+        return Store(self._database)
+
+    @cached_property
+    def _lab(self) -> LabStore:
+        from zsindex.lab_store import LabStore
+
+        return LabStore(self._database)
+
+    @cached_property
+    def _jobs(self) -> JobStore:
+        from zsindex.job_store import JobStore
+
+        return JobStore(self._database)
 
     @property
     def path(self) -> Path:
@@ -267,7 +289,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ModelError, LibraryReadOnly
         """
         self._database.require_writable("choose the default model")
-        spec = _spec(self._store, self._spec, model, pretrained, precision, decode)
+        spec = _spec(self._reader, self._spec, model, pretrained, precision, decode)
         with self._lock:
             self._loaded = self._load(spec)
             self._spec = spec
@@ -341,10 +363,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
         """Photos that cannot be used, with their reasons; order and `paths` as there."""
-        return self._store.skipped(None if paths is None else absolute_all(paths))
+        return self._reader.skipped(None if paths is None else absolute_all(paths))
 
     def _files(self, paths: PathsLike | None) -> FileTable:
-        return self._store.files(None if paths is None else absolute_all(paths))
+        return self._reader.files(None if paths is None else absolute_all(paths))
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -366,7 +388,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         for start in range(0, len(images), self._settings.batch_size):
             batch = images[start : start + self._settings.batch_size]
             read = [self._read(image, position=start + i) for i, image in enumerate(batch)]
-            found = self._store.image_vectors({s.digest for s in read}, model)
+            found = self._reader.image_vectors({s.digest for s in read}, model)
             new = list({s.digest: s for s in read if s.digest not in found}.values())
             self._count(images_reused=len(read) - len(new), images_encoded=len(new))
             if new:
@@ -384,7 +406,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return sources.read(image, position=position)
         except ImageError as error:
             # A photo whose disk is not here, or that was imported, is answered from the cache like any other.
-            known = self._store.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None
+            known = self._reader.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None
             if known is None or error.reason not in sources.OUT_OF_REACH:
                 raise
             return sources.Source(known, error, str(image))
@@ -397,7 +419,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return True
         from zsindex import sources
 
-        return sources.is_image_path(term) or self._store.digest_of(absolute(term)) is not None
+        return sources.is_image_path(term) or self._reader.digest_of(absolute(term)) is not None
 
     def _encode(self, new: Sequence[sources.Source]) -> list[ImageRecord]:
         from concurrent.futures import ThreadPoolExecutor
@@ -435,7 +457,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """
         model = self._model()
         normalised = [prompts.normalise(text) for text in texts]
-        found = self._store.prompt_vectors(set(normalised), model, truncated=truncate)
+        found = self._reader.prompt_vectors(set(normalised), model, truncated=truncate)
         new = [text for text in dict.fromkeys(normalised) if text not in found]
         self._count(prompts_reused=len(found), prompts_encoded=len(new))
         if new:
@@ -453,9 +475,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         with self._lock:
             model = self._model()
             if self._index is None:
-                self._index = VectorIndex.open(self._store, self.path, model)
+                self._index = VectorIndex.open(self._reader, self.path, model)
             else:
-                self._index = self._index.refreshed(self._store, self.path, model)
+                self._index = self._index.refreshed(self._reader, self.path, model)
             return self._index
 
     # --- vectors of others --------------------------------------------------------------------------------------------
@@ -565,7 +587,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Args:
             paths: files and folders to restrict to. Default: all.
         """
-        index, revision = self._open_index(), self._store.files_revision()
+        index, revision = self._open_index(), self._reader.files_revision()
         snapshot = (index.watermark, index.generation, revision)
         last = self._last_view
         # Listing the files takes longer than most questions.
@@ -589,7 +611,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             snapshot=snapshot,
         )
         # If files changed while they were listed, the view may be newer than it says: right, but not to be kept.
-        if paths is None and self._store.files_revision() == revision:
+        if paths is None and self._reader.files_revision() == revision:
             self._last_view = view
         return view
 
@@ -722,7 +744,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             by_image: defaultdict[int, list[str]] = defaultdict(list)
             # Without a selection only the files of what was found are asked for: listing all of them takes longer
             # than the search.
-            shown = self._store.files_of(ids[0].tolist()) if files is None else files
+            shown = self._reader.files_of(ids[0].tolist()) if files is None else files
             for path, image_id in zip(shown.paths, shown.image_ids.tolist(), strict=True):
                 if path != leave_out:
                     by_image[image_id].append(path)
@@ -739,7 +761,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     def label_sets(self) -> list[LabelSet]:
         """Saved label sets by name, the newest version of each."""
-        return [_saved(found) for found in self._lab.label_sets()]
+        return [_saved(found) for found in self._lab_reader.label_sets()]
 
     def label_set(self, name: str) -> LabelSet:
         """A saved label set.
@@ -750,15 +772,15 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownLabelSet: names those there are.
         """
-        versions = self._lab.label_set_versions(name)
+        versions = self._lab_reader.label_set_versions(name)
         if versions:
             return _saved(versions[-1])
         plain, _, number = name.rpartition("@")
-        versions = self._lab.label_set_versions(plain)
+        versions = self._lab_reader.label_set_versions(plain)
         for version in versions:
             if str(version.version) == number:
                 return _saved(version)
-        known = [f"{plain}@{v.version}" for v in versions] or [saved.name for saved in self._lab.label_sets()]
+        known = [f"{plain}@{v.version}" for v in versions] or [saved.name for saved in self._lab_reader.label_sets()]
         raise UnknownLabelSet(name, known=known)
 
     def label_set_history(self, name: str) -> list[SavedLabelSet]:
@@ -767,9 +789,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownLabelSet: names those there are.
         """
-        versions = self._lab.label_set_versions(name)
+        versions = self._lab_reader.label_set_versions(name)
         if not versions:
-            raise UnknownLabelSet(name, known=[saved.name for saved in self._lab.label_sets()])
+            raise UnknownLabelSet(name, known=[saved.name for saved in self._lab_reader.label_sets()])
         return versions
 
     def save_label_set(self, name: str, labels: LabelsLike, *, template: str | Sequence[str] | None = None) -> LabelSet:
@@ -794,13 +816,13 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             UnknownLabelSet, LibraryReadOnly
         """
         if not self._lab.remove_label_set(name):
-            raise UnknownLabelSet(name, known=[saved.name for saved in self._lab.label_sets()])
+            raise UnknownLabelSet(name, known=[saved.name for saved in self._lab_reader.label_sets()])
 
     # --- template sets ------------------------------------------------------------------------------------------------
 
     def template_sets(self) -> dict[str, tuple[str, ...]]:
         """Template sets by name: the built-in ones, then those that were saved."""
-        return {**template_sets.BUILT_IN, **self._lab.template_sets()}
+        return {**template_sets.BUILT_IN, **self._lab_reader.template_sets()}
 
     def templates(self, templates: str | Sequence[str]) -> tuple[str, ...]:
         """Templates from templates and names of template sets.
@@ -810,7 +832,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """
         given = [templates] if isinstance(templates, str) else templates
         named = any(not template_sets.has_place(text) for text in given)
-        return template_sets.resolve(given, self._lab.template_sets() if named else None)
+        return template_sets.resolve(given, self._lab_reader.template_sets() if named else None)
 
     def save_template_set(self, name: str, templates: str | Sequence[str]) -> tuple[str, ...]:
         """Keep templates under a name, in place of those that were saved under it before.
@@ -834,7 +856,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             UnknownTemplateSet, LibraryReadOnly
         """
         if not self._lab.remove_template_set(name):
-            raise UnknownTemplateSet(name, known=list(self._lab.template_sets()))
+            raise UnknownTemplateSet(name, known=list(self._lab_reader.template_sets()))
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -876,7 +898,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             report = maintenance.prune(
                 self._database, self._store, models=models, under=absolute_all(paths or ()), dry_run=dry_run
             )
-            if self._model_row is not None and self._model_row not in self._store.models():
+            if self._model_row is not None and self._model_row not in self._reader.models():
                 self._model_row = None  # it went, too; when it is needed it is recorded anew
             return report
 
@@ -904,7 +926,7 @@ def fastest_precision(spec: ModelSpec) -> str:
 
 
 def _spec(
-    store: Store,
+    reader: Reader,
     base: ModelSpec,
     model: str | None,
     pretrained: str | None,
@@ -932,6 +954,6 @@ def _spec(
     if precision != "auto":
         return spec
     # What has been encoded already is faster than anything.
-    there = [row.info.spec for row in store.models()]
+    there = [row.info.spec for row in reader.models()]
     alike = [other for other in there if replace(other, precision="auto") == spec]
     return alike[-1] if alike else replace(spec, precision=fastest_precision(spec))

@@ -15,7 +15,8 @@ from zsindex.database import Database
 from zsindex.errors import UnknownModel
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore
-from zsindex.store import ModelRow, Store
+from zsindex.rows import ModelRow
+from zsindex.store import Store
 
 
 @dataclass(frozen=True, slots=True)

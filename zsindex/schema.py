@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sqlalchemy import Connection
 
 HEAD = "0004"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 
-def current_revision(connection: Connection) -> str | None:
+def current_revision(connection: sqlite3.Connection) -> str | None:
     """The revision a database is at; None for one without a schema."""
-    # Two statements as they are: SQLAlchemy's inspector would ask more, and take longer than the rest of the opening.
-    if not connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first():
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
         return None
-    revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return None if revision is None else str(revision)
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
 
 
 def is_newer(revision: str) -> bool:

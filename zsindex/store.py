@@ -1,4 +1,4 @@
-"""The truth: what is written to and read from `library.db`. With `zsindex.bulk` the only module that speaks SQL.
+"""The truth: what is written to `library.db`, and read from it but for what every question reads (`zsindex.reader`).
 
 Each public method is one transaction. `zsindex.database` opens the file and guards it.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -23,16 +20,9 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable
-from zsindex.records import (
-    Candidate,
-    DecodeMode,
-    FloatArray,
-    IdArray,
-    ModelInfo,
-    ModelSpec,
-    SkippedFile,
-    SkipReason,
-)
+from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row
+from zsindex.records import FloatArray, ModelInfo
+from zsindex.rows import NEVER_SEEN, FileDetails, FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
 from zsindex.tables import (
     derived,
     embeddings,
@@ -47,175 +37,30 @@ from zsindex.tables import (
     temperatures,
 )
 
-VECTOR_DTYPE = np.dtype("<f4")
-# How many values go into one "IN (…)"; SQLite allows 32,766 variables, PostgreSQL 65,535.
-IN_LIMIT = 10_000
-# Size and time stamp of a file that was imported and that nobody has looked at; see `zsindex.bulk`.
-NEVER_SEEN = -1
-
-
-# --- what comes out ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """A model that the library knows, with its row id."""
-
-    id: int
-    info: ModelInfo
-    created_at: str
-
-
-class KnownFile(NamedTuple):
-    """What the library knows of a path; `has_vector` is under the model that was asked about."""
-
-    id: int
-    size: int
-    mtime_ns: int
-    skip_reason: str | None
-    skip_detail: str | None
-    missing: bool
-    has_vector: bool
-
-    @property
-    def can_vanish(self) -> bool:
-        """Whether it counts as there, and would be missed: an imported photo was never seen, so it cannot vanish."""
-        return not self.missing and self.size != NEVER_SEEN
-
-
-@dataclass(frozen=True, slots=True)
-class FileTable:
-    """Files that are there, folder by folder, each by name: `paths[i]` shows the image `image_ids[i]`."""
-
-    paths: list[str]
-    image_ids: IdArray
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-class FileDetails(NamedTuple):
-    """What is known of a file and of the image that it shows.
-
-    Attributes:
-        size: of the file in bytes; -1 where nobody has seen it on this disk.
-        digest: of the image.
-        width, height: of the image in pixels, upright; 0 where it was never decoded.
-    """
-
-    path: str
-    image_id: int
-    size: int
-    digest: bytes
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRow:
-    """What is recorded of a model's index file; see `zsindex.index`."""
-
-    file: str
-    watermark: int
-    n_vectors: int
-    generation: int
-    sha256: str
-    n_cells: int = 0
-    verified: str | None = None
-
-
-# --- what goes in -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """An image to store. `vector` is None where the library already holds one under the model."""
-
-    digest: bytes
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    vector: FloatArray | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FileOutcome:
-    """What came of reading one file: an image, or a reason why there is none."""
-
-    file: Candidate
-    image: ImageRecord | None = None
-    skip_reason: SkipReason | None = None
-    skip_detail: str | None = None
-
-
-def now() -> str:
-    """The present moment in UTC as ISO 8601 text, which sorts by time."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
 
 def to_blob(vector: FloatArray) -> bytes:
     """The bytes under which a vector is stored: little-endian float32."""
     return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
 
 
-def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut a sequence into parts that fit into one "IN (…)"."""
-    for start in range(0, len(values), IN_LIMIT):
-        yield values[start : start + IN_LIMIT]
-
-
 # --- the store --------------------------------------------------------------------------------------------------------
 
 
-class Store:
+class Store(Reader):
     """Queries and transactions over an open database. All arrays in and out are float32 and int64."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self.read = database.read
         self.write = database.write
-        self.writable = database.writable
-        self._folder = database.folder
-
-    # --- settings -----------------------------------------------------------------------------------------------------
-
-    def setting(self, key: str) -> str | None:
-        """A value that was stored under a key; None if there is none."""
-        with self.read() as connection:
-            return connection.execute(select(settings.c.value).where(settings.c.key == key)).scalar()
 
     # --- models -------------------------------------------------------------------------------------------------------
-
-    def models(self) -> list[ModelRow]:
-        """All models of the library, oldest first."""
-        with self.read() as connection:
-            return [_model_row(row) for row in connection.execute(select(models).order_by(models.c.id))]
-
-    def default_model(self) -> ModelRow | None:
-        """The model that the library uses unless told otherwise; None before the first one was loaded."""
-        with self.read() as connection:
-            chosen = select(sa.cast(settings.c.value, sa.Integer)).where(settings.c.key == "default_model")
-            row = connection.execute(select(models).where(models.c.id == chosen.scalar_subquery())).first()
-        return None if row is None else _model_row(row)
-
-    def find_model(self, spec: ModelSpec) -> ModelRow | None:
-        """The newest model that was loaded as `spec`."""
-        with self.read() as connection:
-            row = connection.execute(
-                select(models)
-                .where(
-                    models.c.name == spec.name,
-                    models.c.pretrained.is_not_distinct_from(spec.pretrained),
-                    models.c.precision == spec.precision,
-                    models.c.decode == str(spec.decode),
-                )
-                .order_by(models.c.id.desc())
-            ).first()
-        return None if row is None else _model_row(row)
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
         with self.write("record a model") as connection:
-            row = connection.execute(select(models).where(models.c.fingerprint == info.fingerprint)).first()
+            this_one = f"{MODELS} WHERE fingerprint = ?", (info.fingerprint,)
+            row = connection.exec_driver_sql(*this_one).first()
             if row is None:
                 connection.execute(
                     insert(models).values(
@@ -234,11 +79,11 @@ class Store:
                         created_at=now(),
                     )
                 )
-                row = connection.execute(select(models).where(models.c.fingerprint == info.fingerprint)).one()
+                row = connection.exec_driver_sql(*this_one).one()
             has_default = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).first()
             if make_default or not has_default:
-                _set(connection, "default_model", str(row.id))
-        return _model_row(row)
+                _set(connection, "default_model", str(row[0]))
+        return model_row(row)
 
     # --- files: what is known -----------------------------------------------------------------------------------------
 
@@ -325,15 +170,6 @@ class Store:
         with self.read() as connection:
             return connection.execute(_vector_of(), {"digest": digest, "model_id": model_id}).first() is not None
 
-    def digest_of(self, path: str) -> bytes | None:
-        """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
-        if not is_encodable(path):
-            return None
-        folder, name = os.path.split(path)
-        query = select(images.c.digest).select_from(files.join(folders).join(images))
-        with self.read() as connection:
-            return connection.execute(query.where(folders.c.path == folder, files.c.name == name)).scalar()
-
     def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
         """`digest_of` many paths; those that are not known, or show no image, are left out."""
         names: defaultdict[str, list[str]] = defaultdict(list)
@@ -356,35 +192,6 @@ class Store:
                 query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
                 found.update((row.digest, row.id) for row in connection.execute(query))
         return found
-
-    def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
-        """Files that are there and have an image, folder by folder, each by name.
-
-        Args:
-            prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
-        """
-        with self.read() as connection:
-            paths, rows = _files_there(connection, prefixes, files.c.image_id, where=files.c.image_id.is_not(None))
-        base = {folder: os.path.join(path, "") for folder, path in paths.items()}
-        return FileTable(
-            [base[folder] + name for folder, name, _ in rows],
-            np.fromiter((row[2] for row in rows), dtype=np.int64, count=len(rows)),
-        )
-
-    def files_of(self, image_ids: Collection[int]) -> FileTable:
-        """Files that are there and show one of the images, in the same order as `files`."""
-        found: list[tuple[str, str, int]] = []
-        with self.read() as connection:
-            for part in chunks(list(image_ids)):
-                query = (
-                    select(folders.c.path, files.c.name, files.c.image_id)
-                    .join(folders)
-                    .where(files.c.image_id.in_(part), files.c.missing_since.is_(None))
-                )
-                found += [(row[0], row[1], row[2]) for row in connection.execute(query)]
-        found.sort()
-        paths = [os.path.join(folder, name) for folder, name, _ in found]
-        return FileTable(paths, np.array([image_id for _, _, image_id in found], dtype=np.int64))
 
     def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
         """What is known of the files that are there and show one of the images; in no particular order."""
@@ -416,20 +223,6 @@ class Store:
         with self.read() as connection:
             row = connection.execute(query.where(images.c.id == image_id)).first()
         return None if row is None else ImageRecord(row.digest, row.width, row.height, row.format)
-
-    def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
-        """Files that are there but cannot be used, in the same order as `files`."""
-        columns = files.c.skip_reason, files.c.skip_detail
-        with self.read() as connection:
-            paths, rows = _files_there(connection, prefixes, *columns, where=files.c.skip_reason.is_not(None))
-        return [
-            SkippedFile(os.path.join(paths[folder], name), SkipReason(reason), detail or "")
-            for folder, name, reason, detail in rows
-        ]
-
-    def files_revision(self) -> int:
-        """Grows with every change of the files: together with a model's watermark it names a state of the library."""
-        return int(self.setting("files_revision") or 0)
 
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
@@ -513,106 +306,6 @@ class Store:
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
-    def _vector(self, blob: bytes, model: ModelRow) -> FloatArray:
-        if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
-            expected = f"a vector of {model.info.dim} numbers"
-            raise LibraryDamaged(self._folder, f"{len(blob)} bytes are stored where {expected} is expected")
-        return np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float32, copy=False)
-
-    def _vectors(self, blobs: Sequence[bytes], model: ModelRow) -> FloatArray:
-        size = model.info.dim * VECTOR_DTYPE.itemsize
-        if any(len(blob) != size for blob in blobs):
-            self._vector(next(blob for blob in blobs if len(blob) != size), model)
-        joined = np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), model.info.dim)
-        return joined.astype(np.float32, copy=False)
-
-    def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
-        """Cached vectors of images, by content digest."""
-        found: dict[bytes, FloatArray] = {}
-        with self.read() as connection:
-            for part in chunks(list(digests)):
-                query = (
-                    select(images.c.digest, embeddings.c.vector)
-                    .join(embeddings, embeddings.c.image_id == images.c.id)
-                    .where(images.c.digest.in_(part), embeddings.c.model_id == model.id)
-                )
-                for row in connection.execute(query):
-                    found[row.digest] = self._vector(row.vector, model)
-        return found
-
-    def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
-        """Embeddings stored after a sequence number.
-
-        Returns:
-            The last sequence number (`seq` if there is nothing), image ids (n,), vectors float32 (n, dim), in order.
-        """
-        with self.embeddings(model, after=seq) as (count, parts):
-            ids = np.empty(count, dtype=np.int64)
-            vectors = np.empty((count, model.info.dim), dtype=np.float32)
-            last, n = seq, 0
-            for through, part_ids, part in parts:
-                last = through
-                ids[n : n + len(part)], vectors[n : n + len(part)] = part_ids, part
-                n += len(part)
-        return last, ids, vectors
-
-    @contextmanager
-    def embeddings(
-        self, model: ModelRow, *, after: int
-    ) -> Iterator[tuple[int, Iterator[tuple[int, IdArray, FloatArray]]]]:
-        """How many embeddings were stored after a sequence number, and these, in order, some thousand at a time.
-
-        Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim). All of it is one moment's
-        view, whatever is stored meanwhile.
-        """
-        query = (
-            select(embeddings.c.seq, embeddings.c.image_id, embeddings.c.vector)
-            .where(_of_model_by_seq(model.id), embeddings.c.seq > after)
-            .order_by(embeddings.c.seq)
-        )
-
-        def parts(connection: Connection) -> Iterator[tuple[int, IdArray, FloatArray]]:
-            for part in connection.execution_options(yield_per=4096).execute(query).partitions():
-                blobs = [row[2] for row in part]
-                yield part[-1][0], np.array([row[1] for row in part], dtype=np.int64), self._vectors(blobs, model)
-
-        with self.read() as connection:
-            yield _count_after(connection, model.id, after), parts(connection)
-
-    def count_after(self, model_id: int, seq: int) -> int:
-        """How many embeddings of a model were stored after a sequence number."""
-        with self.read() as connection:
-            return _count_after(connection, model_id, seq)
-
-    def generation(self, model_id: int) -> int:
-        """How often embeddings of the model were deleted; 0 for a model that the library does not know."""
-        with self.read() as connection:
-            return int(connection.execute(select(models.c.generation).where(models.c.id == model_id)).scalar() or 0)
-
-    def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
-        """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""
-        # As one text: a million rows, each of them a Python object, take four times as long.
-        query = select(func.aggregate_strings(sa.cast(embeddings.c.image_id, sa.Text), ",")).where(
-            embeddings.c.model_id == model_id, embeddings.c.seq <= through
-        )
-        with self.read() as connection:
-            found = connection.execute(query).scalar() or ""
-        return np.sort(np.fromstring(found, dtype=np.int64, sep=","))
-
-    def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
-        """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
-        found: dict[str, FloatArray] = {}
-        with self.read() as connection:
-            for part in chunks(list(texts)):
-                query = select(prompts.c.text, prompts.c.vector).where(
-                    prompts.c.model_id == model.id, prompts.c.text.in_(part)
-                )
-                if not truncated:
-                    query = query.where(prompts.c.truncated.is_(False))
-                for row in connection.execute(query):
-                    found[row.text] = self._vector(row.vector, model)
-        return found
-
     def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
         """Every cached prompt's vector under a model, float32 (n, dim)."""
         query = select(prompts.c.vector).where(prompts.c.model_id == model.id).order_by(prompts.c.id)
@@ -642,15 +335,10 @@ class Store:
 
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
-    def snapshot(self, model_id: int) -> SnapshotRow | None:
-        """What is recorded of a model's index file; None before the first one."""
-        with self.read() as connection:
-            return _snapshot(connection, model_id)
-
     def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
         """Record a model's snapshot; returns the one that it replaces."""
         with self.write("record the index") as connection:
-            replaced = _snapshot(connection, model_id)
+            replaced = connection.exec_driver_sql(SNAPSHOT, (model_id,)).first()
             connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
             connection.execute(
                 insert(snapshots).values(
@@ -665,7 +353,7 @@ class Store:
                     verified=snapshot.verified,
                 )
             )
-        return replaced
+        return None if replaced is None else SnapshotRow(*replaced)
 
     def mark_verified(self, file: str, verified: str) -> None:
         """Remember what an index file looked like when its checksum was found to be right."""
@@ -824,62 +512,6 @@ def _vector_of() -> sa.Select[Any]:
     )
 
 
-def _files_there(
-    connection: Connection,
-    prefixes: Sequence[str] | None,
-    *columns: sa.ColumnElement[Any],
-    where: sa.ColumnElement[bool],
-) -> tuple[dict[int, str], list[tuple[Any, ...]]]:
-    """The paths of some folders by id, and (folder id, name, *columns) of their files that are not missing.
-
-    The files come folder by folder in path order, each by name.
-    """
-    # By id rather than by path, which the index gives them in: so no text is made for each file, and nothing sorted.
-    query = (
-        select(files.c.folder_id, files.c.name, *columns)
-        .where(files.c.missing_since.is_(None), where)
-        .order_by(files.c.folder_id, files.c.name)
-    )
-    known = _fetch(connection, select(folders.c.id, folders.c.path).order_by(folders.c.path))
-    paths: dict[int, str] = dict(known)
-    if prefixes is None:
-        rows = _fetch(connection, query)
-    else:
-        selection = _selected(paths, prefixes)
-        rows = []
-        for part in chunks(sorted(selection)):
-            rows += _fetch(connection, query.where(files.c.folder_id.in_(part)))
-        rows = [row for row in rows if (names := selection[row[0]]) is None or row[1] in names]
-    rank = {folder: place for place, folder in enumerate(paths)}
-    if list(rank) != sorted(rank):
-        rows.sort(key=lambda row: rank[row[0]])
-    return paths, rows
-
-
-def _selected(paths: Mapping[int, str], prefixes: Sequence[str]) -> dict[int, set[str] | None]:
-    """The ids of the folders that a selection of files and folders touches; with names, None for all."""
-    wanted = set(prefixes)
-    named: defaultdict[str, set[str]] = defaultdict(set)
-    for prefix in prefixes:
-        folder, name = os.path.split(prefix)
-        named[folder].add(name)
-    selected: dict[int, set[str] | None] = {}
-    for folder_id, path in paths.items():
-        if not wanted.isdisjoint(_upwards(path)):
-            selected[folder_id] = None
-        elif path in named:
-            selected[folder_id] = named[path]
-    return selected
-
-
-def _upwards(path: str) -> Iterator[str]:
-    """A path, and all folders that it lies in."""
-    yield path
-    while (parent := os.path.dirname(path)) != path:
-        yield parent
-        path = parent
-
-
 def _fetch(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
     """All rows as the driver gives them.
 
@@ -918,42 +550,6 @@ def touch_files(connection: Connection) -> None:
     """Count a change of the files, in the transaction that makes it."""
     revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
     _set(connection, "files_revision", str(int(revision or 0) + 1))
-
-
-def _snapshot(connection: Connection, model_id: int) -> SnapshotRow | None:
-    row = connection.execute(select(snapshots).where(snapshots.c.model_id == model_id)).first()
-    if row is None:
-        return None
-    return SnapshotRow(row.file, row.watermark, row.n_vectors, row.generation, row.sha256, row.n_cells, row.verified)
-
-
-def _of_model_by_seq(model_id: int) -> sa.ColumnElement[bool]:
-    """The embeddings of a model, where those after some `seq` are meant, which lie together.
-
-    Adding 0 hides the index by model, which SQLite would read from one end to the other, and then sort.
-    """
-    return embeddings.c.model_id + 0 == model_id
-
-
-def _count_after(connection: Connection, model_id: int, seq: int) -> int:
-    # For all rows the index by model is the better way: it has no vectors in it.
-    of_model = embeddings.c.model_id == model_id if seq == 0 else _of_model_by_seq(model_id)
-    query = select(func.count()).where(of_model, embeddings.c.seq > seq)
-    return int(connection.execute(query).scalar_one())
-
-
-def _model_row(row: sa.Row[Any]) -> ModelRow:
-    info = ModelInfo(
-        spec=ModelSpec(row.name, row.pretrained, row.precision, DecodeMode(row.decode)),
-        fingerprint=row.fingerprint,
-        dim=row.dim,
-        logit_scale=row.logit_scale,
-        logit_bias=row.logit_bias,
-        context_length=row.context_length,
-        image_size=(row.image_height, row.image_width),
-        weights_sha256=row.weights_sha256,
-    )
-    return ModelRow(row.id, info, row.created_at)
 
 
 def _save_images(connection: Connection, records: Sequence[ImageRecord], model_id: int | None) -> dict[bytes, int]:

@@ -31,7 +31,8 @@ from zsindex.records import (
     SkipReason,
     SyncReport,
 )
-from zsindex.store import FileOutcome, KnownFile, ModelRow, Store, is_under, now
+from zsindex.rows import FileOutcome, KnownFile, ModelRow, now
+from zsindex.store import Store, is_under
 
 # The cause lies outside the file, so its size and time stamp would not change when the cause is gone.
 ALWAYS_RETRIED = frozenset(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import threading
@@ -50,6 +51,9 @@ _MADE_WITH = ("open_clip_torch", "timm", "openvino")
 # In fp16 a CPU has nothing to offer; who asks for it gets torch's own.
 PRECISIONS = ("fp32", "bf16")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+# So many times as fast as OpenVINO must torch be: importing it takes the time of a hundred photos and more, and what
+# a probe of a few batches says of two engines that are equally fast is chance.
+WORTH_TORCH = 1.1
 BATCH_SIZE = 8
 _PROMPTS_AT_ONCE = 64
 # Every shape costs some milliseconds when it is first met, so rows of tokens are cut to a multiple of this.
@@ -111,11 +115,12 @@ class Manifest:
         )
 
     def image_engine(self, precision: str) -> str:
-        """The faster of ``openvino`` and ``torch``, as far as it is known."""
-        speeds = self.speeds.get(precision, {})
+        """``torch`` where that is known to be so much faster that importing it pays, else ``openvino``."""
         if not self.image or precision not in PRECISIONS:
             return "torch"
-        return max(speeds, key=speeds.__getitem__, default="openvino")
+        speeds = self.speeds.get(precision, {})
+        pays = speeds.get("torch", 0.0) > WORTH_TORCH * speeds.get("openvino", math.inf)
+        return "torch" if pays else "openvino"
 
     def write(self, folder: Path) -> None:
         """Write it to an export's folder."""

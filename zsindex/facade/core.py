@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from zsindex.job_store import JobStore
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
+    from zsindex.reader import LabReader, Reader
     from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, Progress, Settings, SyncReport
     from zsindex.results import Classification, Run
+    from zsindex.rows import FileTable, ImageRecord, ModelRow
     from zsindex.sources import PathsLike, Source
-    from zsindex.store import FileTable, ImageRecord, ModelRow, Store
+    from zsindex.store import Store
     from zsindex.view import View
 
 # The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
@@ -37,17 +39,22 @@ class Core:
     """Declares what `zsindex.library.Library` provides; it has no behaviour but what its methods say."""
 
     _database: Database
-    _store: Store
-    _lab: LabStore
+    _reader: Reader
+    _lab_reader: LabReader
     _settings: Settings
     _lock: threading.RLock
-    _jobs: JobStore
     _loaded: OneAtATime | None
     _can_load_again: bool
     _usage: Counter[str]
 
     if TYPE_CHECKING:
 
+        @cached_property
+        def _store(self) -> Store: ...
+        @cached_property
+        def _lab(self) -> LabStore: ...
+        @cached_property
+        def _jobs(self) -> JobStore: ...
         def _model(self) -> ModelRow: ...
         def _encode(self, new: Sequence[Source]) -> list[ImageRecord]: ...
         def _open_index(self) -> VectorIndex: ...
@@ -134,7 +141,7 @@ class Core:
         return replace(view, embed=partial(self.embed_texts, truncate=True)) if truncate else view
 
     def _require_known(self, paths: Sequence[str], why: str = "only photos that it holds can be asked about") -> None:
-        held = {*self._store.files(paths).paths, *(file.path for file in self._store.skipped(paths))}
+        held = {*self._reader.files(paths).paths, *(file.path for file in self._reader.skipped(paths))}
         folders: set[str] = set()
         for folder in {os.path.dirname(path) for path in held}:
             while folder not in folders:

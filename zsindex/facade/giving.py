@@ -262,7 +262,7 @@ class Giving(Core):
         """This library, or with another model that it holds vectors of; which is to be closed."""
         if self.model.fingerprint == fingerprint:
             return self
-        rows = self._store.models()
+        rows = self._reader.models()
         for row in rows:
             if row.info.fingerprint == fingerprint:
                 spec = row.info.spec

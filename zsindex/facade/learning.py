@@ -11,9 +11,9 @@ import numpy as np
 
 from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
 from zsindex.facade.core import Core, absolute
-from zsindex.lab_store import CorrectionEntry
 from zsindex.prompts import normalise
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
+from zsindex.rows import CorrectionEntry
 from zsindex.scoring import Head, Scorer, largest
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Learning(Core):
         return corrected_photos(found, ids, self._paths_of(list(ids.values())), chosen)
 
     def _paths_of(self, image_ids: Sequence[int]) -> dict[int, list[str]]:
-        files = self._store.files_of(image_ids)
+        files = self._reader.files_of(image_ids)
         found: dict[int, list[str]] = {}
         for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
             found.setdefault(image_id, []).append(path)

@@ -77,7 +77,7 @@ class Photos(Core):
         found = self._store.image(image_id)
         if found is None:
             raise UnknownImage(image_id)
-        paths = tuple(self._store.files_of([image_id]).paths)
+        paths = tuple(self._reader.files_of([image_id]).paths)
         return Photo(image_id, found.digest.hex(), found.width, found.height, found.format, paths)
 
     def read_photo(self, image_id: int, *, max_bytes: int = 1 << 30) -> tuple[str, FileContent]:
@@ -170,7 +170,7 @@ class Photos(Core):
             if after.generation != generation:
                 raise PlaceExpired()
             if after.watermark < watermark:
-                then = self._store.image_ids_of(view.model_id, through=after.watermark)
+                then = self._reader.image_ids_of(view.model_id, through=after.watermark)
                 rows = rows[np.isin(view.vectors.ids[rows], then)]
                 watermark = after.watermark
         # One more shows whether there is a next page. Another makes up for the one to leave out: without it, the rows
@@ -184,7 +184,7 @@ class Photos(Core):
             found, scores = found[wanted], scores[wanted]
         ids = view.vectors.ids[found].tolist()
         by_image: defaultdict[int, list[str]] = defaultdict(list)
-        shown = self._store.files_of(ids[:top])
+        shown = self._reader.files_of(ids[:top])
         for path, image_id in zip(shown.paths, shown.image_ids.tolist(), strict=True):
             by_image[image_id].append(path)
         hits = tuple(

@@ -84,7 +84,7 @@ class Serving(Core):
         sources = [
             Source(digest(data), data, f"image number {number}", decoder) for number, data in enumerate(images, start=1)
         ]
-        found = self._store.image_vectors({source.digest for source in sources}, model)
+        found = self._reader.image_vectors({source.digest for source in sources}, model)
         new = list({source.digest: source for source in sources if source.digest not in found}.values())
         self._count(images_reused=len(sources) - len(new), images_encoded=len(new))
         if new:

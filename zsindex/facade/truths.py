@@ -37,7 +37,7 @@ class Truths(Core):
         elif isinstance(truth, Mapping):
             found = truths.from_mapping({absolute(path): said for path, said in truth.items()})
         elif truth == FOLDERS:
-            found = truths.from_folders(self._store.files(None).paths)
+            found = truths.from_folders(self._reader.files(None).paths)
         elif isinstance(truth, str) and truth.partition(":")[0] == CORRECTIONS:
             name = truth.partition(":")[2] or labels.name
             if not name:
@@ -63,11 +63,11 @@ class Truths(Core):
         from zsindex.lab.corrections import fold
 
         self.label_set(name)  # or it says which there are
-        name = name if self._lab.label_set_versions(name) else name.rpartition("@")[0]
+        name = name if self._lab_reader.label_set_versions(name) else name.rpartition("@")[0]
         labels = fold(self._lab.corrections(name)).labels
         ids = self._store.images_of(labels)
         shown = {image: labels[digest] for digest, image in ids.items()}
-        files = self._store.files_of(shown)
+        files = self._reader.files_of(shown)
         by_path = {path: shown[image] for path, image in zip(files.paths, files.image_ids.tolist(), strict=True)}
         # Photos that are gone are named by what is left of them.
         there = set(files.image_ids.tolist())

@@ -58,7 +58,7 @@ class Words(Core):
         from zsindex import towers
 
         model = self._model()
-        fit = self._store.prompt_vectors(set(texts), model, truncated=False)
+        fit = self._reader.prompt_vectors(set(texts), model, truncated=False)
         rest = [text for text in dict.fromkeys(texts) if text not in fit]
         if not rest:
             return {}

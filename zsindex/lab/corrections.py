@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from zsindex.errors import BadLabelFile
-from zsindex.lab_store import CorrectionEntry
 from zsindex.prompts import normalise
 from zsindex.records import NONE, Activation, FloatArray, IdArray, LabelSet
+from zsindex.rows import CorrectionEntry
 
 Bools: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 

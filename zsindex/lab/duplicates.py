@@ -17,7 +17,7 @@ from zsindex import sources
 from zsindex.errors import ImageError
 from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.records import DecodeMode, IdArray, Progress, Settings
-from zsindex.store import FileDetails
+from zsindex.rows import FileDetails
 from zsindex.view import View
 
 # Sharpness is looked at in a picture whose longer side has so many pixels. In larger ones the edges of JPEG's blocks

@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from zsindex import atomic, xmp
-from zsindex.lab_store import LabStore, SidecarRow
+from zsindex.lab_store import LabStore
+from zsindex.rows import SidecarRow
 
 # Where the sidecar of photo.jpg is.
 STYLES = ("photo.jpg.xmp", "photo.xmp")

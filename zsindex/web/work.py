@@ -20,7 +20,7 @@ from zsindex.errors import LibraryBusy, LibraryReadOnly, ZsindexError
 from zsindex.library import Library
 from zsindex.lock import FolderLock
 from zsindex.records import Progress
-from zsindex.store import now
+from zsindex.rows import now
 from zsindex.web import logs
 from zsindex.web.problems import Problem, busy, of_error
 
