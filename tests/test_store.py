@@ -30,7 +30,7 @@ from zsindex.database import FILE_NAME
 from zsindex.errors import LibraryReadOnly
 from zsindex.records import Candidate, DecodeMode, ModelSpec, SkippedFile, SkipReason
 from zsindex.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
-from zsindex.store import Store, is_under
+from zsindex.store import Store, is_under, listing_text
 from zsindex.tables import embeddings, files, prompts
 
 VECTOR = unit_vectors(1)[0]
@@ -669,15 +669,16 @@ def test_a_file_that_came_back_is_not_taken_for_the_origin_of_its_copy(store: St
     assert store.files().paths == ["/a/copy of z.png", "/a/z.png"]
 
 
-def test_what_was_last_seen_equals_candidates_where_nothing_is_to_be_done(store: Store, model: ModelRow) -> None:
+def test_what_was_last_seen_equals_a_listing_where_nothing_is_to_be_done(store: Store, model: ModelRow) -> None:
     names = ["A.png", "a b.png", "a.png", "ä.png", "日.png"]
     outcomes = [seen(f"/a/{name}", vector=VECTOR, size=i, mtime_ns=i) for i, name in enumerate(names)]
-    store.save([*outcomes, seen("/a/b/c.png", vector=VECTOR)], model.id)
-    candidates = tuple(outcome.file for outcome in outcomes)
+    store.save([*reversed(outcomes), seen("/a/b/c.png", vector=VECTOR)], model.id)
+    listing = listing_text(outcome.file for outcome in outcomes)
     found = store.last_seen(["/a", "/a/b", "/nowhere"], model.id)
-    assert found == {"/a": candidates, "/a/b": (Candidate("/a/b", "c.png", 1, 1),)}
+    assert found == {"/a": listing, "/a/b": "c.png/1/1"}
+    assert listing.count("/") == 3 * len(names) - 1
     assert store.every_image_has_vector(model.id)
-    assert store.last_seen(["/a"], model.id, all_have_vectors=True) == {"/a": candidates}
+    assert store.last_seen(["/a"], model.id, all_have_vectors=True) == {"/a": listing}
 
 
 def test_what_was_last_seen_equals_nothing_where_a_look_at_the_stat_does_not_settle_it(
@@ -688,11 +689,10 @@ def test_what_was_last_seen_equals_nothing_where_a_look_at_the_stat_does_not_set
     store.mark_missing("/a")
     store.save([seen("/a/fine", vector=VECTOR), seen("/a/other model", vector=None)], model.id)
     store.save([FileOutcome(Candidate("/a", "skipped", 1, 1), skip_reason=SkipReason.EMPTY)], None)
-    times = {name: mtime_ns for _, name, _, mtime_ns in store.last_seen(["/a"], model.id)["/a"]}
-    assert times == {"fine": 1, "other model": None, "skipped": None}
+    assert store.last_seen(["/a"], model.id)["/a"] == "fine/1/1/other model/1//skipped/1/"
     assert not store.every_image_has_vector(model.id)
     for model_id in (None, other.id):
-        assert {row[3] for row in store.last_seen(["/a"], model_id)["/a"]} == {None}
+        assert store.last_seen(["/a"], model_id)["/a"] == "fine/1//other model/1//skipped/1/"
     assert not store.every_image_has_vector(other.id)
     trusting = store.last_seen(["/a"], model.id, all_have_vectors=True)["/a"]
-    assert {row[1]: row[3] for row in trusting}["skipped"] is None
+    assert trusting == "fine/1/1/other model/1/1/skipped/1/"

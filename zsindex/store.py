@@ -9,8 +9,6 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable
 from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row
-from zsindex.records import FloatArray, ModelInfo
+from zsindex.records import Candidate, FloatArray, ModelInfo
 from zsindex.rows import NEVER_SEEN, FileDetails, FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
 from zsindex.tables import (
     derived,
@@ -130,30 +128,35 @@ class Store(Reader):
 
     def last_seen(
         self, folder_paths: Sequence[str], model_id: int | None, *, all_have_vectors: bool = False
-    ) -> dict[str, tuple[tuple[str, str, int, int | None], ...]]:
-        """The files of some folders that were there at the last look, in the form in which a scan lists them.
+    ) -> dict[str, str]:
+        """The `listing_text` of the files of some folders that were there at the last look.
 
         Args:
             all_have_vectors: `every_image_has_vector` said so just now.
 
         Returns:
-            By folder: (folder, name, size, mtime_ns) by name, so that a folder in which nothing has changed equals its
-            candidates. Where an unchanged stat does not settle what a file is, because it could not be used or has no
-            vector under the model, None stands for the time, which equals nothing. Folders without files are absent.
+            By folder. Where an unchanged stat does not settle what a file is, because it could not be used or has no
+            vector under the model, its time is missing, so that the text equals no other. Folders without files are
+            absent.
         """
         has_vector = files.c.image_id.is_not(None) if all_have_vectors else _has_vector(model_id)
         settled = sa.and_(files.c.skip_reason.is_(None), has_vector)
+        time = sa.case((settled, sa.cast(files.c.mtime_ns, sa.Text)), else_="")
+        text = files.c.name + "/" + sa.cast(files.c.size, sa.Text) + "/" + time
+        # As one text per folder: comparing a row of each file would take longer than the walk. In an order that SQLite
+        # does not promise; in another one they would be found different, and looked at one by one.
         query = (
-            select(folders.c.path, files.c.name, files.c.size, sa.case((settled, files.c.mtime_ns)))
+            select(folders.c.path, func.aggregate_strings(text, "/"))
             .join(folders)
             .where(files.c.missing_since.is_(None))
-            .order_by(folders.c.path, files.c.name)
+            .group_by(files.c.folder_id)
         )
-        rows: list[Any] = []
         with self.read() as connection:
-            for part in chunks(folder_paths):
-                rows += _fetch(connection, query.where(folders.c.path.in_(part)))
-        return {folder: tuple(of_folder) for folder, of_folder in groupby(rows, key=itemgetter(0))}
+            return {
+                path: listing
+                for part in chunks(folder_paths)
+                for path, listing in connection.execute(query.where(folders.c.path.in_(part)))
+            }
 
     def folders_under(self, path: str) -> list[str]:
         """Known folders at or below a path that hold files which are not missing."""
@@ -478,6 +481,12 @@ class Store(Reader):
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
+
+
+def listing_text(files_of_folder: Iterable[Candidate]) -> str:
+    """The files of one folder as one text, which is another one if any of them has changed."""
+    # No name has a slash in it, so this can be read in one way only.
+    return "/".join([f"{name}/{size}/{mtime_ns}" for _, name, size, mtime_ns in files_of_folder])
 
 
 def is_under(path: str, folder: str) -> bool:

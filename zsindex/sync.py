@@ -32,7 +32,7 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.rows import FileOutcome, KnownFile, ModelRow, now
-from zsindex.store import Store, is_under
+from zsindex.store import Store, is_under, listing_text
 
 # The cause lies outside the file, so its size and time stamp would not change when the cause is gone.
 ALWAYS_RETRIED = frozenset(
@@ -194,7 +194,8 @@ class Sync:
             )
             for listing in batch:
                 found.visited.add(listing.folder)
-                if listing.complete and not listing.skipped and last_seen.get(listing.folder, ()) == listing.candidates:
+                is_as_before = last_seen.get(listing.folder, "") == listing_text(listing.candidates)
+                if listing.complete and not listing.skipped and is_as_before:
                     found.counts["unchanged"] += len(listing.candidates)
                 elif todo := self._compare(listing):
                     pickle.dump(todo, spool)
