@@ -356,6 +356,30 @@ def test_a_tower_that_does_not_run_is_replaced_by_the_original(
     assert "runs without its export" in caplog.text
 
 
+@pytest.mark.parametrize("state", ["kept", "cut", "blocked"])
+def test_what_openvino_keeps_of_a_graph_changes_no_vector(exported: ModelSpec, state: str) -> None:
+    found = towers.find(exported)
+    assert found is not None
+    kept = found.folder / towers.COMPILED
+    shutil.rmtree(kept, ignore_errors=True)
+    if state == "blocked":
+        kept.write_text("a file, not a folder")
+    vectors = []
+    for _ in range(2):
+        encoder = TowerEncoder(
+            found, exported, device="cpu", batch_size=None, load_original=lambda: pytest.fail("asked")
+        )
+        encoder.engine = "openvino"
+        vectors.append((encoder.encode_images(pixels_of(encoder)), encoder.encode_texts(TEXTS[:2])))
+        if state != "blocked":
+            graphs = list(kept.iterdir())
+            assert len(graphs) == 2  # or nothing would be kept
+        for graph in kept.iterdir() if state == "cut" else ():
+            graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+    for first, second in zip(*vectors, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
 def test_the_original_must_be_the_one_that_was_exported(
     exported: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,14 +485,22 @@ def test_the_embedded_model_is_probed_on_this_machine(own_cache: Path, monkeypat
     assert loading.fastest_precision(NANO) == chosen
 
 
-def test_the_engine_is_the_faster_one(exported: ModelSpec) -> None:
+@pytest.mark.parametrize(
+    ("speeds", "engine"),
+    [
+        ({"torch": 2.0, "openvino": 1.0}, "torch"),
+        ({"torch": 1.0, "openvino": 2.0}, "openvino"),
+        ({"torch": 1.05, "openvino": 1.0}, "openvino"),  # not by enough to import it
+        ({}, "openvino"),
+    ],
+)
+def test_torch_encodes_where_it_is_faster_by_enough(exported: ModelSpec, speeds: dict[str, float], engine: str) -> None:
     found = towers.find(exported)
     assert found is not None
-    for fast, slow in (("torch", "openvino"), ("openvino", "torch")):
-        replace(found.manifest, speeds={"fp32": {slow: 1.0, fast: 2.0}}).write(found.folder)
-        encoder = loading.load(exported, device="cpu")
-        assert isinstance(encoder, TowerEncoder)
-        assert encoder.engine == fast
+    replace(found.manifest, speeds={"fp32": speeds}).write(found.folder)
+    encoder = loading.load(exported, device="cpu")
+    assert isinstance(encoder, TowerEncoder)
+    assert encoder.engine == engine
 
 
 def test_auto_takes_what_the_library_has(tmp_path: Path, tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
