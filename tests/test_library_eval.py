@@ -181,7 +181,7 @@ def test_none_of_these(library: Library) -> None:
     assert NONE in {label.label for label in report.labels}
 
 
-def test_unknown_photos_are_judged_by_how_they_are_answered(library: Library, run: Callable[..., Result]) -> None:
+def test_unknown_photos_are_judged_by_how_well_known_they_are(library: Library, run: Callable[..., Result]) -> None:
     names = {"warm": "red", "cold": "blue"}
     options = {"names": names, "others_are_none": True, "resamples": 0}
     [report] = library.evaluate(["red", "blue"], **options, unknown="mcm:0.3").reports
@@ -190,9 +190,17 @@ def test_unknown_photos_are_judged_by_how_they_are_answered(library: Library, ru
     assert report.photos == 11
     assert report.summary["top1"].value == pytest.approx(np.mean(right))
     known = np.array(["grass" not in path for path in answer.paths])
-    score = 1 - answer.scores[:, answer.labels.index(NONE)]
+    # Not by the score of the answer "none", which is the same 0 for all photos that are called known.
+    score = library.knownness(["red", "blue"], "mcm").values
     wins = [(a > b) + (a == b) / 2 for a in score[known] for b in score[~known]]
     assert report.summary["auroc"].value == pytest.approx(np.mean(wins), abs=1e-6)
+    truth = {path: names.get(Path(path).parent.name, "other") for path in answer.paths}
+    [told] = library.evaluate_unknown(["red", "blue"], truth, methods=["mcm"]).methods
+    assert report.summary["auroc"].value == pytest.approx(told.auroc, abs=1e-6)
+    [cooled] = library.evaluate(["red", "blue"], **options, unknown="softmax:0.3", temperature=3.0).reports
+    score = library.knownness(["red", "blue"], "softmax", temperature=3.0).values
+    wins = [(a > b) + (a == b) / 2 for a in score[known] for b in score[~known]]
+    assert cooled.summary["auroc"].value == pytest.approx(np.mean(wins), abs=1e-6)
     rows = run("eval", "-l", "red", "-l", "blue", "--map", "warm=red", "--map", "cold=blue", "--others-are-none",
                "--unknown", "mcm:0.3", "--format", "csv").stdout  # fmt: skip
     assert f"labels,,top1,{report.summary['top1'].value!r}," in rows

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zsindex.encode import Encoder, OneAtATime
     from zsindex.index import VectorIndex
     from zsindex.job_store import JobStore
+    from zsindex.lab.unknown import Knownness
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
     from zsindex.reader import LabReader, Reader
@@ -60,6 +61,17 @@ class Core:
         def _open_index(self) -> VectorIndex: ...
         def _run(self, labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run: ...
         def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray: ...
+        def _temperature(self, given: float | str) -> float: ...
+        def _tempered(self, view: View, temperature: float) -> View: ...
+        def knownness(
+            self,
+            labels: WhichLabels,
+            method: str = "neglabel",
+            *,
+            template: str | Sequence[str] | None = None,
+            paths: PathsLike | None = None,
+            temperature: float | str | None = None,
+        ) -> Knownness: ...
         def vectors_of(self, image_ids: Sequence[int]) -> FloatArray: ...
 
         @property

@@ -38,6 +38,7 @@ class Deciding(Core):
         *,
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
+        temperature: float | str | None = None,
     ) -> Knownness:
         """How much each photo looks like one of the labels, rather than like none of them.
 
@@ -49,6 +50,7 @@ class Deciding(Core):
             method: one of these; with a cut as in `classify(unknown=...)` the result has that cut.
             template: in place of the label set's own.
             paths: files and folders to restrict to. What is compared with the library is compared with all of it.
+            temperature: as for `classify`.
 
         Raises:
             BadUnknown: there is no such method, or it says nothing about these labels.
@@ -59,6 +61,8 @@ class Deciding(Core):
         chosen, rule = self._labels(labels, template), Rule.parse(method, needs_cut=False)
         whole = self.view()
         view = whole if paths is None else self._view_of(paths)
+        if temperature is not None:
+            whole = self._tempered(whole, self._temperature(temperature))
         knowing = self._knowing(whole, chosen, whole.text_vectors(chosen), rule)
         draws = rule.rate is not None or rule.score is not None or rule.method in NATURAL_CUT
         cut = self._cut(whole, knowing, rule) if draws else None

@@ -69,6 +69,7 @@ class Evaluating(Truths):
         sets = [self._labels(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
         said = self._truth(truth, sets[0], paths)
+        rule, temperature = options.get("unknown"), options.get("temperature")
         asked = []
         with ExitStack() as opened:
             for model in (None, *models):
@@ -83,7 +84,13 @@ class Evaluating(Truths):
                         ]
                         answer = library.classify(chosen, top=lab.BEST, paths=paths, sync=False, **options)
                         name = ", ".join(filter(None, parts)) or _set_name(chosen.name, chosen.version, number)
-                        asked.append(lab.Asked(name, chosen, answer))
+                        knownness = None
+                        if rule is not None:
+                            # Not the score of "none of these": that is 0 for all photos that are not called so.
+                            found = library.knownness(chosen, rule, paths=paths, temperature=temperature)
+                            place = {path: number for number, path in enumerate(found.paths)}
+                            knownness = found.values[[place[path] for path in answer.paths]]
+                        asked.append(lab.Asked(name, chosen, answer, knownness))
             return lab.evaluate(
                 asked, said, names=lists(names or {}), others_are_none=others_are_none, n_resamples=resamples, seed=seed
             )

@@ -30,11 +30,17 @@ CELLS = 2**24
 
 @dataclass(frozen=True)
 class Asked:
-    """One way of asking, and what all photos were answered with, the best five of each at least."""
+    """One way of asking, and what all photos were answered with, the best five of each at least.
+
+    Attributes:
+        knownness: (n,), of the answer's photos in its order, higher means less likely `NONE`; None where the answer's
+            scores say so.
+    """
 
     name: str
     labels: LabelSet
     answer: Classification
+    knownness: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -296,7 +302,9 @@ def _outcome(asked: Asked, numbers: IdArray, known: Known) -> Outcome:
         return answer.scores_of(numbers[photos])
 
     knownness = scores[:, 0]
-    if NONE in answer.labels:
+    if asked.knownness is not None:
+        knownness = asked.knownness[numbers]
+    elif NONE in answer.labels:
         none = answer.labels.index(NONE)
         parts = np.array_split(np.arange(len(numbers)), -(-len(numbers) // 4096))
         knownness = np.concatenate([1 - all_scores(photos)[:, none] for photos in parts])
