@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, starmap
 from typing import IO, TYPE_CHECKING, Any
@@ -136,6 +137,10 @@ def _json_texts(texts: Iterable[str]) -> Iterable[str]:
     return map(json.JSONEncoder(ensure_ascii=False).encode, texts)
 
 
+# Whether and how the module `csv` quotes a text depends on its version only where one of these is in it.
+_MAY_BE_QUOTED = re.compile(r"""[",\r\n]""")
+
+
 class _Rows(list[str]):
     """A file, as far as `csv.writer` is concerned, that keeps every row by itself."""
 
@@ -143,7 +148,10 @@ class _Rows(list[str]):
 
 
 def _csv_texts(texts: Iterable[str]) -> Sequence[str]:
+    plain = list(texts)
+    if all(plain) and not _MAY_BE_QUOTED.search("\0".join(plain)):
+        return plain
     rows = _Rows()
     # What is quoted depends on what ends a line, so it cannot be left out here.
-    csv.writer(rows, lineterminator="\n").writerows((text,) for text in texts)
+    csv.writer(rows, lineterminator="\n").writerows((text,) for text in plain)
     return [row.removesuffix("\n") for row in rows]

@@ -12,7 +12,6 @@ from tests.fakes import FakeEncoder
 from zsindex.config import CACHE_VARIABLE
 from zsindex.library import Library
 
-
 # Whether a test passes does not depend on how busy the machine is.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

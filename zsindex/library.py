@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
     from zsindex.store import Store
 
 DEFAULT_BATCH_SIZE = 32
+# While photos are being stored every batch makes a new state, and listing them anew for each question would cost more
+# than the questions.
+MAX_AGE_BESIDE_SYNC_S = 1.0
 
 
 class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs):
@@ -97,6 +102,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         self._settings = settings
         self._index: VectorIndex | None = None
         self._last_view: View | None = None
+        self._viewed_at = 0.0
+        self._storing = 0
         self._usage: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._looks: dict[int, Look] = {}
@@ -346,12 +353,22 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         )
         if dry_run:
             return sync.run(places)
-        with self._database.sync_lock.hold("sync"):
+        with self._database.sync_lock.hold("sync"), self._while_storing():
             report = sync.run(places)
         self._count(images_encoded=report.encoded, images_reused=report.reused)
         if self._model_row is not None:
             self._open_index()  # writes the snapshot if one is due
         return report
+
+    @contextmanager
+    def _while_storing(self) -> Iterator[None]:
+        with self._lock:
+            self._storing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._storing -= 1
 
     def roots(self) -> list[str]:
         """Folders that were synced, in path order: what a sync without paths goes through."""
@@ -563,18 +580,19 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         self._database.require_writable("import vectors")
         # Not recorded before the folder has been found to be good.
         info = self._encoder().info if self._model_row is None else self._model_row.info
-        report = exchange.import_vectors(
-            self._store,
-            Path(absolute(folder)),
-            info,
-            model=self._model,
-            lock=self._database.sync_lock,
-            root=None if root is None else absolute(root),
-            path_column=path_column,
-            workers=self._settings.workers if read else 0,
-            progress=progress or (lambda _: None),
-            should_stop=should_stop or (lambda: False),
-        )
+        with self._while_storing():
+            report = exchange.import_vectors(
+                self._store,
+                Path(absolute(folder)),
+                info,
+                model=self._model,
+                lock=self._database.sync_lock,
+                root=None if root is None else absolute(root),
+                path_column=path_column,
+                workers=self._settings.workers if read else 0,
+                progress=progress or (lambda _: None),
+                should_stop=should_stop or (lambda: False),
+            )
         if report.stored:
             self._open_index()  # writes the snapshot if one is due
         return report
@@ -585,15 +603,21 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """The photos with vectors, as they are now: what the label lab works on.
 
         Args:
-            paths: files and folders to restrict to. Default: all.
+            paths: files and folders to restrict to. Default: all; these may be a second old while this object syncs or
+                imports.
         """
-        index, revision = self._open_index(), self._reader.files_revision()
-        snapshot = (index.watermark, index.generation, revision)
         last = self._last_view
-        # Listing the files takes longer than most questions.
-        if paths is None and last is not None and last.vectors is index.vectors and last.snapshot == snapshot:
-            return last
+        if paths is None and last is not None:
+            is_young = self._storing and time.monotonic() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S
+            if is_young and last.model_id == self._model().id:
+                return last
+            index = self._open_index()
+            # Listing the files takes longer than most questions.
+            snapshot = (index.watermark, index.generation, self._reader.files_revision())
+            if last.vectors is index.vectors and last.snapshot == snapshot:
+                return last
         files = self._files(paths)
+        index = self._open_index()  # after the files, or it might lack vectors of some
         rows = index.vectors.rows_of(files.image_ids)
         answered = rows >= 0
         whole = bool(answered.all())
@@ -608,11 +632,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if whole
             else tuple(path for path, ok in zip(files.paths, answered.tolist(), strict=True) if not ok),
             embed=self.embed_texts,
-            snapshot=snapshot,
+            snapshot=(index.watermark, index.generation, files.revision),
         )
-        # If files changed while they were listed, the view may be newer than it says: right, but not to be kept.
-        if paths is None and self._reader.files_revision() == revision:
-            self._last_view = view
+        if paths is None:
+            self._last_view, self._viewed_at = view, time.monotonic()
         return view
 
     def with_model(

@@ -50,8 +50,7 @@ class Reader:
     def setting(self, key: str) -> str | None:
         """A value that was stored under a key; None if there is none."""
         with self.database.look() as connection:
-            row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            return _setting(connection, key)
 
     def files_revision(self) -> int:
         """Grows with every change of the files: together with a model's watermark it names a state of the library."""
@@ -105,6 +104,7 @@ class Reader:
             " WHERE missing_since IS NULL AND image_id IS NOT NULL"
         )
         with self.database.look() as connection:
+            revision = _setting(connection, "files_revision")
             folders, rows = _by_folder(connection, prefixes, query, "GROUP BY folder_id")
         paths: list[str] = []
         images: list[str] = []
@@ -122,7 +122,7 @@ class Reader:
                 base = os.path.join(path, "")
                 paths += [base + name for name in names]
                 images.append(image_ids)
-        return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","))
+        return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","), int(revision or 0))
 
     def files_of(self, image_ids: Collection[int]) -> FileTable:
         """Files that are there and show one of the images, in the same order as `files`."""
@@ -334,6 +334,11 @@ def model_row(row: Sequence[Any]) -> ModelRow:
         weights_sha256=weights_sha256,
     )
     return ModelRow(ident, info, created_at)
+
+
+def _setting(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _marks(values: Sequence[Any]) -> str:

@@ -48,10 +48,16 @@ class KnownFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileTable:
-    """Files that are there, folder by folder, each by name: `paths[i]` shows the image `image_ids[i]`."""
+    """Files that are there, folder by folder, each by name: `paths[i]` shows the image `image_ids[i]`.
+
+    Attributes:
+        revision: of the library's files when they were listed, see `zsindex.reader.Reader.files_revision`; 0 where it
+            was not asked for.
+    """
 
     paths: list[str]
     image_ids: IdArray
+    revision: int = 0
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -57,8 +57,10 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 WORTH_TORCH = 1.1
 BATCH_SIZE = 8
 _PROMPTS_AT_ONCE = 64
-# Every shape costs some milliseconds when it is first met, so rows of tokens are cut to a multiple of this.
+# Every shape costs some milliseconds when it is first met, so rows of tokens are cut to a multiple of four; but in a
+# large tower three columns of nothing cost more than that.
 _LENGTH_STEP = 4
+_LARGE_TOWER = 50_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -396,10 +398,12 @@ def encode_tokens(tower: Tower, tokens: IdArray, manifest: Manifest) -> FloatArr
     vectors = np.empty((len(tokens), manifest.dim), dtype=np.float32)
     lengths = needed_lengths(tokens, manifest)
     order = np.argsort(lengths, kind="stable")
+    weights = Path(TEXT).with_suffix(".bin").name
+    step = 1 if manifest.sizes.get(weights, 0) > _LARGE_TOWER else _LENGTH_STEP
     for start in range(0, len(order), _PROMPTS_AT_ONCE):
         rows = order[start : start + _PROMPTS_AT_ONCE]
         longest = int(lengths[rows[-1]])
-        cut = min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, tokens.shape[1])
+        cut = min(-(-longest // step) * step, tokens.shape[1])
         vectors[rows] = tower(np.ascontiguousarray(tokens[rows, :cut]))
     return vectors
 
