@@ -495,6 +495,41 @@ with open_store(Path(sys.argv[1])) as store:
         assert len(store.models()) == 2
 
 
+def test_looks_share_connections_and_leave_none_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def counted(*arguments: object, **options: object) -> sqlite3.Connection:
+        made.append(connect(*arguments, **options))  # type: ignore[call-overload]
+        return made[-1]
+
+    def is_open(connection: sqlite3.Connection) -> bool:
+        try:
+            connection.execute("SELECT 1")
+        except sqlite3.ProgrammingError:
+            return False
+        return True
+
+    with closing(Database.open(folder, create=False)) as opened:
+        monkeypatch.setattr(sqlite3, "connect", counted)
+        with opened.look() as one, opened.look() as other:
+            assert one is not other
+        for _ in range(3):
+            with opened.look() as again:
+                assert again in (one, other)
+                assert again.in_transaction
+            assert not again.in_transaction
+        assert len(made) == 1  # opening the library had made the other
+        with pytest.raises(ZeroDivisionError), opened.look() as failed:
+            raise ZeroDivisionError
+        assert not is_open(failed)
+        lent = opened.look()
+        late = lent.__enter__()
+    assert is_open(late)
+    lent.__exit__(None, None, None)
+    assert not any(map(is_open, [one, other, late]))
+
+
 def test_closing_twice_does_no_harm(folder: Path) -> None:
     opened = Database.open(folder, create=True)
     opened.close()

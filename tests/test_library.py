@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,9 @@ from zsindex.errors import (
 )
 from zsindex.library import Library
 from zsindex.prompts import label_set
+from zsindex.reader import Reader
 from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, ModelSpec, Progress, SkipReason
+from zsindex.rows import FileTable
 
 COLOURS = ["red", "green", "blue", "white"]
 
@@ -1059,6 +1062,41 @@ def test_a_view_does_not_change_with_the_library(library: Library, album: Path) 
     np.testing.assert_array_equal(before.take(range(5)), vectors)
     assert library.view().snapshot != snapshot
     assert len(library.view()) == 4
+
+
+def test_photos_are_listed_once_a_second_while_they_are_stored(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings: list[int] = []
+    files = Reader.files
+
+    def counted(self: Reader, *arguments: Any) -> FileTable:
+        listings.append(1)
+        return files(self, *arguments)
+
+    monkeypatch.setattr(Reader, "files", counted)
+    seconds, step = 100.0, 0.0
+    monkeypatch.setattr("zsindex.library.time", SimpleNamespace(monotonic=lambda: seconds))
+    seen: list[int] = []
+
+    def ask(_: Progress) -> None:
+        nonlocal seconds
+        seconds += step
+        seen.append(len(syncing.view()))
+
+    with Library.open(library.path, encoder=FakeEncoder(), batch_size=1, workers=1) as syncing:
+        n = len(syncing.view())
+        for step, mark in ((0.0, 500), (0.4, 600)):
+            for i in range(12):
+                photo(album / "new" / f"{mark + i}.png", mark=mark + i)
+            seen.clear()
+            listings.clear()
+            syncing.sync(album, progress=ask)
+            assert len(seen) > 6
+            assert len(listings) <= 0.4 * len(seen) if step else not listings
+            assert set(seen) == {n} if not step else len(set(seen)) > 2
+            assert len(syncing.view()) == n + 12  # all, as soon as nothing is being stored
+            n += 12
 
 
 def test_groups_and_negatives_are_answers_in_the_api_too(library: Library) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -659,6 +660,29 @@ def test_dangling_references_are_found(store: Store, folder: Path, model: ModelR
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:  # does not enforce foreign keys
         connection.execute("DELETE FROM images")
     assert "row 1 of files refers to nothing in images" in store.integrity_problems()
+
+
+def test_files_come_by_name_whatever_the_order_of_the_database(
+    store: Store, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(store, model, "/a/2", "/a/10", "/a/1", "/b/1")
+    expected = store.files()
+    assert expected.paths == ["/a/1", "/a/10", "/a/2", "/b/1"]
+    assert expected.revision == store.files_revision() > 0
+    ordered = reader._by_folder
+
+    def backwards(*arguments: Any) -> Any:
+        folders, rows = ordered(*arguments)
+
+        def turned(text: Any, separator: str) -> Any:
+            return separator.join(text.split(separator)[::-1])
+
+        return folders, [(folder, turned(names, "\0"), turned(ids, ",")) for folder, names, ids in rows[::-1]]
+
+    monkeypatch.setattr(reader, "_by_folder", backwards)
+    found = store.files()
+    assert found.paths == expected.paths
+    np.testing.assert_array_equal(found.image_ids, expected.image_ids)
 
 
 def test_a_file_that_came_back_is_not_taken_for_the_origin_of_its_copy(store: Store, model: ModelRow) -> None:
