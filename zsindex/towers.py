@@ -301,7 +301,8 @@ class TowerEncoder:
             return self._original.encode_texts(texts, truncate=truncate)
         if TEXT not in self._towers:
             # Compiling the tower takes as long as everything else that a new process does; the tokenizer a third of it.
-            threading.Thread(target=self._tower, args=(TEXT,), daemon=True).start()
+            # No daemon: a process that ends meanwhile waits for it, rather than pulling its memory away.
+            threading.Thread(target=self._tower, args=(TEXT,)).start()
         tokens, counts = self._tokens(texts)
         too_long = np.flatnonzero(counts > self.info.context_length)
         if len(too_long) and not truncate:
