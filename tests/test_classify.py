@@ -290,6 +290,16 @@ def test_any_number_of_labels_and_any_logits(
             np.testing.assert_allclose(scores, np.take_along_axis(expected, best, 1), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_labels", [2, FEW_LABELS, 1000])
+@pytest.mark.parametrize("logit", [-50.0, -39.0, 79.0, 81.2, 87.0, 87.9, 89.0, 200.0])
+def test_labels_that_all_fit_alike_share_the_score(n_labels: int, logit: float) -> None:
+    """Where the sum of exponentials comes near the largest float32, and beyond."""
+    image = unit_rows(1)
+    _, scores = run(in_memory(image), np.arange(1), np.repeat(image, n_labels, axis=0), scale=logit, top=2)
+    np.testing.assert_allclose(scores, 1 / n_labels, rtol=1e-5)
+
+
 def test_all_cores_do_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     images, texts = exact_rows(3 * MANY_ROWS + 17, seed=0), exact_rows(3, seed=1)
     rows = np.random.default_rng(2).permutation(len(images))

@@ -20,9 +20,10 @@ FEW_LABELS = 128
 MANY_ROWS = 4096
 # Logits to pass over at a time: 1 MB stays in a core's own cache from the first pass to the last.
 PASS_SIZE = 2**18
-# Where every row's largest logit lies in between, exp() can neither overflow nor lose all of a row, and nothing has to
-# be subtracted first. CLIP's usual logits, 20 to 35, do.
-SAFE_LOGITS = (-40.0, 60.0)
+# Where every row's largest logit lies in between, even a sum of so many exp() can neither overflow nor lose all of a
+# row, and nothing has to be subtracted first. CLIP's usual logits, 20 to 35, do.
+LEAST_SAFE_LOGIT = -40.0
+LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
 # Below so many multiplications (some milliseconds) threads cost more than they bring.
 THREADING_PAYS = 2**29
 # The number of threads of numpy's matrix product is a setting of the whole process: one at a time may change it.
@@ -185,7 +186,7 @@ def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray
     if activation is Activation.SIGMOID:
         return best, sigmoid(shown)
     highest = shown[:, 0].copy()
-    if not (highest.min() > SAFE_LOGITS[0] and highest.max() < SAFE_LOGITS[1]):
+    if not (highest.min() > LEAST_SAFE_LOGIT and highest.max() < LARGEST_SAFE_SUM - np.log(n_labels)):
         shown -= highest[:, None]
         if n_labels <= FEW_LABELS:
             by_label -= highest
