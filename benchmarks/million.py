@@ -2,7 +2,8 @@
 
     python benchmarks/million.py --vectors 1000000
 
-The vectors are made, without photos: clusters with noise, stored under a model that does not exist. Everything is
+The vectors are made, without photos, and stored under a model that does not exist: clusters with noise, or, with
+`--made continuous`, no clusters at all but a normal distribution whose variances fall off like 1/i. Everything is
 measured in processes of its own. Needs some 9 GB of disk for a million vectors of 512 numbers; `--keep FOLDER` leaves
 the library there, and uses it again.
 """
@@ -38,14 +39,26 @@ N_QUERIES = 100
 K = 10
 
 
-def make_vectors(n: int, dim: int, *, seed: int, noise: float = 0.8) -> FloatArray:
+def clusters(n: int, dim: int, *, seed: int, noise: float = 0.8) -> FloatArray:
     """Unit vectors around a few thousand centres: float32 (n, dim)."""
     centres = np.random.default_rng(0).standard_normal((N_CLUSTERS, dim), dtype=np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     random = np.random.default_rng(seed)
-    vectors = centres[random.integers(0, N_CLUSTERS, n)]
+    vectors: FloatArray = centres[random.integers(0, N_CLUSTERS, n)]
     vectors += random.standard_normal((n, dim), dtype=np.float32) * np.float32(noise / np.sqrt(dim))
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def continuous(n: int, dim: int, *, seed: int) -> FloatArray:
+    """Unit vectors without clusters, of which few directions hold most of the variance: float32 (n, dim)."""
+    vectors: FloatArray = np.random.default_rng(seed).standard_normal((n, dim), dtype=np.float32)
+    vectors /= np.sqrt(np.arange(1, dim + 1, dtype=np.float32))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+MADE = {"clusters": clusters, "continuous": continuous}
 
 
 def made_up_model(dim: int) -> ModelInfo:
@@ -53,10 +66,10 @@ def made_up_model(dim: int) -> ModelInfo:
     return ModelInfo(ModelSpec("made-up"), f"{dim:064x}", dim, 100.0, None, 77, (224, 224), "0" * 64)
 
 
-def add(store: Store, model: ModelRow, n: int, *, start: int) -> None:
+def add(store: Store, model: ModelRow, made: str, n: int, *, start: int) -> None:
     """Store photos with vectors, in folders of as many as are stored at a time."""
     for at in range(start, start + n, BATCH):
-        vectors = make_vectors(min(BATCH, start + n - at), model.info.dim, seed=at + 1)
+        vectors = MADE[made](min(BATCH, start + n - at), model.info.dim, seed=at + 1)
         store.save(
             [
                 FileOutcome(
@@ -93,21 +106,21 @@ def best_of(times: int, *calls: Callable[[], object]) -> list[float]:
 # --- the steps, each in a process of its own --------------------------------------------------------------------------
 
 
-def step_fill(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_fill(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     model = store.add_model(made_up_model(dim), make_default=True)
     started = time.perf_counter()
-    add(store, model, n, start=0)
+    add(store, model, made, n, start=0)
     return {"s": time.perf_counter() - started}
 
 
-def step_write(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_write(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     started = time.perf_counter()
     VectorIndex.rebuild(store, folder, model)
     return {"s": time.perf_counter() - started}
 
 
-def step_open(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_open(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     started = time.perf_counter()
     (model,) = store.models()
     index = VectorIndex.open(store, folder, model)
@@ -115,13 +128,13 @@ def step_open(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
     return {"s": seconds, "vectors": len(index.vectors.rows), "tail": len(index.vectors.tail)}
 
 
-def step_search(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_search(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     index = VectorIndex.open(store, folder, model)
     assert index.vectors.base is not None
     index.vectors.base.vectors.sum()  # into memory, as after a few searches
     found: dict[str, Any] = {}
-    single = make_vectors(N_QUERIES, dim, seed=2**31)
+    single = MADE[made](N_QUERIES, dim, seed=2**31)
     mapped = np.asarray(index.vectors.base.vectors)
     (flat,) = best_of(5, lambda: faiss.knn(single[:1], mapped, K, metric=faiss.METRIC_INNER_PRODUCT))
     found["FAISS flat"] = {"ms": 1000 * flat}
@@ -144,13 +157,13 @@ def step_search(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
     return found
 
 
-def step_classify(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_classify(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     vectors = VectorIndex.open(store, folder, model).vectors
     assert vectors.base is not None
     found: dict[str, Any] = {}
     for rows, n_labels in ((n, 20), (min(n, 100_000), 1000)):
-        labels = make_vectors(n_labels, dim, seed=3)
+        labels = MADE[made](n_labels, dim, seed=3)
         product = partial(np.matmul, vectors.base.vectors[:rows], labels.T)
         answer = partial(
             classify.classify,
@@ -167,17 +180,17 @@ def step_classify(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any
     return found
 
 
-def step_add(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_add(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     index = VectorIndex.open(store, folder, model)
-    add(store, model, n // 100, start=index.watermark)  # what was never there
+    add(store, model, made, n // 100, start=index.watermark)  # what was never there
     started = time.perf_counter()
     index = index.refreshed(store, folder, model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "tail": len(index.vectors.tail)}
 
 
-def step_remove(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def step_remove(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     index = VectorIndex.open(store, folder, model)
     for home in sorted(store.folders_under("/made-up"))[: max(1, n // 100 // BATCH)]:
@@ -192,9 +205,10 @@ def step_remove(store: Store, folder: Path, n: int, dim: int) -> dict[str, Any]:
 STEPS = {name.removeprefix("step_"): call for name, call in dict(globals()).items() if name.startswith("step_")}
 
 
-def run_step(name: str, folder: Path, n: int, dim: int) -> dict[str, Any]:
+def run_step(name: str, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     """Run a step in a fresh process."""
-    command = [sys.executable, __file__, "--step", name, "--keep", str(folder), "--vectors", str(n), "--dim", str(dim)]
+    command = [sys.executable, __file__, "--step", name, "--keep", str(folder), "--made", made]
+    command += ["--vectors", str(n), "--dim", str(dim)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -216,35 +230,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--made", choices=MADE, default="clusters")
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    n, dim = arguments.vectors, arguments.dim
+    made, n, dim = arguments.made, arguments.vectors, arguments.dim
     if arguments.step is not None:
         with closing(Database.open(arguments.keep, create=True)) as database:
-            found = STEPS[arguments.step](Store(database), arguments.keep, n, dim)
+            found = STEPS[arguments.step](Store(database), arguments.keep, made, n, dim)
         print(json.dumps({**found, "memory": memory_mb()}))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary, "library")
         if not folder.exists():
-            print_row("store the vectors", run_step("fill", folder, n, dim))
-        print_row("write the index", run_step("write", folder, n, dim))
-        print_row("open", run_step("open", folder, n, dim))
-        print_row("open again", run_step("open", folder, n, dim))
+            print_row("store the vectors", run_step("fill", folder, made, n, dim))
+        print_row("write the index", run_step("write", folder, made, n, dim))
+        print_row("open", run_step("open", folder, made, n, dim))
+        print_row("open again", run_step("open", folder, made, n, dim))
         for file in (folder / FOLDER_NAME).glob("*.faiss"):
             file.touch()
-        print_row("open, the file touched", run_step("open", folder, n, dim))
+        print_row("open, the file touched", run_step("open", folder, made, n, dim))
         for step in ("search", "classify"):
-            found = run_step(step, folder, n, dim)
+            found = run_step(step, folder, made, n, dim)
             memory = found.pop("memory")
             for name, values in found.items():
                 print_row(f"{step}, {name}", values)
             print_row("", {"memory": memory})
-        print_row("add a hundredth", run_step("add", folder, n, dim))
-        print_row("open", run_step("open", folder, n, dim))
-        print_row("remove a hundredth", run_step("remove", folder, n, dim))
-        print_row("open", run_step("open", folder, n, dim))
+        print_row("add a hundredth", run_step("add", folder, made, n, dim))
+        print_row("open", run_step("open", folder, made, n, dim))
+        print_row("remove a hundredth", run_step("remove", folder, made, n, dim))
+        print_row("open", run_step("open", folder, made, n, dim))
         sizes = {
             p.name: p.stat().st_size / 2**20 for p in (*folder.glob("library.db*"), *(folder / FOLDER_NAME).glob("*"))
         }

@@ -103,7 +103,7 @@ def test_an_approximate_search_finds_99_of_100(
     add_images(store, model, clustered(N))
     opened = VectorIndex.open(store, folder, model)
     n_cells = len(grouping(opened).centroids)
-    assert n_cells == 64
+    assert n_cells == 128
     assert (grouping(opened).n_probe[:2] < n_cells / 2).all()  # or it would prove nothing
     queries = clustered(300, seed=1)
     found, _ = opened.search(queries, k)
@@ -129,6 +129,41 @@ def test_few_rows_are_looked_at(store: Store, folder: Path, model: ModelRow, mon
     looked_at.clear()
     opened.search(clustered(1, seed=1), 101)  # more than recall was measured for
     assert looked_at == [N]
+
+
+def test_photos_that_are_added_up_are_found_far_from_their_sum(
+    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", N)
+    wide = store.add_model(replace(model.info, dim=64, fingerprint="f" * 64), make_default=False)
+    images = unit_vectors(N, dim=64)
+    add_images(store, wide, images)
+    opened = VectorIndex.open(store, folder, wide)
+    grouping(opened).n_probe[:] = 1
+    missed = 0
+    for pair in np.random.default_rng(0).choice(N, (50, 2), replace=False):
+        terms = images[pair]
+        query = terms.sum(axis=0, keepdims=True) / np.linalg.norm(terms.sum(axis=0))
+        best = opened.search(query, 2, exact=True)[0]
+        assert np.array_equal(opened.search(query, 2, terms=terms)[0], best)
+        missed += not np.array_equal(opened.search(query, 2)[0], best)
+    assert missed > 25  # or it would prove nothing
+
+
+@pytest.mark.parametrize("spread", ["uniform", "clustered"])
+def test_not_many_more_cells_are_looked_at_than_needed(spread: str) -> None:
+    make = clustered if spread == "clustered" else lambda n, seed=0: unit_vectors(n, seed=seed)
+    images, queries, depth = make(N), make(1000, seed=1), cells.DEPTHS[1]
+    ids, none = np.arange(N), np.empty((0, DIM), dtype=np.float32)
+    found, order = cells.arrange(ids, images, none, known=None)
+    cell_of = np.empty(N, dtype=np.int64)
+    cell_of[order] = found.of_rows()
+    true = np.argsort(-queries @ images.T, axis=1)[:, :depth]
+    turns = [
+        found.to_look_at(query, depth, none)[0].argsort()[cell_of[t]] for query, t in zip(queries, true, strict=True)
+    ]
+    needed = np.quantile(turns, 0.99) + 1
+    assert needed <= found.n_probe[0, 1] <= 2 * needed + 1
 
 
 def test_below_the_threshold_a_search_is_exact(store: Store, folder: Path, model: ModelRow) -> None:
@@ -244,7 +279,7 @@ def test_what_has_a_cell_keeps_it(store: Store, folder: Path, model: ModelRow, m
     VectorIndex.open(store, folder, model)
     add_images(store, model, clustered(1000, seed=2), of="most")
     VectorIndex.open(store, folder, model)
-    assert trained == [16, 32]
+    assert trained == [32, 64]
     assert assigned == [300, 50, 1350]
 
 

@@ -41,6 +41,7 @@ from zsindex.errors import (
     UnknownModel,
     UnknownTemplateSet,
 )
+from zsindex.index import VectorIndex
 from zsindex.library import Library
 from zsindex.prompts import label_set
 from zsindex.reader import Reader
@@ -567,6 +568,15 @@ def test_search_with_plus_and_minus(library: Library, album: Path) -> None:
     # A single term need not be wrapped, and is not taken letter by letter.
     assert library.search("white", minus="blue") == found
     assert library.search("red", plus=album / "white.png") == library.search("red", plus=[album / "white.png"])
+
+
+def test_what_is_added_up_is_looked_for_where_it_lies(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, search = [], VectorIndex.search
+    monkeypatch.setattr(VectorIndex, "search", lambda *a, **o: given.append(o["terms"]) or search(*a, **o))
+    library.search("red", plus="blue", minus="white")
+    library.search("red")
+    assert np.array_equal(given[0], library.embed_texts(["red", "blue"]))
+    assert given[1] is None
 
 
 def test_a_query_for_nothing(library: Library) -> None:

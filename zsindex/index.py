@@ -150,10 +150,12 @@ class VectorIndex:
                     file, sha256, verified = _write(folder / FOLDER_NAME, model, n, iter(stream), None)
                 else:
                     with _scratch(folder / FOLDER_NAME, dim, stream) as everything:
+                        assert everything.base is not None
                         known = None
                         if base is not None and base.cells is not None:
                             known = base.cells.centroids, base.cells.of_rows()[rows]
-                        grouping, order = _group(everything, store.all_prompt_vectors(model), known)
+                        prompts = store.all_prompt_vectors(model)
+                        grouping, order = cells.arrange(everything.ids, everything.base.vectors, prompts, known=known)
                         ordered = (
                             (everything.ids[part], everything.take(part))
                             for part in (order[i : i + _BLOCK_ROWS] for i in range(0, n, _BLOCK_ROWS))
@@ -182,17 +184,25 @@ class VectorIndex:
         return cls(vectors, watermark=stream.watermark, generation=generation)
 
     def search(
-        self, queries: FloatArray, k: int, *, image_ids: IdArray | None = None, exact: bool = False
+        self,
+        queries: FloatArray,
+        k: int,
+        *,
+        terms: FloatArray | None = None,
+        image_ids: IdArray | None = None,
+        exact: bool = False,
     ) -> tuple[IdArray, FloatArray]:
         """Find the k most similar images for each query.
 
         A snapshot of `CELLS_FROM` vectors and more is searched in the nearest cells only: scores are exact, but of the
-        true k nearest one or two in a hundred may be missing. More than 100 results, and those from among less than
+        true k nearest one in a hundred may be missing. More than 100 results, and those from among less than
         half of the images, are found exactly.
 
         Args:
             queries: float32, shape (n_queries, dim), L2-normalised rows.
             k: neighbours per query; fewer come back where the selection is smaller.
+            terms: float32, shape (n_terms, dim): what each of the queries is the sum of, so that photos among them are
+                found however far they lie from it.
             image_ids: restrict to these images; None for all.
             exact: look at every vector, however many there are.
 
@@ -216,7 +226,11 @@ class VectorIndex:
             found, scores = nearest.exact(vectors, rows, queries, k)
             return vectors.ids[found], scores
         selected = None if len(rows) == len(vectors) else rows
-        each = [nearest.probe(vectors, grouping, q, k, selected=selected, n_selected=len(rows)) for q in queries]
+        if terms is None:
+            terms = np.empty((0, vectors.dim), dtype=np.float32)
+        each = [
+            nearest.probe(vectors, grouping, q, k, terms=terms, selected=selected, n_selected=len(rows)) for q in queries
+        ]
         if not each:
             return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
         return vectors.ids[np.stack([found for found, _ in each])], np.stack([scores for _, scores in each])
@@ -228,16 +242,6 @@ def _is_due(base: Snapshot | None, n_new: int, n_deleted: int) -> bool:
         return n_new > 0
     share = int(MAX_TAIL_SHARE * len(base.ids))
     return n_new > max(MAX_TAIL, min(share, MAX_REPLAY)) or n_deleted > max(MAX_TAIL, share)
-
-
-def _group(everything: Vectors, prompts: FloatArray, known: tuple[FloatArray, IdArray] | None) -> tuple[Cells, IdArray]:
-    """Cells for all rows, and the order that these bring them into; see `zsindex.cells.arrange`."""
-    assert everything.base is not None
-
-    def search(queries: FloatArray, k: int) -> IdArray:
-        return nearest.exact(everything, everything.rows, queries, min(k, len(everything)))[0]
-
-    return cells.arrange(everything.ids, everything.base.vectors, prompts, known=known, search=search)
 
 
 def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read_all: bool = False) -> Snapshot:

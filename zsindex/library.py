@@ -703,21 +703,21 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             top: photos to return.
             paths: files and folders to restrict to.
             truncate: cut texts that the model cannot read in full, rather than refuse them.
-            exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, one or two in a hundred
-                of those that belong into the result may be missing; see docs/storage.md.
+            exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, one in a hundred of
+                those that belong into the result may be missing; see docs/storage.md.
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
             ImageError, PromptTooLong, ModelError
         """
-        terms = [(term, 1.0) for term in (query, *_terms(plus))] + [(term, -1.0) for term in _terms(minus)]
-        vector = np.zeros(self.model.dim, dtype=np.float32)
-        for term, sign in terms:
-            vector += np.float32(sign) * self._term(term, truncate=truncate)
+        added = [self._term(term, truncate=truncate) for term in (query, *_terms(plus))]
+        taken = [self._term(term, truncate=truncate) for term in _terms(minus)]
+        vector: FloatArray = np.sum(added, axis=0) - np.sum(taken, axis=0, dtype=np.float32)
         norm = float(np.linalg.norm(vector))
         if norm < 1e-3:
             raise BadQuery("the terms of the query cancel each other out")
-        return self._nearest(vector / np.float32(norm), top=top, paths=paths, exact=exact)
+        terms = np.stack(added) if added[1:] or taken else None
+        return self._nearest(vector / np.float32(norm), terms=terms, top=top, paths=paths, exact=exact)
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
         if isinstance(term, str) and not self.is_image(term):
@@ -757,13 +757,14 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         top: int,
         paths: PathsLike | None,
         exact: bool,
+        terms: FloatArray | None = None,
         leave_out: str | None = None,
     ) -> list[Hit]:
         index, k = self._open_index(), max(0, top)
         files = None if paths is None else self._files(paths)
         selected = None if files is None else files.image_ids
         while True:
-            ids, scores = index.search(vector[None, :], k, image_ids=selected, exact=exact)
+            ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=exact)
             by_image: defaultdict[int, list[str]] = defaultdict(list)
             # Without a selection only the files of what was found are asked for: listing all of them takes longer
             # than the search.

@@ -41,7 +41,14 @@ def exact(vectors: Vectors, rows: IdArray, queries: FloatArray, k: int) -> tuple
 
 
 def probe(
-    vectors: Vectors, cells: Cells, query: FloatArray, k: int, *, selected: IdArray | None, n_selected: int
+    vectors: Vectors,
+    cells: Cells,
+    query: FloatArray,
+    k: int,
+    *,
+    terms: FloatArray,
+    selected: IdArray | None,
+    n_selected: int,
 ) -> tuple[IdArray, FloatArray]:
     """The `k` most similar rows in the cells nearest to a query, and among those that are in no cell yet.
 
@@ -49,6 +56,7 @@ def probe(
         vectors: their snapshot has these cells.
         query: float32 (dim,).
         k: at most `n_selected`.
+        terms: float32 (t, dim): what the query is the sum of; their own cells are looked at, too.
         selected: ascending row numbers to choose from; None for all.
         n_selected: how many these are.
 
@@ -56,7 +64,7 @@ def probe(
         Row numbers int64 (k,) and inner products float32 (k,), as `exact` returns them.
     """
     assert vectors.base is not None
-    order, n = cells.nearest_first(query, k)
+    order, n = cells.to_look_at(query, k, terms)
     # The best k of a selection are spread over as many cells as the best k / share of all.
     n = min(len(order), -(-n * len(vectors) // n_selected))
     tail = np.arange(vectors.n_base, len(vectors))
