@@ -39,7 +39,7 @@ class Clock:
 # --- zsindex ----------------------------------------------------------------------------------------------------------
 
 
-def zsindex(photos: str, model: str, decode: str, label_sets: list[list[str]], library: str) -> Answer:
+def zsindex(photos: str, model: str, decode: str, precision: str, label_sets: list[list[str]], library: str) -> Answer:
     """The first label set syncs the folder; the others find the vectors there. The library stays."""
     clock = Clock()
     import faiss
@@ -51,7 +51,9 @@ def zsindex(photos: str, model: str, decode: str, label_sets: list[list[str]], l
 
     del faiss, openvino, tokenizers
     importing = clock()
-    encoder = load_encoder(ModelSpec(model, decode=DecodeMode(decode)), device="cpu", batch_size=None)
+    encoder = load_encoder(
+        ModelSpec(model, decode=DecodeMode(decode), precision=precision), device="cpu", batch_size=None
+    )
     encoder.encode_images([encoder.preprocess(_grey())])
     encoder.encode_texts(["a"])
     loading = clock()

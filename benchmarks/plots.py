@@ -56,7 +56,7 @@ def throughput(task: str, title: str) -> Callable[[Document], Figure]:
     def draw(document: Document) -> Figure:
         rows = [row for row in document["rows"] if row["task"] == task and row["model"] != "nano" and row["seconds"]]
         rates: dict[str, float] = {}
-        for row in rows:  # of large photos each contestant is listed once against each decode mode
+        for row in rows:  # of large photos each contestant is listed once against each way to decode
             rates.setdefault(row["who"].partition(", against")[0], row["count"] / row["seconds"])
         figure, axes = new(f"{title}, {rows[0]['count']:,} photos, {rows[0]['model']}")
         colours = [MINE if name.startswith("zsindex") else THEIRS for name in rates]

@@ -207,20 +207,27 @@ class Versus:
         }
 
     def large(self, model: Model, photos: Path) -> None:
-        """Large JPEGs, in both of zsindex's decode modes."""
+        """Large JPEGs, in both of zsindex's decode modes, and with the fast one in bf16 as well."""
         sets = [LABELS[:20]]
         mine = {
-            decode: self._zsindex(model, photos, self._work / f"library {model.name} {decode}", sets, decode=decode)
-            for decode in ("exact", "fast")
+            (decode if precision == "fp32" else f"{decode}, {precision}"): self._zsindex(
+                model,
+                photos,
+                self._work / f"library {model.name} {decode} {precision}",
+                sets,
+                decode=decode,
+                precision=precision,
+            )
+            for decode, precision in (("exact", "fp32"), ("fast", "fp32"), ("fast", "bf16"))
         }
         others = {
             "open_clip, decoding in the loop": self._open_clip(model, photos, sets),
             f"open_clip, DataLoader({CORES})": self._open_clip(model, photos, sets, workers=CORES),
         }
-        for decode, answer in mine.items():
-            self.add(row(LARGE, model, f"zsindex, decode {decode}", answer))
+        for how, answer in mine.items():
+            self.add(row(LARGE, model, f"zsindex, decode {how}", answer))
             for who, other in others.items():
-                self.add(row(LARGE, model, f"{who}, against {decode}", other, answer, goal=3.0))
+                self.add(row(LARGE, model, f"{who}, against {how}", other, answer, goal=3.0))
 
     def texts(self, model: Model, count: int) -> None:
         """Prompts of labels."""
@@ -260,6 +267,7 @@ class Versus:
         label_sets: list[list[str]],
         *,
         decode: str = "exact",
+        precision: str = "fp32",
         save_vectors: str | None = None,
     ) -> Answer:
         return self.ask(
@@ -267,6 +275,7 @@ class Versus:
             photos=str(photos),
             model=model.spec,
             decode=decode,
+            precision=precision,
             label_sets=label_sets,
             library=str(library),
             save_vectors=save_vectors,
