@@ -229,7 +229,8 @@ class VectorIndex:
         if terms is None:
             terms = np.empty((0, vectors.dim), dtype=np.float32)
         each = [
-            nearest.probe(vectors, grouping, q, k, terms=terms, selected=selected, n_selected=len(rows)) for q in queries
+            nearest.probe(vectors, grouping, query, k, terms=terms, selected=selected, n_selected=len(rows))
+            for query in queries
         ]
         if not each:
             return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
