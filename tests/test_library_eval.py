@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,27 @@ def test_none_of_these(library: Library) -> None:
     [report] = with_negative.reports
     assert report.photos == 11
     assert NONE in {label.label for label in report.labels}
+
+
+def test_photos_that_vanish_in_the_middle_are_not_judged(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    knownness, calls = Library.knownness, []
+
+    def after_another_process(asked: Library, *arguments: Any, **options: Any) -> object:
+        calls.append(len(asked.paths()))
+        if len(calls) == 1:
+            with Library.open(library.path, read_only=False) as other:
+                Path(library.paths()[0]).unlink()
+                other.sync()
+                other.prune()
+        return knownness(asked, *arguments, **options)
+
+    monkeypatch.setattr(Library, "knownness", after_another_process)
+    names = {"warm": "red", "cold": "blue"}
+    [report] = library.evaluate(
+        ["red", "blue"], names=names, others_are_none=True, resamples=0, unknown="mcm:0.3"
+    ).reports
+    assert calls == [11, 10]
+    assert report.photos == 10
 
 
 def test_unknown_photos_are_judged_by_how_well_known_they_are(library: Library, run: Callable[..., Result]) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from zsindex.facade.core import WhichLabels
+from zsindex.facade.core import Core, WhichLabels
 from zsindex.facade.truths import FOLDERS, TruthLike, Truths
 
 if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution
     from zsindex.lab.evaluate import Evaluation
-    from zsindex.records import Activation
+    from zsindex.records import Activation, FloatArray, LabelSet
+    from zsindex.results import Classification
     from zsindex.sources import PathsLike
 
 
@@ -69,7 +70,6 @@ class Evaluating(Truths):
         sets = [self._labels(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
         said = self._truth(truth, sets[0], paths)
-        rule, temperature = options.get("unknown"), options.get("temperature")
         asked = []
         with ExitStack() as opened:
             for model in (None, *models):
@@ -82,14 +82,8 @@ class Evaluating(Truths):
                             _set_name(sets[number].name, sets[number].version, number) if against else "",
                             _template_name(way) if len(ways) > 1 else "",
                         ]
-                        answer = library.classify(chosen, top=lab.BEST, paths=paths, sync=False, **options)
+                        answer, knownness = _answers(library, chosen, lab.BEST, paths, options)
                         name = ", ".join(filter(None, parts)) or _set_name(chosen.name, chosen.version, number)
-                        knownness = None
-                        if rule is not None:
-                            # Not the score of "none of these": that is 0 for all photos that are not called so.
-                            found = library.knownness(chosen, rule, paths=paths, temperature=temperature)
-                            place = {path: number for number, path in enumerate(found.paths)}
-                            knownness = found.values[[place[path] for path in answer.paths]]
                         asked.append(lab.Asked(name, chosen, answer, knownness))
             return lab.evaluate(
                 asked, said, names=lists(names or {}), others_are_none=others_are_none, n_resamples=resamples, seed=seed
@@ -164,6 +158,22 @@ class Evaluating(Truths):
             n_resamples=resamples,
             seed=seed,
         )
+
+
+def _answers(
+    library: Core, labels: LabelSet, top: int, paths: PathsLike | None, options: Mapping[str, Any]
+) -> tuple[Classification, FloatArray | None]:
+    """Answers, and how well known their photos are where `options` say what is unknown: float64 (n,)."""
+    while True:
+        answer = library.classify(labels, top=top, paths=paths, sync=False, **options)
+        if options.get("unknown") is None:
+            return answer, None
+        # Not the score of "none of these": that is 0 for all photos that are not called so.
+        found = library.knownness(labels, options["unknown"], paths=paths, temperature=options.get("temperature"))
+        place = {path: number for number, path in enumerate(found.paths)}
+        if place.keys() >= set(answer.paths):
+            return answer, found.values[[place[path] for path in answer.paths]]
+        # In between, another process took photos away: ask again.
 
 
 def _set_name(name: str | None, version: int | None, number: int) -> str:
