@@ -801,3 +801,33 @@ def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
     with closing(Database.open(nowhere, create=False)) as again, again.read() as connection:
         found = connection.execute(sa.select(settings.c.key).where(settings.c.key.in_(["before", "after"]))).scalars()
         assert sorted(found) == ["after", "before"]
+
+
+@pytest.mark.parametrize("first", ["jot", "write"])
+def test_what_is_jotted_down_is_a_write_like_any_other(folder: Path, first: str) -> None:
+    with closing(Database.open(folder, create=False)) as opened:
+
+        def set_value(how: str, value: str) -> None:
+            statement = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')"
+            if how == "jot":
+                with opened.jot("try it") as plain:
+                    plain.execute(statement)
+            else:
+                with opened.write("try it") as connection:
+                    connection.exec_driver_sql(statement)
+
+        second = {"jot": "write", "write": "jot"}[first]
+        for number, how in enumerate([first, second, first]):
+            set_value(how, str(number))
+            assert Store(opened).setting("a") == str(number)
+        with pytest.raises(ZeroDivisionError), opened.jot("try it") as plain:
+            assert plain.execute("DELETE FROM settings").rowcount / 0
+        assert Store(opened).setting("a") == "2"
+        with pytest.raises(sqlite3.OperationalError), opened.jot("try it") as plain:
+            plain.execute("INSERT INTO nothing VALUES (1)")
+        set_value(second, "3")
+        assert Store(opened).setting("a") == "3"
+    assert not list(folder.glob("*-wal"))  # closed under the lock, with a last checkpoint
+    with closing(Database.open(folder, create=False, read_only=True)) as opened:  # noqa: SIM117
+        with pytest.raises(LibraryReadOnly, match="try it"), opened.jot("try it"):
+            pass

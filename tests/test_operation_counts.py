@@ -153,6 +153,25 @@ finally:
 """
 
 
+NEW_LABELS = """
+import sys
+from tests.fakes import FakeEncoder
+from zsindex.library import Library
+with Library.open(sys.argv[1], encoder=FakeEncoder()) as library:
+    library.classify([sys.argv[2], "red"])
+    usage = library.usage
+print(usage["prompts_encoded"], "sqlalchemy" in sys.modules, "zsindex.library" in sys.modules)
+"""
+
+
+def test_new_labels_are_stored_without_sqlalchemy(two_sizes: tuple[Path, Path]) -> None:
+    for expected in ("1 False True", "0 False True"):
+        command = [sys.executable, "-c", NEW_LABELS, str(two_sizes[0]), "never seen before"]
+        root = Path(__file__).parents[1]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+        assert done.stdout.strip() == expected
+
+
 def test_a_cached_classify_imports_only_what_it_uses(two_sizes: tuple[Path, Path]) -> None:
     command = [sys.executable, "-c", PROGRAM, "classify", "--library", str(two_sizes[0]), "--label-set", "colours"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -59,6 +59,7 @@ class Database:
         self._guard = threading.Lock()
         self._reader: Engine | None = None
         self._writer: Engine | None = None
+        self._writing: sqlite3.Connection | None = None  # used under the lock alone, by `write` and by `jot`
         self._claimed: tuple[int, int] | None = None
 
     @classmethod
@@ -94,10 +95,12 @@ class Database:
             connection.close()
         if self._reader is not None:
             self._reader.dispose()
-        if self._writer is not None:
+        if self._writing is not None:
             with self._write_lock.hold("close the library"):
-                self._writer.dispose()
-            self._writer = None
+                if self._writer is not None:
+                    self._writer.dispose()
+                self._writing.close()
+            self._writer = self._writing = None
         if self._claimed is not None:
             with _claims:
                 _open_files[self._claimed] -= 1
@@ -150,9 +153,28 @@ class Database:
             if self._writer is None:
                 from zsindex import engines
 
-                self._writer = engines.writing(partial(_connect_to_write, self.folder))
+                self._writer = engines.writing(self._connect_to_write)
             with self._writer.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def jot(self, action: str) -> Iterator[sqlite3.Connection]:
+        """The same as `write`, without SQLAlchemy; see `look`."""
+        self.require_writable(action)
+        with self._write_lock.hold(action), _translated(self.folder):
+            connection = self._connect_to_write()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        if self._writing is None:
+            self._writing = _connect_to_write(self.folder)
+        return self._writing
 
     def require_writable(self, action: str) -> None:
         """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""

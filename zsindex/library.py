@@ -484,7 +484,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if not self.read_only:
                 limit = model.info.context_length
                 cut = [truncate and encoder.count_tokens(text) > limit for text in new]
-                self._store.save_prompts(new, vectors, model.id, truncated=cut)
+                self._reader.save_prompts(new, vectors, model.id, truncated=cut)
         rows = [found[text] for text in normalised]
         return np.array(rows, dtype=np.float32).reshape(len(texts), model.info.dim)
 

@@ -1,7 +1,7 @@
-"""What questions that are answered from the cache read of `library.db`, in plain SQL.
+"""What questions read of `library.db`, and the prompts that they leave there, in plain SQL.
 
 Everything else about `library.db` is SQLAlchemy's (`zsindex.store`, `zsindex.lab_store`). But importing SQLAlchemy
-takes longer than answering from the cache, so these few statements, which every command runs, go to SQLite directly.
+takes longer than answering from the cache, so these few statements, which every question runs, go to SQLite directly.
 Each public method is one transaction.
 """
 
@@ -35,6 +35,11 @@ MODELS = """
     FROM models"""
 SNAPSHOT = """
     SELECT file, watermark, n_vectors, generation, sha256, n_cells, verified FROM snapshots WHERE model_id = ?"""
+
+
+def to_blob(vector: FloatArray) -> bytes:
+    """The bytes under which a vector is stored: little-endian float32."""
+    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
 
 
 class Reader:
@@ -185,6 +190,19 @@ class Reader:
                 )
                 found.update((text, self._vector(blob, model)) for text, blob in rows)
         return found
+
+    def save_prompts(
+        self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
+    ) -> None:
+        """Store prompts; those that another process stored meanwhile are left as they are."""
+        with self.database.jot("store prompt vectors") as connection:
+            connection.executemany(
+                "INSERT INTO prompts (model_id, text, vector, truncated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    (model_id, text, to_blob(vector), cut)
+                    for text, vector, cut in zip(texts, vectors, truncated, strict=True)
+                ),
+            )
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         """Embeddings stored after a sequence number.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable
-from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row
+from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row, to_blob
 from zsindex.records import Candidate, FloatArray, ModelInfo
 from zsindex.rows import NEVER_SEEN, FileDetails, FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
 from zsindex.tables import (
@@ -34,12 +34,6 @@ from zsindex.tables import (
     snapshots,
     temperatures,
 )
-
-
-def to_blob(vector: FloatArray) -> bytes:
-    """The bytes under which a vector is stored: little-endian float32."""
-    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
-
 
 # --- the store --------------------------------------------------------------------------------------------------------
 
@@ -314,27 +308,6 @@ class Store(Reader):
         query = select(prompts.c.vector).where(prompts.c.model_id == model.id).order_by(prompts.c.id)
         with self.read() as connection:
             return self._vectors(list(connection.execute(query).scalars()), model)
-
-    def save_prompts(
-        self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
-        """Store prompts; those that another process stored meanwhile are left as they are."""
-        with self.write("store prompt vectors") as connection:
-            for part in chunks(range(len(texts))):
-                there = set(
-                    connection.execute(
-                        select(prompts.c.text).where(
-                            prompts.c.model_id == model_id, prompts.c.text.in_([texts[i] for i in part])
-                        )
-                    ).scalars()
-                )
-                rows = [
-                    {"model_id": model_id, "text": texts[i], "vector": to_blob(vectors[i]), "truncated": truncated[i]}
-                    for i in part
-                    if texts[i] not in there
-                ]
-                if rows:
-                    connection.execute(insert(prompts), rows)
 
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
