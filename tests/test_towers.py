@@ -405,6 +405,27 @@ def test_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loading.fastest_precision(NANO) == "fp32"
 
 
+OPENVINO = """
+import sys
+from zsindex import towers
+found = towers._openvino()
+assert found is sys.modules["openvino"] is towers._openvino()
+assert not {"openvino.tools.ovc", "openvino_telemetry"} & sys.modules.keys()
+try:
+    found.convert_model("no such file.onnx")
+except Exception as error:
+    assert "no such file.onnx" in str(error), error
+else:
+    raise AssertionError
+import openvino.tools.ovc
+assert found.convert_model is openvino.tools.ovc.convert_model
+"""
+
+
+def test_openvino_comes_without_its_converter_until_that_is_called() -> None:
+    subprocess.run([sys.executable, "-c", OPENVINO], check=True)
+
+
 def test_without_openvino(folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(towers, "versions", dict)
     assert isinstance(loading.load(ModelSpec(f"local-dir:{folder}"), device="cpu"), openclip.OpenClipEncoder)

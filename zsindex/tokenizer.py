@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import ftfy
 import numpy as np
 import regex
 from tokenizers import Tokenizer, models
@@ -100,5 +99,9 @@ class ClipTokenizer:
 
 
 def _clean(text: str) -> str:
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    # Usual prompts are nothing to either of these, and importing ftfy takes as long as encoding them.
+    if not (text.isascii() and text.isprintable() and "&" not in text):
+        import ftfy
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()

@@ -20,10 +20,12 @@ import logging
 import math
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -57,6 +59,7 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 WORTH_TORCH = 1.1
 BATCH_SIZE = 8
 _PROMPTS_AT_ONCE = 64
+_importing = threading.Lock()
 # Every shape costs some milliseconds when it is first met, so rows of tokens are cut to a multiple of four; but in a
 # large tower three columns of nothing cost more than that.
 _LENGTH_STEP = 4
@@ -362,8 +365,7 @@ class Tower:
         hint: ``f32`` or ``bf16``; a CPU without bf16 computes in float32 all the same.
         cache: a folder for what OpenVINO makes of the graph, without weights, which halves the next time of this.
         """
-        import openvino
-
+        openvino = _openvino()
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": hint,
             # Decoding runs on the same cores.
@@ -388,6 +390,32 @@ class Tower:
         norms = np.linalg.norm(features, axis=1, keepdims=True)
         vectors: FloatArray = features / np.maximum(norms, np.float32(1e-12))  # as torch's normalize does
         return vectors
+
+
+def _openvino() -> Any:
+    """The module openvino, imported without its converter of other programs' models.
+
+    That is half of the import's time, and OpenVINO does without it where it is missing. A program that runs zsindex may
+    want it all the same: then it comes when it is called.
+    """
+    with _importing:
+        if "openvino" in sys.modules:
+            import openvino
+
+            return openvino
+        converter = "openvino.tools.ovc"
+        sys.modules[converter] = None  # type: ignore[assignment]  # importing that is an ImportError
+        try:
+            import openvino
+        finally:
+            del sys.modules[converter]
+
+    def convert_model(*arguments: Any, **options: Any) -> Any:
+        openvino.convert_model = import_module(converter).convert_model
+        return openvino.convert_model(*arguments, **options)
+
+    openvino.convert_model = convert_model
+    return openvino
 
 
 def encode_tokens(tower: Tower, tokens: IdArray, manifest: Manifest) -> FloatArray:
