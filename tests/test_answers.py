@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 from wcwidth import wcswidth
-from zsindex.cli.answers import write
+from zsindex.cli.answers import _thousandths, write
 
 from zsindex import results
 from zsindex.records import Activation
@@ -133,3 +133,12 @@ def test_blocks_and_counts_hold_what_iterating_gives(result: Classification) -> 
 def test_the_cases_are_what_they_are_called() -> None:
     assert len(set(CASES["some predictions left out"].counts.tolist())) > 2
     assert [len(CASES[name]) for name in ("none left", "one photo", "no photo")] == [0, 1, 0]
+
+
+def test_scores_are_shown_as_formatting_would_show_them() -> None:
+    """Also those in the middle of two thousandths, which float32 holds exactly: 0.0625 and 0.1875 among them."""
+    random = np.random.default_rng(0)
+    halves = np.arange(0, 1025, dtype=np.float32) / 1024
+    near = np.concatenate([np.nextafter(halves, np.float32(0)), np.nextafter(halves[:-1], np.float32(1))])
+    scores = np.concatenate([halves, near, random.random(20_000, dtype=np.float32)]).tolist()
+    assert _thousandths(scores) == [f"{score:.3f}" for score in scores]
