@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
+import platform
 import threading
 import time
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ class FolderLock:
     def _sign(self, purpose: str) -> None:
         note = {
             "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "host": platform.node(),
             "purpose": purpose,
             "since": time.strftime("%H:%M:%S"),
         }
