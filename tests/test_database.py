@@ -803,6 +803,36 @@ def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
         assert sorted(found) == ["after", "before"]
 
 
+class Interrupting:
+    """A value at which SQLite's driver is interrupted, as by Ctrl-C."""
+
+    def __conform__(self, protocol: object) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("first", ["jot", "write"])
+@pytest.mark.parametrize("then", ["jot", "write"])
+def test_writing_goes_on_after_a_ctrl_c_in_a_statement(folder: Path, first: str, then: str) -> None:
+    statement = "INSERT INTO settings (key, value) VALUES ('a', ?)"
+
+    def insert(opened: Database, how: str, value: object) -> None:
+        if how == "jot":
+            with opened.jot("try it") as plain:
+                plain.execute(statement, (value,))
+        else:
+            with opened.write("try it") as connection:
+                connection.exec_driver_sql(statement, (value,))
+
+    with closing(Database.open(folder, create=False)) as opened:
+        with pytest.raises(KeyboardInterrupt):
+            insert(opened, first, Interrupting())
+        assert Store(opened).setting("a") is None
+        insert(opened, then, "1")
+        assert Store(opened).setting("a") == "1"
+    with closing(Database.open(folder, create=False)) as again:
+        assert Store(again).setting("a") == "1"
+
+
 @pytest.mark.parametrize("first", ["jot", "write"])
 def test_what_is_jotted_down_is_a_write_like_any_other(folder: Path, first: str) -> None:
     with closing(Database.open(folder, create=False)) as opened:

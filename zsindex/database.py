@@ -172,7 +172,8 @@ class Database:
                 raise
 
     def _connect_to_write(self) -> sqlite3.Connection:
-        if self._writing is None:
+        """The one connection that writes; a new one where SQLAlchemy has closed it, as it does after a Ctrl-C."""
+        if self._writing is None or _is_closed(self._writing):
             self._writing = _connect_to_write(self.folder)
         return self._writing
 
@@ -343,6 +344,13 @@ def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Con
     connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
     connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
     return connection
+
+
+def _is_closed(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.total_changes < 0
+    except sqlite3.ProgrammingError:
+        return True
 
 
 @contextmanager

@@ -21,7 +21,15 @@ def reading(connect: Callable[[], sqlite3.Connection], *, pooled: bool) -> Engin
 
 def writing(connect: Callable[[], sqlite3.Connection]) -> Engine:
     """One connection: it checkpoints under the lock, and is only used by the thread that holds it."""
-    return _beginning_with(create_engine("sqlite://", creator=connect, poolclass=StaticPool), "BEGIN IMMEDIATE")
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+
+    @event.listens_for(engine, "invalidate")
+    def release(connection: sqlite3.Connection, *_: Any) -> None:
+        # After a Ctrl-C in a statement SQLAlchemy closes the connection; SQLite keeps its transaction, and with that
+        # its lock, for as long as the statement's cursor lives.
+        connection.rollback()
+
+    return _beginning_with(engine, "BEGIN IMMEDIATE")
 
 
 def _beginning_with(engine: Engine, statement: str) -> Engine:
