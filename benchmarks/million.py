@@ -133,7 +133,10 @@ def step_search(store: Store, folder: Path, made: str, n: int, dim: int) -> dict
     index = VectorIndex.open(store, folder, model)
     assert index.vectors.base is not None
     index.vectors.base.vectors.sum()  # into memory, as after a few searches
+    grouping = index.vectors.base.cells
     found: dict[str, Any] = {}
+    if grouping is not None:
+        found["cells"] = {"all": len(grouping.centroids), "for most photos": int(grouping.n_probe[0, 0])}
     single = MADE[made](N_QUERIES, dim, seed=2**31)
     mapped = np.asarray(index.vectors.base.vectors)
     (flat,) = best_of(5, lambda: faiss.knn(single[:1], mapped, K, metric=faiss.METRIC_INNER_PRODUCT))
