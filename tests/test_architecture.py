@@ -38,7 +38,8 @@ LAYERS = (
     {"store"},
     {"bottleneck"},
     {"export", "assembly"},
-    {"towers", "openclip"},
+    {"towers", "openclip", "transformers_encoder"},
+    {"on_torch"},
     {"scan", "decode", "encode", "reader", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
     {"columnar"},
     {"database", "schema", "lock", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
@@ -49,13 +50,13 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Costly or replaceable packages, each with the modules that may know of it, at the top or inside a function.
 ONLY_IMPORTERS = {
-    "torch": {"openclip", "export"},
+    "torch": {"openclip", "export", "transformers_encoder", "on_torch"},
     "torchvision": {"openclip"},
     "open_clip": {"openclip", "export"},
     "openvino": {"towers", "export"},
     "tokenizers": {"tokenizer"},
     "huggingface_hub": {"openclip"},
-    "transformers": set(),
+    "transformers": {"transformers_encoder"},
     "timm": set(),
     "faiss": {"index", "cells"},
     "pyarrow": {"parts", "columnar"},

@@ -203,7 +203,8 @@ class PackageMissing(ModelError):
     """The model needs a `package` that is not installed."""
 
     def __init__(self, model: str, package: str) -> None:
-        super().__init__(f"{model!r} needs the package {package}: pip install {package}", model=model)
+        quoted = f"'{package}'" if "[" in package else package  # shells take brackets for patterns
+        super().__init__(f"{model!r} needs the package {package}: pip install {quoted}", model=model)
         self.package = package
 
 

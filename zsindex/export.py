@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 
 from zsindex import samples, towers
-from zsindex.openclip import OpenClipEncoder, default_device, quiet
+from zsindex.on_torch import default_device, quiet
+from zsindex.openclip import OpenClipEncoder
 from zsindex.preprocess import Preprocessing
 from zsindex.records import FloatArray
 from zsindex.tokenizer import ClipTokenizer

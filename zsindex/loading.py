@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from importlib import util
+from pathlib import Path
 
 from zsindex import config, towers
 from zsindex.encode import Encoder
-from zsindex.errors import ModelChanged
+from zsindex.errors import ModelChanged, PackageMissing
 from zsindex.records import ModelSpec
 from zsindex.towers import TowerEncoder
 
@@ -27,16 +29,18 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
     """Load a model.
 
     Args:
-        spec: as `zsindex.openclip.load` understands it.
+        spec: as `zsindex.openclip.load` understands it; or a folder as transformers' `save_pretrained` writes it.
         device: ``auto`` or a torch device.
         batch_size: images that go through the model at once; None chooses by device.
 
     Raises:
         ValueError: the precision is unknown, or the batch size below 1.
-        ModelError: see `zsindex.openclip.load`.
+        ModelError: see `zsindex.openclip.load` and `zsindex.transformers_encoder.load`.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if _transformers_folder(spec) is not None:
+        return _original(spec, device=device, batch_size=batch_size)
     folder = towers.folder_of(spec)
     if device not in ("auto", "cpu") or folder is None or spec.precision not in towers.PRECISIONS:
         return _original(spec, device=device, batch_size=batch_size)
@@ -57,7 +61,7 @@ def fastest_precision(spec: ModelSpec) -> str:
         ModelError: the model has to be loaded for it, and cannot be.
     """
     spec = replace(spec, precision="fp32")
-    if towers.folder_of(spec) is None:
+    if towers.folder_of(spec) is None or _transformers_folder(spec) is not None:
         return "fp32"
     found = towers.find(spec) or _export(spec)
     if found is None or found.manifest.auto_device != "cpu" or not found.manifest.image:
@@ -83,9 +87,23 @@ def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int
 
 def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     _let_threads_sleep()
+    if (folder := _transformers_folder(spec)) is not None:
+        if util.find_spec("transformers") is None:
+            raise PackageMissing(str(spec), "zsindex[transformers]")
+        from zsindex import transformers_encoder
+
+        return transformers_encoder.load(spec, folder, device=device, batch_size=batch_size)
     from zsindex import openclip
 
     return openclip.load(spec, device=device, batch_size=batch_size)
+
+
+def _transformers_folder(spec: ModelSpec) -> Path | None:
+    """The folder of a checkpoint of transformers; None where the name stands for anything else."""
+    scheme, _, rest = spec.name.partition(":")
+    folder = Path(rest if scheme == "local-dir" else spec.name).expanduser()
+    written_by_transformers = (folder / "config.json").is_file() and not (folder / "open_clip_config.json").is_file()
+    return folder if written_by_transformers and spec.name != config.DEFAULT_MODEL else None
 
 
 def _export(spec: ModelSpec) -> towers.Export | None:

@@ -1,4 +1,4 @@
-"""Real models: an `Encoder` over open_clip. The only module that imports torch or open_clip.
+"""open_clip's models: an `Encoder` over open_clip.
 
 Importing it costs seconds, nearly all of them torch's and open_clip's own, so callers import it inside the function
 that is about to encode something.
@@ -7,16 +7,12 @@ that is about to encode something.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.util
 import json
 import logging
-import math
 import os
 import pickle
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +34,10 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer
-from torch.nn.functional import normalize
 
 from zsindex import nano
 from zsindex.errors import (
     CheckpointError,
-    DeviceError,
     ModelError,
     ModelUnavailable,
     PackageMissing,
@@ -51,6 +45,16 @@ from zsindex.errors import (
     UnknownModel,
 )
 from zsindex.fingerprint import fingerprint, sha256_of
+from zsindex.on_torch import (
+    PROMPTS_PER_IMAGE,
+    Batches,
+    batch_size_on,
+    check_options,
+    device_named,
+    one_line,
+    quiet,
+    weights_sha256,
+)
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
 
 if TYPE_CHECKING:
@@ -58,17 +62,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("fp32", "bf16", "fp16")
-
 _CONFIG_NAME = "open_clip_config.json"
 _FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir; .pt is not among them
 _DEFAULT_WEIGHTS = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
 _PROBE_TIMEOUT_S = 10.0
-
-# Images at once. On a CPU a convolutional model is fastest at 4 to 8, where a layer's activations stay in the cache,
-# and a ViT-B-32 hardly gains beyond 8; benchmarks/encoder.py measures it.
-_BATCH_SIZES = {"cpu": 8, "mps": 64, "cuda": 256}
-_PROMPTS_PER_IMAGE = 8  # a prompt of ten tokens is about that much less work than an image
 
 
 def available_models() -> list[tuple[str, str]]:
@@ -119,26 +116,23 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         batch_size: images that go through the model at once (of prompts, eight times as many); None chooses by device.
 
     Raises:
-        ValueError: the precision is none of `PRECISIONS`, or the batch size is below 1.
+        ValueError: the precision is none of `zsindex.on_torch.PRECISIONS`, or the batch size is below 1.
         UnknownModel: no such architecture, tag, folder or repository name, or a name that says too little or too much.
         ModelUnavailable: a hub could not be reached, refused, or lacks the files.
         CheckpointError: the files are there but damaged, of another architecture, or not plain tensors.
         PackageMissing: the text tower or its tokenizer needs a package that is not installed.
         DeviceError: the device is not there.
     """
-    if spec.precision not in PRECISIONS:
-        raise ValueError(f"precision {spec.precision!r} is none of {', '.join(PRECISIONS)}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_options(spec, batch_size)
     source = _resolve(spec)  # not in silence: what it logs is meant for the user
     with quiet():
-        target = _device(device, spec)  # before anything is downloaded for it
+        target = device_named(device, spec)  # before anything is downloaded for it
         if source.repository:
             _download(spec, source)
-        return _load(spec, source, target, batch_size or _BATCH_SIZES.get(target.type, _BATCH_SIZES["cpu"]))
+        return _load(spec, source, target, batch_size or batch_size_on(target))
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(Batches):
     """An open_clip model as an `Encoder`; made by `load`.
 
     Attributes:
@@ -147,10 +141,6 @@ class OpenClipEncoder:
         files: paths of what it was loaded from; empty where open_clip does not tell.
         model, tokenizer, preprocess_config: open_clip's own.
         text_tower: encodes rows of tokens that were cut.
-        device: the torch device that it computes on.
-        engine: ``torch``, as opposed to `zsindex.towers`.
-        batch_size: images that go through the model at once, and an eighth of the prompts that do; halved for good when
-            CUDA runs out of memory.
     """
 
     def __init__(
@@ -165,11 +155,8 @@ class OpenClipEncoder:
         batch_size: int,
         files: Sequence[str],
     ) -> None:
-        self.info = info
+        super().__init__(info, device, batch_size)
         self.identity = identity
-        self.device = str(device)
-        self.engine = "torch"
-        self.batch_size = batch_size
         self.files = files
         self.model = model
         self.tokenizer = tokenizer
@@ -208,7 +195,7 @@ class OpenClipEncoder:
             )
             return features
 
-        return self._in_batches(len(pixels), encode)
+        return self.in_batches(len(pixels), encode)
 
     def encode_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
         """Encode prompts, short ones together.
@@ -238,7 +225,7 @@ class OpenClipEncoder:
             return self.text_tower.encode(tokens[start:stop, : int(lengths[stop - 1])].to(self._device))
 
         vectors = np.empty((len(texts), self.info.dim), dtype=np.float32)
-        vectors[order.numpy()] = self._in_batches(len(texts), encode, per_step=_PROMPTS_PER_IMAGE)
+        vectors[order.numpy()] = self.in_batches(len(texts), encode, per_step=PROMPTS_PER_IMAGE)
         return vectors
 
     def count_tokens(self, text: str) -> int:
@@ -266,29 +253,6 @@ class OpenClipEncoder:
                     context_length=self.info.context_length,
                     model=str(self.info.spec),
                 )
-
-    def _in_batches(self, count: int, encode: Callable[[int, int], torch.Tensor], *, per_step: int = 1) -> FloatArray:
-        """Run encode(start, stop) over `batch_size` × `per_step` rows at a time, and normalise what it returns."""
-        vectors = np.empty((count, self.info.dim), dtype=np.float32)
-        start = 0
-        while start < count:
-            stop = min(start + self.batch_size * per_step, count)
-            batch: FloatArray | None = None
-            try:
-                with torch.inference_mode():
-                    # In float32 whatever the towers compute in; bf16 keeps less than three digits.
-                    batch = normalize(encode(start, stop).float(), dim=-1).cpu().numpy()
-            except torch.OutOfMemoryError:
-                if stop - start <= per_step:
-                    raise
-            if batch is None:
-                # Out here because the exception, while it is handled, keeps the failed batch's tensors alive.
-                self.batch_size = math.ceil((stop - start) / per_step) // 2
-                logger.warning("out of memory on %s; going on with batches of %d", self.device, self.batch_size)
-                continue
-            vectors[start:stop] = batch
-            start = stop
-        return vectors
 
 
 class TextTower(torch.nn.Module):
@@ -518,7 +482,7 @@ def _why(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, HfHubHTTPError):
             return f"the hub answered with status {link.response.status_code}"
-    return f"the hub cannot be reached: {_one_line(chain[-1])}"
+    return f"the hub cannot be reached: {one_line(chain[-1])}"
 
 
 # --- from files to a model --------------------------------------------------------------------------------------------
@@ -532,7 +496,7 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
 
     # In float32 first, on the CPU, so that the hash of the weights is that of the weights alone.
     model = _create(spec, source, "fp32")
-    weights_sha256 = _weights_sha256(spec, model)
+    sha256 = weights_sha256(spec, model)
     logit_scale = float(model.logit_scale.exp())
     logit_bias = None if model.logit_bias is None else float(model.logit_bias)
     if spec.precision != "fp32":
@@ -547,7 +511,7 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
     _, height, width = preprocess.input_size
     identity = {
         "architecture": _architecture(config),
-        "weights": weights_sha256,
+        "weights": sha256,
         "preprocessing": _beyond_defaults({**asdict(preprocess), "size": (height, width)}, asdict(PreprocessCfg())),
         "tokenizer": _tokenizer_identity(tokenizer, text_config),
     }
@@ -559,7 +523,7 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
         logit_bias=logit_bias,
         context_length=int(tokenizer.context_length),
         image_size=(int(height), int(width)),
-        weights_sha256=weights_sha256,
+        weights_sha256=sha256,
     )
     return OpenClipEncoder(
         info=info,
@@ -578,7 +542,7 @@ def _config(spec: ModelSpec, source: _Source) -> dict[str, Any]:
         config: dict[str, Any] = open_clip.get_model_config(source.name)
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
     except (OSError, ValueError, AttributeError) as error:  # unreadable, no JSON, or JSON of another shape
-        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({_one_line(error)})") from error
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({one_line(error)})") from error
     if missing:
         raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model (no {', '.join(sorted(missing))})")
     return config
@@ -618,55 +582,7 @@ def _unloadable(spec: ModelSpec, error: Exception, what: str = "") -> ModelError
         return ModelUnavailable(str(spec), what + _why(error))
     if isinstance(error, OSError):
         what += "it cannot be read or is cut short: "
-    return CheckpointError(str(spec), what + _one_line(error))
-
-
-def default_device() -> str:
-    """What ``auto`` stands for on this machine."""
-    return str(_device("auto", ModelSpec("")))
-
-
-def _device(name: str, spec: ModelSpec) -> torch.device:
-    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    mps = ["mps"] if torch.backends.mps.is_available() else []
-    if name == "auto":
-        return torch.device((cuda + mps + ["cpu"])[0])
-    available = ["cpu", *cuda, *mps]
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(name, available=available, model=str(spec)) from None
-    if str(device) not in available and not (str(device) == "cuda" and cuda):
-        raise DeviceError(name, available=available, model=str(spec))
-    return device
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep open_clip's chatter off the terminal.
-
-    It logs through the root logger, where the first message installs a handler for the whole process; one that drops
-    everything, for as long as the model loads, keeps it from doing so. What of it matters is raised or logged in here.
-    """
-    silent = logging.NullHandler()
-    root = logging.getLogger()
-    root.addHandler(silent)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.removeHandler(silent)
-
-
-def _one_line(error: BaseException) -> str:
-    """The gist of an exception: of several lines, as load_state_dict makes them, the first that names a cause."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    line = lines[0] if len(lines) == 1 else lines[1]
-    more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
-    return (line if len(line) <= 200 else line[:199] + "…").rstrip(".") + more
+    return CheckpointError(str(spec), what + one_line(error))
 
 
 # --- what a model is --------------------------------------------------------------------------------------------------
@@ -720,20 +636,3 @@ def _tokenizer_identity(tokenizer: Any, text_config: Mapping[str, Any]) -> dict[
         "mode": text_config.get("tokenizer_mode"),
         "options": text_config.get("tokenizer_kwargs", {}),
     }
-
-
-def _weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:
-    """Hash a float32 model on the CPU: names in order, each with dtype, shape and bytes.
-
-    Of the loaded model rather than of the file, so that the same weights hash alike from .pt and .safetensors, stored
-    as float16 or float32, with or without a ``module.`` prefix.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        # A sum is finite only where all values are, and takes a tenth of the hash's time; looking at each takes more
-        # than the hash. A sum that is not may have overflowed.
-        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
-            raise CheckpointError(str(spec), f"{name} holds values that are no finite numbers")
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
