@@ -97,6 +97,7 @@ def serve(
     ):
         security = Security(
             hosts=web.hosts_of(host, listening.getsockname()[1], hosts),
+            own_addresses=web.is_any(host),
             tokens=tokens,
             read_only=opened.read_only,
             fetch_urls=fetch_urls,
@@ -109,5 +110,5 @@ def serve(
             limits=Limits(requests_per_s=rate, thumbnail_bytes=thumbnail_cache << 20),
             drop_model_after_s=drop_model_after,
             log_requests=not quiet,
-            ready=lambda: note(f"serving {opened.path} at {web.url_of(listening)}"),
+            ready=lambda: note(f"serving {opened.path} at " + " and ".join(web.urls_of(listening, host))),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import io
@@ -23,6 +24,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tests import photos
@@ -36,6 +38,7 @@ from zsindex.web import Security, fetching
 from zsindex.web import serve as serving
 from zsindex.web.problems import Problem
 from zsindex.web.sandbox import Sandbox
+from zsindex.web.security import Guard
 from zsindex.web.throttle import Rates
 
 SAFE = ("GET", "/v1/library", None)
@@ -473,7 +476,54 @@ def test_a_token_file_is_made_for_its_owner_only_and_read(tmp_path: Path) -> Non
 def test_hosts_that_belong_to_an_address() -> None:
     assert serving.hosts_of("127.0.0.1", 8765) == {"127.0.0.1:8765", "localhost:8765", "[::1]:8765"}
     assert serving.hosts_of("192.168.1.5", 80, ["Photos.Example"]) == {"192.168.1.5", "photos.example"}
-    assert "0.0.0.0:1" not in serving.hosts_of("0.0.0.0", 1)
+    for spelled in ("0.0.0.0", "0", "::", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0"):
+        own = {f"{socket.gethostname().lower()}:1", f"{socket.gethostname().lower().partition('.')[0]}.local:1"}
+        assert serving.hosts_of(spelled, 1) == serving.loopback_hosts(1) | own
+    assert serving.hosts_of("fd00::2", 1) == {"[fd00::2]:1"}
+    assert serving.hosts_of("Photos.Example", 1) == {"photos.example:1"}
+
+
+def test_an_address_that_a_connection_came_to_may_be_said_where_all_are_listened_at() -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("here")(scope, receive, send)
+
+    def status(host: str, server: Any, own_addresses: bool = True) -> int:
+        security = Security(frozenset({"127.0.0.1:8765"}), own_addresses=own_addresses)
+        guard = Guard(inner, security=security)
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        headers = [(b"host", host.encode())]
+        scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": headers, "server": server}
+        asyncio.run(guard(scope, receive, send))
+        return int(sent[0]["status"])
+
+    assert status("192.168.1.5:8765", ("192.168.1.5", 8765)) == 200
+    assert status("192.168.1.5:8765", ("::ffff:192.168.1.5", 8765)) == 200
+    assert status("192.168.1.5", ("192.168.1.5", 80)) == 200
+    assert status("[fd00::2]:8765", ("fd00::2", 8765)) == 200
+    assert status("[fe80::1]:8765", ("fe80::1%eth0", 8765)) == 200
+    assert status("192.168.1.5:8765", ("192.168.1.5", 8765), own_addresses=False) == 421
+    for host, server in [
+        ("192.168.1.6:8765", ("192.168.1.5", 8765)),  # another machine
+        ("192.168.1.5:8766", ("192.168.1.5", 8765)),
+        ("192.168.1.5", ("192.168.1.5", 8765)),
+        ("rebound.example:8765", ("192.168.1.5", 8765)),  # a name that was made to resolve to this address
+        ("192.168.1.5.rebound.example:8765", ("192.168.1.5", 8765)),
+        ("3232235781:8765", ("192.168.1.5", 8765)),  # the same address as a number
+        ("0.0.0.0:8765", ("192.168.1.5", 8765)),
+        ("/run/socket", ("/run/socket", None)),
+        ("", None),
+    ]:
+        assert status(host, server) == 421, host
+
+
+def test_loopback_and_other_addresses() -> None:
     assert [serving.is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [True] * 4
     assert [serving.is_loopback(h) for h in ("0.0.0.0", "::", "192.168.1.5", "localhost.evil")] == [False] * 4
 

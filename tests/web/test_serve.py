@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,13 @@ main()
 @contextmanager
 def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run ``zsindex serve``; gives its URL."""
+    with serving_at(*arguments) as (urls, process):
+        yield urls[0], process
+
+
+@contextmanager
+def serving_at(*arguments: object) -> Iterator[tuple[list[str], subprocess.Popen[str]]]:
+    """Run ``zsindex serve``; gives all URLs that it prints."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "serve", *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -46,9 +54,9 @@ def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            found = re.search(r"serving .* at (http://\S+)", line)
+            found = re.search(r"serving .* at (http://.*)", line)
             if found:
-                yield found[1], process
+                yield found[1].split(" and "), process
                 break
         else:
             pytest.fail("it did not start")
@@ -103,6 +111,37 @@ def test_another_address_needs_tokens(library: Path) -> None:
         result = runner.invoke(cli, ["serve", "--library", str(library), "--host", host])
         assert result.exit_code == 2
         assert "--token-file" in result.output
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", "::", "::1", "localhost", "127.0.0.2", socket.gethostname()])
+def test_each_address_that_is_printed_answers(library: Path, tmp_path: Path, host: str) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        pytest.skip(f"this machine does not know {host}")
+    tokens = tmp_path / "tokens"
+    with serving_at("--library", library, "--port", 0, "--host", host, "--token-file", tokens, "-q") as (urls, _):
+        token = tokens.read_text().split()[1]
+        port = httpx.URL(urls[0]).port
+        for url in urls:
+            assert httpx.get(f"{url}v1/library").status_code == 401
+            assert httpx.get(f"{url}v1/library", headers={"Authorization": f"Bearer {token}"}).json()["files"] == 2
+        if host in ("0.0.0.0", "0", "::"):
+            assert urls[0] == f"http://127.0.0.1:{port}/"
+            named = {"Host": f"{socket.gethostname()}:{port}"}
+            assert httpx.get(f"{urls[0]}v1/library", headers=named).status_code == 401
+        for wrong in ("0.0.0.0", "[::]", "rebound.example", "192.0.2.77"):
+            assert httpx.get(f"{urls[0]}v1/library", headers={"Host": f"{wrong}:{port}"}).status_code == 421
 
 
 def test_a_port_that_is_taken_is_said(library: Path) -> None:

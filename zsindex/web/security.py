@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import threading
 import time
@@ -65,6 +66,8 @@ class Security:
         read_only: nobody may write, with whatever token.
         fetch_urls: whether images may be fetched from URLs that clients name.
         photo_folders: what clients may have synced, beside folders that were synced before.
+        own_addresses: a Host header may also say the address of this machine that the connection came to. A page of
+            another name that was made to resolve to this machine says that name, and no address.
     """
 
     hosts: frozenset[str]
@@ -72,6 +75,7 @@ class Security:
     read_only: bool = False
     fetch_urls: bool = False
     photo_folders: tuple[str, ...] = ()
+    own_addresses: bool = False
     _sessions: OrderedDict[bytes, tuple[Right, float]] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -136,7 +140,10 @@ class Guard:
         path, method = path_of(scope), scope["method"]
         # Against DNS rebinding: a page of another name that was made to resolve to this machine says that name.
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._security.hosts:
+        known = self._security.hosts
+        if self._security.own_addresses:
+            known = known | _came_to(scope)
+        if len(hosts) != 1 or hosts[0].lower() not in known:
             raise Problem("host", 421, "this service does not answer to that Host; zsindex serve --allow-host adds one")
         self._check_origin(headers, method, is_page=not path.startswith("/v1/"))
         if path in self._public or path.startswith(PUBLIC_BELOW):
@@ -176,6 +183,27 @@ def session_of(headers: Headers) -> str | None:
         if name == COOKIE:
             return value
     return None
+
+
+def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address, as IPv4 where it is one that IPv6 has wrapped; without the zone of a link."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def with_port(host: str, port: int) -> str:
+    """A name or an address as a Host header says it."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port == 80 else f"{name}:{port}"
+
+
+def _came_to(scope: Scope) -> frozenset[str]:
+    """What a Host header says that names the address of this machine by which a request came."""
+    address, port = scope.get("server") or ("", None)
+    try:
+        return frozenset({with_port(str(plain_address(address)), port or 80)})
+    except ValueError:  # a socket of another kind
+        return frozenset()
 
 
 def path_of(scope: Scope) -> str:

@@ -21,7 +21,7 @@ from zsindex.library import Library
 from zsindex.web import logs
 from zsindex.web.app import create_app, loopback_hosts
 from zsindex.web.limits import Limits
-from zsindex.web.security import Security, Token
+from zsindex.web.security import Security, Token, plain_address, with_port
 
 RIGHTS = ("read", "write")
 SHORTEST_TOKEN = 16
@@ -57,13 +57,29 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def is_any(host: str) -> bool:
+    """Whether it stands for all addresses of this machine: ``0.0.0.0`` and ``::``, however they are written."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:  # a name
+        return False
+    return plain_address(str(found[0][4][0])).is_unspecified
+
+
 def hosts_of(host: str, port: int, more: Iterable[str] = ()) -> frozenset[str]:
-    """What a Host header may say: names of this machine, the address that is listened at, and `more`."""
-    names = set(loopback_hosts(port)) if is_loopback(host) or host in ("0.0.0.0", "::") else set()
-    if host not in ("0.0.0.0", "::"):
-        name = f"[{host}]" if ":" in host else host.lower()
-        names |= {name} if port == 80 else {f"{name}:{port}"}
-    return frozenset(names | {one.lower() for one in more})
+    """What a Host header may say: names of this machine, the address that is listened at, and `more`.
+
+    Where all addresses are listened at, these are the machine's names; `Security.own_addresses` lets in the addresses,
+    which may change meanwhile.
+    """
+    names = {one.lower() for one in more}
+    if is_any(host):
+        # No page of another site has these names: what they stand for is this machine's own network's business.
+        name = socket.gethostname().lower()
+        names |= {with_port(one, port) for one in (name, f"{name.partition('.')[0]}.local")} if name else set()
+    else:
+        names.add(with_port(host.lower(), port))
+    return frozenset(names | loopback_hosts(port) if is_any(host) or is_loopback(host) else names)
 
 
 def read_tokens(file: Path) -> tuple[Token, ...]:
@@ -206,8 +222,31 @@ class _Impatient(H11Protocol):
             self.transport.close()
 
 
-def url_of(listening: socket.socket) -> str:
-    """Where people reach the service."""
-    address: Any = listening.getsockname()
-    host, port = address[0], address[1]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+def urls_of(listening: socket.socket, host: str) -> list[str]:
+    """Where people reach the service, from this machine first. `hosts_of` and `Security.own_addresses` let them in.
+
+    Args:
+        host: what it was told to listen at.
+    """
+    bound: Any = listening.getsockname()
+    address, port = str(bound[0]), int(bound[1])
+    if not is_any(host):
+        return [f"http://{with_port(host, port)}/"]
+    old = address == "0.0.0.0" or not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    hosts = [
+        "127.0.0.1" if old else "::1",
+        _outward(socket.AF_INET, "192.0.2.1") if old else None,
+        _outward(socket.AF_INET6, "2001:db8::1") if ":" in address else None,
+    ]
+    return [f"http://{with_port(one, port)}/" for one in dict.fromkeys(hosts) if one is not None]
+
+
+def _outward(family: int, target: str) -> str | None:
+    """The address of this machine that others see: the one by which it would send to them. Nothing is sent."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            found = str(probe.getsockname()[0])
+    except OSError:  # there is no way out
+        return None
+    return found if not plain_address(found).is_link_local else None  # that of a link is no address for browsers
