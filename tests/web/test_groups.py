@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from tests.scenes import photo
 from tests.web.conftest import Serve
+from zsindex.errors import UnknownImage
 from zsindex.library import Library
 from zsindex.records import NONE
 
@@ -202,6 +203,81 @@ def test_why(client: TestClient, library: Library) -> None:
     }
     assert body["answers"][0]["label"] == library.classify(LABELS, template=["{}", "a {} photo"])[0].label
     assert client.post("/v1/images/999/explain", json={"labels": LABELS}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"with_corrections": "gda"},
+        {"with_corrections": "tip-adapter", "unknown": "mcm:0.2"},
+        {"unknown": "mcm:0.2"},
+        {"unknown": "softmax:0.1", "templates": ["{}", "a {} photo"]},
+        {"temperature": 0.5},
+        {"thresholds": True},
+        {"multi_label": True, "thresholds": True},
+        {"smooth": True},
+        {"activation": "sigmoid", "paths": True},
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_why_is_said_with_all_that_was_asked(
+    client: TestClient, shades: Library, album: Path, options: dict[str, Any]
+) -> None:
+    shades.save_label_set("colours", LABELS)
+    shades.correct_all("colours", [(album / "shades" / f"{n:02}.png", LABELS[n % 2], False) for n in range(6)])
+    shades.choose_threshold("colours", "red", score=0.6)
+    if options.get("paths"):
+        options = {**options, "paths": [str(album)]}
+    question = {"label_set": "colours", **options}
+    asked = {("template" if name == "templates" else name): value for name, value in options.items()}
+    expected = shades.classify(label_set="colours", top=len(LABELS) + 1, sync=False, **asked)
+    if "with_corrections" in options:
+        assert expected.tally() != shades.classify(label_set="colours").tally()
+    elif "unknown" in options:
+        assert expected.tally()[NONE]
+    for image_id, result in list(zip(expected.image_ids.tolist(), expected, strict=True))[:20]:
+        why = client.post(f"/v1/images/{image_id}/explain", json=question).json()
+        told = {one["label"]: one["score"] for one in why["answers"]}
+        assert {one.label: one.score for one in result.predictions} == {
+            label: pytest.approx(told[label], abs=1e-6) for label in (one.label for one in result.predictions)
+        }
+        assert max(told, key=told.__getitem__) == result.label
+        for one in why["templates"]:
+            unsaid = [why["answers"][n]["label"] for n, score in enumerate(one["scores"]) if score is None]
+            assert unsaid == ([NONE] if NONE in told else [])
+
+
+def test_why_of_an_answer_is_of_its_photos_and_of_this_library(library: Library) -> None:
+    answer = library.classify(LABELS)
+    image_id = int(answer.image_ids[0])
+    assert library.explain(image_id, answer).answers == library.explain(image_id, LABELS).answers
+    with pytest.raises(UnknownImage):
+        library.explain(image_id, answer.filtered(only=[next(one for one in LABELS if one != answer[0].label)]))
+    with pytest.raises(ValueError, match="options of its own"):
+        library.explain(image_id, answer, template="{}")
+
+
+def test_places(client: TestClient, shades: Library, album: Path) -> None:
+    body = ask(client, labels=LABELS[:2], unknown="mcm:0.2")
+    everything = get(client, f"/v1/groups/{body['key']}/photos", limit=1000)["photos"]
+    seen = 0
+    for number in range(len(body["groups"])):
+        photos = get(client, f"/v1/groups/{body['key']}/photos", answer=number, limit=1000)["photos"]
+        ids = [one["image_id"] for one in photos]
+        asked = list(reversed(ids[:50]))
+        places = get(client, f"/v1/groups/{body['key']}/places", image_id=[*asked, 4711])["places"]
+        assert [one["image_id"] for one in places] == list(dict.fromkeys(asked))  # nothing of those it does not hold
+        for place in places:
+            assert (place["answer"], ids.index(place["image_id"])) == (number, place["place"])
+            among = [n for n, one in enumerate(everything) if one["image_id"] == place["image_id"]]
+            assert place["place_of_all"] == (None if number == body["none"] else among[0])
+            seen += 1
+    assert seen == 44  # one of the 45 files is a copy
+    first = client.get(f"/v1/groups/{body['key']}/places?image_id=1")
+    again = client.get(f"/v1/groups/{body['key']}/places?image_id=1", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert client.get(f"/v1/groups/{body['key']}/places").status_code == 422
+    assert client.get(f"/v1/groups/{'0' * 16}/places?image_id=1").status_code == 410
 
 
 def test_copies(client: TestClient, album: Path) -> None:

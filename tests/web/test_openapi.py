@@ -99,6 +99,7 @@ OPERATIONS = [
     ("post", "/v1/classify/upload"),
     ("post", "/v1/groups"),
     ("get", "/v1/groups/{key}/photos"),
+    ("get", "/v1/groups/{key}/places"),
     ("get", "/v1/groups/{key}/export"),
     ("get", "/v1/groups/{key}/tags"),
     ("get", "/v1/groups/{key}/flips/{other}"),

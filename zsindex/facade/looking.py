@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zsindex.errors import UnknownImage
 from zsindex.facade.core import Core
 from zsindex.records import Activation
+from zsindex.results import Classification
 
 if TYPE_CHECKING:
     from zsindex.facade.core import WhichLabels
@@ -35,7 +37,7 @@ class Looking(Core):
     def explain(
         self,
         image_id: int,
-        labels: WhichLabels,
+        labels: WhichLabels | Classification,
         *,
         template: str | Sequence[str] | None = None,
         activation: Activation | str | None = None,
@@ -50,28 +52,50 @@ class Looking(Core):
 
         Args:
             image_id: of the photo's content.
-            labels: labels, or the name of a saved set.
+            labels: labels, or the name of a saved set. Or an answer of `classify`: then its scores are told, with all
+                that it was asked with, such as corrections, a temperature or an `unknown`.
             template: in place of the label set's own.
-            activation, truncate: as for `classify`.
+            activation, truncate: as for `classify`. An answer has its own.
             most: answers to tell, the best ones.
             most_prompts: prompts to tell, the nearest ones.
 
         Raises:
-            UnknownImage: it is unknown, or has no vector yet.
+            UnknownImage: it is unknown, has no vector yet, or is not in the answer.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
+            ValueError: an answer of another model; or one with other options beside it.
         """
         from zsindex.lab.explain import why
 
-        chosen = self._labels(labels, template)
+        found = None
+        if isinstance(labels, Classification):
+            if template is not None or activation is not None or truncate:
+                raise ValueError("an answer has a template and options of its own")
+            asked = labels.run.asked
+            if asked is None or labels.run.fingerprint != self.model.fingerprint:
+                raise ValueError("only an answer that this library gave, by its model, can be explained")
+            [numbers] = np.nonzero(labels.image_ids == image_id)
+            if not len(numbers):
+                raise UnknownImage(image_id)
+            chosen, truncate = asked.labels, bool(asked.arguments["truncate"])
+            found = labels.labels, labels.scores_of(numbers[:1])[0]
+            how = labels.run.logit_scale, labels.run.logit_bias, labels.run.activation
+        else:
+            chosen, info = self._labels(labels, template), self.model
+            how = (
+                info.logit_scale,
+                info.logit_bias,
+                info.activation if activation is None else Activation(activation),
+            )
         [image] = self.vectors_of([image_id])
-        info = self.model
+        scale, bias, activation = how
         return why(
             image,
             chosen,
             self.embed_texts([text for texts in chosen.concept_prompts for text in texts], truncate=truncate),
-            logit_scale=info.logit_scale,
-            logit_bias=info.logit_bias,
-            activation=info.activation if activation is None else Activation(activation),
+            logit_scale=scale,
+            logit_bias=bias,
+            activation=activation,
+            found=found,
             most=most,
             most_prompts=most_prompts,
         )

@@ -37,12 +37,12 @@ class TemplateScores:
     Attributes:
         template: with its placeholder.
         label: its best answer.
-        scores: of the answers of `Why.answers`, in their order.
+        scores: of the answers of `Why.answers`, in their order; None for one that words alone cannot give.
     """
 
     template: str
     label: str
-    scores: tuple[float, ...]
+    scores: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Why:
         answers: the best ones, best first.
         margin: score of the best less that of the second; None where there is only one.
         prompts: those nearest to the photo, nearest first. The first is of the winner, or says what speaks against it.
-        templates: in their order; empty where prompts were written out by hand, and with a single template.
+        templates: in their order, by their words alone, whatever else made the answer; empty where prompts were written
+            out by hand, and with a single template.
     """
 
     answers: tuple[AnswerScore, ...]
@@ -74,6 +75,7 @@ def why(
     logit_scale: float,
     logit_bias: float | None,
     activation: Activation,
+    found: tuple[Sequence[str], FloatArray] | None = None,
     most: int,
     most_prompts: int,
 ) -> Why:
@@ -84,6 +86,7 @@ def why(
         labels: the label set.
         prompt_vectors: float32 (m, dim), L2-normalised, of all prompts of all concepts, in their order.
         logit_scale, logit_bias, activation: as for the answer that is looked at.
+        found: names and scores float32 (n,) of the answers, where more than words made them.
         most: answers to give; `most_prompts` the same of prompts.
     """
     counts = [len(texts) for texts in labels.concept_prompts]
@@ -99,29 +102,32 @@ def why(
         scores: FloatArray = head(image[None])[0]
         return scores
 
-    scores = scores_of(label_vectors(prompt_vectors, counts))
+    answers, scores = found or (labels.answers, scores_of(label_vectors(prompt_vectors, counts)))
     best = np.argsort(-scores, kind="stable")[:most]
     cosines = prompt_vectors @ image
     texts = [(label, text) for label, own in zip(labels.concepts, labels.concept_prompts, strict=True) for text in own]
     nearest = np.argsort(-cosines, kind="stable")[:most_prompts]
     return Why(
-        answers=tuple(AnswerScore(labels.answers[n], float(scores[n])) for n in best.tolist()),
+        answers=tuple(AnswerScore(answers[n], float(scores[n])) for n in best.tolist()),
         margin=float(scores[best[0]] - scores[best[1]]) if len(best) > 1 else None,
         prompts=tuple(PromptCosine(texts[n][0], texts[n][1], float(cosines[n])) for n in nearest.tolist()),
-        templates=_by_template(labels, prompt_vectors, counts, scores_of, best.tolist()),
+        templates=_by_template(labels, prompt_vectors, counts, scores_of, [answers[n] for n in best.tolist()]),
     )
 
 
 def _by_template(
-    labels: LabelSet, prompt_vectors: FloatArray, counts: Sequence[int], scores_of: Any, best: Sequence[int]
+    labels: LabelSet, prompt_vectors: FloatArray, counts: Sequence[int], scores_of: Any, best: Sequence[str]
 ) -> tuple[TemplateScores, ...]:
     n = len(labels.templates)
     if n < 2 or set(counts) != {n}:
         return ()
     by_template = prompt_vectors.reshape(len(counts), n, -1)
+    number_of = {label: number for number, label in enumerate(labels.answers)}
+    numbers = [number_of.get(label) for label in best]
     found = []
     for number, template in enumerate(labels.templates):
         scores = scores_of(np.ascontiguousarray(by_template[:, number]))
         winner = labels.answers[int(scores.argmax())]
-        found.append(TemplateScores(template, winner, tuple(float(scores[answer]) for answer in best)))
+        told = tuple(None if answer is None else float(scores[answer]) for answer in numbers)
+        found.append(TemplateScores(template, winner, told))
     return tuple(found)

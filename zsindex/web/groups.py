@@ -11,6 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ from zsindex import prompts
 from zsindex.records import NONE, Activation, IdArray, LabelSet
 from zsindex.results import BLOCK_PHOTOS, Classification
 from zsindex.web import schemas
-from zsindex.web.classify import label_set_of
+from zsindex.web.classify import label_set_of, require_compatible
 from zsindex.web.images import ImageId
 from zsindex.web.problems import Problem
 from zsindex.web.service import Service, ServiceHere, etag_of, unchanged
@@ -42,6 +43,10 @@ LOGARITHMIC = (0.0, *(round(10 ** (n / 25 - 4), 8) for n in range(101)))
 MOST_FLIPS = 1000
 
 
+# What makes an answer of more than the words of its labels.
+_MORE = ("unknown", "with_corrections", "temperature", "thresholds", "multi_label", "smooth")
+
+
 def _ask(service: Service, question: schemas.GroupsQuestion) -> Classification:
     labels = label_set_of(service, question)
     if question.with_corrections is not None and labels.name is None:
@@ -50,12 +55,13 @@ def _ask(service: Service, question: schemas.GroupsQuestion) -> Classification:
         "top": TOP,
         "paths": question.paths,
         "activation": question.activation,
-        "unknown": question.unknown,
-        "with_corrections": question.with_corrections,
         "truncate": question.truncate,
+        **{name: value for name in _MORE if (value := getattr(question, name, None))},
     }
+    require_compatible(asked)
     answers = service.answers
-    with answers.turn(etag_of("groups", prompts.digest(labels), labels.name, asked)):
+    turn = answers.turn(etag_of("groups", prompts.digest(labels), labels.name, asked))
+    with turn, service.heavy.turn() if asked.get("smooth") else nullcontext():
         found = service.library.classify(labels, sync=False, known=lambda run: answers.get(run.key), **asked)
         answers.keep(found)
     return found
@@ -125,6 +131,38 @@ def photos(
     chosen = _labelled(found) if answer is None else _of(found, answer)
     shown = _photos(found, chosen[start : start + limit].tolist())
     return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
+
+
+@router.get("/v1/groups/{key}/places", response_model=schemas.Places, summary="Where photos stand in an answer")
+def places(
+    service: ServiceHere,
+    request: Request,
+    key: Key,
+    image_id: Annotated[list[schemas.Id], Query(min_length=1, max_length=100, description="Which photos.")],
+) -> Response:
+    """With it a list that has changed is gone on with at the same photo. Photos that are not in it are left out."""
+    etag = etag_of("places", key, image_id)
+    same = unchanged(request, etag)
+    if same is not None:
+        return same
+    found = _kept(service, key)
+    ranked, labelled = found.by_answer, _labelled(found)
+    told = []
+    for wanted in dict.fromkeys(image_id):
+        numbers = np.flatnonzero(found.image_ids == wanted)  # copies of it all get the same answer
+        answer = int(ranked.labels[numbers[0]]) if len(numbers) else -1
+        if answer >= 0:
+            among = np.flatnonzero(np.isin(labelled, numbers))
+            place = int(np.flatnonzero(np.isin(ranked.of(answer), numbers))[0])
+            told.append(
+                {
+                    "image_id": wanted,
+                    "answer": answer,
+                    "place": place,
+                    "place_of_all": int(among[0]) if len(among) else None,
+                }
+            )
+    return JSONResponse({"places": told}, headers={"ETag": etag})
 
 
 def _labelled(found: Classification) -> IdArray:
@@ -283,8 +321,14 @@ def _moves(before: Classification, after: Classification) -> IdArray:
 
 
 @router.post("/v1/images/{image_id}/explain", response_model=schemas.Why, summary="Why a photo gets its answer")
-def explain(service: ServiceHere, image_id: ImageId, question: schemas.GroupsQuestion) -> Response:
-    """Scores per label, what each template alone would answer, and the prompts nearest to the photo."""
-    labels: LabelSet = label_set_of(service, question)
-    found = service.library.explain(image_id, labels, activation=question.activation, truncate=question.truncate)
+def explain(service: ServiceHere, image_id: ImageId, question: schemas.ExplainQuestion) -> Response:
+    """Scores per label, what each template alone would answer, and the prompts nearest to the photo.
+
+    The scores are those of the same question to `/v1/groups` or `/v1/classify`, with all its options.
+    """
+    if any(getattr(question, name) for name in _MORE):
+        found = service.library.explain(image_id, _ask(service, question))
+    else:  # one photo will do
+        labels: LabelSet = label_set_of(service, question)
+        found = service.library.explain(image_id, labels, activation=question.activation, truncate=question.truncate)
     return JSONResponse(found.to_dict())

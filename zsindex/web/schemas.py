@@ -313,6 +313,15 @@ class GroupsQuestion(Given):
     )
 
 
+class ExplainQuestion(GroupsQuestion):
+    """What was asked, with all that the answer depends on."""
+
+    temperature: Temperature | None = Field(default=None, description="As for /v1/classify, like all that follows.")
+    thresholds: bool = False
+    multi_label: bool = False
+    smooth: bool = False
+
+
 class Group(BaseModel):
     """An answer, its photos, and how many of them have at least each of the levels as their score."""
 
@@ -349,6 +358,23 @@ class GroupPhotos(BaseModel):
 
     total: int
     photos: list[GroupPhoto]
+
+
+class Place(BaseModel):
+    """Where a photo stands: its answer, and its place among the photos of that answer and among all that have a label,
+    both from 0 on, the surest first.
+    """
+
+    image_id: int
+    answer: int
+    place: int
+    place_of_all: int | None
+
+
+class Places(BaseModel):
+    """In the order of the question."""
+
+    places: list[Place]
 
 
 class SidecarChange(BaseModel):
@@ -421,11 +447,14 @@ class PromptCosine(BaseModel):
 
 
 class TemplateScores(BaseModel):
-    """What one template alone would answer; `scores` are in the order of `answers`."""
+    """What one template alone would answer; `scores` are in the order of `answers`.
+
+    Null is the score of an answer that words alone cannot give, such as that of an `unknown`.
+    """
 
     template: str
     label: str
-    scores: list[float]
+    scores: list[float | None]
 
 
 class Why(BaseModel):
