@@ -73,6 +73,22 @@ export class Grouped {
     return new Parts(parts);
   }
 
+  /** Where the first of some photos stands that a group has at a level; null where it has none of them. */
+  async placeOf(ids, answer, level) {
+    if (!ids.length) return null;
+    const query = ids.slice(0, PAGE).map((id) => `image_id=${id}`).join("&");
+    const { places } = await ask(`/v1/groups/${this.key}/places?${query}`);
+    const own = this.none === null ? 0 : this.groups[this.none].count;
+    const above = this.groups.reduce((sum, _, n) => (n === this.none ? sum : sum + this.count(n, level)), 0);
+    for (const one of places) {
+      if (answer !== -1) {
+        if (one.answer === answer && one.place < this.count(answer, level)) return one.place;
+      } else if (one.answer === this.none) return one.place;
+      else if (one.place_of_all >= above) return own + one.place_of_all - above;
+    }
+    return null;
+  }
+
   /** The level whose score is nearest to a number. */
   levelOf(score) {
     let best = 0;

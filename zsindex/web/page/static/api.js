@@ -5,7 +5,7 @@ import { byId, h, number } from "./dom.js";
 const page = document.documentElement.dataset;
 export const root = page.root;
 export const url = (path) => root + path;
-export const thumbnail = (id, size) => url(`/v1/images/${id}/thumbnail?size=${size}`);
+export const thumbnailPath = (id, size) => `/v1/images/${id}/thumbnail?size=${size}`;
 
 /** A refusal, or no answer at all (status 0). */
 export class Problem extends Error {
@@ -22,9 +22,15 @@ const wait = (ms, signal) => new Promise((resolve, reject) => {
   signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
 });
 
-/** Ask and return the JSON of the answer. A busy service is asked again when it says that it will have time. */
-export async function ask(path, { method, body, signal, tries = 4 } = {}) {
-  const init = { method: method ?? (body === undefined ? "GET" : "POST"), signal, headers: {} };
+/** Ask and return the JSON of the answer. */
+export async function ask(path, options) {
+  const response = await request(path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+/** Ask and return the response. A busy service is asked again when it says that it will have time. */
+export async function request(path, { method, body, signal, priority, tries = 4 } = {}) {
+  const init = { method: method ?? (body === undefined ? "GET" : "POST"), signal, priority, headers: {} };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
     init.headers["Content-Type"] = "application/json";
@@ -45,7 +51,7 @@ export async function ask(path, { method, body, signal, tries = 4 } = {}) {
       await signIn();
       continue;
     }
-    if (response.ok) return response.status === 204 ? null : response.json();
+    if (response.ok) return response;
     let document = {};
     try { document = await response.json(); } catch { /* not a problem document */ }
     throw new Problem(response.status, document);

@@ -6,6 +6,7 @@ import { byId, h, number, percent, photos, showState } from "./dom.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
+import { libraryIs } from "./pictures.js";
 import { onTravel, params, write } from "./url.js";
 
 const SIDES = ["a", "b"];
@@ -14,7 +15,6 @@ let chosen = null;  // "was>becomes", by name
 let photo = null;
 let flips = null;
 let shown = null;
-let at = 0;
 
 function writeUrl(push = false) {
   const query = new URLSearchParams();
@@ -45,6 +45,7 @@ const compare = latest(async (signal) => {
       }
     });
     if (wrong) throw wrong;
+    libraryIs(sides.b.answer.run.snapshot);
     flips = await ask(`/v1/groups/${sides.a.answer.key}/flips/${sides.b.answer.key}`, { signal });
     draw();
   } catch (error) {
@@ -144,31 +145,19 @@ byId("flips").addEventListener("keydown", (event) => {
   choose(flips.flips[Math.max(0, Math.min(flips.flips.length - 1, from + steps[event.key]))], false);
 });
 
-async function itemAt(i) {
-  if (!shown || i < 0 || i >= shown.length) return null;
-  if (!shown.item(i)) await shown.load(i, i);
-  return shown.item(i);
-}
-
 const dialog = new PhotoDialog({
   question: () => question(sides.b.asked),
-  onstep: async (by) => {
-    const item = await itemAt(at + by).catch(() => null);
-    if (item) { at += by; dialog.show(item); }
-  },
   onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
   onclose: () => {
     if (photo === null) return;
     photo = null;
     writeUrl();
-    grid.focus(at);
+    if (dialog.walk?.source === shown) grid.focus(dialog.walk.at);
   },
 });
 
-async function open(i) {
-  at = i;
-  const item = await itemAt(i);
-  if (item) dialog.show(item);
+function open(i, source) {
+  dialog.open(source, i);
 }
 
 function set(side, asked) {
@@ -212,7 +201,10 @@ async function go(query) {
   chosen = query.get("flip");
   photo = Number(query.get("photo")) || null;
   await compare();
-  if (photo) dialog.show({ image_id: photo });
+  if (photo) {
+    await shown?.load(0, Math.min(shown.length, 100) - 1).catch(() => {});
+    dialog.travel(photo, shown);
+  }
   else dialog.close();
 }
 

@@ -6,6 +6,7 @@ export class Corrections {
   constructor() {
     this.set = null;
     this.byDigest = new Map();
+    this.last = Promise.resolve();
   }
 
   get count() { return this.byDigest.size; }
@@ -24,13 +25,26 @@ export class Corrections {
 
   said(digest) { return this.byDigest.get(digest) ?? null; }
 
-  async say(imageId, digest, label) {
-    await ask("/v1/corrections", { body: { label_set: this.set, image_id: imageId, label } });
-    this.byDigest.set(digest, label);
+  say(imageId, digest, label) {
+    const { set } = this;
+    return this.#inTurn(async () => {
+      await ask("/v1/corrections", { body: { label_set: set, image_id: imageId, label } });
+      if (this.set === set) this.byDigest.set(digest, label);
+    });
   }
 
-  async undo() {
-    await ask(`/v1/corrections/undo?label_set=${encodeURIComponent(this.set)}`, { method: "POST" });
-    await this.of(this.set);
+  undo() {
+    const { set } = this;
+    return this.#inTurn(async () => {
+      await ask(`/v1/corrections/undo?label_set=${encodeURIComponent(set)}`, { method: "POST" });
+      if (this.set === set) await this.of(set);
+    });
+  }
+
+  /** One after another, as they were said: of two about one photo the later one holds. */
+  #inTurn(work) {
+    const mine = this.last.then(work);
+    this.last = mine.catch(() => {});
+    return mine;
   }
 }

@@ -40,7 +40,7 @@ export function debounced(work, wait) {
   return later;
 }
 
-/** A short message that goes away by itself. */
+/** A short message that goes away by itself. Returns it. */
 export function toast(text, action) {
   const box = h("div", { class: "toast" }, h("span", {}, text));
   if (action) {
@@ -51,6 +51,7 @@ export function toast(text, action) {
   if (byId("toasts").parentElement !== over) over.append(byId("toasts"));
   byId("toasts").append(box);
   setTimeout(() => box.remove(), action ? 8000 : 4500);
+  return box;
 }
 
 /** Show what stands where photos would: nothing yet, loading, or what went wrong. */

@@ -1,7 +1,7 @@
 // A grid of photos of any length: only the rows in view are in the document.
 
-import { thumbnail } from "./api.js";
 import { fileName, h, percent } from "./dom.js";
+import { isStale, picture, reason } from "./pictures.js";
 
 const GAP = 6;
 const MORE_ROWS = 3;
@@ -10,7 +10,8 @@ let grids = 0;
 
 /**
  * What it shows is a source: `length`, `item(i)` or undefined where it is not there yet, and `load(first, last, signal)`.
- * Arrows, Home, End, PageUp and PageDown move about; Enter opens; digits go to `ondigit`.
+ * Arrows, Home, End, PageUp and PageDown move about. Enter and clicks go to `onopen(i, source)`, digits to
+ * `ondigit(item, digit)`: of a photo whose picture is there, since who presses one has seen it.
  */
 export class Grid {
   constructor(host, { label, cell = 168, onopen, ondigit, onerror, badge = (item) => percent(item.score) }) {
@@ -23,7 +24,7 @@ export class Grid {
     this.sheet.addEventListener("keydown", (event) => this.#key(event));
     this.sheet.addEventListener("click", (event) => {
       const cell = event.target.closest(".cell");
-      if (cell) { this.active = Number(cell.dataset.i); this.onopen?.(this.active); }
+      if (cell) { this.active = Number(cell.dataset.i); this.onopen?.(this.active, this.source); }
     });
     host.append(this.sheet);
     this.draw = this.draw.bind(this);
@@ -44,12 +45,15 @@ export class Grid {
     this.sheet.remove();
   }
 
-  show(source, { label = this.label, top = true } = {}) {
+  /** Show a source from its top; or, as far as it has come, at the number `at`; or with `top` false where it is. */
+  show(source, { label = this.label, top = true, at = null } = {}) {
+    const hadFocus = this.sheet.contains(document.activeElement);
     this.source = source;
     this.label = label;
     this.loading?.abort();
     this.loading = undefined;
-    if (top) {
+    if (at !== null) this.active = at;
+    else if (top) {
       this.active = 0;
       const box = this.#scroller();
       if (box !== document.scrollingElement) box.scrollTop = 0;
@@ -57,8 +61,16 @@ export class Grid {
     }
     this.active = Math.min(this.active, Math.max(0, source.length - 1));
     this.sheet.setAttribute("aria-label", label);
-    this.draw();
+    if (at === null) this.draw();
+    else if (hadFocus) this.focus(at);
+    else {
+      this.#reveal();
+      this.draw();
+    }
   }
+
+  /** The photo that the keys are about; null where it is not there yet. */
+  get current() { return this.source.item(this.active) ?? null; }
 
   /** The source has grown. */
   grown() {
@@ -163,7 +175,7 @@ export class Grid {
   }
 
   #waiting(cell) {
-    cell.item = undefined;
+    cell.item = cell.picture = undefined;
     cell.className = "cell wait";
     cell.setAttribute("aria-label", "Loading");
     cell.removeAttribute("title");
@@ -171,22 +183,22 @@ export class Grid {
   }
 
   #photo(cell, item) {
-    const same = cell.item?.image_id === item.image_id && cell.firstChild;
+    const old = cell.picture;
+    // Where only its score is another the picture need not blink.
+    const same = old && old.item.image_id === item.image_id && old.size === this.thumb && !isStale(old);
     cell.item = item;
-    const badge = this.badge(item);
-    cell.setAttribute("aria-label", `${fileName(item.path)}${badge ? `, ${badge}` : ""}`);
     cell.title = fileName(item.path);
-    const marks = badge ? [h("span", { class: "badge", "aria-hidden": "true" }, badge)] : [];
-    if (same) {  // only its score is another: the picture need not blink
-      cell.replaceChildren(cell.firstChild, ...marks);
-      return;
-    }
-    cell.className = "cell";
-    const image = h("img", { loading: "lazy", decoding: "async", alt: "", width: this.size, height: this.size, draggable: false });
-    image.addEventListener("load", () => cell.classList.add("seen"));
-    image.addEventListener("error", () => cell.classList.add("broken"));
-    image.src = thumbnail(item.image_id, this.thumb);
-    cell.replaceChildren(image, ...marks);
+    const badge = this.badge(item);
+    const told = (box) => {
+      if (cell.item !== item) return;
+      cell.className = `cell ${box.state === "wait" ? "" : box.state}`;
+      const why = box.state === "broken" ? `, ${reason(box.problem)}` : "";
+      cell.setAttribute("aria-label", `${fileName(item.path)}${badge ? `, ${badge}` : ""}${why}`);
+    };
+    if (same) old.onstate = told;
+    else cell.picture = picture(item, this.thumb, { onstate: told });
+    told(cell.picture);
+    cell.replaceChildren(cell.picture, ...(badge ? [h("span", { class: "badge", "aria-hidden": "true" }, badge)] : []));
   }
 
   async #load(first, last) {
@@ -232,10 +244,11 @@ export class Grid {
       this.focus(to);
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      this.onopen?.(this.active);
+      this.onopen?.(this.active, this.source);
     } else if (/^[1-9]$/.test(event.key) && this.ondigit) {
       event.preventDefault();
-      this.ondigit(this.active, Number(event.key));
+      const cell = event.target.closest(".cell");
+      if (cell?.classList.contains("seen") && !event.repeat) this.ondigit(cell.item, Number(event.key));
     }
   }
 }

@@ -7,10 +7,12 @@ import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
+import { libraryIs } from "./pictures.js";
 import { onTravel, params, write } from "./url.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
+const AROUND = 30;
 
 const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
 const corrections = new Corrections();
@@ -44,10 +46,17 @@ function writeUrl(push = false) {
 /** Whether answers learn from corrections, which only a saved set has. */
 const learns = () => view.learn && Boolean(view.asked.set);
 
+/** The whole question: of the library, and of every photo in it. */
+function wholeQuestion() {
+  const body = question(view.asked);
+  return body && learns() ? { ...body, with_corrections: "gda" } : body;
+}
+
 // --- asking ----------------------------------------------------------------------------------------------------------
 
-const regroup = latest(async (signal) => {
-  const body = question(view.asked);
+/** Ask anew. With `stay` the question is the same, and what is in view stays there: the photo, not its number. */
+const regroup = latest(async (signal, { stay = false } = {}) => {
+  const body = wholeQuestion();
   editor.fail();
   if (!body) {
     answer = null;
@@ -56,12 +65,16 @@ const regroup = latest(async (signal) => {
   }
   const slow = setTimeout(() => { stage.setAttribute("aria-busy", "true"); if (!answer) loading(); }, SLOW);
   try {
-    if (learns()) body.with_corrections = "gda";
     const [found] = await Promise.all([ask("/v1/groups", { body, signal }), corrections.set === view.asked.set ? null : corrections.of(view.asked.set)]);
-    answer = new Grouped(found);
-    level = view.min ? answer.levelOf(view.min) : 0;
+    const next = new Grouped(found);
+    const to = view.min ? next.levelOf(view.min) : 0;
+    const at = stay && answer ? await placeIn(next, to, around(grid.source, grid.active)) : null;
+    if (signal.aborted) return;
+    libraryIs(found.run.snapshot);
+    [answer, level] = [next, to];
     slider.max = String(answer.levels.length - 1);
-    draw();
+    draw({ top: !stay, at });
+    dialog.again();
   } catch (error) {
     if (!signal.aborted) failed(error);
   } finally {
@@ -81,6 +94,21 @@ function failed(error) {
     : { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => regroup() } });
 }
 
+/** Photos that are known of a list, those from a number on first, then those before it, the nearest first. */
+function around(source, from) {
+  const found = [];
+  for (let i = from; i < source.length && source.item(i) && found.length < AROUND; i += 1) found.push(source.item(i).image_id);
+  for (let i = from - 1; i >= 0 && source.item(i) && found.length < 2 * AROUND; i -= 1) found.push(source.item(i).image_id);
+  return found;
+}
+
+/** Where the first of these photos that is in the chosen group stands there; null for none. */
+function placeIn(found, at, ids) {
+  const groups = found.counts(at);
+  const chosen = groups.find((group) => group.label === (view.group ?? current()?.label)) ?? groups.find((group) => group.count);
+  return chosen ? found.placeOf(ids, chosen.answer, at).catch(() => null) : null;
+}
+
 let asks = 0;
 
 /** A part of an answer could not be fetched: it is no longer kept, or the service is gone. */
@@ -93,7 +121,7 @@ function partFailed(error) {
 
 // --- showing ---------------------------------------------------------------------------------------------------------
 
-const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i) => open(i), onerror: partFailed, ondigit: (i, n) => correctAt(i, n) });
+const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
 const columns = new Map();
 
 function loading() {
@@ -101,7 +129,7 @@ function loading() {
   showState(byId("state"), { title: "Asking", text: "The first question loads the model; later ones take milliseconds.", busy: true });
 }
 
-function draw({ top = true } = {}) {
+function draw({ top = true, at = null } = {}) {
   const has = answer !== null && answer.total > 0;
   byId("groups").hidden = !has;
   document.querySelector(".groups-head").hidden = !has;
@@ -122,7 +150,7 @@ function draw({ top = true } = {}) {
   }
   drawThreshold();
   drawGroups();
-  drawGroup(top);
+  drawGroup(top, at);
   drawExport();
   drawLearn();
 }
@@ -193,7 +221,7 @@ function drawGroups() {
   list.setAttribute("aria-orientation", narrow ? "horizontal" : "vertical");
 }
 
-function drawGroup(top) {
+function drawGroup(top, at = null) {
   const chosen = current();
   byId("group-name").replaceChildren(chosen.label, h("span", { class: "quiet" }, ` ${photos(chosen.count)}`));
   if (view.columns) {
@@ -206,7 +234,7 @@ function drawGroup(top) {
       text: level ? `No photo is “${chosen.label}” with at least ${percent(answer.levels[level])}.` : `For no photo “${chosen.label}” is the best of these labels.` });
     return;
   }
-  grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top });
+  grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top, at });
 }
 
 function drawColumns() {
@@ -240,7 +268,7 @@ const seen = new IntersectionObserver((entries) => {
     if (!entry.isIntersecting || !column || column.grid || !answer) continue;
     const label = entry.target.dataset.label;
     column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed,
-      onopen: (i) => { view.group = label; drawGroups(); open(i); } });
+      onopen: (i, source) => { view.group = label; drawGroups(); open(i, source); } });
     column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
   }
 }, { root: byId("columns"), rootMargin: "0px 400px" });
@@ -323,45 +351,51 @@ byId("export").addEventListener("keydown", (event) => {
 
 // --- one photo -------------------------------------------------------------------------------------------------------
 
-let at = 0;
 const dialog = new PhotoDialog({
-  question: () => question(view.asked),
+  question: wholeQuestion,
+  least: () => answer?.levels[level] ?? 0,
   oncorrect: {
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    note: (said) => (said ? `Kept with “${corrections.set}”.` : "Press a number, or choose."),
     say: (photo, n) => say(photo, n),
   },
-  onstep: step,
+  // The answer that the list was of is no longer kept: it goes on in today's, after the last photo that is in it.
+  onlost: async () => {
+    const { source, at } = dialog.walk;
+    const ids = [];
+    for (let i = at; i >= 0 && source.item(i) && ids.length < AROUND; i -= 1) ids.push(source.item(i).image_id);
+    await regroup({ stay: true });
+    const place = answer && (await placeIn(answer, level, ids));
+    return place === null ? null : { source: sourceOf(), at: place };
+  },
   onshow: (id) => { const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
   onclose: () => {
     if (view.photo === null) return;
     view.photo = null;
     writeUrl();
-    (view.columns ? columns.get(view.group)?.grid : grid)?.focus(at);
+    leaveTo((view.columns ? columns.get(view.group)?.grid : grid), dialog.walk);
   },
 });
 
-async function itemAt(i) {
-  const chosen = current();
-  const source = answer.source(chosen.answer, level);
-  if (i < 0 || i >= source.length) return null;
-  if (!source.item(i)) await source.load(i, i);
-  return source.item(i);
+/** Focus the photo that was shown last, wherever it is by now; or the one that followed it. */
+async function leaveTo(to, walk) {
+  if (!to || !walk || !answer) return;
+  if (walk.answer === answer) {
+    to.focus(walk.at);
+    return;
+  }
+  const shownIn = answer;
+  const place = await placeIn(answer, level, around(walk.source, walk.at));
+  if (place !== null && answer === shownIn && !dialog.isOpen) to.focus(place);
 }
 
-async function open(i) {
-  at = i;
-  const item = await itemAt(i);
-  if (item) dialog.show(item);
-}
+/** The photos of the group in view. */
+const sourceOf = () => answer.source(current().answer, level);
 
-async function step(by) {
-  const item = answer && (await itemAt(at + by).catch(() => null));
-  if (!item) return;
-  at += by;
-  dialog.show(item);
+function open(i, source) {
+  dialog.open(source, i);
+  dialog.walk.answer = answer;
 }
 
 /** What a photo can be said to show: the answers, in the order of the keys 1 to 9. */
@@ -373,31 +407,52 @@ async function say(photo, n) {
   try {
     await corrections.say(photo.image_id, photo.digest, label);
   } catch (error) {
-    toast(error.message);
+    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`);
     return;
   }
   drawLearn();
-  const undo = { text: "Undo", run: async () => { await corrections.undo(); await regroup(); drawLearn(); } };
+  dialog.said();
+  const kept = `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`;
   if (!learns()) {
-    toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, undo);
+    tellKept(kept);
     return;
   }
-  await regroup();
+  await regroup({ stay: true });
   try {
     const found = await ask(`/v1/groups/${before.key}/flips/${answer.key}`);
-    toast(`Kept. ${photos(found.total - found.same)} changed ${found.total - found.same === 1 ? "its" : "their"} label.`, undo);
-  } catch { toast("Kept.", undo); }
+    tellKept(`${kept} ${photos(found.total - found.same)} changed ${found.total - found.same === 1 ? "its" : "their"} label.`);
+  } catch { tellKept(kept); }
 }
 
-async function correctAt(i, key) {
-  const item = await itemAt(i);
-  if (!item) return;
+let told;
+
+/** What is taken back is the last that was said, so that only its message offers it. */
+function tellKept(text) {
+  told?.remove();
+  told = toast(text, { text: "Undo", run: async () => {
+    try {
+      await corrections.undo();
+    } catch (error) {
+      toast(error.message);
+      return;
+    }
+    if (learns()) await regroup({ stay: true });
+    drawLearn();
+    dialog.said();
+  } });
+}
+
+async function correctAt(item, key) {
   if (!corrections.may || !view.asked.set) {
     toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service keeps no corrections from you.");
     return;
   }
   if (key > sayable().length) return;
-  await say(await ask(`/v1/images/${item.image_id}`), key - 1);
+  try {
+    await say(await ask(`/v1/images/${item.image_id}`), key - 1);
+  } catch (error) {
+    toast(error.message);
+  }
 }
 
 byId("learn").addEventListener("change", () => { view.learn = byId("learn").checked; writeUrl(true); regroup(); });
@@ -417,8 +472,15 @@ async function go(query) {
   readUrl(query);
   await editor.set(view.asked);
   await regroup();
-  if (view.photo) dialog.show({ image_id: view.photo });
-  else dialog.close();
+  if (!view.photo) {
+    dialog.close();
+    return;
+  }
+  const id = view.photo;
+  const at = answer?.total ? await placeIn(answer, level, [id]) : null;
+  const source = at === null ? null : sourceOf();
+  await source?.load(at, at).catch(() => {});
+  if (view.photo === id) dialog.travel(id, source, at);
 }
 
 onTravel(go);

@@ -1,9 +1,11 @@
 // The library: what it holds, syncing it, and what is wrong or double in it.
 
-import { Problem, ask, has, library, mayWrite, root, thumbnail, url } from "./api.js";
+import { Problem, ask, has, library, mayWrite, root, url } from "./api.js";
 import { byId, bytes, fileName, h, number, photos, showState, toast } from "./dom.js";
+import { forget, picture } from "./pictures.js";
 
 const PAGE = 50;
+const MOST_ALIKE = 12;
 const ENDED = ["done", "failed", "cancelled"];
 const STAGES = { scan: "Looking for photos", read: "Reading photos", encode: "Encoding photos" };
 let events = null;
@@ -78,11 +80,11 @@ const drawSkipped = () => paged(byId("skipped"), "/v1/skipped", {
 
 const drawCopies = () => paged(byId("copies"), "/v1/copies", {
   key: "copies", unit: "photo", empty: "None: no two files have the same bytes.", head: ["Photo", "Files with the same bytes"],
-  row: (one) => h("tr", {}, h("td", { class: "thumb" }, h("img", { src: thumbnail(one.image_id, 128), alt: fileName(one.paths[0]), loading: "lazy", width: 56, height: 56 })),
+  row: (one) => h("tr", {}, h("td", { class: "thumb" }, picture({ image_id: one.image_id, path: one.paths[0] }, 128, { alt: fileName(one.paths[0]), small: true })),
     h("td", {}, ...one.paths.flatMap((path, n) => (n ? [h("br"), path] : [path])))),
 });
 
-const picture = (one, text) => h("figure", {}, one.image_id === null ? h("span", { class: "gone" }) : h("img", { src: thumbnail(one.image_id, 128), alt: fileName(one.path), loading: "lazy", width: 96, height: 96 }),
+const alike = (one, text) => h("figure", {}, picture(one, 256, { alt: fileName(one.path) }),
   h("figcaption", { title: one.path }, h("strong", {}, text), h("span", { class: "under" }, fileName(one.path)),
     h("span", { class: "under" }, one.width ? `${number(one.width)} × ${number(one.height)}` : "", one.size ? `, ${bytes(one.size)}` : "")));
 
@@ -98,8 +100,9 @@ byId("find-near").addEventListener("click", async () => {
     try {
       const found = await ask(`/v1/duplicates?offset=${offset}&limit=${PAGE}`);
       offset += found.groups.length;
-      list.append(...found.groups.map((group) => h("li", {}, picture(group.keep, "Best kept"),
-        ...group.others.slice(0, 12).map((one) => picture(one, one.exact ? "Same bytes" : `Alike ${one.cosine.toFixed(3)}`)))));
+      list.append(...found.groups.map((group) => h("li", {}, h("div", { class: "row-of", tabindex: 0, role: "group", "aria-label": `Like ${fileName(group.keep.path)}` }, alike(group.keep, "Best kept"),
+        ...group.others.slice(0, MOST_ALIKE).map((one) => alike(one, one.exact ? "Same bytes" : `Alike ${one.cosine.toFixed(3)}`)),
+        ...(group.others.length > MOST_ALIKE ? [h("p", { class: "quiet" }, `and ${number(group.others.length - MOST_ALIKE)} more`)] : [])))));
       sum.textContent = found.total ? `${number(found.total)} ${found.total === 1 ? "group" : "groups"}. ${photos(found.removable)} could go, ${bytes(found.removable_bytes)}. Nothing is deleted here.` : "None: no two photos show the same picture.";
       more.hidden = offset >= found.total;
     } catch (error) {
@@ -153,6 +156,7 @@ function watch(job) {
     if (!ENDED.includes(news.state)) return;
     events.close();
     running = null;
+    forget();  // photos may be back
     drawStatus(true);
     drawSkipped();
     drawCopies();

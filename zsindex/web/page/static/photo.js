@@ -1,57 +1,178 @@
 // One photo, large: its scores, why its answer won, and what is like it.
+//
+// The picture, the title, the reasons and the keys are always those of one photo. A key that says what it shows counts
+// only while its picture is there to be seen.
 
-import { ask, latest, root, thumbnail, url } from "./api.js";
+import { NONE } from "./answer.js";
+import { ask, latest, root, url } from "./api.js";
 import { byId, fileName, h, icon, number, percent } from "./dom.js";
+import { Large, picture, reason } from "./pictures.js";
 
 const NEIGHBOURS = 12;
 const FEW_TEMPLATES = 10;
 
 export class PhotoDialog {
   /**
-   * `onstep(by)` shows the photo before or after; `onshow(id)` and `onclose()` are told. `oncorrect`, if given, has
-   * `possible()`, `labels()`, `said(digest)`, `note()` and `say(photo, number)`.
+   * `onshow(id)` is told which photo is shown, `onclose()` that none is. `onlost()` is asked where to go on when a list
+   * is no longer kept: for `{ source, at }` or null. `question()` is what the photos are shown for, `least()` the score
+   * that counts. `oncorrect`, if given, has `possible()`, `labels()`, `said(digest)` and `say(photo, number)`.
    */
-  constructor({ question = () => null, onstep, onshow, onclose, oncorrect }) {
-    Object.assign(this, { question, onstep, onshow, onclose, oncorrect });
-    this.image = h("img", { class: "large", alt: "" });
+  constructor({ question = () => null, least = () => 0, onshow, onclose, onlost = async () => null, oncorrect }) {
+    Object.assign(this, { question, least, onshow, onclose, onlost, oncorrect });
+    this.large = new Large();
+    this.walk = null;
     this.title = h("h2", { id: "photo-title", tabindex: -1 });
     this.body = h("div", { class: "photo-body" });
+    this.frame = h("div", { class: "frame" });
     const button = (name, text, run) => h("button", { type: "button", class: "round", "aria-label": text, title: text, onclick: run }, icon(name));
-    this.back = button("left", "Previous photo", () => this.onstep?.(-1));
-    this.on = button("right", "Next photo", () => this.onstep?.(1));
-    this.element = h("dialog", { class: "photo", "aria-labelledby": "photo-title" },
-      h("div", { class: "picture" }, this.image, ...(onstep ? [this.back, this.on] : [])),
+    this.picture = h("div", { class: "picture" }, this.frame, button("left", "Previous photo", () => this.step(-1)),
+      button("right", "Next photo", () => this.step(1)));
+    this.element = h("dialog", { class: "photo", "aria-labelledby": "photo-title" }, this.picture,
       h("div", { class: "panel" },
         h("div", { class: "panel-head" }, this.title, button("x", "Close", () => this.element.close())),
         this.body));
     this.element.addEventListener("close", () => {
       this.load.stop();
+      this.find.stop();
+      this.large.keep([]);
       document.body.append(byId("toasts"));
       this.onclose?.();
     });
     this.element.addEventListener("click", (event) => { if (event.target === this.element) this.element.close(); });
     this.element.addEventListener("keydown", (event) => this.#key(event));
     this.load = latest((signal, item) => this.#load(signal, item));
+    this.find = latest((signal, i) => this.#find(signal, i));
     document.body.append(this.element);
   }
 
   get isOpen() { return this.element.open; }
 
-  /** Show a photo; `item` has at least `image_id`. */
-  show(item) {
-    this.item = item;
-    this.photo = null;
-    this.title.textContent = item.path ? fileName(item.path) : "Photo";
-    this.image.src = thumbnail(item.image_id, 1024);
-    this.image.alt = item.path ? fileName(item.path) : "";
+  /**
+   * Show a photo of a list. Arrows then go through the list as it is now, whatever becomes of its group: what is
+   * corrected meanwhile moves no photo out of the way.
+   */
+  open(source, at) {
+    this.walk = { source, at };
+    this.find(at);
+  }
+
+  /** Show the photo so many further on in the list. */
+  step(by) {
+    if (!this.walk) return;
+    this.find((this.walk.next ?? this.walk.at) + by);
+  }
+
+  async #find(signal, i) {
+    const { walk } = this;
+    walk.next = undefined;
+    if (i < 0) return;
+    let item = walk.source.item(i);
+    try {
+      if (!item) {
+        if (i >= walk.source.length) await walk.source.near?.(i);
+        if (i >= walk.source.length || signal.aborted) return;
+        walk.next = i;
+        this.#leave("Loading");
+        await walk.source.load(i, i, signal);
+        item = walk.source.item(i);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      const found = error.status === 410 ? await this.onlost().catch(() => null) : null;
+      if (signal.aborted) return;
+      if (found) {
+        const by = i - walk.at;
+        this.walk = found;
+        this.find(found.at + by);
+      } else this.body.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message));
+      return;
+    }
+    if (signal.aborted || !item) return;
+    walk.next = undefined;
+    walk.at = i;
+    this.show(item);
+  }
+
+  /**
+   * Show the photo that an address names: in a list at the number `at`, or where it stands among those that are there;
+   * by itself where it does not.
+   */
+  travel(id, source, at = null) {
+    if (this.isOpen && this.item?.image_id === id) return;
+    for (let i = 0; at === null && source && i < source.length && source.item(i); i += 1) {
+      if (source.item(i).image_id === id) at = i;
+    }
+    if (at !== null && source) this.open(source, at);
+    else {
+      this.walk = null;
+      this.show({ image_id: id });
+    }
+  }
+
+  /** Nothing of the photo before is left, so that nothing that is said now can be meant for it. */
+  #leave(title) {
+    this.load.stop();
+    this.item = this.photo = this.problem = null;
+    this.seen = false;
+    if (this.body.contains(document.activeElement)) this.title.focus();
+    this.title.textContent = title;
+    this.frame.replaceChildren();
+    this.picture.setAttribute("aria-busy", "true");
     this.body.replaceChildren(h("p", { class: "quiet" }, "Looking closely…"));
     this.body.parentElement.scrollTop = 0;
     if (!this.isOpen) { this.element.showModal(); this.title.focus(); }
+  }
+
+  /** Show a photo; `item` has at least `image_id`. */
+  show(item) {
+    this.#leave(item.path ? fileName(item.path) : "Photo");
+    this.item = item;
     this.onshow?.(item.image_id);
+    this.#showPicture(item);
     this.load(item);
   }
 
+  /** Its reasons may have changed: corrections were made or taken back. */
+  again() {
+    if (this.isOpen && this.item) this.load(this.item);
+  }
+
   close() { if (this.isOpen) this.element.close(); }
+
+  async #showPicture(item) {
+    const id = item.image_id;
+    const mine = (this.showing = {});
+    this.large.keep([id]);  // what was to come next to the photo before can wait
+    let shown = this.large.ready(id);
+    let problem = null;
+    try {
+      shown ??= await this.large.get(id);
+    } catch (error) {
+      problem = error;
+    }
+    if (this.showing !== mine || this.item?.image_id !== id) return;
+    this.picture.setAttribute("aria-busy", "false");
+    this.problem = problem;
+    if (problem) {
+      this.frame.replaceChildren(h("div", { class: "cannot", role: "status" },
+        h("p", { class: "gone-name" }, fileName(this.item.path ?? "") || "Photo"), h("p", {}, `${reason(problem)}.`.replace("..", "."))));
+    } else {
+      shown.className = "large";
+      shown.alt = this.title.textContent;
+      this.frame.replaceChildren(shown);
+      this.seen = true;
+    }
+    this.#drawCorrect();
+    this.#ahead(id);
+  }
+
+  /** Load the photos next to this one: those that come are wanted before those that have been. */
+  #ahead(id) {
+    const { source, at } = this.walk ?? {};
+    if (!source || source.item(at)?.image_id !== id) return;
+    const near = [1, -1, 2, -2].map((by) => source.item(at + by)?.image_id).filter((one) => one !== undefined);
+    this.large.keep([id, ...near]);
+  }
 
   async #load(signal, item) {
     const asked = this.question();
@@ -59,18 +180,25 @@ export class PhotoDialog {
     try {
       const [photo, why, near] = await Promise.all([
         ask(`/v1/images/${id}`, { signal }),
-        asked ? ask(`/v1/images/${id}/explain`, { body: asked, signal }) : null,
-        ask(`/v1/images/${id}/similar?top=${NEIGHBOURS}`, { signal }),
+        asked ? ask(`/v1/images/${id}/explain`, { body: asked, signal }).catch((error) => error) : null,
+        ask(`/v1/images/${id}/similar?top=${NEIGHBOURS}`, { signal }).catch((error) => error),
       ]);
       if (signal.aborted) return;
       this.item = { ...item, path: item.path ?? photo.paths[0] ?? "" };
       this.photo = photo;
       this.title.textContent = fileName(this.item.path) || "Photo";
-      this.image.alt = this.title.textContent;
+      const image = this.frame.querySelector("img");
+      if (image) image.alt = this.title.textContent;
+      const focused = this.body.contains(document.activeElement);
+      const on = [...this.body.querySelectorAll(".answer")].indexOf(document.activeElement);
+      const wrong = (error) => (error instanceof Error ? [h("p", { class: "wrong", role: "alert" }, error.message)] : null);
+      const has = why && !(why instanceof Error) ? why : null;
       this.body.replaceChildren(...[
-        this.#facts(photo), why && this.#why(why), this.oncorrect?.possible() && this.#correct(), why && this.#scores(why),
-        why && this.#templates(why), this.#near(near.hits),
+        this.#facts(photo), wrong(why), has && this.#why(has, asked), this.oncorrect?.possible() && this.#correct(), has && this.#scores(has),
+        has && this.#templates(has), wrong(near) ?? this.#near(near.hits),
       ].flat().filter(Boolean));
+      // What had the focus was made anew.
+      if (focused) (this.body.querySelectorAll(".answer")[on] ?? this.title).focus();
     } catch (error) {
       if (!signal.aborted) this.body.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message));
     }
@@ -86,39 +214,52 @@ export class PhotoDialog {
         h("a", { class: "button", href: url(`/v1/images/${photo.image_id}/file`), target: "_blank", rel: "noopener" }, "Original")));
   }
 
-  #why(why) {
+  #why(why, asked) {
     const [best, second] = why.answers;
     const nearest = why.prompts[0];
     const ahead = why.margin === null ? "" : `, ${Math.round(100 * why.margin)} points ahead of ${second.label}`;
     const agree = why.templates.filter((one) => one.label === best.label).length;
+    const said = this.oncorrect?.said(this.photo.digest);
+    const least = this.least();
     return h("section", { class: "why" }, h("h3", {}, "Why"),
       h("p", {}, h("strong", {}, best.label), ` with ${percent(best.score)}${ahead}. `,
         `The prompt nearest to the photo is `, h("q", {}, nearest.prompt), ` (cosine ${nearest.cosine.toFixed(3)})`,
         nearest.label === best.label ? "." : h("span", {}, `, which stands for ${nearest.label}: the average of the prompts says otherwise.`),
-        why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would say the same.` : ""));
+        why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would say the same.` : ""),
+      said && asked?.with_corrections ? h("p", {}, `It was corrected: ${said} is what was said of it.`) : null,
+      best.score < least && best.label !== NONE ? h("p", {}, `That is less than the ${percent(least)} that are asked for, so that it counts as none of these.`) : null);
   }
 
   #correct() {
     const labels = this.oncorrect.labels();
     const said = this.oncorrect.said(this.photo.digest);
+    const note = this.problem ? "Its picture cannot be shown, so that number keys do not count. Who knows what it shows can choose."
+      : !this.seen ? "Numbers count as soon as its picture is here."
+      : said ? `Kept: it shows ${said}.` : "Press a number, or choose.";
     return h("section", { class: "correct" }, h("h3", {}, "What does it show?"),
       h("div", { class: "answers", role: "group", "aria-label": "What the photo shows" }, ...labels.map((label, n) => h("button", {
-        type: "button", class: "answer", "aria-pressed": String(said === label), onclick: () => this.#say(n),
+        type: "button", class: "answer", disabled: !this.seen && !this.problem, "aria-pressed": String(said === label), onclick: () => this.#say(n),
       }, ...(n < 9 ? [h("span", { class: "key", "aria-hidden": "true" }, String(n + 1))] : []), label))),
-      h("p", { class: "quiet", role: "status" }, this.oncorrect.note(said)));
+      h("p", { class: "quiet", role: "status" }, note));
+  }
+
+  /** Draw anew what can be said of the photo, and has been. */
+  #drawCorrect() {
+    const old = this.body.querySelector(".correct");
+    if (!old || !this.photo) return;
+    const on = [...old.querySelectorAll(".answer")].indexOf(document.activeElement);
+    const made = this.#correct();
+    old.replaceWith(made);
+    made.querySelectorAll(".answer")[on]?.focus();
   }
 
   async #say(n) {
     if (!this.photo || n >= this.oncorrect.labels().length) return;
-    const { photo } = this;
-    const focused = this.body.querySelector(".correct")?.contains(document.activeElement);
-    await this.oncorrect.say(photo, n);
-    const old = this.body.querySelector(".correct");
-    if (!old || this.photo !== photo) return;
-    const made = this.#correct();
-    old.replaceWith(made);
-    if (focused) made.querySelectorAll("button")[n]?.focus();
+    await this.oncorrect.say(this.photo, n);
   }
+
+  /** What was said of photos is another now. */
+  said() { this.#drawCorrect(); }
 
   #scores(why) {
     return h("section", {}, h("h3", {}, "Scores"), h("ol", { class: "bars" }, ...why.answers.map((one) => {
@@ -135,7 +276,7 @@ export class PhotoDialog {
     const table = h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Template"),
       ...shown.map((label) => h("th", { scope: "col", class: "n" }, label)))),
     h("tbody", {}, ...why.templates.map((one) => h("tr", { class: one.label === shown[0] ? "" : "other" },
-      h("th", { scope: "row" }, one.template), ...shown.map((_, n) => h("td", { class: "n" }, percent(one.scores[n])))))));
+      h("th", { scope: "row" }, one.template), ...shown.map((_, n) => h("td", { class: "n" }, one.scores[n] === null ? "–" : percent(one.scores[n])))))));
     const box = h("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Scores by template" }, table);
     if (why.templates.length <= FEW_TEMPLATES) return h("section", {}, h("h3", {}, "By template"), box);
     return h("details", {}, h("summary", {}, `By template (${why.templates.length})`), box);
@@ -146,18 +287,19 @@ export class PhotoDialog {
     return h("section", {}, h("h3", {}, "Most like it"), h("ul", { class: "near" }, ...hits.map((hit) => h("li", {},
       h("button", { type: "button", "aria-label": `${fileName(hit.path)}, similarity ${hit.score.toFixed(2)}`, title: `${fileName(hit.path)} · ${hit.score.toFixed(2)}`,
         onclick: () => this.show(hit) },
-      h("img", { src: thumbnail(hit.image_id, 128), alt: "", loading: "lazy", width: 76, height: 76 }))))));
+      picture(hit, 128))))));
   }
 
   #key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select, textarea")) return;
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
-      if (!this.onstep || event.target.closest(".table")) return;
+      if (event.target.closest(".table")) return;
       event.preventDefault();
-      this.onstep(event.key === "ArrowLeft" ? -1 : 1);
+      this.step(event.key === "ArrowLeft" ? -1 : 1);
     } else if (/^[1-9]$/.test(event.key) && this.oncorrect?.possible()) {
       event.preventDefault();
-      this.#say(Number(event.key) - 1);
+      // A key that is held down says it of one photo only.
+      if (this.seen && !event.repeat) this.#say(Number(event.key) - 1);
     }
   }
 }

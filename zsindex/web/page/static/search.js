@@ -1,10 +1,11 @@
 // Search: words and photos are added up or taken away.
 
-import { ask, latest, library, thumbnail } from "./api.js";
+import { ask, latest, library } from "./api.js";
 import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
+import { forget, picture } from "./pictures.js";
 import { onTravel, params, write } from "./url.js";
 
 const PAGE = 100;
@@ -15,7 +16,6 @@ const IDEAS = ["a beach", "a smiling face", "something red", "a street at night"
 let terms = [];
 let photo = null;
 let hits = { items: [], next: null };
-let at = 0;
 
 function readUrl(query) {
   terms = [];
@@ -58,6 +58,7 @@ const find = latest(async (signal) => {
     return;
   }
   const mine = hits;
+  forget();  // whoever asks anew may have brought photos back
   showState(byId("state"), { title: "Looking", busy: true });
   byId("grid").hidden = true;
   try {
@@ -86,14 +87,16 @@ function source(found) {
     item: (i) => found.items[i],
     load: async () => {},
     async near(last) {
-      if (more || !found.next || last < found.items.length - PAGE / 2) return;
-      more = true;
+      if (!found.next || last < found.items.length - PAGE / 2) return;
+      await (more ??= this.grow());
+    },
+    async grow() {
       try {
         const page = await ask("/v1/search", { body: { cursor: found.next } });
         found.items.push(...page.hits);
         found.next = page.next;
         if (found === hits) { counted(); grid.grown(); }
-      } finally { more = false; }
+      } finally { more = undefined; }
     },
   };
 }
@@ -126,17 +129,17 @@ function drawTerm(term) {
     onclick: change(() => { term.minus = !term.minus; }) }, icon(term.minus ? "minus" : "plus"));
   const element = h("li", { class: `chip term${term.minus ? " minus" : ""}` }, flip);
   if (term.kind === "text") element.append(h("span", { class: "chip-text" }, h("span", { class: "hidden" }, term.minus ? "minus " : "plus "), term.value));
-  else if (term.kind === "like") element.append(h("img", { src: thumbnail(term.value, 128), alt: name, width: 44, height: 44 }));
+  else if (term.kind === "like") element.append(picture({ image_id: term.value }, 128, { alt: name }));
   else {
-    const picture = h("span", { class: "chip-text" }, "dropped photo");
-    element.append(picture);
+    const dropped = h("span", { class: "chip-text" }, "dropped photo");
+    element.append(dropped);
     drops.get(term.value).then((file) => {
       if (!file) return;
       const address = URL.createObjectURL(file);
       const image = h("img", { alt: name, width: 44, height: 44, src: address });
       const let_go = () => URL.revokeObjectURL(address);
-      image.addEventListener("load", () => { let_go(); picture.replaceWith(image); });
-      image.addEventListener("error", () => { let_go(); picture.textContent = file.name || "dropped photo"; });
+      image.addEventListener("load", () => { let_go(); dropped.replaceWith(image); });
+      image.addEventListener("error", () => { let_go(); dropped.textContent = file.name || "dropped photo"; });
     }, () => {});
   }
   element.append(h("button", { type: "button", "aria-label": `Remove ${name}`,
@@ -207,25 +210,23 @@ addEventListener("paste", (event) => {
 // --- one photo -------------------------------------------------------------------------------------------------------
 
 const dialog = new PhotoDialog({
-  onstep: (by) => { if (hits.items[at + by]) { at += by; dialog.show(hits.items[at]); } },
   onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
   onclose: () => {
     if (photo === null) return;
     photo = null;
     writeUrl();
-    grid.focus(at);
+    if (dialog.walk) grid.focus(dialog.walk.at);
   },
 });
 
-function open(i) {
-  at = i;
-  if (hits.items[i]) dialog.show(hits.items[i]);
+function open(i, found) {
+  dialog.open(found, i);
 }
 
 async function go(query) {
   readUrl(query);
   await find();
-  if (photo) dialog.show(hits.items.find((hit) => hit.image_id === photo) ?? { image_id: photo });
+  if (photo) dialog.travel(photo, source(hits));
   else dialog.close();
 }
 
