@@ -488,3 +488,328 @@ def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme
         page.wait_for_load_state("networkidle")
         accessible(page, f"{name}-{size}-{scheme}")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+# --- one photo at a time ----------------------------------------------------------------------------------------------
+
+
+class Held:
+    """Answers of the service that wait until they are let go."""
+
+    def __init__(self, page: Any, pattern: str, passes: Callable[[str], bool] = lambda url: False) -> None:
+        self.routes: list[Any] = []
+        self.is_open = False
+        self._passes = passes
+        page.route(pattern, self._hold)
+
+    def _hold(self, route: Any) -> None:
+        if self.is_open or self._passes(route.request.url):
+            route.continue_()
+        else:
+            self.routes.append(route)
+
+    def let_go(self) -> None:
+        self.is_open = True
+        for route in self.routes:
+            route.continue_()
+        self.routes.clear()
+
+
+def posted(page: Any) -> list[tuple[int, str]]:
+    """What is said of which photos from now on."""
+    said: list[tuple[int, str]] = []
+
+    def note(request: Any) -> None:
+        if request.method == "POST" and request.url.endswith("/v1/corrections"):
+            said.append((request.post_data_json["image_id"], request.post_data_json["label"]))
+
+    page.on("request", note)
+    return said
+
+
+def group_of(library: Library, label: str, **asked: Any) -> list[tuple[int, str]]:
+    """Ids and file names of a group of the set "things", the surest first."""
+    found = library.classify(label_set="things", sync=False, top=2, **asked)
+    photos = found.by_answer.of(found.labels.index(label)).tolist()
+    return [(int(found.image_ids[n]), Path(found.paths[n]).name) for n in photos]
+
+
+@pytest.fixture
+def things(library: Library) -> tuple[str, list[tuple[int, str]]]:
+    """The largest group of a saved label set "things", and its photos; copies are one."""
+    library.save_label_set("things", LABELS)
+    tally = library.classify(label_set="things", sync=False).tally()
+    label = max(tally, key=tally.__getitem__)
+    photos = list(dict(group_of(library, label)).items())
+    assert len(photos) >= 6
+    return label, photos
+
+
+def opened(page: Any, url: str, label: str, more: str = "") -> Any:
+    """Open the first photo of a group of "things"; gives the dialog."""
+    page.goto(f"{url}/?set=things&group={label.replace(' ', '+')}{more}")
+    cells(page).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("img.large")).to_be_visible()
+    expect(dialog.locator(".correct")).to_be_visible()
+    return dialog
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_photo_that_nobody_sees_is_not_corrected(
+    page: Any, url: str, things: tuple[str, list[tuple[int, str]]], steps: int
+) -> None:
+    label, photos = things
+    said = posted(page)
+    first = f"/images/{photos[0][0]}/"
+    held = Held(page, "**/thumbnail?size=1024", lambda asked: first in asked)
+    dialog = opened(page, url, label)
+    for _ in range(steps):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("4")
+    image_id, name = photos[steps]
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(name)
+    expect(dialog.locator("img.large")).to_have_count(0)  # nor is the one before there any more
+    expect(page).to_have_url(re.compile(f"photo={image_id}$"))
+    expect(dialog.get_by_text("Numbers count as soon as its picture is here.")).to_be_visible()
+    expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_be_disabled()
+    page.keyboard.press("4")
+    accessible(page, "photo-waits")
+    held.let_go()
+    expect(dialog.locator("img.large")).to_have_attribute("alt", name)
+    page.keyboard.press("5")
+    expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "true")
+    assert said == [(image_id, "a galaxy")]
+
+
+def test_the_photos_next_to_it_are_loaded_ahead(page: Any, url: str, things: tuple[str, list[tuple[int, str]]]) -> None:
+    label, photos = things
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "size=1024" in request.url else None)
+    dialog = opened(page, url, label)
+    page.wait_for_load_state("networkidle")
+    assert [int(one.split("/images/")[1].split("/")[0]) for one in asked] == [n for n, _ in photos[:3]]
+    page.route("**/thumbnail?size=1024", lambda route: route.abort())
+    page.keyboard.press("ArrowRight")  # needs nothing of the service
+    expect(dialog.locator("img.large")).to_have_attribute("alt", photos[1][1])
+
+
+def test_a_key_that_is_held_down_is_about_one_photo(
+    page: Any, url: str, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    said = posted(page)
+    dialog = opened(page, url, label)
+    page.keyboard.down("4")
+    expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_have_attribute("aria-pressed", "true")
+    dialog.get_by_role("button", name="Next photo").click()
+    expect(dialog.locator("img.large")).to_have_attribute("alt", photos[1][1])
+    expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_be_enabled()
+    page.keyboard.down("4")
+    page.keyboard.up("4")
+    page.keyboard.press("5")
+    expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "true")
+    assert said == [(photos[0][0], "a rocket"), (photos[1][0], "a galaxy")]
+
+
+def test_an_answer_that_comes_late_is_about_the_photo_it_was_given_for(
+    page: Any, url: str, library: Library, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    dialog = opened(page, url, label)
+    held = Held(page, "**/v1/corrections")
+    rocket = dialog.get_by_role("button", name="a rocket", exact=True)
+    page.keyboard.press("4")
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator("img.large")).to_have_attribute("alt", photos[1][1])
+    expect(rocket).to_be_enabled()
+    held.let_go()
+    expect(page.get_by_text(f"Kept: {photos[0][1]} shows a rocket.")).to_be_visible()
+    expect(rocket).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("5")
+    expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(dialog.get_by_role("button", name="Undo")).to_have_count(1)  # of what was said last
+    dialog.get_by_role("button", name="Undo").click()
+    expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("ArrowLeft")
+    expect(rocket).to_have_attribute("aria-pressed", "true")
+    [kept] = library.corrections("things")
+    assert (Path(kept.paths[0]).name, kept.label) == (photos[0][1], "a rocket")
+
+
+def test_a_key_in_the_grid_is_about_a_picture_that_is_there(
+    page: Any, url: str, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    said = posted(page)
+    held = Held(page, "**/thumbnail?size=*")
+    page.goto(f"{url}/?set=things&group={label.replace(' ', '+')}")
+    expect(cells(page).first).to_be_visible()
+    cells(page).first.focus()
+    page.keyboard.press("4")
+    held.let_go()
+    expect(page.locator("#grid .cell.seen").first).to_be_focused()
+    page.keyboard.press("5")
+    expect(page.get_by_text(f"Kept: {photos[0][1]} shows a galaxy.")).to_be_visible()
+    assert said == [(photos[0][0], "a galaxy")]
+
+
+def test_correct_and_next_skips_no_photo(
+    page: Any, url: str, library: Library, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    """With *Learn* on the group shrinks, and is sorted anew, under the photo that is open."""
+    label, photos = things
+    explained: list[Any] = []
+
+    def note(request: Any) -> None:
+        if request.url.endswith("/explain"):
+            explained.append(request.post_data_json)
+
+    page.on("request", note)
+    dialog = opened(page, url, label, "&learn=1&unknown=mcm:0.2")
+    asked = {"with_corrections": "gda", "unknown": "mcm:0.2"}
+    photos = list(dict(group_of(library, label, **asked)).items())
+    other = next(n for n, one in enumerate(LABELS, start=1) if one != label)
+    heading = dialog.get_by_role("heading", level=2)
+    for image_id, name in photos[:4]:
+        expect(heading).to_have_text(name)
+        expect(dialog.locator("img.large")).to_have_attribute("alt", name)
+        expect(dialog.get_by_text("Press a number, or choose.")).to_be_visible()
+        # The reasons are those of the group that it is shown in.
+        now = library.classify(label_set="things", sync=False, top=1, **asked)
+        answer = now[now.image_ids.tolist().index(image_id)]
+        expect(dialog.locator(".bars li").first).to_contain_text(answer.label)
+        page.keyboard.press(str(other))
+        expect(page.get_by_text(re.compile(f"Kept: {re.escape(name)} shows .* changed"))).to_be_visible()
+        expect(dialog.get_by_text(f"It was corrected: {LABELS[other - 1]}")).to_be_visible()
+        expect(dialog.locator(".bars li").first).to_contain_text(LABELS[other - 1])
+        page.keyboard.press("ArrowRight")
+    expect(heading).to_have_text(photos[4][1])
+    assert explained
+    assert all(one == {"label_set": "things", **asked} for one in explained)
+    accessible(page, "photo-learns")
+    # The focus goes to the photo that was shown last, wherever the group has it now; or to one that is near it.
+    after = dict(group_of(library, label, **asked))
+    page.keyboard.press("Escape")
+    near = next((name for n, name in [*photos[4:], *reversed(photos[:4])] if n in after), None)
+    if near is not None:
+        expect(page.locator(f'#grid .cell[title="{near}"]').first).to_be_focused()
+
+
+def test_the_address_of_a_photo_leads_to_its_place_in_the_list(
+    page: Any, url: str, library: Library, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    dialog = opened(page, url, label)
+    heading = dialog.get_by_role("heading", level=2)
+    page.keyboard.press("ArrowRight")
+    expect(heading).to_have_text(photos[1][1])
+    page.reload()
+    expect(dialog.locator("img.large")).to_have_attribute("alt", photos[1][1])
+    page.keyboard.press("ArrowRight")
+    expect(heading).to_have_text(photos[2][1])
+    names = [Path(hit.path).name for hit in library.search("a cup of coffee", top=4)]
+    page.goto(f"{url}/search?q=a+cup+of+coffee")
+    cells(page).first.click()
+    page.keyboard.press("ArrowRight")
+    expect(heading).to_have_text(names[1])
+    page.reload()
+    expect(heading).to_have_text(names[1])
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator("img.large")).to_have_attribute("alt", names[2])
+
+
+def test_a_photo_that_is_not_on_this_disk_is_named_and_not_asked_for_at_each_scroll(
+    page: Any, url: str, library: Library, album: Path, things: tuple[str, list[tuple[int, str]]], tmp_path: Path
+) -> None:
+    label, photos = things
+    image_id, name = photos[0]
+    files = [Path(path) for path in library.photo(image_id).paths]
+    shutil.rmtree(album.parent / "thumbnails", ignore_errors=True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if f"/{image_id}/thumbnail" in request.url else None)
+    said = posted(page)
+    for n, file in enumerate(files):
+        shutil.move(file, tmp_path / str(n))
+    try:
+        page.set_viewport_size({"width": 360, "height": 300})
+        page.goto(f"{url}/?set=things&group={label.replace(' ', '+')}")
+        tile = page.locator("#grid .cell.broken")
+        expect(tile).to_contain_text(name)
+        expect(tile).to_contain_text("Not on this disk")
+        expect(tile).to_have_attribute("aria-label", re.compile("Not on this disk$"))
+        for _ in range(3):  # what is out of view is not in the document
+            cells(page).first.focus()
+            page.keyboard.press("End")
+            expect(tile).to_have_count(0)
+            page.keyboard.press("Home")
+            expect(tile).to_contain_text(name)
+        assert len(asked) == 1
+        accessible(page, "gone")
+        page.set_viewport_size(SIZES["desk"])
+        tile.click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.locator(".cannot")).to_contain_text(name)
+        expect(dialog.locator(".cannot")).to_contain_text("Not on this disk")
+        expect(dialog.get_by_text("number keys do not count")).to_be_visible()
+        accessible(page, "photo-gone")
+        page.keyboard.press("4")
+        dialog.get_by_role("button", name="a galaxy", exact=True).click()  # by who knows it from its name
+        expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "true")
+        assert said == [(image_id, "a galaxy")]
+        page.keyboard.press("Escape")
+        before = len(asked)
+    finally:
+        for n, file in enumerate(files):
+            shutil.move(tmp_path / str(n), file)
+    with Image.open(files[0]) as image:
+        image.rotate(90).save(album / "new.jpg")
+    try:
+        library.sync()
+        page.get_by_label("Templates", exact=True).select_option("openai-7")
+        page.get_by_label("Templates", exact=True).select_option("default")
+        expect(page.locator(f'#grid .cell.seen[title="{name}"]').first).to_be_visible()
+        assert len(asked) > before
+    finally:
+        (album / "new.jpg").unlink()
+
+
+@pytest.mark.parametrize("n", [1, 5, 50, 500])
+def test_rows_of_near_duplicates_can_be_seen(page: Any, url: str, n: int) -> None:
+    def group(number: int) -> dict[str, Any]:
+        one = {"width": 4000, "height": 3000, "size": 5_000_000, "exact": False, "cosine": 0.97}
+        others = [{**one, "image_id": k + 2, "path": f"/a/{number} copy {k}.jpg"} for k in range(1 + number % 14)]
+        name = f"/a/{number} {'with a name that is long ' * (number % 3)}.jpg"
+        return {"keep": {**one, "image_id": 1, "path": name}, "others": others}
+
+    body = {"total": n, "removable": n, "removable_bytes": 5_000_000 * n, "groups": [group(k) for k in range(n)]}
+    page.route("**/v1/duplicates*", lambda route: route.fulfill(json={**body, "next": None, "photos": 2 * n}))
+    zoomed = {"width": 640, "height": 400}  # what is left of a desk at 200 %
+    for name, size, scheme in [
+        ("desk", SIZES["desk"], "light"),
+        ("phone", SIZES["phone"], "dark"),
+        ("zoomed", zoomed, "light"),
+    ]:
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme=scheme)
+        page.goto(f"{url}/library")
+        page.get_by_role("button", name="Find near-duplicates").click()
+        expect(page.locator(".alike > li")).to_have_count(n)
+        boxes = page.locator(".alike > li").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect()).map(({ top, bottom, left, right }) => [top, bottom, left, right])"
+        )
+        assert min(bottom - top for top, bottom, _, _ in boxes) >= 100
+        assert all(one[1] <= following[0] for one, following in zip(boxes, boxes[1:], strict=False))
+        shown = page.locator(".alike").bounding_box()
+        assert 100 <= shown["height"] <= 640
+        assert all(left >= shown["x"] - 1 and right <= shown["x"] + shown["width"] + 1 for _, _, left, right in boxes)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        inside = page.locator(".alike > li").evaluate_all(
+            "all => all.every(li => [...li.querySelectorAll('figure')].every(one => one.getBoundingClientRect().bottom <= li.getBoundingClientRect().bottom))"
+        )
+        assert inside
+        page.locator("#near").scroll_into_view_if_needed()
+        if n == 5:
+            accessible(page, f"near-{name}-{n}")
+        else:
+            keep(page, f"near-{name}-{n}")

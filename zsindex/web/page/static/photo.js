@@ -40,6 +40,8 @@ export class PhotoDialog {
     });
     this.element.addEventListener("click", (event) => { if (event.target === this.element) this.element.close(); });
     this.element.addEventListener("keydown", (event) => this.#key(event));
+    // What had the focus may be gone, such as a message with its button: keys are still about the photo.
+    document.addEventListener("keydown", (event) => { if (this.isOpen && event.target === document.body) this.#key(event); });
     this.load = latest((signal, item) => this.#load(signal, item));
     this.find = latest((signal, i) => this.#find(signal, i));
     document.body.append(this.element);
