@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ def embed(
         name = str(opened.spec)
     with destination(output, binary=fmt == "npy") as out:
         if fmt == "npy":
-            np.save(out, vectors, allow_pickle=False)
+            packed = io.BytesIO()  # numpy wants to know where in the file it is, and a pipe does not tell
+            np.save(packed, vectors, allow_pickle=False)
+            out.write(packed.getbuffer())
         else:
             rows = zip(inputs, is_image, vectors, strict=True)
             write_ndjson(

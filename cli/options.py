@@ -36,9 +36,20 @@ exact = click.option("--exact", is_flag=True, help="Look at every photo, also in
 within = click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
 )
-output = click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE instead of stdout."
-)
+
+
+class _Output(click.Path):
+    """A file to be written; ``-`` is stdout."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # `Path` makes "-" of "./-", which is a file of that name.
+        return super().convert(f"{Path.cwd()}/-" if value == "./-" else value, param, ctx)
+
+
+output = click.option("-o", "--output", type=_Output(), help="Write to FILE instead of stdout, which is -.")
 
 
 with_corrections = click.option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,26 +42,27 @@ def note(text: str, *, quiet: bool = False) -> None:
 def require_file(fmt: str, output: Path | None) -> None:
     """Refuse to write a table of bytes to a terminal or a pipe."""
     if fmt == "parquet" and output is None:
-        raise click.UsageError("--format parquet writes a file: name it with --output FILE")
+        raise click.UsageError("--format parquet is binary: name a file with --output FILE; - is stdout")
 
 
 @contextmanager
 def destination(file: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Stdout, or a file that appears only when it is whole."""
-    if file is None:
+    """Stdout, for None and for ``-``; or what is named: a plain file appears only when it is whole, a pipe or a device is
+    written to.
+    """
+    if file is None or str(file) == "-":
         yield sys.stdout.buffer if binary else sys.stdout
         return
+    from zsindex import atomic
     from zsindex.errors import ZsindexError
 
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") if binary else temporary.open("w", encoding="utf-8", newline="") as opened:
+        with atomic.writing(file, encoding=None if binary else "utf-8") as opened:
             yield opened
-        temporary.replace(file)
+    except BrokenPipeError:
+        raise  # whoever read it has seen enough, as with stdout
     except OSError as error:
-        raise ZsindexError(f"cannot write {file}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise ZsindexError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def write_json(document: Any, out: IO[str]) -> None:

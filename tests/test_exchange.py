@@ -241,6 +241,28 @@ def test_an_export_replaces_only_an_export_and_only_if_told_to(library: Library,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library", "out"]
 
 
+def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path: Path) -> None:
+    library.import_vectors(write(tmp_path / "in", (away(3), unit_vectors(3))))
+    out = tmp_path / "out"
+    library.export_vectors(out)
+    (out / "metadata" / "notes.txt").write_text("mine")
+    with pytest.raises(ExportRefused, match=r"other things \(metadata/notes.txt\)"):
+        library.export_vectors(out, overwrite=True)
+    (out / "metadata" / "notes.txt").unlink()
+
+    # Others put something there while the export runs, after it has looked.
+    new = tmp_path / "new"
+    new.mkdir()
+    for folder in (out, new):
+        with pytest.raises(ExportRefused, match=r"other things \(diary.txt\)"):
+            library.export_vectors(
+                folder, overwrite=True, progress=lambda _, folder=folder: (folder / "diary.txt").write_text("mine")
+            )
+        assert (folder / "diary.txt").read_text() == "mine"
+    assert sorted(p.name for p in new.iterdir()) == ["diary.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library", "new", "out"]
+
+
 def test_nothing_to_export_is_said(library: Library, tmp_path: Path) -> None:
     with pytest.raises(ExportRefused, match="no vector of fake to export"):
         library.export_vectors(tmp_path / "out")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from zsindex import atomic
 from zsindex.errors import ExtraMissing
 
 if TYPE_CHECKING:
@@ -89,11 +90,13 @@ def write_hits(hits: Sequence[Hit], file: str | os.PathLike[str] | IO[bytes]) ->
         writer.write_batch(pa.record_batch(columns, schema))
 
 
-def _writer(file: str | os.PathLike[str] | IO[bytes], schema: Any) -> AbstractContextManager[Any]:
+@contextmanager
+def _writer(file: str | os.PathLike[str] | IO[bytes], schema: Any) -> Iterator[Any]:
     _, parquet = _pyarrow()
-    where = os.fspath(file) if isinstance(file, os.PathLike) else file
-    writer: AbstractContextManager[Any] = parquet.ParquetWriter(where, schema)
-    return writer
+    with ExitStack() as stack:
+        if isinstance(file, (str, os.PathLike)):
+            file = stack.enter_context(atomic.writing(file))
+        yield stack.enter_context(parquet.ParquetWriter(file, schema))
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -147,7 +147,7 @@ def export_vectors(
             else:
                 _manifest(model.info, report).write(temporary)
                 report = replace(report, bytes=sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file()))
-                _put_in_place(temporary, folder)
+                _put_in_place(temporary, folder, overwrite=overwrite)
         except OSError as error:
             raise ExportRefused(folder, f"{error.strerror or error}; nothing was written") from error
         finally:
@@ -155,23 +155,29 @@ def export_vectors(
     return replace(report, seconds=time.perf_counter() - started)
 
 
-def _check_target(folder: Path, *, overwrite: bool) -> None:
-    """Refuse what an export must not replace: all but nothing, an empty folder and, if allowed, another export."""
+def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) -> None:
+    """Refuse what an export must not replace: all but nothing, an empty folder and, if allowed, another export.
+
+    Args:
+        name: what to call it in the error. Default: as it is called.
+    """
+    name = name or folder
     if not os.path.lexists(folder):
         return
     if not os.path.isdir(folder) or os.path.islink(folder):
-        raise ExportRefused(folder, "it is not a folder; name a new one")
+        raise ExportRefused(name, "it is not a folder; name a new one")
     try:
         there = set(os.listdir(folder))
+        strangers = sorted(there - {parts.VECTOR_FOLDER, parts.METADATA_FOLDER, parts.MANIFEST_FILE})
+        strangers += parts.strangers(folder)
     except OSError as error:
-        raise ExportRefused(folder, f"it cannot be read ({error.strerror}); name a new folder") from error
-    strangers = sorted(there - {parts.VECTOR_FOLDER, parts.METADATA_FOLDER, parts.MANIFEST_FILE})
+        raise ExportRefused(name, f"it cannot be read ({error.strerror}); name a new folder") from error
     if strangers:
-        raise ExportRefused(folder, f"it holds other things ({', '.join(strangers[:3])}); name a new or empty folder")
+        raise ExportRefused(name, f"it holds other things ({', '.join(strangers[:3])}); name a new or empty folder")
     if there and parts.MANIFEST_FILE not in there:
-        raise ExportRefused(folder, "it holds vectors that zsindex did not write; name a new or empty folder")
+        raise ExportRefused(name, "it holds vectors that zsindex did not write; name a new or empty folder")
     if there and not overwrite:
-        raise ExportRefused(folder, "there are vectors in it; name a new folder, or replace them with --overwrite")
+        raise ExportRefused(name, "there are vectors in it; name a new folder, or replace them with --overwrite")
 
 
 def _write_parts(export: bulk.Export, folder: Path, dim: int, dtype: str, part_size: int) -> Iterator[int]:
@@ -211,16 +217,21 @@ def _manifest(info: ModelInfo, report: ExportReport) -> Manifest:
     )
 
 
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    """Give the finished folder its name. What it replaces is removed afterwards, and stays if anything goes wrong."""
+def _put_in_place(temporary: Path, folder: Path, *, overwrite: bool) -> None:
+    """Give the finished folder its name. What it replaces is removed afterwards, and stays if anything goes wrong.
+
+    Raises:
+        ExportRefused: something else has come into the folder since the export began.
+    """
     if not folder.exists():
         temporary.rename(folder)
         return
     old = temporary.with_name(f"{temporary.name}.old")
     folder.rename(old)
     try:
+        _check_target(old, overwrite=overwrite, name=folder)
         temporary.rename(folder)
-    except OSError:
+    except (OSError, ExportRefused):
         old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)

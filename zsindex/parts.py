@@ -28,6 +28,11 @@ from zsindex.records import FloatArray, IdArray
 VECTOR_FOLDER = "img_emb"
 METADATA_FOLDER = "metadata"
 MANIFEST_FILE = "zsindex.json"
+# What the parts in each folder are called.
+_PLACES = {
+    VECTOR_FOLDER: re.compile(rf"{VECTOR_FOLDER}_(\d+)\.npy"),
+    METADATA_FOLDER: re.compile(rf"{METADATA_FOLDER}_(\d+)\.parquet"),
+}
 PATH_COLUMN = "image_path"
 DTYPES = ("float16", "float32")
 # Each is null where it is not known.
@@ -133,8 +138,8 @@ def open_parts(folder: Path, *, dim: int, path_column: str) -> list[Part]:
         DimensionMismatch: the vectors do not have `dim` numbers.
         ExtraMissing: pyarrow is not installed.
     """
-    vectors = _numbered(folder / VECTOR_FOLDER, re.compile(rf"{VECTOR_FOLDER}_(\d+)\.npy"))
-    metadata = _numbered(folder / METADATA_FOLDER, re.compile(rf"{METADATA_FOLDER}_(\d+)\.parquet"))
+    vectors = _numbered(folder / VECTOR_FOLDER, _PLACES[VECTOR_FOLDER])
+    metadata = _numbered(folder / METADATA_FOLDER, _PLACES[METADATA_FOLDER])
     for one, other, where in ((vectors, metadata, METADATA_FOLDER), (metadata, vectors, VECTOR_FOLDER)):
         for number, file in one.items():
             if number not in other:
@@ -150,6 +155,22 @@ def open_parts(folder: Path, *, dim: int, path_column: str) -> list[Part]:
             )
         parts.append(Part(vectors[number], metadata[number], n_rows, dim, dtype, offset))
     return parts
+
+
+def strangers(folder: Path) -> list[str]:
+    """What lies in the folders of vectors and metadata, if they are there, and is no part: `open_parts` would leave it
+    alone, and so must who replaces an export.
+
+    Raises:
+        OSError
+    """
+    return [
+        f"{place}/{name}"
+        for place, pattern in _PLACES.items()
+        if os.path.lexists(folder / place)
+        for name in sorted(os.listdir(folder / place))
+        if not pattern.fullmatch(name)
+    ]
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
