@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -495,3 +496,65 @@ def test_template_files(text: str, source: str, expected: tuple[str, ...]) -> No
 def test_template_files_that_are_none(text: str) -> None:
     with pytest.raises((BadLabelFile, BadTemplate)):
         parse_templates(text, source="t.json" if text else "t.txt")
+
+
+# --- prompts are filled once ------------------------------------------------------------------------------------------
+
+BRACES = ("xx{}", "{c}", "{label} and {}", "plain", "{{}}")
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"groups": {"odd": ["{c}", "plain"]}}, {"negatives": ["sky {}"]}, {"name": "other"}], ids=str
+)
+def test_what_is_added_to_a_label_set_leaves_its_prompts_and_templates_alone(more: dict[str, Any]) -> None:
+    made = label_set(BRACES, templates=["a {}.", "the {label}"], negatives=["{}", "sea"])
+    assert made.prompts[0] == ("a xx{}.", "the xx{}")
+    changed = label_set(made, **more)
+    assert changed.labels == made.labels
+    assert changed.prompts == made.prompts
+    assert changed.templates == made.templates
+    assert changed.groups == tuple((name, tuple(of)) for name, of in more.get("groups", {}).items())
+    if "negatives" in more:
+        assert (changed.negatives, changed.negative_prompts) == (("sky {}",), (("a sky {}.", "the sky {}"),))
+    else:
+        assert (changed.negatives, changed.negative_prompts) == (made.negatives, made.negative_prompts)
+    assert changed.name == more.get("name")
+
+
+def test_written_prompts_are_kept_when_groups_are_added() -> None:
+    written = label_set({"a": ["photo of {}"], "b": ["curly {} text"]}, literal=True)
+    assert written.prompts == (("photo of {}",), ("curly {} text",))
+    assert label_set(written, groups={"both": ["a", "b"]}).prompts == written.prompts
+    assert label_set(written, groups={"both": ["a", "b"]}).templates == ()
+
+
+@pytest.mark.parametrize("source", ["set.json", "set.yaml"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        label_set(BRACES),
+        label_set(BRACES, templates=["a {}.", "the {c}"], groups={"odd": ["{c}", "xx{}"]}, negatives=["{}"]),
+        label_set({"cat": ["a {} of text"], "{}": ["{label}"]}, literal=True),
+        label_set({"cat": ["one", "two"], "dog": None}, templates=["a {}."]),
+        label_set(["cat", "dog"], templates=["a {}.", "the {}."]),
+        label_set({"cat": "written", "dog": "out"}),
+    ],
+    ids=str,
+)
+def test_a_label_set_comes_back_from_its_document_as_it_was(labels: LabelSet, source: str) -> None:
+    text = json.dumps(to_document(labels), ensure_ascii=False)  # which is YAML, too
+    assert parse_labels(text, source=source) == labels
+    assert from_document(json.loads(text), name="x") == replace(labels, name="x")
+
+
+def test_only_prompts_with_braces_are_marked_as_literal() -> None:
+    assert "literal" not in to_document(label_set(["cat"]))
+    assert to_document(label_set(["{}"]))["literal"] is True
+    with pytest.raises(BadLabelFile, match='"literal" must be true or false, not "perhaps"'):
+        parse_labels('{"labels": ["a"], "literal": "perhaps"}', source="x.json")
+
+
+def test_class_names_with_braces_are_filled_once() -> None:
+    names = {"imagenet1k": ["x", "y"], "odd": ["a {}", "a {}", "b"]}
+    odd = parse_labels(json.dumps(names), source="names.json", key="odd")
+    assert odd.prompts[1] == ("This is a photo of a {}.",)

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
@@ -53,6 +54,7 @@ def label_set(
     groups: Mapping[str, Sequence[str]] | None = None,
     negatives: Sequence[str] | Mapping[str, str | Sequence[str] | None] = (),
     name: str | None = None,
+    literal: bool = False,
 ) -> LabelSet:
     """Build a label set.
 
@@ -65,30 +67,37 @@ def label_set(
         groups: names with the labels that are counted as one answer.
         negatives: further things that photos may show and that are no answer; as `labels`.
         name: of a saved set.
+        literal: written prompts are final: what looks like a placeholder in them is text.
 
     Raises:
         NoLabels, EmptyLabel, DuplicateLabels, BadTemplate
         BadGroups: a group names what is no label, a label is in two groups, a group is called like a label outside of
             it, or a label is a negative, too.
     """
+    was_made, others_are_literal, told = False, literal, templates is not None
     if isinstance(labels, LabelSet):
         if templates is None and groups is None and not negatives:
-            return labels
+            return labels if name in (None, labels.name) else replace(labels, name=name, version=None)
         name = name or labels.name
         groups = dict(labels.groups) if groups is None else groups
         if templates is None:
-            negatives = negatives or dict(zip(labels.negatives, labels.negative_prompts, strict=True))
-            templates, labels = labels.templates, dict(zip(labels.labels, labels.prompts, strict=True))
+            if not negatives:
+                negatives = dict(zip(labels.negatives, labels.negative_prompts, strict=True))
+                others_are_literal = True
+            templates, was_made, literal = labels.templates, bool(labels.templates), True
+            labels = dict(zip(labels.labels, labels.prompts, strict=True))
         else:
             negatives = negatives or labels.negatives
             labels = labels.labels
     if isinstance(labels, str):
         labels = [labels]
     templates = resolve(templates or (DEFAULT_TEMPLATE,))
-    names, prompts, any_from_template = _with_prompts(labels, templates)
+    names, prompts, any_from_template = _with_prompts(labels, templates, literal=literal, told=told)
     if not names:
         raise NoLabels()
-    others, other_prompts, any_more = _with_prompts([negatives] if isinstance(negatives, str) else negatives, templates)
+    others, other_prompts, any_more = _with_prompts(
+        [negatives] if isinstance(negatives, str) else negatives, templates, literal=others_are_literal, told=told
+    )
     grouped = tuple(
         (normalise(group), tuple(normalise(label) for label in ([members] if isinstance(members, str) else members)))
         for group, members in (groups or {}).items()
@@ -97,7 +106,7 @@ def label_set(
     return LabelSet(
         names,
         prompts,
-        templates if any_from_template or any_more else (),
+        templates if was_made or any_from_template or any_more else (),
         name,
         groups=grouped,
         negatives=others,
@@ -106,9 +115,15 @@ def label_set(
 
 
 def _with_prompts(
-    labels: Sequence[str] | Mapping[str, str | Sequence[str] | None], templates: Sequence[str]
+    labels: Sequence[str] | Mapping[str, str | Sequence[str] | None],
+    templates: Sequence[str],
+    *,
+    literal: bool,
+    told: bool,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], bool]:
-    """Names, their prompts, and whether a template was needed for any."""
+    """Names, their prompts, and whether the templates made any: those of a name without any; or, if it is `told` which
+    templates there were, written ones that are just these.
+    """
     written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     names = tuple(normalise(label) for label in labels)
     for position, label in enumerate(names, start=1):
@@ -123,8 +138,10 @@ def _with_prompts(
         own = written.get(given) or ()
         texts = [text for text in ([own] if isinstance(own, str) else own) if normalise(text)]
         if texts:
-            filled = (fill(t, label) if has_place(t) else normalise(t) for t in texts)
+            filled = (normalise(t) if literal or not has_place(t) else fill(t, label) for t in texts)
             prompts.append(tuple(dict.fromkeys(filled)))
+            if told and not any_from_template and prompts[-1][0] == fill(templates[0], label):
+                any_from_template = prompts[-1] == tuple(dict.fromkeys(prompts_for([label], templates)))
         else:
             any_from_template = True
             prompts.append(tuple(dict.fromkeys(prompts_for([label], templates))))
@@ -164,7 +181,7 @@ def digest(labels: LabelSet) -> str:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-KEYS = ("labels", "templates", "groups", "negatives")
+KEYS = ("labels", "templates", "groups", "negatives", "literal")
 
 
 def parse_labels(
@@ -179,7 +196,8 @@ def parse_labels(
 
     Plain lines: one label each; blank lines and lines that begin with ``#`` are passed over. JSON or YAML: a list of
     labels; a mapping from labels to prompts, as CuPL's files are; or a mapping with the keys ``labels`` (either of the
-    two) and, optionally, ``templates``, ``groups`` (names with lists of labels) and ``negatives`` (like ``labels``). In
+    two) and, optionally, ``templates``, ``groups`` (names with lists of labels), ``negatives`` (like ``labels``) and
+    ``literal``: true where what looks like a placeholder in the prompts of labels and negatives is text. In
     CLIP_benchmark's class-name files, which hold many data sets, `key` names the one that is meant; class names that
     come twice are numbered there.
 
@@ -211,13 +229,15 @@ def parse_labels(
                 for label, class_name in numbered.items()
                 if label != class_name
             }
-            return label_set({label: filled.get(label) for label in numbered}, templates=templates, name=name)
+            labels = {label: filled.get(label) for label in numbered}
+            return label_set(labels, templates=templates, name=name, literal=True)
     elif _is_clip_benchmark(content):
         raise BadLabelFile(
             source, f"it holds the class names of {len(content)} data sets. Choose one: {source}#{next(iter(content))}"
         )
     groups: dict[str, list[str]] = {}
     negatives: list[str] | dict[str, list[str]] = []
+    literal = False
     if isinstance(content, Mapping) and isinstance(content.get("labels"), (list, Mapping)):
         strangers = [str(key) for key in content if key not in KEYS]
         if strangers:
@@ -229,8 +249,11 @@ def parse_labels(
         templates = templates or _texts(content.get("templates"), source, 'in "templates"')
         groups = _groups(content.get("groups"), source)
         negatives = _checked(content.get("negatives") or [], source)
+        literal = _truth(content.get("literal"), source)
         content = content["labels"]
-    return label_set(_checked(content, source), templates=templates, groups=groups, negatives=negatives, name=name)
+    return label_set(
+        _checked(content, source), templates=templates, groups=groups, negatives=negatives, name=name, literal=literal
+    )
 
 
 def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[str, ...]:
@@ -308,6 +331,13 @@ def _groups(value: Any, source: str) -> dict[str, list[str]]:
     return {_text(group, source, "a group"): _texts(labels, source, f"of {group!r}") for group, labels in value.items()}
 
 
+def _truth(value: Any, source: str) -> bool:
+    # In YAML every value comes as the word that was written.
+    if value is not None and value not in (True, False, "true", "false"):
+        raise BadLabelFile(source, f'"literal" must be true or false, not {json.dumps(value, default=str)}')
+    return value in (True, "true")
+
+
 def _parse_json(text: str, source: str) -> Any:
     def reject_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         doubled = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
@@ -378,6 +408,8 @@ def to_document(labels: LabelSet) -> dict[str, Any]:
     if labels.negatives:
         negatives = zip(labels.negatives, labels.negative_prompts, strict=True)
         document["negatives"] = {label: list(prompts) for label, prompts in negatives}
+    if any(has_place(text) for prompts in labels.concept_prompts for text in prompts):
+        document["literal"] = True  # or they would be filled once more
     return document
 
 

@@ -40,7 +40,13 @@ def label_set_of(
     labels: LabelsLike = service.library.label_set(saved) if saved is not None else question.labels or ()
     if len(labels) * len(templates or ()) > limits.prompts:
         raise Problem("labels", 422, f"labels by templates are more than {limits.prompts:,} prompts")
-    chosen = prompts.label_set(labels, templates=templates, groups=question.groups, negatives=question.negatives or ())
+    chosen = prompts.label_set(
+        labels,
+        templates=templates,
+        groups=question.groups,
+        negatives=question.negatives or (),
+        literal=getattr(question, "literal", False),
+    )
     if sum(map(len, chosen.concept_prompts)) > limits.prompts:
         raise Problem("labels", 422, f"more than {limits.prompts:,} prompts")
     return chosen

@@ -80,6 +80,7 @@ class Labels(Given):
     )
     groups: dict[Text, list[Text]] | None = Field(default=None, description="Labels that count as one answer.")
     negatives: list[Text] | None = Field(default=None, description="What photos may show that is none of the answers.")
+    literal: bool = Field(default=False, description="Written-out prompts are final: {} in them is text.")
 
     model_config = ConfigDict(
         extra="forbid",
