@@ -79,6 +79,7 @@ def duplicates(
             chosen = {} if threshold is None else {"threshold": threshold}
             found = opened.duplicates(paths=paths or None, look=not no_look, progress=progress, **chosen)
         with destination(output) as out:
+            found = found.still_there()  # a pipe may have waited for its reader
             _write(found, fmt, out)
     _explain(found, quiet=quiet)
 
@@ -122,7 +123,7 @@ def _columns(role: str, photo: Duplicate) -> list[str]:
         role,
         "" if role == "keep" else f"{photo.cosine:.4f}",
         f"{photo.width}×{photo.height}" if photo.width else "",
-        "" if photo.size is None else size(photo.size),
+        size(photo.size),
         "" if photo.sharpness is None else f"sharpness {photo.sharpness:.0f}",
         photo.path,
     ]
@@ -149,6 +150,13 @@ def _explain(found: Duplicates, *, quiet: bool) -> None:
     if found.unread:
         n = plural(found.unread, "photo")
         note(f"{n} cannot be read here and now: taken by their vectors alone", quiet=quiet)
+    if found.left_out:
+        is_not = (
+            "is not on this disk as it was last synced, or is"
+            if found.left_out == 1
+            else ("are not on this disk as they were last synced, or are")
+        )
+        note(f"{plural(found.left_out, 'photo')} left out: {is_not} another name of a file that counts", quiet=quiet)
     others = [other for group in found.groups for other in group.others]
     exact = sum(other.exact for other in others)
     counted = f"{exact:,} exact and {len(others) - exact:,} near copies besides those to keep"

@@ -37,7 +37,8 @@ def status(skipped: bool, library: Path | None, as_json: bool) -> None:
             "folders": ", ".join(found.roots) or "none yet",
             "photos": f"{found.files:,} ({found.images:,} different, {found.duplicates:,} duplicates)",
             "skipped": f"{sum(found.skipped.values()):,}" + (f" ({reasons})" if reasons else ""),
-            "missing": f"{found.missing:,}" + (" (zsindex prune forgets them)" if found.missing else ""),
+            "missing": f"{found.missing:,}, as the last sync of each folder saw it"
+            + ("; zsindex prune forgets them" if found.missing else ""),
             "label sets": ", ".join(found.label_sets) or "none",
             "size": f"database {size(found.database_bytes)}, index {size(found.index_bytes)}",
             "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from tests.libraries import unit_vectors
+from tests.libraries import add_photos, unit_vectors
 from tests.test_cli import Run, encoders, run  # noqa: F401
 from zsindex.errors import TooManyPairs
 from zsindex.lab import duplicates, neighbours
@@ -183,16 +184,13 @@ def test_each_photo_is_read_once(library: Library, monkeypatch: pytest.MonkeyPat
     assert library.duplicates() == first
 
 
-def test_photos_that_are_not_here_are_taken_by_their_vectors(library: Library, album: Path) -> None:
+def test_photos_that_are_not_here_or_have_changed_are_in_no_group(library: Library, album: Path) -> None:
     (album / "left.png").unlink()
     (album / "half.png").write_bytes(b"something else")
-    found = library.duplicates()
-    assert found.unread == 2
-    by_name = {Path(p.path).name: p for g in found.groups for p in (g.keep, *g.others)}
-    assert by_name["half.png"].sharpness is by_name["half.png"].correlation is by_name["left.png"].sharpness is None
-    assert by_name["same.png"].correlation == pytest.approx(1)
-    # Of equal size, the one that is here.
-    assert [Path(g.keep.path).name for g in found.groups] == ["picture.png", "right.png"]
+    for found in (library.duplicates(), library.duplicates(look=False)):
+        by_name = {Path(p.path).name: p for g in found.groups for p in (g.keep, *g.others)}
+        assert set(by_name) == {"picture.png", "same.png", "a blurred one.png"}
+        assert found.left_out == 2
 
 
 def test_exact_copies_need_no_neighbours(tmp_path: Path) -> None:
@@ -278,7 +276,160 @@ def test_the_other_formats(synced: Run) -> None:
 
 def test_the_command_says_what_it_could_not_read(synced: Run, album: Path) -> None:
     (album / "half.png").unlink()
-    assert "1 photo cannot be read here and now" in synced("duplicates").stderr
+    assert "1 photo left out: is not on this disk as it was last synced" in synced("duplicates").stderr
+
+
+# --- what is named for removal is there, and so is what is kept ---------------------------------------------------------
+
+
+def groups(found: duplicates.Duplicates, folder: Path) -> list[list[str]]:
+    """Paths of each group, the one to keep first."""
+    return [[str(Path(p.path).relative_to(folder)) for p in (g.keep, *g.others)] for g in found.groups]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "place" / "a").mkdir(parents=True)
+    (tmp_path / "place" / "b").mkdir()
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Library]:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        yield library
+
+
+def red(path: Path) -> Path:
+    photos.solid("red").save(path)
+    return path
+
+
+@pytest.mark.parametrize("look", [True, False])
+@pytest.mark.parametrize("links", ["symbolic before", "symbolic behind", "hard", "folder before", "folder behind"])
+def test_another_name_of_the_same_file_is_no_duplicate(empty: Library, place: Path, links: str, look: bool) -> None:
+    real = red(place / "a" / "m.png")
+    if links == "hard":
+        os.link(real, place / "b" / "x.png")
+    elif links.startswith("symbolic"):
+        (place / ("a" if links.endswith("behind") else "b") / "n.png").symlink_to(real)
+        (place / ("a" if links.endswith("before") else "b") / "l.png").symlink_to(real)
+    else:
+        (place / ("0" if links.endswith("before") else "c")).symlink_to("a")
+    empty.sync(place)
+    for name in ("0", "c"):  # of its own: a sync does not follow links to folders
+        if (place / name).exists():
+            empty.sync(place / name)
+    others = len(empty.paths()) - 1
+    assert others >= 1
+    found = empty.duplicates(look=look)
+    assert (found.groups, found.removable, found.left_out) == ((), [], others)
+
+    shutil.copy(real, place / "z.png")
+    empty.sync(place)
+    [[keep, other]] = groups(empty.duplicates(look=look), place)
+    assert keep == "z.png"  # another file
+    assert other in ("a/m.png", "b/x.png")  # the file under a name of its own
+
+
+def test_what_was_moved_to_a_folder_that_alone_is_synced_is_no_duplicate(empty: Library, place: Path) -> None:
+    red(place / "a" / "x.png")
+    empty.sync(place)
+    shutil.move(place / "a" / "x.png", place / "b" / "x.png")
+    empty.sync(place / "b")
+    assert len(empty.paths()) == 2
+    found = empty.duplicates()
+    assert (found.groups, found.left_out) == ((), 1)
+
+
+@pytest.mark.parametrize("gone", ["a.png", "b.png"])
+def test_of_two_copies_one_of_which_has_gone_none_is_named(empty: Library, place: Path, gone: str) -> None:
+    red(place / "a.png")
+    shutil.copy(place / "a.png", place / "b.png")
+    empty.sync(place)
+    assert groups(empty.duplicates(), place) == [["a.png", "b.png"]]
+    before = empty.duplicates()
+    (place / gone).unlink()
+    assert empty.duplicates().groups == before.still_there().groups == ()
+
+
+def test_a_copy_that_has_changed_is_none(empty: Library, place: Path) -> None:
+    red(place / "a.png")
+    shutil.copy(place / "a.png", place / "b.png")
+    empty.sync(place)
+    before = empty.duplicates()
+    status = (place / "b.png").stat()
+    os.utime(place / "b.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert empty.duplicates(look=False).groups == before.still_there().groups == ()
+    photos.solid("blue").save(place / "b.png")
+    assert empty.duplicates().groups == ()
+
+
+def test_a_link_is_not_kept_in_place_of_a_file(empty: Library, place: Path) -> None:
+    """Whoever has the disk with its target unplugged would be left without any."""
+    outside = place.parent / "outside"
+    outside.mkdir()
+    big = photos.noise(7, 24, 18).resize((320, 240), Image.Resampling.BICUBIC)
+    big.save(outside / "big.png")
+    (place / "a.png").symlink_to(outside / "big.png")
+    big.resize((160, 120)).save(place / "small.png")
+    shutil.copy(outside / "big.png", place / "z.png")
+    empty.sync(place)
+    assert groups(empty.duplicates(look=False), place) == [["z.png", "a.png", "small.png"]]
+    (place / "z.png").unlink()
+    assert groups(empty.duplicates(look=False), place) == [["small.png", "a.png"]]
+
+
+def test_what_cannot_be_reached_or_is_no_file_is_not_named(empty: Library, place: Path) -> None:
+    for name in ("a.png", "b/b.png", "c.png"):
+        red(place / name)
+    empty.sync(place)
+    shutil.rmtree(place / "b")
+    (place / "b").write_text("no folder")
+    (place / "c.png").unlink()
+    os.mkfifo(place / "c.png")
+    assert empty.duplicates(look=False).groups == ()
+
+
+def test_of_imported_vectors_nothing_is_named(empty: Library) -> None:
+    add_photos(empty._store, empty._model(), np.repeat(unit_vectors(1), 3, axis=0), folder="/nowhere")
+    found = empty.duplicates(look=False)
+    assert (found.groups, found.left_out, found.photos) == ((), 3, 3)
+
+
+@pytest.mark.parametrize("fmt", ["paths", "csv", "json", "ndjson", "table"])
+def test_the_disk_is_asked_right_before_anything_is_printed(
+    synced: Run, album: Path, monkeypatch: pytest.MonkeyPatch, fmt: str
+) -> None:
+    """Others remove files while the photos are looked at."""
+    find = Library.duplicates
+
+    def slow(self: Library, **options: Any) -> duplicates.Duplicates:
+        found = find(self, **options)
+        (album / "same.png").unlink()
+        return found
+
+    monkeypatch.setattr(Library, "duplicates", slow)
+    shown = synced("duplicates", "--format", fmt).stdout
+    assert "same.png" not in shown
+    assert "half.png" in shown
+
+
+def test_search_shows_the_name_that_is_there(empty: Library, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    red(place / "a" / "x.png")
+    photos.solid("blue").save(place / "a" / "y.png")
+    empty.sync(place / "a")
+    shutil.move(place / "a" / "x.png", place / "b" / "x.png")
+    empty.sync(place / "b")
+    asked: list[str] = []
+    lexists = os.path.lexists
+    monkeypatch.setattr(os.path, "lexists", lambda path: (asked.append(str(path)), lexists(path))[1])
+    by_words, by_example = empty.search("red"), empty.similar(place / "b" / "x.png")
+    there, gone = str(place / "b" / "x.png"), str(place / "a" / "x.png")
+    assert (by_words[0].path, by_words[0].copies) == (there, (gone,))
+    assert by_example[0].path == gone  # all that is left of the image, without itself
+    # Only where there is a choice.
+    assert [path for path in asked if path.startswith(str(place))] == [gone, there]
 
 
 def test_a_threshold_can_be_chosen_by_looking(synced: Run, tmp_path: Path) -> None:

@@ -772,13 +772,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             for path, image_id in zip(shown.paths, shown.image_ids.tolist(), strict=True):
                 if path != leave_out:
                     by_image[image_id].append(path)
-            hits = [
-                Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
-                for image_id, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)
-                if image_id in by_image
-            ]
-            if len(hits) >= top or len(ids[0]) < k:
-                return hits[: max(0, top)]
+            found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
+            if len(found) >= top or len(ids[0]) < k:
+                shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[: max(0, top)])
+                return [Hit(paths[0], score, tuple(paths[1:]), i) for i, score, paths in shown_first]
             k *= 2  # some have vanished, were never files, or are the one to leave out
 
     # --- label sets ---------------------------------------------------------------------------------------------------
@@ -936,6 +933,16 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Enc
 
 def _saved(found: SavedLabelSet) -> LabelSet:
     return prompts.from_document(found.body, name=found.name, version=found.version)
+
+
+def _there_first(paths: list[str]) -> list[str]:
+    """Names of one image, with one that is there in front: a sync of a part of the library does not see that others
+    have gone. The disk is asked only where there is a choice.
+    """
+    if len(paths) > 1:
+        there = next((path for path in paths if os.path.lexists(path)), paths[0])
+        return [there, *(path for path in paths if path != there)]
+    return paths
 
 
 def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:

@@ -471,7 +471,7 @@ class Hit:
     """A photo that a search found.
 
     Attributes:
-        path: where it is; the first where several files have the same bytes.
+        path: where it is; where several files have the same bytes the first that is there.
         score: cosine similarity to the query, in [-1, 1].
         copies: other paths with the same bytes.
         image_id: of its content.

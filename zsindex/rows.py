@@ -67,7 +67,7 @@ class FileDetails(NamedTuple):
     """What is known of a file and of the image that it shows.
 
     Attributes:
-        size: of the file in bytes; -1 where nobody has seen it on this disk.
+        size, mtime_ns: of the file when it was last read; -1 bytes where nobody has seen it on this disk.
         digest: of the image.
         width, height: of the image in pixels, upright; 0 where it was never decoded.
     """
@@ -75,6 +75,7 @@ class FileDetails(NamedTuple):
     path: str
     image_id: int
     size: int
+    mtime_ns: int
     digest: bytes
     width: int
     height: int

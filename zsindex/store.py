@@ -199,6 +199,7 @@ class Store(Reader):
                 files.c.name,
                 files.c.image_id,
                 files.c.size,
+                files.c.mtime_ns,
                 images.c.digest,
                 images.c.width,
                 images.c.height,

@@ -1,11 +1,15 @@
-"""Photos that are the same or nearly so, and which of them to keep."""
+"""Photos that are the same or nearly so, and which of them to keep.
+
+What is named for removal is there, and so is what is kept in its place, as another file: see `zsindex.lab.on_disk`.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import log
 from typing import Any, NamedTuple
 
@@ -15,7 +19,9 @@ from PIL import Image
 
 from zsindex import sources
 from zsindex.errors import ImageError
+from zsindex.lab import on_disk
 from zsindex.lab.neighbours import Graph, Pairs
+from zsindex.lab.on_disk import Seen
 from zsindex.records import DecodeMode, IdArray, Progress, Settings
 from zsindex.rows import FileDetails
 from zsindex.view import View
@@ -44,8 +50,9 @@ class Duplicate:
         correlation: with that one, of their pixels; None where one of the two was not looked at.
         exact: the same bytes as that one.
         width, height: upright, in pixels; 0 where it was never decoded.
-        size: of the file in bytes; None where nobody has seen it on this disk.
+        size: of the file in bytes.
         sharpness: variance of the Laplacian; None where the photo was not looked at.
+        seen: what the path led to when the group was made.
     """
 
     path: str
@@ -54,12 +61,13 @@ class Duplicate:
     exact: bool
     width: int
     height: int
-    size: int | None
+    size: int
     sharpness: float | None
+    seen: Seen
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "seen"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,15 @@ class Group:
 
     keep: Duplicate
     others: tuple[Duplicate, ...]
+
+    def still_there(self) -> Group | None:
+        """The group without what has changed or gone since it was made; None where nothing is left to choose from, or
+        the one to keep has gone.
+        """
+        if on_disk.seen(self.keep.path) != self.keep.seen:
+            return None
+        others = tuple(other for other in self.others if on_disk.seen(other.path) == other.seen)
+        return replace(self, others=others) if others else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -82,14 +99,23 @@ class Duplicates:
         threshold: smallest cosine of near-duplicates.
         photos: how many were looked at.
         groups: in the order of the photos that are kept.
-        unread: photos with near-duplicates by their vectors that could not be looked at: they are not on this disk, or
-            have changed since the last sync. None where looking was not asked for.
+        unread: photos with near-duplicates by their vectors that could not be looked at. None where looking was not
+            asked for.
+        left_out: photos with duplicates that are in no group: they are not on this disk, or not as the last sync saw
+            them, or the path is another name of a file that counts already.
     """
 
     threshold: float
     photos: int
     groups: tuple[Group, ...]
     unread: int | None
+    left_out: int = 0
+
+    def still_there(self) -> Duplicates:
+        """The same as the disk is now: to be asked for right before somebody acts on it."""
+        left = [group for old in self.groups if (group := old.still_there()) is not None]
+        gone = sum(1 + len(group.others) for group in self.groups) - sum(1 + len(group.others) for group in left)
+        return replace(self, groups=tuple(left), left_out=self.left_out + gone)
 
     @property
     def removable(self) -> list[str]:
@@ -98,8 +124,8 @@ class Duplicates:
 
     @property
     def removable_bytes(self) -> int:
-        """Size of their files, as far as it is known."""
-        return sum(other.size or 0 for group in self.groups for other in group.others)
+        """Size of their files."""
+        return sum(other.size for group in self.groups for other in group.others)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -109,6 +135,7 @@ class Duplicates:
             "removable": len(self.removable),
             "removable_bytes": self.removable_bytes,
             "unread": self.unread,
+            "left_out": self.left_out,
             "groups": [group.to_dict() for group in self.groups],
         }
 
@@ -164,11 +191,19 @@ def find(
     image_ids = view.vectors.ids[view.unique[0]]
     by_path = {found.path: found for found in details(image_ids[sorted({*paired, *copied})].tolist())}
     # A file that went since the view was made has no details, and is no duplicate any more.
-    there = {
-        image: found
-        for image in {*paired, *copied}
-        if (found := [by_path[path] for photo in photos_of[image] if (path := view.paths[photo]) in by_path])
+    candidates = {
+        image: [by_path[path] for photo in photos_of[image] if (path := view.paths[photo]) in by_path]
+        for image in sorted({*paired, *copied})
     }
+    seen = on_disk.distinct(file for files in candidates.values() for file in files)
+    links = {path for path in seen if os.path.islink(path)}
+    there = {
+        # Without a link its file is still there, but not the other way round: files are kept before links to others.
+        image: sorted(found, key=lambda file: file.path in links)
+        for image, files in candidates.items()
+        if (found := [file for file in files if file.path in seen])
+    }
+    left_out = sum(map(len, candidates.values())) - sum(map(len, there.values()))
     unread = None
     if known is not None:
         _look_at([there[image] for image in paired if image in there], known, settings, progress)
@@ -179,7 +214,8 @@ def find(
 
     def better(image: int) -> tuple[float, ...]:
         look = looks.get(image)
-        return (*_quality(there[image][0], None if look is None else look.sharpness), photos_of[image][0])
+        best = there[image][0]
+        return (best.path in links, *_quality(best, None if look is None else look.sharpness), photos_of[image][0])
 
     groups = []
     for best, members in stars(pairs, sorted(there, key=better)):
@@ -191,8 +227,9 @@ def find(
                 exact=image == best,
                 width=file.width,
                 height=file.height,
-                size=None if file.size < 0 else file.size,
+                size=file.size,
                 sharpness=looks[image].sharpness if image in looks else None,
+                seen=seen[file.path],
             )
             for image, cosine in [(best, 1.0), *members]
             for file in there[image]
@@ -200,7 +237,8 @@ def find(
         if len(shown) > 1:
             groups.append((photos_of[best][0], Group(shown[0], tuple(shown[1:]))))
     groups.sort(key=lambda group: group[0])
-    return Duplicates(threshold, len(view), tuple(group for _, group in groups), unread)
+    # Looking takes its time, and others work meanwhile.
+    return Duplicates(threshold, len(view), tuple(group for _, group in groups), unread, left_out).still_there()
 
 
 def _same_pictures(pairs: Pairs, looks: Mapping[int, Look]) -> Pairs:

@@ -62,9 +62,12 @@ def duplicates(
         "removable_bytes": found.removable_bytes,
         "unread": found.unread,
         "total": len(found.groups),
+        "left_out": found.left_out,
+        # Those of a kept answer that went since stay counted, so that the pages fit together, but are not shown.
         "groups": [
             {"keep": shown(group.keep), "others": [shown(other) for other in group.others]}
-            for group in found.groups[start:through]
+            for old in found.groups[start:through]
+            if (group := old.still_there()) is not None
         ],
         "next": cursors.offset_to_text(key, asked, through) if limit and through < len(found.groups) else None,
     }

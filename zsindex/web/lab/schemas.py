@@ -549,6 +549,7 @@ class Duplicates(BaseModel):
     removable: int
     removable_bytes: int
     unread: int | None
+    left_out: int
     total: int
     groups: list[AlikeGroup]
     next: str | None
