@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 from .group import cli
+from .streams import standard_streams
 
 __all__ = ["cli", "main"]
 
@@ -13,4 +14,5 @@ def main() -> None:
     """The entry point of the console script and of ``python -m zsindex``."""
     # Nothing that is imported becomes garbage; looking for it takes a tenth of the start. `open_library` ends this.
     gc.disable()
-    cli.main(prog_name="zsindex")
+    with standard_streams():
+        cli.main(prog_name="zsindex")

@@ -6,7 +6,6 @@ pattern with columns; what the patterns look like follows from `Result.to_dict` 
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,19 @@ from typing import IO, TYPE_CHECKING, Any
 
 from zsindex.results import Prediction, Result
 
-from .output import padded, width_of
+from .output import (
+    CSV,
+    EXCEL,
+    PATHS,
+    csv_end,
+    csv_lines,
+    harmless,
+    padded,
+    start_csv,
+    width_of,
+    write_names,
+)
+from .streams import all_shown, for_programs
 
 if TYPE_CHECKING:
     from zsindex import Classification
@@ -36,17 +47,20 @@ def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False,
     run = result.run.key if with_run else None
     if fmt == "parquet":
         result.to_parquet(out, wide=wide)
-    elif fmt == "csv" and wide:
-        _write_wide_csv(result, out, run)
-    elif fmt == "csv":
-        _write_csv(result, out, run)
+    elif fmt in CSV and wide:
+        _write_wide_csv(result, out, run, fmt)
+    elif fmt in CSV:
+        _write_csv(result, out, run, fmt)
     elif fmt == "ndjson":
         _write_ndjson(result, out, run)
+    elif fmt in PATHS:
+        write_names(result.paths, out, fmt=fmt)
     else:
-        {"json": _write_json, "paths": _write_paths}.get(fmt, _write_table)(result, out)
+        (_write_json if fmt == "json" else _write_table)(result, out)
 
 
 def _write_json(result: Classification, out: IO[str]) -> None:
+    for_programs(out)
     document = {"run": result.run.to_dict()}
     if result.smoothing is not None:
         document["smoothing"] = result.smoothing.to_dict()
@@ -61,18 +75,20 @@ def _write_json(result: Classification, out: IO[str]) -> None:
 
 
 def _write_ndjson(result: Classification, out: IO[str], run: str | None) -> None:
+    for_programs(out)
     end = "}}\n" if run is None else f', "run": "{run}"}}}}\n'
     for texts in _filled(result, lambda n: _json_pattern(n).removesuffix("}}") + end, _json_texts):
         out.write("".join(texts))
 
 
-def _write_csv(result: Classification, out: IO[str], run: str | None) -> None:
-    last = "\n" if run is None else f",{run}\n"
-    labels = _csv_texts(result.labels)
+def _write_csv(result: Classification, out: IO[str], run: str | None, fmt: str) -> None:
+    last = csv_end(fmt) if run is None else f",{run}{csv_end(fmt)}"
+    labels = _csv_texts(result.labels, fmt)
     before = [[f",{rank},{label}," for label in labels] for rank in range(1, int(result.counts.max(initial=0)) + 1)]
-    out.write(f"path,rank,label,score{',run' if run else ''}\n")
+    start_csv(out, fmt)
+    out.write(f"path,rank,label,score{',run' if run else ''}{csv_end(fmt)}")
     for block in result.blocks():
-        paths, ranks = _csv_texts(block.paths), []
+        paths, ranks = _csv_texts(block.paths, fmt), []
         for rank, (texts, numbers, scores) in enumerate(zip(before, block.labels, block.scores, strict=False)):
             named = [texts[number] for number in numbers]
             lines = list(map("".join, zip(paths, named, map(repr, scores), repeat(last), strict=False)))
@@ -82,22 +98,20 @@ def _write_csv(result: Classification, out: IO[str], run: str | None) -> None:
         out.write("".join(chain.from_iterable(zip(*ranks, strict=True))))
 
 
-def _write_wide_csv(result: Classification, out: IO[str], run: str | None) -> None:
+def _write_wide_csv(result: Classification, out: IO[str], run: str | None, fmt: str) -> None:
     names = ["path", *result.wide_columns(), *(["run"] if run else [])]
-    out.write(",".join(_csv_texts(names)) + "\n")
-    last = "\n" if run is None else f",{run}\n"
+    start_csv(out, fmt)
+    out.write(",".join(_csv_texts(names, fmt)) + csv_end(fmt))
+    last = csv_end(fmt) if run is None else f",{run}{csv_end(fmt)}"
     for paths, scores in result.score_blocks():
-        rows = zip(_csv_texts(paths), scores.tolist(), strict=True)
+        rows = zip(_csv_texts(paths, fmt), scores.tolist(), strict=True)
         out.writelines(f"{path},{','.join(map(repr, row))}{last}" for path, row in rows)
 
 
-def _write_paths(result: Classification, out: IO[str]) -> None:
-    out.writelines(f"{path}\n" for path in result.paths)
-
-
 def _write_table(result: Classification, out: IO[str]) -> None:
-    width, columns = width_of(result.labels), int(result.counts.max(initial=0))
-    labels = [padded(text, width) for text in result.labels]
+    names = all_shown(result.labels)
+    width, columns = width_of(names), int(result.counts.max(initial=0))
+    labels = [padded(text, width) for text in names]
     for block in result.blocks():
         cells: list[Iterable[str]] = []
         for rank, numbers, scores in zip(range(columns), block.labels, block.scores, strict=False):
@@ -106,7 +120,7 @@ def _write_table(result: Classification, out: IO[str]) -> None:
                 named = [text if n > rank else " " * width for text, n in zip(named, block.counts, strict=True)]
                 shown = [text if n > rank else " " * SCORE_WIDTH for text, n in zip(shown, block.counts, strict=True)]
             cells += [named, shown]
-        lines = map("  ".join, zip(*cells, map(str.rstrip, block.paths), strict=True))
+        lines = map("  ".join, zip(*cells, map(str.rstrip, all_shown(block.paths)), strict=True))
         out.write("\n".join(lines) + "\n")
 
 
@@ -156,17 +170,8 @@ def _json_texts(texts: Iterable[str]) -> Iterable[str]:
 _MAY_BE_QUOTED = re.compile(r"""[",\r\n]""")
 
 
-class _Rows(list[str]):
-    """A file, as far as `csv.writer` is concerned, that keeps every row by itself."""
-
-    write = list.append
-
-
-def _csv_texts(texts: Iterable[str]) -> Sequence[str]:
-    plain = list(texts)
+def _csv_texts(texts: Iterable[str], fmt: str) -> Sequence[str]:
+    plain = [harmless(text) for text in texts] if fmt == EXCEL else list(texts)
     if all(plain) and not _MAY_BE_QUOTED.search("\0".join(plain)):
         return plain
-    rows = _Rows()
-    # What is quoted depends on what ends a line, so it cannot be left out here.
-    csv.writer(rows, lineterminator="\n").writerows((text,) for text in plain)
-    return [row.removesuffix("\n") for row in rows]
+    return list(csv_lines((text,) for text in plain))

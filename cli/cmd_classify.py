@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, export_option, note, plural, require_file
+from .output import CSV, PATHS, destination, export_option, note, plural, require_file
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def classify(
     if with_corrections is not None and multi_label:
         raise click.UsageError("--with-corrections and --multi-label exclude each other: a correction says one label")
     require_file(fmt, output)
-    if wide and fmt not in ("csv", "parquet"):
+    if wide and fmt not in (*CSV, "parquet"):
         raise click.UsageError("--wide is for --format csv and parquet")
-    if with_run and fmt in ("table", "paths"):
+    if with_run and fmt in ("table", *PATHS):
         raise click.UsageError("--with-run is for --format csv and ndjson")
     if smooth and (thresholds or multi_label):
         raise click.UsageError(

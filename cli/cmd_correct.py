@@ -10,7 +10,19 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, format_option, note, plural, table, write_csv, write_json, write_ndjson
+from .output import (
+    CSV,
+    PATHS,
+    destination,
+    format_option,
+    note,
+    plural,
+    table,
+    write_csv,
+    write_json,
+    write_names,
+    write_ndjson,
+)
 
 if TYPE_CHECKING:
     from zsindex.lab.corrections import CorrectedPhoto
@@ -119,10 +131,10 @@ def _write_corrections(found: list[CorrectedPhoto], fmt: str, out: IO[str]) -> N
         write_json([photo.to_dict() for photo in found], out)
     elif fmt == "ndjson":
         write_ndjson((photo.to_dict() for photo in found), out)
-    elif fmt == "csv":
-        write_csv(["path", "label", "not"], rows(), out)
-    elif fmt == "paths":
-        out.writelines(f"{photo.paths[0]}\n" for photo in found if photo.paths)
+    elif fmt in CSV:
+        write_csv(["path", "label", "not"], rows(), out, fmt=fmt)
+    elif fmt in PATHS:
+        write_names((photo.paths[0] for photo in found if photo.paths), out, fmt=fmt)
     elif found:
         shown = [
             (photo.label or "", ", ".join(photo.not_labels), *(photo.paths[:1] or [f"(gone: {photo.digest[:12]})"]))
@@ -173,12 +185,13 @@ def _write_suggestions(found: list[Suggestion], fmt: str, out: IO[str]) -> None:
         write_json([photo.to_dict() for photo in found], out)
     elif fmt == "ndjson":
         write_ndjson((photo.to_dict() for photo in found), out)
-    elif fmt == "csv":
+    elif fmt in CSV:
         header = ["path", "label", "score", "second", "second_score", "margin"]
-        write_csv(header, ([p.path, p.label, p.score, p.second, p.second_score, p.margin] for p in found), out)
-    elif fmt == "paths":
-        out.writelines(f"{photo.path}\n" for photo in found)
+        rows = ([p.path, p.label, p.score, p.second, p.second_score, p.margin] for p in found)
+        write_csv(header, rows, out, fmt=fmt)
+    elif fmt in PATHS:
+        write_names((photo.path for photo in found), out, fmt=fmt)
     elif found:
-        rows = [(p.label, f"{p.score:.3f}", p.second, f"{p.second_score:.3f}", p.path) for p in found]
+        shown = [(p.label, f"{p.score:.3f}", p.second, f"{p.second_score:.3f}", p.path) for p in found]
         aligned = ["left", "right", "left", "right", "left"]
-        out.write(table(["label", "score", "second", "score", "photo"], rows, align=aligned) + "\n")
+        out.write(table(["label", "score", "second", "score", "photo"], shown, align=aligned) + "\n")

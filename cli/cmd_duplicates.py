@@ -10,6 +10,8 @@ import click
 
 from . import options
 from .output import (
+    CSV,
+    PATHS,
     destination,
     format_option,
     note,
@@ -19,6 +21,8 @@ from .output import (
     write_columns,
     write_csv,
     write_json,
+    write_lines,
+    write_names,
     write_ndjson,
 )
 from .progress import Reporter
@@ -97,7 +101,7 @@ def _write(found: Duplicates, fmt: str, out: IO[str]) -> None:
         write_json(found.to_dict(), out)
     elif fmt == "ndjson":
         write_ndjson((group.to_dict() for group in found.groups), out)
-    elif fmt == "csv":
+    elif fmt in CSV:
         header = ["group", "role", "cosine", "correlation", "width", "height", "size", "sharpness", "path"]
         write_csv(
             header,
@@ -106,9 +110,10 @@ def _write(found: Duplicates, fmt: str, out: IO[str]) -> None:
                 for n, role, p in _rows(found)
             ),
             out,
+            fmt=fmt,
         )
-    elif fmt == "paths":
-        out.writelines(f"{path}\n" for path in found.removable)
+    elif fmt in PATHS:
+        write_names(found.removable, out, fmt=fmt)
     else:
         rows = [_columns(role, photo) for _, role, photo in _rows(found)]
         widths = [width_of(column) for column in list(zip(*rows, strict=True))[:-1]]
@@ -134,16 +139,16 @@ def _write_levels(levels: list[Level], fmt: str, out: IO[str]) -> None:
         write_json([level.to_dict() for level in levels], out)
     elif fmt == "ndjson":
         write_ndjson((level.to_dict() for level in levels), out)
-    elif fmt == "csv":
+    elif fmt in CSV:
         rows = ([level.cosine, level.pairs, *example] for level in levels for example in level.examples)
-        write_csv(["level", "pairs", "path", "other path", "cosine"], rows, out)
-    elif fmt == "paths":
-        out.writelines(f"{path}\n" for level in levels for *both, _ in level.examples for path in both)
+        write_csv(["level", "pairs", "path", "other path", "cosine"], rows, out, fmt=fmt)
+    elif fmt in PATHS:
+        write_names((path for level in levels for *both, _ in level.examples for path in both), out, fmt=fmt)
     else:
         for level in levels:
             out.write(f"{level.cosine:g}: {plural(level.pairs, 'pair')} at or above\n")
             for one, other, cosine in level.examples:
-                out.write(f"    {cosine:.4f}  {one}\n            {other}\n")
+                write_lines([f"    {cosine:.4f}  {one}", f"            {other}"], out)
 
 
 def _explain(found: Duplicates, *, quiet: bool) -> None:

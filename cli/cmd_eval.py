@@ -10,7 +10,19 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, format_option, note, plural, table, write_csv, write_json, write_ndjson
+from .output import (
+    CSV,
+    PATHS,
+    destination,
+    format_option,
+    note,
+    plural,
+    table,
+    write_csv,
+    write_json,
+    write_names,
+    write_ndjson,
+)
 
 if TYPE_CHECKING:
     from zsindex import LabelSet, Library
@@ -471,10 +483,10 @@ def _write(result: Evaluation, fmt: str, out: IO[str]) -> None:
         write_json(result.to_dict(), out)
     elif fmt == "ndjson":
         write_ndjson(result.to_dict()["reports"], out)
-    elif fmt == "csv":
-        write_csv(["report", "label", "measure", "value", "low", "high", "photos"], _rows(result), out)
-    elif fmt == "paths":
-        out.writelines(f"{result.paths[photo]}\n" for photo in result.reports[0].wrong.tolist())
+    elif fmt in CSV:
+        write_csv(["report", "label", "measure", "value", "low", "high", "photos"], _rows(result), out, fmt=fmt)
+    elif fmt in PATHS:
+        write_names((result.paths[photo] for photo in result.reports[0].wrong.tolist()), out, fmt=fmt)
     else:
         out.write(_table(result))
 

@@ -10,7 +10,7 @@ import click
 
 from . import options
 from .on_demand import OnDemand
-from .output import note, plural, table, write_json
+from .output import note, plural, table, write_json, write_names
 
 
 @click.group()
@@ -103,8 +103,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
     if as_json:
         write_json(to_document(found), sys.stdout)
     else:
-        for label in found.labels:
-            click.echo(label)
+        write_names(found.labels, sys.stdout)
 
 
 @labels.command()
@@ -177,8 +176,7 @@ def show_templates(name: str, library: Path | None, as_json: bool) -> None:
     if as_json:
         write_json(list(texts), sys.stdout)
     else:
-        for text in texts:
-            click.echo(text)
+        write_names(texts, sys.stdout)
 
 
 @templates.command("remove")

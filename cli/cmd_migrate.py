@@ -10,7 +10,7 @@ import click
 
 from . import options
 from .cmd_words import summary, write_flows
-from .output import note, plural, write_json
+from .output import note, plural, write_json, write_lines
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def _show(found: Migration) -> None:
             f"{plural(len(found.away), 'photo')} cannot be encoded here, because the file is not on this disk; "
             f"{found.before} still answers for them. First: {found.away[0]}"
         )
-    for skipped in found.skipped[:10]:
-        click.echo(f"skipped {skipped.path}: {skipped.detail or skipped.reason}")
+    write_lines((f"skipped {one.path}: {one.detail or one.reason}" for one in found.skipped[:10]), sys.stdout)
     for name, diff in found.diffs.items():
         click.echo(f"\n{name}: {summary(diff)}")
         write_flows(diff, sys.stdout)

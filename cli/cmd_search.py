@@ -8,7 +8,18 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, export_option, require_file, write_columns, write_csv, write_json, write_ndjson
+from .output import (
+    CSV,
+    PATHS,
+    destination,
+    export_option,
+    require_file,
+    write_columns,
+    write_csv,
+    write_json,
+    write_names,
+    write_ndjson,
+)
 
 if TYPE_CHECKING:
     from zsindex import Hit
@@ -95,10 +106,11 @@ def write(hits: list[Hit], fmt: str, out: IO[Any]) -> None:
         write_json([hit.to_dict() for hit in hits], out)
     elif fmt == "ndjson":
         write_ndjson((hit.to_dict() for hit in hits), out)
-    elif fmt == "csv":
-        write_csv(["rank", "score", "path"], ([rank, h.score, h.path] for rank, h in enumerate(hits, 1)), out)
-    elif fmt == "paths":
-        out.writelines(f"{hit.path}\n" for hit in hits)
+    elif fmt in CSV:
+        rows = ([rank, hit.score, hit.path] for rank, hit in enumerate(hits, 1))
+        write_csv(["rank", "score", "path"], rows, out, fmt=fmt)
+    elif fmt in PATHS:
+        write_names((hit.path for hit in hits), out, fmt=fmt)
     else:
-        rows = ([f"{h.score:6.3f}", h.path + (f"  (+{len(h.copies)} copies)" if h.copies else "")] for h in hits)
-        write_columns(rows, [6], out)
+        shown = ([f"{h.score:6.3f}", h.path + (f"  (+{len(h.copies)} copies)" if h.copies else "")] for h in hits)
+        write_columns(shown, [6], out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import note, plural, table, write_json
+from .output import note, plural, table, write_json, write_lines
 
 if TYPE_CHECKING:
     from zsindex.lab.thresholds import Change, Curve
@@ -163,8 +163,7 @@ def _said(change: Change) -> str:
 
 
 def _list(sign: str, paths: Iterable[str]) -> None:
-    for path in paths:
-        click.echo(f"{sign} {path}")
+    write_lines((f"{sign} {path}" for path in paths), sys.stdout)
 
 
 @thresholds.command()

@@ -8,15 +8,19 @@ from pathlib import Path
 import click
 
 from . import options
-from .output import note, plural, print_pairs, size, table, write_json
+from .output import PATHS0, note, plural, print_pairs, size, table, write_json, write_lines, write_names
+from .streams import shown
 
 
 @click.command()
 @click.option("--skipped", is_flag=True, help="Name every photo that cannot be used, with the reason.")
+@click.option("-0", "--print0", is_flag=True, help="With --skipped: only the paths, with NUL after each.")
 @options.library
 @options.json_flag
-def status(skipped: bool, library: Path | None, as_json: bool) -> None:
+def status(skipped: bool, print0: bool, library: Path | None, as_json: bool) -> None:
     """Show what the library holds."""
+    if print0 and (as_json or not skipped):
+        raise click.UsageError("-0/--print0 goes with --skipped, and without --json")
     with options.open_library(library) as opened:
         found = opened.status()
         skips = opened.skipped() if skipped else []
@@ -26,9 +30,12 @@ def status(skipped: bool, library: Path | None, as_json: bool) -> None:
             document["skipped_files"] = [{"path": s.path, "reason": s.reason, "detail": s.detail} for s in skips]
         write_json(document, sys.stdout)
         return
+    if print0:
+        write_names((one.path for one in skips), sys.stdout, fmt=PATHS0)
+        return
     if skipped:
         for one in skips:
-            click.echo(f"{one.reason}\t{one.path}\t{one.detail}")
+            click.echo("\t".join(map(shown, (one.reason, one.path, one.detail or ""))))
         return
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.skipped.items())
     print_pairs(
@@ -64,10 +71,8 @@ def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool)
     if as_json:
         write_json(report.to_dict(), sys.stdout)
     else:
-        for problem in report.problems:
-            click.echo(f"problem: {problem}")
-        for action in report.fixed:
-            click.echo(f"fixed: {action}")
+        write_lines((f"problem: {problem}" for problem in report.problems), sys.stdout)
+        write_lines((f"fixed: {action}" for action in report.fixed), sys.stdout)
         if report.ok:
             click.echo(f"ok: {plural(report.vectors, 'vector')} checked")
         elif not fix:

@@ -9,7 +9,21 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from . import options
-from .output import destination, format_option, note, plural, table, write_csv, write_json, write_ndjson
+from .output import (
+    CSV,
+    PATHS,
+    destination,
+    format_option,
+    formats,
+    note,
+    plural,
+    table,
+    write_csv,
+    write_json,
+    write_lines,
+    write_names,
+    write_ndjson,
+)
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
@@ -21,13 +35,8 @@ if TYPE_CHECKING:
 MOST_OF_A_KIND = 20
 MOST_FLOWS = 20
 
-for_documents = click.option(
-    "--format",
-    "fmt",
-    type=click.Choice(["table", "json", "ndjson", "csv"]),
-    default="table",
-    show_default=True,
-    help="table for people; the others for programs.",
+for_documents = formats(
+    "table", "json", "ndjson", *CSV, help="table for people; csv-excel for spreadsheets; the others for programs."
 )
 
 
@@ -99,22 +108,22 @@ def _write_lint(report: LintReport, fmt: str, out: IO[str]) -> None:
         write_json(report.to_dict(), out)
     elif fmt == "ndjson":
         write_ndjson((finding.to_dict() for finding in report.findings), out)
-    elif fmt == "csv":
+    elif fmt in CSV:
         header = ["severity", "kind", "words", "message", "advice", "photos"]
         rows = (
             [f.severity, f.kind, " | ".join(f.words), f.message, f.advice, " | ".join(f.photos)]
             for f in report.findings
         )
-        write_csv(header, rows, out)
+        write_csv(header, rows, out, fmt=fmt)
     else:
         shown: Counter[str] = Counter()
         for finding in report.findings:
             shown[finding.kind] += 1
             if shown[finding.kind] > MOST_OF_A_KIND:
                 continue
-            out.write(f"{finding.severity}: {finding.kind}: {' | '.join(finding.words)}\n")
-            for line in (finding.message, f"→ {finding.advice}", *finding.photos):
-                out.write(f"    {line}\n")
+            about = (finding.message, f"→ {finding.advice}", *finding.photos)
+            write_lines([f"{finding.severity}: {finding.kind}: {' | '.join(finding.words)}"], out)
+            write_lines((f"    {line}" for line in about), out)
         for kind, n in shown.items():
             if n > MOST_OF_A_KIND:
                 out.write(f"… and {n - MOST_OF_A_KIND:,} more of {kind}: --format json has them all\n")
@@ -229,10 +238,11 @@ def _write_diff(result: Diff, fmt: str, out: IO[str], *, top: int) -> None:
         write_json(result.to_dict(), out)
     elif fmt == "ndjson":
         write_ndjson((flip._asdict() for flip in result.flips), out)
-    elif fmt == "csv":
-        write_csv(["path", "before", "after", "score_before", "score_after", "moved"], result.flips, out)
-    elif fmt == "paths":
-        out.writelines(f"{flip.path}\n" for flip in result.flips)
+    elif fmt in CSV:
+        header = ["path", "before", "after", "score_before", "score_after", "moved"]
+        write_csv(header, result.flips, out, fmt=fmt)
+    elif fmt in PATHS:
+        write_names((flip.path for flip in result.flips), out, fmt=fmt)
     else:
         write_flows(result, out)
         rows = [
@@ -361,17 +371,18 @@ def _write_suggestions(found: Suggestions, fmt: str, out: IO[str]) -> None:
         write_json(document, out)
     elif fmt == "ndjson":
         write_ndjson(document["groups"], out)
-    elif fmt == "csv":
+    elif fmt in CSV:
         header = ["group", "images", "label", "rank", "word", "lift", "fits_better"]
         rows = (
             [number, group.images, group.label, rank, proposed.word, proposed.lift, proposed.fits_better]
             for number, group in enumerate(found.groups, 1)
             for rank, proposed in enumerate(group.names, 1)
         )
-        write_csv(header, rows, out)
+        write_csv(header, rows, out, fmt=fmt)
     else:
         for number, group in enumerate(found.groups, 1):
             out.write(f"{number}. {plural(group.images, 'image')}, nearest label {group.label!r}\n")
             for proposed in group.names:
-                out.write(f"    {proposed.word}  (fits {proposed.fits_better:.0%} of them better than any label)\n")
-            out.writelines(f"    {path}\n" for path in group.photos)
+                better = f"fits {proposed.fits_better:.0%} of them better than any label"
+                write_lines([f"    {proposed.word}  ({better})"], out)
+            write_lines((f"    {path}" for path in group.photos), out)

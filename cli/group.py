@@ -11,6 +11,7 @@ import zsindex
 from zsindex.errors import ZsindexError, ZsindexWarning
 
 from .on_demand import OnDemand
+from .streams import shown
 
 # Where each subcommand lives: `cmd_sync.sync`.
 HOMES = {
@@ -59,7 +60,7 @@ class Commands(click.Group):
                 warnings.filterwarnings("ignore", module="PIL")
                 return super().invoke(ctx)
         except ZsindexError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(shown(str(error))) from error
         except KeyboardInterrupt:
             # Of commands that have nothing to finish first; click would exit with 1.
             click.echo("stopped", err=True)
@@ -74,7 +75,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {shown(str(message))}", err=True)
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,6 +14,8 @@ import click
 
 from zsindex.config import LIBRARY_VARIABLE
 
+from .streams import shown
+
 if TYPE_CHECKING:
     from zsindex import LabelSet, Library, ModelSpec
 
@@ -186,7 +188,7 @@ def _announce(spec: ModelSpec) -> None:
 def _note(text: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)  # above a progress bar, where there is one
+    tqdm.write(shown(text), file=sys.stderr)  # above a progress bar, where there is one
 
 
 class _Notes(logging.Handler):
@@ -265,15 +267,23 @@ def read_text(file: str) -> tuple[str, str, str | None]:
     from zsindex.errors import BadLabelFile
 
     if file == "-":
-        return sys.stdin.read(), file, None
+        return _decoded(sys.stdin.buffer.read() if sys.stdin is not None else b"", "stdin"), file, None
     name, key = file, None
     if "#" in file and not Path(file).exists():
         name, _, key = file.rpartition("#")
         if not name:
             raise BadLabelFile(file, "no such file")
     try:
-        return Path(name).read_text(encoding="utf-8-sig"), name, key
+        return _decoded(Path(name).read_bytes(), name), name, key
     except OSError as error:
         raise BadLabelFile(name, error.strerror or str(error)) from error
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """The text of a file, whatever the locale says. Its line ends stay: within a cell of CSV they are part of it."""
+    from zsindex.errors import BadLabelFile
+
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadLabelFile(name, f"it is not UTF-8 text (byte {error.start})") from error

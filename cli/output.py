@@ -5,38 +5,62 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 
-FORMATS = ("table", "json", "ndjson", "csv", "paths")
-# What answers can be written as, too.
-EXPORTS = (*FORMATS, "parquet")
-export_option = click.option(
-    "--format",
-    "fmt",
-    type=click.Choice(EXPORTS),
-    default="table",
-    show_default=True,
-    help="table for people; paths to pipe; the others for programs. parquet needs --output.",
+from .streams import for_programs, shown
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXCEL = "csv-excel"
+CSV = ("csv", EXCEL)
+# What --print0 makes of `paths`; nobody writes it.
+PATHS0 = "paths0"
+PATHS = ("paths", PATHS0)
+FORMATS = ("table", "json", "ndjson", *CSV, "paths")
+
+
+def _chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Put `PATHS0` in the place of the format where --print0 is given, which is asked before."""
+    if not ctx.params.pop("print0", False):
+        return value
+    if value != "paths" and ctx.get_parameter_source("fmt") is not click.core.ParameterSource.DEFAULT:
+        raise click.UsageError(f"-0/--print0 is for --format paths, not {value}")
+    return PATHS0
+
+
+def formats(*names: str, default: str = "table", help: str) -> Callable[[F], F]:
+    """--format with these choices, as `fmt`; and --print0 if `paths` is one of them."""
+    chosen = click.option(
+        "--format", "fmt", type=click.Choice(names), default=default, show_default=True, callback=_chosen, help=help
+    )
+    if "paths" not in names:
+        return chosen
+    print0 = click.option(
+        "-0", "--print0", is_flag=True, is_eager=True, help="Paths with NUL after each, for xargs -0."
+    )
+    return lambda function: chosen(print0(function))
+
+
+export_option = formats(
+    *FORMATS,
+    "parquet",
+    help="table for people; paths to pipe; csv-excel for spreadsheets; others for programs. parquet needs --output.",
 )
-format_option = click.option(
-    "--format",
-    "fmt",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="table for people; paths to pipe; the others for programs.",
+format_option = formats(
+    *FORMATS, help="table for people; paths to pipe; csv-excel for spreadsheets; the others for programs."
 )
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Say something about the work, on stderr."""
+    """Say something about the work, on stderr; on one line, whatever the names in it are."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(shown(text), err=True)
 
 
 def require_file(fmt: str, output: Path | None) -> None:
@@ -66,31 +90,90 @@ def destination(file: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]
 
 
 def write_json(document: Any, out: IO[str]) -> None:
+    for_programs(out)
     json.dump(document, out, ensure_ascii=False, indent=2)
     out.write("\n")
 
 
 def write_ndjson(rows: Iterable[Any], out: IO[str]) -> None:
+    for_programs(out)
     for row in rows:
         out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], out: IO[str]) -> None:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], out: IO[str], *, fmt: str = "csv") -> None:
+    """Write a table as CSV; `fmt` is one of `CSV`."""
+    start_csv(out, fmt)
+    end = csv_end(fmt)
+    if fmt == EXCEL:
+        rows = ([harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    out.writelines(line + end for line in csv_lines(chain([header], rows)))
+
+
+class _Rows(list[str]):
+    """A file, as far as `csv.writer` is concerned, that keeps every row by itself."""
+
+    write = list.append
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Rows as the module `csv` writes them, without the ends of their lines."""
+    written = _Rows()
+    # It quotes what holds one of the characters that end its lines, and readers take either of them for an end.
+    writer = csv.writer(written, lineterminator="\r\n")
+    for row in rows:
+        writer.writerow(row)
+        yield written.pop()[:-2]
+
+
+def csv_end(fmt: str) -> str:
+    """How lines of a format of `CSV` end."""
+    return "\r\n" if fmt == EXCEL else "\n"
+
+
+def start_csv(out: IO[str], fmt: str) -> None:
+    """Begin a file in a format of `CSV`."""
+    for_programs(out)
+    if fmt == EXCEL:
+        out.write("\ufeff")  # or Excel takes it for the code page of the country
+
+
+# A spreadsheet takes what begins so for a formula, which can start programs and send what is in other cells. The wide
+# ones are what a Japanese keyboard writes.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def harmless(text: str) -> str:
+    """A text as a spreadsheet shows it as it is, rather than computing it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def write_names(names: Iterable[str], out: IO[str], *, fmt: str = "paths") -> None:
+    """Write paths, or labels, for programs that read one per line; `fmt` is one of `PATHS`."""
+    for_programs(out, names=True)
+    end = "\0" if fmt == PATHS0 else "\n"
+    if out.isatty():
+        names = map(shown, names)
+    out.writelines(name + end for name in names)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, align: Sequence[str] | None = None) -> str:
     """A table for people; wide characters count as two columns."""
     from tabulate import tabulate
 
-    return str(tabulate(list(rows), headers=list(header), tablefmt="simple", colalign=align, disable_numparse=True))
+    cells = [[shown(cell) if isinstance(cell, str) else cell for cell in row] for row in (header, *rows)]
+    return str(tabulate(cells[1:], headers=cells[0], tablefmt="simple", colalign=align, disable_numparse=True))
+
+
+def write_lines(texts: Iterable[str], out: IO[str]) -> None:
+    """Write lines for people."""
+    out.writelines(f"{shown(text)}\n" for text in texts)
 
 
 def write_columns(rows: Iterable[Sequence[str]], widths: Sequence[int], out: IO[str]) -> None:
     """Lines of padded columns, one at a time: for results that are too many to hold. The last one is not padded."""
-    for row in rows:
+    for texts in rows:
+        row = [shown(text) for text in texts]
         cells = [padded(cell, width) for cell, width in zip(row, widths, strict=False)]
         out.write("  ".join([*cells, *row[len(widths) :]]).rstrip() + "\n")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from wcwidth import wcswidth
 from zsindex.cli.answers import _thousandths, write
+from zsindex.cli.streams import shown
 
 from zsindex import results
 from zsindex.records import Activation
@@ -93,25 +94,28 @@ def test_ndjson_is_what_the_json_module_writes(result: Classification) -> None:
 
 
 def test_csv_is_what_the_csv_module_writes(result: Classification) -> None:
+    rows = [["path", "rank", "label", "score"], *result.to_rows()]
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "rank", "label", "score"])
-    writer.writerows(result.to_rows())
-    assert written(result, "csv") == out.getvalue()
+    csv.writer(out).writerows(rows)
+    # Its line ends, which alone make it quote both of the characters that end lines, are told from those within texts.
+    ours = written(result, "csv")
+    assert list(csv.reader(io.StringIO(ours, newline=""), strict=True)) == [[str(cell) for cell in row] for row in rows]
+    assert len(ours) == len(out.getvalue()) - len(rows)
+    assert ours.replace("\r", "").replace("\n", "") == out.getvalue().replace("\r", "").replace("\n", "")
 
 
 def test_the_table_has_a_padded_line_for_each_photo(result: Classification) -> None:
-    shown = max((len(one.predictions) for one in result), default=0)
-    width = max(max(0, wcswidth(label)) for label in LABELS)
+    most = max((len(one.predictions) for one in result), default=0)
+    width = max(wcswidth(shown(label)) for label in LABELS)
     lines = []
     for one in result:
         cells = [
             cell
             for p in one.predictions
-            for cell in (p.label + " " * (width - max(0, wcswidth(p.label))), f"{p.score:.3f}")
+            for cell in (shown(p.label) + " " * (width - wcswidth(shown(p.label))), f"{p.score:.3f}")
         ]
-        cells += [" " * width, " " * 5] * (shown - len(one.predictions))
-        lines.append("  ".join([*cells, one.path]).rstrip() + "\n")
+        cells += [" " * width, " " * 5] * (most - len(one.predictions))
+        lines.append("  ".join([*cells, shown(one.path)]).rstrip() + "\n")
     assert written(result, "table") == "".join(lines)
 
 

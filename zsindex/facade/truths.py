@@ -47,7 +47,7 @@ class Truths(Core):
             found = truths.from_folders(self._files(file).paths)
         else:
             try:
-                text = Path(file).read_text(encoding="utf-8-sig")
+                text = Path(file).read_bytes().decode("utf-8-sig")
             except OSError as error:
                 raise BadTruth(str(truth), error.strerror or str(error)) from error
             except UnicodeDecodeError as error:

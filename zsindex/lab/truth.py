@@ -114,7 +114,7 @@ def from_csv(text: str, *, source: str, folder: str) -> Truth:
         BadTruth: names the line.
     """
     try:
-        rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+        rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
         if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
             raise BadTruth(source, f"the first line must name the columns path and label; {missing[0]} is missing")
         found: dict[str, dict[str, None]] = {}

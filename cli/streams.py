@@ -1,0 +1,155 @@
+"""The standard streams: what is written to stdout arrives, or the exit code says that it did not."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+# What a shell tells of a program that SIGPIPE ended, which is how most programs end when their reader has seen enough.
+READER_GONE = 128 + 13
+
+# Control characters, which a terminal may obey; line ends that `str.splitlines` knows; what turns the direction of
+# letters around; and halves of surrogate pairs, which no encoding can say.
+_HIDDEN = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_UNSHOWABLE = re.compile(f"[\t\n\r{_HIDDEN}]")
+# A stream has lines, tabs, and bold headings of our own; stderr a progress bar, too, that goes back to the start of its
+# line.
+_UNSENDABLE = re.compile(f"[\r{_HIDDEN}](?:(?<=\x1b)\\[[01]m|(?<=\r)\n)?")
+_UNSENDABLE_TO_STDERR = re.compile(f"[{_HIDDEN}]")
+_SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def shown(text: str) -> str:
+    """A name for people to look at: on one line, and without anything that a terminal would obey."""
+    return text if text.isprintable() else _UNSHOWABLE.sub(_escaped, text)
+
+
+def all_shown(texts: Sequence[str]) -> Sequence[str]:
+    """`shown` of many."""
+    return texts if "".join(texts).isprintable() else [shown(text) for text in texts]
+
+
+def _escaped(match: re.Match[str]) -> str:
+    letter = match[0]
+    if len(letter) > 1:
+        return letter
+    # JSON reads the longer ones, too.
+    return _SHORT.get(letter) or (f"\\x{ord(letter):02x}" if letter < "\x7f" else f"\\u{ord(letter):04x}")
+
+
+class OutputFailed(Exception):
+    """Stdout takes no more. No `OSError`: those are told as failures of whatever was being read or written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error))
+        self.reader_is_gone = error.errno == errno.EPIPE
+
+
+class _Stdout(io.FileIO):
+    """File descriptor 1. After its first failure it swallows what comes, or Python's own exit would fail once more."""
+
+    failed = False
+
+    def write(self, data: Any) -> int:
+        if self.failed:
+            return len(data)
+        try:
+            while (written := super().write(data)) is None:  # somebody made the pipe a non-blocking one
+                import select
+
+                select.select([], [self], [])
+        except OSError as error:
+            self.failed = True
+            raise OutputFailed(error) from error
+        return written
+
+
+class _Stderr(io.FileIO):
+    """File descriptor 2. A sync does not end because nobody can see how far it is."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
+
+
+class _Text(io.TextIOWrapper):
+    """Texts for people. Names of files, labels and answers of servers may hold what a terminal would obey."""
+
+    unsendable: re.Pattern[str] | None = _UNSENDABLE
+
+    def write(self, text: str) -> int:
+        super().write(text if self.unsendable is None else self.unsendable.sub(_escaped, text))
+        return len(text)
+
+
+def for_programs(out: IO[str], *, names: bool = False) -> None:
+    """Have what follows written as it is, in UTF-8: the same bytes whatever the locale, and as in a file.
+
+    On a terminal somebody looks at it, and it stays escaped.
+
+    Args:
+        names: names of files come as the bytes that they are, so that programs find them. Elsewhere what is no text
+            is escaped as in JSON.
+    """
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(encoding="utf-8", errors="surrogateescape" if names else "backslashreplace", newline="")
+    if isinstance(out, _Text) and not out.isatty():
+        out.unsendable = None
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Put streams of our own in the place of Python's, which tell of failures in tracebacks, or not at all.
+
+    Raises:
+        SystemExit: 1 where stdout did not take everything, which is said on stderr; `READER_GONE`, silently, where
+            its reader was satisfied with less.
+    """
+    # A file that is opened next would get the number of a stream that was closed, and the texts meant for the stream.
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # the lowest number that is free; a wrong mode keeps it failing
+    before = sys.stdout, sys.stderr
+    sys.stdout = _text(_Stdout(1, "wb", closefd=False), like=before[0])
+    sys.stderr = _text(_Stderr(2, "wb", closefd=False), like=before[1], line_buffering=True)
+    sys.stderr.unsendable = _UNSENDABLE_TO_STDERR
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OutputFailed as failure:
+        if failure.reader_is_gone:
+            raise SystemExit(READER_GONE) from None
+        sys.stderr.write(f"Error: cannot write to stdout: {failure}\n")
+        raise SystemExit(1) from None
+    finally:
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _text(raw: io.FileIO, *, like: Any, line_buffering: bool = False) -> _Text:
+    encoding = getattr(like, "encoding", None) or "utf-8"
+    if codecs.lookup(encoding).name == "ascii":
+        encoding = (
+            "utf-8"  # click takes ascii for a mistake and writes UTF-8; in two encodings, lines would change places
+        )
+    errors = getattr(like, "errors", None)
+    return _Text(
+        io.BufferedWriter(raw),
+        encoding=encoding,
+        # What the locale cannot say is escaped rather than refused.
+        errors=errors if errors in ("replace", "ignore", "xmlcharrefreplace", "namereplace") else "backslashreplace",
+        line_buffering=line_buffering or raw.isatty(),
+    )
