@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.how_fast
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Real(min=0, min_open=True),
     default=20.0,
     show_default=True,
     help="How long to measure for, about; loading the model comes on top.",

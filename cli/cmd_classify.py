@@ -28,10 +28,10 @@ SHOWN_FLIPS = 10
 @options.template
 @click.option(
     "--top",
-    type=click.IntRange(min=1),
+    type=options.Whole(min=1),
     help="Labels per photo, at most.  [default: 3; with --multi-label all that fit]",
 )
-@click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out predictions below this score.")
+@click.option("--min-score", type=options.Real(0, 1), default=0.0, help="Leave out predictions below this score.")
 @click.option("--only", multiple=True, metavar="LABEL", help="Only photos whose best label is LABEL. Repeatable.")
 @click.option(
     "--activation",

@@ -145,7 +145,7 @@ def _write_corrections(found: list[CorrectedPhoto], fmt: str, out: IO[str]) -> N
 
 @click.command()
 @click.option("--label-set", required=True, metavar="NAME", help="A saved label set.")
-@click.option("-n", "n", type=click.IntRange(min=1), default=10, show_default=True, help="Photos to name.")
+@click.option("-n", "n", type=options.Whole(min=1), default=10, show_default=True, help="Photos to name.")
 @options.template
 @options.within
 @options.truncate

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Real(0, 1, min_open=True),
     help="Smallest cosine of near-duplicates; 1 for the same pictures only.  [default: 0.95, which suits nano]",
 )
 @click.option(
     "--show-threshold", is_flag=True, help="Show pairs at several cosines instead, to choose the threshold by."
 )
-@click.option("--each", type=click.IntRange(min=1), default=2, show_default=True, help="Pairs that it shows of each.")
+@click.option("--each", type=options.Whole(min=1), default=2, show_default=True, help="Pairs that it shows of each.")
 @click.option("--no-look", is_flag=True, help="Read no photo: go by vectors, pixels and file sizes alone.")
 @options.within
 @format_option

@@ -85,10 +85,12 @@ others_are_none = click.option(
     help="Photos of what no label names show none of these. Default: they are left out.",
 )
 truth_options = options.together(names, others_are_none)
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn at random.")
+seed = click.option(
+    "--seed", type=options.Whole(min=0), default=0, show_default=True, help="Of what is drawn at random."
+)
 resamples = click.option(
     "--resamples",
-    type=click.IntRange(min=0),
+    type=options.Whole(min=0),
     default=1000,
     show_default=True,
     help="Of the bootstrap that intervals come from; 0 for none.",
@@ -122,7 +124,7 @@ resamples = click.option(
 @options.truncate
 @resamples
 @seed
-@click.option("--fail-under", type=click.FloatRange(0, 1), help="Exit with 3 if top-1 of the first is below this.")
+@click.option("--fail-under", type=options.Real(0, 1), help="Exit with 3 if top-1 of the first is below this.")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -263,7 +265,7 @@ def temperature() -> None:
 @truth_options
 @options.within
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Parts to leave out in turn.")
+@click.option("--folds", type=options.Whole(min=2), default=5, show_default=True, help="Parts to leave out in turn.")
 @seed
 @click.option("--dry-run", is_flag=True, help="Only say what it would be.")
 @options.truncate
@@ -371,7 +373,7 @@ def _temperature_table(fit: Mapping[str, Any]) -> str:
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
 @resamples
 @seed
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Labels to show of each kind.")
+@click.option("--top", type=options.Whole(min=1), default=10, show_default=True, help="Labels to show of each kind.")
 @options.truncate
 @options.json_flag
 @options.library

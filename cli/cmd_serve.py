@@ -14,7 +14,7 @@ from .output import note
 @click.command()
 @options.library
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=options.Whole(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -39,20 +39,20 @@ from .output import note
 @click.option("--fetch-urls", is_flag=True, help="Let clients name images by URL. Private networks stay closed.")
 @click.option(
     "--drop-model-after",
-    type=click.FloatRange(min=1),
+    type=options.Real(min=1),
     metavar="SECONDS",
     help="Let go of the model when it was not needed for so long; it is loaded again when it is.",
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0),
+    type=options.Real(min=0),
     default=300,
     show_default=True,
     help="Requests per second of one client; 0 for no limit.",
 )
 @click.option(
     "--thumbnail-cache",
-    type=click.IntRange(min=1),
+    type=options.Whole(min=1),
     default=1024,
     show_default=True,
     metavar="MB",

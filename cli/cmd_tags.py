@@ -40,7 +40,7 @@ def tags() -> None:
     help="A tag for every label that reaches --min-score, or that the --run gave, not for the best one only; a run "
     "with --multi-label always has them all.",
 )
-@click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="No tag for labels below this score.")
+@click.option("--min-score", type=options.Real(0, 1), default=0.0, help="No tag for labels below this score.")
 @click.option(
     "--root", default="zsindex", show_default=True, help="What hierarchical tags stand below: ROOT|GROUP|LABEL."
 )

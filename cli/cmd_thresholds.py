@@ -22,9 +22,9 @@ multi_label = click.option(
     "--multi-label", is_flag=True, help="Scores, and answers, as classify --multi-label gives them."
 )
 choice = options.together(
-    click.option("--score", type=click.FloatRange(0, 1), help="The least score."),
-    click.option("--count", type=click.IntRange(min=0), help="How many photos of the library shall have it."),
-    click.option("--rate", type=click.FloatRange(0, 1), help="The share of the library that shall have it."),
+    click.option("--score", type=options.Real(0, 1), help="The least score."),
+    click.option("--count", type=options.Whole(min=0), help="How many photos of the library shall have it."),
+    click.option("--rate", type=options.Real(0, 1), help="The share of the library that shall have it."),
 )
 
 

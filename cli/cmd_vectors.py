@@ -31,7 +31,7 @@ def vectors() -> None:
     help="float16 is half the size and loses some digits.",
 )
 @click.option(
-    "--part-size", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Photos in one file."
+    "--part-size", type=options.Whole(min=1), default=1_000_000, show_default=True, help="Photos in one file."
 )
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
 @options.within

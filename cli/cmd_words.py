@@ -142,7 +142,7 @@ def _write_lint(report: LintReport, fmt: str, out: IO[str]) -> None:
 @click.option("--model-before", metavar="MODEL", help="A model that the library holds. Default: the library's.")
 @click.option("--model-after", metavar="MODEL", help="Likewise.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="An answer that is called NEW in AFTER. Repeatable.")
-@click.option("--top", type=click.IntRange(min=0), default=20, show_default=True, help="Photos to show in the table.")
+@click.option("--top", type=options.Whole(min=0), default=20, show_default=True, help="Photos to show in the table.")
 @click.option("--fail-above", callback=_share, metavar="SHARE", help="Exit with 3 if more photos flip: 2% or 0.02.")
 @options.within
 @options.truncate
@@ -294,9 +294,9 @@ def write_flows(result: Diff, out: IO[str]) -> None:
     show_default=True,
     help="What a photo is fitted by: its nearest label's cosine, or the margin between the two nearest.",
 )
-@click.option("--groups", type=click.IntRange(min=1), help="Groups to make.  [default: by the number of photos]")
-@click.option("--names", type=click.IntRange(min=1), default=5, show_default=True, help="Words per group.")
-@click.option("--examples", type=click.IntRange(min=0), default=5, show_default=True, help="Photos per group.")
+@click.option("--groups", type=options.Whole(min=1), help="Groups to make.  [default: by the number of photos]")
+@click.option("--names", type=options.Whole(min=1), default=5, show_default=True, help="Words per group.")
+@click.option("--examples", type=options.Whole(min=0), default=5, show_default=True, help="Photos per group.")
 @options.within
 @options.truncate
 @for_documents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -21,6 +22,27 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class Real(click.FloatRange):
+    """A number within bounds. Those that click has let ``nan`` pass, which nothing is smaller or larger than."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds, which NumPy and SQLite can hold."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if abs(number) >= 2**62:
+            self.fail(f"{value!r} is too large", param, ctx)
+        return number
+
+
 library = click.option(
     "--library",
     type=click.Path(path_type=Path),
@@ -33,7 +55,7 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no not
 strict = click.option("--strict", is_flag=True, help="Exit with 3 if photos were skipped.")
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 truncate = click.option("--truncate", is_flag=True, help="Cut texts that are too long for the model.")
-top = click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Photos to show.")
+top = click.option("--top", type=Whole(min=1), default=20, show_default=True, help="Photos to show.")
 exact = click.option("--exact", is_flag=True, help="Look at every photo, also in a very large library.")
 within = click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
@@ -94,12 +116,10 @@ which_model = together(
     how_model,
 )
 how_fast = together(
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), help="Images encoded and stored at a time.  [default: 32]"
-    ),
+    click.option("--batch-size", type=Whole(min=1), help="Images encoded and stored at a time.  [default: 32]"),
     click.option(
         "--workers",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         help="Threads that read and decode.  [default: one per processor core]",
     ),
 )
@@ -156,7 +176,7 @@ def _temperature(ctx: click.Context, param: click.Parameter, value: str | None) 
         number = float(value)
     except ValueError:
         number = 0.0
-    if not 0 < number < float("inf"):
+    if not 0 < number < math.inf:
         raise click.BadParameter(f"{value!r} is neither a number above 0 nor fitted")
     return number
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from zsindex import config, decode, library, samples
+from zsindex import bounds, config, decode, library, samples
 from zsindex.bottleneck import Bottleneck, Rates, advice, expected_sync, find_bottleneck
 from zsindex.database import Database
 from zsindex.encode import Encoder
@@ -127,8 +127,7 @@ def measure(
         ZsindexError: there are no photos, or none can be read.
         ModelError
     """
-    if not seconds > 0:
-        raise ValueError(f"seconds must be positive, got {seconds}")
+    seconds = bounds.real("seconds", seconds, above=0)
     say = progress or (lambda _: None)
     workers = workers or os.cpu_count() or 1
     with ExitStack() as stack:

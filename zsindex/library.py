@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from zsindex import config, prompts, template_sets
+from zsindex import bounds, config, prompts, template_sets
 from zsindex.database import Database
 from zsindex.encode import Encoder, OneAtATime
 from zsindex.errors import (
@@ -148,6 +148,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
         """
+        if batch_size is not None:
+            batch_size = bounds.whole("batch_size", batch_size, least=1)
+        if workers is not None:
+            workers = bounds.whole("workers", workers, least=1)
         database = Database.open(config.library_path(path), create=create, read_only=read_only)
         try:
             reader = Reader(database)
@@ -529,8 +533,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
         if dtype not in parts.DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(parts.DTYPES)}, not {dtype!r}")
-        if part_size < 1:
-            raise ValueError(f"part_size must be at least 1, not {part_size}")
+        part_size = bounds.whole("part_size", part_size, least=1)
         if self._model_row is None:
             held = [row.name for row in self.models()]
             raise UnknownModel(str(self._spec), near=held, why="the library holds nothing of such a model")
@@ -760,7 +763,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         terms: FloatArray | None = None,
         leave_out: str | None = None,
     ) -> list[Hit]:
-        index, k = self._open_index(), max(0, top)
+        top = bounds.whole("top", top, least=0)
+        index, k = self._open_index(), top
         files = None if paths is None else self._files(paths)
         selected = None if files is None else files.image_ids
         while True:
@@ -774,7 +778,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                     by_image[image_id].append(path)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
-                shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[: max(0, top)])
+                shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
                 return [Hit(paths[0], score, tuple(paths[1:]), i) for i, score, paths in shown_first]
             k *= 2  # some have vanished, were never files, or are the one to leave out
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
-from zsindex import config, towers
+from zsindex import bounds, config, towers
 from zsindex.encode import Encoder
 from zsindex.errors import ModelChanged, PackageMissing
 from zsindex.records import ModelSpec
@@ -37,8 +37,8 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         ValueError: the precision is unknown, or the batch size below 1.
         ModelError: see `zsindex.openclip.load` and `zsindex.transformers_encoder.load`.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if batch_size is not None:
+        batch_size = bounds.whole("batch_size", batch_size, least=1)
     if _transformers_folder(spec) is not None:
         return _original(spec, device=device, batch_size=batch_size)
     folder = towers.folder_of(spec)

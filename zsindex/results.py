@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
+from zsindex import bounds
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 if TYPE_CHECKING:
@@ -309,8 +310,9 @@ class Classification(Sequence[Result]):
         """Predictions with at least a score, of photos whose best label is one of `only`; photos left bare are dropped.
 
         Raises:
-            ValueError: a label in `only` is not in the label set.
+            ValueError: a label in `only` is not in the label set, or the score is not a number.
         """
+        min_score = bounds.real("min_score", min_score)
         keep = (self._best_scores >= min_score) & (self._best >= 0)
         rows = keep.any(axis=1)
         if only is not None:

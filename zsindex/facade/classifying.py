@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zsindex
-from zsindex import classify, prompts, scoring
+from zsindex import bounds, classify, prompts, scoring
 from zsindex.facade.core import absolute_all
 from zsindex.facade.deciding import Deciding, describe
 from zsindex.facade.giving import Giving
@@ -102,6 +102,8 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             raise ValueError(
                 "a correction says one label of a photo: with_corrections and multi_label exclude each other"
             )
+        if top is not None:
+            top = bounds.whole("top", top, least=1)
         chosen = self._label_set(labels, label_set, template)
         rule = None
         if unknown is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zsindex import bounds
 from zsindex.errors import BadUnknown, NoThreshold
 from zsindex.facade.core import Core, WhichLabels, absolute
 from zsindex.records import NONE, Activation, FloatArray, LabelSet
@@ -427,12 +428,12 @@ def _pass(view: View, scorer: Scorer) -> Pass:
 def _check_choice(*, score: float | None, count: int | None, rate: float | None) -> None:
     if sum(value is not None for value in (score, count, rate)) != 1:
         raise ValueError("give exactly one of score, count and rate")
-    if score is not None and not 0 <= score <= 1:
-        raise ValueError(f"a score lies between 0 and 1, not at {score}")
-    if rate is not None and not 0 <= rate <= 1:
-        raise ValueError(f"a rate lies between 0 and 1, not at {rate}")
-    if count is not None and count < 0:
-        raise ValueError(f"a number of photos cannot be {count}")
+    if score is not None:
+        bounds.real("a score", score, least=0, most=1)
+    if rate is not None:
+        bounds.real("a rate", rate, least=0, most=1)
+    if count is not None:
+        bounds.whole("a number of photos", count, least=0)
 
 
 def describe(rule: Rule) -> dict[str, Any]:

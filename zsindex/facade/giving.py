@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from zsindex import bounds
 from zsindex.errors import LibraryBusy, StorageFull, UnknownModel, UnknownRun, ZsindexWarning
 from zsindex.facade.core import Core, absolute
 from zsindex.prompts import digest, from_document, label_set, to_document
@@ -66,6 +67,9 @@ class Giving(Core):
 
         if style not in tags.STYLES:
             raise ValueError(f"style must be one of {', '.join(tags.STYLES)}, not {style!r}")
+        min_score = bounds.real("min_score", min_score)
+        if top is not None:
+            top = bounds.whole("top", top, least=0)
         group_of = {label: group for group, labels in (groups or {}).items() for label in labels}
         of_label = [
             {} if label == NONE else tags.tags_of(label, group=group_of.get(label), root=root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zsindex import bounds
 from zsindex.facade.core import Core
 from zsindex.records import NONE
 
@@ -89,8 +90,7 @@ class Graphs(Core):
         """
         from zsindex.lab import duplicates, neighbours
 
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
+        threshold = bounds.real("threshold", threshold, above=0, most=1)
         view = self._view_of(paths)
         graph = self._neighbours(view, whole=paths is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zsindex import bounds
 from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
 from zsindex.facade.core import Core, absolute
 from zsindex.prompts import normalise
@@ -164,6 +165,7 @@ class Learning(Core):
         """
         from zsindex.lab.next import Suggestion, margins, most_telling
 
+        n = bounds.whole("n", n, least=0)
         chosen = self._labels(label_set, template)
         if len(chosen.answers) < 2:
             raise BadQuery("with one answer there is nothing to be unsure of; add labels or negatives to the label set")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from zsindex import bounds
 from zsindex.errors import NoTemperature
 from zsindex.facade.core import WhichLabels
 from zsindex.facade.truths import FOLDERS, TruthLike, Truths
@@ -110,10 +110,7 @@ class Tempering(Truths):
             if found is None:
                 raise NoTemperature(str(self.model.spec))
             return found[0]
-        number = float(asked)
-        if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"a temperature must be above 0, not {asked}")
-        return number
+        return bounds.real("a temperature", asked, above=0)
 
     @staticmethod
     def _tempered(view: View, temperature: float) -> View:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from zsindex import bounds
 from zsindex.facade.core import Core, WhichLabels, absolute_all
 from zsindex.template_sets import DEFAULT_TEMPLATE, has_place
 
@@ -226,8 +227,7 @@ class Words(Core):
         from zsindex.lab.vocabulary import words as words_of
         from zsindex.prompts import normalise
 
-        if not 0 < share <= 1:
-            raise ValueError(f"share must be above 0 and at most 1, not {share}")
+        share = bounds.real("share", share, above=0, most=1)
         if by not in ("cosine", "margin"):
             raise ValueError(f"by must be cosine or margin, not {by!r}")
         if not has_place(word_template):

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 
 def _sayable(text: str) -> str:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("it holds characters that no text has")
     return text
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
 
 
 # Half of a surrogate pair can be written in JSON, and nowhere else.
@@ -25,9 +40,9 @@ Folder: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=40
 Cursor: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=65_536), AfterValidator(_sayable)]
 Base64: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 # SQLite's largest.
-Id: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Id: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_no_truth_value)]
 Top: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
-Score: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Score: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # Not a vocabulary from a file, as on the command line: it would be read on the service's machine.
 Unknown: TypeAlias = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
@@ -41,7 +56,13 @@ Order: TypeAlias = Literal["path", "label"]
 class Given(BaseModel):
     """A body: fields that nobody knows are refused, or a typing error would change the question unseen."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_only(cls, value: Any, info: ValidationInfo) -> Any:
+        taken = cls.model_fields[info.field_name or ""].annotation
+        return value if taken is bool or bool in get_args(taken) else _no_truth_value(value)
 
 
 class Problem(BaseModel):

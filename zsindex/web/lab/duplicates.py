@@ -23,7 +23,7 @@ router = APIRouter(tags=["duplicates"])
 @router.get("/v1/duplicates", response_model=schemas.Duplicates, summary="Near-duplicates, and which to keep")
 def duplicates(
     service: ServiceHere,
-    threshold: Annotated[float, Query(ge=0.5, le=1, description="Smallest cosine.")] = NEAR,
+    threshold: Annotated[float, Query(ge=0.5, le=1, allow_inf_nan=False, description="Smallest cosine.")] = NEAR,
     look: Annotated[bool, Query(description="Compare pictures, too, rather than vectors alone.")] = True,
     path: Annotated[list[web_schemas.Path] | None, Query()] = None,
     limit: Annotated[int, Query(ge=0, le=10_000, description="Groups of a page.")] = 100,
