@@ -42,7 +42,7 @@ LAYERS = (
     {"on_torch"},
     {"scan", "decode", "encode", "reader", "parts", "vectors", "cells", "nearest", "preprocess", "tokenizer"},
     {"columnar"},
-    {"database", "schema", "lock", "formats", "config", "nano", "migrations", "fingerprint", "samples"},
+    {"database", "schema", "lock", "formats", "scaling", "config", "nano", "migrations", "fingerprint", "samples"},
     {"engines", "tables", "rows"},
     {"records", "errors", "atomic", "xmp"},
 )

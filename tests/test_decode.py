@@ -470,13 +470,13 @@ def test_a_damaged_photo_says_so(tmp_path: Path) -> None:
     assert reason_for(tmp_path / "a.png") is SkipReason.DECODE_FAILED
 
 
-def test_running_out_of_memory_is_the_photos_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_a_reason_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_: object) -> None:
         raise MemoryError
 
     path = photos.jpeg(tmp_path / "a.jpg")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load_prepare", no_memory)
-    assert reason_for(path) is SkipReason.DECODE_FAILED
+    assert reason_for(path) is SkipReason.OUT_OF_MEMORY
 
 
 # --- the pixel limit --------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
+from tests import photos
 from tests.fakes import FakeEncoder, vector_of
 from tests.scenes import candidate, damaged, photo
 from zsindex import decode
@@ -297,6 +298,46 @@ def test_a_failing_model_stops_everything_after_what_is_stored(tmp_path: Path) -
         batches.extend(run(distinct(tmp_path, 40), lambda: encoder))
     assert encoder.batches == [4]
     assert not decoding_threads()
+
+
+class Short(FakeEncoder):
+    """A model for which memory is short: for single pictures, and for batches."""
+
+    def __init__(self, *, most: int = 99, bad: str = "") -> None:
+        super().__init__()
+        self.most, self.bad = most, bad
+
+    def preprocess(self, image: Image.Image) -> FloatArray:
+        if self.bad and image.getpixel((0, 0)) == ImageColor.getrgb(self.bad):
+            raise MemoryError
+        return super().preprocess(image)
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        if len(pixels) > self.most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return super().encode_images(pixels)
+
+
+def test_a_photo_that_memory_is_too_short_for_is_passed_over(tmp_path: Path) -> None:
+    colours = ("red", "lime", "blue")
+    files = [photos.save(tmp_path / f"{colour}.png", photos.solid(colour)) for colour in colours]
+    encoder = Short(bad="lime")
+    outcomes = flat(run([candidate(file) for file in files], lambda: encoder))
+    assert {one.file.name: one.skip_reason for one in outcomes} == {
+        "red.png": None,
+        "lime.png": SkipReason.OUT_OF_MEMORY,
+        "blue.png": None,
+    }
+
+
+@pytest.mark.parametrize(("most", "batches"), [(3, [2, 2]), (1, [1, 1, 1, 1]), (0, [])])
+def test_a_batch_that_memory_is_too_short_for_is_encoded_in_parts(
+    tmp_path: Path, most: int, batches: list[int]
+) -> None:
+    encoder = Short(most=most)
+    outcomes = flat(run(distinct(tmp_path, 4), lambda: encoder))
+    assert encoder.batches == batches
+    assert {one.skip_reason for one in outcomes} == {None if most else SkipReason.OUT_OF_MEMORY}
 
 
 class Unprepared(FakeEncoder):

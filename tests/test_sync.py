@@ -694,6 +694,7 @@ def test_what_is_tried_again_is_what_time_can_heal() -> None:
         SkipReason.VANISHED,
         SkipReason.CHANGED,
         SkipReason.MISSING_DECODER,
+        SkipReason.OUT_OF_MEMORY,
     } == ALWAYS_RETRIED
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from zsindex import bounds, config, decode, library, samples
 from zsindex.bottleneck import Bottleneck, Rates, advice, expected_sync, find_bottleneck
 from zsindex.database import Database
-from zsindex.encode import Encoder
+from zsindex.encode import Encoder, preprocessed
 from zsindex.errors import ImageError, LibraryNotFound, PathNotFound, ZsindexError
 from zsindex.library import Library
 from zsindex.records import Candidate, DecodeMode, FloatArray
@@ -238,7 +238,7 @@ class _Bench:
             decoded = decode.decode(
                 content.data, mode=mode, input_size=info.image_size, max_pixels=self._max_pixels, name_hint=path
             )
-            pixels = self._encoder.preprocess(decoded.image)
+            pixels = preprocessed(self._encoder, decoded.image)
         except ImageError:
             return False
         self.megapixels[path] = decoded.width * decoded.height / 1e6

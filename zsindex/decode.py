@@ -38,7 +38,7 @@ def read_file(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> FileContent:
 
     Raises:
         ImageError: the reason is EMPTY, TOO_LARGE, CHANGED (size or modification time moved while it was read),
-            VANISHED, BROKEN_LINK, PERMISSION, NOT_A_FILE or IO_ERROR.
+            VANISHED, BROKEN_LINK, PERMISSION, NOT_A_FILE, OUT_OF_MEMORY or IO_ERROR.
     """
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
@@ -55,7 +55,7 @@ def read_file(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> FileContent:
     except OSError as error:
         raise ImageError(_reason(error, path), error.strerror or str(error), path=path) from error
     except MemoryError as error:
-        raise ImageError(SkipReason.TOO_LARGE, "it does not fit into memory", path=path) from error
+        raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory to read it", path=path) from error
     if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ImageError(SkipReason.CHANGED, "it changed while it was read; the next sync reads it again", path=path)
     return FileContent(data, digest(data), before.st_size, before.st_mtime_ns)
@@ -132,27 +132,26 @@ def decode(
         name_hint: file name or path. Its extension, not the content, tells a TIFF-based RAW from a TIFF.
 
     Raises:
-        ImageError: the reason is EMPTY, NOT_AN_IMAGE, UNSUPPORTED, MISSING_DECODER, TOO_MANY_PIXELS, TRUNCATED or
-            DECODE_FAILED.
+        ImageError: the reason is EMPTY, NOT_AN_IMAGE, UNSUPPORTED, MISSING_DECODER, TOO_MANY_PIXELS, TRUNCATED,
+            OUT_OF_MEMORY or DECODE_FAILED.
     """
     if not data:
         raise ImageError(SkipReason.EMPTY, "the file is empty")
     smallest_side = _FAST_MARGIN * max(input_size)
     may_be_raw = extension(name_hint) in RAW_EXTENSIONS
-    with _pillow_limit.at_least(max_pixels):
-        with _codec_errors(data):
-            if may_be_raw and (developed := _decode_raw(data, mode, input_size, max_pixels)) is not None:
-                return developed
-            image = _open(data)
-            if may_be_raw and image.format == "TIFF":
-                # Pillow sees the thumbnail of a few thousand pixels that such files begin with.
-                raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read")
-            width, height = image.size
-            _check_pixels(width, height, max_pixels)
-            drafted = None
-            if mode is DecodeMode.FAST and isinstance(image, JpegImagePlugin.JpegImageFile):
-                drafted = image.draft(None, (smallest_side, smallest_side))
-            image.load()
+    with _pillow_limit.at_least(max_pixels), codec_errors(data):
+        if may_be_raw and (developed := _decode_raw(data, mode, input_size, max_pixels)) is not None:
+            return developed
+        image = _open(data)
+        if may_be_raw and image.format == "TIFF":
+            # Pillow sees the thumbnail of a few thousand pixels that such files begin with.
+            raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read")
+        width, height = image.size
+        _check_pixels(width, height, max_pixels)
+        drafted = None
+        if mode is DecodeMode.FAST and isinstance(image, JpegImagePlugin.JpegImageFile):
+            drafted = image.draft(None, (smallest_side, smallest_side))
+        image.load()
         stored = image if drafted is None else _trim(image, width, height, drafted[1], min(input_size))
         upright = prepare(stored)
     if upright.size != stored.size:
@@ -196,7 +195,7 @@ def prepare(image: Image.Image) -> Image.Image:
     Raises:
         ImageError: the image was opened lazily, and its pixels cannot be decoded.
     """
-    with _codec_errors(b""):
+    with codec_errors():
         image.load()
     turn = _turn(image)
     if turn is not None:
@@ -372,8 +371,12 @@ _pillow_limit = _PillowLimit()
 
 
 @contextmanager
-def _codec_errors(data: bytes) -> Iterator[None]:
-    """Turn whatever a codec raises into an `ImageError`."""
+def codec_errors(data: bytes = b"") -> Iterator[None]:
+    """Turn whatever a codec raises into an `ImageError`.
+
+    Args:
+        data: what it was given, to tell whether that is cut short.
+    """
     try:
         yield
     except ImageError:
@@ -382,7 +385,7 @@ def _codec_errors(data: bytes) -> Iterator[None]:
         # From drivers that check for themselves; the warning where the process turns warnings into errors.
         raise ImageError(SkipReason.TOO_MANY_PIXELS, f"{error} ZSINDEX_MAX_PIXELS raises it.") from error
     except MemoryError as error:
-        raise ImageError(SkipReason.DECODE_FAILED, "it does not fit into memory once decoded") from error
+        raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory to decode it") from error
     except Exception as error:
         # Codecs fed with damaged data raise what happens to come up: OSError, ValueError, SyntaxError, struct.error,
         # KeyError, ZeroDivisionError, OverflowError, RuntimeError, LibRaw's own. No list of them would stay complete,

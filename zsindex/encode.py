@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from zsindex.errors import ZsindexError
-from zsindex.records import FloatArray, ModelInfo
+from zsindex.errors import ImageError, ZsindexError
+from zsindex.records import FloatArray, ModelInfo, SkipReason
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,6 +63,26 @@ class Encoder(Protocol):
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end tokens included, before any truncation."""
         ...
+
+
+def preprocessed(encoder: Encoder, image: Image.Image) -> FloatArray:
+    """`Encoder.preprocess`; a picture that memory is too short for is an `ImageError`."""
+    try:
+        return encoder.preprocess(image)
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's memory was short. torch says so in the words of a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def out_of_memory() -> ImageError:
+    """What becomes of a photo that memory was too short for."""
+    return ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory for it")
 
 
 @dataclass(eq=False)

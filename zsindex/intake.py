@@ -17,7 +17,7 @@ from enum import Enum, auto
 import numpy as np
 
 from zsindex import decode
-from zsindex.encode import Encoder
+from zsindex.encode import Encoder, is_out_of_memory, out_of_memory, preprocessed
 from zsindex.errors import ImageError
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.rows import FileOutcome, ImageRecord
@@ -113,7 +113,7 @@ def encode_files(
                 max_pixels=settings.max_pixels,
                 name_hint=file.name,
             )
-            pixels = model.preprocess(decoded.image)
+            pixels = preprocessed(model, decoded.image)
         except ImageError as error:
             return _Prepared(file, digest, error)
         return _Prepared(file, digest, ImageRecord(digest, decoded.width, decoded.height, decoded.format), pixels)
@@ -181,8 +181,16 @@ def encode_files(
 
 
 def _encode(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
-    """Encode a batch; an image whose vector is not finite becomes an error of its own."""
-    vectors = model.encode_images([p.pixels for p in batch if p.pixels is not None])
+    """Encode a batch, in parts where memory is short; an image without a finite vector becomes an error of its own."""
+    try:
+        vectors = model.encode_images([p.pixels for p in batch if p.pixels is not None])
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            return [out_of_memory()]
+        middle = len(batch) // 2
+        return [*_encode(model, batch[:middle]), *_encode(model, batch[middle:])]
     return [
         _with_vector(prepared.result, vector)
         for prepared, vector in zip(batch, vectors, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from zsindex import bounds, config, prompts, template_sets
 from zsindex.database import Database
-from zsindex.encode import Encoder, OneAtATime
+from zsindex.encode import Encoder, OneAtATime, preprocessed
 from zsindex.errors import (
     BadQuery,
     ImageError,
@@ -452,7 +452,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 mode=encoder.info.spec.decode, input_size=encoder.info.image_size, max_pixels=settings.max_pixels
             )
             record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format)
-            return record, encoder.preprocess(decoded.image)
+            try:
+                return record, preprocessed(encoder, decoded.image)
+            except ImageError as error:
+                raise ImageError(error.reason, error.detail, path=source.name) from error
 
         with ThreadPoolExecutor(settings.workers) as pool:
             prepared = list(pool.map(prepare, new))

@@ -55,7 +55,9 @@ from zsindex.on_torch import (
     quiet,
     weights_sha256,
 )
+from zsindex.preprocess import RESAMPLING
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
+from zsindex.scaling import fitted_if_thin
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -170,11 +172,17 @@ class OpenClipEncoder(Batches):
         """Apply open_clip's own evaluation transform: resize, crop, convert to RGB, normalise; bit for bit.
 
         The image goes in as it is. Converting it to RGB first would look harmless, but the reference resizes before it
-        converts, and for palettes and alpha that gives other pixels.
+        converts, and for palettes and alpha that gives other pixels. Of a picture that is too thin for that (see
+        `zsindex.scaling`), the part that it would cut out goes in.
 
         Returns:
             float32, shape (3, height, width), contiguous. Safe to call from several threads.
         """
+        config, (height, width) = self.preprocess_config, self.info.image_size
+        resize_mode = config.resize_mode or "shortest"
+        is_bilinear = config.interpolation == "bilinear" and (height == width or resize_mode != "shortest")
+        resampling = RESAMPLING["bilinear" if is_bilinear else "bicubic"]
+        image = fitted_if_thin(image, (height, width), resampling, resize_mode=resize_mode)
         pixels: FloatArray = self._transform(image).numpy()
         return pixels
 

@@ -14,9 +14,11 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from zsindex import scaling
 from zsindex.records import FloatArray
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# By open_clip's names.
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Preprocessing:
         interpolation = config["interpolation"] or "bicubic"
         if (
             config["mode"] != "RGB"
-            or interpolation not in _RESAMPLING
+            or interpolation not in RESAMPLING
             or mode not in ("shortest", "squash")
             or (mode == "shortest" and height != width)
         ):
@@ -70,7 +72,9 @@ class Preprocessing:
         return out
 
     def _fitted(self, image: Image.Image) -> Image.Image:
-        resampling = _RESAMPLING[self.interpolation]
+        resampling = RESAMPLING[self.interpolation]
+        size = self.height, self.width
+        image = scaling.fitted_if_thin(image, size, resampling, resize_mode=self.resize_mode)
         if self.resize_mode == "squash":
             return _resized(image, self.width, self.height, resampling)
         width, height = image.size

@@ -49,6 +49,7 @@ class SkipReason(StrEnum):
     MISSING_DECODER = "missing-decoder"
     TOO_MANY_PIXELS = "too-many-pixels"
     TOO_LARGE = "too-large"
+    OUT_OF_MEMORY = "out-of-memory"
     DECODE_FAILED = "decode-failed"
     ENCODE_FAILED = "encode-failed"
     PERMISSION = "permission-denied"

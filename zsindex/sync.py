@@ -34,7 +34,8 @@ from zsindex.records import (
 from zsindex.rows import FileOutcome, KnownFile, ModelRow, now
 from zsindex.store import Store, is_under, listing_text
 
-# The cause lies outside the file, so its size and time stamp would not change when the cause is gone.
+# The cause lies, or may lie, outside the file, so that its size and time stamp would not change when it is gone. Memory
+# may have been short for what else ran; a file that takes too much for this machine is tried, and skipped, each time.
 ALWAYS_RETRIED = frozenset(
     {
         SkipReason.PERMISSION,
@@ -42,6 +43,7 @@ ALWAYS_RETRIED = frozenset(
         SkipReason.VANISHED,
         SkipReason.CHANGED,
         SkipReason.MISSING_DECODER,
+        SkipReason.OUT_OF_MEMORY,
     }
 )
 REPORT_EVERY = 500

@@ -18,12 +18,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from zsindex import sources
+from zsindex.decode import codec_errors
 from zsindex.errors import ImageError
 from zsindex.lab import on_disk
 from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.lab.on_disk import Seen
 from zsindex.records import DecodeMode, IdArray, Progress, Settings
 from zsindex.rows import FileDetails
+from zsindex.scaling import resized
 from zsindex.view import View
 
 # Sharpness is looked at in a picture whose longer side has so many pixels. In larger ones the edges of JPEG's blocks
@@ -305,7 +307,7 @@ def look_at(image: Image.Image) -> Look:
     brightfield microscopy: a comparative study", ICPR 2000. 0 for a picture without any inner pixel.
     """
     grey = image.convert("L")
-    thumbnail = np.asarray(grey.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX))
+    thumbnail = np.asarray(resized(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX))
     scale = SHARPNESS_SIDE / max(grey.size)
     if scale < 1:
         width, height = (max(1, round(side * scale)) for side in grey.size)
@@ -356,9 +358,10 @@ def _look_in(file: FileDetails, settings: Settings) -> Look | None:
         # Of which fast decoding leaves at least twice as much.
         size = (SHARPNESS_SIDE, SHARPNESS_SIDE)
         decoded = source.decode(mode=DecodeMode.FAST, input_size=size, max_pixels=settings.max_pixels)
+        with codec_errors():
+            return look_at(decoded.image)
     except ImageError:
         return None
-    return look_at(decoded.image)
 
 
 # --- choosing a threshold ---------------------------------------------------------------------------------------------

@@ -66,7 +66,12 @@ def busy(detail: str, *, slug: str = "busy", retry_after_s: float = RETRY_AFTER_
 
 
 # What is wrong with an upload, where it is not simply an image that cannot be read.
-_IMAGE_STATUS = {SkipReason.TOO_MANY_PIXELS: 413, SkipReason.TOO_LARGE: 413, SkipReason.VANISHED: 404}
+_IMAGE_STATUS = {
+    SkipReason.TOO_MANY_PIXELS: 413,
+    SkipReason.TOO_LARGE: 413,
+    SkipReason.OUT_OF_MEMORY: 413,
+    SkipReason.VANISHED: 404,
+}
 
 
 def of_error(error: errors.ZsindexError) -> Problem:

@@ -169,7 +169,7 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
             _write(stdout, {"reason": str(error.reason), "detail": error.detail}, b"")
             continue
         except MemoryError:
-            _write(stdout, {"reason": SkipReason.TOO_LARGE, "detail": "it does not fit into memory"}, b"")
+            _write(stdout, {"reason": SkipReason.OUT_OF_MEMORY, "detail": "there was not enough memory for it"}, b"")
             continue
         image = found.image
         palette_mode = image.palette.mode if image.palette is not None and image.mode in ("P", "PA") else ""

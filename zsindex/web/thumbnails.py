@@ -33,18 +33,19 @@ def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
     image = decode.decode(
         data, mode=DecodeMode.FAST, input_size=(half, half), max_pixels=max_pixels, name_hint=name_hint
     ).image
-    profile = image.info.get("icc_profile", b"") if image.mode == "RGB" else b""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    image = image.convert("RGB")
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    kept = {"icc_profile": profile} if 0 < len(profile) <= _MOST_PROFILE else {}
-    image.info = {}
-    image.save(out, "JPEG", quality=QUALITY, **kept)
-    return out.getvalue()
+    with decode.codec_errors():
+        profile = image.info.get("icc_profile", b"") if image.mode == "RGB" else b""
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        image = image.convert("RGB")
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        kept = {"icc_profile": profile} if 0 < len(profile) <= _MOST_PROFILE else {}
+        image.info = {}
+        image.save(out, "JPEG", quality=QUALITY, **kept)
+        return out.getvalue()
 
 
 class Thumbnails:
