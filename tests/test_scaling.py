@@ -1,4 +1,4 @@
-"""Pictures of every shape, scaled to a model's input: as the reference does it where that is possible, in bounded memory."""
+"""Pictures of every shape, scaled to a model's input: as the reference does it where it can, in bounded memory."""
 
 from __future__ import annotations
 

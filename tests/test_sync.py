@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.scenes import damaged, photo
 from tests.statements import counting_statements
 from zsindex import decode
 from zsindex.errors import ImageError, PathNotFound
+from zsindex.formats import storable
 from zsindex.library import Library
 from zsindex.records import FileContent, FloatArray, Progress, SkipReason, SyncReport
 from zsindex.sync import ALWAYS_RETRIED
@@ -896,3 +898,45 @@ def test_an_edit_that_keeps_folder_and_size_as_they_were_is_noticed(world: World
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert world.photos.stat().st_mtime_ns == folder.st_mtime_ns
     assert world.sync().to_read == 1
+
+
+# --- time stamps that no database holds -------------------------------------------------------------------------------
+
+YEARS = {"1600": -11_676_096_000, "1901": -2_177_452_800, "2300": 10_413_792_000, "10000": 253_402_300_800}
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_a_time_stamp_of_any_year_is_one_like_any_other(world: World, year: str) -> None:
+    path = photo(world.photos / "odd.png", mark=77)
+    os.utime(path, ns=(YEARS[year] * 10**9, YEARS[year] * 10**9))
+    damaged(world.photos / "odd-and-bad.png")
+    os.utime(world.photos / "odd-and-bad.png", ns=(YEARS[year] * 10**9, YEARS[year] * 10**9))
+    first = world.sync()
+    assert (first.added, first.encoded, first.skipped) == (1, 1, 1)
+    again = world.sync()
+    assert (again.to_read, again.unchanged, again.skipped) == (0, first.unchanged + 1, 1)
+    assert world.library.check().problems == ()
+    os.utime(path)  # the same bytes, of today
+    assert world.sync().reused == 1
+
+
+def test_numbers_of_a_file_are_stored_as_far_as_a_database_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a file system that keeps no such time."""
+    path = photo(tmp_path / "a.png")
+    real = os.fstat
+
+    def fstat(descriptor: int) -> Any:
+        status = real(descriptor)
+        return SimpleNamespace(st_mode=status.st_mode, st_size=status.st_size, st_mtime_ns=1 << 80)
+
+    monkeypatch.setattr("zsindex.decode.os.fstat", fstat)
+    assert decode.read_file(str(path)).mtime_ns == (1 << 63) - 1
+    assert [storable(n) for n in (-(1 << 80), -5, 0, 1 << 62, 1 << 63)] == [
+        1 - (1 << 63),
+        -5,
+        0,
+        1 << 62,
+        (1 << 63) - 1,
+    ]

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 
 from zsindex.config import DEFAULT_MAX_PIXELS
 from zsindex.errors import ImageError
-from zsindex.formats import RAW_EXTENSIONS, extension
+from zsindex.formats import RAW_EXTENSIONS, extension, storable
 from zsindex.records import Decoded, DecodeMode, FileContent, SkipReason
 
 DEFAULT_MAX_BYTES = 1 << 30
@@ -58,7 +58,7 @@ def read_file(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> FileContent:
         raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory to read it", path=path) from error
     if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ImageError(SkipReason.CHANGED, "it changed while it was read; the next sync reads it again", path=path)
-    return FileContent(data, digest(data), before.st_size, before.st_mtime_ns)
+    return FileContent(data, digest(data), before.st_size, storable(before.st_mtime_ns))
 
 
 def digest(data: bytes) -> bytes:

@@ -28,7 +28,7 @@ import zsindex
 from zsindex import bulk, decode, parts
 from zsindex.bulk import ImportedPhoto, SeenFile
 from zsindex.errors import ExportRefused, ImageError, ImportRefused
-from zsindex.formats import is_encodable, printable
+from zsindex.formats import is_encodable, printable, storable
 from zsindex.lock import FolderLock
 from zsindex.parts import Manifest, Part, PartWriter, Rows
 from zsindex.records import ModelInfo, Progress
@@ -502,7 +502,7 @@ class _Look:
         self._to_read: set[str] = set()
         self._seen: dict[str, SeenFile] = {}
         for path, (_, status) in there.items():
-            before, stamp = known.get(path), (status.st_size, status.st_mtime_ns)
+            before, stamp = known.get(path), (status.st_size, storable(status.st_mtime_ns))
             if before is not None and before.digest is not None and (before.size, before.mtime_ns) == stamp:
                 self._seen[path] = SeenFile(before.digest, *stamp)
             else:

@@ -1,4 +1,4 @@
-"""File names: which promise a photo (the one list that scanning and decoding share), and which can be stored."""
+"""Files: which names promise a photo (the one list that scanning and decoding share), what of them can be stored."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def is_encodable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+# What an integer column of a database holds: 64 bits with a sign.
+MOST_STORED = (1 << 63) - 1
+
+
+def storable(number: int) -> int:
+    """Return a number of `os.stat` as it is stored: the nearest that a database holds.
+
+    Nanoseconds since 1970 leave 64 bits before 1678 and after 2262; clocks and archives that are wrong do come to that.
+    Whatever is compared with a stored number must have come through here, too.
+    """
+    return min(max(number, -MOST_STORED), MOST_STORED)
 
 
 def printable(name: str) -> str:

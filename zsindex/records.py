@@ -65,7 +65,7 @@ class SkipReason(StrEnum):
 
 
 class Candidate(NamedTuple):
-    """A file that may be a photo, as `os.stat` saw it.
+    """A file that may be a photo, as `os.stat` saw it; the time as `zsindex.formats.storable` leaves it.
 
     One is made per file on every sync, and a frozen dataclass takes more than twice as long to make.
     """
@@ -123,7 +123,7 @@ class FolderListing:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """A file's bytes with their SHA-256 digest, and the stat that they were read under."""
+    """A file's bytes with their SHA-256 digest, and the stat that they were read under, the time as in `Candidate`."""
 
     data: bytes
     digest: bytes

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 
-from zsindex.formats import PHOTO_EXTENSIONS, is_encodable, printable
+from zsindex.formats import MOST_STORED, PHOTO_EXTENSIONS, is_encodable, printable, storable
 from zsindex.records import Candidate, FolderListing, SkippedEntry, SkipReason
 
 # Folders that hold no photos of the user's own: version control, packages, thumbnails and bins of NAS and desktop
@@ -244,7 +244,10 @@ def _examine(folder: str, name: str, read_stat: Callable[[], os.stat_result]) ->
         reason = SkipReason.PERMISSION if isinstance(error, PermissionError) else SkipReason.IO_ERROR
         return SkippedEntry(folder, name, reason, _words(error))
     if stat.S_ISREG(status.st_mode):
-        return _candidate((folder, name, status.st_size, status.st_mtime_ns))
+        mtime_ns = status.st_mtime_ns
+        if not -MOST_STORED <= mtime_ns <= MOST_STORED:
+            mtime_ns = storable(mtime_ns)
+        return _candidate((folder, name, status.st_size, mtime_ns))
     return SkippedEntry(folder, name, SkipReason.NOT_A_FILE, "a pipe, socket or device")
 
 
