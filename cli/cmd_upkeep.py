@@ -15,27 +15,33 @@ from .streams import shown
 @click.command()
 @click.option("--skipped", is_flag=True, help="Name every photo that cannot be used, with the reason.")
 @click.option("-0", "--print0", is_flag=True, help="With --skipped: only the paths, with NUL after each.")
+@click.option("--incomplete", is_flag=True, help="Name every photo that was read although it is cut short.")
 @options.library
 @options.json_flag
-def status(skipped: bool, print0: bool, library: Path | None, as_json: bool) -> None:
+def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, as_json: bool) -> None:
     """Show what the library holds."""
     if print0 and (as_json or not skipped):
         raise click.UsageError("-0/--print0 goes with --skipped, and without --json")
     with options.open_library(library) as opened:
         found = opened.status()
         skips = opened.skipped() if skipped else []
+        cut_short = opened.incomplete() if incomplete else []
     if as_json:
         document = found.to_dict()
         if skipped:
             document["skipped_files"] = [{"path": s.path, "reason": s.reason, "detail": s.detail} for s in skips]
+        if incomplete:
+            document["incomplete_files"] = [{"path": one.path, "detail": one.detail} for one in cut_short]
         write_json(document, sys.stdout)
         return
     if print0:
         write_names((one.path for one in skips), sys.stdout, fmt=PATHS0)
         return
-    if skipped:
+    if skipped or incomplete:
         for one in skips:
             click.echo("\t".join(map(shown, (one.reason, one.path, one.detail or ""))))
+        for photo in cut_short:
+            click.echo("\t".join(map(shown, ("incomplete", photo.path, photo.detail))))
         return
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.skipped.items())
     print_pairs(
@@ -44,6 +50,7 @@ def status(skipped: bool, print0: bool, library: Path | None, as_json: bool) -> 
             "folders": ", ".join(found.roots) or "none yet",
             "photos": f"{found.files:,} ({found.images:,} different, {found.duplicates:,} duplicates)",
             "skipped": f"{sum(found.skipped.values()):,}" + (f" ({reasons})" if reasons else ""),
+            "incomplete": f"{found.incomplete:,}" + (" (zsindex status --incomplete)" if found.incomplete else ""),
             "missing": f"{found.missing:,}, as the last sync of each folder saw it"
             + ("; zsindex prune forgets them" if found.missing else ""),
             "label sets": ", ".join(found.label_sets) or "none",

@@ -940,3 +940,27 @@ def test_numbers_of_a_file_are_stored_as_far_as_a_database_holds_them(
         1 << 62,
         (1 << 63) - 1,
     ]
+
+
+# --- photos that are cut short ----------------------------------------------------------------------------------------
+
+
+def test_photos_that_were_read_although_they_are_cut_short_are_named(world: World) -> None:
+    data = photos.encoded(photos.noise(5), "JPEG")
+    (world.photos / "cut.jpg").write_bytes(data[:-2])
+    (world.photos / "half.jpg").write_bytes(data[: len(data) // 2])
+    report = world.sync()
+    assert (report.encoded, [skip.reason for skip in report.skips]) == (1, [SkipReason.TRUNCATED])
+    shutil.copy(world.photos / "cut.jpg", world.other / "copy.jpg")
+    (world.photos / "cut.jpg").rename(world.photos / "moved.jpg")
+    world.sync()
+    named = world.library.incomplete()
+    assert [one.path for one in named] == [str(world.other / "copy.jpg"), str(world.photos / "moved.jpg")]
+    assert {one.detail for one in named} == {"the JPEG is cut short: its end mark is missing"}
+    assert world.library.status().incomplete == 2
+    for path in (world.other / "copy.jpg", world.photos / "moved.jpg"):
+        path.unlink()
+    world.sync()
+    assert world.library.incomplete() == []
+    assert world.library.prune().images == 1
+    assert world.library.check().problems == ()

@@ -12,17 +12,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageFile, JpegImagePlugin, TiffImagePlugin
 
+from zsindex import containers
 from zsindex.config import DEFAULT_MAX_PIXELS
+from zsindex.containers import Kind
 from zsindex.errors import ImageError
 from zsindex.formats import RAW_EXTENSIONS, extension, storable
+from zsindex.quiet import quiet
 from zsindex.records import Decoded, DecodeMode, FileContent, SkipReason
 
 DEFAULT_MAX_BYTES = 1 << 30
+# Of a codec's own words in a reason, in letters.
+_MOST_WORDS = 200
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
@@ -90,7 +95,12 @@ _FAST_MARGIN = 2
 # itself a JPEG: EPS starts Ghostscript, and icons or game textures are no photos. MPO comes through the JPEG driver.
 _DRIVERS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "BMP", "DIB")
 
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+# Share of the rows of a JPEG that is cut short which must be there; docs/decoding.md has what the others do to vectors.
+_LEAST_SHOWN = 0.9
+# What a cut is looked for with: see `_completed`.
+_FILLERS = (bytes(256), b"\xaa" * 256)
+# Passes of a JPEG: each is one over the whole picture, however few bytes it has. Encoders write some ten.
+_MOST_SCANS = 500
 
 # By EXIF orientation: what turns the stored image upright.
 _TURNS = {
@@ -124,12 +134,15 @@ def decode(
 
     Of camera RAW the embedded preview is taken where it is at least that large, in both modes; else it is developed.
 
+    The content decides what it is decoded with, whatever its name. A JPEG that is cut short at its very end is decoded
+    as Pillow does with ``LOAD_TRUNCATED_IMAGES``, and `Decoded.incomplete` says so.
+
     Args:
         data: the file's bytes.
         mode: how JPEGs are decoded.
         input_size: height and width of the model's input in pixels.
         max_pixels: images with more are refused before any pixel is decoded.
-        name_hint: file name or path. Its extension, not the content, tells a TIFF-based RAW from a TIFF.
+        name_hint: file name or path. Its extension only counts where the content leaves open whether it is camera RAW.
 
     Raises:
         ImageError: the reason is EMPTY, NOT_AN_IMAGE, UNSUPPORTED, MISSING_DECODER, TOO_MANY_PIXELS, TRUNCATED,
@@ -137,26 +150,100 @@ def decode(
     """
     if not data:
         raise ImageError(SkipReason.EMPTY, "the file is empty")
-    smallest_side = _FAST_MARGIN * max(input_size)
-    may_be_raw = extension(name_hint) in RAW_EXTENSIONS
-    with _pillow_limit.at_least(max_pixels), codec_errors(data):
-        if may_be_raw and (developed := _decode_raw(data, mode, input_size, max_pixels)) is not None:
-            return developed
+    with _pillow_limit.at_least(max_pixels), quiet(), codec_errors(data):
+        kind, is_named_raw = containers.kind_of(data), extension(name_hint) in RAW_EXTENSIONS
+        if kind is Kind.RAW or (is_named_raw and (kind is Kind.MAYBE_RAW or _is_unknown(data, kind))):
+            try:
+                return _decode_raw(data, mode, input_size, max_pixels)
+            except ImageError as error:
+                # A TIFF that no LibRaw reads may still be a picture. Without LibRaw nobody knows.
+                if error.reason in (SkipReason.TOO_MANY_PIXELS, SkipReason.MISSING_DECODER, SkipReason.OUT_OF_MEMORY):
+                    raise
+                if containers.name_of(data) != "TIFF" or not containers.is_full_picture(data):
+                    raise
+        loaded, incomplete = _load(data, mode, _FAST_MARGIN * max(input_size), max_pixels)
+        width, height = loaded.width, loaded.height
+        stored = loaded.image
+        if loaded.box is not None:
+            stored = _trim(stored, width, height, loaded.box, min(input_size))
+        upright = prepare(stored)
+        if upright.size != stored.size:
+            width, height = height, width
+        return Decoded(upright, width, height, loaded.image.format or "", incomplete)
+
+
+class _Loaded(NamedTuple):
+    """An image with its pixels, the size of its original, and what of the image that is if libjpeg has scaled it."""
+
+    image: Image.Image
+    width: int
+    height: int
+    box: tuple[int, int, float, float] | None
+
+
+def _load(data: bytes, mode: DecodeMode, smallest_side: int, max_pixels: int) -> tuple[_Loaded, str | None]:
+    """Open an image and load its pixels; the text says what is missing of one that is cut short."""
+
+    def load(data: bytes) -> _Loaded:
         image = _open(data)
-        if may_be_raw and image.format == "TIFF":
-            # Pillow sees the thumbnail of a few thousand pixels that such files begin with.
-            raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read")
         width, height = image.size
         _check_pixels(width, height, max_pixels)
         drafted = None
-        if mode is DecodeMode.FAST and isinstance(image, JpegImagePlugin.JpegImageFile):
-            drafted = image.draft(None, (smallest_side, smallest_side))
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            _check_scans(data)
+            if mode is DecodeMode.FAST:
+                drafted = image.draft(None, (smallest_side, smallest_side))
         image.load()
-        stored = image if drafted is None else _trim(image, width, height, drafted[1], min(input_size))
-        upright = prepare(stored)
-    if upright.size != stored.size:
-        width, height = height, width
-    return Decoded(upright, width, height, image.format or "")
+        return _Loaded(image, width, height, None if drafted is None else drafted[1])
+
+    name = containers.name_of(data)
+    try:
+        return load(data), None
+    except ValueError as error:
+        if name != "PNG" or "MAX_TEXT" not in str(error):
+            raise
+    except OSError as error:
+        if name != "JPEG" or "truncated" not in str(error):
+            raise
+        return _completed(data, load)
+    lean, profile = containers.png_without_texts(data)
+    loaded = load(lean)
+    if profile:
+        loaded.image.info["icc_profile"] = profile
+    return loaded, None
+
+
+def _completed(data: bytes, load: Callable[[bytes], _Loaded]) -> tuple[_Loaded, str]:
+    """Decode a JPEG that is cut short, if nearly all of it is there.
+
+    With an end mark behind what there is libjpeg leaves the rest grey. Pillow does no more than that where
+    ``ImageFile.LOAD_TRUNCATED_IMAGES`` is set, but that holds for the whole process. How much is there libjpeg does not
+    tell: with something else before the end mark, the picture changes from where the cut is.
+
+    Returns:
+        The image, and what is missing.
+
+    Raises:
+        ImageError: TRUNCATED: too much is.
+    """
+    data = data.rstrip(b"\xff")  # the first half of a marker
+    loaded = load(data + containers.END_OF_JPEG)
+    whole = rows = loaded.image.height
+    for filler in _FILLERS:
+        changed = ImageChops.difference(loaded.image, load(data + filler + containers.END_OF_JPEG).image).getbbox()
+        if changed is not None:
+            rows = min(rows, changed[1])
+    rows = rows * loaded.height // whole
+    _, n_components = containers.jpeg_frame(data)
+    scans = list(containers.jpeg_scans(data))
+    complete = scans if rows >= _LEAST_SHOWN * loaded.height else scans[:-1]
+    if not containers.show_all(complete, n_components):
+        detail = f"only {rows:,} of {loaded.height:,} rows are there" if len(scans) == 1 else "it lacks too much detail"
+        raise ImageError(SkipReason.TRUNCATED, f"the JPEG is cut short: {detail}")
+    if rows == loaded.height:
+        return loaded, "the JPEG is cut short: its end mark is missing"
+    lack = "are missing" if len(scans) == 1 else "lack detail"
+    return loaded, f"the JPEG is cut short: {loaded.height - rows:,} of {loaded.height:,} rows {lack}"
 
 
 def _trim(
@@ -195,7 +282,7 @@ def prepare(image: Image.Image) -> Image.Image:
     Raises:
         ImageError: the image was opened lazily, and its pixels cannot be decoded.
     """
-    with codec_errors():
+    with quiet(), codec_errors():
         image.load()
     turn = _turn(image)
     if turn is not None:
@@ -254,6 +341,18 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(SkipReason.TOO_MANY_PIXELS, detail)
 
 
+def _check_scans(data: bytes) -> None:
+    is_progressive, _ = containers.jpeg_frame(data)
+    if (
+        is_progressive
+        and data.count(b"\xff\xda") > _MOST_SCANS
+        and sum(1 for _ in containers.jpeg_scans(data)) > _MOST_SCANS
+    ):
+        raise ImageError(
+            SkipReason.DECODE_FAILED, f"the JPEG has more than {_MOST_SCANS} passes, made to take for ever"
+        )
+
+
 # --- opening ----------------------------------------------------------------------------------------------------------
 
 
@@ -278,14 +377,23 @@ def _open(data: bytes) -> ImageFile.ImageFile:
                 return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # "not mine", as Image.open takes it
             failure = error
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS and not _heif_drivers():
+    name = containers.name_of(data)
+    if name == "HEIC" and not _heif_drivers():
         raise ImageError(SkipReason.MISSING_DECODER, "HEIC needs a decoder: pip install 'zsindex[heic]'")
     if failure is not None:
-        raise failure
+        raise _failure(data, failure, in_header=True) from failure
     for name, (_, accept) in Image.OPEN.items():
         if name not in _DRIVERS and accept is not None and accept(prefix):
             raise ImageError(SkipReason.UNSUPPORTED, f"{name} is not among the formats that are read")
+    if name in ("BigTIFF", "JPEG 2000", "AVIF"):  # which Pillow may have been built without, or reads in part
+        raise ImageError(SkipReason.UNSUPPORTED, f"a {name} of a kind that Pillow does not read")
     raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says")
+
+
+def _is_unknown(data: bytes, kind: Kind) -> bool:
+    """Whether no driver would open it. Some camera RAW begins with nothing that tells it from others."""
+    prefix = data[:16].ljust(16, b"\0")
+    return kind is Kind.UNKNOWN and not any(accept is None or accept(prefix) is True for _, accept in _drivers())
 
 
 def _drivers() -> Iterator[_Driver]:
@@ -300,11 +408,11 @@ def _heif_drivers() -> tuple[_Driver, ...]:
         from pillow_heif import HeifImageFile
     except ImportError:
         return ()
-    return ((HeifImageFile, lambda prefix: prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS),)
+    return ((HeifImageFile, lambda prefix: prefix[4:8] == b"ftyp" and prefix[8:12] in containers.HEIF_BRANDS),)
 
 
-def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded | None:
-    """Decode camera RAW; None where LibRaw says that it is none."""
+def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded:
+    """Decode camera RAW."""
     try:
         import rawpy
     except ImportError:
@@ -313,8 +421,10 @@ def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_
     smallest_side = _FAST_MARGIN * max(input_size)
     try:
         raw = rawpy.imread(io.BytesIO(data))
-    except rawpy.LibRawFileUnsupportedError:
-        return None
+    except rawpy.LibRawFileUnsupportedError as error:
+        if containers.kind_of(data) is Kind.UNKNOWN:
+            raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says") from error
+        raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read") from error
     with raw:
         sizes = raw.sizes
         quarter_turn = sizes.flip in (5, 6)  # LibRaw's codes: 3 is upside down, 5 and 6 lie on a side
@@ -326,7 +436,7 @@ def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_
             preview = raw.extract_thumb().data
             if isinstance(preview, bytes):  # a JPEG; few old cameras have a bitmap, an array here, that is not upright
                 decoded = decode(preview, mode=mode, input_size=input_size, max_pixels=max_pixels)
-                if min(decoded.width, decoded.height) >= smallest_side:
+                if min(decoded.width, decoded.height) >= smallest_side and decoded.incomplete is None:
                     return replace(decoded, width=width, height=height, format="RAW")
         half_size = mode is DecodeMode.FAST and min(width, height) >= 2 * smallest_side
         return Decoded(Image.fromarray(raw.postprocess(use_camera_wb=True, half_size=half_size)), width, height, "RAW")
@@ -390,42 +500,34 @@ def codec_errors(data: bytes = b"") -> Iterator[None]:
         # Codecs fed with damaged data raise what happens to come up: OSError, ValueError, SyntaxError, struct.error,
         # KeyError, ZeroDivisionError, OverflowError, RuntimeError, LibRaw's own. No list of them would stay complete,
         # and one bad photo must not stop a sync. Only codecs run inside this context.
-        words = _words(error)
-        reason = SkipReason.TRUNCATED if _is_cut_short(data, words) else SkipReason.DECODE_FAILED
-        raise ImageError(reason, words) from error
+        raise _failure(data, error) from error
+
+
+def _failure(data: bytes, error: Exception, *, in_header: bool = False) -> ImageError:
+    """What a codec's exception means to somebody who wants to know what is wrong with the file."""
+    words = _words(error)
+    name = "camera RAW" if containers.kind_of(data) is Kind.RAW else containers.name_of(data)
+    if containers.is_cut_short(data, words):
+        return ImageError(SkipReason.TRUNCATED, f"the {name} is cut short ({words})")
+    if name == "TIFF":
+        number, compression = containers.tiff_compression(data) or (1, "")
+        if number not in TiffImagePlugin.COMPRESSION_INFO:
+            detail = f"the TIFF is compressed in a way that Pillow cannot read: {number} ({compression})"
+            return ImageError(SkipReason.UNSUPPORTED, detail)
+    if in_header and name in ("TIFF", "BigTIFF"):
+        return ImageError(
+            SkipReason.UNSUPPORTED, f"the {name} is of a kind that Pillow cannot read, or damaged ({words})"
+        )
+    if in_header:
+        return ImageError(SkipReason.DECODE_FAILED, f"it begins like {name}, but its header is damaged ({words})")
+    return ImageError(SkipReason.DECODE_FAILED, f"the data of the {name} is damaged ({words})")
 
 
 def _words(error: Exception) -> str:
+    """A codec's own words on one line; with the exception's name where they are few or none."""
     first = error.args[0] if error.args else ""
     text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    return text.strip() or type(error).__name__
-
-
-_END_MARKS = {b"GIF8": b";", b"\xff\x4f\xff\x51": b"\xff\xd9"}  # of GIF and of a bare JPEG 2000 codestream
-
-
-def _is_cut_short(data: bytes, words: str) -> bool:
-    """Tell whether a file that failed to decode is shorter than its own header says.
-
-    Most drivers say so. Those of WebP, AVIF, JPEG 2000 and compressed TIFF, and at times that of GIF, report just some
-    failure.
-    """
-    if "truncat" in words.lower() or "unexpected end of file" in words.lower():
-        return True
-    if data[:4] == b"RIFF":
-        return 8 + int.from_bytes(data[4:8], "little") > len(data)
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big") >= len(data)
-    if data[:4] in _END_MARKS:
-        return not data.endswith(_END_MARKS[data[:4]])
-    if data[4:8] in (b"ftyp", b"jP  "):
-        end = 0
-        while end + 8 <= len(data):
-            size = int.from_bytes(data[end : end + 4], "big")
-            if size == 1:
-                size = int.from_bytes(data[end + 8 : end + 16], "big")
-            if size < 8:  # 0 means "to the end of the file"; anything else is damage of another kind
-                return False
-            end += size
-        return end > len(data)
-    return False
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:_MOST_WORDS]
+    if isinstance(error, (OSError, SyntaxError, ValueError, Image.DecompressionBombError)) and " " in text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -116,7 +116,8 @@ def encode_files(
             pixels = preprocessed(model, decoded.image)
         except ImageError as error:
             return _Prepared(file, digest, error)
-        return _Prepared(file, digest, ImageRecord(digest, decoded.width, decoded.height, decoded.format), pixels)
+        image = ImageRecord(digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
+        return _Prepared(file, digest, image, pixels)
 
     source = iter(files)
     ahead: deque[Future[_Prepared]] = deque()

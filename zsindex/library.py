@@ -41,6 +41,7 @@ from zsindex.reader import LabReader, Reader
 from zsindex.records import (
     DecodeMode,
     FloatArray,
+    IncompletePhoto,
     LabelSet,
     ModelInfo,
     ModelSpec,
@@ -386,6 +387,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """Photos that cannot be used, with their reasons; order and `paths` as there."""
         return self._reader.skipped(None if paths is None else absolute_all(paths))
 
+    def incomplete(self) -> list[IncompletePhoto]:
+        """Photos that were read although they are cut short, with what is missing; by folder and name."""
+        return self._store.incomplete()
+
     def _files(self, paths: PathsLike | None) -> FileTable:
         return self._reader.files(None if paths is None else absolute_all(paths))
 
@@ -451,7 +456,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             decoded = source.decode(
                 mode=encoder.info.spec.decode, input_size=encoder.info.image_size, max_pixels=settings.max_pixels
             )
-            record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format)
+            record = ImageRecord(
+                source.digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete
+            )
             try:
                 return record, preprocessed(encoder, decoded.image)
             except ImageError as error:

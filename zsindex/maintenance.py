@@ -41,6 +41,7 @@ class Status:
     Attributes:
         files: photos that are there and readable; `images` are those with different bytes, `duplicates` the rest.
         skipped: photos that cannot be used, by reason.
+        incomplete: photos that were read although they are cut short.
         missing: files that have vanished and are not yet pruned.
         roots: folders that are synced.
         label_sets: names of saved ones.
@@ -52,6 +53,7 @@ class Status:
     images: int
     duplicates: int
     skipped: dict[str, int]
+    incomplete: int
     missing: int
     roots: list[str]
     models: list[ModelStatus]
@@ -136,6 +138,7 @@ def status(database: Database, store: Store, lab: LabStore) -> Status:
         images=counts["images"],
         duplicates=counts["duplicates"],
         skipped=store.skip_counts(),
+        incomplete=counts["incomplete"],
         missing=counts["missing"],
         roots=store.roots(),
         models=models(store),

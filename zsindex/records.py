@@ -139,12 +139,14 @@ class Decoded:
         image: PIL image with its EXIF orientation applied, in the mode the reference preprocessing expects to see.
         width, height: of the upright original in pixels, before any DCT scaling.
         format: Pillow's name of the container, such as "JPEG".
+        incomplete: what is missing of a file that is cut short, in words.
     """
 
     image: Image.Image
     width: int
     height: int
     format: str
+    incomplete: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +295,14 @@ class SkippedFile:
 
     path: str
     reason: SkipReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncompletePhoto:
+    """A photo that was read although it is cut short: where it is, and what is missing, in words."""
+
+    path: str
     detail: str
 
 

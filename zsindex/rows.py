@@ -103,6 +103,7 @@ class ImageRecord:
     height: int = 0
     format: str = ""
     vector: FloatArray | None = None
+    incomplete: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable
 from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row, to_blob
-from zsindex.records import Candidate, FloatArray, ModelInfo
+from zsindex.records import Candidate, FloatArray, IncompletePhoto, ModelInfo
 from zsindex.rows import NEVER_SEEN, FileDetails, FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
 from zsindex.tables import (
     derived,
@@ -27,6 +27,7 @@ from zsindex.tables import (
     files,
     folders,
     images,
+    incomplete_images,
     models,
     prompts,
     roots,
@@ -356,7 +357,22 @@ class Store(Reader):
                 "duplicates": with_image - shown,
                 "skipped": count(all_files.where(present, files.c.skip_reason.is_not(None))),
                 "missing": count(all_files.where(files.c.missing_since.is_not(None))),
+                "incomplete": count(
+                    all_files.where(present, files.c.image_id.in_(select(incomplete_images.c.image_id)))
+                ),
             }
+
+    def incomplete(self) -> list[IncompletePhoto]:
+        """Files that were read although they are cut short, by folder and name."""
+        query = (
+            select(folders.c.path, files.c.name, incomplete_images.c.detail)
+            .select_from(files.join(folders))
+            .join(incomplete_images, incomplete_images.c.image_id == files.c.image_id)
+            .where(files.c.missing_since.is_(None))
+        )
+        with self.read() as connection:
+            rows = sorted(tuple(row) for row in connection.execute(query))
+        return [IncompletePhoto(os.path.join(folder, name), detail) for folder, name, detail in rows]
 
     def skip_counts(self) -> dict[str, int]:
         """How many files are skipped for which reason, the most frequent first."""
@@ -446,6 +462,8 @@ class Store(Reader):
             if model_ids:
                 for of_model in (snapshots, temperatures, derived):
                     connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
+            unseen = select(images.c.id).where(prunable["images"][1])
+            connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
             for name, (table, which) in prunable.items():
                 removed[name] = connection.execute(delete(table).where(which)).rowcount
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
@@ -554,6 +572,9 @@ def _save_images(connection: Connection, records: Sequence[ImageRecord], model_i
             [{"digest": r.digest, "width": r.width, "height": r.height, "format": r.format} for r in new],
         )
         look_up([r.digest for r in new])
+        incomplete = [{"image_id": ids[r.digest], "detail": r.incomplete} for r in new if r.incomplete is not None]
+        if incomplete:
+            connection.execute(insert(incomplete_images), incomplete)
     vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
     for part in chunks(list(vectors)):
         query = select(embeddings.c.image_id).where(embeddings.c.model_id == model_id, embeddings.c.image_id.in_(part))

@@ -87,6 +87,15 @@ images = Table(
     sqlite_autoincrement=True,
 )
 
+# Of those that were read although they are cut short.
+incomplete_images = Table(
+    "incomplete_images",
+    metadata,
+    Column("image_id", ForeignKey(images.c.id), primary_key=True),
+    # What is missing, in words.
+    Column("detail", Text, nullable=False),
+)
+
 files = Table(
     "files",
     metadata,

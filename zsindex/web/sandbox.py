@@ -110,11 +110,11 @@ class _Worker:
             _write(stdin, {"mode": str(mode), "input_size": input_size, "max_pixels": max_pixels}, data)
             answer = _read(stdout)
         except (OSError, ValueError) as error:
-            raise ImageError(SkipReason.DECODE_FAILED, "it took too much to decode") from error
+            raise _too_much(timeout_s) from error
         finally:
             deadline.cancel()
         if answer is None:
-            raise ImageError(SkipReason.DECODE_FAILED, "it took too much to decode")
+            raise _too_much(timeout_s)
         self.is_good = self._done < _MOST_IMAGES
         about, pixels = answer
         if "reason" in about:
@@ -124,7 +124,7 @@ class _Worker:
         image = Image.frombytes(about["mode"], (width, height), pixels[palette:])
         if palette:
             image.putpalette(pixels[:palette], about["palette_mode"])
-        return Decoded(image, about["width"], about["height"], about["format"])
+        return Decoded(image, about["width"], about["height"], about["format"], about["incomplete"])
 
     def close(self) -> None:
         self._process.kill()
@@ -133,6 +133,10 @@ class _Worker:
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
+
+
+def _too_much(timeout_s: float) -> ImageError:
+    return ImageError(SkipReason.DECODE_FAILED, f"decoding it took more than {timeout_s:g} s, or ended the decoder")
 
 
 def _write(stream: IO[bytes], about: dict[str, Any], data: bytes) -> None:
@@ -182,6 +186,7 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
             "width": found.width,
             "height": found.height,
             "format": found.format,
+            "incomplete": found.incomplete,
         }
         _write(stdout, answer, palette + image.tobytes())
 
