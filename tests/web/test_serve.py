@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from zsindex.cli import cli
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from zsindex.library import Library
+from zsindex.web.serve import listen
 
 ROOT = Path(__file__).parents[2]
 DOCS, READMES = ROOT / "docs" / "service.md", ("README.md", "README.ja.md")
@@ -96,6 +98,32 @@ def test_it_serves_until_it_is_told_to_stop(library: Path, tmp_path: Path) -> No
         lines = [json.loads(line) for line in errors.splitlines()]
         assert {"request", "job"} <= {line["event"] for line in lines}
         assert not any(secret in errors for secret in (read, write))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_answers_do_not_wait_for_acknowledgements(host: str) -> None:
+    try:
+        listening = listen(host, 0)
+    except OSError:
+        pytest.skip(f"{host} is no address of this machine")
+
+    async def accepted() -> int:
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def on_connect(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = writer.get_extra_info("socket")
+            told.set_result(there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        # As uvicorn does it with a socket that it is given.
+        async with await asyncio.start_server(on_connect, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+            option = await asyncio.wait_for(told, 30)
+            writer.close()
+            await writer.wait_closed()
+        return option
+
+    assert asyncio.run(accepted()) != 0
 
 
 def test_read_only(library: Path) -> None:
