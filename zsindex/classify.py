@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+from zsindex import cores
 from zsindex.errors import DimensionMismatch
 from zsindex.records import Activation, FloatArray, IdArray
 from zsindex.vectors import BLOCK_ROWS, Vectors, blocks
@@ -26,7 +26,7 @@ LEAST_SAFE_LOGIT = -40.0
 LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
 # Below so many multiplications (some milliseconds) threads cost more than they bring.
 THREADING_PAYS = 2**29
-# The number of threads of numpy's matrix product is a setting of the whole process: one at a time may change it.
+# Several at once would only take the processor's cache from each other.
 _ALL_CORES = threading.Lock()
 
 Block: TypeAlias = tuple[slice, FloatArray]
@@ -139,40 +139,11 @@ def classify(
     if len(rows) * n_labels * vectors.dim < THREADING_PAYS:
         score(blocks(vectors, rows, size), size)
     else:
-        _on_all_cores(score, lambda size: blocks(vectors, rows, size), size)
+        # The blocks of all cores together stay within a few MB.
+        size = max(64, min(size, 4 * size // cores.count()))
+        with _ALL_CORES:
+            cores.on_all(lambda pending: score(pending, size), blocks(vectors, rows, size))
     return best, scores
-
-
-def _on_all_cores(
-    score: Callable[[Iterator[Block], int], None],
-    cut: Callable[[int], Generator[Block, None, None]],
-    size: int,
-) -> None:
-    """Have blocks scored, each core taking the next one when it is done with its last.
-
-    Left to itself, the matrix product of a block runs on all cores, and the passes after it on one. So every core gets
-    blocks of its own, and the matrix product one thread each.
-    """
-    from threadpoolctl import ThreadpoolController
-
-    with _ALL_CORES:
-        products = ThreadpoolController().select(user_api="blas")
-        workers = max((library["num_threads"] for library in products.info()), default=1)
-        size = max(64, min(size, 4 * size // workers))  # the blocks of all together stay within a few MB
-        pending = cut(size)
-        turn = threading.Lock()
-
-        def take() -> Block | None:
-            with turn:
-                return next(pending, None)
-
-        with products.limit(limits=1), ThreadPoolExecutor(workers) as pool:
-            try:
-                for done in [pool.submit(score, iter(take, None), size) for _ in range(workers)]:
-                    done.result()
-            finally:
-                with turn:  # after Ctrl-C, or an error in one, the others find no further block
-                    pending.close()
 
 
 def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray, FloatArray]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import numpy as np
 
+from zsindex import cores
 from zsindex.cells import Cells
 from zsindex.records import FloatArray, IdArray
 from zsindex.vectors import Vectors, blocks
@@ -11,9 +16,131 @@ from zsindex.vectors import Vectors, blocks
 # How many scores are kept at a time: 64 MB.
 _MAX_SCORES = 2**24
 _BLOCK_ROWS = 8192
+# Rows that a core takes at a time, at most: where others want it, too, each return to Python costs a turn. Blocks that
+# stay in its own cache were faster on a machine with nothing else to do, and several times slower on a busy one.
+_MAX_ROWS = 32_768
+# Below so many multiplications (a millisecond) threads cost more than they bring.
+_THREADING_PAYS = 2**21
 # Two products of the same rows differ in their last bits, depending on where the rows lie and on how many are
 # multiplied at once. Whatever comes so close to the last place takes part in the decision, which is made in float64.
 _SLACK = 1e-5
+
+
+@dataclass(eq=False)
+class _Asked:
+    """What a thread waits for. Rows and vectors are told apart by what they are, not by what is in them.
+
+    Attributes:
+        products: float32 (q, len(rows)), once they are there.
+        woken: set when they are, or when it is this thread's turn to calculate.
+        gone: nobody waits for it any more.
+    """
+
+    vectors: Vectors
+    rows: IdArray
+    queries: FloatArray
+    products: FloatArray | None = None
+    woken: threading.Event = field(default_factory=threading.Event)
+    gone: bool = False
+
+
+class _Together:
+    """Products of queries and rows, one pass over the rows at a time, however many threads ask.
+
+    A pass takes all cores, and most of its time is that of reading the rows from memory. So those who ask for the same
+    rows meanwhile wait, and are then answered by one pass together, in the thread of the first of them. That changes
+    the last bits of products, which decide nothing: see `_SLACK`.
+
+    Attributes:
+        passes: how many there were.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # of these, and held no longer than to look at them
+        self._waiting: list[_Asked] = []
+        self._at_work: _Asked | None = None
+        self.passes = 0
+
+    def products(self, vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+        """float32 (q, len(rows)), of queries float32 (q, dim)."""
+        if len(rows) * vectors.dim * len(queries) < _THREADING_PAYS:
+            products = np.empty((len(queries), len(rows)), dtype=np.float32)
+            for where, block in blocks(vectors, rows, _BLOCK_ROWS):
+                _multiply(block, queries, products[:, where])
+            return products
+        mine = _Asked(vectors, rows, queries)
+        try:
+            with self._lock:
+                self._waiting.append(mine)
+                if self._at_work is None:
+                    self._next()
+            mine.woken.wait()
+            if mine.products is None:
+                self._answer(mine)
+        finally:
+            # Also after Ctrl-C: nobody waits for a turn that will never end.
+            with self._lock:
+                mine.gone = True
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                if self._at_work is mine:
+                    self._next()
+        assert mine.products is not None
+        return mine.products
+
+    def _next(self) -> None:
+        """Give the turn to whoever has waited longest."""
+        self._at_work = self._waiting[0] if self._waiting else None
+        if self._at_work is not None:
+            self._at_work.woken.set()
+
+    def _answer(self, mine: _Asked) -> None:
+        """Calculate what this thread waits for, and for others that wait for the same rows, as many as there is room
+        for.
+        """
+        with self._lock:
+            asked, room = [mine], _MAX_SCORES // len(mine.rows) - len(mine.queries)
+            for other in self._waiting:
+                alike = other.vectors is mine.vectors and other.rows is mine.rows
+                if other is not mine and alike and len(other.queries) <= room:
+                    asked.append(other)
+                    room -= len(other.queries)
+            self._waiting = [one for one in self._waiting if one not in asked]
+            self.passes += 1
+        try:
+            products = _one_pass(mine.vectors, mine.rows, np.concatenate([one.queries for one in asked]))
+        except BaseException:
+            with self._lock:
+                self._waiting[:0] = [one for one in asked[1:] if not one.gone]
+            raise
+        done = 0
+        for one in asked:
+            one.products = products[done : done + len(one.queries)]
+            done += len(one.queries)
+            one.woken.set()
+
+
+def _one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+    products = np.empty((len(queries), len(rows)), dtype=np.float32)
+
+    def multiply(pending: Iterator[tuple[slice, FloatArray]]) -> None:
+        for where, block in pending:
+            _multiply(block, queries, products[:, where])
+
+    # Rows with gaps are copied, block by block.
+    most = _MAX_ROWS if rows[-1] - rows[0] == len(rows) - 1 else _BLOCK_ROWS
+    cores.on_all(multiply, blocks(vectors, rows, min(most, -(-len(rows) // cores.count()))))
+    return products
+
+
+_together = _Together()
+
+
+def _multiply(block: FloatArray, queries: FloatArray, out: FloatArray) -> None:
+    if len(queries) == 1:
+        np.matmul(block, queries[0], out=out[0])
+    else:
+        out[:] = (block @ queries.T).T
 
 
 def exact(vectors: Vectors, rows: IdArray, queries: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
@@ -32,14 +159,13 @@ def exact(vectors: Vectors, rows: IdArray, queries: FloatArray, k: int) -> tuple
     step = max(1, _MAX_SCORES // max(1, len(rows)))
     for start in range(0, len(queries), step):
         some = queries[start : start + step]
-        products = np.empty((len(some), len(rows)), dtype=np.float32)
-        for where, block in blocks(vectors, rows, _BLOCK_ROWS):
-            products[:, where] = (block @ some.T).T
+        products = _together.products(vectors, rows, some)
         for i, query in enumerate(some):
             found[start + i], scores[start + i] = _best(vectors, rows, products[i], query, k)
     return found, scores
 
 
+@cores.a_pass()
 def probe(
     vectors: Vectors,
     cells: Cells,
@@ -109,9 +235,7 @@ def exact_after(
     Returns:
         Row numbers int64 (m,) and inner products float32 (m,), in that order.
     """
-    products = np.empty(len(rows), dtype=np.float32)
-    for where, block in blocks(vectors, rows, _BLOCK_ROWS):
-        products[where] = block @ query
+    [products] = _together.products(vectors, rows, query[None, :])
     if after is not None:
         score, image_id = np.float32(after[0]), after[1]
         later = products < score - np.float32(_SLACK)

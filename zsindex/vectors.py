@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zsindex import cores
 from zsindex.cells import Cells
 from zsindex.records import FloatArray, IdArray
 
@@ -184,12 +185,16 @@ class Vectors:
 
 
 def blocks(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[tuple[slice, FloatArray], None, None]:
-    """Yield (where in `rows`, float32 (b, dim)) a block at a time; runs of neighbouring rows are views, not copies."""
-    for start in range(0, len(rows), size):
-        where = slice(start, min(start + size, len(rows)))
-        part = rows[where]
-        if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
-            assert vectors.base is not None
-            yield where, vectors.base.vectors[part[0] : part[-1] + 1]
-        else:
-            yield where, vectors.take(part)
+    """Yield (where in `rows`, float32 (b, dim)) a block at a time; runs of neighbouring rows are views, not copies.
+
+    What is multiplied with the blocks meanwhile shares the cores with other such passes: see `zsindex.cores.a_pass`.
+    """
+    with cores.a_pass():
+        for start in range(0, len(rows), size):
+            where = slice(start, min(start + size, len(rows)))
+            part = rows[where]
+            if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
+                assert vectors.base is not None
+                yield where, vectors.base.vectors[part[0] : part[-1] + 1]
+            else:
+                yield where, vectors.take(part)

@@ -1,0 +1,247 @@
+"""Questions that are asked at once: answered by one pass, to the same bit as each by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from zsindex import cores, nearest
+from zsindex.classify import classify
+from zsindex.records import Activation, FloatArray, IdArray
+from zsindex.vectors import Snapshot, Vectors, blocks
+
+N, DIM, WAIT_S = 20_000, 128, 30.0
+
+
+def unit(n: int, seed: int) -> FloatArray:
+    rows = np.random.default_rng(seed).standard_normal((n, DIM), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    none = np.empty(0, dtype=np.int64)
+    return Vectors(Snapshot(Path("none"), np.arange(N), unit(N, 1)), N + np.arange(50), unit(50, 2), none)
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> nearest._Together:
+    fresh = nearest._Together()
+    monkeypatch.setattr(nearest, "_together", fresh)
+    return fresh
+
+
+class Held:
+    """Passes of which the first waits until it is let go, and then does what a test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: BaseException | None = None) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.queries: list[int] = []
+        really = nearest._one_pass
+
+        def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+            self.queries.append(len(queries))
+            if len(self.queries) == 1:
+                self.began.set()
+                assert self.go_on.wait(WAIT_S)
+                if first is not None:
+                    raise first
+            return really(vectors, rows, queries)
+
+        monkeypatch.setattr(nearest, "_one_pass", one_pass)
+
+
+def all_wait(together: nearest._Together, n: int) -> None:
+    """Until so many wait for the pass that is held."""
+    for _ in range(3000):
+        if len(together._waiting) == n:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("they do not wait")
+
+
+def test_who_asks_meanwhile_is_answered_by_one_pass(
+    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, rows = unit(9, 3), vectors.rows
+    alone = [nearest.exact_after(vectors, rows, query, 20) for query in queries]
+    held = Held(monkeypatch)
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(nearest.exact_after, vectors, rows, queries[0], 20)
+        assert held.began.wait(WAIT_S)
+        others = [pool.submit(nearest.exact_after, vectors, rows, query, 20) for query in queries[1:]]
+        all_wait(together, 8)
+        held.go_on.set()
+        found = [one.result(WAIT_S) for one in (first, *others)]
+    assert held.queries == [1, 8]
+    for (ids, scores), (expected_ids, expected) in zip(found, alone, strict=True):
+        assert ids.tolist() == expected_ids.tolist()
+        assert scores.tobytes() == expected.tobytes()
+
+
+def test_other_rows_are_passes_of_their_own(
+    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, some = unit(3, 3), np.arange(0, N, 1)[100:]
+    alone = nearest.exact(vectors, some, queries[:1], 5)
+    held = Held(monkeypatch)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(nearest.exact, vectors, vectors.rows, queries[:1], 5)
+        assert held.began.wait(WAIT_S)
+        second = pool.submit(nearest.exact, vectors, some, queries[:1], 5)
+        third = pool.submit(nearest.exact, vectors, vectors.rows, queries[1:], 5)
+        all_wait(together, 2)
+        held.go_on.set()
+        found = [one.result(WAIT_S) for one in (first, second, third)]
+    assert sorted(held.queries) == [1, 1, 2]
+    assert found[1][0].tolist() == alone[0].tolist()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), KeyboardInterrupt()])
+def test_whoever_fails_fails_alone(
+    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    queries, rows = unit(4, 3), vectors.rows
+    held = Held(monkeypatch, first=error)
+    # The first pass takes one query, so the others are still waiting when it fails.
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(nearest.exact_after, vectors, rows, queries[0], 5)
+        assert held.began.wait(WAIT_S)
+        others = [pool.submit(nearest.exact_after, vectors, rows, query, 5) for query in queries[1:]]
+        all_wait(together, 3)
+        held.go_on.set()
+        assert isinstance(first.exception(WAIT_S), type(error))
+        assert all(len(one.result(WAIT_S)[0]) == 5 for one in others)
+    assert len(nearest.exact_after(vectors, rows, queries[0], 5)[0]) == 5  # and the next one finds its turn
+
+
+def test_a_pass_that_fails_for_several_is_made_for_each_again(
+    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, rows = unit(4, 3), vectors.rows
+    held = Held(monkeypatch)
+    slow = nearest._one_pass
+
+    def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+        if len(queries) > 1:
+            held.queries.append(len(queries))
+            raise MemoryError("no room for several")
+        return slow(vectors, rows, queries)
+
+    monkeypatch.setattr(nearest, "_one_pass", one_pass)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(nearest.exact_after, vectors, rows, queries[0], 5)
+        assert held.began.wait(WAIT_S)
+        others = [pool.submit(nearest.exact_after, vectors, rows, query, 5) for query in queries[1:]]
+        all_wait(together, 3)
+        held.go_on.set()
+        results = [one.exception(WAIT_S) for one in (first, *others)]
+    # Who led a pass for several is told; the last one is alone, and answered.
+    assert [type(error) for error in results].count(type(None)) == 2
+
+
+def test_memory_stays_bounded(vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = vectors.rows
+    monkeypatch.setattr(nearest, "_MAX_SCORES", 3 * len(rows))
+    held = Held(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(nearest.exact_after, vectors, rows, unit(1, 9)[0], 5)]
+        assert held.began.wait(WAIT_S)
+        asked += [pool.submit(nearest.exact_after, vectors, rows, query, 5) for query in unit(7, 3)]
+        all_wait(together, 7)
+        held.go_on.set()
+        for one in asked:
+            one.result(WAIT_S)
+    assert max(held.queries) == 3
+    assert sum(held.queries) == 8
+
+
+def test_rows_with_gaps_are_copied_a_few_at_a_time(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    take = Vectors.take
+    monkeypatch.setattr(Vectors, "take", lambda self, rows: sizes.append(len(rows)) or take(self, rows))  # type: ignore[func-returns-value]
+    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1))
+    assert 0 < max(sizes) <= nearest._BLOCK_ROWS
+
+
+def threads() -> set[int]:
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine with two cores, whatever this one has."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(2, user_api="blas"):
+        cores.count.cache_clear()
+        yield
+        cores.count.cache_clear()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_pass_has_all_cores_and_two_have_one_each(vectors: Vectors) -> None:
+    before = threads()
+    first, second = blocks(vectors, vectors.rows), blocks(vectors, vectors.rows)
+    next(first)
+    assert threads() == before
+    next(second)
+    assert threads() == {1}
+    first.close()
+    assert threads() == before
+    second.close()
+    assert threads() == before
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("wrong", [ValueError("a bug"), KeyboardInterrupt()])
+def test_the_setting_comes_back_whatever_happens(vectors: Vectors, wrong: BaseException) -> None:
+    before = threads()
+
+    def work(items: Iterator[tuple[slice, FloatArray]]) -> None:
+        for where, _ in items:
+            assert threads() == {1}
+            if where.start:
+                raise wrong
+
+    with pytest.raises(type(wrong)):
+        cores.on_all(work, blocks(vectors, vectors.rows, 512))
+    assert threads() == before
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("n_labels", [2, 20, 200])
+def test_scores_do_not_depend_on_who_else_asks(vectors: Vectors, n_labels: int, busy: Callable[[], None]) -> None:
+    def ask() -> tuple[IdArray, FloatArray]:
+        return classify(
+            vectors,
+            vectors.rows,
+            unit(n_labels, 4),
+            logit_scale=100.0,
+            logit_bias=None,
+            activation=Activation.SOFTMAX,
+            top=2,
+        )
+
+    alone = ask()
+    busy()
+    with ThreadPoolExecutor(4) as pool:
+        for best, scores in pool.map(lambda _: ask(), range(8)):
+            assert best.tobytes() == alone[0].tobytes()
+            assert scores.tobytes() == alone[1].tobytes()
+
+
+@pytest.fixture
+def busy(vectors: Vectors) -> Iterator[Callable[[], None]]:
+    """Has another pass go on until the end of the test."""
+    others = [blocks(vectors, vectors.rows) for _ in range(2)]
+    yield lambda: [next(one) for one in others] and None
+    for one in others:
+        one.close()
