@@ -159,12 +159,13 @@ def classify(
                 opened.record_run(result)
         with destination(output, binary=fmt == "parquet") as out:
             write(result, fmt, out, wide=wide, with_run=with_run)
+        to_encode = f"zsindex sync {opened.spec.arguments}"
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)
     if result.learned is not None:
         assert label_set is not None
         _explain_learned(result.learned, label_set, quiet=quiet)
-    _explain(result, n_skipped=len(skipped), quiet=quiet)
+    _explain(result, n_skipped=len(skipped), to_encode=to_encode, quiet=quiet)
     if stopped:
         note("stopped before all photos were added; the same command goes on from here", quiet=quiet)
         ctx.exit(130)
@@ -172,7 +173,7 @@ def classify(
         ctx.exit(3)
 
 
-def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
+def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: bool) -> None:
     from zsindex.records import NONE
 
     run = result.run
@@ -182,7 +183,7 @@ def _explain(result: Classification, *, n_skipped: int, quiet: bool) -> None:
         note("one label: under softmax every photo scores 1; add a second label, or --activation sigmoid", quiet=quiet)
     if result.unanswered:
         n = plural(len(result.unanswered), "photo")
-        note(f"{n} not yet encoded by {run.model}: zsindex sync --model {run.model}", quiet=quiet)
+        note(f"{n} not yet encoded by {run.model}: {to_encode}", quiet=quiet)
     if result.smoothing is not None:
         _explain_smoothing(result.smoothing, quiet=quiet)
     if n_skipped:

@@ -387,11 +387,17 @@ def test_groups_and_negatives(synced: Run, tmp_path: Path) -> None:
     assert (saved["groups"], list(saved["negatives"])) == ({"cold": ["green", "blue"]}, ["white"])
 
 
-def test_models_of_the_library(synced: Run, encoders: list[FakeEncoder]) -> None:
+def test_models_of_the_library(synced: Run, pictures: Path, encoders: list[FakeEncoder]) -> None:
     held = json.loads(synced("models", "list", "--held", "--json").stdout)["held"]
     assert [(m["name"], m["images"], m["default"]) for m in held] == [("nano", 4, True)]
     assert "not yet encoded" in synced("models", "use", "other").stderr
-    assert "not yet encoded" in synced("classify", *RGB).stderr
+    for question in (["classify", *RGB], ["search", "red"], ["similar", pictures / "red.png"]):
+        assert "zsindex sync --model other --precision fp32 --decode exact" in synced(*question, code=1).stderr
+    photos.save(pictures / "new.png", photos.solid("red"))
+    assert "1 photo not yet encoded" not in synced("classify", pictures / "new.png", *RGB).stderr
+    left = synced("classify", *RGB).stderr
+    assert "3 photos not yet encoded by other: zsindex sync --model other --precision fp32 --decode exact" in left
+    (pictures / "new.png").unlink()
     synced("sync")
     rows = json.loads(synced("models", "list", "--held", "--json").stdout)["held"]
     assert {m["name"]: (m["images"], m["default"]) for m in rows} == {"nano": (4, False), "other": (4, True)}

@@ -174,12 +174,9 @@ def test_methods_that_compare_answers_need_two(library: Library, method: str) ->
     assert nones(library.classify(["red"], unknown="zscore:0.2")) != []
 
 
-def test_an_empty_library_has_no_unknown_photos(tmp_path: Path) -> None:
+def test_thresholds_of_an_empty_library(tmp_path: Path) -> None:
     with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
         library.save_label_set("colours", KNOWN)
-        for rule in ("neglabel", "mcm:0.1", "zscore:0.1", "margin:0.1"):
-            assert len(library.classify(KNOWN, unknown=rule)) == 0
-        assert len(library.classify(KNOWN, multi_label=True)) == 0
         assert library.choose_threshold("colours", "red", count=1).photos == 0
         assert library.thresholds("colours").photos == 0
 

@@ -17,7 +17,7 @@ import pytest
 import zsindex
 from zsindex import errors
 from zsindex.errors import ZsindexError
-from zsindex.records import SkipReason
+from zsindex.records import ModelSpec, SkipReason
 
 PACKAGE = Path(zsindex.__file__).parent
 
@@ -163,7 +163,14 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.UnknownTemplateSet("x", known=["a"]), {"name": "x", "known": ("a",)}, "saved are a"),
     (errors.UnknownTemplateSet("x", known=[]), {"known": ()}, "zsindex templates save"),
     (errors.BadTemplate("x", known=["default", "mine"]), {"template": "x"}, "by name: default, mine"),
-    (errors.NoLabels(), {}, "--labels FILE"),
+    (errors.NoLabels(), {}, "at least one"),
+    (
+        errors.NoVectors(ModelSpec("nano", precision="bf16"), photos=3, skipped=0),
+        {"model": "nano", "photos": 3},
+        "zsindex sync --model nano --precision bf16 --decode exact",
+    ),
+    (errors.NoVectors(ModelSpec("nano"), photos=0, skipped=2), {"skipped": 2}, "zsindex status --skipped"),
+    (errors.NoVectors(ModelSpec("nano"), photos=0, skipped=0), {"photos": 0}, "zsindex sync PHOTOS"),
     (errors.EmptyLabel(3), {"position": 3}, "number 3"),
     (errors.DuplicateLabels(["owl", "fox"]), {"labels": ("owl", "fox")}, "owl, fox"),
     (errors.BadTemplate("a photo"), {"template": "a photo"}, r"'a photo'.*write \{\}"),

@@ -82,6 +82,7 @@ def test_a_correction_belongs_to_the_content(library: Library, album: Path, tmp_
 def test_a_correction_holds_under_another_model(library: Library, album: Path) -> None:
     teach(library, album, range(6))
     with Library.open(library.path, encoder=FakeEncoder("other")) as other:
+        other.sync(max(album.iterdir()))  # none that was corrected
         before = other.classify(label_set="heat", with_corrections="gda", sync=False)
         assert before.learned is not None
         assert (before.learned.used, before.learned.without_vector) == (0, 12)

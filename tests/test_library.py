@@ -35,6 +35,7 @@ from zsindex.errors import (
     ModelChanged,
     NoLabels,
     NotInLibrary,
+    NoVectors,
     PathNotFound,
     PromptTooLong,
     UnknownLabelSet,
@@ -284,12 +285,47 @@ def test_label_errors_come_before_any_work(library: Library, encoder: FakeEncode
     assert encoder.texts == []
 
 
-def test_a_library_without_photos_has_empty_answers(tmp_path: Path, encoder: FakeEncoder) -> None:
+def test_a_library_without_photos_says_so(tmp_path: Path, encoder: FakeEncoder, album: Path) -> None:
+    """An empty answer would look like one."""
     with Library.open(tmp_path / "empty", encoder=encoder) as library:
-        answer = library.classify(COLOURS)
-        assert (len(answer), answer.scores.shape, answer.to_dicts()) == (0, (0, 4), [])
-        assert library.search("red") == []
+        for ask in questions(library, album / "red.png"):
+            with pytest.raises(NoVectors, match="zsindex sync PHOTOS") as caught:
+                ask()
+            assert (caught.value.photos, caught.value.skipped) == (0, 0)
         assert library.check().ok
+        (tmp_path / "bad.png").write_bytes(b"no image")
+        library.sync(tmp_path / "bad.png")
+        with pytest.raises(NoVectors, match="zsindex status --skipped") as caught:
+            library.search("red")
+        assert (caught.value.photos, caught.value.skipped) == (0, 1)
+    assert (encoder.texts, encoder.image_count) == ([], 0)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_photos_without_a_vector_of_the_model_are_no_answer(library: Library, album: Path) -> None:
+    """Not even the model is loaded for that; and what is said leads out."""
+    with Library.open(library.path, model="fake", decode="fast", precision="bf16") as other:
+        for ask in questions(other, album / "red.png"):
+            with pytest.raises(NoVectors) as caught:
+                ask()
+            assert caught.value.photos == 5
+            assert "zsindex sync --model fake --precision bf16 --decode fast" in str(caught.value)
+        assert not other.model_is_loaded
+
+
+def questions(library: Library, image: Path) -> list[Callable[[], object]]:
+    """What is asked about photos, in every way that needs some."""
+    return [
+        lambda: library.classify(COLOURS),
+        lambda: library.search("red"),
+        lambda: library.similar(image),
+        lambda: library.diff(["red"], ["blue"]),
+        lambda: library.suggest(["red"], ["blue"]),
+        lambda: library.neighbours(),
+        lambda: library.duplicates(),
+        lambda: library.knownness(COLOURS, "mcm"),
+        lambda: library.attribute_templates(COLOURS, template=["{}", "a {}"]),
+    ]
 
 
 # --- classify: which photos -------------------------------------------------------------------------------------------
@@ -360,8 +396,8 @@ def test_photos_of_a_vanished_disk_can_still_be_asked_about(library: Library, al
 
 def test_what_another_model_has_not_encoded_is_named(library: Library, album: Path) -> None:
     with Library.open(library.path, encoder=FakeEncoder(name="other")) as other:
-        answer = other.classify(COLOURS)
-        assert (len(answer), relative(answer.unanswered, album)) == (0, ALBUM)
+        with pytest.raises(NoVectors):
+            other.classify(COLOURS)
         answer = other.classify(COLOURS, paths=album / "sea")
         assert (len(answer), answer.unanswered, answer.encoded) == (3, (), 3)
         answer = other.classify(COLOURS)
@@ -529,7 +565,17 @@ def test_search_within_paths(library: Library, album: Path) -> None:
     assert hits(found)[0] == "red again"
     assert found[0].copies == ()
     assert len(found) == 3
-    assert library.search("red", paths=[album / "nothing"]) == []
+    for ask in (
+        lambda typo: library.search("red", paths=typo),
+        lambda typo: library.similar(album / "red.png", paths=typo),
+        lambda typo: library.page(np.eye(8, dtype=np.float32)[0], top=3, paths=typo),
+        lambda typo: library.classify(COLOURS, paths=typo, sync=False),
+        lambda typo: library.lint(COLOURS, paths=typo),
+        lambda typo: library.neighbours(paths=typo),
+    ):
+        with pytest.raises(NotInLibrary, match="nothing") as caught:
+            ask([album / "nothing", album / "sea"])
+        assert caught.value.paths == (str(album / "nothing"),)
 
 
 def test_search_by_image_in_every_form(library: Library, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,8 +651,10 @@ def test_a_photo_whose_disk_is_away_is_a_term_all_the_same(
     with pytest.raises(ImageError, match=r"grey\.png"):
         library.similar(green.with_name("grey.png"))
     # Known, but without a vector of this model.
-    with Library.open(library.path, encoder=FakeEncoder("other")) as other, pytest.raises(ImageError, match="green"):
-        other.similar(green)
+    with Library.open(library.path, encoder=FakeEncoder("other")) as other:
+        other.sync(photo(tmp_path / "other.png", "green", mark=7))
+        with pytest.raises(ImageError, match="green"):
+            other.similar(green)
     assert encoder.image_count == 4
 
 
@@ -771,7 +819,8 @@ def test_use_model_changes_the_default_and_keeps_the_rest(
     info = library.use_model("other")
     assert info.spec.name == "other"
     assert library.spec == info.spec
-    assert len(library.classify(COLOURS)) == 0
+    with pytest.raises(NoVectors, match="--model other"):
+        library.classify(COLOURS)
     assert library.sync().encoded == 4
     assert library.classify(COLOURS).to_dicts() == known  # the two fakes see alike
     assert {m.name: m.default for m in library.models()} == {"fake": False, "other": True}
@@ -854,8 +903,9 @@ def test_a_read_only_library_refuses_unknown_paths(read_only: Library, tmp_path:
 
 def test_a_read_only_library_under_a_model_that_it_does_not_know(read_only: Library, album: Path) -> None:
     with Library.open(read_only.path, encoder=FakeEncoder(name="other"), read_only=True) as other:
-        assert len(other.classify(COLOURS).unanswered) == 5
-        assert other.search("red") == []
+        for ask in questions(other, album / "red.png"):
+            with pytest.raises(NoVectors):
+                ask()
         assert other.embed_images([album / "red.png"]).shape == (1, 8)
         assert [m.name for m in other.models()] == ["fake"]
 
@@ -999,7 +1049,8 @@ def test_prune_of_the_model_in_use(library: Library, album: Path) -> None:
     with Library.open(library.path, encoder=FakeEncoder(name="other")) as other:
         other.sync(album)
         assert other.prune(models=["other"]).models == 1
-        assert len(other.classify(COLOURS).unanswered) == 5
+        with pytest.raises(NoVectors):
+            other.classify(COLOURS)
         assert other.sync(album).encoded == 4
         assert len(other.classify(COLOURS)) == 5
         assert other.check().ok

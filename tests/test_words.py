@@ -421,13 +421,6 @@ def test_a_diff_refuses_prompts_that_are_too_long(library: Library) -> None:
     assert len(library.diff(long, ["red"], truncate=True)) == 37
 
 
-def test_a_diff_of_an_empty_library(tmp_path: Path, new_library: Path) -> None:
-    shutil.copytree(new_library, tmp_path / "empty")
-    with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
-        result = library.diff(["red"], ["blue"])
-    assert (len(result), result.share, result.flips, result.to_dict()["mean_moved"]) == (0, 0.0, [], 0.0)
-
-
 # --- suggest ----------------------------------------------------------------------------------------------------------
 
 
@@ -500,13 +493,6 @@ def test_vocabulary_vectors_are_cached_and_stopping_keeps_them(
 def test_suggest_refuses_what_it_cannot_do(library: Library, options: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         library.suggest(["red"], ["blue"], **options)  # type: ignore[arg-type]
-
-
-def test_suggest_on_an_empty_library(tmp_path: Path, new_library: Path) -> None:
-    shutil.copytree(new_library, tmp_path / "empty")
-    with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
-        found = library.suggest(["red"], ["blue"])
-    assert (found.images, found.unfit, found.groups) == (0, 0, ())
 
 
 @settings(deadline=None, max_examples=25)

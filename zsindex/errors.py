@@ -28,6 +28,7 @@
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
+    ├── NoVectors                a question that no photo can answer: there are none, or none with a vector of the model
     ├── DimensionMismatch        vectors of two models were mixed
     ├── UnknownRun               no run was recorded under that key
     ├── UnknownImage             no image of the library has that id
@@ -53,7 +54,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zsindex.records import SkipReason
+    from zsindex.records import ModelSpec, SkipReason
 
 
 class ZsindexError(Exception):
@@ -266,7 +267,7 @@ class NoLabels(LabelError):
     """There is nothing to choose from."""
 
     def __init__(self) -> None:
-        super().__init__("no labels given. Name some with -l/--label, --labels FILE or --label-set NAME.")
+        super().__init__("no labels given; at least one is needed")
 
 
 class EmptyLabel(LabelError):
@@ -402,6 +403,31 @@ class NotInLibrary(ZsindexError):
         shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         super().__init__(f"not in the library ({why}): {shown}. Add with: zsindex sync PATH")
         self.paths = tuple(paths)
+
+
+class NoVectors(ZsindexError):
+    """A question that no photo can answer.
+
+    Attributes:
+        model: as the user knows it.
+        photos: that the library holds, of those asked about; none of them has a vector of the model.
+        skipped: files that it could not read, of the same.
+    """
+
+    def __init__(self, spec: ModelSpec, *, photos: int, skipped: int) -> None:
+        if photos:
+            message = (
+                f"none of the {photos:,} photos has a vector of {spec} ({spec.precision}, decoded {spec.decode}): "
+                f"zsindex sync {spec.arguments}"
+            )
+        elif skipped:
+            message = f"none of the {skipped:,} files could be read; zsindex status --skipped says why"
+        else:
+            message = "the library holds no photos yet. Add some with: zsindex sync PHOTOS"
+        super().__init__(message)
+        self.model = str(spec)
+        self.photos = photos
+        self.skipped = skipped
 
 
 class DimensionMismatch(ZsindexError):

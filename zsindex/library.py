@@ -721,8 +721,11 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
+            NotInLibrary: something in `paths` is unknown.
+            NoVectors: the library holds no photos, or none with a vector of the model.
             ImageError, PromptTooLong, ModelError
         """
+        places = self._places(paths)
         added = [self._term(term, truncate=truncate) for term in (query, *_terms(plus))]
         taken = [self._term(term, truncate=truncate) for term in _terms(minus)]
         vector: FloatArray = np.sum(added, axis=0) - np.sum(taken, axis=0, dtype=np.float32)
@@ -730,7 +733,19 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         if norm < 1e-3:
             raise BadQuery("the terms of the query cancel each other out")
         terms = np.stack(added) if added[1:] or taken else None
-        return self._nearest(vector / np.float32(norm), terms=terms, top=top, paths=paths, exact=exact)
+        return self._nearest(vector / np.float32(norm), terms=terms, top=top, paths=places, exact=exact)
+
+    def _places(self, paths: PathsLike | None) -> list[str] | None:
+        """Where to search; refused before anything is encoded where nothing could be found.
+
+        Raises:
+            NotInLibrary, NoVectors
+        """
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self._require_known(places)
+        self._require_model(places)
+        return places
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
         if isinstance(term, str) and not self.is_image(term):
@@ -758,17 +773,19 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
         Raises:
             ImageError: it cannot be read.
+            NotInLibrary, NoVectors: as for `search`.
             ModelError
         """
+        places = self._places(paths)
         itself = absolute(image) if isinstance(image, (str, os.PathLike)) else None
-        return self._nearest(self.embed_images([image])[0], top=top, paths=paths, exact=exact, leave_out=itself)
+        return self._nearest(self.embed_images([image])[0], top=top, paths=places, exact=exact, leave_out=itself)
 
     def _nearest(
         self,
         vector: FloatArray,
         *,
         top: int,
-        paths: PathsLike | None,
+        paths: Sequence[str] | None,
         exact: bool,
         terms: FloatArray | None = None,
         leave_out: str | None = None,
@@ -788,6 +805,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                     by_image[image_id].append(path)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
+                if not found:
+                    self._require_vectors(self.view(paths), paths)
                 shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
                 return [Hit(paths[0], score, tuple(paths[1:]), i) for i, score, paths in shown_first]
             k *= 2  # some have vanished, were never files, or are the one to leave out

@@ -242,6 +242,12 @@ class Reader:
         with self.database.look() as connection:
             yield _count_after(connection, model.id, after), parts(connection)
 
+    def has_vectors(self, model_id: int) -> bool:
+        """Whether there is any embedding of a model."""
+        with self.database.look() as connection:
+            query = "SELECT EXISTS (SELECT 1 FROM embeddings WHERE model_id = ?)"
+            return bool(connection.execute(query, (model_id,)).fetchone()[0])
+
     def count_after(self, model_id: int, seq: int) -> int:
         """How many embeddings of a model were stored after a sequence number."""
         with self.database.look() as connection:

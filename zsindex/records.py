@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -185,6 +186,14 @@ class ModelSpec:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.pretrained}" if self.pretrained else self.name
+
+    @property
+    def arguments(self) -> str:
+        """The options of the command line that name it, whatever a library's own model is; quoted for a shell."""
+        words = ["--model", self.name, "--precision", self.precision, "--decode", str(self.decode)]
+        if self.pretrained is not None:
+            words[2:2] = ["--pretrained", self.pretrained]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadUnknown, NoThreshold, BadLabelFile, NoTemperature
+            NoVectors: the library holds no photos, or none with a vector of the model.
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
             TooManyScores: `smooth` with more photos and labels than fit into memory.
             ValueError: the temperature is not positive; `with_corrections` of labels that are no saved label set, or by
@@ -111,10 +112,16 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
 
             rule = Rule.parse(unknown)
         temperature = None if temperature is None else self._temperature(temperature)
-        text_vectors = self._text_vectors(chosen, truncate=truncate)
         places = None if paths is None else absolute_all(paths)
+        # A service shows a library without photos as one; and photos that were just added may all be damaged.
+        must_answer = known is None
+        if places is None and must_answer:
+            self._require_model(None)
+        text_vectors = self._text_vectors(chosen, truncate=truncate)
         encoded = 0 if places is None else self._ensure(places, sync, progress, should_stop)
         view = self.view(places)
+        if must_answer and (places is None or view.unanswered):
+            self._require_vectors(view, places)
         if temperature is not None:
             view = self._tempered(view, temperature)
         activation = view.info.activation if activation is None else Activation(activation)

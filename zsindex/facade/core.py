@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from zsindex.errors import NotInLibrary
+from zsindex.errors import NotInLibrary, NoVectors
 from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
     from zsindex.reader import LabReader, Reader
-    from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, Progress, Settings, SyncReport
+    from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, ModelSpec, Progress, Settings, SyncReport
     from zsindex.results import Classification, Run
     from zsindex.rows import FileTable, ImageRecord, ModelRow
     from zsindex.sources import PathsLike, Source
@@ -37,11 +37,13 @@ WhichLabels: TypeAlias = "str | LabelsLike"
 
 
 class Core:
-    """Declares what `zsindex.library.Library` provides; it has no behaviour but what its methods say."""
+    """Declares what `zsindex.library.Library` provides to its parts, and holds the few methods that all of them use."""
 
     _database: Database
     _reader: Reader
     _lab_reader: LabReader
+    _model_row: ModelRow | None
+    _index: VectorIndex | None
     _settings: Settings
     _lock: threading.RLock
     _loaded: OneAtATime | None
@@ -78,6 +80,8 @@ class Core:
         def path(self) -> Path: ...
         @property
         def read_only(self) -> bool: ...
+        @property
+        def spec(self) -> ModelSpec: ...
         @property
         def model(self) -> ModelInfo: ...
         def sync(
@@ -137,20 +141,50 @@ class Core:
         with self._lock:
             self._usage.update(how_many)
 
-    def _view_of(self, paths: PathsLike | None, *, truncate: bool = False) -> View:
+    def _view_of(self, paths: PathsLike | None, *, truncate: bool = False, may_be_empty: bool = False) -> View:
         """A view of what the library holds at or below some paths, or of all.
 
         Args:
             truncate: whether its `embed` cuts texts that are too long, rather than refuse them.
+            may_be_empty: a library without photos is as good as one with photos.
 
         Raises:
             NotInLibrary: it knows nothing of one of the paths.
+            NoVectors: no photo has a vector of the model.
         """
         places = None if paths is None else absolute_all(paths)
         if places is not None:
             self._require_known(places)
+        if not may_be_empty:
+            self._require_model(places)
         view = self.view(places)
+        if not (may_be_empty and not view.unanswered):
+            self._require_vectors(view, places)
         return replace(view, embed=partial(self.embed_texts, truncate=True)) if truncate else view
+
+    def _require_vectors(self, view: View, paths: Sequence[str] | None) -> None:
+        """Refuse a question that no photo of the view can answer: an empty answer would look like one.
+
+        Raises:
+            NoVectors
+        """
+        if not len(view):
+            raise self._no_vectors(paths, len(view.unanswered))
+
+    def _require_model(self, paths: Sequence[str] | None) -> None:
+        """Refuse a first question to a model without vectors before that model is loaded for it.
+
+        Raises:
+            NoVectors
+        """
+        if self._index is not None and self._index.watermark:
+            return
+        row = self._model_row or self._reader.find_model(self.spec)
+        if row is None or not self._reader.has_vectors(row.id):
+            raise self._no_vectors(paths, len(self._reader.files(paths).paths))
+
+    def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
+        return NoVectors(self.spec, photos=photos, skipped=0 if photos else len(self._reader.skipped(paths)))
 
     def _require_known(self, paths: Sequence[str], why: str = "only photos that it holds can be asked about") -> None:
         held = {*self._reader.files(paths).paths, *(file.path for file in self._reader.skipped(paths))}

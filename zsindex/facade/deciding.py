@@ -60,7 +60,7 @@ class Deciding(Core):
         from zsindex.lab.unknown import NATURAL_CUT, Knownness, Rule
 
         chosen, rule = self._labels(labels, template), Rule.parse(method, needs_cut=False)
-        whole = self.view()
+        whole = self._view_of(None)
         view = whole if paths is None else self._view_of(paths)
         if temperature is not None:
             whole = self._tempered(whole, self._temperature(temperature))
@@ -206,7 +206,7 @@ class Deciding(Core):
 
         labels = self.label_set(label_set)
         rows = self._lab.thresholds(str(labels.name))
-        view = self._view_of(None, truncate=truncate)
+        view = self._view_of(None, truncate=truncate, may_be_empty=True)
         scorer, answers = self._scorer(view, labels, multi_label=multi_label)
         scored, back = _pass(view, scorer), view.unique[1]
         n, labelled = len(view.unique[0]), [i for i, answer in enumerate(answers) if answer != NONE]
@@ -260,7 +260,7 @@ class Deciding(Core):
         _check_choice(score=score, count=count, rate=rate)
         labels = self.label_set(label_set)
         name = str(labels.name)
-        view = self._view_of(None, truncate=truncate)
+        view = self._view_of(None, truncate=truncate, may_be_empty=True)
         scorer, answers = self._scorer(view, labels, multi_label=multi_label)
         if label not in answers or label == NONE:
             known = ", ".join(answer for answer in answers if answer != NONE)

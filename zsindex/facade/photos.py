@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zsindex.errors import BadQuery, ImageError, PlaceExpired, UnknownImage
-from zsindex.facade.core import Core
+from zsindex.facade.core import Core, absolute_all
 from zsindex.records import FloatArray, SkipReason
 from zsindex.results import Hit
 
@@ -159,10 +159,13 @@ class Photos(Core):
             leave_out: an image that is not wanted.
 
         Raises:
+            NotInLibrary: something in `paths` is unknown.
             PlaceExpired: vectors were removed from the library since the first page: its order is gone.
         """
         from zsindex import nearest
 
+        if paths is not None:
+            self._require_known(absolute_all(paths))
         view = self.view(paths)
         watermark, generation, _ = view.snapshot
         rows = view.unique[0]

@@ -49,7 +49,7 @@ class Words(Core):
         from zsindex.lab.lint import lint
 
         chosen = self._labels(labels, template)
-        view = self._view_of(paths, truncate=True)
+        view = self._view_of(paths, truncate=True, may_be_empty=True)
         texts = [text for prompts in chosen.concept_prompts for text in prompts]
         view.embed(texts)
         return lint(view, chosen, too_long=self._too_long(texts))
@@ -137,7 +137,7 @@ class Words(Core):
         from zsindex.lab.diff import compare
 
         view = self._view_of(paths)
-        other_view = view if other is self else other.view(paths)
+        other_view = view if other is self else other._view_of(paths)
         return compare(
             self._side(view, *before, activation, truncate=truncate, paths=paths),
             other._side(other_view, *after, activation, truncate=truncate, paths=paths),
@@ -237,8 +237,8 @@ class Words(Core):
         else:
             words = list(dict.fromkeys(word for word in map(normalise, vocabulary) if word))
         chosen = self._labels(labels, template)
-        self.embed_texts([text for prompts in chosen.concept_prompts for text in prompts], truncate=truncate)
         view = self._view_of(paths, truncate=True)
+        self.embed_texts([text for prompts in chosen.concept_prompts for text in prompts], truncate=truncate)
         return suggest(
             view,
             chosen,

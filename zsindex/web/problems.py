@@ -124,6 +124,9 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("unknown-image", 404, str(error))
         case errors.NotInLibrary() | errors.PathNotFound():
             return Problem("not-in-library", 404, "the library holds nothing at these paths", paths=list(error.paths))
+        case errors.NoVectors():
+            why = f"none of the {error.photos:,} photos has a vector" if error.photos else "the library holds no photos"
+            return Problem("no-vectors", 409, f"{why}: POST /v1/sync")
         case errors.BadQuery():
             return Problem("query", 422, str(error))
         case errors.PlaceExpired():
