@@ -43,13 +43,20 @@ def embed(
         raise click.UsageError("--format npy is binary: name a file with --output, or pipe it somewhere")
     import numpy as np
 
+    from zsindex.errors import ImageError
+
     with options.open_library(library, create=True, **model) as opened:
         is_image = [opened.is_image(given) for given in inputs]
         vectors = np.empty((len(inputs), opened.model.dim), dtype=np.float32)
         images = [given for given, yes in zip(inputs, is_image, strict=True) if yes]
         texts = [given.removeprefix("text:") for given, yes in zip(inputs, is_image, strict=True) if not yes]
         mask = np.array(is_image)
-        vectors[mask] = opened.embed_images(images)
+        try:
+            vectors[mask] = opened.embed_images(images)
+        except ImageError as error:
+            raise ImageError(
+                error.reason, f"{error.detail} (for the words: text:{error.path})", path=error.path
+            ) from error
         vectors[~mask] = opened.embed_texts(texts, truncate=truncate)
         name = str(opened.spec)
     with destination(output, binary=fmt == "npy") as out:

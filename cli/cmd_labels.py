@@ -36,7 +36,7 @@ def save(
     quiet: bool,
 ) -> None:
     """Keep labels as NAME, with their final prompts. What was saved as NAME before stays as an older version."""
-    chosen = options.labels_from(label, label_file, template)
+    chosen = options.labels_from(label, label_file, template, by=None)
     assert chosen is not None
     with options.open_library(library, create=True) as opened:
         try:

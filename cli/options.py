@@ -129,8 +129,8 @@ which_labels = together(
         "--labels",
         "label_file",
         metavar="FILE|-",
-        help="Labels from a file or stdin: one per line; or JSON or YAML, also with prompts per label. FILE#NAME takes "
-        "one set of a file that holds several.",
+        help="Labels from a file or stdin: one per line; CSV with a column label; or JSON or YAML, also with prompts per "
+        "label. FILE#NAME takes one set of a file that holds several.",
     ),
 )
 
@@ -250,15 +250,16 @@ def labels_from(
     template: tuple[str, ...],
     *,
     saved: str | None = None,
-    by: str | None = None,
+    by: str | None = "--label-set NAME",
 ) -> LabelSet | None:
-    """The label set that the options spell out; None where they name a saved one.
+    """The label set that the options spell out; None where they name a saved one, `by` an option or not at all (None).
 
     Raises:
         click.UsageError: none, or more than one, of the ways to name labels was used.
     """
     from zsindex import label_set, parse_labels
     from zsindex.errors import BadLabelFile, NoLabels
+    from zsindex.prompts import warn_of_alike
 
     ways = [bool(label), label_file is not None, saved is not None]
     if sum(ways) != 1:
@@ -267,12 +268,15 @@ def labels_from(
     if saved is not None:
         return None
     if label_file is None:
-        return label_set(label, templates=template or None)
-    text, file, key = read_text(label_file)
-    try:
-        return parse_labels(text, source=file, key=key, templates=template or None)
-    except NoLabels as error:
-        raise BadLabelFile("stdin" if file == "-" else file, "there is no label in it") from error
+        made = label_set(label, templates=template or None)
+    else:
+        text, file, key = read_text(label_file)
+        try:
+            made = parse_labels(text, source=file, key=key, templates=template or None)
+        except NoLabels as error:
+            raise BadLabelFile("stdin" if file == "-" else file, "there is no label in it") from error
+    warn_of_alike(made)
+    return made
 
 
 def read_text(file: str) -> tuple[str, str, str | None]:
@@ -284,26 +288,17 @@ def read_text(file: str) -> tuple[str, str, str | None]:
     Raises:
         BadLabelFile: it cannot be read.
     """
+    from zsindex import text_files
     from zsindex.errors import BadLabelFile
 
-    if file == "-":
-        return _decoded(sys.stdin.buffer.read() if sys.stdin is not None else b"", "stdin"), file, None
     name, key = file, None
     if "#" in file and not Path(file).exists():
         name, _, key = file.rpartition("#")
         if not name:
             raise BadLabelFile(file, "no such file")
     try:
-        return _decoded(Path(name).read_bytes(), name), name, key
-    except OSError as error:
-        raise BadLabelFile(name, error.strerror or str(error)) from error
-
-
-def _decoded(data: bytes, name: str) -> str:
-    """The text of a file, whatever the locale says. Its line ends stay: within a cell of CSV they are part of it."""
-    from zsindex.errors import BadLabelFile
-
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadLabelFile(name, f"it is not UTF-8 text (byte {error.start})") from error
+        if file == "-":
+            return text_files.decode(sys.stdin.buffer.read() if sys.stdin is not None else b""), name, key
+        return text_files.read(Path(name)), name, key
+    except text_files.UnreadableText as error:
+        raise BadLabelFile("stdin" if file == "-" else name, str(error)) from error

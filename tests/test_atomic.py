@@ -180,9 +180,7 @@ def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"\xff\r\n"
 
 
-def test_a_dash_is_stdout_and_a_file_of_that_name_can_be_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dash_is_stdout_and_a_file_of_that_name_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command()
     @options.output
     def command(output: Path | None) -> None:

@@ -204,6 +204,7 @@ def test_output_file_appears_whole(synced: Run, tmp_path: Path) -> None:
         ("labels.txt", "red\n\n# a comment\ngreen\nblue\n"),
         ("labels.json", '["red", "green", "blue"]'),
         ("labels.json", '{"red": ["red things", "a red one"], "green": "green", "blue": null}'),
+        ("labels.csv", "Label;Prompt\r\nred;red things\r\nred;a red one\r\ngreen;\r\nblue;\r\n"),
         ("labels.yaml", "labels:\n  red:\n  green:\n  blue: [blue]\ntemplates: ['{} things']\n"),
     ],
 )
@@ -212,6 +213,35 @@ def test_label_files(synced: Run, tmp_path: Path, name: str, content: str) -> No
     document = json.loads(synced("classify", "--labels", tmp_path / name, "--format", "json").stdout)
     assert document["run"]["labels"] == ["red", "green", "blue"]
     assert all(r["predictions"][0]["label"] in r["path"] or "赤" in r["path"] for r in document["results"])
+
+
+def test_label_files_of_other_programs(synced: Run, tmp_path: Path) -> None:
+    (tmp_path / "notepad.txt").write_text("red\nblue\n", encoding="utf-16")
+    answer = json.loads(synced("classify", "--labels", tmp_path / "notepad.txt", "--format", "json").stdout)
+    assert answer["run"]["labels"] == ["red", "blue"]
+    (tmp_path / "old.txt").write_text("rouge\nblé\n", encoding="latin-1")
+    assert "line 2 is not UTF-8" in synced("classify", "--labels", tmp_path / "old.txt", code=1).stderr
+
+
+def test_labels_that_are_one_word_are_told(synced: Run) -> None:
+    told = synced("classify", "-l", "Red", "-l", "red").stderr
+    assert told.count("Warning: labels that differ in case or spacing alone: 'Red' and 'red'") == 1
+
+
+def test_a_mistyped_file_is_no_text(synced: Run, pictures: Path) -> None:
+    for command in (["search", "nothing.png"], ["embed", "red", "./nothing"], ["search", "red", "--minus", "a.jpg"]):
+        assert "For the words themselves: text:" in synced(*command, code=1).stderr
+    (pictures / "notes").write_text("text")
+    for command in ("search", "embed"):
+        assert f"text:{pictures / 'notes'}" in synced(command, pictures / "notes", code=1).stderr
+
+
+def test_nothing_to_search(run: Run, synced: Run, pictures: Path) -> None:
+    for command in (["search", "red"], ["similar", pictures / "red.png"]):
+        assert "not in the library" in synced(*command, "--path", pictures / "typo", code=1).stderr
+        for options in (["--decode", "fast"], ["--precision", "bf16"]):
+            assert "zsindex sync --model nano" in (said := synced(*command, *options, code=1).stderr)
+            assert " ".join(options) in said
 
 
 def test_labels_from_stdin(synced: Run) -> None:
@@ -223,7 +253,8 @@ def test_labels_from_stdin(synced: Run) -> None:
     ("arguments", "code", "message"),
     [
         ([], 2, "name labels with one of"),
-        (["-l", "red", "--label-set", "x"], 2, "only one of"),
+        ([], 2, "--label-set NAME"),
+        (["-l", "red", "--label-set", "x"], 2, "only one of -l/--label, --labels FILE or --label-set NAME"),
         (["-l", ""], 1, "label number 1 is empty"),
         (["-l", "red", "-l", "red"], 1, "labels given more than once: red"),
         (["-l", "red", "--template", "no place"], 1, "no place for the label"),

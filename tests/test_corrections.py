@@ -165,9 +165,9 @@ def test_a_table_of_statements() -> None:
     ("text", "says"),
     [
         ("", "columns path and label"),
-        ("a.jpg,cat\n", "path is not there"),
-        ("path,labels\n", "label is not there"),
-        ("path,label\na.jpg,cat\nb.jpg\n", "line 3: label is empty"),
+        ("a.jpg,cat\n", "path is missing"),
+        ("path,labels\n", "label is missing"),
+        ("path,label\na.jpg,cat\nb.jpg\n", "line 3: there is no label"),
         ("path,label\n,cat\n", "line 2: path is empty"),
         ("path,label,not\na.jpg,cat,maybe\n", "line 2: .*'maybe'"),
         ('path,label\n"a.jpg,cat\n', "line 2: unexpected end"),

@@ -14,6 +14,7 @@ from tests.fakes import FakeEncoder
 from zsindex import library, template_sets
 from zsindex.encode import Encoder
 from zsindex.records import ModelSpec
+from zsindex.tables import metadata
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "training").rglob("*.md")])
@@ -30,6 +31,18 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_storage_page_names_each_table_once() -> None:
+    page = (ROOT / "docs" / "storage.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)
+    assert sorted(name for name in named if name in metadata.tables) == sorted(metadata.tables)
+
+
+def test_the_page_on_methods_lists_what_it_has() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    contents = re.findall(r"^- \[(.+)\]\(#.+\)$", page, re.MULTILINE)
+    assert contents == re.findall(r"^## (.+)$", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.ja.md"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -38,12 +39,14 @@ from zsindex.errors import (
     NoVectors,
     PathNotFound,
     PromptTooLong,
+    StorageFull,
     UnknownLabelSet,
     UnknownModel,
     UnknownTemplateSet,
+    ZsindexError,
 )
 from zsindex.index import VectorIndex
-from zsindex.library import Library
+from zsindex.library import Library, NotKept
 from zsindex.prompts import label_set
 from zsindex.reader import Reader
 from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, ModelSpec, Progress, SkipReason
@@ -589,6 +592,62 @@ def test_search_by_image_in_every_form(library: Library, album: Path, monkeypatc
     assert caught.value.reason is SkipReason.VANISHED
 
 
+@pytest.mark.parametrize("term", ["./beach", "../beach", "~/beach", "/beach", "beach.jpg", "my beach.HEIC", "x/y.NEF"])
+def test_a_mistyped_file_name_is_no_text(library: Library, encoder: FakeEncoder, term: str) -> None:
+    for ask in (
+        lambda: library.search(term),
+        lambda: library.search("red", plus=[term]),
+        lambda: library.search("red", minus=term),
+        lambda: library.is_image(term),
+    ):
+        with pytest.raises(BadQuery, match=re.escape(f"text:{term}")):
+            ask()
+    assert library.search(f"text:{term} is red")
+
+
+@pytest.mark.parametrize("term", ["red and/or blue", "a .jpg file", "1/2", "v1.2", "red."])
+def test_words_are_no_file_names(library: Library, term: str) -> None:
+    assert len(library.search(term)) == 4
+
+
+def test_a_file_that_is_no_photo_may_have_been_meant_as_a_word(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album)
+    Path("red").write_text("a red letter")
+    with pytest.raises(ImageError, match="text:red"):
+        library.search("red")
+    with pytest.raises(BadQuery, match="is a folder"):
+        library.search("./sea")
+
+
+@pytest.mark.parametrize("error", [StorageFull, LibraryReadOnly, LibraryBusy])
+def test_a_question_is_answered_where_its_words_cannot_be_kept(
+    library: Library, encoder: FakeEncoder, album: Path, monkeypatch: pytest.MonkeyPatch, error: type[ZsindexError]
+) -> None:
+    made = {
+        StorageFull: StorageFull(library.path),
+        LibraryReadOnly: LibraryReadOnly(library.path, "store"),
+        LibraryBusy: LibraryBusy(library.path, holder="a sync", waited_s=1),
+    }[error]
+
+    def fail(*_: object, **__: object) -> None:
+        raise made
+
+    monkeypatch.setattr(Reader, "save_prompts", fail)
+    monkeypatch.setattr("zsindex.store.Store.save_images", fail)
+    outside = photo(album.parent / "outside.png", "green", mark=9)
+    for ask, first in (
+        (lambda: library.search("a red one"), "red"),
+        (lambda: library.similar(outside), "green"),
+        (lambda: library.search(outside, plus="some green"), "green"),
+    ):
+        with pytest.warns(NotKept, match="were not kept"):
+            assert hits(ask())[0] == first
+    with pytest.warns(NotKept):
+        assert len(library.classify(["red thing", "blue thing"])) == 5
+
+
 def test_search_text_that_looks_like_a_file(
     library: Library, encoder: FakeEncoder, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -647,7 +706,8 @@ def test_a_photo_whose_disk_is_away_is_a_term_all_the_same(
     assert library.search(str(green)) == found
     assert library.is_image(str(green))
     assert not library.is_image(f"text:{green}")
-    assert not library.is_image(str(green.with_name("grey.png")))
+    with pytest.raises(BadQuery, match="nor a photo of the library"):
+        library.is_image(str(green.with_name("grey.png")))
     with pytest.raises(ImageError, match=r"grey\.png"):
         library.similar(green.with_name("grey.png"))
     # Known, but without a vector of this model.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
 from zsindex.prompts import (
+    LabelsAlike,
     digest,
     fill,
     from_document,
@@ -24,6 +25,7 @@ from zsindex.prompts import (
     parse_templates,
     prompts_for,
     to_document,
+    warn_of_alike,
 )
 from zsindex.records import NONE, LabelSet
 from zsindex.template_sets import BUILT_IN, DEFAULT_TEMPLATE
@@ -558,3 +560,60 @@ def test_class_names_with_braces_are_filled_once() -> None:
     names = {"imagenet1k": ["x", "y"], "odd": ["a {}", "a {}", "b"]}
     odd = parse_labels(json.dumps(names), source="names.json", key="odd")
     assert odd.prompts[1] == ("This is a photo of a {}.",)
+
+
+# --- tables of labels -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("a.csv", "id,label\n1,owl\n2,fox\n"),
+        ("a.CSV", "\ufeffID;Label\r\n1;owl\r\n2;fox\r\n"),
+        ("a.tsv", "class\twordnet\nowl\tn01\nfox\tn02\n"),
+        ("a.csv", "name\nowl\n\nfox\n"),
+    ],
+)
+def test_tables_name_labels_in_a_column(source: str, text: str) -> None:
+    labels = parse_labels(text, source=source)
+    assert labels.labels == ("owl", "fox")
+    assert labels.prompts == (("This is a photo of owl.",), ("This is a photo of fox.",))
+
+
+def test_tables_with_prompts_and_groups() -> None:
+    text = 'label,prompt,group\nowl,"an owl, at night",bird\nowl,{} by day,bird\nfox,,\n'
+    labels = parse_labels(text, source="a.csv", templates="a {}")
+    assert dict(zip(labels.labels, labels.prompts, strict=True)) == {
+        "owl": ("an owl, at night", "owl by day"),
+        "fox": ("a fox",),
+    }
+    assert labels.groups == (("bird", ("owl",)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("id,animal\n1,owl\n", BadLabelFile, "first line must name the column label"),
+        ("label\nowl\nowl\n", DuplicateLabels, "owl"),
+        ("label,group\n,bird\n", BadLabelFile, "line 2: the label is empty"),
+        ("label,group,prompt\nowl,bird,a\nowl,night,b\n", BadGroups, "two groups"),
+        ("label\n", NoLabels, "no labels"),
+    ],
+)
+def test_tables_that_name_no_labels(text: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        parse_labels(text, source="a.csv")
+
+
+# --- labels that are one word -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["grevy's zebra", "GREVY'S ZEBRA", "Ｇrevy's Zebra", "Grevy's\u00a0 Zebra"])
+def test_one_word_written_in_two_ways_is_told(other: str) -> None:
+    with pytest.warns(LabelsAlike, match="Grevy's Zebra.* and ") as told:
+        warn_of_alike(label_set(["Grevy's Zebra", "owl", other]))
+    assert len(told) == 1
+
+
+def test_other_words_are_not() -> None:
+    warn_of_alike(label_set(["zebra", "zebras", "zebra crossing", "café", "cafe"]))

@@ -1,4 +1,4 @@
-"""Answers as Parquet tables. Beside `zsindex.parts` the only importer of pyarrow, inside functions.
+"""Answers as Parquet tables. pyarrow is imported inside functions: it takes a tenth of a second.
 
 Every table says in its schema's metadata what it is of: ``zsindex.run`` is the key of the run, ``zsindex`` all of it as
 JSON. Both are read without reading a row.

@@ -88,7 +88,7 @@ class NotALibrary(LibraryError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"{path} is not a zsindex library: {why}. Name a library, or a new or empty folder, with --library.",
+            f"{path} is not a zsindex library: {why}. Name a library, or a new or empty folder.",
             path=path,
         )
 
@@ -99,7 +99,7 @@ class LibraryTooNew(LibraryError):
     def __init__(self, path: Path, *, found: str, newest_known: str) -> None:
         super().__init__(
             f"the library at {path} was written by a newer zsindex (schema {found}, this version knows up to "
-            f"{newest_known}). Upgrade zsindex, or use another library with --library.",
+            f"{newest_known}). Upgrade zsindex, or use another library.",
             path=path,
         )
         self.found = found
@@ -112,7 +112,7 @@ class LibraryReadOnly(LibraryError):
     def __init__(self, path: Path, action: str) -> None:
         super().__init__(
             f"cannot {action}: the library at {path} is read-only. What is cached can still be asked; to add to it, "
-            f"make the folder writable or copy it elsewhere and pass --library.",
+            f"make the folder writable, or use a copy of it elsewhere.",
             path=path,
         )
         self.action = action
@@ -237,8 +237,8 @@ class PromptTooLong(ModelError):
 
     def __init__(self, prompt: str, *, tokens: int, context_length: int, model: str) -> None:
         super().__init__(
-            f"the prompt {prompt!r} has {tokens} tokens, but {model!r} reads {context_length}. Shorten it, or pass "
-            f"--truncate to cut it there.",
+            f"the prompt {prompt!r} has {tokens} tokens, but {model!r} reads {context_length}. Shorten it, or have "
+            f"it cut there (truncate=True, --truncate).",
             model=model,
         )
         self.prompt = prompt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,14 @@ from zsindex.encode import Encoder, OneAtATime, preprocessed
 from zsindex.errors import (
     BadQuery,
     ImageError,
+    LibraryBusy,
+    LibraryReadOnly,
     ModelChanged,
+    StorageFull,
     UnknownLabelSet,
     UnknownModel,
     UnknownTemplateSet,
+    ZsindexWarning,
 )
 from zsindex.facade.classifying import Classifying
 from zsindex.facade.core import absolute, absolute_all
@@ -420,7 +425,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if new:
                 records = self._encode(new)
                 if not self.read_only:
-                    self._store.save_images(records, model.id)
+                    with _kept_if_possible("images"):
+                        self._store.save_images(records, model.id)
                 found.update((r.digest, r.vector) for r in records if r.vector is not None)
             vectors[start : start + len(batch)] = [found[s.digest] for s in read]
         return vectors
@@ -440,12 +446,24 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
     def is_image(self, term: ImageLike) -> bool:
         """Whether `search` takes a term as an image: a string that names a file that exists, or a photo of the library;
         and all that is no string.
+
+        Raises:
+            BadQuery: a string that reads like the name of a file, but there is none.
         """
         if not isinstance(term, str):
             return True
+        if term.startswith("text:"):
+            return False
         from zsindex import sources
 
-        return sources.is_image_path(term) or self._reader.digest_of(absolute(term)) is not None
+        if sources.is_image_path(term) or self._reader.digest_of(absolute(term)) is not None:
+            return True
+        if sources.reads_like_a_path(term):
+            what = (
+                "is a folder" if os.path.isdir(os.path.expanduser(term)) else "is no file, nor a photo of the library"
+            )
+            raise BadQuery(f"{term} {what}. For the words themselves: text:{term}")
+        return False
 
     def _encode(self, new: Sequence[sources.Source]) -> list[ImageRecord]:
         from concurrent.futures import ThreadPoolExecutor
@@ -498,7 +516,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if not self.read_only:
                 limit = model.info.context_length
                 cut = [truncate and encoder.count_tokens(text) > limit for text in new]
-                self._reader.save_prompts(new, vectors, model.id, truncated=cut)
+                with _kept_if_possible("texts"):
+                    self._reader.save_prompts(new, vectors, model.id, truncated=cut)
         rows = [found[text] for text in normalised]
         return np.array(rows, dtype=np.float32).reshape(len(texts), model.info.dim)
 
@@ -666,9 +685,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """
         other = self._beside(model, pretrained=pretrained, precision=precision, decode=decode)
         if other._model_row is None:
-            spec = str(other.spec)
+            spec, arguments = str(other.spec), other.spec.arguments
             other.close()
-            raise UnknownModel(spec, near=[row.name for row in self.models()], why="the library holds nothing of it")
+            why = f"the library holds nothing of it (zsindex sync {arguments})"
+            raise UnknownModel(spec, near=[row.name for row in self.models()], why=why)
         return other
 
     def _beside(
@@ -754,7 +774,14 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 raise BadQuery("the query is empty")
             vector: FloatArray = self.embed_texts([text], truncate=truncate)[0]
         else:
-            vector = self.embed_images([term])[0]
+            try:
+                vector = self.embed_images([term])[0]
+            except ImageError as error:
+                if not isinstance(term, str):
+                    raise
+                raise ImageError(
+                    error.reason, f"{error.detail} (for the words: text:{term})", path=error.path
+                ) from error
         return vector
 
     def similar(
@@ -861,6 +888,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             raise ValueError(f"a label set cannot be named {name!r}: NAME@NUMBER stands for a version")
         templates = None if template is None else self.templates(template)
         chosen = replace(prompts.label_set(labels, templates=templates), name=name)
+        if not isinstance(labels, LabelSet):
+            prompts.warn_of_alike(chosen)
         return replace(chosen, version=self._lab.save_label_set(name, prompts.to_document(chosen)))
 
     def remove_label_set(self, name: str) -> None:
@@ -962,6 +991,19 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Enc
     from zsindex import loading
 
     return loading.load(spec, device=device, batch_size=batch_size)
+
+
+class NotKept(ZsindexWarning):
+    """An answer is right, but what was encoded for it could not be stored."""
+
+
+@contextmanager
+def _kept_if_possible(what: str) -> Iterator[None]:
+    """A question has its answer also where that cannot be cached: on a full disk, say, or beside a busy writer."""
+    try:
+        yield
+    except (StorageFull, LibraryReadOnly, LibraryBusy) as error:
+        warnings.warn(f"answered, but the vectors of new {what} were not kept: {error}", NotKept, stacklevel=5)
 
 
 def _saved(found: SavedLabelSet) -> LabelSet:

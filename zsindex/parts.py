@@ -5,7 +5,7 @@
     DIR/zsindex.json                    which model made them; only where zsindex wrote the folder
 
 All numbers of a folder have the same width, as clip-retrieval writes them: its readers sort the names of both kinds.
-Nothing here is ever unpickled. The only importer of pyarrow, inside functions: it takes a tenth of a second.
+Nothing here is ever unpickled. pyarrow is imported inside functions: it takes a tenth of a second.
 """
 
 from __future__ import annotations

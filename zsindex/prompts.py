@@ -6,14 +6,30 @@ import hashlib
 import json
 import re
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
+from zsindex import text_files
+from zsindex.errors import (
+    BadGroups,
+    BadLabelFile,
+    BadTemplate,
+    DuplicateLabels,
+    EmptyLabel,
+    NoLabels,
+    ZsindexWarning,
+)
 from zsindex.records import NONE, LabelSet
 from zsindex.template_sets import DEFAULT_TEMPLATE, has_place, put, resolve
+from zsindex.text_files import UnreadableText
+
+
+class LabelsAlike(ZsindexWarning):
+    """Two labels of a set are one word, written in two ways: photos are divided between them."""
+
 
 LabelsLike: TypeAlias = "LabelSet | Sequence[str] | Mapping[str, str | Sequence[str] | None]"
 
@@ -114,6 +130,21 @@ def label_set(
     )
 
 
+def warn_of_alike(labels: LabelSet) -> None:
+    """Warn of labels that a person would take for one word: by their case, their width or the spaces in them.
+
+    For where people hand labels over; a service would only tell its log.
+    """
+    by_word: dict[str, list[str]] = {}
+    for label in labels.labels:
+        word = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        by_word.setdefault(word, []).append(label)
+    if alike := [" and ".join(map(repr, same)) for same in by_word.values() if same[1:]]:
+        more = f" and {len(alike) - 5} more" if alike[5:] else ""
+        message = f"labels that differ in case or spacing alone: {'; '.join(alike[:5])}{more}"
+        warnings.warn(message, LabelsAlike, stacklevel=3)
+
+
 def _with_prompts(
     labels: Sequence[str] | Mapping[str, str | Sequence[str] | None],
     templates: Sequence[str],
@@ -197,14 +228,15 @@ def parse_labels(
     Plain lines: one label each; blank lines and lines that begin with ``#`` are passed over. JSON or YAML: a list of
     labels; a mapping from labels to prompts, as CuPL's files are; or a mapping with the keys ``labels`` (either of the
     two) and, optionally, ``templates``, ``groups`` (names with lists of labels), ``negatives`` (like ``labels``) and
-    ``literal``: true where what looks like a placeholder in the prompts of labels and negatives is text. In
-    CLIP_benchmark's class-name files, which hold many data sets, `key` names the one that is meant; class names that
-    come twice are numbered there.
+    ``literal``: true where what looks like a placeholder in the prompts of labels and negatives is text. CSV: a table
+    with the column ``label`` (or ``name``, ``class``, ``category``) and, optionally, ``prompt``, with a row for each
+    prompt of a label, and ``group``. In CLIP_benchmark's class-name files, which hold many data sets, `key` names the
+    one that is meant; class names that come twice are numbered there.
 
     Args:
         text: the content.
-        source: the file's name; its extension ``.json``, ``.yaml`` or ``.yml`` decides the format, and where it has
-            another one (or the text comes from a pipe) a leading ``[`` or ``{`` means JSON.
+        source: the file's name; its extension ``.json``, ``.yaml``, ``.yml``, ``.csv`` or ``.tsv`` decides the format,
+            and where it has another one (or the text comes from a pipe) a leading ``[`` or ``{`` means JSON.
         key: of a file that holds several sets, the one to read.
         templates: override those of the file.
 
@@ -212,6 +244,9 @@ def parse_labels(
         BadLabelFile: not in this form; the message names the place.
         NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate: from the content.
     """
+    if source.lower().endswith((".csv", ".tsv")) and key is None and _is_table(text):
+        rows, of_groups = _parse_table(text, source)
+        return label_set(rows, templates=templates, groups=of_groups, name=name)
     content = _parse(text, source)
     if content is None:
         if key is not None:
@@ -254,6 +289,47 @@ def parse_labels(
     return label_set(
         _checked(content, source), templates=templates, groups=groups, negatives=negatives, name=name, literal=literal
     )
+
+
+# Of label files that are tables; the others are further names of these, as in data sets' own lists of classes.
+_COLUMNS = ("label", "prompt", "group")
+_COLUMN_NAMES = {
+    **dict.fromkeys(("labels", "name", "class", "classname", "class_name", "class name", "category"), "label"),
+    **dict.fromkeys(("prompts", "description"), "prompt"),
+    "groups": "group",
+}
+
+
+def _is_table(text: str) -> bool:
+    """Whether a first line names columns, as opposed to a single column of labels without one."""
+    first = next((line for line in text.removeprefix("\ufeff").splitlines() if line.strip()), "").strip().casefold()
+    return any(delimiter in first for delimiter in text_files.DELIMITERS) or first in {*_COLUMNS, *_COLUMN_NAMES}
+
+
+def _parse_table(text: str, source: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Labels with their written prompts, and groups with their labels."""
+    labels: dict[str, list[str]] = {}
+    group_of: dict[str, str] = {}
+    bare: list[str] = []
+    try:
+        for line, row in text_files.table(text, required=_COLUMNS[:1], optional=_COLUMNS[1:], names=_COLUMN_NAMES):
+            label, prompt, group = (normalise(row[column]) for column in _COLUMNS)
+            if not label:
+                raise BadLabelFile(source, f"line {line}: the label is empty")
+            if not prompt:
+                bare.append(label)
+            labels.setdefault(label, []).extend([prompt] if prompt else [])
+            if group and group_of.setdefault(label, group) != group:
+                raise BadGroups(f"{label!r} is in two groups, {group_of[label]!r} and {group!r}")
+    except UnreadableText as error:
+        raise BadLabelFile(source, str(error)) from error
+    # A label that comes again adds a prompt; without one it is a mistake, as in every other kind of file.
+    if doubled := [label for label, n in Counter(bare).items() if n > 1 or labels[label]]:
+        raise DuplicateLabels(doubled)
+    groups: dict[str, list[str]] = {}
+    for label, group in group_of.items():
+        groups.setdefault(group, []).append(label)
+    return labels, groups
 
 
 def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from zsindex import decode
 from zsindex.errors import ImageError
+from zsindex.formats import PHOTO_EXTENSIONS, extension
 from zsindex.records import Decoded, DecodeMode, SkipReason
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
@@ -76,6 +77,11 @@ def read(image: ImageLike, *, position: int = 0) -> Source:
     path = os.path.expanduser(os.fspath(image))
     content = decode.read_file(path)
     return Source(content.digest, content.data, path)
+
+
+def reads_like_a_path(term: str) -> bool:
+    """Whether a text that names no file was most likely meant to: it begins like a path, or ends like a photo."""
+    return term.startswith(("/", "./", "../", "~/")) or os.path.isabs(term) or extension(term) in PHOTO_EXTENSIONS
 
 
 def is_image_path(term: object) -> bool:

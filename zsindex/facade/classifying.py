@@ -254,7 +254,10 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
     ) -> LabelSet:
         templates = None if template is None else self.templates(template)
         if saved is None:
-            return prompts.label_set(labels or (), templates=templates)
+            made = prompts.label_set(labels or (), templates=templates)
+            if not isinstance(labels, LabelSet):
+                prompts.warn_of_alike(made)
+            return made
         if labels:
             raise ValueError("give either labels or the name of a label set, not both")
         found = self.label_set(saved)

@@ -1,4 +1,4 @@
-"""What the parts of `Library` use of it."""
+"""What the parts of `Library` use of it, and of one another."""
 
 from __future__ import annotations
 

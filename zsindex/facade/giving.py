@@ -90,7 +90,10 @@ class Giving(Core):
 
         def shared(path: str) -> str | None:
             others = owners[tags.sidecar_of(path, style)] - 1
-            return f"{others} other photos have the same sidecar; use the style photo.jpg.xmp" if others else None
+            if not others:
+                return None
+            have = "other photo has" if others == 1 else "other photos have"
+            return f"{others} {have} the same sidecar; use the style photo.jpg.xmp"
 
         with self._writing_tags(apply=apply):
             return tags.write(

@@ -29,6 +29,7 @@ class Truths(Core):
             BadTruth: it cannot be read.
             UnknownLabelSet: corrections of a label set that does not exist.
         """
+        from zsindex import text_files
         from zsindex.errors import BadTruth
         from zsindex.lab import truth as truths
 
@@ -47,11 +48,9 @@ class Truths(Core):
             found = truths.from_folders(self._files(file).paths)
         else:
             try:
-                text = Path(file).read_bytes().decode("utf-8-sig")
-            except OSError as error:
-                raise BadTruth(str(truth), error.strerror or str(error)) from error
-            except UnicodeDecodeError as error:
-                raise BadTruth(str(truth), f"it is not UTF-8 text (byte {error.start})") from error
+                text = text_files.read(Path(file))
+            except text_files.UnreadableText as error:
+                raise BadTruth(str(truth), str(error)) from error
             found = truths.from_csv(text, source=str(truth), folder=os.path.dirname(file))
         if paths is None:
             return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +11,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from zsindex import text_files
 from zsindex.errors import BadLabelFile
 from zsindex.prompts import normalise
 from zsindex.records import NONE, Activation, FloatArray, IdArray, LabelSet
 from zsindex.rows import CorrectionEntry
+from zsindex.text_files import UnreadableText
 
 Bools: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -301,29 +301,23 @@ def corrected_photos(
 
 
 def parse_csv(text: str, *, source: str) -> list[Statement]:
-    """Read statements from a table with the columns ``path``, ``label`` and, if wanted, ``not``, in any order.
+    """Read statements from a table with the columns ``path``, ``label`` and, if wanted, ``not``.
+
+    See `zsindex.text_files.table`.
 
     Raises:
         BadLabelFile: names the line.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     found: list[Statement] = []
     try:
-        header = [name.strip().lower() for name in reader.fieldnames or ()]
-        missing = [name for name in COLUMNS[:2] if name not in header]
-        if missing:
-            raise BadLabelFile(
-                source, f"its first line must name the columns path and label; {missing[0]} is not there"
-            )
-        reader.fieldnames = header
-        for row in reader:
-            path, label, is_not = (row.get(name) or "" for name in COLUMNS)
+        for line, row in text_files.table(text, required=COLUMNS[:2], optional=COLUMNS[2:]):
+            path, label, is_not = (row[name] for name in COLUMNS)
             label, mark = normalise(label), is_not.strip().lower()
             if not path or not label:
-                raise BadLabelFile(source, f"line {reader.line_num}: {'label' if path else 'path'} is empty")
+                raise BadLabelFile(source, f"line {line}: {'label' if path else 'path'} is empty")
             if mark not in (*_YES, *_NO):
-                raise BadLabelFile(source, f'line {reader.line_num}: "not" must be yes or no, not {is_not!r}')
+                raise BadLabelFile(source, f'line {line}: "not" must be yes or no, not {is_not!r}')
             found.append(Statement(path, label, mark in _YES))
-    except csv.Error as error:
-        raise BadLabelFile(source, f"line {reader.reader.line_num}: {error}") from error
+    except UnreadableText as error:
+        raise BadLabelFile(source, str(error)) from error
     return found

@@ -284,7 +284,7 @@ def _why_nothing(asked: Asked, truth: Truth, unknown: Sequence[str], *, n_not_he
     answers = list(asked.answer.labels)
     return (
         f"its labels ({_some(unknown)}) are none of those that photos were answered with ({_some(answers)}); say which "
-        f"is which: --map {unknown[0]!r}={answers[0]!r}"
+        f"is which (names=, --map): {unknown[0]!r}={answers[0]!r}"
     )
 
 

@@ -92,7 +92,7 @@ def sample(
         why = "no photo has a vector under the model"
         if known_names.unknown:
             said = ", ".join(known_names.unknown[:5])
-            why = f"its labels ({said}) are none of those to answer with; --map NAME=LABEL says which is which"
+            why = f"its labels ({said}) are none of those to answer with; names (--map NAME=LABEL) says which is which"
         raise BadTruth(source, why)
     photos = np.sort(photos[np.unique(view.image_ids[photos], return_index=True)[1]])
     if len(photos) > at_most:

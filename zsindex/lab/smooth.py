@@ -2,8 +2,8 @@
 
 StatA: Zanella, Fuchs, De Vleeschouwer, Ben Ayed, "Realistic Test-Time Adaptation of Vision-Language Models", CVPR 2025;
 it builds on TransCLIP: Zanella, Gérin, Ben Ayed, "Boosting Vision-Language Models with Transduction", NeurIPS 2024.
-Written from the two papers alone: the authors' program, which is under the AGPL, was not read, and nothing is taken from
-it. The equations, and what the papers leave open, are in docs/methods.md.
+Written from the two papers alone: the authors' program, which is under the AGPL, was not read, and nothing is taken
+from it. The equations, and what the papers leave open, are in docs/methods.md.
 """
 
 from __future__ import annotations

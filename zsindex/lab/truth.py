@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zsindex import text_files
 from zsindex.errors import BadTruth
 from zsindex.prompts import normalise
 from zsindex.records import NONE, IdArray, LabelSet
+from zsindex.text_files import UnreadableText
 
 COLUMNS = ("path", "label")
 SEPARATOR = "|"
@@ -101,7 +101,7 @@ def from_mapping(labels: Mapping[str, str | Sequence[str]], source: str = "a map
 
 
 def from_csv(text: str, *, source: str, folder: str) -> Truth:
-    """From a table with the columns ``path`` and ``label``; others are passed over.
+    """From a table with the columns ``path`` and ``label``, see `zsindex.text_files.table`.
 
     A photo with several labels has several rows, or one in which ``|`` stands between them. A row without a label
     says nothing.
@@ -114,17 +114,14 @@ def from_csv(text: str, *, source: str, folder: str) -> Truth:
         BadTruth: names the line.
     """
     try:
-        rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-        if missing := [column for column in COLUMNS if column not in (rows.fieldnames or ())]:
-            raise BadTruth(source, f"the first line must name the columns path and label; {missing[0]} is missing")
         found: dict[str, dict[str, None]] = {}
-        for row in rows:
-            if not row["path"] or row["label"] is None:
-                raise BadTruth(source, f"line {rows.line_num}: there is no {'label' if row['path'] else 'path'}")
+        for line, row in text_files.table(text, required=COLUMNS):
+            if not row["path"]:
+                raise BadTruth(source, f"line {line}: there is no path")
             path = os.path.normpath(os.path.join(folder, os.path.expanduser(row["path"])))
             said = (normalise(name) for name in row["label"].split(SEPARATOR))
             found.setdefault(path, {}).update(dict.fromkeys(name for name in said if name))
-    except csv.Error as error:
+    except UnreadableText as error:
         raise BadTruth(source, str(error)) from error
     return Truth({path: tuple(names) for path, names in found.items() if names}, source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from zsindex import text_files
 from zsindex.errors import BadLabelFile
 from zsindex.prompts import normalise
 
@@ -103,8 +104,6 @@ def _entries(file: Path) -> Iterator[str]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BadLabelFile(str(file), error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise BadLabelFile(str(file), f"it is not UTF-8 text (byte {error.start})") from error
+        return text_files.read(file)
+    except text_files.UnreadableText as error:
+        raise BadLabelFile(str(file), str(error)) from error
