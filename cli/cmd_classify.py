@@ -111,6 +111,9 @@ def classify(
 
     Photos at PATH that are not in the library yet are added first.
     """
+    from zsindex.config import absolute
+    from zsindex.formats import printable
+
     from .answers import write
 
     if with_corrections is not None and label_set is None:
@@ -150,6 +153,8 @@ def classify(
             )
         stopped = should_stop()
         skipped = opened.skipped(paths or None)
+        named = {printable(absolute(path)) for path in paths}
+        empty = [path for path in paths if not result.paths and not opened.skipped([path])]
         if min_score or only:
             strange = [name for name in only if name not in result.labels]
             if strange:
@@ -165,7 +170,13 @@ def classify(
     if result.learned is not None:
         assert label_set is not None
         _explain_learned(result.learned, label_set, quiet=quiet)
-    _explain(result, n_skipped=len(skipped), to_encode=to_encode, quiet=quiet)
+    for one in skipped:
+        if one.path in named:
+            note(f"skipped {one.path}: {one.detail or one.reason}", quiet=quiet)
+    for path in empty:
+        note(f"no photo at {path}", quiet=quiet)
+    n_skipped = sum(one.path not in named for one in skipped)
+    _explain(result, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
     if stopped:
         note("stopped before all photos were added; the same command goes on from here", quiet=quiet)
         ctx.exit(130)

@@ -34,7 +34,8 @@ MOST_SHOWN = 12
 @click.option(
     # Without the environment variable: the demo's photos must not end up in somebody's real library unasked.
     "--library",
-    type=click.Path(path_type=Path),
+    type=options.FilePath(path_type=Path),
+    callback=options.nearest,
     help="Folder of the demo's library. Default: one in your user-cache folder, which is named.",
 )
 @click.pass_context

@@ -127,7 +127,7 @@ resamples = click.option(
 @click.option("--fail-under", type=options.Real(0, 1), help="Exit with 3 if top-1 of the first is below this.")
 @click.option(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.FilePath(dir_okay=False, path_type=Path),
     help="Write tables and plots to FILE.html, or plots to FILE.png.",
 )
 @format_option
@@ -253,6 +253,7 @@ def _templates_of(text: str) -> str | Sequence[str]:
 
 
 @click.group()
+@options.library_before
 def temperature() -> None:
     """How confident scores are: a temperature, fitted to photos with known content."""
 

@@ -14,6 +14,7 @@ from .output import note, plural, table, write_json, write_names
 
 
 @click.group()
+@options.library_before
 def labels() -> None:
     """Label sets that the library keeps, and which of their words work."""
 
@@ -118,6 +119,7 @@ def remove(name: str, library: Path | None, quiet: bool) -> None:
 
 
 @click.group()
+@options.library_before
 def templates() -> None:
     """Template sets: built-in ones, and those that the library keeps. --template takes their names."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.group()
+@options.library_before
 def models() -> None:
     """Models: what the library holds, and what there is."""
 

@@ -14,6 +14,7 @@ SHOWN_FLIPS = 20
 
 
 @click.group()
+@options.library_before
 def runs() -> None:
     """Classifications that were recorded with classify --record, and what they would answer today."""
 

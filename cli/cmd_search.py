@@ -67,7 +67,7 @@ def search(
 
 
 @click.command()
-@click.argument("image", type=click.Path())
+@click.argument("image", type=options.FilePath())
 @options.top
 @options.within
 @options.exact

@@ -17,7 +17,7 @@ from .output import note
 @click.option("--port", type=options.Whole(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option(
     "--token-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.FilePath(dir_okay=False, path_type=Path),
     help="Who may ask: a right, read or write, and a token on each line. Made if it is missing. Needed for any address "
     "but this machine's own.",
 )
@@ -32,7 +32,7 @@ from .output import note
 @click.option(
     "--photos",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.FilePath(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="A folder that clients may have synced, beside those that were synced before. Repeatable.",
 )

@@ -23,6 +23,7 @@ apply_option = click.option("--apply", is_flag=True, help="Write. Without it, on
 
 
 @click.group()
+@options.library_before
 def tags() -> None:
     """Answers as tags in XMP sidecars beside the photos, for other programs. Photos stay untouched."""
 

@@ -29,6 +29,7 @@ choice = options.together(
 
 
 @click.group()
+@options.library_before
 def thresholds() -> None:
     """From which score on an answer of a saved label set is given.
 

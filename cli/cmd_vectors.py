@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.group()
+@options.library_before
 def vectors() -> None:
     """Take vectors to and from other programs and libraries. Needs pip install 'zsindex[parquet]'."""
 
 
 @vectors.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=options.FilePath(path_type=Path))
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16"]),
@@ -86,7 +87,7 @@ def export(
 
 
 @vectors.command("import")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=options.FilePath(path_type=Path))
 @click.option("--root", metavar="FOLDER", help="What relative paths in DIR are relative to.")
 @click.option(
     "--path-column",

@@ -8,8 +8,9 @@ from typing import Any, TextIO
 import click
 
 import zsindex
-from zsindex.errors import ZsindexError, ZsindexWarning
+from zsindex.errors import BadPath, BadText, ZsindexError, ZsindexWarning
 
+from . import options
 from .on_demand import OnDemand
 from .streams import shown
 
@@ -48,8 +49,17 @@ many photos get another answer, too few a right one; 130 stopped with Ctrl-C, wh
 """
 
 
+_GIVEN = f"{__name__}.given"
+
+
 class Commands(click.Group):
-    """Turns an expected failure into ``Error: …`` and exit code 1. Anything else is a bug and keeps its traceback."""
+    """Turns an expected failure into ``Error: …`` and exit code 1, or 2 where the command line is wrong. Anything else
+    is a bug and keeps its traceback.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -59,6 +69,13 @@ class Commands(click.Group):
                 # Odd metadata in a photo that can be read all the same.
                 warnings.filterwarnings("ignore", module="PIL")
                 return super().invoke(ctx)
+        except (BadText, BadPath) as error:
+            raise click.UsageError(shown(str(error))) from error
+        except UnicodeEncodeError as error:
+            # Bytes of the command line that are not UTF-8, in a name that no other check has seen.
+            if not any(error.object in given for given in ctx.meta[_GIVEN]):
+                raise
+            raise click.UsageError(f"what was given is not valid text: {error.object!a}") from error
         except ZsindexError as error:
             raise click.ClickException(shown(str(error))) from error
         except KeyboardInterrupt:
@@ -79,6 +96,7 @@ def _show_warning(
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@options.library_before
 @click.version_option(zsindex.__version__, prog_name="zsindex")
 def cli() -> None:
     """Encode a photo library once, then ask it anything.

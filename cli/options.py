@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from zsindex.config import LIBRARY_VARIABLE
+from zsindex.config import LIBRARY_VARIABLE, absolute
 
 from .streams import shown
 
@@ -43,12 +43,46 @@ class Whole(click.IntRange):
         return number
 
 
+class FilePath(click.Path):
+    """A path. An empty one, of a variable that is not set, say, would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path is empty; the current folder is .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_BEFORE = f"{__name__}.library"
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.meta[_BEFORE] = value
+
+
+def nearest(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """What stands after the command, else before it, else in the environment."""
+    if ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE:
+        return value
+    before: Path | None = ctx.meta.get(_BEFORE)
+    return value if before is None else before
+
+
+# Of a group of commands. As with git and docker it may stand before the command; the nearest one holds.
+library_before = click.option(
+    "--library",
+    type=FilePath(path_type=Path),
+    expose_value=False,
+    callback=_remember,
+    help="Folder of the library; here or after the command.",
+)
 library = click.option(
     "--library",
-    type=click.Path(path_type=Path),
+    type=FilePath(path_type=Path),
     envvar=LIBRARY_VARIABLE,
     show_envvar=True,
     is_eager=True,  # what other options name may be kept in it
+    callback=nearest,
     help="Folder of the library. Default: one in your user-data folder.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
@@ -62,7 +96,7 @@ within = click.option(
 )
 
 
-class _Output(click.Path):
+class _Output(FilePath):
     """A file to be written; ``-`` is stdout."""
 
     def __init__(self) -> None:
@@ -70,7 +104,7 @@ class _Output(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         # `Path` makes "-" of "./-", which is a file of that name.
-        return super().convert(f"{Path.cwd()}/-" if value == "./-" else value, param, ctx)
+        return super().convert(absolute(value) if value == "./-" else value, param, ctx)
 
 
 output = click.option("-o", "--output", type=_Output(), help="Write to FILE instead of stdout, which is -.")
@@ -289,8 +323,10 @@ def read_text(file: str) -> tuple[str, str, str | None]:
         BadLabelFile: it cannot be read.
     """
     from zsindex import text_files
-    from zsindex.errors import BadLabelFile
+    from zsindex.errors import BadLabelFile, BadPath
 
+    if not file:
+        raise BadPath(file, "the name of a file is empty")
     name, key = file, None
     if "#" in file and not Path(file).exists():
         name, _, key = file.rpartition("#")

@@ -57,7 +57,7 @@ LAYERS = (
         "samples",
     },
     {"engines", "tables", "rows"},
-    {"records", "errors", "atomic", "xmp", "text_files"},
+    {"records", "errors", "atomic", "xmp", "text_files", "bounds"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -51,6 +51,12 @@ def test_damaged_utf_16_is_called_so() -> None:
         decode("zebra".encode("utf-16") + b"x")
 
 
+@pytest.mark.parametrize("data", [b"zebra\nowl\0\n", b"\0", b"a\0b\0\0c", "zebra\nowl\0".encode("utf-16")])
+def test_a_nul_is_no_text(data: bytes) -> None:
+    with pytest.raises(UnreadableText, match=r"line \d holds a NUL"):
+        decode(data)
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UnreadableText, match="No such file"):
         read(tmp_path / "none.csv")

@@ -323,7 +323,7 @@ def _choose(photos: PathsLike | None, known: list[str]) -> list[str]:
         found = known or [str(photo) for photo in samples.photos()]
     else:
         named = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
-        absolute = [os.path.abspath(os.path.expanduser(one)) for one in named]
+        absolute = [config.absolute(one) for one in named]
         missing = [one for one in absolute if not os.path.lexists(one)]
         if missing:
             raise PathNotFound(missing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from zsindex.errors import ZsindexError
+from zsindex.errors import BadPath, ZsindexError
 
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
@@ -15,11 +15,29 @@ DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path from the root, with ``~`` put out.
+
+    Raises:
+        BadPath: it is empty, which is no way to say the current folder; or relative where there is none.
+    """
+    # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
+    full = os.path.expanduser(path)
+    if not full:
+        raise BadPath("", "a path is empty; the current folder is .")
+    try:
+        return os.path.abspath(full)
+    except FileNotFoundError as error:
+        raise BadPath(
+            full, f"the working folder is gone, and {full} is relative to it: change to another one, or write it out"
+        ) from error
+
+
 def library_path(given: str | os.PathLike[str] | None = None) -> Path:
     """The library's folder: the argument, ``ZSINDEX_LIBRARY``, or one in the platform's user-data folder."""
-    chosen = given if given is not None else os.environ.get(LIBRARY_VARIABLE)
-    if chosen:
-        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    chosen = given if given is not None else os.environ.get(LIBRARY_VARIABLE) or None
+    if chosen is not None:
+        return Path(absolute(chosen))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("zsindex", appauthor=False)) / "library"
@@ -34,7 +52,7 @@ def models_folder() -> Path | None:
     if chosen == "off":
         return None
     if chosen:
-        return Path(os.path.abspath(os.path.expanduser(chosen))) / "models"
+        return Path(absolute(chosen)) / "models"
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"

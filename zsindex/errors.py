@@ -26,6 +26,8 @@
     │   └── UnknownLabel         a label that the label set does not have
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
+    ├── BadText                  what is no text: half of a surrogate pair, or NUL, where a text was expected
+    ├── BadPath                  an empty path, or a relative one where the working folder is gone
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
     ├── NoVectors                a question that no photo can answer: there are none, or none with a vector of the model
@@ -385,6 +387,23 @@ class ImageError(ZsindexError):
         super().__init__(f"{path}: {detail}" if path else detail)
         self.reason = reason
         self.detail = detail
+        self.path = path
+
+
+class BadText(ZsindexError):
+    """A `text` holds half of a surrogate pair (bytes that are not UTF-8 come so from a command line), or NUL."""
+
+    def __init__(self, text: str, what: str) -> None:
+        super().__init__(f"{what} is not valid text: {text!a}")
+        self.text = text
+        self.what = what
+
+
+class BadPath(ZsindexError):
+    """A `path` that names nothing."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(why)
         self.path = path
 
 

@@ -48,4 +48,7 @@ def storable(number: int) -> int:
 
 def printable(name: str) -> str:
     """Return a name with the bytes that are not UTF-8 written as ``\\xe9``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # no name that the system gave: a text with half of a surrogate pair
+        return name.encode("utf-8", "backslashreplace").decode()

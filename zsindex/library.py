@@ -33,7 +33,7 @@ from zsindex.errors import (
     ZsindexWarning,
 )
 from zsindex.facade.classifying import Classifying
-from zsindex.facade.core import absolute, absolute_all
+from zsindex.facade.core import absolute, absolute_all, guessed
 from zsindex.facade.evaluating import Evaluating
 from zsindex.facade.jobs import Jobs
 from zsindex.facade.looking import Looking
@@ -456,12 +456,13 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return False
         from zsindex import sources
 
-        if sources.is_image_path(term) or self._reader.digest_of(absolute(term)) is not None:
+        if not term or "\0" in term:
+            return False
+        if sources.is_image_path(term) or self._reader.digest_of(guessed(term)) is not None:
             return True
         if sources.reads_like_a_path(term):
-            what = (
-                "is a folder" if os.path.isdir(os.path.expanduser(term)) else "is no file, nor a photo of the library"
-            )
+            is_folder = os.path.isdir(os.path.expanduser(term))
+            what = "is a folder" if is_folder else "is no file, nor a photo of the library"
             raise BadQuery(f"{term} {what}. For the words themselves: text:{term}")
         return False
 
@@ -853,7 +854,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownLabelSet: names those there are.
         """
-        versions = self._lab_reader.label_set_versions(name)
+        versions = self._lab_reader.label_set_versions(prompts.checked(name, "the name of a label set"))
         if versions:
             return _saved(versions[-1])
         plain, _, number = name.rpartition("@")
@@ -870,7 +871,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownLabelSet: names those there are.
         """
-        versions = self._lab_reader.label_set_versions(name)
+        versions = self._lab_reader.label_set_versions(prompts.checked(name, "the name of a label set"))
         if not versions:
             raise UnknownLabelSet(name, known=[saved.name for saved in self._lab_reader.label_sets()])
         return versions
@@ -882,7 +883,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, LibraryReadOnly
             ValueError: the name is empty, or reads like that of a version (``NAME@2``).
         """
-        if not name.strip():
+        if not prompts.checked(name, "the name").strip():
             raise ValueError("a label set needs a name")
         if name.rpartition("@")[2].isdigit():
             raise ValueError(f"a label set cannot be named {name!r}: NAME@NUMBER stands for a version")
@@ -898,7 +899,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownLabelSet, LibraryReadOnly
         """
-        if not self._lab.remove_label_set(name):
+        if not self._lab.remove_label_set(prompts.checked(name, "the name of a label set")):
             raise UnknownLabelSet(name, known=[saved.name for saved in self._lab_reader.label_sets()])
 
     # --- template sets ------------------------------------------------------------------------------------------------
@@ -924,6 +925,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             BadTemplate, LibraryReadOnly
             ValueError: the name is that of a built-in set, empty, or has a place for a label; or no template is given.
         """
+        prompts.checked(name, "the name")
         if name in template_sets.BUILT_IN or not name.strip() or template_sets.has_place(name):
             raise ValueError(f"a template set cannot be named {name!r}")
         found = self.templates(templates)
@@ -938,7 +940,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownTemplateSet, LibraryReadOnly
         """
-        if not self._lab.remove_template_set(name):
+        if not self._lab.remove_template_set(prompts.checked(name, "the name of a template set")):
             raise UnknownTemplateSet(name, known=list(self._lab_reader.template_sets()))
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
@@ -1045,10 +1047,10 @@ def _spec(
     else:
         name, weights = model or base.name, pretrained
     if weights is not None:
-        file = absolute(weights)
+        file = guessed(weights)
         name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
     scheme, _, rest = name.partition(":")
-    folder = absolute(rest if scheme == "local-dir" else name)
+    folder = absolute(rest) if scheme == "local-dir" else guessed(name)
     if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
         name = f"local-dir:{folder}"
     spec = ModelSpec(

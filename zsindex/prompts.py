@@ -17,11 +17,13 @@ from zsindex.errors import (
     BadGroups,
     BadLabelFile,
     BadTemplate,
+    BadText,
     DuplicateLabels,
     EmptyLabel,
     NoLabels,
     ZsindexWarning,
 )
+from zsindex.formats import is_encodable
 from zsindex.records import NONE, LabelSet
 from zsindex.template_sets import DEFAULT_TEMPLATE, has_place, put, resolve
 from zsindex.text_files import UnreadableText
@@ -35,8 +37,23 @@ LabelsLike: TypeAlias = "LabelSet | Sequence[str] | Mapping[str, str | Sequence[
 
 
 def normalise(text: str) -> str:
-    """NFC, without surrounding white space: the form under which texts are compared and cached."""
-    return unicodedata.normalize("NFC", text).strip()
+    """NFC, without surrounding white space: the form under which texts are compared and cached.
+
+    Raises:
+        BadText
+    """
+    return unicodedata.normalize("NFC", checked(text)).strip()
+
+
+def checked(text: str, what: str = "what was given") -> str:
+    """A text, if it is one: tokenizers and databases do not take halves of surrogate pairs, and some stop at NUL.
+
+    Raises:
+        BadText: it is none; `what` says where it was given.
+    """
+    if "\0" in text or not (text.isascii() or is_encodable(text)):
+        raise BadText(text, what)
+    return text
 
 
 def fill(template: str, label: str) -> str:
@@ -469,7 +486,10 @@ def _text(value: Any, source: str, what: str) -> str:
     # A whole number has one spelling in JSON, so it stands for the text; of true and 1.50 nobody knows how they were
     # meant to be written.
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
+        try:
+            return checked(str(value), what)
+        except BadText as error:
+            raise BadLabelFile(source, str(error)) from error
     raise BadLabelFile(source, f"{what} must be a text, not {json.dumps(value, default=str)}; put it in quotes")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
-from zsindex.formats import is_encodable
+from zsindex.formats import is_encodable, printable
 from zsindex.records import DecodeMode, FloatArray, IdArray, ModelInfo, ModelSpec, SkippedFile, SkipReason
 from zsindex.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow
 
@@ -403,6 +403,7 @@ def _by_folder(
 
 def _selected(paths: Mapping[int, str], prefixes: Sequence[str]) -> dict[int, set[str] | None]:
     """The ids of the folders that a selection of files and folders touches; with names, None for all."""
+    prefixes = [prefix if is_encodable(prefix) else printable(prefix) for prefix in prefixes]  # as skips are stored
     wanted = set(prefixes)
     named: defaultdict[str, set[str]] = defaultdict(set)
     for prefix in prefixes:

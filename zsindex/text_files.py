@@ -44,15 +44,16 @@ def decode(data: bytes) -> str:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _decoded(data[len(mark) :], encoding)
-    # No text has NULs, and UTF-16 of most scripts has one in every space and line end.
-    if b"\0" in data and len(data) % 2 == 0:
-        return _decoded(data, "utf-16-le" if data[1::2].count(0) >= data[::2].count(0) else "utf-16-be")
+    # UTF-16 of alphabets has a NUL in every other place, and none in the others; no text has any in UTF-8.
+    nuls = data[::2].count(0), data[1::2].count(0)
+    if min(nuls) == 0 and max(nuls) > len(data) / 5:
+        return _decoded(data, "utf-16-le" if nuls[1] else "utf-16-be")
     return _decoded(data, "utf-8")
 
 
 def _decoded(data: bytes, encoding: str) -> str:
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         if encoding != "utf-8":
@@ -61,6 +62,10 @@ def _decoded(data: bytes, encoding: str) -> str:
             f"line {line} is not UTF-8 text. If it is Windows-1252 or Latin-1, save it as UTF-8, or convert it: "
             "iconv -f WINDOWS-1252 -t UTF-8"
         ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UnreadableText(f"line {line} holds a NUL character, which no text has")
+    return text
 
 
 def table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 
 import zsindex
 from zsindex import bounds, classify, prompts, scoring
+from zsindex.errors import ZsindexWarning
 from zsindex.facade.core import absolute_all
 from zsindex.facade.deciding import Deciding, describe
 from zsindex.facade.giving import Giving
@@ -243,7 +245,11 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
         if sync and not self.read_only:
             # A look first: where there is nothing to do, another process that is syncing is no reason to refuse.
             seen = self.sync(paths, dry_run=True)
-            if not seen.to_read and not seen.missing:
+            for folder, why in seen.unlisted.items():
+                warnings.warn(f"cannot look into {folder}: {why}", ZsindexWarning, stacklevel=4)
+            # What is no file, or has no name that can be stored, is not to be read, and yet to be recorded.
+            recorded = {file.path for file in self._reader.skipped(paths)} if seen.skips else set()
+            if not seen.to_read and not seen.missing and recorded.issuperset(skip.path for skip in seen.skips):
                 return 0
             return self.sync(paths, progress=progress, should_stop=should_stop).encoded
         self._require_known(paths, "it is read-only" if sync else "adding was refused")

@@ -9,7 +9,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from zsindex.errors import NotInLibrary, NoVectors
+from zsindex import config
+from zsindex.errors import BadPath, NotInLibrary, NoVectors
 from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
 
@@ -205,9 +206,20 @@ class Core:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """The path under which the library knows a file or folder."""
-    # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
-    return os.path.abspath(os.path.expanduser(path))
+    """The path under which the library knows a file or folder.
+
+    Raises:
+        BadPath: it is empty, or relative to a working folder that is gone.
+    """
+    return config.absolute(path)
+
+
+def guessed(text: str) -> str:
+    """`absolute` of what may be a path; itself where it can be none."""
+    try:
+        return absolute(text)
+    except BadPath:
+        return text
 
 
 def absolute_all(paths: PathsLike) -> list[str]:

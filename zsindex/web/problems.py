@@ -127,6 +127,8 @@ def of_error(error: errors.ZsindexError) -> Problem:
         case errors.NoVectors():
             why = f"none of the {error.photos:,} photos has a vector" if error.photos else "the library holds no photos"
             return Problem("no-vectors", 409, f"{why}: POST /v1/sync")
+        case errors.BadText():
+            return Problem("text", 422, str(error))
         case errors.BadQuery():
             return Problem("query", 422, str(error))
         case errors.PlaceExpired():
