@@ -12,7 +12,7 @@ from zsindex.errors import BadPath, BadText, ZsindexError, ZsindexWarning
 
 from . import options
 from .on_demand import OnDemand
-from .streams import shown
+from .streams import READER_GONE, shown
 
 # Where each subcommand lives: `cmd_sync.sync`.
 HOMES = {
@@ -45,7 +45,8 @@ HOMES = {
 EPILOG = """
 Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but what
 --strict, --fail-above or --fail-under was given for has come about: photos were skipped, a label set has warnings, too
-many photos get another answer, too few a right one; 130 stopped with Ctrl-C, what was done is kept.
+many photos get another answer, too few a right one; 130 stopped with Ctrl-C, what was done is kept; 141 whoever read
+the output has gone.
 """
 
 
@@ -78,6 +79,9 @@ class Commands(click.Group):
             raise click.UsageError(f"what was given is not valid text: {error.object!a}") from error
         except ZsindexError as error:
             raise click.ClickException(shown(str(error))) from error
+        except BrokenPipeError:
+            # Of what -o names. Whoever read it has seen enough, as with stdout.
+            ctx.exit(READER_GONE)
         except KeyboardInterrupt:
             # Of commands that have nothing to finish first; click would exit with 1.
             click.echo("stopped", err=True)

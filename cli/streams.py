@@ -115,14 +115,16 @@ def standard_streams() -> Iterator[None]:
             its reader was satisfied with less.
     """
     # A file that is opened next would get the number of a stream that was closed, and the texts meant for the stream.
-    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # the lowest number that is free; a wrong mode keeps it failing
-    before = sys.stdout, sys.stderr
-    sys.stdout = _text(_Stdout(1, "wb", closefd=False), like=before[0])
-    sys.stderr = _text(_Stderr(2, "wb", closefd=False), like=before[1], line_buffering=True)
+            os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free; writing to it fails as before
+    before = sys.stdin, sys.stdout, sys.stderr
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - who asks gets the end of the file rather than a traceback
+    sys.stdout = _text(_Stdout(1, "wb", closefd=False), like=before[1])
+    sys.stderr = _text(_Stderr(2, "wb", closefd=False), like=before[2], line_buffering=True)
     sys.stderr.unsendable = _UNSENDABLE_TO_STDERR
     try:
         try:
@@ -136,7 +138,7 @@ def standard_streams() -> Iterator[None]:
         raise SystemExit(1) from None
     finally:
         sys.stderr.flush()
-        sys.stdout, sys.stderr = before
+        sys.stdin, sys.stdout, sys.stderr = before
 
 
 def _text(raw: io.FileIO, *, like: Any, line_buffering: bool = False) -> _Text:

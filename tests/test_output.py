@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -279,3 +282,15 @@ def test_no_command_fails_because_nobody_reads_its_notes(library: Path, tmp_path
     ):
         assert ended.code == (1 if command is wrong else 0), (command, ended)
         assert bool(ended.stdout) == (command is not wrong), command
+
+
+def test_who_asks_a_closed_stdin_gets_the_end_of_it(library: Path) -> None:
+    program = 'exec "$0" -m zsindex classify --labels - --library "$1" <&-'
+    ended = subprocess.run(
+        ["sh", "-c", program, sys.executable, str(library)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == b"Error: cannot read labels from stdin: there is no label in it\n"
