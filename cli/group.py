@@ -12,7 +12,7 @@ from zsindex.errors import BadPath, BadText, ZsindexError, ZsindexWarning
 
 from . import options
 from .on_demand import OnDemand
-from .streams import READER_GONE, shown
+from .streams import READER_GONE, shown, visible
 
 # Where each subcommand lives: `cmd_sync.sync`.
 HOMES = {
@@ -70,6 +70,9 @@ class Commands(click.Group):
                 # Odd metadata in a photo that can be read all the same.
                 warnings.filterwarnings("ignore", module="PIL")
                 return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = visible(error.message)
+            raise
         except (BadText, BadPath) as error:
             raise click.UsageError(shown(str(error))) from error
         except UnicodeEncodeError as error:

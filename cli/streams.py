@@ -31,6 +31,11 @@ def shown(text: str) -> str:
     return text if text.isprintable() else _UNSHOWABLE.sub(_escaped, text)
 
 
+def visible(text: str) -> str:
+    """Several lines for people to look at."""
+    return _UNSENDABLE.sub(_escaped, text)
+
+
 def all_shown(texts: Sequence[str]) -> Sequence[str]:
     """`shown` of many."""
     return texts if "".join(texts).isprintable() else [shown(text) for text in texts]

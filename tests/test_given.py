@@ -23,7 +23,7 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import config, label_set
 from zsindex import library as library_module
-from zsindex.errors import BadLabelFile, BadPath, BadText
+from zsindex.errors import BadLabelFile, BadPath, BadText, PathNotFound
 from zsindex.library import Library
 from zsindex.prompts import parse_labels, parse_templates
 from zsindex.web import create_app
@@ -164,10 +164,15 @@ def test_an_empty_path_is_not_the_current_folder(run: Run, library: Library, mon
         lambda: Library.open(""),
         lambda: library.prune([""]),
         lambda: library.export_vectors(""),
+        *(lambda path=path: library.embed_images([Path(path)]) for path in (NUL, HALF)),
+        *(lambda path=path: library.similar(path) for path in (NUL, HALF)),
+        *(lambda path=path: library.sync(path) for path in (NUL, HALF)),
     ]
     for ask in asks:
         with pytest.raises(BadPath):
             ask()
+    with pytest.raises(PathNotFound, match=r"b\\xffd"):
+        library.sync(BYTES)  # it could be one
     # A variable that is set to nothing is not set.
     monkeypatch.setenv("ZSINDEX_LIBRARY", "")
     assert config.library_path() == Path(platformdirs.user_data_dir("zsindex", appauthor=False), "library")

@@ -19,12 +19,19 @@ def absolute(path: str | os.PathLike[str]) -> str:
     """A path from the root, with ``~`` put out.
 
     Raises:
-        BadPath: it is empty, which is no way to say the current folder; or relative where there is none.
+        BadPath: it is empty, which is no way to say the current folder; relative where there is none; or holds what no
+            name of a file can hold.
     """
     # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
     full = os.path.expanduser(path)
     if not full:
         raise BadPath("", "a path is empty; the current folder is .")
+    try:
+        possible = "\0" not in full and os.fsencode(full)
+    except UnicodeEncodeError:  # half of a surrogate pair, and not one that stands for a byte
+        possible = False
+    if not possible:
+        raise BadPath(full, f"{full!a} cannot be the name of a file")
     try:
         return os.path.abspath(full)
     except FileNotFoundError as error:

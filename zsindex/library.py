@@ -434,6 +434,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
     def _read(self, image: ImageLike, *, position: int) -> sources.Source:
         from zsindex import sources
 
+        if isinstance(image, (str, os.PathLike)):
+            absolute(image)  # refuses what names nothing
         try:
             return sources.read(image, position=position)
         except ImageError as error:
