@@ -225,7 +225,9 @@ export class Grid {
     const box = this.#scroller();
     const isPage = box === document.scrollingElement;
     const view = isPage ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
-    const above = (isPage ? document.querySelector(".bar")?.offsetHeight : box.querySelector(".tools")?.offsetHeight) ?? 0;
+    // What sticks to the top covers what is below it.
+    const tools = this.host.closest(".stage")?.querySelector(".tools")?.offsetHeight ?? 0;
+    const above = tools + (isPage ? document.querySelector(".bar")?.offsetHeight ?? 0 : 0);
     const top = this.sheet.getBoundingClientRect().top + row * this.step;
     if (top < view.top + above + GAP) box.scrollTop -= view.top + above + GAP - top;
     else if (top + this.size > view.bottom - GAP) box.scrollTop += top + this.size - view.bottom + GAP;
