@@ -46,7 +46,7 @@ def decode(data: bytes) -> str:
             return _decoded(data[len(mark) :], encoding)
     # UTF-16 of alphabets has a NUL in every other place, and none in the others; no text has any in UTF-8.
     nuls = data[::2].count(0), data[1::2].count(0)
-    if min(nuls) == 0 and max(nuls) > len(data) / 5:
+    if min(nuls) == 0 and max(nuls) > len(data) / 5 and len(data) % 2 == 0:
         return _decoded(data, "utf-16-le" if nuls[1] else "utf-16-be")
     return _decoded(data, "utf-8")
 
