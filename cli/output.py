@@ -71,8 +71,8 @@ def require_file(fmt: str, output: Path | None) -> None:
 
 @contextmanager
 def destination(file: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Stdout, for None and for ``-``; or what is named: a plain file appears only when it is whole, a pipe or a device is
-    written to.
+    """Stdout, for None and for ``-``; or what is named: a plain file appears only when it is whole, others are written
+    to.
     """
     if file is None or str(file) == "-":
         yield sys.stdout.buffer if binary else sys.stdout

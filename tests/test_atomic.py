@@ -64,9 +64,14 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path, there: bool) -
     file = tmp_path / "out"
     if there:
         file.write_text("old")
-    with pytest.raises(KeyError), output.destination(file) as out:
-        out.write("half")
-        raise KeyError
+
+    def fail() -> None:
+        with output.destination(file) as out:
+            out.write("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert os.listdir(tmp_path) == (["out"] if there else [])
     assert not there or file.read_text() == "old"
 
@@ -159,7 +164,7 @@ def test_a_file_that_has_lost_its_name_is_not_made_again(tmp_path: Path) -> None
 def test_what_may_not_be_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out").write_text("old")
     monkeypatch.setattr(os, "access", lambda *_: False)  # also for root, who may write everything
-    with pytest.raises(ZsindexError, match="cannot write .*: Permission denied"):
+    with pytest.raises(ZsindexError, match=r"cannot write .*: Permission denied"):
         write(tmp_path / "out")
     assert (tmp_path / "out").read_text() == "old"
 

@@ -132,6 +132,13 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         r"process 7; waited 3 s\).*try again",
     ),
     (errors.LibraryDamaged(FOLDER, "malformed"), {"path": FOLDER, "detail": "malformed"}, "zsindex check"),
+    (errors.LibraryClosed(FOLDER), {"path": FOLDER}, "was closed. Open it again"),
+    (errors.ModelPruned(FOLDER), {"path": FOLDER}, "pruned .* Ask again"),
+    (
+        errors.StorageFailed(FOLDER, "record a run", "Too many open files"),
+        {"path": FOLDER, "action": "record a run", "detail": "Too many open files"},
+        r"^cannot record a run: .*\(Too many open files\)",
+    ),
     (errors.StorageFull(FOLDER), {"path": FOLDER}, "free some space"),
     (
         errors.UnknownModel("ViT-B-23", near=["ViT-B-32", "ViT-B-16"]),

@@ -278,7 +278,7 @@ def test_the_command_says_what_it_could_not_read(synced: Run, album: Path) -> No
     assert "1 photo left out: is not on this disk as it was last synced" in synced("duplicates").stderr
 
 
-# --- what is named for removal is there, and so is what is kept ---------------------------------------------------------
+# --- what is named for removal is there, and so is what is kept ---------------------------------------------------
 
 
 def groups(found: duplicates.Duplicates, folder: Path) -> list[list[str]]:

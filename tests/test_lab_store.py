@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -117,19 +118,21 @@ def test_what_belongs_to_a_model_goes_with_it(database: Database, lab: LabStore)
 
 
 def test_only_so_many_runs_are_kept(lab: LabStore) -> None:
+    def document(n: int, **more: str) -> dict[str, Any]:
+        return {"n": n, "stored": {"file": f"file{n}"}, **more}
+
     for n in range(4):
-        assert lab.save_run(f"run{n}", {"n": n}, keep=4) == []
-    assert lab.save_run("run0", {"n": 0}, keep=4) == []  # asked for again: it is the newest now
-    assert lab.save_run("run4", {"n": 4}, keep=3) == ["run1", "run2"]
-    assert [(key, document["n"]) for key, document, _ in lab.runs()] == [("run4", 4), ("run0", 0), ("run3", 3)]
+        assert lab.save_run(f"run{n}", document(n), keep=4) == []
+    assert lab.save_run("run0", document(9), keep=4) == ["file0"]  # asked for again: it is the newest now
+    assert lab.save_run("run4", document(4), keep=3) == ["file1", "file2"]
+    assert [(key, document["n"]) for key, document, _ in lab.runs()] == [("run4", 4), ("run0", 9), ("run3", 3)]
     found = lab.run("run3")
     assert found is not None
-    assert found[:2] == ("run3", {"n": 3})
+    assert found[:2] == ("run3", document(3))
     assert lab.run("run1") is None
-    long = {"n": 5, "stored": {"file": "x"}, "text": "x" * 1000}
-    assert lab.save_run("run5", long, keep=9, max_size=1030) == ["run0", "run3", "run4"]
-    assert lab.save_run("run6", long, keep=9, max_size=10) == ["run5"]  # the newest always stays
-    assert lab.run_files() == {"run6": {"file": "x"}}
+    assert lab.save_run("run5", document(5, text="x" * 1000), keep=9, max_size=1060) == ["file3", "file4", "file9"]
+    assert lab.save_run("run6", document(6), keep=9, max_size=10) == ["file5"]  # the newest always stays
+    assert lab.run_files() == {"run6": {"file": "file6"}}
 
 
 def test_sidecars_are_kept_to_the_byte(lab: LabStore) -> None:

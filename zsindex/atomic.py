@@ -91,7 +91,7 @@ def _followed(name: str) -> str | int:
             return int(base)
         name = os.path.join(folder, base)
         try:
-            link = os.readlink(name)
+            link = Path(name).readlink()
         except OSError:  # it is no link, or not there
             return name
         name = os.path.join(folder, link)
@@ -116,4 +116,4 @@ def _keep_owner(out: IO[Any], found: os.stat_result) -> None:
 
 
 def _change_mode(out: IO[Any], mode: int) -> None:
-    os.chmod(out.name if os.name == "nt" else out.fileno(), mode & 0o777)
+    Path(out.name).chmod(mode & 0o777)

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING
 from zsindex import schema
 from zsindex.errors import (
     LibraryBusy,
+    LibraryClosed,
     LibraryDamaged,
     LibraryNotFound,
     LibraryReadOnly,
     LibraryTooNew,
+    ModelPruned,
     NotALibrary,
+    StorageFailed,
     StorageFull,
 )
 from zsindex.lock import NO_SPACE, FolderLock
@@ -57,6 +60,7 @@ class Database:
         self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
         self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
         self._guard = threading.Lock()
+        self._in_work = 0  # transactions, of any thread
         self._reader: Engine | None = None
         self._writer: Engine | None = None
         self._writing: sqlite3.Connection | None = None  # used under the lock alone, by `write` and by `jot`
@@ -88,39 +92,82 @@ class Database:
         return database
 
     def close(self) -> None:
-        """Close all connections. The last writer's checkpoint happens under the lock, like every other."""
+        """Close all connections; what is asked for from now on is refused. Transactions that are in work in other
+        threads go on to their end, and the last of them closes what it used. The last writer's checkpoint happens
+        under the lock, like every other.
+        """
         with self._guard:
             idle, self._idle = self._idle or [], None
+            in_work = self._in_work
         for connection in idle:
             connection.close()
-        if self._reader is not None:
-            self._reader.dispose()
-        if self._writing is not None:
-            with self._write_lock.hold("close the library"):
-                if self._writer is not None:
-                    self._writer.dispose()
-                self._writing.close()
-            self._writer = self._writing = None
-        if self._claimed is not None:
-            with _claims:
-                _open_files[self._claimed] -= 1
-            self._claimed = None
+        if not in_work:
+            self._let_go()
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`."""
+        if self._idle is None:
+            raise LibraryClosed(self.folder)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Around everything that uses a connection.
+
+        Raises:
+            LibraryClosed
+        """
+        with self._guard:
+            self.require_open()
+            self._in_work += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._in_work -= 1
+                is_last = self._idle is None and not self._in_work
+            if is_last:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        with self._guard:  # once, also where two threads close it
+            reader, self._reader = self._reader, None
+            writer, self._writer = self._writer, None
+            writing, self._writing = self._writing, None
+            claimed, self._claimed = self._claimed, None
+        try:
+            if reader is not None:
+                reader.dispose()
+            if writing is not None:
+                with ExitStack() as stack:
+                    # Who does not let go of the lock has the database open, so that this is not its last connection,
+                    # and nothing is checkpointed.
+                    with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
+                        stack.enter_context(self._write_lock.hold("close the library"))
+                    if writer is not None:
+                        writer.dispose()
+                    writing.close()
+        finally:
+            if claimed is not None:
+                with _claims:
+                    _open_files[claimed] -= 1
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: one consistent view, never blocked by a writer."""
-        with self._guard:
-            if self._reader is None:
-                from zsindex import engines
+        with self._working(), _translated(self.folder):
+            with self._guard:
+                if self._reader is None:
+                    from zsindex import engines
 
-                self._reader = engines.reading(self._connect, pooled=self._keeps_connections)
-        with _translated(self.folder), self._reader.begin() as connection:
-            yield connection
+                    self._reader = engines.reading(self._connect, pooled=self._keeps_connections)
+                reader = self._reader
+            with reader.begin() as connection:
+                yield connection
 
     @contextmanager
     def look(self) -> Iterator[sqlite3.Connection]:
         """The same as `read`, without SQLAlchemy, which takes longer to import than a cached question to answer."""
-        with _translated(self.folder):
+        with self._working(), _translated(self.folder):
             with self._guard:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
@@ -149,7 +196,8 @@ class Database:
             action: completes "cannot …" in the error of a read-only library.
         """
         self.require_writable(action)
-        with self._write_lock.hold(action), _translated(self.folder):
+        with self._working(), self._write_lock.hold(action), _translated(self.folder):
+            self.require_open()  # it may have been closed while this waited for the lock
             if self._writer is None:
                 from zsindex import engines
 
@@ -161,7 +209,8 @@ class Database:
     def jot(self, action: str) -> Iterator[sqlite3.Connection]:
         """The same as `write`, without SQLAlchemy; see `look`."""
         self.require_writable(action)
-        with self._write_lock.hold(action), _translated(self.folder):
+        with self._working(), self._write_lock.hold(action), _translated(self.folder):
+            self.require_open()
             connection = self._connect_to_write()
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -179,6 +228,7 @@ class Database:
 
     def require_writable(self, action: str) -> None:
         """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        self.require_open()
         if not self.writable:
             raise LibraryReadOnly(self.folder, action)
 
@@ -191,6 +241,7 @@ class Database:
         self.require_writable("vacuum")
         # Outside of a transaction, so past SQLAlchemy, which would begin one.
         with (
+            self._working(),
             self._write_lock.hold("vacuum"),
             _translated(self.folder),
             closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
@@ -364,7 +415,11 @@ def _translated(folder: Path) -> Iterator[None]:
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
         if not isinstance(cause, sqlite3.Error):
             raise
-        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        extended = getattr(cause, "sqlite_errorcode", 0)
+        if extended == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept.
+            raise ModelPruned(folder) from error
+        code = extended & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise StorageFull(folder) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -373,8 +428,12 @@ def _translated(folder: Path) -> Iterator[None]:
             raise LibraryBusy(
                 folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
             ) from error
+        if code == sqlite3.SQLITE_CANTOPEN and os.access(folder, os.W_OK):
+            # No permission is missing: too many open files, say, or the file has gone.
+            raise StorageFailed(folder, "open its database", str(cause)) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise LibraryReadOnly(folder, f"open its database ({cause})") from error
         if code == sqlite3.SQLITE_IOERR:
-            raise LibraryDamaged(folder, f"the disk reports an error: {cause}") from error
+            # SQLite does not tell what the system said.
+            raise StorageFailed(folder, "read or write its database", f"the disk reports an error: {cause}") from error
         raise

@@ -6,8 +6,11 @@
     │   ├── NotALibrary          the path is something else
     │   ├── LibraryTooNew        written by a newer zsindex
     │   ├── LibraryReadOnly      asked to write where writing is impossible
-    │   ├── LibraryBusy          another process is syncing or writing
+    │   ├── LibraryBusy          another process, or another thread of this one, is syncing or writing
     │   ├── LibraryDamaged       SQLite says that the database is malformed
+    │   ├── LibraryClosed        asked after it was closed
+    │   ├── ModelPruned          somebody else pruned the model while something was to be stored under it
+    │   ├── StorageFailed        the system refuses to read or write, for a reason that is none of the others
     │   └── StorageFull          no space left; the last batch was rolled back
     ├── ModelError
     │   ├── UnknownModel         no such name; near matches are offered
@@ -125,8 +128,8 @@ class LibraryBusy(LibraryError):
 
     def __init__(self, path: Path, *, holder: str, waited_s: float) -> None:
         super().__init__(
-            f"another process is writing to the library at {path} ({holder}; waited {waited_s:g} s). Reading works "
-            f"meanwhile; try again when it has finished.",
+            f"the library at {path} is being written to ({holder}; waited {waited_s:g} s). Reading works meanwhile; try "
+            f"again when it has finished.",
             path=path,
         )
         self.holder = holder
@@ -143,6 +146,39 @@ class LibraryDamaged(LibraryError):
             path=path,
         )
         self.detail = detail
+
+
+class ModelPruned(LibraryError):
+    """The model that something was to be stored under was pruned meanwhile, by another process or object."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"the model in use was pruned from the library at {path} meanwhile; nothing was stored. Ask again: it is "
+            f"recorded anew.",
+            path=path,
+        )
+
+
+class StorageFailed(LibraryError):
+    """The operating system refuses to read or write something of the library; `action` says what was to be done, and
+    `detail` is the system's own word for why not.
+    """
+
+    def __init__(self, path: Path, action: str, detail: str) -> None:
+        super().__init__(
+            f"cannot {action}: the system refuses to use the library at {path} ({detail}). What was stored before is "
+            f"kept.",
+            path=path,
+        )
+        self.action = action
+        self.detail = detail
+
+
+class LibraryClosed(LibraryError):
+    """The library object was closed; open another one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"the library at {path} was closed. Open it again: Library.open({str(path)!r})", path=path)
 
 
 class StorageFull(LibraryError):

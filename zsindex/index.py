@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,16 @@ import numpy as np
 
 from zsindex import cells, nearest
 from zsindex.cells import Cells
-from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryReadOnly, StorageFull, ZsindexWarning
+from zsindex.errors import (
+    DimensionMismatch,
+    LibraryBusy,
+    LibraryReadOnly,
+    ModelPruned,
+    StorageFailed,
+    StorageFull,
+    ZsindexWarning,
+)
+from zsindex.index_files import Making
 from zsindex.reader import Reader
 from zsindex.records import FloatArray, IdArray
 from zsindex.rows import ModelRow, SnapshotRow
@@ -140,6 +149,7 @@ class VectorIndex:
         store = Store(reader.database)
         none, dim, file = np.empty(0, dtype=np.int64), model.info.dim, None
         kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
+        making = Making()
         try:
             with reader.embeddings(model, after=after) as (n_new, parts):
                 rows = np.flatnonzero(kept.ids >= 0)
@@ -147,9 +157,9 @@ class VectorIndex:
                 n = len(rows) + n_new
                 if n < CELLS_FROM:
                     grouping = None
-                    file, sha256, verified = _write(folder / FOLDER_NAME, model, n, iter(stream), None)
+                    file, sha256, verified = _write(folder / FOLDER_NAME, making, model, n, iter(stream), None)
                 else:
-                    with _scratch(folder / FOLDER_NAME, dim, stream) as everything:
+                    with _scratch(folder / FOLDER_NAME, making, dim, stream) as everything:
                         assert everything.base is not None
                         known = None
                         if base is not None and base.cells is not None:
@@ -160,7 +170,7 @@ class VectorIndex:
                             (everything.ids[part], everything.take(part))
                             for part in (order[i : i + _BLOCK_ROWS] for i in range(0, n, _BLOCK_ROWS))
                         )
-                        file, sha256, verified = _write(folder / FOLDER_NAME, model, n, ordered, grouping)
+                        file, sha256, verified = _write(folder / FOLDER_NAME, making, model, n, ordered, grouping)
             record = SnapshotRow(
                 file=file.name,
                 watermark=stream.watermark,
@@ -172,11 +182,17 @@ class VectorIndex:
             )
             saved = Snapshot.map(file, n_vectors=n, dim=dim, n_cells=record.n_cells)
             replaced = store.save_snapshot(model.id, record)
-        except (StorageFull, LibraryBusy, LibraryReadOnly, OSError) as error:
+        except ModelPruned:
+            if file is not None:
+                file.unlink(missing_ok=True)
+            return None
+        except (StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly, OSError) as error:
             if file is not None:
                 file.unlink(missing_ok=True)  # or each attempt would leave one more on a disk that is full
             warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=3)
             return None
+        finally:
+            making.close()
         if replaced is not None:
             with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
                 (folder / FOLDER_NAME / replaced.file).unlink()
@@ -261,7 +277,7 @@ def _remember(reader: Reader, recorded: SnapshotRow, found: Snapshot) -> None:
     if found.verified is not None and found.verified != recorded.verified and reader.writable:
         from zsindex.store import Store
 
-        with suppress(StorageFull, LibraryBusy, LibraryReadOnly):
+        with suppress(StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly):
             Store(reader.database).mark_verified(recorded.file, found.verified)
 
 
@@ -289,13 +305,13 @@ class _Stream:
 
 
 @contextmanager
-def _scratch(folder: Path, dim: int, stream: Iterable[tuple[IdArray, FloatArray]]) -> Iterator[Vectors]:
+def _scratch(folder: Path, making: Making, dim: int, stream: Iterable[tuple[IdArray, FloatArray]]) -> Iterator[Vectors]:
     """All rows in the order in which they come, in a file that goes at the end: more than memory may hold."""
     folder.mkdir(exist_ok=True)
     file = folder / f"{secrets.token_hex(4)}.rows.tmp"
     try:
         ids = []
-        with file.open("wb") as out:
+        with making.create(file) as out:
             for part_ids, part in stream:
                 ids.append(part_ids)
                 out.write(np.ascontiguousarray(part, dtype="<f4").data)
@@ -308,6 +324,7 @@ def _scratch(folder: Path, dim: int, stream: Iterable[tuple[IdArray, FloatArray]
 
 def _write(
     folder: Path,
+    making: Making,
     model: ModelRow,
     n: int,
     rows: Iterable[tuple[IdArray, FloatArray]],
@@ -324,7 +341,7 @@ def _write(
     checksum = hashlib.sha256()
     ids = [np.empty(0, dtype=np.int64)]
     try:
-        with temporary.open("wb") as out:
+        with making.create(temporary) as out:
 
             def put(data: bytes | memoryview) -> None:
                 checksum.update(data)
@@ -390,6 +407,8 @@ def snapshot_problems(reader: Reader, folder: Path, model: ModelRow) -> list[str
     try:
         snapshot = _open_snapshot(folder, recorded, model, read_all=True)
     except SnapshotError as error:
+        if reader.snapshot(model.id) != recorded:
+            return snapshot_problems(reader, folder, model)  # another process has just replaced it
         return [f"index of {model.info.spec}: {error}"]
     none = np.empty(0, dtype=np.int64)
     written = Vectors(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
@@ -410,16 +429,11 @@ def snapshot_problems(reader: Reader, folder: Path, model: ModelRow) -> list[str
     return []
 
 
-def stray_files(reader: Reader, folder: Path, *, others: Collection[str] = ()) -> list[Path]:
-    """Files in the index folder that no model refers to: left by a crash, or kept open by another process.
-
-    Args:
-        others: names of files that belong to something else.
-    """
+def recorded_files(reader: Reader, folder: Path) -> set[str]:
+    """Names of the files in the index folder that models refer to."""
     models = reader.models()
-    recorded = {*others, *(s.file for m in models if (s := reader.snapshot(m.id)) is not None)}
-    recorded |= {neighbours_file(folder, m.info.fingerprint).name for m in models}
-    return sorted(p for p in (folder / FOLDER_NAME).glob("*") if p.name not in recorded)
+    recorded = {s.file for m in models if (s := reader.snapshot(m.id)) is not None}
+    return recorded | {neighbours_file(folder, m.info.fingerprint).name for m in models}
 
 
 def neighbours_file(folder: Path, fingerprint: str) -> Path:

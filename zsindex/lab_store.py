@@ -189,9 +189,13 @@ class LabStore(LabReader):
 
     def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
         """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
-        all, the oldest go; returns their keys.
+        all, the oldest go.
+
+        Returns:
+            Names of the files with the stored answers that are recorded no more.
         """
         with self.write("record a run") as connection:
+            replaced = _stored_files(connection, runs.c.key == key)
             connection.execute(delete(runs).where(runs.c.key == key))
             connection.execute(insert(runs).values(key=key, document=_json(document), created_at=now()))
             sizes = connection.execute(
@@ -203,8 +207,9 @@ class LabStore(LabReader):
                 for n, ((name, _), size) in enumerate(zip(sizes, together, strict=True))
                 if n and (n >= keep or size > max_size)
             ]
+            replaced += _stored_files(connection, runs.c.key.in_(old))
             connection.execute(delete(runs).where(runs.c.key.in_(old)))
-            return sorted(old)
+            return sorted(replaced)
 
     # --- sidecars -----------------------------------------------------------------------------------------------------
 
@@ -243,6 +248,11 @@ def _json(body: Any) -> str:
 
 def _sidecar(row: sa.Row[Any]) -> SidecarRow:
     return SidecarRow(row.path, row.original, row.written_sha256, json.loads(row.tags), row.written_at)
+
+
+def _stored_files(connection: Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    name = func.json_extract(runs.c.document, "$.stored.file")
+    return [name for name in connection.execute(select(name).where(which)).scalars() if name is not None]
 
 
 def _last_batch(connection: Connection, label_set: str) -> int:

@@ -8,12 +8,12 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from zsindex.errors import (
     BadQuery,
     ImageError,
     LibraryBusy,
+    LibraryClosed,
     LibraryReadOnly,
     ModelChanged,
+    ModelPruned,
     StorageFull,
     UnknownLabelSet,
     UnknownModel,
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
     from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
     from zsindex.sources import ImageLike, PathsLike
     from zsindex.store import Store
+
+T = TypeVar("T")
 
 DEFAULT_BATCH_SIZE = 32
 # While photos are being stored every batch makes a new state, and listing them anew for each question would cost more
@@ -191,9 +195,14 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             raise
 
     def close(self) -> None:
-        """Let go of the database, the index and the model. Arrays that were returned stay valid."""
+        """Let go of the database, the index and the model. What was returned stays valid; all that is asked from now on
+        raises `LibraryClosed`, in other threads, too, where what they are storing is finished. Closing twice does no
+        harm.
+        """
+        self.__class__ = _Closed
         self._index = self._last_view = None
         self._loaded = None
+        self._looks.clear()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -265,6 +274,37 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return ModelRow(-1, info, "")
         return self._store.add_model(info, make_default=make_default)
 
+    def _forget_pruned(self) -> None:
+        """Notice that somebody else has pruned the model: it is recorded anew when it is needed, and where that has
+        been done already, this object goes on with that.
+        """
+        with self._lock:
+            row = self._model_row
+            if row is None or row.id < 0:
+                return
+            rows = self._reader.models()
+            if row.id not in [other.id for other in rows]:
+                same = [other for other in rows if other.info.fingerprint == row.info.fingerprint]
+                self._model_row = same[0] if same else None
+                self._index = self._last_view = None
+
+    def _store_under_model(self, store: Callable[[int], T]) -> T:
+        """Store something under the model, which is recorded anew where somebody else has pruned it.
+
+        Args:
+            store: stores it under a model's id, in one transaction.
+        """
+        model = self._model()
+        try:
+            return store(model.id)
+        except ModelPruned:
+            with self._lock:
+                self._forget_pruned()
+                if self._model_row is None:
+                    self._model_row = self._record(model.info, make_default=False)
+                renewed = self._model_row
+            return store(renewed.id)
+
     def _encoder(self) -> Encoder:
         """The loaded model.
 
@@ -281,6 +321,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return self._loaded
 
     def _load(self, spec: ModelSpec) -> OneAtATime:
+        self._database.require_open()
         if self._on_load is not None:
             self._on_load(spec)
         self._count(model_loads=1)
@@ -350,21 +391,26 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         if not dry_run:
             self._database.require_writable("sync")
         places = self._store.roots() if paths is None else absolute_all(paths)
-        sync = Sync(
-            self._store,
-            library_folder=str(self.path),
-            options=Options([exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run),
-            settings=self._settings,
-            model=self._model,
-            known_model=self._model_row,
-            encoder=self._encoder,
-            progress=progress or (lambda _: None),
-            should_stop=should_stop or (lambda: False),
-        )
+        with ExitStack() as stack:
+            if not dry_run:
+                stack.enter_context(self._database.sync_lock.hold("sync"))
+                stack.enter_context(self._while_storing())
+                self._forget_pruned()  # from here on nobody prunes
+            report = Sync(
+                self._store,
+                library_folder=str(self.path),
+                options=Options(
+                    [exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run
+                ),
+                settings=self._settings,
+                model=self._model,
+                known_model=self._model_row,
+                encoder=self._encoder,
+                progress=progress or (lambda _: None),
+                should_stop=should_stop or (lambda: False),
+            ).run(places)
         if dry_run:
-            return sync.run(places)
-        with self._database.sync_lock.hold("sync"), self._while_storing():
-            report = sync.run(places)
+            return report
         self._count(images_encoded=report.encoded, images_reused=report.reused)
         if self._model_row is not None:
             self._open_index()  # writes the snapshot if one is due
@@ -426,7 +472,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 records = self._encode(new)
                 if not self.read_only:
                     with _kept_if_possible("images"):
-                        self._store.save_images(records, model.id)
+                        self._store_under_model(partial(self._store.save_images, records))
                 found.update((r.digest, r.vector) for r in records if r.vector is not None)
             vectors[start : start + len(batch)] = [found[s.digest] for s in read]
         return vectors
@@ -520,7 +566,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 limit = model.info.context_length
                 cut = [truncate and encoder.count_tokens(text) > limit for text in new]
                 with _kept_if_possible("texts"):
-                    self._reader.save_prompts(new, vectors, model.id, truncated=cut)
+                    self._store_under_model(partial(self._reader.save_prompts, new, vectors, truncated=cut))
         rows = [found[text] for text in normalised]
         return np.array(rows, dtype=np.float32).reshape(len(texts), model.info.dim)
 
@@ -531,7 +577,13 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 self._index = VectorIndex.open(self._reader, self.path, model)
             else:
                 self._index = self._index.refreshed(self._reader, self.path, model)
-            return self._index
+            found = self._index
+            if found.generation < 0 <= model.id:
+                self._forget_pruned()
+                if self._model_row is not None:  # others have encoded with it anew
+                    return self._open_index()
+                self._model_row = model
+            return found
 
     # --- vectors of others --------------------------------------------------------------------------------------------
 
@@ -613,6 +665,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         from zsindex import exchange
 
         self._database.require_writable("import vectors")
+        self._forget_pruned()
         # Not recorded before the folder has been found to be good.
         info = self._encoder().info if self._model_row is None else self._model_row.info
         with self._while_storing():
@@ -988,6 +1041,23 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if self._model_row is not None and self._model_row not in self._reader.models():
                 self._model_row = None  # it went, too; when it is needed it is recorded anew
             return report
+
+
+class _Closed(Library):
+    """A library that was closed. Of another class, so that no method can forget to ask whether it was, and none has to:
+    also those that are answered from memory.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name not in ("close", "path"):
+            raise LibraryClosed(object.__getattribute__(self, "path"))
+        return super().__getattribute__(name)
+
+    def __enter__(self) -> Self:
+        raise LibraryClosed(self.path)
+
+    def __repr__(self) -> str:
+        return f"<Library {self.path}, closed>"
 
 
 def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:

@@ -20,12 +20,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsindex.errors import LibraryBusy, LibraryReadOnly, StorageFull
+from zsindex.errors import LibraryBusy, LibraryError, LibraryReadOnly, StorageFailed, StorageFull
 
 if TYPE_CHECKING:
     import filelock
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def failure(folder: Path, action: str, error: OSError) -> LibraryError:
+    """What an error of the operating system means for the library in `folder`, in which `action` was to be done."""
+    if error.errno in NO_SPACE:
+        return StorageFull(folder)
+    if error.errno in NO_PERMISSION:
+        return LibraryReadOnly(folder, f"{action} ({error.strerror})")
+    return StorageFailed(folder, action, error.strerror or str(error) or type(error).__name__)
 
 
 class FolderLock:
@@ -43,6 +53,7 @@ class FolderLock:
         self._lock_file = folder / f"{name}.lock"
         self._between_threads = threading.RLock()
         self._depth = 0
+        self._purpose: str | None = None  # of the thread of this process that holds it
 
     @cached_property
     def _between_processes(self) -> filelock.BaseFileLock:
@@ -62,24 +73,26 @@ class FolderLock:
         import filelock  # not at the top: who only reads locks nothing, and need not wait for the import
 
         if not self._between_threads.acquire(timeout=self.timeout_s):
-            raise LibraryBusy(self._folder, holder="another thread of this process", waited_s=self.timeout_s)
+            doing = "" if self._purpose is None else f": {self._purpose}"
+            raise LibraryBusy(self._folder, holder=f"another thread of this process{doing}", waited_s=self.timeout_s)
         try:
             try:
                 self._between_processes.acquire(timeout=self.timeout_s)
             except filelock.Timeout:
                 raise LibraryBusy(self._folder, holder=self._holder(), waited_s=self.timeout_s) from None
             except OSError as error:
-                if error.errno in NO_SPACE:
-                    raise StorageFull(self._folder) from error
-                raise LibraryReadOnly(self._folder, f"lock it ({error.strerror})") from error
+                raise failure(self._folder, "lock it", error) from error
             try:
                 if not self._depth:
                     self._sign(purpose)
+                    self._purpose = purpose
                 self._depth += 1
                 try:
                     yield
                 finally:
                     self._depth -= 1
+                    if not self._depth:
+                        self._purpose = None
             finally:
                 self._between_processes.release()
         finally:
@@ -98,6 +111,26 @@ class FolderLock:
     def _holder(self) -> str:
         try:
             note = json.loads(self._holder_file.read_text())
-            return f"process {note['pid']} on {note['host']}: {note['purpose']}, since {note['since']}"
+            if (note["pid"], note["host"]) == (os.getpid(), platform.node()):
+                # Another lock object of ours: two libraries that are open on one folder.
+                return f"another thread or library object of this process: {note['purpose']}, since {note['since']}"
+            process = f"process {note['pid']} on {note['host']}: {note['purpose']}, since {note['since']}"
         except (OSError, ValueError, KeyError, TypeError):
-            return "unknown process"
+            return "another process"
+        # The note is that of the last one who could write one, which need not be the one who holds the lock now.
+        return process if _may_run(note["pid"], note["host"]) else "another process"
+
+
+def _may_run(pid: object, host: object) -> bool:
+    """Whether there may be such a process. Of other machines, and of ours, nothing is known."""
+    if host != platform.node() or os.name == "nt":
+        return True
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -6,11 +6,12 @@ import platform
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 import zsindex
-from zsindex import index, run_files, schema
+from zsindex import index, index_files, run_files, schema
 from zsindex.database import Database
 from zsindex.errors import UnknownModel
 from zsindex.index import VectorIndex
@@ -42,7 +43,8 @@ class Status:
         files: photos that are there and readable; `images` are those with different bytes, `duplicates` the rest.
         skipped: photos that cannot be used, by reason.
         incomplete: photos that were read although they are cut short.
-        missing: files that have vanished and are not yet pruned.
+        missing: files that the last sync of their folders found to be gone, and that are not yet pruned. The disk is
+            not asked: what has gone since, or from folders that are not synced, counts as being there.
         roots: folders that are synced.
         label_sets: names of saved ones.
     """
@@ -188,12 +190,12 @@ def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
         if fix:
             file.unlink(missing_ok=True)
             fixed.append("removed it; its question is kept, and can be asked again")
-    strays = index.stray_files(store, database.folder, others=run_files.recorded(lab))
+    strays = index_files.strays(database.folder / index.FOLDER_NAME, partial(_recorded, store, lab, database))
     if strays:
         problems.append(f"{len(strays)} files in {index.FOLDER_NAME}/ belong to no index")
         if fix:
             for file in strays:
-                file.unlink(missing_ok=True)
+                index_files.remove(file, partial(_recorded, store, lab, database))
             fixed.append("removed them")
     remaining = check(database, store, fix=False).remaining if fixed else tuple(problems)
     return CheckReport(tuple(problems), tuple(fixed), remaining, compared)
@@ -212,10 +214,16 @@ def prune(
         removed = store.prune(ids, under)
         for row in store.models():
             VectorIndex.open(store, database.folder, row)  # writes a new snapshot if enough is gone
-        for file in index.stray_files(store, database.folder, others=run_files.recorded(LabStore(database))):
-            file.unlink(missing_ok=True)
+        recorded = partial(_recorded, store, LabStore(database), database)
+        for file in index_files.strays(database.folder / index.FOLDER_NAME, recorded):
+            index_files.remove(file, recorded)
         database.vacuum()
     return PruneReport(**removed, dry_run=False)
+
+
+def _recorded(store: Store, lab: LabStore, database: Database) -> set[str]:
+    """Names of the files in the index folder that the database knows."""
+    return index.recorded_files(store, database.folder) | run_files.recorded(lab)
 
 
 def _find(store: Store, name: str) -> list[ModelRow]:

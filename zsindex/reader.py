@@ -254,10 +254,10 @@ class Reader:
             return _count_after(connection, model_id, seq)
 
     def generation(self, model_id: int) -> int:
-        """How often embeddings of the model were deleted; 0 for a model that the library does not know."""
+        """How often embeddings of the model were deleted; -1 for a model that the library does not hold."""
         with self.database.look() as connection:
             row = connection.execute("SELECT generation FROM models WHERE id = ?", (model_id,)).fetchone()
-        return 0 if row is None else int(row[0])
+        return -1 if row is None else int(row[0])
 
     def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
         """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""

@@ -1,4 +1,4 @@
-"""The stored answers of runs: `index/run-KEY.npz`, derived like all in that folder. What was asked is in the database.
+"""The stored answers of runs: `index/run-KEY-….npz`, derived like all in there. What was asked is in the database.
 
 A file holds `best`, int32 (n, top), numbers of answers, -1 for none; `scores`, float32 (n, top); and `paths`, the
 photos' names as UTF-8 with a zero byte after each, deflated. The database knows its SHA-256: what does not fit is as
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zsindex import atomic
 from zsindex.index import FOLDER_NAME
+from zsindex.index_files import Making
 from zsindex.lab_store import LabStore
 from zsindex.results import Answer
 
@@ -26,13 +29,8 @@ MAX_RUNS = 200
 MAX_BYTES = 2**29
 
 
-def name_of(key: str) -> str:
-    """The file of a run."""
-    return f"run-{key}.npz"
-
-
-def write(folder: Path, key: str, answer: Answer) -> dict[str, Any]:
-    """Store an answer; returns what must be recorded to read it again.
+def write(folder: Path, making: Making, key: str, answer: Answer) -> dict[str, Any]:
+    """Store an answer; returns what must be recorded, before `making` ends, to read it again.
 
     Raises:
         OSError
@@ -47,8 +45,18 @@ def write(folder: Path, key: str, answer: Answer) -> dict[str, Any]:
     )
     data = content.getvalue()
     (folder / FOLDER_NAME).mkdir(exist_ok=True)
-    atomic.write_bytes(folder / FOLDER_NAME / name_of(key), data)
-    return {"file": name_of(key), "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    # Another name each time: who removes the answer of an older run of that key does not mean this one.
+    file = folder / FOLDER_NAME / f"run-{key}-{secrets.token_hex(4)}.npz"
+    temporary = file.with_name(f"{file.name}.tmp")
+    try:
+        with making.create(temporary) as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"file": file.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def read(folder: Path, stored: Mapping[str, Any]) -> Answer | None:
@@ -69,9 +77,11 @@ def exists(folder: Path, stored: Mapping[str, Any]) -> bool:
     return (folder / FOLDER_NAME / str(stored["file"])).exists()
 
 
-def remove(folder: Path, key: str) -> None:
-    """Delete the answer of a run, if it is there."""
-    (folder / FOLDER_NAME / name_of(key)).unlink(missing_ok=True)
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Delete the answers of runs that are recorded no more."""
+    for name in names:
+        with suppress(OSError):  # where it cannot be removed it is a stray, and costs only its room
+            (folder / FOLDER_NAME / name).unlink()
 
 
 def make_room(lab: LabStore, folder: Path) -> None:
@@ -80,7 +90,7 @@ def make_room(lab: LabStore, folder: Path) -> None:
     for stored in lab.run_files().values():
         taken += int(stored["bytes"])
         if taken > MAX_BYTES:
-            (folder / FOLDER_NAME / stored["file"]).unlink(missing_ok=True)
+            remove(folder, [stored["file"]])
 
 
 def recorded(lab: LabStore) -> set[str]:
@@ -93,5 +103,6 @@ def problems(lab: LabStore, folder: Path) -> dict[Path, str]:
     return {
         folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
         for key, stored in lab.run_files().items()
-        if exists(folder, stored) and read(folder, stored) is None
+        # Looked for again: another process may have made room.
+        if exists(folder, stored) and read(folder, stored) is None and exists(folder, stored)
     }

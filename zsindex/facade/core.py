@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from zsindex import config
 from zsindex.errors import BadPath, NotInLibrary, NoVectors
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from zsindex.sources import PathsLike, Source
     from zsindex.store import Store
     from zsindex.view import View
+
+T = TypeVar("T")
 
 # The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
 WhichLabels: TypeAlias = "str | LabelsLike"
@@ -60,6 +62,7 @@ class Core:
         @cached_property
         def _jobs(self) -> JobStore: ...
         def _model(self) -> ModelRow: ...
+        def _store_under_model(self, store: Callable[[int], T]) -> T: ...
         def _encode(self, new: Sequence[Source]) -> list[ImageRecord]: ...
         def _open_index(self) -> VectorIndex: ...
         def _run(self, labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run: ...

@@ -186,7 +186,7 @@ class Deciding(Core):
             chosen = unknown.far_words(texts, vectors, n=unknown.n_negatives(len(candidates)))
             far = [candidates[i] for i in chosen.tolist()]
             if not self.read_only:
-                self._lab.save_derived(view.model_id, "far words", key, far)
+                self._store_under_model(lambda model_id: self._lab.save_derived(model_id, "far words", key, far))
         return view.embed([prompts.fill(template, word) for word in far])
 
     # --- thresholds ---------------------------------------------------------------------------------------------------

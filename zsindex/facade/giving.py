@@ -11,8 +11,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zsindex import bounds
-from zsindex.errors import LibraryBusy, StorageFull, UnknownModel, UnknownRun, ZsindexWarning
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryReadOnly,
+    StorageFailed,
+    StorageFull,
+    UnknownModel,
+    UnknownRun,
+    ZsindexError,
+    ZsindexWarning,
+)
 from zsindex.facade.core import Core, absolute
+from zsindex.index_files import Making
+from zsindex.lock import failure
 from zsindex.prompts import digest, from_document, label_set, to_document
 from zsindex.records import NONE, LabelSet, Progress
 
@@ -181,7 +192,7 @@ class Giving(Core):
         """Keep a run: what was asked, and the answer. See docs/methods.md.
 
         Raises:
-            LibraryReadOnly, LibraryBusy, StorageFull
+            LibraryReadOnly, LibraryBusy, StorageFull, StorageFailed
         """
         from zsindex import run_files
 
@@ -189,21 +200,26 @@ class Giving(Core):
         run, asked = result.run, result.run.asked
         if asked is None:
             raise ValueError("only what `classify` returned can be recorded")
-        try:
+        with Making() as making:
             # First the file, then the record: what is recorded is there.
-            stored = run_files.write(self.path, run.key, result.answer)
-        except OSError as error:
-            raise StorageFull(self.path) from error
-        document = {
-            "run": run.to_dict(),
-            "label_set": _short(asked.labels),
-            "arguments": asked.arguments,
-            "answers": list(result.labels),
-            "photos": len(result),
-            "stored": stored,
-        }
-        for old in self._lab.save_run(run.key, document, keep=run_files.MAX_RUNS):
-            run_files.remove(self.path, old)
+            try:
+                stored = run_files.write(self.path, making, run.key, result.answer)
+            except OSError as error:
+                raise failure(self.path, "record a run", error) from error
+            document = {
+                "run": run.to_dict(),
+                "label_set": _short(asked.labels),
+                "arguments": asked.arguments,
+                "answers": list(result.labels),
+                "photos": len(result),
+                "stored": stored,
+            }
+            try:
+                replaced = self._lab.save_run(run.key, document, keep=run_files.MAX_RUNS)
+            except ZsindexError:
+                run_files.remove(self.path, [stored["file"]])
+                raise
+        run_files.remove(self.path, replaced)
         run_files.make_room(self._lab, self.path)
         return self.run(run.key)
 
@@ -294,7 +310,7 @@ class Giving(Core):
             return
         try:
             self.record_run(result)
-        except (StorageFull, LibraryBusy) as error:
+        except (StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly) as error:
             warnings.warn(f"the run was not recorded: {error}", RunNotRecorded, stacklevel=3)
 
 

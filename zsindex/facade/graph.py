@@ -57,7 +57,8 @@ class Graphs(Core):
             NEIGHBOURS,
             file=neighbours_file(self.path, view.info.fingerprint),
             generation=view.snapshot[1],
-            keep=whole and not self.read_only,
+            # Nobody would remove that of a model which others have pruned.
+            keep=whole and not self.read_only and view.snapshot[1] >= 0,
         )
 
     def duplicates(

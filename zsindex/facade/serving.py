@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +91,7 @@ class Serving(Core):
         if new:
             records = self._encode(new)
             if store:
-                self._store.save_images(records, model.id)
+                self._store_under_model(partial(self._store.save_images, records))
             found.update((r.digest, r.vector) for r in records if r.vector is not None)
         return np.array([found[s.digest] for s in sources], dtype=np.float32).reshape(len(images), model.info.dim)
 

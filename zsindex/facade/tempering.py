@@ -82,7 +82,8 @@ class Tempering(Truths):
         )
         if save:
             about = {"label_set": chosen.name, "labels": list(chosen.labels), "truth": sample.source}
-            self._lab.save_temperature(self._model().id, fitted.temperature, {**fitted.to_dict(), **about})
+            fit = {**fitted.to_dict(), **about}
+            self._store_under_model(lambda model_id: self._lab.save_temperature(model_id, fitted.temperature, fit))
         return fitted
 
     def fitted_temperature(self) -> tuple[float, dict[str, Any]] | None:

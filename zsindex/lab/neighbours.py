@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from zsindex.errors import TooManyPairs
+from zsindex.index_files import Making
 from zsindex.records import FloatArray, IdArray
 from zsindex.vectors import Vectors
 
@@ -303,13 +304,14 @@ def save(graph: Graph, file: Path, *, generation: int) -> bool:
     temporary = file.with_name(f"{file.name}-{secrets.token_hex(4)}.tmp")
     try:
         file.parent.mkdir(exist_ok=True)
-        with temporary.open("wb") as out:
-            out.write(_MAGIC)
-            out.write(hashlib.sha256(body).digest())
-            out.write(body)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
+        with Making() as making:
+            with making.create(temporary) as out:
+                out.write(_MAGIC)
+                out.write(hashlib.sha256(body).digest())
+                out.write(body)
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(file)
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from zsindex.formats import storable
 from zsindex.rows import FileDetails
 
 
@@ -29,7 +30,7 @@ def seen(path: str) -> Seen | None:
         return None
     if not stat.S_ISREG(found.st_mode) or not found.st_ino:
         return None
-    return Seen(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return Seen(found.st_dev, found.st_ino, found.st_size, storable(found.st_mtime_ns))
 
 
 def distinct(files: Iterable[FileDetails]) -> dict[str, Seen]:

@@ -86,7 +86,7 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem(
                 "library-busy",
                 503,
-                "another process is writing to the library; reading works meanwhile",
+                "the library is being written to; reading works meanwhile",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         case errors.StorageFull():

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from zsindex.errors import LibraryBusy, LibraryReadOnly, ZsindexError
+from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, ZsindexError
 from zsindex.library import Library
 from zsindex.lock import FolderLock
 from zsindex.records import Progress
@@ -225,6 +225,8 @@ class Runner:
                     self._interrupt()
             except LibraryBusy:
                 self._stopping.wait(LOOK_AGAIN_S)
+            except LibraryClosed:
+                return  # nobody can give it any more to do
             except Exception as error:  # noqa: BLE001  whatever it is, it must be seen, and reading goes on
                 logs.event("jobs stopped", level=40, error=error)
                 self._stopping.wait(LOOK_AGAIN_S)

@@ -1,0 +1,213 @@
+"""A closed library says so, whatever is asked of it, and lets go of everything it held."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import platform
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.fakes import FakeEncoder
+from tests.libraries import new_library, open_store
+from tests.photos import save, solid
+from tests.processes import Process
+from zsindex import database as database_module
+from zsindex.database import Database
+from zsindex.errors import LibraryBusy, LibraryClosed
+from zsindex.library import Library
+
+LABELS = ["red", "blue"]
+# `open` makes another one. The folder's name is no question to the library.
+FREE = {"open", "close", "path"}
+NAMES = [name for name in dir(Library) if not name.startswith("_") and name not in FREE]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    (tmp_path / "photos").mkdir()
+    for colour in LABELS:
+        save(tmp_path / "photos" / f"{colour}.png", solid(colour))
+    library = Library.open(tmp_path / "library", encoder=FakeEncoder())
+    library.sync(tmp_path / "photos")
+    return library
+
+
+def claims(folder: Path) -> int:
+    """How many open libraries of this process hold the database in a folder."""
+    return database_module._open_files[database_module._identity(folder / "library.db")]
+
+
+def test_there_is_something_to_ask() -> None:
+    assert {"search", "classify", "usage", "spec", "read_only", "prune", "sync"} <= set(NAMES)
+
+
+def test_everything_that_is_public_says_that_the_library_is_closed(library: Library) -> None:
+    taken = {name: getattr(library, name) for name in ARGUMENTS}  # while it was open
+    library.close()
+    for name in NAMES:
+        with pytest.raises(LibraryClosed, match=r"was closed. Open it again: Library.open"):
+            getattr(library, name)
+    for name, method in taken.items():
+        assert inspect.ismethod(method)
+        with pytest.raises(LibraryClosed):
+            method(*ARGUMENTS[name])
+    assert claims(library.path) == 0
+    assert library._database._writing is None
+    assert library.path.name == "library"
+
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "search": ("red",),
+    "similar": ("red.png",),
+    "classify": (LABELS,),
+    "embed_texts": (["something new"],),
+    "sync": (),
+    "status": (),
+    "check": (),
+    "prune": (),
+    "view": (),
+    "duplicates": (),
+    "save_label_set": ("name", LABELS),
+    "label_set": ("name",),
+    "models": (),
+    "runs": (),
+    "paths": (),
+    "jobs": (),
+    "use_model": ("nano",),
+}
+
+
+def test_what_was_returned_stays_valid(library: Library) -> None:
+    view, vectors, answers = library.view(), library.embed_texts(["red"]), library.classify(LABELS)
+    library.close()
+    rows = view.vectors.take(view.rows)
+    assert rows.shape == (2, 8)
+    assert np.isfinite(vectors).all()
+    assert [result.label for result in answers] == ["blue", "red"]
+    assert repr(library) == f"<Library {library.path}, closed>"
+
+
+def test_closing_twice_and_by_several_threads_does_no_harm(library: Library) -> None:
+    with Library.open(library.path) as other:
+        assert claims(library.path) == 2
+        threads = [threading.Thread(target=library.close) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        library.close()
+        assert claims(library.path) == 1
+        assert len(other.paths()) == 2
+    with pytest.raises(LibraryClosed), library:
+        pass
+    with pytest.raises(LibraryClosed), other:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["read", "look", "write", "jot"])
+def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind: str) -> None:
+    folder = new_library(tmp_path / "library")
+    opened = Database.open(folder, create=False)
+    begin: Callable[[], Any] = {
+        "read": opened.read,
+        "look": opened.look,
+        "write": lambda: opened.write("test"),
+        "jot": lambda: opened.jot("test"),
+    }[kind]
+    with begin() as connection:
+        closer = threading.Thread(target=opened.close)
+        closer.start()
+        closer.join()
+        run = connection.exec_driver_sql if kind in ("read", "write") else connection.execute
+        if kind in ("write", "jot"):
+            run("INSERT INTO settings (key, value) VALUES ('kept', 'yes')")
+        run("SELECT count(*) FROM settings")
+        assert claims(folder) == 1
+    assert claims(folder) == 0
+    assert (opened._writing, opened._writer, opened._reader) == (None, None, None)
+    for again in (opened.read, opened.look, lambda: opened.write("x"), lambda: opened.jot("x")):
+        with pytest.raises(LibraryClosed), again():
+            pass
+    with pytest.raises(LibraryClosed):
+        opened.vacuum()
+    assert (opened._writing, opened._writer, opened._reader) == (None, None, None)
+    with open_store(folder) as store:
+        assert store.setting("kept") == ("yes" if kind in ("write", "jot") else None)
+
+
+def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_path: Path) -> None:
+    folder = new_library(tmp_path / "library")
+    opened = Database.open(folder, create=False)
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            with opened.write("wait"):
+                pass
+        except LibraryClosed as error:
+            failed.append(error)
+
+    with opened._write_lock.hold("test"):
+        waiting = threading.Thread(target=write)
+        waiting.start()
+        while not opened._in_work:
+            pass
+        opened.close()
+    waiting.join()
+    assert len(failed) == 1
+    assert (claims(folder), opened._writing) == (0, None)
+
+
+def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    folder = new_library(tmp_path / "library")
+    opened = Database.open(folder, create=False)
+    with opened.write("test") as connection:
+        connection.exec_driver_sql("INSERT INTO settings (key, value) VALUES ('kept', 'yes')")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom zsindex.database import Database\n"
+        "with Database.open(Path(sys.argv[1]), create=False).write('hold') as c: step()"
+    )
+    with Process(program, folder) as other:
+        other.wait_for_step()
+        opened.close()
+        assert (claims(folder), opened._writing) == (0, None)
+        other.finish()
+    with open_store(folder) as store:
+        assert store.setting("kept") == "yes"
+
+
+def test_a_busy_library_names_who_holds_it_only_if_that_is_sure(tmp_path: Path) -> None:
+    folder = new_library(tmp_path / "library")
+    one, two = (Database.open(folder, create=False) for _ in range(2))
+    two._write_lock.timeout_s = 0.05
+    started, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with one._write_lock.hold("store photos"):
+            started.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    started.wait()
+    with pytest.raises(LibraryBusy) as caught, two.write("x"):
+        pass
+    assert "another thread or library object of this process: store photos" in str(caught.value)
+    gone = {"pid": 2**22 + 1, "host": platform.node(), "purpose": "x", "since": "y"}  # no pid is as high
+    (folder / "write.holder").write_text(json.dumps(gone))
+    with pytest.raises(LibraryBusy) as caught, two.write("x"):
+        pass
+    assert caught.value.holder == "another process"
+    done.set()
+    thread.join()
+    one.close()
+    two.close()
