@@ -29,12 +29,18 @@ def models() -> None:
 @options.library
 @options.json_flag
 def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None:
-    """List the library's models, and those that open_clip offers for download; with PATTERN in their names."""
+    """List the library's models, and those offered for download; with PATTERN in their names.
+
+    Behind one of open_clip's is the name of the same weights as a checkpoint of transformers, where there is one. Any
+    other ORG/NAME of a hub can be named as well.
+    """
     rows = [row for row in _held(library) if pattern.lower() in row.name.lower()]
-    offered = [] if held else [name for name in _offered() if pattern.lower() in name.lower()]
+    twins = _twins()
+    offered = [] if held else [n for n in _offered() if pattern.lower() in " ".join([n, *twins.get(n, ())]).lower()]
     if as_json:
         document: dict[str, Any] = {"held": [_to_dict(row) for row in rows]}
-        write_json(document if held else {**document, "available": offered}, sys.stdout)
+        also = {name: twins[name] for name in offered if name in twins}
+        write_json(document if held else {**document, "available": offered, "transformers": also}, sys.stdout)
         return
     if rows:
         header = ["in the library", "images", "prompts", "bytes", "decode", "precision", "fingerprint"]
@@ -54,7 +60,7 @@ def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None
     if offered:
         click.echo(("\n" if rows else "") + "available:")
         for name in offered:
-            click.echo(f"  {name}")
+            click.echo("  ".join([f"  {name}", *twins.get(name, ())]))
 
 
 @models.command()
@@ -67,9 +73,9 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
     if rows:
         found = [_to_dict(row) for row in rows]
     else:
-        from zsindex import openclip
+        from zsindex import loading
 
-        found = [openclip.describe(name)]
+        found = [loading.describe(name)]
     if as_json:
         write_json(found, sys.stdout)
         return
@@ -118,6 +124,16 @@ def _offered() -> list[str]:
     from zsindex import openclip
 
     return ["nano", *(f"{architecture}/{tag}" for architecture, tag in openclip.available_models())]
+
+
+def _twins() -> dict[str, list[str]]:
+    """Names of the same weights as checkpoints of transformers, by open_clip's name."""
+    from zsindex.names import TWINS
+
+    found: dict[str, list[str]] = {}
+    for repository, pair in TWINS.items():
+        found.setdefault(pair, []).append(repository)
+    return found
 
 
 def _to_dict(row: ModelStatus) -> dict[str, Any]:

@@ -145,7 +145,7 @@ how_model = together(
 which_model = together(
     click.option(
         "--model",
-        help="nano, ARCHITECTURE/TAG, hf-hub:ORG/REPO or local-dir:FOLDER. Default: the library's; nano for a new one.",
+        help="nano, ORG/NAME of a hub, ARCHITECTURE/TAG or a folder. Default: the library's; nano for a new one.",
     ),
     how_model,
 )
@@ -252,10 +252,11 @@ class _Notes(logging.Handler):
 
 def show_notes() -> None:
     """Show what loading a model has to say: it may take a while."""
-    notes = logging.getLogger("zsindex.loading")
-    if not notes.handlers:
-        notes.addHandler(_Notes())
-        notes.setLevel(logging.INFO)
+    for name in ("zsindex.loading", "zsindex.names"):
+        notes = logging.getLogger(name)
+        if not notes.handlers:
+            notes.addHandler(_Notes())
+            notes.setLevel(logging.INFO)
 
 
 def label_set_from(

@@ -215,15 +215,21 @@ class UnknownModel(ModelError):
 
 
 class ModelUnavailable(ModelError):
-    """The weights are not on this disk and could not be fetched; `detail` says why."""
+    """The weights are not on this disk and could not be fetched; `detail` says why.
 
-    def __init__(self, model: str, detail: str) -> None:
+    `cache` is the folder where a copy of another machine's cache of the hub would be found.
+    """
+
+    def __init__(self, model: str, detail: str, *, cache: str | None = None) -> None:
+        copied = f"; a copy of another machine's cache of the hub belongs into {cache} (or HF_HOME names it)"
         super().__init__(
             f"the weights of {model!r} could not be downloaded ({detail}). Two ways out without a model hub: the "
-            f"embedded model, --model nano; or a checkpoint on this disk, --model local-dir:FOLDER.",
+            f"embedded model, --model nano; or a checkpoint on this disk, --model local-dir:FOLDER"
+            f"{'' if cache is None else copied}.",
             model=model,
         )
         self.detail = detail
+        self.cache = cache
 
 
 class CheckpointError(ModelError):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from zsindex import bounds, config, prompts, template_sets
+from zsindex import bounds, config, names, prompts, template_sets
 from zsindex.database import Database
 from zsindex.encode import Encoder, OneAtATime, preprocessed
 from zsindex.errors import (
@@ -140,8 +140,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Args:
             path: its folder. Default: the environment's ``ZSINDEX_LIBRARY``, else a folder in the platform's user-data
                 folder.
-            model: ``nano``, ``ARCHITECTURE/TAG``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``. Default: the model the
-                library was made with; ``nano`` for a new one. It is loaded when something must be encoded, not before.
+            model: ``nano``, ``ORG/NAME`` of a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
+                Default: the model the library was made with; ``nano`` for a new one. It is loaded when something must
+                be encoded, not before.
             pretrained: tag or checkpoint file for a `model` that names only an architecture.
             precision: ``fp32``, ``bf16`` or ``fp16``; or ``auto``: what the library has vectors of already, else what
                 this machine is fastest in, which is measured once for each model. Default: as the library was made.
@@ -1123,8 +1124,12 @@ def _spec(
         name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
     scheme, _, rest = name.partition(":")
     folder = absolute(rest) if scheme == "local-dir" else guessed(name)
-    if scheme == "local-dir" or (name != config.DEFAULT_MODEL and weights is None and os.path.isdir(folder)):
+    if scheme == "local-dir" or (
+        model not in (None, config.DEFAULT_MODEL) and weights is None and os.path.isdir(folder)
+    ):
         name = f"local-dir:{folder}"
+    elif model is not None and pretrained is None:
+        name = names.in_one_spelling(name, held=[row.info.spec.name for row in reader.models()])
     spec = ModelSpec(
         name=name,
         pretrained=weights,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 from dataclasses import replace
-from importlib import util
 from pathlib import Path
+from typing import Any
 
-from zsindex import bounds, config, towers
+from zsindex import bounds, config, names, towers
 from zsindex.encode import Encoder
-from zsindex.errors import ModelChanged, PackageMissing
+from zsindex.errors import ModelChanged, ModelUnavailable, PackageMissing, UnknownModel
 from zsindex.records import ModelSpec
 from zsindex.towers import TowerEncoder
 
@@ -23,6 +24,9 @@ _TORCH_BATCH_SIZE = 32
 # least cosine is 0.993 (benchmarks/precision.py); one below the bound means that a model does not bear bf16 at all.
 _WORTHWHILE = 1.2
 _LEAST_COSINE = 0.98
+
+# How much alike the first half of a name and an architecture are where a repository was hardly meant: ViT-B-23/openai.
+_LIKE_AN_ARCHITECTURE = 0.8
 
 
 def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None) -> Encoder:
@@ -39,8 +43,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
     """
     if batch_size is not None:
         batch_size = bounds.whole("batch_size", batch_size, least=1)
-    if _transformers_folder(spec) is not None:
-        return _original(spec, device=device, batch_size=batch_size)
+    spec = _in_one_spelling(spec)
     folder = towers.folder_of(spec)
     if device not in ("auto", "cpu") or folder is None or spec.precision not in towers.PRECISIONS:
         return _original(spec, device=device, batch_size=batch_size)
@@ -60,8 +63,8 @@ def fastest_precision(spec: ModelSpec) -> str:
     Raises:
         ModelError: the model has to be loaded for it, and cannot be.
     """
-    spec = replace(spec, precision="fp32")
-    if towers.folder_of(spec) is None or _transformers_folder(spec) is not None:
+    spec = _in_one_spelling(replace(spec, precision="fp32"))
+    if towers.folder_of(spec) is None:
         return "fp32"
     found = towers.find(spec) or _export(spec)
     if found is None or found.manifest.auto_device != "cpu" or not found.manifest.image:
@@ -88,7 +91,7 @@ def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int
 def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     _let_threads_sleep()
     if (folder := _transformers_folder(spec)) is not None:
-        if util.find_spec("transformers") is None:
+        if not names.has_transformers():
             raise PackageMissing(str(spec), "zsindex[transformers]")
         from zsindex import transformers_encoder
 
@@ -98,18 +101,115 @@ def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encode
     return openclip.load(spec, device=device, batch_size=batch_size)
 
 
-def _transformers_folder(spec: ModelSpec) -> Path | None:
-    """The folder of a checkpoint of transformers; None where the name stands for anything else."""
+def describe(name: str) -> dict[str, Any]:
+    """Tell what a model is without loading or downloading its weights.
+
+    Args:
+        name: as for `load`, or an architecture of open_clip alone.
+
+    Returns:
+        Plain data: see `zsindex.openclip.describe`; ``transformers`` is the name of the same weights in its format. Of
+        a checkpoint of transformers, see `zsindex.checkpoints.describe`.
+
+    Raises:
+        UnknownModel: no such name, or one in a hub, whose configuration would have to be downloaded first.
+        CheckpointError: a folder whose configuration describes no model.
+    """
+    spelling = names.in_one_spelling(name)
+    if (folder := _transformers_folder(ModelSpec(spelling), fetch=False)) is not None:
+        from zsindex import checkpoints
+
+        return checkpoints.describe(name, folder)
+    from zsindex import openclip
+
+    twin = names.TWINS.get(spelling)
+    found = openclip.describe(twin or spelling)
+    ids = [repository for repository, pair in names.TWINS.items() if pair in (twin, name)]
+    return {**found, "transformers": ids} if ids else found
+
+
+def _in_one_spelling(spec: ModelSpec) -> ModelSpec:
+    if spec.pretrained is not None or os.path.isdir(os.path.expanduser(spec.name)):
+        return spec
+    return replace(spec, name=names.in_one_spelling(spec.name))
+
+
+def _transformers_folder(spec: ModelSpec, *, fetch: bool = True) -> Path | None:
+    """The folder of a checkpoint of transformers; None where the model is one of open_clip's.
+
+    What lies in a folder or a repository decides. Where both do, a name behind ``hf:``, or with nothing before it, is
+    transformers', if that is installed; a folder, or a name behind ``hf-hub:``, is open_clip's.
+
+    Args:
+        fetch: download what is not in the local cache.
+
+    Raises:
+        ModelError: see `load`.
+    """
+    if spec.name == config.DEFAULT_MODEL or spec.pretrained is not None:
+        return None
     scheme, _, rest = spec.name.partition(":")
     folder = Path(rest if scheme == "local-dir" else spec.name).expanduser()
-    written_by_transformers = (folder / "config.json").is_file() and not (folder / "open_clip_config.json").is_file()
-    return folder if written_by_transformers and spec.name != config.DEFAULT_MODEL else None
+    repository = None if folder.is_dir() else names.repository_of(spec.name)
+    if repository is not None:
+        return _of_repository(spec, *repository, fetch=fetch)
+    if (folder / "open_clip_config.json").is_file() or not (folder / "config.json").is_file():
+        return None
+    return folder
+
+
+def _of_repository(spec: ModelSpec, repository: str, revision: str | None, *, fetch: bool) -> Path | None:
+    from zsindex import hub
+
+    ours = names.has_transformers()
+    open_clip_first = spec.name.startswith(names.OPEN_CLIP_FIRST) or not ours
+    cached = hub.cached_transformers(repository, revision)
+    if hub.cached_open_clip(repository, revision) and (open_clip_first or cached is None):
+        return None
+    if cached is not None or not fetch:
+        return cached
+    if (like := _like_open_clips(repository)) is not None:
+        raise UnknownModel(repository, near=like)
+    orders = [hub.OPEN_CLIP_CONFIG, hub.TRANSFORMERS_CONFIG]
+    try:
+        for filename in orders if open_clip_first else reversed(orders):
+            if not hub.offers(spec, repository, revision, filename):
+                continue
+            if filename == hub.OPEN_CLIP_CONFIG:
+                return None
+            if not ours:
+                raise PackageMissing(str(spec), "zsindex[transformers]")
+            found = hub.fetch_transformers(spec, repository, revision)
+            if found is not None:
+                return found
+    except ModelUnavailable as error:
+        if ours:
+            raise
+        detail = f"{error.detail}; a checkpoint of transformers also needs pip install 'zsindex[transformers]'"
+        raise ModelUnavailable(str(spec), detail, cache=error.cache) from error
+    raise UnknownModel(str(spec), why="the repository holds neither a checkpoint of transformers nor one of open_clip")
+
+
+def _like_open_clips(name: str) -> list[str] | None:
+    """Names of open_clip that look like one of a repository; None where its first half is like no architecture."""
+    by_folded = {architecture.casefold(): architecture for architecture in names.architectures()}
+    first = name.partition("/")[0].casefold()
+    if not difflib.get_close_matches(first, by_folded, n=1, cutoff=_LIKE_AN_ARCHITECTURE):
+        return None
+    from zsindex import openclip
+
+    pairs = {
+        f"{architecture}/{tag}".casefold(): f"{architecture}/{tag}" for architecture, tag in openclip.available_models()
+    }
+    return [pairs[folded] for folded in difflib.get_close_matches(name.casefold(), pairs, n=3)]
 
 
 def _export(spec: ModelSpec) -> towers.Export | None:
     """Load the original in fp32 on the CPU, and export it; of the embedded model put the export together."""
     folder = towers.folder_of(spec)
     if folder is None or not towers.versions():
+        return None
+    if _transformers_folder(spec) is not None:
         return None
     if spec.name == config.DEFAULT_MODEL and spec.pretrained is None:
         from zsindex import assembly

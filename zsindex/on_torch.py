@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from zsindex import bounds
 from zsindex.errors import CheckpointError, DeviceError
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
 
@@ -34,8 +35,8 @@ def check_options(spec: ModelSpec, batch_size: int | None) -> None:
     """
     if spec.precision not in PRECISIONS:
         raise ValueError(f"precision {spec.precision!r} is none of {', '.join(PRECISIONS)}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if batch_size is not None:
+        bounds.whole("batch_size", batch_size, least=1)
 
 
 def batch_size_on(device: torch.device) -> int:
@@ -126,16 +127,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         root.removeHandler(silent)
-
-
-def one_line(error: BaseException) -> str:
-    """The gist of an exception: of several lines, as load_state_dict makes them, the first that names a cause."""
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    line = lines[0] if len(lines) == 1 else lines[1]
-    more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
-    return (line if len(line) <= 200 else line[:199] + "…").rstrip(".") + more
 
 
 def weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:

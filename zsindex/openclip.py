@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +23,17 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
-    GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
-    RepositoryNotFoundError,
 )
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer
 
-from zsindex import nano
+from zsindex import hub, names, nano
 from zsindex.errors import (
     CheckpointError,
     ModelError,
@@ -51,7 +49,6 @@ from zsindex.on_torch import (
     batch_size_on,
     check_options,
     device_named,
-    one_line,
     quiet,
     weights_sha256,
 )
@@ -67,7 +64,6 @@ logger = logging.getLogger(__name__)
 _CONFIG_NAME = "open_clip_config.json"
 _FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir; .pt is not among them
 _DEFAULT_WEIGHTS = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-_PROBE_TIMEOUT_S = 10.0
 
 
 def available_models() -> list[tuple[str, str]]:
@@ -113,7 +109,8 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
 
     Args:
         spec: `spec.name` is ``nano``; ``ARCHITECTURE/TAG`` or ``ARCHITECTURE`` with `spec.pretrained` as a tag or a
-            checkpoint file; ``hf-hub:ORG/REPO``; ``local-dir:FOLDER``; or the bare path of such a folder.
+            checkpoint file; ``hf-hub:ORG/NAME`` or ``ORG/NAME``, either with ``@REVISION``; ``local-dir:FOLDER``; or
+            the bare path of such a folder.
         device: ``auto`` (CUDA, else MPS, else CPU) or a torch device such as ``cpu`` or ``cuda:1``.
         batch_size: images that go through the model at once (of prompts, eight times as many); None chooses by device.
 
@@ -130,7 +127,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
     with quiet():
         target = device_named(device, spec)  # before anything is downloaded for it
         if source.repository:
-            _download(spec, source)
+            source = _download(spec, source)
         return _load(spec, source, target, batch_size or batch_size_on(target))
 
 
@@ -335,25 +332,30 @@ class _Source:
         pretrained: a tag or a checkpoint file, for an architecture.
         repository: the hub repository that has to be in the local cache before open_clip is asked.
         files: what is needed of it; None stands for open_clip's default weights.
+        revision: of the repository; None for its newest.
     """
 
     name: str
     pretrained: str | None = None
     repository: str | None = None
     files: tuple[str | None, ...] = ()
+    revision: str | None = None
 
 
 def _resolve(spec: ModelSpec) -> _Source:
     name = spec.name
     schema, _, rest = name.partition(":")
-    if name == "nano" or schema in ("local-dir", "hf-hub"):
+    # Before a tag or a file stands an architecture, whatever else it reads like.
+    repository = None if spec.pretrained is not None and schema != "hf-hub" else names.repository_of(name)
+    if name == "nano" or schema in ("local-dir", "hf-hub") or repository:
         if spec.pretrained is not None:
             # open_clip would drop it with a warning, and the user would take these weights for the ones asked for.
             raise UnknownModel(str(spec), why=f"{name} brings its own weights; leave {spec.pretrained!r} out")
-        if not rest and name != "nano":
+        if not rest and name != "nano" and not repository:
             raise UnknownModel(name, why="a folder or a repository has to follow the colon")
-        if schema == "hf-hub":
-            return _Source(name, repository=rest, files=(_CONFIG_NAME, None))
+        if repository:
+            named, revision = repository
+            return _Source(f"hf-hub:{named}", repository=named, revision=revision, files=(_CONFIG_NAME, None))
         return _folder(spec, nano.FOLDER if name == "nano" else Path(rest).expanduser())
 
     architectures = set(open_clip.list_models())
@@ -409,7 +411,7 @@ def _folder(spec: ModelSpec, folder: Path) -> _Source:
     if not folder.is_dir():
         raise UnknownModel(str(spec), why=f"there is no folder {folder}")
     if not (folder / _CONFIG_NAME).is_file():
-        raise UnknownModel(str(spec), why=f"{folder} has no {_CONFIG_NAME}")
+        raise UnknownModel(str(spec), why=f"{folder} has neither {_CONFIG_NAME} nor config.json")
     if not any(file.suffix in _FOLDER_CHECKPOINTS for file in folder.iterdir()):
         # open_clip would warn and go on with random weights.
         raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_FOLDER_CHECKPOINTS)})")
@@ -421,8 +423,8 @@ def _files(source: _Source) -> list[str]:
     if source.name.startswith("local-dir:"):
         return sorted(str(file) for file in Path(source.name.removeprefix("local-dir:")).iterdir() if file.is_file())
     if source.repository is not None:
-        names = [name for wanted in source.files for name in ([wanted] if wanted else _DEFAULT_WEIGHTS)]
-        cached = [try_to_load_from_cache(source.repository, name) for name in names]
+        wanted = [name for one in source.files for name in ([one] if one else _DEFAULT_WEIGHTS)]
+        cached = [try_to_load_from_cache(source.repository, name) for name in wanted]
         return [os.path.realpath(file) for file in cached if isinstance(file, str)]
     if source.pretrained is not None and os.path.isfile(source.pretrained):
         return [source.pretrained]
@@ -438,8 +440,11 @@ def _near(name: str, known: Sequence[str]) -> list[str]:
     return [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, n=3)]
 
 
-def _download(spec: ModelSpec, source: _Source) -> None:
+def _download(spec: ModelSpec, source: _Source) -> _Source:
     """Bring a hub repository's files into the local cache, or say in seconds why that is impossible.
+
+    Returns:
+        The source; of a revision, which open_clip cannot name, the folder that its files are in.
 
     open_clip alone would take from 47 s to several minutes over an unreachable hub: it asks for two file names, and
     each time the client tries seven times, in the end with a timeout of a minute. So what is not in the cache is asked
@@ -447,50 +452,24 @@ def _download(spec: ModelSpec, source: _Source) -> None:
     """
     repository = str(source.repository)
     for filename in source.files:
+        wanted, revision = [filename] if filename else _DEFAULT_WEIGHTS, source.revision
         try:
-            names = [filename] if filename else _DEFAULT_WEIGHTS
-            if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
-                get_hf_file_metadata(hf_hub_url(repository, names[0]), timeout=_PROBE_TIMEOUT_S)
+            if not any(isinstance(try_to_load_from_cache(repository, name, revision=revision), str) for name in wanted):
+                url = hf_hub_url(repository, wanted[0], revision=revision)
+                get_hf_file_metadata(url, timeout=hub.PROBE_TIMEOUT_S)
         except HFValidationError as error:
-            raise UnknownModel(
-                str(spec), why=f"{repository!r} is no name of a repository, which is ORG/NAME"
-            ) from error
+            raise hub.no_repository(spec, repository) from error
         except EntryNotFoundError:
             pass  # the repository is there; what is missing for good is found out below, under all of its names
         except Exception as error:  # which HTTP library it comes from depends on the version of the hub's client
-            raise ModelUnavailable(str(spec), _why(error)) from error
+            raise hub.unavailable(spec, error) from error
         try:
-            download_pretrained_from_hf(repository, filename=filename)
+            download_pretrained_from_hf(repository, filename=filename, revision=revision)
         except FileNotFoundError as error:
-            raise ModelUnavailable(str(spec), _why(error)) from error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it was raised from or during; open_clip and transformers wrap those of the hub's client."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _why(error: BaseException) -> str:
-    """Say in a few words what went wrong with a hub."""
-    chain = list(_chain(error))
-
-    def found(kind: type[BaseException]) -> bool:
-        return any(isinstance(link, kind) for link in chain)
-
-    if found(OfflineModeIsEnabled):
-        return "offline mode is on, and they are not in the local cache"
-    if found(GatedRepoError):
-        return "the repository is gated: ask for access on its page, then log in"
-    if found(RepositoryNotFoundError):
-        return "there is no such repository, or it is private"
-    if any(isinstance(link, EntryNotFoundError) and not isinstance(link, LocalEntryNotFoundError) for link in chain):
-        return "the repository has no open_clip model"
-    for link in chain:
-        if isinstance(link, HfHubHTTPError):
-            return f"the hub answered with status {link.response.status_code}"
-    return f"the hub cannot be reached: {one_line(chain[-1])}"
+            raise hub.unavailable(spec, error) from error
+    if source.revision is None:
+        return source
+    return _Source(f"local-dir:{hub.snapshot_of(repository, _CONFIG_NAME, source.revision)}")
 
 
 # --- from files to a model --------------------------------------------------------------------------------------------
@@ -550,7 +529,7 @@ def _config(spec: ModelSpec, source: _Source) -> dict[str, Any]:
         config: dict[str, Any] = open_clip.get_model_config(source.name)
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
     except (OSError, ValueError, AttributeError) as error:  # unreadable, no JSON, or JSON of another shape
-        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({one_line(error)})") from error
+        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({hub.one_line(error)})") from error
     if missing:
         raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model (no {', '.join(sorted(missing))})")
     return config
@@ -586,11 +565,13 @@ def _tokenizer(spec: ModelSpec, source: _Source) -> Any:
 
 def _unloadable(spec: ModelSpec, error: Exception, what: str = "") -> ModelError:
     # A text tower or tokenizer of transformers has its configuration fetched from the hub, by its own name.
-    if any(isinstance(link, HfHubHTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled) for link in _chain(error)):
-        return ModelUnavailable(str(spec), what + _why(error))
+    if any(
+        isinstance(link, HfHubHTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled) for link in hub.chain(error)
+    ):
+        return ModelUnavailable(str(spec), what + hub.why(error))
     if isinstance(error, OSError):
         what += "it cannot be read or is cut short: "
-    return CheckpointError(str(spec), what + one_line(error))
+    return CheckpointError(str(spec), what + hub.one_line(error))
 
 
 # --- what a model is --------------------------------------------------------------------------------------------------

@@ -173,7 +173,8 @@ class ModelSpec:
     """What a user asks for: enough to load a model, not enough to know which weights come.
 
     Attributes:
-        name: ``nano``, ``ViT-B-32``, ``ViT-B-32/laion2b_s34b_b79k``, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``.
+        name: ``nano``, ``ViT-B-32``, ``ViT-B-32/laion2b_s34b_b79k``, ``ORG/NAME``, ``ORG/NAME@REVISION``, either
+            behind ``hf-hub:``, or ``local-dir:FOLDER``.
         pretrained: a pretrained tag or a checkpoint file, for names that do not include one.
         precision: ``fp32``, ``bf16`` or ``fp16``: what the image and text towers compute in.
         decode: how photos become pixels.

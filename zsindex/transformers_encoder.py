@@ -20,19 +20,21 @@ from PIL import Image
 from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
+from zsindex import checkpoints
 from zsindex.errors import CheckpointError, ModelError, PackageMissing, PromptTooLong, UnknownModel
 from zsindex.fingerprint import fingerprint, sha256_of
+from zsindex.hub import one_line
 from zsindex.on_torch import (
     PROMPTS_PER_IMAGE,
     Batches,
     batch_size_on,
     check_options,
     device_named,
-    one_line,
     quiet,
     weights_sha256,
 )
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
+from zsindex.scaling import fitted_if_thin
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding
@@ -52,11 +54,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SIGLIP_LENGTH = 64
 _SIGLIP_TOKENS = {"padding": "max_length", "max_length": _SIGLIP_LENGTH, "truncation": True}
 _TOKENS = {"padding": True}
-
-# The shorter side is resized to the model's size before the middle is cut out, so a picture a thousand times as long as
-# it is high would become gigabytes. Of one that is longer than this many times its height only the middle is resized;
-# what is left of it is far wider than what is cut out.
-_LONGEST_ASPECT = 32
 
 
 def load(spec: ModelSpec, folder: Path, *, device: str = "auto", batch_size: int | None = None) -> TransformersEncoder:
@@ -80,8 +77,8 @@ def load(spec: ModelSpec, folder: Path, *, device: str = "auto", batch_size: int
     check_options(spec, batch_size)
     with quiet(), _silent():
         target = device_named(device, spec)
+        checkpoints.refuse_code(str(spec), folder)
         family = _family(spec, folder)
-        _refuse_code(spec, folder)
         return _load(spec, folder, family, target, batch_size or batch_size_on(target))
 
 
@@ -201,28 +198,23 @@ def _how(family: str) -> Mapping[str, Any]:
 
 def _pixels(image_processor: Any, image: Image.Image) -> FloatArray:
     image = image.convert("RGB")
-    if dict(image_processor.size or {}).get("shortest_edge"):
-        image = _without_ends(image)
+    size = dict(image_processor.size or {})
+    side = size.get("shortest_edge")
+    height, width = (side, side) if side else (size.get("height"), size.get("width"))
+    if height and width and image_processor.do_resize:
+        # Of a picture that is too thin to be scaled whole, the part that is cut out in the end goes in.
+        resampling = Image.Resampling(image_processor.resample)
+        image = fitted_if_thin(image, (height, width), resampling, resize_mode="shortest" if side else "squash")
     tensor = image_processor(images=[image], return_tensors="pt")["pixel_values"][0]
     pixels: FloatArray = np.ascontiguousarray(tensor.numpy(), dtype=np.float32)
     return pixels
-
-
-def _without_ends(image: Image.Image) -> Image.Image:
-    """The middle of a picture that is extremely long, of which nothing else is looked at."""
-    width, height = image.size
-    longest = _LONGEST_ASPECT * min(width, height)
-    if max(width, height) <= longest:
-        return image
-    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
-    return image.crop((left, top, min(width, left + longest), min(height, top + longest)))
 
 
 # --- from files to a model --------------------------------------------------------------------------------------------
 
 
 def _family(spec: ModelSpec, folder: Path) -> str:
-    family = _json(spec, folder / "config.json").get("model_type")
+    family = checkpoints.read(str(spec), folder / "config.json").get("model_type")
     if family in FAMILIES:
         return str(family)
     if family in _REFUSED:
@@ -231,23 +223,6 @@ def _family(spec: ModelSpec, folder: Path) -> str:
         raise UnknownModel(str(spec), why=f"{family} is none of the dual encoders that zsindex knows")
     what = f"a model of type {family}" if family else "what its config.json describes"
     raise UnknownModel(str(spec), why=f"{what} does not compare pictures with words")
-
-
-def _refuse_code(spec: ModelSpec, folder: Path) -> None:
-    for name in ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json"):
-        if (folder / name).is_file() and _json(spec, folder / name).get("auto_map"):
-            detail = f"{name} asks to run code that comes with the checkpoint (trust_remote_code), which is never done"
-            raise CheckpointError(str(spec), detail)
-
-
-def _json(spec: ModelSpec, file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(str(spec), f"{file.name} cannot be read ({one_line(error)})") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(str(spec), f"{file.name} is no JSON object")
-    return found
 
 
 def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batch_size: int) -> TransformersEncoder:
