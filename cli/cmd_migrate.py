@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights for a NEW that is only an architecture.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="What NEW computes in.")
 @click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
+@options.icc
+@options.transparency
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @options.how_fast
 @click.option(
@@ -44,6 +46,8 @@ def migrate_model(
     pretrained: str | None,
     precision: str | None,
     decode: str | None,
+    icc: str | None,
+    transparency: str | None,
     device: str,
     batch_size: int | None,
     workers: int | None,
@@ -68,6 +72,8 @@ def migrate_model(
                     pretrained=pretrained,
                     precision=precision,
                     decode=decode,
+                    icc=icc,
+                    transparency=transparency,
                     label_sets=label_sets or None,
                     switch=yes,
                     truncate=truncate,
@@ -92,10 +98,12 @@ def migrate_model(
             if not click.confirm(f"Make {found.after} the default?", err=True):
                 note(f"not switched. Later: zsindex migrate-model {model} --yes", quiet=quiet)
                 return
-            opened.use_model(model, pretrained=pretrained, precision=precision, decode=decode)
+            opened.use_model(
+                model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
+            )
     back = f"zsindex models use {old}"
-    if (precision, decode) != (None, None):
-        back += f" --precision {old.precision} --decode {old.decode}"
+    if any(option is not None for option in (precision, decode, icc, transparency)):
+        back += f" --precision {old.precision} {old.seen_as}"
     note(f"{found.after} is now the default. Back again: {back}", quiet=quiet)
 
 

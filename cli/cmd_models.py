@@ -43,7 +43,17 @@ def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None
         write_json(document if held else {**document, "available": offered, "transformers": also}, sys.stdout)
         return
     if rows:
-        header = ["in the library", "images", "prompts", "bytes", "decode", "precision", "fingerprint"]
+        header = [
+            "in the library",
+            "images",
+            "prompts",
+            "bytes",
+            "decode",
+            "icc",
+            "transparency",
+            "precision",
+            "fingerprint",
+        ]
         lines = [
             (
                 f"{row.name} (default)" if row.default else row.name,
@@ -51,12 +61,14 @@ def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None
                 f"{row.prompts:,}",
                 size(row.bytes),
                 row.decode,
+                row.icc,
+                row.transparency,
                 row.precision,
                 row.fingerprint[:12],
             )
             for row in rows
         ]
-        click.echo(table(header, lines, align=["left", *["right"] * 3, *["left"] * 3]))
+        click.echo(table(header, lines, align=["left", *["right"] * 3, *["left"] * 5]))
     if offered:
         click.echo(("\n" if rows else "") + "available:")
         for name in offered:
@@ -90,6 +102,8 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights for a NAME that is only an architecture.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="What the model computes in.")
 @click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
+@options.icc
+@options.transparency
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @options.library
 @options.quiet
@@ -98,13 +112,17 @@ def use(
     pretrained: str | None,
     precision: str | None,
     decode: str | None,
+    icc: str | None,
+    transparency: str | None,
     device: str,
     library: Path | None,
     quiet: bool,
 ) -> None:
     """Make a model the library's default. Vectors of the others stay."""
     with options.open_library(library, create=True, device=device) as opened:
-        opened.use_model(name, pretrained=pretrained, precision=precision, decode=decode)
+        opened.use_model(
+            name, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
+        )
         status = next(row for row in opened.models() if row.default)
         files = opened.status().images
     note(f"{status.name} is now the default (fingerprint {status.fingerprint[:12]})", quiet=quiet)

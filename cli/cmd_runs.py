@@ -60,7 +60,7 @@ def show(key: str, library: Path | None, as_json: bool) -> None:
         {
             "run": record.key,
             "recorded": record.recorded_at,
-            "model": f"{run['model']}, {run['precision']}, {run['decode']} ({run['fingerprint'][:12]})",
+            "model": f"{run['model']}, {run['precision']}, {_seen_as(run)} ({run['fingerprint'][:12]})",
             "labels": _labels(run),
             "templates": " · ".join(run["templates"]) or "none: prompts were written out",
             "activation": run["activation"],
@@ -106,6 +106,11 @@ def repeat(key: str, record: bool, library: Path | None, as_json: bool, quiet: b
         click.echo(table(["before", "now", "photo"], rows, align=["left", "left", "left"]))
     if len(again.flips) > SHOWN_FLIPS:
         note(f"and {len(again.flips) - SHOWN_FLIPS:,} more; --json has all", quiet=quiet)
+
+
+def _seen_as(run: dict[str, object]) -> str:
+    # Runs that were recorded before there was a choice do not say.
+    return f"{run['decode']}, icc {run.get('icc', 'ignore')}, transparency {run.get('transparency', 'reference')}"
 
 
 def _labels(run: dict[str, object]) -> str:

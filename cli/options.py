@@ -127,6 +127,18 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return lambda function: reduce(lambda f, option: option(f), reversed(options), function)
 
 
+icc = click.option(
+    "--icc",
+    type=click.Choice(["convert", "ignore"]),
+    help="Colour profiles: convert photos to sRGB by theirs, or ignore them, as open_clip and transformers do. "
+    "Default: as the library was made; convert for a new one.",
+)
+transparency = click.option(
+    "--transparency",
+    type=click.Choice(["show", "reference"]),
+    help="Transparent pictures: show them on a background, or drop the transparency, as open_clip and transformers "
+    "do. Default: as the library was made; show for a new one.",
+)
 how_model = together(
     click.option("--pretrained", metavar="TAG|FILE", help="Weights for a --model that names only an architecture."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
@@ -141,6 +153,8 @@ how_model = together(
         type=click.Choice(["fast", "exact"]),
         help="How photos become pixels. Default: as the library was made.",
     ),
+    icc,
+    transparency,
 )
 which_model = together(
     click.option(

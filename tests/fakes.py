@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from zsindex.errors import PromptTooLong
-from zsindex.records import DecodeMode, FloatArray, ModelInfo, ModelSpec
+from zsindex.fingerprint import sha256_of
+from zsindex.records import DecodeMode, FloatArray, IccMode, ModelInfo, ModelSpec, TransparencyMode
 
 DIM = 8
 COLOURS = {
@@ -50,6 +51,8 @@ class FakeEncoder:
     logit_bias: float | None = None
     context_length: int = 16
     decode: DecodeMode = DecodeMode.EXACT
+    icc: IccMode = IccMode.IGNORE
+    transparency: TransparencyMode = TransparencyMode.REFERENCE
     image_count: int = 0
     batches: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -57,9 +60,10 @@ class FakeEncoder:
 
     @property
     def info(self) -> ModelInfo:
+        spec = ModelSpec(self.name, decode=self.decode, icc=self.icc, transparency=self.transparency)
         return ModelInfo(
-            spec=ModelSpec(self.name, decode=self.decode),
-            fingerprint=hashlib.sha256(f"{self.name} {self.decode}".encode()).hexdigest(),
+            spec=spec,
+            fingerprint=sha256_of({"name": self.name, "seen as": spec.seen_as}),
             dim=DIM,
             logit_scale=self.logit_scale,
             logit_bias=self.logit_bias,

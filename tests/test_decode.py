@@ -268,7 +268,7 @@ def test_16_bit_black_stays_black_and_8_bit_values_come_back_exactly() -> None:
 
 def test_values_that_are_no_numbers_or_negative() -> None:
     odd = np.array([[np.nan, np.inf, -np.inf, -1.0, 1.0]], np.float32)
-    np.testing.assert_array_equal(np.asarray(prepare(Image.fromarray(odd))), [[128, 128, 128, 0, 255]])
+    np.testing.assert_array_equal(np.asarray(prepare(Image.fromarray(odd))), [[0, 0, 0, 0, 255]])
     flat = prepare(Image.fromarray(np.zeros((4, 4), np.float32)))
     assert flat.getextrema() == (0, 0)
 

@@ -733,7 +733,7 @@ def exported(library: Library, photos: Path, tmp_path: Path) -> Path:
 
 def test_vectors_of_another_model_are_refused(exported: Path, open_other: Callable[..., Library]) -> None:
     other = open_other(FakeEncoder("second"))
-    with pytest.raises(ImportRefused, match=r"of fake \(fp32, exact.*not of second \(fp32, exact"):
+    with pytest.raises(ImportRefused, match=r"of fake \(--precision fp32 --decode exact --icc.*not of second \(--pre"):
         other.import_vectors(exported)
     assert other.models() == []  # not even the model was recorded
 

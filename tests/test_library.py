@@ -49,7 +49,17 @@ from zsindex.index import VectorIndex
 from zsindex.library import Library, NotKept
 from zsindex.prompts import label_set
 from zsindex.reader import Reader
-from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, ModelSpec, Progress, SkipReason
+from zsindex.records import (
+    Activation,
+    DecodeMode,
+    FloatArray,
+    IccMode,
+    ModelInfo,
+    ModelSpec,
+    Progress,
+    SkipReason,
+    TransparencyMode,
+)
 from zsindex.rows import FileTable
 
 COLOURS = ["red", "green", "blue", "white"]
@@ -107,7 +117,7 @@ def relative(paths: Sequence[str], album: Path) -> list[str]:
 def test_a_new_library_stands_where_it_is_told_and_loads_nothing(tmp_path: Path) -> None:
     with Library.open(tmp_path / "a" / "b") as library:
         assert library.path == tmp_path / "a" / "b"
-        assert library.spec == ModelSpec("nano", None, "fp32", DecodeMode.EXACT)
+        assert library.spec == ModelSpec("nano", None, "fp32", DecodeMode.EXACT, IccMode.CONVERT, TransparencyMode.SHOW)
         assert not library.read_only
         assert library.models() == []
         assert library.paths() == []

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from zsindex.errors import ZsindexError
     from zsindex.library import Library
     from zsindex.prompts import label_set, parse_labels, prompts_for
-    from zsindex.records import Activation, DecodeMode, LabelSet, ModelInfo, ModelSpec, Progress, SkipReason, SyncReport
+    from zsindex.records import (
+        Activation,
+        DecodeMode,
+        IccMode,
+        LabelSet,
+        ModelInfo,
+        ModelSpec,
+        Progress,
+        SkipReason,
+        SyncReport,
+        TransparencyMode,
+    )
     from zsindex.results import Classification, Hit, Prediction, Result, Run
     from zsindex.zero_shot import ZeroShotImageClassifier, pipeline
 
@@ -34,12 +45,14 @@ _HOMES = {
     "records": (
         "Activation",
         "DecodeMode",
+        "IccMode",
         "LabelSet",
         "ModelInfo",
         "ModelSpec",
         "Progress",
         "SkipReason",
         "SyncReport",
+        "TransparencyMode",
     ),
     "results": ("Classification", "Hit", "Prediction", "Result", "Run"),
     "zero_shot": ("ZeroShotImageClassifier", "pipeline"),
@@ -50,6 +63,7 @@ __all__ = [
     "Classification",
     "DecodeMode",
     "Hit",
+    "IccMode",
     "LabelSet",
     "Library",
     "ModelInfo",
@@ -60,6 +74,7 @@ __all__ = [
     "Run",
     "SkipReason",
     "SyncReport",
+    "TransparencyMode",
     "ZeroShotImageClassifier",
     "ZsindexError",
     "__version__",

@@ -236,7 +236,12 @@ class _Bench:
         try:
             content = decode.read_file(path)
             decoded = decode.decode(
-                content.data, mode=mode, input_size=info.image_size, max_pixels=self._max_pixels, name_hint=path
+                content.data,
+                mode=mode,
+                input_size=info.image_size,
+                max_pixels=self._max_pixels,
+                name_hint=path,
+                rendering=info.spec.rendering,
             )
             pixels = preprocessed(self._encoder, decoded.image)
         except ImageError:

@@ -14,16 +14,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO, NamedTuple
 
-import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageFile, JpegImagePlugin, TiffImagePlugin
 
-from zsindex import containers
+from zsindex import colour, containers, depth
 from zsindex.config import DEFAULT_MAX_PIXELS
 from zsindex.containers import Kind
 from zsindex.errors import ImageError
 from zsindex.formats import RAW_EXTENSIONS, extension, storable
 from zsindex.quiet import quiet
-from zsindex.records import Decoded, DecodeMode, FileContent, SkipReason
+from zsindex.records import (
+    AS_REFERENCE,
+    Decoded,
+    DecodeMode,
+    FileContent,
+    IccMode,
+    Rendering,
+    SkipReason,
+    TransparencyMode,
+)
 
 DEFAULT_MAX_BYTES = 1 << 30
 # Of a codec's own words in a reason, in letters.
@@ -124,13 +132,15 @@ def decode(
     input_size: tuple[int, int],
     max_pixels: int = DEFAULT_MAX_PIXELS,
     name_hint: str = "",
+    rendering: Rendering = AS_REFERENCE,
 ) -> Decoded:
     """Decode one photo: the first frame of an animation, the first page of a TIFF, the primary image of a HEIC.
 
     In EXACT mode the image is, pixel for pixel and in the same mode, ``ImageOps.exif_transpose(Image.open(...))``, so
-    that open_clip's preprocessing, which resizes before it converts to RGB, sees what it would have seen. The one
-    difference is grey of more than 8 bits; see `prepare`. FAST lets libjpeg scale a large JPEG by 1/2, 1/4 or 1/8 as
-    it decodes, to no less than twice the larger side of `input_size` on both sides; other formats are as in EXACT.
+    that open_clip's preprocessing, which resizes before it converts to RGB, sees what it would have seen. What differs
+    is grey of more than 8 bits, and colours and transparency as `rendering` says; see `prepare`. FAST lets libjpeg
+    scale a large JPEG by 1/2, 1/4 or 1/8 as it decodes, to no less than twice the larger side of `input_size` on both
+    sides; other formats are as in EXACT.
 
     Of camera RAW the embedded preview is taken where it is at least that large, in both modes; else it is developed.
 
@@ -143,6 +153,7 @@ def decode(
         input_size: height and width of the model's input in pixels.
         max_pixels: images with more are refused before any pixel is decoded.
         name_hint: file name or path. Its extension only counts where the content leaves open whether it is camera RAW.
+        rendering: what colour profiles and transparency do.
 
     Raises:
         ImageError: the reason is EMPTY, NOT_AN_IMAGE, UNSUPPORTED, MISSING_DECODER, TOO_MANY_PIXELS, TRUNCATED,
@@ -154,7 +165,7 @@ def decode(
         kind, is_named_raw = containers.kind_of(data), extension(name_hint) in RAW_EXTENSIONS
         if kind is Kind.RAW or (is_named_raw and (kind is Kind.MAYBE_RAW or _is_unknown(data, kind))):
             try:
-                return _decode_raw(data, mode, input_size, max_pixels)
+                return _decode_raw(data, mode, input_size, max_pixels, rendering)
             except ImageError as error:
                 # A TIFF that no LibRaw reads may still be a picture. Without LibRaw nobody knows.
                 if error.reason in (SkipReason.TOO_MANY_PIXELS, SkipReason.MISSING_DECODER, SkipReason.OUT_OF_MEMORY):
@@ -166,7 +177,7 @@ def decode(
         stored = loaded.image
         if loaded.box is not None:
             stored = _trim(stored, width, height, loaded.box, min(input_size))
-        upright = prepare(stored)
+        upright = prepare(stored, rendering)
         if upright.size != stored.size:
             width, height = height, width
         return Decoded(upright, width, height, loaded.image.format or "", incomplete)
@@ -269,32 +280,42 @@ def _trim(
     return image if best == image.size else image.crop((0, 0, *best))
 
 
-def prepare(image: Image.Image) -> Image.Image:
+def prepare(image: Image.Image, rendering: Rendering = AS_REFERENCE) -> Image.Image:
     """Do to an image in memory what `decode` does to one from a file; the image given is not changed.
 
     - The EXIF orientation is applied. EXIF data too damaged to be read counts as none.
     - Grey of more than 8 bits (modes ``I;16*``, ``I`` and ``F``) is scaled to ``L``, where the reference would clip
-      everything above 255 to white. 16-bit black and white stay black and white. Of the wider modes, which do not say
-      what white is, it is the smallest of 1 (``F`` only), 255 and 65535 that no pixel exceeds, or else the brightest
-      pixel; black is 0 or the darkest pixel, if that is below.
-    - A palette's transparency, which conversion to RGB ignores with a warning, is left out.
+      everything above 255 to white. 16-bit black and white stay black and white; `zsindex.depth.levels` says what is
+      black and white in the wider modes.
+    - What is not in sRGB is converted, if the rendering says so.
+    - What is transparent is shown on a background, if the rendering says so. Else a palette's transparency, which
+      conversion to RGB ignores with a warning, is left out.
 
     Raises:
         ImageError: the image was opened lazily, and its pixels cannot be decoded.
     """
     with quiet(), codec_errors():
         image.load()
-    turn = _turn(image)
-    if turn is not None:
-        image = image.transpose(turn)
-        for key in _ORIENTATION_KEYS:  # so that nobody turns it again
-            image.info.pop(key, None)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _to_8_bits(image)
-    if "transparency" in image.info:
-        image = image.copy()
-        del image.info["transparency"]
-    return image
+        turn = _turn(image)
+        profile = colour.profile_of(image) if rendering.icc is IccMode.CONVERT else None
+        if depth.is_deep(image):
+            image = depth.to_8_bits(image)
+            if image.mode == "LA" and rendering.transparency is TransparencyMode.REFERENCE:
+                image = image.getchannel("L")
+        elif image.mode == "La":  # which cannot be converted to RGB
+            image = image.convert("LA")
+        if turn is not None:
+            image = image.transpose(turn)
+            for key in _ORIENTATION_KEYS:  # so that nobody turns it again
+                image.info.pop(key, None)
+        if profile is not None:
+            image = colour.to_srgb(image, profile)
+        if rendering.transparency is TransparencyMode.SHOW:
+            image = colour.on_background(image)
+        if "transparency" in image.info:
+            image = image.copy()
+            del image.info["transparency"]
+        return image
 
 
 def pixel_digest(image: Image.Image) -> bytes:
@@ -316,23 +337,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001  struct.error, SyntaxError, ValueError, ...: any of them, and the photo still counts
         return None
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        black, white = 0.0, 65535.0
-        scaled = values.astype(np.float32)
-    else:
-        scaled = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
-        brightest = float(scaled.max())
-        steps = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        white = next((step for step in steps if brightest <= step), brightest)
-        black = min(0.0, float(scaled.min()))
-    scaled -= black
-    scaled *= 255 / (white - black)
-    scaled += 0.5
-    return Image.fromarray(scaled.astype(np.uint8))
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -399,7 +403,8 @@ def _is_unknown(data: bytes, kind: Kind) -> bool:
 def _drivers() -> Iterator[_Driver]:
     for name in _DRIVERS:
         if name in Image.OPEN:
-            yield Image.OPEN[name]
+            factory, accept = Image.OPEN[name]
+            yield depth.open_tiff if name == "TIFF" else factory, accept
     yield from _heif_drivers()
 
 
@@ -411,7 +416,9 @@ def _heif_drivers() -> tuple[_Driver, ...]:
     return ((HeifImageFile, lambda prefix: prefix[4:8] == b"ftyp" and prefix[8:12] in containers.HEIF_BRANDS),)
 
 
-def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded:
+def _decode_raw(
+    data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int, rendering: Rendering
+) -> Decoded:
     """Decode camera RAW."""
     try:
         import rawpy
@@ -435,7 +442,7 @@ def _decode_raw(data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_
         with suppress(ImageError, rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             preview = raw.extract_thumb().data
             if isinstance(preview, bytes):  # a JPEG; few old cameras have a bitmap, an array here, that is not upright
-                decoded = decode(preview, mode=mode, input_size=input_size, max_pixels=max_pixels)
+                decoded = decode(preview, mode=mode, input_size=input_size, max_pixels=max_pixels, rendering=rendering)
                 if min(decoded.width, decoded.height) >= smallest_side and decoded.incomplete is None:
                     return replace(decoded, width=width, height=height, format="RAW")
         half_size = mode is DecodeMode.FAST and min(width, height) >= 2 * smallest_side

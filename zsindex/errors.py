@@ -478,7 +478,7 @@ class NoVectors(ZsindexError):
     def __init__(self, spec: ModelSpec, *, photos: int, skipped: int) -> None:
         if photos:
             message = (
-                f"none of the {photos:,} photos has a vector of {spec} ({spec.precision}, decoded {spec.decode}): "
+                f"none of the {photos:,} photos has a vector of {spec} with these options: "
                 f"zsindex sync {spec.arguments}"
             )
         elif skipped:

@@ -214,6 +214,8 @@ def _manifest(info: ModelInfo, report: ExportReport) -> Manifest:
         parts=report.parts,
         created_at=now(),
         zsindex=zsindex.__version__,
+        icc=str(info.spec.icc),
+        transparency=str(info.spec.transparency),
     )
 
 
@@ -455,9 +457,10 @@ class _Import:
 def _other_model(manifest: Manifest, info: ModelInfo) -> str:
     spec = info.spec
     return (
-        f"its vectors are of {manifest.model} ({manifest.precision}, {manifest.decode} decoding, fingerprint "
-        f"{manifest.fingerprint[:12]}), not of {spec} ({spec.precision}, {spec.decode} decoding, fingerprint "
-        f"{info.fingerprint[:12]}). Name that model, with --precision and --decode where they differ"
+        f"its vectors are of {manifest.model} (--precision {manifest.precision} --decode {manifest.decode} "
+        f"--icc {manifest.icc} --transparency {manifest.transparency}, fingerprint {manifest.fingerprint[:12]}), "
+        f"not of {spec} (--precision {spec.precision} {spec.seen_as}, fingerprint {info.fingerprint[:12]}). "
+        "Name that model, with the options that differ"
     )
 
 

@@ -7,25 +7,32 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from zsindex.records import DecodeMode
+from zsindex.records import IccMode, ModelSpec, TransparencyMode
 
 FORMAT = 1
 
 
-def fingerprint(identity: Mapping[str, Any], *, decode: DecodeMode, precision: str) -> str:
+def fingerprint(identity: Mapping[str, Any], spec: ModelSpec) -> str:
     """SHA-256, in hexadecimal, of all that decides a model's vectors.
 
     Args:
         identity: ``architecture``, ``weights`` (their hash), ``preprocessing`` and ``tokenizer`` as plain data.
-        decode: how photos become pixels.
-        precision: what the model computes in.
+        spec: how photos become pixels, and what the model computes in.
     """
+    # Each part that came later is named only where it is not what it was before there was a choice: vectors of
+    # libraries that were made then stay valid.
+    later: dict[str, str] = {}
+    if spec.icc is not IccMode.IGNORE:
+        later["icc"] = str(spec.icc)
+    if spec.transparency is not TransparencyMode.REFERENCE:
+        later["transparency"] = str(spec.transparency)
     return sha256_of(
         {
             **identity,
+            **later,
             "format": FORMAT,
-            "decode": str(decode),
-            "precision": precision,
+            "decode": str(spec.decode),
+            "precision": spec.precision,
             "normalisation": "l2",
         }
     )

@@ -112,6 +112,7 @@ def encode_files(
                 input_size=model.info.image_size,
                 max_pixels=settings.max_pixels,
                 name_hint=file.name,
+                rendering=model.info.spec.rendering,
             )
             pixels = preprocessed(model, decoded.image)
         except ImageError as error:

@@ -46,8 +46,10 @@ from zsindex.index import VectorIndex
 from zsindex.prompts import LabelsLike
 from zsindex.reader import LabReader, Reader
 from zsindex.records import (
+    AS_SEEN,
     DecodeMode,
     FloatArray,
+    IccMode,
     IncompletePhoto,
     LabelSet,
     ModelInfo,
@@ -57,6 +59,7 @@ from zsindex.records import (
     SkippedFile,
     SkipReason,
     SyncReport,
+    TransparencyMode,
 )
 from zsindex.results import Hit
 from zsindex.rows import FileTable, ImageRecord, ModelRow, SavedLabelSet
@@ -79,6 +82,8 @@ DEFAULT_BATCH_SIZE = 32
 # While photos are being stored every batch makes a new state, and listing them anew for each question would cost more
 # than the questions.
 MAX_AGE_BESIDE_SYNC_S = 1.0
+# What a new library is asked with unless told otherwise.
+_NEW = ModelSpec(config.DEFAULT_MODEL, icc=AS_SEEN.icc, transparency=AS_SEEN.transparency)
 
 
 class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs):
@@ -127,6 +132,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         pretrained: str | None = None,
         precision: str | None = None,
         decode: DecodeMode | str | None = None,
+        icc: IccMode | str | None = None,
+        transparency: TransparencyMode | str | None = None,
         device: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
@@ -147,6 +154,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             precision: ``fp32``, ``bf16`` or ``fp16``; or ``auto``: what the library has vectors of already, else what
                 this machine is fastest in, which is measured once for each model. Default: as the library was made.
             decode: ``exact`` or ``fast``; see docs/decoding.md. Default: as the library was made.
+            icc: ``convert`` photos to sRGB by their profiles, or ``ignore`` these, as open_clip and transformers do.
+                Default: as the library was made; ``convert`` for a new one.
+            transparency: ``show`` what is transparent on a background, or drop the transparency, as the ``reference``
+                does. Default: as the library was made; ``show`` for a new one.
             device: ``auto`` or a torch device.
             batch_size: images that are encoded, and stored, at a time. Default: 32 are stored at a time, and the
                 device decides how many go through the model at once.
@@ -170,8 +181,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if encoder is not None:
                 spec = encoder.info.spec
             else:
-                base = ModelSpec(config.DEFAULT_MODEL) if remembered is None else remembered.info.spec
-                spec = _spec(reader, base, model, pretrained, precision, decode)
+                base = _NEW if remembered is None else remembered.info.spec
+                spec = _spec(reader, base, model, pretrained, precision, decode, icc, transparency)
             # The default one may be older than another that was loaded under the same name.
             is_default = remembered is not None and remembered.info.spec == spec
             row = remembered if is_default else reader.find_model(spec)
@@ -341,6 +352,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         pretrained: str | None = None,
         precision: str | None = None,
         decode: DecodeMode | str | None = None,
+        icc: IccMode | str | None = None,
+        transparency: TransparencyMode | str | None = None,
     ) -> ModelInfo:
         """Load a model and make it the library's default. Vectors of others stay, and can be used by naming them.
 
@@ -348,7 +361,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ModelError, LibraryReadOnly
         """
         self._database.require_writable("choose the default model")
-        spec = _spec(self._reader, self._spec, model, pretrained, precision, decode)
+        spec = _spec(self._reader, self._spec, model, pretrained, precision, decode, icc, transparency)
         with self._lock:
             self._loaded = self._load(spec)
             self._spec = spec
@@ -484,7 +497,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         if isinstance(image, (str, os.PathLike)):
             absolute(image)  # refuses what names nothing
         try:
-            return sources.read(image, position=position)
+            return sources.read(image, position=position, rendering=self._spec.rendering)
         except ImageError as error:
             # A photo whose disk is not here, or that was imported, is answered from the cache like any other.
             known = self._reader.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None
@@ -522,7 +535,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
         def prepare(source: sources.Source) -> tuple[ImageRecord, FloatArray]:
             decoded = source.decode(
-                mode=encoder.info.spec.decode, input_size=encoder.info.image_size, max_pixels=settings.max_pixels
+                mode=encoder.info.spec.decode,
+                input_size=encoder.info.image_size,
+                max_pixels=settings.max_pixels,
+                rendering=encoder.info.spec.rendering,
             )
             record = ImageRecord(
                 source.digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete
@@ -734,13 +750,17 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         pretrained: str | None = None,
         precision: str | None = None,
         decode: DecodeMode | str | None = None,
+        icc: IccMode | str | None = None,
+        transparency: TransparencyMode | str | None = None,
     ) -> Library:
         """The same library, asked with another model; this one stays as it is. Close both.
 
         Raises:
             UnknownModel: the library holds no vectors of it. Encode with it first: ``zsindex sync --model``.
         """
-        other = self._beside(model, pretrained=pretrained, precision=precision, decode=decode)
+        other = self._beside(
+            model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
+        )
         if other._model_row is None:
             spec, arguments = str(other.spec), other.spec.arguments
             other.close()
@@ -755,6 +775,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         pretrained: str | None = None,
         precision: str | None = None,
         decode: DecodeMode | str | None = None,
+        icc: IccMode | str | None = None,
+        transparency: TransparencyMode | str | None = None,
     ) -> Library:
         """The same library with another model, whether or not it holds anything of that."""
         return Library.open(
@@ -763,6 +785,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             pretrained=pretrained,
             precision=precision,
             decode=decode,
+            icc=icc,
+            transparency=transparency,
             device=self._device,
             batch_size=self._batch_size,
             workers=self._settings.workers,
@@ -1113,6 +1137,8 @@ def _spec(
     pretrained: str | None,
     precision: str | None,
     decode: DecodeMode | str | None,
+    icc: IccMode | str | None,
+    transparency: TransparencyMode | str | None,
 ) -> ModelSpec:
     """What is asked for, in one spelling: the same model by another way of naming it must not be encoded again."""
     if model is None and pretrained is None:
@@ -1135,6 +1161,8 @@ def _spec(
         pretrained=weights,
         precision=precision or base.precision,
         decode=base.decode if decode is None else DecodeMode(decode),
+        icc=base.icc if icc is None else IccMode(icc),
+        transparency=base.transparency if transparency is None else TransparencyMode(transparency),
     )
     if precision != "auto":
         return spec

@@ -28,6 +28,8 @@ class ModelStatus:
     fingerprint: str
     precision: str
     decode: str
+    icc: str
+    transparency: str
     dim: int
     images: int
     prompts: int
@@ -121,6 +123,8 @@ def models(store: Store) -> list[ModelStatus]:
             fingerprint=row.info.fingerprint,
             precision=row.info.spec.precision,
             decode=str(row.info.spec.decode),
+            icc=str(row.info.spec.icc),
+            transparency=str(row.info.spec.transparency),
             dim=row.info.dim,
             default=default is not None and default.id == row.id,
             **store.model_sizes(row),

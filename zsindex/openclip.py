@@ -504,7 +504,7 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
     }
     info = ModelInfo(
         spec=spec,
-        fingerprint=fingerprint(identity, decode=spec.decode, precision=spec.precision),
+        fingerprint=fingerprint(identity, spec),
         dim=int(config["embed_dim"]),
         logit_scale=logit_scale,
         logit_bias=logit_bias,

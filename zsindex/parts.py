@@ -56,6 +56,9 @@ class Manifest:
     parts: int
     created_at: str
     zsindex: str
+    # What vectors were made with before there was a choice, and what their files therefore do not say.
+    icc: str = "ignore"
+    transparency: str = "reference"
 
     def write(self, folder: Path) -> None:
         """Write it into a folder."""
@@ -82,7 +85,7 @@ class Manifest:
             raise ImportRefused(file, f"its version is {document.get('version')}, and this zsindex knows 1; upgrade it")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            value = values[field.name] = document.get(field.name)
+            value = values[field.name] = document.get(field.name, field.default)
             if type(value).__name__ != field.type:
                 raise ImportRefused(file, f"its {field.name!r} is {value!r}; export the vectors again")
         return cls(**values)

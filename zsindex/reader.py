@@ -20,7 +20,17 @@ import numpy as np
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable, printable
-from zsindex.records import DecodeMode, FloatArray, IdArray, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.records import (
+    DecodeMode,
+    FloatArray,
+    IccMode,
+    IdArray,
+    ModelInfo,
+    ModelSpec,
+    SkippedFile,
+    SkipReason,
+    TransparencyMode,
+)
 from zsindex.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow
 
 VECTOR_DTYPE = np.dtype("<f4")
@@ -30,8 +40,8 @@ _PART_ROWS = 4096
 
 # Also run by `zsindex.store`, inside of its transactions.
 MODELS = """
-    SELECT id, fingerprint, name, pretrained, "precision", decode, dim, logit_scale, logit_bias, context_length,
-           image_height, image_width, weights_sha256, created_at
+    SELECT id, fingerprint, name, pretrained, "precision", decode, icc, transparency, dim, logit_scale, logit_bias,
+           context_length, image_height, image_width, weights_sha256, created_at
     FROM models"""
 SNAPSHOT = """
     SELECT file, watermark, n_vectors, generation, sha256, n_cells, verified FROM snapshots WHERE model_id = ?"""
@@ -75,11 +85,11 @@ class Reader:
 
     def find_model(self, spec: ModelSpec) -> ModelRow | None:
         """The newest model that was loaded as `spec`."""
-        which = 'name = ? AND pretrained IS ? AND "precision" = ? AND decode = ?'
+        which = 'name = ? AND pretrained IS ? AND "precision" = ? AND decode = ? AND icc = ? AND transparency = ?'
         with self.database.look() as connection:
             row = connection.execute(
                 f"{MODELS} WHERE {which} ORDER BY id DESC",
-                (spec.name, spec.pretrained, spec.precision, str(spec.decode)),
+                (spec.name, spec.pretrained, spec.precision, str(spec.decode), str(spec.icc), str(spec.transparency)),
             ).fetchone()
         return None if row is None else model_row(row)
 
@@ -338,6 +348,8 @@ def model_row(row: Sequence[Any]) -> ModelRow:
         pretrained,
         precision,
         decode,
+        icc,
+        transparency,
         dim,
         scale,
         bias,
@@ -348,7 +360,7 @@ def model_row(row: Sequence[Any]) -> ModelRow:
         created_at,
     ) = row
     info = ModelInfo(
-        spec=ModelSpec(name, pretrained, precision, DecodeMode(decode)),
+        spec=ModelSpec(name, pretrained, precision, DecodeMode(decode), IccMode(icc), TransparencyMode(transparency)),
         fingerprint=fingerprint,
         dim=dim,
         logit_scale=scale,

@@ -33,6 +33,24 @@ class DecodeMode(StrEnum):
     EXACT = "exact"
 
 
+class IccMode(StrEnum):
+    """What colour profiles do. CONVERT brings photos that are not in sRGB into it; IGNORE takes their numbers as they
+    are, as open_clip and transformers do.
+    """
+
+    CONVERT = "convert"
+    IGNORE = "ignore"
+
+
+class TransparencyMode(StrEnum):
+    """What becomes of what shines through. SHOW puts a picture on a background that it can be seen on; REFERENCE drops
+    its transparency, as open_clip and transformers do.
+    """
+
+    SHOW = "show"
+    REFERENCE = "reference"
+
+
 class Activation(StrEnum):
     """How logits become scores: over all labels together (softmax) or per label (sigmoid)."""
 
@@ -151,6 +169,24 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendering:
+    """How a decoded picture becomes the colours that are looked at; the defaults are what the references do.
+
+    Attributes:
+        icc: what its colour profile does.
+        transparency: what becomes of its transparency.
+    """
+
+    icc: IccMode = IccMode.IGNORE
+    transparency: TransparencyMode = TransparencyMode.REFERENCE
+
+
+AS_REFERENCE = Rendering()
+# As a person sees it; also how a new library sees photos unless told otherwise.
+AS_SEEN = Rendering(IccMode.CONVERT, TransparencyMode.SHOW)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How photos are prepared and encoded.
 
@@ -178,12 +214,26 @@ class ModelSpec:
         pretrained: a pretrained tag or a checkpoint file, for names that do not include one.
         precision: ``fp32``, ``bf16`` or ``fp16``: what the image and text towers compute in.
         decode: how photos become pixels.
+        icc: what colour profiles of photos do.
+        transparency: what becomes of transparent photos.
     """
 
     name: str
     pretrained: str | None = None
     precision: str = "fp32"
     decode: DecodeMode = DecodeMode.EXACT
+    icc: IccMode = IccMode.IGNORE
+    transparency: TransparencyMode = TransparencyMode.REFERENCE
+
+    @property
+    def rendering(self) -> Rendering:
+        """How decoded photos become what the model sees."""
+        return Rendering(self.icc, self.transparency)
+
+    @property
+    def seen_as(self) -> str:
+        """How photos become what the model sees, as the options that ask for it."""
+        return f"--decode {self.decode} --icc {self.icc} --transparency {self.transparency}"
 
     def __str__(self) -> str:
         return f"{self.name}/{self.pretrained}" if self.pretrained else self.name
@@ -191,10 +241,8 @@ class ModelSpec:
     @property
     def arguments(self) -> str:
         """The options of the command line that name it, whatever a library's own model is; quoted for a shell."""
-        words = ["--model", self.name, "--precision", self.precision, "--decode", str(self.decode)]
-        if self.pretrained is not None:
-            words[2:2] = ["--pretrained", self.pretrained]
-        return shlex.join(words)
+        named = ["--model", self.name, *([] if self.pretrained is None else ["--pretrained", self.pretrained])]
+        return f"{shlex.join(named)} --precision {self.precision} {self.seen_as}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +251,9 @@ class ModelInfo:
 
     Attributes:
         spec: what was asked for.
-        fingerprint: hex SHA-256 over architecture, weights, preprocessing, tokenizer, decode mode, precision and
-            normalisation. Equal fingerprints mean interchangeable vectors; two fingerprints never mix.
+        fingerprint: hex SHA-256 over architecture, weights, preprocessing, tokenizer, decode mode, precision,
+            normalisation, and what colour profiles and transparency do. Equal fingerprints mean interchangeable
+            vectors; two fingerprints never mix.
         dim: length of a vector.
         logit_scale: s = exp(the learned log scale); logits are ``s · cos + b``.
         logit_bias: b; None where the model has none.

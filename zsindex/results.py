@@ -82,6 +82,7 @@ class Run:
         version: of zsindex.
         label_set_version: of the saved set.
         groups, negatives: of the label set.
+        icc, transparency: of the model, as `decode`.
         asked: how to ask again.
     """
 
@@ -104,6 +105,8 @@ class Run:
     label_set_version: int | None = None
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     negatives: tuple[str, ...] = ()
+    icc: str = "ignore"
+    transparency: str = "reference"
     asked: Question | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -125,6 +128,8 @@ class Run:
             "model": self.model,
             "fingerprint": self.fingerprint,
             "decode": self.decode,
+            "icc": self.icc,
+            "transparency": self.transparency,
             "precision": self.precision,
             "label_set": self.label_set,
             "label_set_version": self.label_set_version,

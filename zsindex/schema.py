@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-HEAD = "0005"
+HEAD = "0006"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 from zsindex import decode
 from zsindex.errors import ImageError
 from zsindex.formats import PHOTO_EXTENSIONS, extension
-from zsindex.records import Decoded, DecodeMode, SkipReason
+from zsindex.records import AS_REFERENCE, Decoded, DecodeMode, Rendering, SkipReason
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 # One path need not be wrapped in a list. A text is a sequence too, of letters: "/photos" would begin with "/".
 PathsLike: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
-# From encoded bytes, a decode mode and the height and width of the model's input to an upright image.
-Decoder: TypeAlias = Callable[[bytes, DecodeMode, tuple[int, int]], Decoded]
+# From encoded bytes, a decode mode, the height and width of the model's input, and a rendering to an upright image.
+Decoder: TypeAlias = Callable[[bytes, DecodeMode, tuple[int, int], Rendering], Decoded]
 # Why a file cannot be read although it may well exist: somewhere else, or for somebody else.
 OUT_OF_REACH = frozenset({SkipReason.VANISHED, SkipReason.BROKEN_LINK, SkipReason.PERMISSION, SkipReason.IO_ERROR})
 
@@ -39,8 +39,10 @@ class Source:
     name: str
     decoder: Decoder | None = None
 
-    def decode(self, *, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int) -> Decoded:
-        """Decode it.
+    def decode(
+        self, *, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int, rendering: Rendering
+    ) -> Decoded:
+        """Decode it; an image in memory was rendered as it was read.
 
         Raises:
             ImageError: names the image.
@@ -51,26 +53,32 @@ class Source:
             return Decoded(self.content, self.content.width, self.content.height, self.content.format or "")
         try:
             if self.decoder is not None:
-                return self.decoder(self.content, mode, input_size)
+                return self.decoder(self.content, mode, input_size, rendering)
             return decode.decode(
-                self.content, mode=mode, input_size=input_size, max_pixels=max_pixels, name_hint=self.name
+                self.content,
+                mode=mode,
+                input_size=input_size,
+                max_pixels=max_pixels,
+                name_hint=self.name,
+                rendering=rendering,
             )
         except ImageError as error:
             raise ImageError(error.reason, error.detail, path=self.name) from error
 
 
-def read(image: ImageLike, *, position: int = 0) -> Source:
+def read(image: ImageLike, *, position: int = 0, rendering: Rendering = AS_REFERENCE) -> Source:
     """Read an image.
 
     Args:
         image: a path (``~`` is expanded), encoded bytes, or a PIL image.
         position: in the caller's list, to name images that have no path.
+        rendering: of a PIL image, which is identified by what the model sees of it.
 
     Raises:
         ImageError: the file cannot be read, or the image is none.
     """
     if isinstance(image, Image.Image):
-        upright = decode.prepare(image)
+        upright = decode.prepare(image, rendering)
         return Source(decode.pixel_digest(upright), upright, f"image number {position + 1}")
     if isinstance(image, bytes):
         return Source(decode.digest(image), image, f"image number {position + 1}")

@@ -62,6 +62,8 @@ class Store(Reader):
                         pretrained=info.spec.pretrained,
                         precision=info.spec.precision,
                         decode=str(info.spec.decode),
+                        icc=str(info.spec.icc),
+                        transparency=str(info.spec.transparency),
                         dim=info.dim,
                         logit_scale=info.logit_scale,
                         logit_bias=info.logit_bias,

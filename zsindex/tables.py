@@ -46,6 +46,9 @@ models = Table(
     Column("pretrained", Text),
     Column("precision", String(16), nullable=False),
     Column("decode", String(16), nullable=False),
+    # What models did before there was a choice.
+    Column("icc", String(16), nullable=False, server_default="ignore"),
+    Column("transparency", String(16), nullable=False, server_default="reference"),
     Column("dim", Integer, nullable=False),
     Column("logit_scale", Float(53), nullable=False),
     Column("logit_bias", Float(53)),

@@ -108,10 +108,10 @@ class Manifest:
     cosines: dict[str, float] = field(default_factory=dict)
 
     def info(self, spec: ModelSpec) -> ModelInfo:
-        """The model as `ModelInfo`, for any decode mode and precision."""
+        """The model as `ModelInfo`, for any precision and any way to see photos."""
         return ModelInfo(
             spec=spec,
-            fingerprint=fingerprint(self.identity, decode=spec.decode, precision=spec.precision),
+            fingerprint=fingerprint(self.identity, spec),
             dim=self.dim,
             logit_scale=self.logit_scale,
             logit_bias=self.logit_bias,

@@ -258,7 +258,7 @@ def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batc
         dim = int(model.get_text_features(**tokens).pooler_output.shape[-1])
     info = ModelInfo(
         spec=spec,
-        fingerprint=fingerprint(identity, decode=spec.decode, precision=spec.precision),
+        fingerprint=fingerprint(identity, spec),
         dim=dim,
         logit_scale=logit_scale,
         logit_bias=logit_bias,

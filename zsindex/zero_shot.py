@@ -123,7 +123,9 @@ def pipeline(
         weakref.finalize(classifier, opened.close)
         return classifier
     folder = tempfile.TemporaryDirectory(prefix="zsindex-")
-    opened = Library.open(Path(folder.name, "library"), model=model, device=device)
+    opened = Library.open(
+        Path(folder.name, "library"), model=model, device=device, icc="ignore", transparency="reference"
+    )
     classifier = ZeroShotImageClassifier(opened)
     weakref.finalize(classifier, _discard, opened, folder)
     return classifier

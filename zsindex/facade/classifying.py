@@ -292,6 +292,8 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             label_set_version=labels.version,
             groups=labels.groups,
             negatives=labels.negatives,
+            icc=str(info.spec.icc),
+            transparency=str(info.spec.transparency),
         )
 
 

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from zsindex.lab_store import LabStore
     from zsindex.library import Library
     from zsindex.reader import LabReader, Reader
-    from zsindex.records import Activation, DecodeMode, FloatArray, ModelInfo, ModelSpec, Progress, Settings, SyncReport
+    from zsindex.records import (
+        Activation,
+        DecodeMode,
+        FloatArray,
+        IccMode,
+        ModelInfo,
+        ModelSpec,
+        Progress,
+        Settings,
+        SyncReport,
+        TransparencyMode,
+    )
     from zsindex.results import Classification, Run
     from zsindex.rows import FileTable, ImageRecord, ModelRow
     from zsindex.sources import PathsLike, Source
@@ -99,7 +110,14 @@ class Core:
         def view(self, paths: PathsLike | None = None) -> View: ...
         def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray: ...
         def _beside(
-            self, model: str, *, pretrained: str | None, precision: str | None, decode: DecodeMode | str | None
+            self,
+            model: str,
+            *,
+            pretrained: str | None,
+            precision: str | None,
+            decode: DecodeMode | str | None,
+            icc: IccMode | str | None,
+            transparency: TransparencyMode | str | None,
         ) -> Library: ...
         def use_model(
             self,
@@ -108,6 +126,8 @@ class Core:
             pretrained: str | None = None,
             precision: str | None = None,
             decode: DecodeMode | str | None = None,
+            icc: IccMode | str | None = None,
+            transparency: TransparencyMode | str | None = None,
         ) -> ModelInfo: ...
         def label_set(self, name: str) -> LabelSet: ...
         def label_sets(self) -> list[LabelSet]: ...
@@ -119,6 +139,8 @@ class Core:
             pretrained: str | None = None,
             precision: str | None = None,
             decode: DecodeMode | str | None = None,
+            icc: IccMode | str | None = None,
+            transparency: TransparencyMode | str | None = None,
         ) -> Library: ...
         def templates(self, templates: str | Sequence[str]) -> tuple[str, ...]: ...
         def _model(self) -> ModelRow: ...

@@ -290,7 +290,12 @@ class Giving(Core):
             if row.info.fingerprint == fingerprint:
                 spec = row.info.spec
                 return self.with_model(
-                    spec.name, pretrained=spec.pretrained, precision=spec.precision, decode=spec.decode
+                    spec.name,
+                    pretrained=spec.pretrained,
+                    precision=spec.precision,
+                    decode=spec.decode,
+                    icc=spec.icc,
+                    transparency=spec.transparency,
                 )
         held = [str(row.info.spec) for row in rows]
         raise UnknownModel(name, near=held, why="the library holds nothing of the weights that the run was made with")

@@ -10,7 +10,7 @@ from zsindex.facade.words import Words
 
 if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
-    from zsindex.records import DecodeMode, ModelSpec, Progress
+    from zsindex.records import DecodeMode, IccMode, ModelSpec, Progress, TransparencyMode
 
 
 class Migrating(Words):
@@ -23,6 +23,8 @@ class Migrating(Words):
         pretrained: str | None = None,
         precision: str | None = None,
         decode: DecodeMode | str | None = None,
+        icc: IccMode | str | None = None,
+        transparency: TransparencyMode | str | None = None,
         label_sets: Sequence[str] | None = None,
         switch: bool = False,
         truncate: bool = False,
@@ -37,7 +39,7 @@ class Migrating(Words):
         Only photos that the library knows are encoded. New ones are a matter of `sync`.
 
         Args:
-            model, pretrained, precision, decode: as for `use_model`.
+            model, pretrained, precision, decode, icc, transparency: as for `use_model`.
             label_sets: names of saved ones to compare the answers for. Default: all, each in its newest version.
             switch: make the new model the default at the end.
             truncate: cut prompts that the new model cannot read in full, rather than refuse them.
@@ -54,7 +56,9 @@ class Migrating(Words):
         for name in chosen:
             self.label_set(name)  # an unknown one is refused before the long work
         before = self.model.spec
-        with self._beside(model, pretrained=pretrained, precision=precision, decode=decode) as other:
+        with self._beside(
+            model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
+        ) as other:
             if other.model.fingerprint == self.model.fingerprint:
                 raise ValueError(f"{other.spec} is the model already")
             todo = [path for path in other.view().unanswered if os.path.isfile(path)]
@@ -78,10 +82,12 @@ class Migrating(Words):
                 switched=switch and not interrupted,
             )
         if result.switched:
-            self.use_model(model, pretrained=pretrained, precision=precision, decode=decode)
+            self.use_model(
+                model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
+            )
         return result
 
 
 def _name(spec: ModelSpec, other: ModelSpec) -> str:
     """A model's name, with what else tells it from another one of the same name."""
-    return f"{spec} ({spec.precision}, {spec.decode})" if str(spec) == str(other) else str(spec)
+    return f"{spec} (--precision {spec.precision} {spec.seen_as})" if str(spec) == str(other) else str(spec)

@@ -23,7 +23,7 @@ from zsindex.errors import ImageError
 from zsindex.lab import on_disk
 from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.lab.on_disk import Seen
-from zsindex.records import DecodeMode, IdArray, Progress, Settings
+from zsindex.records import AS_SEEN, DecodeMode, IdArray, Progress, Settings
 from zsindex.rows import FileDetails
 from zsindex.scaling import resized
 from zsindex.view import View
@@ -357,7 +357,9 @@ def _look_in(file: FileDetails, settings: Settings) -> Look | None:
             return None
         # Of which fast decoding leaves at least twice as much.
         size = (SHARPNESS_SIDE, SHARPNESS_SIDE)
-        decoded = source.decode(mode=DecodeMode.FAST, input_size=size, max_pixels=settings.max_pixels)
+        decoded = source.decode(
+            mode=DecodeMode.FAST, input_size=size, max_pixels=settings.max_pixels, rendering=AS_SEEN
+        )
         with codec_errors():
             return look_at(decoded.image)
     except ImageError:

@@ -19,7 +19,7 @@ from typing import IO, Any
 from PIL import Image
 
 from zsindex.errors import ImageError
-from zsindex.records import Decoded, DecodeMode, SkipReason
+from zsindex.records import AS_REFERENCE, Decoded, DecodeMode, IccMode, Rendering, SkipReason, TransparencyMode
 from zsindex.web.problems import busy
 
 # Longest line of an answer: a mode, a size, a few words.
@@ -46,7 +46,9 @@ class Sandbox:
             self._free.put(None)
         self._places = threading.BoundedSemaphore(workers * (1 + _WAITING))
 
-    def decode(self, data: bytes, mode: DecodeMode, input_size: tuple[int, int]) -> Decoded:
+    def decode(
+        self, data: bytes, mode: DecodeMode, input_size: tuple[int, int], rendering: Rendering = AS_REFERENCE
+    ) -> Decoded:
         """See `zsindex.decode.decode`, which does it over there.
 
         Raises:
@@ -60,7 +62,7 @@ class Sandbox:
             try:
                 if worker is None:
                     worker = _Worker(self._memory_bytes)
-                return worker.decode(data, mode, input_size, self._max_pixels, self._timeout_s)
+                return worker.decode(data, mode, input_size, rendering, self._max_pixels, self._timeout_s)
             finally:
                 if worker is not None and not worker.is_good:
                     worker.close()
@@ -96,7 +98,13 @@ class _Worker:
         self.is_good = True
 
     def decode(
-        self, data: bytes, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int, timeout_s: float
+        self,
+        data: bytes,
+        mode: DecodeMode,
+        input_size: tuple[int, int],
+        rendering: Rendering,
+        max_pixels: int,
+        timeout_s: float,
     ) -> Decoded:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
@@ -107,7 +115,14 @@ class _Worker:
         deadline.start()
         self.is_good = False  # until the answer is whole
         try:
-            _write(stdin, {"mode": str(mode), "input_size": input_size, "max_pixels": max_pixels}, data)
+            request = {
+                "mode": str(mode),
+                "input_size": input_size,
+                "max_pixels": max_pixels,
+                "icc": str(rendering.icc),
+                "transparency": str(rendering.transparency),
+            }
+            _write(stdin, request, data)
             answer = _read(stdout)
         except (OSError, ValueError) as error:
             raise _too_much(timeout_s) from error
@@ -167,7 +182,11 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
         height, width = about["input_size"]
         try:
             found = decode.decode(
-                data, mode=DecodeMode(about["mode"]), input_size=(height, width), max_pixels=about["max_pixels"]
+                data,
+                mode=DecodeMode(about["mode"]),
+                input_size=(height, width),
+                max_pixels=about["max_pixels"],
+                rendering=Rendering(IccMode(about["icc"]), TransparencyMode(about["transparency"])),
             )
         except ImageError as error:
             _write(stdout, {"reason": str(error.reason), "detail": error.detail}, b"")

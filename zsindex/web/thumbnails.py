@@ -12,39 +12,36 @@ from pathlib import Path
 from PIL import Image
 
 from zsindex import decode
-from zsindex.records import DecodeMode
+from zsindex.records import AS_SEEN, DecodeMode
 
 SIZES = (64, 128, 256, 512, 1024)
 MEDIA_TYPE = "image/jpeg"
 QUALITY = 82
-# Larger colour profiles cost more than the picture.
-_MOST_PROFILE = 8192
 # How many are made at a time: each decodes a photo.
 _AT_ONCE = max(2, os.cpu_count() or 1)
 
 
 def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
-    """Make a JPEG whose longer side has at most `size` pixels, without any of the photo's metadata.
+    """Make a JPEG in sRGB whose longer side has at most `size` pixels, without any of the photo's metadata.
 
     Raises:
         ImageError: it cannot be decoded.
     """
     half = max(1, size // 2)  # JPEGs are decoded to no less than twice of it
     image = decode.decode(
-        data, mode=DecodeMode.FAST, input_size=(half, half), max_pixels=max_pixels, name_hint=name_hint
+        data,
+        mode=DecodeMode.FAST,
+        input_size=(half, half),
+        max_pixels=max_pixels,
+        name_hint=name_hint,
+        rendering=AS_SEEN,
     ).image
     with decode.codec_errors():
-        profile = image.info.get("icc_profile", b"") if image.mode == "RGB" else b""
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
         image = image.convert("RGB")
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
         out = io.BytesIO()
-        kept = {"icc_profile": profile} if 0 < len(profile) <= _MOST_PROFILE else {}
-        image.info = {}
-        image.save(out, "JPEG", quality=QUALITY, **kept)
+        image.info = {}  # also its colour profile: the picture is in sRGB now
+        image.save(out, "JPEG", quality=QUALITY)
         return out.getvalue()
 
 
