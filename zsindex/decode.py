@@ -216,7 +216,10 @@ def _load(data: bytes, mode: DecodeMode, smallest_side: int, max_pixels: int) ->
     except OSError as error:
         if name != "JPEG" or "truncated" not in str(error):
             raise
-        return _completed(data, load)
+        try:
+            return _completed(data, load)
+        except OSError:
+            raise error from None
     lean, profile = containers.png_without_texts(data)
     loaded = load(lean)
     if profile:
@@ -427,26 +430,30 @@ def _decode_raw(
         raise ImageError(SkipReason.MISSING_DECODER, detail) from None
     smallest_side = _FAST_MARGIN * max(input_size)
     try:
-        raw = rawpy.imread(io.BytesIO(data))
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            sizes = raw.sizes
+            quarter_turn = sizes.flip in (5, 6)  # LibRaw's codes: 3 is upside down, 5 and 6 lie on a side
+            width, height = (sizes.height, sizes.width) if quarter_turn else (sizes.width, sizes.height)
+            _check_pixels(width, height, max_pixels)
+            # The preview is what the photographer saw, and developing takes seconds. LibRaw writes the orientation into
+            # it where the camera did not. A damaged preview, like none, leaves the RAW data itself.
+            with suppress(ImageError, rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
+                preview = raw.extract_thumb().data
+                if isinstance(preview, bytes):  # a JPEG; few old cameras have a bitmap, an array, that is not upright
+                    decoded = decode(
+                        preview, mode=mode, input_size=input_size, max_pixels=max_pixels, rendering=rendering
+                    )
+                    if min(decoded.width, decoded.height) >= smallest_side and decoded.incomplete is None:
+                        return replace(decoded, width=width, height=height, format="RAW")
+            half_size = mode is DecodeMode.FAST and min(width, height) >= 2 * smallest_side
+            developed = raw.postprocess(use_camera_wb=True, half_size=half_size)
+            return Decoded(Image.fromarray(developed), width, height, "RAW")
     except rawpy.LibRawFileUnsupportedError as error:
         if containers.kind_of(data) is Kind.UNKNOWN:
             raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says") from error
         raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read") from error
-    with raw:
-        sizes = raw.sizes
-        quarter_turn = sizes.flip in (5, 6)  # LibRaw's codes: 3 is upside down, 5 and 6 lie on a side
-        width, height = (sizes.height, sizes.width) if quarter_turn else (sizes.width, sizes.height)
-        _check_pixels(width, height, max_pixels)
-        # The preview is what the photographer saw, and developing takes seconds. LibRaw writes the orientation into it
-        # where the camera did not. A damaged preview, like none, leaves the RAW data itself.
-        with suppress(ImageError, rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
-            preview = raw.extract_thumb().data
-            if isinstance(preview, bytes):  # a JPEG; few old cameras have a bitmap, an array here, that is not upright
-                decoded = decode(preview, mode=mode, input_size=input_size, max_pixels=max_pixels, rendering=rendering)
-                if min(decoded.width, decoded.height) >= smallest_side and decoded.incomplete is None:
-                    return replace(decoded, width=width, height=height, format="RAW")
-        half_size = mode is DecodeMode.FAST and min(width, height) >= 2 * smallest_side
-        return Decoded(Image.fromarray(raw.postprocess(use_camera_wb=True, half_size=half_size)), width, height, "RAW")
+    except rawpy.LibRawError as error:
+        raise _failure(data, error, name="camera RAW") from error
 
 
 # --- limits and errors ------------------------------------------------------------------------------------------------
@@ -498,9 +505,9 @@ def codec_errors(data: bytes = b"") -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # From drivers that check for themselves; the warning where the process turns warnings into errors.
-        raise ImageError(SkipReason.TOO_MANY_PIXELS, f"{error} ZSINDEX_MAX_PIXELS raises it.") from error
+    except Image.DecompressionBombError as error:  # from drivers that check for themselves
+        detail = f"it claims more pixels than the limit allows; ZSINDEX_MAX_PIXELS raises it ({_words(error)})"
+        raise ImageError(SkipReason.TOO_MANY_PIXELS, detail) from error
     except MemoryError as error:
         raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory to decode it") from error
     except Exception as error:
@@ -510,31 +517,47 @@ def codec_errors(data: bytes = b"") -> Iterator[None]:
         raise _failure(data, error) from error
 
 
-def _failure(data: bytes, error: Exception, *, in_header: bool = False) -> ImageError:
-    """What a codec's exception means to somebody who wants to know what is wrong with the file."""
+def _failure(data: bytes, error: Exception, *, in_header: bool = False, name: str | None = None) -> ImageError:
+    """What a codec's exception means to somebody who wants to know what is wrong with the file.
+
+    Args:
+        name: of the format; by default what the file begins like.
+    """
     words = _words(error)
-    name = "camera RAW" if containers.kind_of(data) is Kind.RAW else containers.name_of(data)
-    if containers.is_cut_short(data, words):
-        return ImageError(SkipReason.TRUNCATED, f"the {name} is cut short ({words})")
+    in_its_words = f" ({words})" if words else ""
+    name = name or containers.name_of(data)
+    if containers.is_cut_short(data, str(error)):
+        return ImageError(SkipReason.TRUNCATED, f"the {name} is cut short{in_its_words}")
     if name == "TIFF":
         number, compression = containers.tiff_compression(data) or (1, "")
         if number not in TiffImagePlugin.COMPRESSION_INFO:
             detail = f"the TIFF is compressed in a way that Pillow cannot read: {number} ({compression})"
             return ImageError(SkipReason.UNSUPPORTED, detail)
     if in_header and name in ("TIFF", "BigTIFF"):
-        return ImageError(
-            SkipReason.UNSUPPORTED, f"the {name} is of a kind that Pillow cannot read, or damaged ({words})"
-        )
-    if in_header:
-        return ImageError(SkipReason.DECODE_FAILED, f"it begins like {name}, but its header is damaged ({words})")
-    return ImageError(SkipReason.DECODE_FAILED, f"the data of the {name} is damaged ({words})")
+        detail = f"the {name} is of a kind that Pillow cannot read, or damaged{in_its_words}"
+        return ImageError(SkipReason.UNSUPPORTED, detail)
+    if in_header and name != "image":
+        return ImageError(SkipReason.DECODE_FAILED, f"it begins like {name}, but its header is damaged{in_its_words}")
+    return ImageError(SkipReason.DECODE_FAILED, f"the data of the {name} is damaged{in_its_words}")
+
+
+# What Python says of a codec's own mistakes on damaged files, which says nothing of the file.
+_MISTAKES = (IndexError, KeyError, TypeError, AttributeError, struct.error)
+_SAYS_NOTHING = (
+    "not identified by this driver",
+    "index out of range",
+    "invalid literal for int()",
+    "requires a buffer of",
+)
 
 
 def _words(error: Exception) -> str:
-    """A codec's own words on one line; with the exception's name where they are few or none."""
+    """A codec's own words on one line, with the exception's name where it is none of the usual ones; or nothing."""
     first = error.args[0] if error.args else ""
     text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:_MOST_WORDS]
-    if isinstance(error, (OSError, SyntaxError, ValueError, Image.DecompressionBombError)) and " " in text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if any(words in text for words in _SAYS_NOTHING):
+        return ""
+    if isinstance(error, _MISTAKES) or " " not in text:
+        return type(error).__name__
+    return text if isinstance(error, (OSError, SyntaxError, ValueError)) else f"{type(error).__name__}: {text}"
