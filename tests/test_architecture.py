@@ -72,7 +72,7 @@ LAYERS = (
         "samples",
     },
     {"engines", "tables", "rows"},
-    {"records", "errors", "atomic", "xmp", "text_files", "bounds"},
+    {"records", "errors", "atomic", "several", "xmp", "text_files", "bounds"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -32,6 +32,7 @@ from zsindex.library import Library
 from zsindex.records import Candidate, DecodeMode, FloatArray
 from zsindex.rows import FileOutcome, ImageRecord
 from zsindex.scan import scan
+from zsindex.several import several
 from zsindex.sources import PathsLike
 from zsindex.store import Store
 
@@ -327,7 +328,7 @@ def _choose(photos: PathsLike | None, known: list[str]) -> list[str]:
     if photos is None:
         found = known or [str(photo) for photo in samples.photos()]
     else:
-        named = [photos] if isinstance(photos, (str, os.PathLike)) else list(photos)
+        named = several(photos)
         absolute = [config.absolute(one) for one in named]
         missing = [one for one in absolute if not os.path.lexists(one)]
         if missing:

@@ -15,7 +15,7 @@ DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
-def absolute(path: str | os.PathLike[str]) -> str:
+def absolute(path: str | bytes | os.PathLike[str]) -> str:
     """A path from the root, with ``~`` put out.
 
     Raises:
@@ -23,7 +23,7 @@ def absolute(path: str | os.PathLike[str]) -> str:
             name of a file can hold.
     """
     # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
-    full = os.path.expanduser(path)
+    full = os.path.expanduser(os.fsdecode(path))
     if not full:
         raise BadPath("", "a path is empty; the current folder is .")
     try:

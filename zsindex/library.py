@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -63,6 +63,7 @@ from zsindex.records import (
 )
 from zsindex.results import Hit
 from zsindex.rows import FileTable, ImageRecord, ModelRow, SavedLabelSet
+from zsindex.several import several
 from zsindex.view import View
 
 # What decodes, syncs and keeps up is imported where it is used: a question from the cache does not wait for it.
@@ -413,9 +414,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             report = Sync(
                 self._store,
                 library_folder=str(self.path),
-                options=Options(
-                    [exclude] if isinstance(exclude, str) else exclude, include_hidden, retry_skipped, dry_run
-                ),
+                options=Options(several(exclude), include_hidden, retry_skipped, dry_run),
                 settings=self._settings,
                 model=self._model,
                 known_model=self._model_row,
@@ -461,11 +460,11 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
-    def embed_images(self, images: Sequence[ImageLike]) -> FloatArray:
+    def embed_images(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
         """Vectors of images, from the cache where their content is known; others are encoded and cached.
 
         Args:
-            images: paths, encoded bytes, or PIL images.
+            images: paths, encoded bytes, or PIL images; or one, which counts as a list of one.
 
         Returns:
             float32, shape (len(images), dim), L2-normalised rows.
@@ -474,6 +473,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ImageError: one cannot be read; it is named.
             ModelError
         """
+        images = several(images)
         model = self._model()
         vectors = np.empty((len(images), model.info.dim), dtype=np.float32)
         for start in range(0, len(images), self._settings.batch_size):
@@ -556,11 +556,12 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 raise ImageError(SkipReason.ENCODE_FAILED, "the model's answer is not a number", path=source.name)
         return [replace(record, vector=vector) for (record, _), vector in zip(prepared, vectors, strict=True)]
 
-    def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
+    def embed_texts(self, texts: str | Iterable[str], *, truncate: bool = False) -> FloatArray:
         """Vectors of texts as they are, from the cache where they are known; others are encoded and cached.
 
         Args:
-            texts: prompts; surrounding white space is dropped and Unicode composed (NFC).
+            texts: prompts, or one, which counts as a list of one; surrounding white space is dropped and Unicode
+                composed (NFC).
             truncate: cut texts that the model cannot read in full, rather than refuse them.
 
         Returns:
@@ -571,7 +572,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ModelError
         """
         model = self._model()
-        normalised = [prompts.normalise(text) for text in texts]
+        normalised = [prompts.normalise(text) for text in several(texts)]
         found = self._reader.prompt_vectors(set(normalised), model, truncated=truncate)
         new = [text for text in dict.fromkeys(normalised) if text not in found]
         self._count(prompts_reused=len(found), prompts_encoded=len(new))
@@ -585,7 +586,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 with _kept_if_possible("texts"):
                     self._store_under_model(partial(self._reader.save_prompts, new, vectors, truncated=cut))
         rows = [found[text] for text in normalised]
-        return np.array(rows, dtype=np.float32).reshape(len(texts), model.info.dim)
+        return np.array(rows, dtype=np.float32).reshape(len(rows), model.info.dim)
 
     def _open_index(self) -> VectorIndex:
         with self._lock:
@@ -827,8 +828,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ImageError, PromptTooLong, ModelError
         """
         places = self._places(paths)
-        added = [self._term(term, truncate=truncate) for term in (query, *_terms(plus))]
-        taken = [self._term(term, truncate=truncate) for term in _terms(minus)]
+        added = [self._term(term, truncate=truncate) for term in (query, *several(plus))]
+        taken = [self._term(term, truncate=truncate) for term in several(minus)]
         vector: FloatArray = np.sum(added, axis=0) - np.sum(taken, axis=0, dtype=np.float32)
         norm = float(np.linalg.norm(vector))
         if norm < 1e-3:
@@ -994,7 +995,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             BadTemplate: neither; it names the sets there are.
         """
-        given = [templates] if isinstance(templates, str) else templates
+        given = several(templates)
         named = any(not template_sets.has_place(text) for text in given)
         return template_sets.resolve(given, self._lab_reader.template_sets() if named else None)
 
@@ -1044,7 +1045,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return maintenance.check(self._database, self._store, fix=fix)
 
     def prune(
-        self, paths: PathsLike | None = None, *, models: Sequence[str] = (), dry_run: bool = False
+        self, paths: PathsLike | None = None, *, models: str | Sequence[str] = (), dry_run: bool = False
     ) -> PruneReport:
         """Forget vanished files, and images and vectors that nothing refers to any more.
 
@@ -1061,7 +1062,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         with self._lock:
             self._index = self._last_view = None
             report = maintenance.prune(
-                self._database, self._store, models=models, under=absolute_all(paths or ()), dry_run=dry_run
+                self._database, self._store, models=several(models), under=absolute_all(paths or ()), dry_run=dry_run
             )
             if self._model_row is not None and self._model_row not in self._reader.models():
                 self._model_row = None  # it went, too; when it is needed it is recorded anew
@@ -1117,10 +1118,6 @@ def _there_first(paths: list[str]) -> list[str]:
         there = next((path for path in paths if os.path.lexists(path)), paths[0])
         return [there, *(path for path in paths if path != there)]
     return paths
-
-
-def _terms(terms: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
-    return terms if isinstance(terms, Sequence) and not isinstance(terms, (str, bytes)) else [terms]
 
 
 def fastest_precision(spec: ModelSpec) -> str:

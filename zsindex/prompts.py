@@ -8,7 +8,7 @@ import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -25,6 +25,7 @@ from zsindex.errors import (
 )
 from zsindex.formats import is_encodable
 from zsindex.records import NONE, LabelSet
+from zsindex.several import several
 from zsindex.template_sets import DEFAULT_TEMPLATE, has_place, put, resolve
 from zsindex.text_files import UnreadableText
 
@@ -33,7 +34,8 @@ class LabelsAlike(ZsindexWarning):
     """Two labels of a set are one word, written in two ways: photos are divided between them."""
 
 
-LabelsLike: TypeAlias = "LabelSet | Sequence[str] | Mapping[str, str | Sequence[str] | None]"
+# A text is one label, see `zsindex.several`.
+LabelsLike: TypeAlias = "LabelSet | str | Sequence[str] | Mapping[str, str | Sequence[str] | None]"
 
 
 def normalise(text: str) -> str:
@@ -67,25 +69,26 @@ def fill(template: str, label: str) -> str:
     return normalise(put(label, template))
 
 
-def prompts_for(labels: Sequence[str], templates: str | Sequence[str] = DEFAULT_TEMPLATE) -> list[str]:
+def prompts_for(labels: str | Iterable[str], templates: str | Sequence[str] = DEFAULT_TEMPLATE) -> list[str]:
     """The prompts of labels, label by label: ``len(labels) · len(templates)`` texts.
 
     Args:
-        labels: names.
+        labels: names, or one.
         templates: with a place for the label, or names of built-in template sets.
 
     Raises:
         BadTemplate: a template has no placeholder, and is no such name.
     """
-    return [fill(template, normalise(label)) for label in labels for template in resolve(templates)]
+    filled_in = resolve(templates)
+    return [fill(template, normalise(label)) for label in several(labels) for template in filled_in]
 
 
 def label_set(
     labels: LabelsLike,
     *,
     templates: str | Sequence[str] | None = None,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    negatives: Sequence[str] | Mapping[str, str | Sequence[str] | None] = (),
+    groups: Mapping[str, str | Sequence[str]] | None = None,
+    negatives: str | Sequence[str] | Mapping[str, str | Sequence[str] | None] = (),
     name: str | None = None,
     literal: bool = False,
 ) -> LabelSet:
@@ -122,17 +125,13 @@ def label_set(
         else:
             negatives = negatives or labels.negatives
             labels = labels.labels
-    if isinstance(labels, str):
-        labels = [labels]
     templates = resolve(templates or (DEFAULT_TEMPLATE,))
     names, prompts, any_from_template = _with_prompts(labels, templates, literal=literal, told=told)
     if not names:
         raise NoLabels()
-    others, other_prompts, any_more = _with_prompts(
-        [negatives] if isinstance(negatives, str) else negatives, templates, literal=others_are_literal, told=told
-    )
+    others, other_prompts, any_more = _with_prompts(negatives, templates, literal=others_are_literal, told=told)
     grouped = tuple(
-        (normalise(group), tuple(normalise(label) for label in ([members] if isinstance(members, str) else members)))
+        (normalise(group), tuple(normalise(label) for label in several(members)))
         for group, members in (groups or {}).items()
     )
     _check_groups(names, grouped, others)
@@ -163,7 +162,7 @@ def warn_of_alike(labels: LabelSet) -> None:
 
 
 def _with_prompts(
-    labels: Sequence[str] | Mapping[str, str | Sequence[str] | None],
+    labels: str | Iterable[str] | Mapping[str, str | Sequence[str] | None],
     templates: Sequence[str],
     *,
     literal: bool,
@@ -173,7 +172,8 @@ def _with_prompts(
     templates there were, written ones that are just these.
     """
     written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
-    names = tuple(normalise(label) for label in labels)
+    given_names = several(labels)
+    names = tuple(normalise(label) for label in given_names)
     for position, label in enumerate(names, start=1):
         if not label:
             raise EmptyLabel(position)
@@ -182,9 +182,9 @@ def _with_prompts(
         raise DuplicateLabels(doubled)
     prompts = []
     any_from_template = False
-    for given, label in zip(labels, names, strict=True):
+    for given, label in zip(given_names, names, strict=True):
         own = written.get(given) or ()
-        texts = [text for text in ([own] if isinstance(own, str) else own) if normalise(text)]
+        texts = [text for text in several(own) if normalise(text)]
         if texts:
             filled = (normalise(t) if literal or not has_place(t) else fill(t, label) for t in texts)
             prompts.append(tuple(dict.fromkeys(filled)))

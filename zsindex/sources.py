@@ -15,8 +15,8 @@ from zsindex.formats import PHOTO_EXTENSIONS, extension
 from zsindex.records import AS_REFERENCE, Decoded, DecodeMode, Rendering, SkipReason
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
-# One path need not be wrapped in a list. A text is a sequence too, of letters: "/photos" would begin with "/".
-PathsLike: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+# One path need not be wrapped in a list, see `zsindex.several`.
+PathsLike: TypeAlias = "str | bytes | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 # From encoded bytes, a decode mode, the height and width of the model's input, and a rendering to an upright image.
 Decoder: TypeAlias = Callable[[bytes, DecodeMode, tuple[int, int], Rendering], Decoded]
 # Why a file cannot be read although it may well exist: somewhere else, or for somebody else.

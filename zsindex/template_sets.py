@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from zsindex.errors import BadTemplate
+from zsindex.several import several
 
 DEFAULT_TEMPLATE = "This is a photo of {}."
 PLACEHOLDERS = ("{}", "{label}", "{c}")
@@ -136,7 +137,7 @@ def resolve(templates: str | Sequence[str], saved: Mapping[str, Sequence[str]] |
     """
     known = {**(saved or {}), **BUILT_IN}
     found: dict[str, None] = {}
-    for text in [templates] if isinstance(templates, str) else templates:
+    for text in several(templates):
         if has_place(text):
             found[text] = None
         elif text in known:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from zsindex import config
 from zsindex.errors import BadPath, NotInLibrary, NoVectors
 from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
+from zsindex.several import several
 
 if TYPE_CHECKING:
     import threading
@@ -108,7 +109,7 @@ class Core:
             should_stop: Callable[[], bool] | None = None,
         ) -> SyncReport: ...
         def view(self, paths: PathsLike | None = None) -> View: ...
-        def embed_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray: ...
+        def embed_texts(self, texts: str | Iterable[str], *, truncate: bool = False) -> FloatArray: ...
         def _beside(
             self,
             model: str,
@@ -230,7 +231,7 @@ class Core:
         return self._label_set(which, None, template)
 
 
-def absolute(path: str | os.PathLike[str]) -> str:
+def absolute(path: str | bytes | os.PathLike[str]) -> str:
     """The path under which the library knows a file or folder.
 
     Raises:
@@ -249,4 +250,4 @@ def guessed(text: str) -> str:
 
 def absolute_all(paths: PathsLike) -> list[str]:
     """`absolute` of one path, or of several."""
-    return [absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    return [absolute(path) for path in several(paths)]

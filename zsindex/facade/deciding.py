@@ -15,6 +15,7 @@ from zsindex import bounds
 from zsindex.errors import BadUnknown, NoThreshold
 from zsindex.facade.core import Core, WhichLabels, absolute
 from zsindex.records import NONE, Activation, FloatArray, LabelSet
+from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.lab.thresholds import Change, Curves, Pass
@@ -74,7 +75,7 @@ class Deciding(Core):
         labels: WhichLabels,
         truth: Mapping[str, str | Sequence[str]],
         *,
-        methods: Sequence[str] = ("softmax", "mcm", "neglabel", "zscore", "margin"),
+        methods: str | Sequence[str] = ("softmax", "mcm", "neglabel", "zscore", "margin"),
         template: str | Sequence[str] | None = None,
     ) -> UnknownReport:
         """How well methods find the photos that show none of the labels, where the truth is known.
@@ -98,11 +99,12 @@ class Deciding(Core):
         from zsindex.lab.metrics import auroc, fpr_at_tpr
         from zsindex.lab.unknown import Separation, UnknownReport
 
+        methods = several(methods)
         chosen = self._labels(labels, template)
         names = {*chosen.labels, *(answer for answer in chosen.answers if answer != NONE)}
         found = self.knownness(chosen, methods[0]) if methods else None
         place = {path: i for i, path in enumerate([] if found is None else found.paths)}
-        given = {absolute(path): (said,) if isinstance(said, str) else tuple(said) for path, said in truth.items()}
+        given = {absolute(path): several(said) for path, said in truth.items()}
         photos = [place[path] for path in given if path in place]
         known = np.array([not names.isdisjoint(said) for path, said in given.items() if path in place], dtype=bool)
         if known.all() or not known.any():
@@ -313,7 +315,7 @@ class Deciding(Core):
             kept=not dry_run,
         )
 
-    def remove_thresholds(self, label_set: str, labels: Sequence[str] | None = None) -> int:
+    def remove_thresholds(self, label_set: str, labels: str | Sequence[str] | None = None) -> int:
         """Forget thresholds of a label set.
 
         Args:
@@ -329,6 +331,7 @@ class Deciding(Core):
         """
         name = str(self.label_set(label_set).name)
         kept = self._lab.thresholds(name)
+        labels = None if labels is None else several(labels)
         bare = [label for label in labels or () if label not in kept]
         if bare:
             raise NoThreshold(name, f"there is no threshold of {', '.join(bare)}")

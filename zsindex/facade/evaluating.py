@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from zsindex.facade.core import Core, WhichLabels
+from zsindex.facade.core import Core, WhichLabels, absolute_all
 from zsindex.facade.truths import FOLDERS, TruthLike, Truths
+from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution
@@ -26,9 +27,9 @@ class Evaluating(Truths):
         truth: TruthLike = FOLDERS,
         *,
         template: str | Sequence[str] | None = None,
-        against: Sequence[WhichLabels] = (),
-        templates: Sequence[str | Sequence[str]] = (),
-        models: Sequence[str] = (),
+        against: WhichLabels | Sequence[WhichLabels] = (),
+        templates: str | Sequence[str | Sequence[str]] = (),
+        models: str | Sequence[str] = (),
         names: Mapping[str, str | Sequence[str]] | None = None,
         others_are_none: bool = False,
         paths: PathsLike | None = None,
@@ -67,6 +68,9 @@ class Evaluating(Truths):
         from zsindex.lab import evaluate as lab
         from zsindex.lab.truth import lists
 
+        against = [against] if isinstance(against, Mapping) else several(against)
+        templates, models = several(templates), several(models)
+        paths = None if paths is None else absolute_all(paths)
         sets = [self._labels(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
         said = self._truth(truth, sets[0], paths)
@@ -130,6 +134,7 @@ class Evaluating(Truths):
             for c, p in zip(chosen.concepts, chosen.concept_prompts, strict=True)
         ):
             raise ValueError("some prompts are written out: name the templates to use instead")
+        paths = None if paths is None else absolute_all(paths)
         view = self._view_of(paths, truncate=truncate)
         n_concepts = len(chosen.concepts)
         at_most = max(500, attribution.MAX_WORK // (n_concepts * len(templates) * view.info.dim))

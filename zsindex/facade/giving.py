@@ -21,11 +21,12 @@ from zsindex.errors import (
     ZsindexError,
     ZsindexWarning,
 )
-from zsindex.facade.core import Core, absolute
+from zsindex.facade.core import Core, absolute_all
 from zsindex.index_files import Making
 from zsindex.lock import failure
 from zsindex.prompts import digest, from_document, label_set, to_document
 from zsindex.records import NONE, LabelSet, Progress
+from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.lab.runs import Repeat, RunRecord
@@ -49,7 +50,7 @@ class Giving(Core):
         *,
         min_score: float = 0.0,
         top: int | None = None,
-        groups: Mapping[str, Sequence[str]] | None = None,
+        groups: Mapping[str, str | Sequence[str]] | None = None,
         root: str = "zsindex",
         style: str = "photo.jpg.xmp",
         apply: bool = False,
@@ -81,7 +82,7 @@ class Giving(Core):
         min_score = bounds.real("min_score", min_score)
         if top is not None:
             top = bounds.whole("top", top, least=0)
-        group_of = {label: group for group, labels in (groups or {}).items() for label in labels}
+        group_of = {label: group for group, labels in (groups or {}).items() for label in several(labels)}
         of_label = [
             {} if label == NONE else tags.tags_of(label, group=group_of.get(label), root=root)
             for label in answers.labels
@@ -145,7 +146,7 @@ class Giving(Core):
 
         found = self._lab.sidecar_paths()
         if paths is not None:
-            below = [absolute(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+            below = absolute_all(paths)
             found = [
                 path
                 for path in found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from zsindex import bounds
 from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
-from zsindex.facade.core import Core, absolute
+from zsindex.facade.core import Core, absolute, absolute_all
 from zsindex.prompts import normalise
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 from zsindex.rows import CorrectionEntry
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from zsindex.lab.next import Suggestion
     from zsindex.sources import PathsLike
     from zsindex.view import View
+
+
+Statement: TypeAlias = "tuple[str | os.PathLike[str], str, bool]"
+
+
+def _statements(given: Statement | Iterable[Statement]) -> list[Any]:
+    is_one = isinstance(given, tuple) and bool(given) and isinstance(given[0], (str, os.PathLike))
+    return [given] if is_one else list(given)
 
 
 class Learning(Core):
@@ -44,12 +52,13 @@ class Learning(Core):
         """
         self.correct_all(label_set, [(path, label, not_)])
 
-    def correct_all(self, label_set: str, statements: Iterable[tuple[str | os.PathLike[str], str, bool]]) -> int:
+    def correct_all(self, label_set: str, statements: Statement | Iterable[Statement]) -> int:
         """Say what many photos show, in one step that is undone in one. All or, where one is refused, nothing is kept.
 
         Args:
             label_set: the name of a saved one.
-            statements: (path, label, it does not show that); later ones hold where two contradict each other.
+            statements: (path, label, it does not show that), several or one; later ones hold where two contradict
+                each other.
 
         Returns:
             How many there were.
@@ -62,7 +71,7 @@ class Learning(Core):
         self._database.require_writable("keep corrections")
         chosen = self.label_set(label_set)
         named = concepts_named(chosen)
-        said = [(absolute(path), normalise(label), not_) for path, label, not_ in statements]
+        said = [(absolute(path), normalise(label), not_) for path, label, not_ in _statements(statements)]
         for _, label, _ in said:
             if label not in named:
                 raise UnknownLabel(
@@ -80,9 +89,8 @@ class Learning(Core):
         """
         self._database.require_writable("withdraw corrections")
         name = _name(self.label_set(label_set))
-        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
         held = self._corrections(name).by_digest
-        digests = [digest for digest in self._digests([absolute(path) for path in given]).values() if digest in held]
+        digests = [digest for digest in self._digests(absolute_all(paths)).values() if digest in held]
         entries = [CorrectionEntry(digest, None) for digest in dict.fromkeys(digests)]
         if entries:
             self._lab.add_corrections(name, entries)

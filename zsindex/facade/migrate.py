@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from zsindex.facade.words import Words
+from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
@@ -25,7 +26,7 @@ class Migrating(Words):
         decode: DecodeMode | str | None = None,
         icc: IccMode | str | None = None,
         transparency: TransparencyMode | str | None = None,
-        label_sets: Sequence[str] | None = None,
+        label_sets: str | Sequence[str] | None = None,
         switch: bool = False,
         truncate: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -52,7 +53,7 @@ class Migrating(Words):
         from zsindex.lab.migration import Migration
 
         self._database.require_writable("encode with another model")
-        chosen = [str(saved.name) for saved in self.label_sets()] if label_sets is None else list(label_sets)
+        chosen = [str(saved.name) for saved in self.label_sets()] if label_sets is None else several(label_sets)
         for name in chosen:
             self.label_set(name)  # an unknown one is refused before the long work
         before = self.model.spec

@@ -13,6 +13,7 @@ from zsindex.errors import BadQuery, ImageError, PlaceExpired, UnknownImage
 from zsindex.facade.core import Core, absolute_all
 from zsindex.records import FloatArray, SkipReason
 from zsindex.results import Hit
+from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.records import FileContent
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 # Beyond this the terms of a query cancel each other out.
 SHORTEST_QUERY = 1e-3
+
+
+def _vectors(given: FloatArray | Sequence[FloatArray]) -> list[FloatArray]:
+    return [given] if isinstance(given, np.ndarray) and given.ndim == 1 else list(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,13 @@ class Photos(Core):
                 return path, content
         raise ImageError(SkipReason.VANISHED, "no file on this machine has the bytes of this photo any more")
 
-    def vectors_of(self, image_ids: Sequence[int]) -> FloatArray:
+    def vectors_of(self, image_ids: int | Sequence[int]) -> FloatArray:
         """Vectors of images under the model: float32 (len(image_ids), dim).
 
         Raises:
             UnknownImage: one is unknown, or has no vector yet.
         """
+        image_ids = several(image_ids)
         vectors = self._open_index().vectors
         rows = vectors.rows_of(np.asarray(image_ids, dtype=np.int64))
         for image_id, row in zip(image_ids, rows.tolist(), strict=True):
@@ -114,11 +120,13 @@ class Photos(Core):
                 raise UnknownImage(image_id)
         return vectors.take(rows)
 
-    def sum_of(self, plus: Sequence[FloatArray], minus: Sequence[FloatArray] = ()) -> FloatArray:
+    def sum_of(
+        self, plus: FloatArray | Sequence[FloatArray], minus: FloatArray | Sequence[FloatArray] = ()
+    ) -> FloatArray:
         """The vector of a query: the sum of the unit vectors of its terms, as `Library.search` builds it.
 
         Args:
-            plus, minus: float32 (dim,) each.
+            plus, minus: float32 (dim,) each; or one.
 
         Returns:
             float32 (dim,), L2-normalised.
@@ -126,6 +134,7 @@ class Photos(Core):
         Raises:
             BadQuery: there are no terms, or they cancel each other out.
         """
+        plus, minus = _vectors(plus), _vectors(minus)
         if not plus and not minus:
             raise BadQuery("the query is empty")
         vector = np.zeros(self.model.dim, dtype=np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 
 from zsindex.facade.core import Core
 from zsindex.records import Activation, FloatArray
+from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.prompts import LabelsLike
@@ -60,12 +61,12 @@ class Serving(Core):
             return True
 
     def embed_encoded(
-        self, images: Sequence[bytes], *, decoder: Decoder | None = None, store: bool = False
+        self, images: bytes | Sequence[bytes], *, decoder: Decoder | None = None, store: bool = False
     ) -> FloatArray:
         """Vectors of encoded images, from the cache where their bytes are known; others are encoded.
 
         Args:
-            images: encoded bytes.
+            images: encoded bytes, each; or one.
             decoder: decodes those that are not known. Default: `zsindex.decode.decode`, in this process.
             store: keep the vectors of those that are not known.
 
@@ -83,7 +84,8 @@ class Serving(Core):
         if store:
             self._database.require_writable("store vectors")
         sources = [
-            Source(digest(data), data, f"image number {number}", decoder) for number, data in enumerate(images, start=1)
+            Source(digest(data), data, f"image number {number}", decoder)
+            for number, data in enumerate(several(images), start=1)
         ]
         found = self._reader.image_vectors({source.digest for source in sources}, model)
         new = list({source.digest: source for source in sources if source.digest not in found}.values())
@@ -93,7 +95,7 @@ class Serving(Core):
             if store:
                 self._store_under_model(partial(self._store.save_images, records))
             found.update((r.digest, r.vector) for r in records if r.vector is not None)
-        return np.array([found[s.digest] for s in sources], dtype=np.float32).reshape(len(images), model.info.dim)
+        return np.array([found[s.digest] for s in sources], dtype=np.float32).reshape(len(sources), model.info.dim)
 
     def classify_vectors(
         self,

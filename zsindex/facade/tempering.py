@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zsindex import bounds
 from zsindex.errors import NoTemperature
-from zsindex.facade.core import WhichLabels
+from zsindex.facade.core import WhichLabels, absolute_all
 from zsindex.facade.truths import FOLDERS, TruthLike, Truths
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Tempering(Truths):
         if save:
             self._database.require_writable("keep a temperature")
         chosen = self._labels(labels, template)
+        paths = None if paths is None else absolute_all(paths)
         view = self._view_of(paths, truncate=truncate)
         sample = gather.sample(
             view,

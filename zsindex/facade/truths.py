@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from zsindex.facade.core import Core, absolute
+from zsindex.facade.core import Core, absolute, absolute_all
 from zsindex.records import LabelSet
 
 if TYPE_CHECKING:
@@ -77,6 +77,5 @@ class Truths(Core):
     def _within(paths: PathsLike) -> Callable[[str], bool]:
         from zsindex.store import is_under
 
-        given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-        places = [absolute(path) for path in given]
+        places = absolute_all(paths)
         return lambda path: any(is_under(path, place) for place in places)

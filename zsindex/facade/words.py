@@ -136,6 +136,7 @@ class Words(Core):
         """See `diff`; labels and templates of `before` are asked of this library, those of `after` of the other."""
         from zsindex.lab.diff import compare
 
+        paths = None if paths is None else absolute_all(paths)
         view = self._view_of(paths)
         other_view = view if other is self else other._view_of(paths)
         return compare(

@@ -13,6 +13,7 @@ from zsindex import text_files
 from zsindex.errors import BadTruth
 from zsindex.prompts import normalise
 from zsindex.records import NONE, IdArray, LabelSet
+from zsindex.several import several
 from zsindex.text_files import UnreadableText
 
 COLUMNS = ("path", "label")
@@ -93,10 +94,7 @@ def from_folders(paths: Iterable[str]) -> Truth:
 
 def from_mapping(labels: Mapping[str, str | Sequence[str]], source: str = "a mapping") -> Truth:
     """From a mapping of paths to a name, or to several."""
-    names = {
-        path: tuple(dict.fromkeys(normalise(name) for name in ([said] if isinstance(said, str) else said)))
-        for path, said in labels.items()
-    }
+    names = {path: tuple(dict.fromkeys(normalise(name) for name in several(said))) for path, said in labels.items()}
     return Truth({path: said for path, said in names.items() if any(said)}, source)
 
 
@@ -128,7 +126,7 @@ def from_csv(text: str, *, source: str, folder: str) -> Truth:
 
 def lists(names: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
     """Other names by name, each as a list."""
-    return {name: [others] if isinstance(others, str) else list(others) for name, others in names.items()}
+    return {name: several(others) for name, others in names.items()}
 
 
 def stands_for(

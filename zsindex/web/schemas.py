@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -51,6 +51,15 @@ Teaching: TypeAlias = Literal["gda", "tip-adapter"]
 Temperature: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)] | Literal["fitted"]
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
 Order: TypeAlias = Literal["path", "label"]
+T = TypeVar("T")
+
+
+def _listed(given: Any) -> Any:
+    return [given] if isinstance(given, (str, dict)) else given
+
+
+# One counts as a list of one, as in Python; see `zsindex.several`.
+Several: TypeAlias = Annotated[list[T], BeforeValidator(_listed)]
 
 
 class Given(BaseModel):
@@ -93,14 +102,16 @@ class Problem(BaseModel):
 class Labels(Given):
     """Labels with what belongs to them."""
 
-    labels: list[Text] | dict[Text, list[Text]] = Field(
+    labels: Several[Text] | dict[Text, Several[Text]] = Field(
         description="Names in order; or names with written-out prompts, where an empty list stands for the templates."
     )
-    templates: list[Text] | None = Field(
+    templates: Several[Text] | None = Field(
         default=None, description="With {} where the label goes, or names of template sets. Several are averaged."
     )
-    groups: dict[Text, list[Text]] | None = Field(default=None, description="Labels that count as one answer.")
-    negatives: list[Text] | None = Field(default=None, description="What photos may show that is none of the answers.")
+    groups: dict[Text, Several[Text]] | None = Field(default=None, description="Labels that count as one answer.")
+    negatives: Several[Text] | None = Field(
+        default=None, description="What photos may show that is none of the answers."
+    )
     literal: bool = Field(default=False, description="Written-out prompts are final: {} in them is text.")
 
     model_config = ConfigDict(
@@ -137,7 +148,7 @@ class SavedLabelsWithVersions(SavedLabels):
 class Templates(Given):
     """Templates to save under a name."""
 
-    templates: list[Text] = Field(min_length=1, examples=[["a photo of a {}.", "a blurry photo of a {}."]])
+    templates: Several[Text] = Field(min_length=1, examples=[["a photo of a {}.", "a blurry photo of a {}."]])
 
 
 class TemplateSet(BaseModel):
@@ -154,11 +165,11 @@ class TemplateSet(BaseModel):
 class ClassifyQuestion(Given):
     """Score photos of the library against labels."""
 
-    labels: list[Text] | dict[Text, list[Text]] | None = Field(default=None, description="Or `label_set`.")
+    labels: Several[Text] | dict[Text, Several[Text]] | None = Field(default=None, description="Or `label_set`.")
     label_set: Name | None = Field(default=None, description="A saved one; NAME@2 is its second version.")
-    templates: list[Text] | None = None
-    groups: dict[Text, list[Text]] | None = None
-    negatives: list[Text] | None = None
+    templates: Several[Text] | None = None
+    groups: dict[Text, Several[Text]] | None = None
+    negatives: Several[Text] | None = None
     top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
     activation: ActivationName | None = Field(default=None, description="Default: as the model was trained.")
     unknown: Unknown | None = Field(
@@ -177,8 +188,10 @@ class ClassifyQuestion(Given):
     smooth: bool = Field(default=False, description="Answer the photos together: those that look alike, alike.")
     record: bool = Field(default=False, description="Keep the run, see /v1/runs; needs the right to write.")
     truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
-    paths: list[Path] | None = Field(default=None, description="Only photos at or below these folders of the library.")
-    only: list[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
+    paths: Several[Path] | None = Field(
+        default=None, description="Only photos at or below these folders of the library."
+    )
+    only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
     order: Order = Field(default="path", description="`label`: by best label, the surest first.")
     limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos of a page.")
@@ -316,18 +329,18 @@ class Corrected(BaseModel):
 class GroupsQuestion(Given):
     """Group the library by labels."""
 
-    labels: list[Text] | dict[Text, list[Text]] | None = Field(None, description="Or `label_set`.")
+    labels: Several[Text] | dict[Text, Several[Text]] | None = Field(None, description="Or `label_set`.")
     label_set: Name | None = Field(None, description="A saved one; NAME@2 is its second version.")
-    templates: list[Text] | None = None
-    groups: dict[Text, list[Text]] | None = None
-    negatives: list[Text] | None = None
+    templates: Several[Text] | None = None
+    groups: dict[Text, Several[Text]] | None = None
+    negatives: Several[Text] | None = None
     activation: ActivationName | None = Field(None, description="Default: as the model was trained.")
     unknown: Unknown | None = None
     with_corrections: Teaching | None = Field(
         default=None, description="Also learn from the corrections of the saved label set."
     )
     truncate: bool = Field(False, description="Cut prompts that are too long for the model.")
-    paths: list[Path] | None = Field(None, description="Only photos at or below these folders of the library.")
+    paths: Several[Path] | None = Field(None, description="Only photos at or below these folders of the library.")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -518,9 +531,9 @@ class Term(Given):
 class SearchQuestion(Given):
     """Find photos by a sum of texts and images."""
 
-    plus: list[Term] = Field(default_factory=list, max_length=32)
-    minus: list[Term] = Field(default_factory=list, max_length=32)
-    paths: list[Path] | None = None
+    plus: Several[Term] = Field(default_factory=list, max_length=32)
+    minus: Several[Term] = Field(default_factory=list, max_length=32)
+    paths: Several[Path] | None = None
     top: Top = 20
     cursor: Cursor | None = Field(default=None, description="`next` of the page before, instead of terms and paths.")
 
@@ -563,7 +576,7 @@ class Photo(BaseModel):
 class SyncQuestion(Given):
     """Bring the library up to date."""
 
-    paths: list[Folder] | None = Field(
+    paths: Several[Folder] | None = Field(
         default=None,
         description="Folders that were synced before, or are below one, or that the service was given. Default: all.",
         examples=[["/home/me/Pictures"]],

@@ -14,6 +14,7 @@ from zsindex.web.schemas import (
     Name,
     Path,
     Score,
+    Several,
     Teaching,
     Temperature,
     Text,
@@ -21,7 +22,7 @@ from zsindex.web.schemas import (
 )
 
 Places: TypeAlias = Annotated[
-    list[Path] | None, Field(description="Only photos at or below these folders of the library.")
+    Several[Path] | None, Field(description="Only photos at or below these folders of the library.")
 ]
 Shown: TypeAlias = Annotated[int, Field(ge=0, le=10_000, description="Entries of a list in the answer.")]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
@@ -45,11 +46,11 @@ Names: TypeAlias = Annotated[
 class Asked(Given):
     """Labels, or the name of a saved label set."""
 
-    labels: list[Text] | dict[Text, list[Text]] | None = Field(default=None, description="Or `label_set`.")
+    labels: Several[Text] | dict[Text, Several[Text]] | None = Field(default=None, description="Or `label_set`.")
     label_set: Name | None = Field(default=None, description="A saved one; NAME@2 is its second version.")
-    templates: list[Text] | None = Field(default=None, description="In place of the label set's own.")
-    groups: dict[Text, list[Text]] | None = None
-    negatives: list[Text] | None = None
+    templates: Several[Text] | None = Field(default=None, description="In place of the label set's own.")
+    groups: dict[Text, Several[Text]] | None = None
+    negatives: Several[Text] | None = None
 
     model_config = ConfigDict(
         extra="forbid",
@@ -74,7 +75,7 @@ class Statements(Given):
     """What many photos show."""
 
     label_set: Name
-    corrections: list[Statement] = Field(min_length=1)
+    corrections: Several[Statement] = Field(min_length=1)
 
     model_config = ConfigDict(
         extra="forbid",
@@ -364,9 +365,9 @@ class EvalQuestion(Asked):
     """Compare answers with the truth."""
 
     truth: Truth
-    against: list[Asked] = Field(default_factory=list, description="Further label sets, on the same photos.")
-    template_sets: list[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
-    models: list[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
+    against: Several[Asked] = Field(default_factory=list, description="Further label sets, on the same photos.")
+    template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
+    models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
     names: Names = None
     others_are_none: bool = Field(default=False, description="Photos of other labels show none of these.")
     activation: ActivationName | None = None
