@@ -19,7 +19,7 @@ from PIL import Image
 import zsindex
 from tests.fakes import FakeEncoder
 from tests.scenes import damaged, photo
-from zsindex import zero_shot
+from zsindex import inputs
 from zsindex.errors import BadTemplate, FetchError, ImageError, NoLabels, PromptTooLong
 from zsindex.library import Library
 from zsindex.records import SkipReason
@@ -115,6 +115,8 @@ def test_missing_and_wrong_arguments(detector: ZeroShotImageClassifier, blue: Pa
             detector(blue, nothing)
     with pytest.raises(ValueError, match="give an image"):
         detector(candidate_labels=COLOURS)
+    with pytest.raises(TypeError, match="'top_k'"):
+        detector(blue, COLOURS, top_k=1)  # type: ignore[call-arg]
     with pytest.raises(BadTemplate):
         detector(blue, COLOURS, hypothesis_template="a photo")
     with pytest.raises(PromptTooLong):
@@ -239,6 +241,23 @@ def site(blue: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
                 self.send_response(302)
                 self.send_header("Location", blue.as_uri())
                 self.end_headers()
+            elif self.path == "/to-ftp":
+                self.send_response(302)
+                self.send_header("Location", "ftp://127.0.0.1:1/blue.png")
+                self.end_headers()
+            elif self.path == "/cut-short":
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                self.wfile.write(b"abc")
+            elif self.path == "/drips":
+                self.send_response(200)
+                self.end_headers()
+                while not here.release.wait(0.02):
+                    try:
+                        self.wfile.write(b"a")
+                    except OSError:
+                        break
             elif self.path == "/garbage":
                 self.wfile.write(b"this is not HTTP\r\n\r\n")
             elif self.path == "/chunks-cut-short":
@@ -282,6 +301,8 @@ def test_a_url(detector: ZeroShotImageClassifier, site: Site, blue: Path, path: 
         ("/missing.png", "the server answers 404 Not Found"),
         ("/loop", "302"),
         ("/to-a-file", "30[12]|not allowed"),
+        ("/to-ftp", "unknown url type: ftp"),
+        ("/cut-short", "broke off"),
         ("/garbage", "this is not HTTP"),
         ("/chunks-cut-short", "."),
     ],
@@ -296,6 +317,11 @@ def test_a_url_that_cannot_be_read(detector: ZeroShotImageClassifier, site: Site
 def test_a_url_that_does_not_answer(detector: ZeroShotImageClassifier, site: Site) -> None:
     with pytest.raises(FetchError, match="timed out"):
         detector(f"{site.url}/hangs", COLOURS, timeout=0.1)
+
+
+def test_a_url_that_answers_byte_by_byte_for_ever(detector: ZeroShotImageClassifier, site: Site) -> None:
+    with pytest.raises(FetchError, match=r"longer than 0\.2 s"):
+        detector(f"{site.url}/drips", COLOURS, timeout=0.2)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +344,7 @@ def test_a_url_that_is_no_image(detector: ZeroShotImageClassifier, site: Site, p
 def test_a_url_that_is_too_large(
     detector: ZeroShotImageClassifier, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zero_shot, "MAX_DOWNLOAD_BYTES", len(site.content["/blue.png"]) - 1)
+    monkeypatch.setattr(inputs, "MAX_DOWNLOAD_BYTES", len(site.content["/blue.png"]) - 1)
     with pytest.raises(FetchError, match="larger than"):
         detector(f"{site.url}/blue.png", COLOURS)
 
@@ -369,7 +395,7 @@ def test_in_a_library_that_is_open_and_stays_open(tmp_path: Path, encoder: FakeE
         del detector
         gc.collect()
         assert library.embed_texts(["This is a photo of red."]).shape == (1, 8)
-        for options in ({"model": "nano"}, {"device": "cpu"}):
+        for options in ({"model": "nano"}, {"device": "cpu"}, {"dtype": "float16"}):
             with pytest.raises(ValueError, match="leave them out"):
                 pipeline(library=library, **options)
 

@@ -474,22 +474,26 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ModelError
         """
         images = several(images)
-        model = self._model()
-        vectors = np.empty((len(images), model.info.dim), dtype=np.float32)
+        vectors = np.empty((len(images), self.model.dim), dtype=np.float32)
         for start in range(0, len(images), self._settings.batch_size):
             batch = images[start : start + self._settings.batch_size]
-            read = [self._read(image, position=start + i) for i, image in enumerate(batch)]
-            found = self._reader.image_vectors({s.digest for s in read}, model)
-            new = list({s.digest: s for s in read if s.digest not in found}.values())
-            self._count(images_reused=len(read) - len(new), images_encoded=len(new))
-            if new:
-                records = self._encode(new)
-                if not self.read_only:
-                    with _kept_if_possible("images"):
-                        self._store_under_model(partial(self._store.save_images, records))
-                found.update((r.digest, r.vector) for r in records if r.vector is not None)
-            vectors[start : start + len(batch)] = [found[s.digest] for s in read]
+            vectors[start : start + len(batch)] = self._embed_batch(batch, start)
         return vectors
+
+    def _embed_batch(self, images: Sequence[ImageLike], start: int) -> FloatArray:
+        """`embed_images` of images that are decoded at once; `start` numbers them in messages, from 0."""
+        model = self._model()
+        read = [self._read(image, position=start + i) for i, image in enumerate(images)]
+        found = self._reader.image_vectors({s.digest for s in read}, model)
+        new = list({s.digest: s for s in read if s.digest not in found}.values())
+        self._count(images_reused=len(read) - len(new), images_encoded=len(new))
+        if new:
+            records = self._encode(new)
+            if not self.read_only:
+                with _kept_if_possible("images"):
+                    self._store_under_model(partial(self._store.save_images, records))
+            found.update((r.digest, r.vector) for r in records if r.vector is not None)
+        return np.array([found[s.digest] for s in read], dtype=np.float32).reshape(len(read), model.info.dim)
 
     def _read(self, image: ImageLike, *, position: int) -> sources.Source:
         from zsindex import sources

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
-def several(given: T | Iterable[T]) -> list[T]:
+def several(given: Any) -> list[Any]:
     """What was given, as a list: a single text, path, image or number is a list of one.
 
     A text can be walked through as well, letter by letter, and bytes number by number: "zebra" would be five labels,
     and "/photos" would begin with the folder "/". Whatever takes several goes through here, so that nothing does that.
     """
     if isinstance(given, (str, bytes, bytearray, memoryview)):
-        return [given]  # type: ignore[list-item]
+        return [given]
     try:
-        items = iter(given)  # type: ignore[arg-type]
+        items = iter(given)
     except TypeError:  # a path object, a PIL image, a number
-        return [given]  # type: ignore[list-item]
+        return [given]
     return list(items)
