@@ -23,6 +23,8 @@ PACKAGE = Path(zsindex.__file__).parent
 
 EXPORTS = [
     "Activation",
+    "AutoModelForZeroShotImageClassification",
+    "AutoProcessor",
     "Classification",
     "DecodeMode",
     "Hit",

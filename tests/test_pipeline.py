@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import inspect
+import json
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -274,6 +277,32 @@ def test_an_argument_that_is_unknown_is_named(both: Both) -> None:
     for call in (both.ours, lambda *a, **o: pipeline(TASK, "nano", **o)):
         with pytest.raises(TypeError, match="'nonsense'"):
             call(str(both.photos[0]), LABELS, nonsense=1)
+
+
+FRESH = """
+import json, sys
+from zsindex import pipeline
+folder, library, photo = sys.argv[1:]
+detector = pipeline(model=folder, task="zero-shot-image-classification", library=library)
+answer = detector(photo, candidate_labels=["fox", "bear", "seagull", "owl"])
+heavy = [name for name in ("torch", "transformers", "open_clip", "openvino", "faiss") if name in sys.modules]
+print(json.dumps([answer, detector.library.usage, heavy, "PIL" in sys.modules]))
+"""
+
+
+def test_a_fresh_process_answers_from_the_cache_and_loads_no_model(both: Both) -> None:
+    photo = str(both.photos[0])
+    expected = both.ours(photo, LABELS)
+    command = [sys.executable, "-c", FRESH, both.ours_folder, str(both.library), photo]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer, usage, heavy, sees = json.loads(done.stdout)
+    assert answer == expected
+    assert usage["model_loads"] == usage["images_encoded"] == usage["prompts_encoded"] == 0
+    assert usage["images_reused"] == 1
+    assert usage["prompts_reused"] == len(LABELS)
+    assert heavy == []
+    assert sees  # or nothing would be seen
 
 
 # --- generators and data sets -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from zsindex.by_hand import AutoModelForZeroShotImageClassification, AutoProcessor
     from zsindex.classify import label_vectors, logits, probabilities, sigmoid, softmax
     from zsindex.errors import ZsindexError
     from zsindex.library import Library
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from zsindex.zero_shot import ZeroShotImageClassifier, pipeline
 
 _HOMES = {
+    "by_hand": ("AutoModelForZeroShotImageClassification", "AutoProcessor"),
     "classify": ("label_vectors", "logits", "probabilities", "sigmoid", "softmax"),
     "errors": ("ZsindexError",),
     "library": ("Library",),
@@ -60,6 +62,8 @@ _HOMES = {
 
 __all__ = [
     "Activation",
+    "AutoModelForZeroShotImageClassification",
+    "AutoProcessor",
     "Classification",
     "DecodeMode",
     "Hit",

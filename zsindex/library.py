@@ -255,6 +255,11 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         return self._database.folder
 
     @property
+    def device(self) -> str:
+        """Where models compute, as it was asked for: ``auto`` or a torch device."""
+        return self._device
+
+    @property
     def read_only(self) -> bool:
         """Whether nothing can be stored: asked for at opening, or for want of permission."""
         return not self._database.writable

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from numbers import Real
 from pathlib import Path
@@ -25,7 +26,7 @@ from zsindex import classify, config, database, inputs, prompts, template_sets
 from zsindex.errors import BadTemplate, NoLabels
 from zsindex.inputs import Picture
 from zsindex.library import DEFAULT_BATCH_SIZE, Library
-from zsindex.records import Activation, FloatArray
+from zsindex.records import Activation, FloatArray, ModelInfo
 from zsindex.several import several
 
 TASK = "zero-shot-image-classification"
@@ -157,33 +158,11 @@ class ZeroShotImageClassifier:
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
             raise ValueError(f"timeout must be a number of seconds, not {timeout!r}")
         texts = [fill(template_sets.DEFAULT_TEMPLATE if template is None else template, label) for label in labels]
-        truncate = self._truncates(self._or_default("tokenizer_kwargs", tokenizer_kwargs) or {})
+        truncate = truncates(self._or_default("tokenizer_kwargs", tokenizer_kwargs) or {}, self.library.model)
         return _Question(labels, self.library.embed_texts(texts, truncate=truncate), timeout)
 
     def _or_default(self, name: str, given: Any) -> Any:
         return self._defaults.get(name) if given is None else given
-
-    def _truncates(self, tokenizer_kwargs: Mapping[str, Any]) -> bool:
-        """Whether prompts that are too long are cut.
-
-        Raises:
-            TypeError: names what is no option of the tokenizer.
-            ValueError: the length is not the model's. Prompts are cached under their text, and read at another length
-                they have other vectors.
-        """
-        for name in tokenizer_kwargs:
-            if name not in TOKENIZER_KWARGS:
-                raise TypeError(f"tokenizer_kwargs has no {name!r} here; it has {', '.join(TOKENIZER_KWARGS)}")
-        info = self.library.model
-        length = tokenizer_kwargs.get("max_length")
-        if length not in (None, info.context_length):
-            raise ValueError(
-                f"max_length must be the model's own, {info.context_length}, and not {length!r}: cached vectors of "
-                "prompts are of that length"
-            )
-        # The pipeline cuts for SigLIP, and for no other model.
-        how = tokenizer_kwargs.get("truncation", info.activation is Activation.SIGMOID)
-        return how not in (None, False, "do_not_truncate")
 
     def _answers(self, images: Iterator[Any], question: _Question, batch_size: int) -> Iterator[Answer]:
         info = self.library.model
@@ -236,6 +215,27 @@ def fill(template: str, label: Any) -> str:
             raise BadTemplate(template) from None
         return prompts.fill(template, str(label))
     raise BadTemplate(template)
+
+
+def truncates(tokenizer_kwargs: Mapping[str, Any], model: ModelInfo) -> bool:
+    """Whether prompts that are too long are cut. The pipeline does so for SigLIP, and for no other model.
+
+    Raises:
+        TypeError: names what is no option of the tokenizer.
+        ValueError: the length is not the model's. Prompts are cached under their text, and read at another length they
+            have other vectors.
+    """
+    for name in tokenizer_kwargs:
+        if name not in TOKENIZER_KWARGS:
+            raise TypeError(f"tokenizer_kwargs has no {name!r} here; it has {', '.join(TOKENIZER_KWARGS)}")
+    length = tokenizer_kwargs.get("max_length")
+    if length not in (None, model.context_length):
+        raise ValueError(
+            f"max_length must be the model's own, {model.context_length}, and not {length!r}: cached vectors of "
+            "prompts are of that length"
+        )
+    how = tokenizer_kwargs.get("truncation", model.activation is Activation.SIGMOID)
+    return how not in (None, False, "do_not_truncate")
 
 
 def _require_count(name: str, given: object, *, least: int) -> None:
@@ -313,20 +313,15 @@ def pipeline(
     _require_count("batch_size", batch_size, least=1)
     _require_count("num_workers", num_workers, least=0)
     options = dict(model_kwargs or {})
-    place = _device(
+    place = device_name(
         device if device is not None else device_map if device_map is not None else options.get("device_map")
     )
-    precision = _precision(dtype, torch_dtype, options)
-    name = _model(model)
+    precision = precision_of(dtype, torch_dtype, options)
+    name = model_name(model)
     own = {"config": config, "tokenizer": tokenizer, "feature_extractor": feature_extractor}
     for part, given in {**own, "image_processor": image_processor, "processor": processor}.items():
         _require_own(part, given, name)
-    if revision not in (None, "main") and (name is None or not os.path.isdir(os.path.expanduser(name))):
-        raise ValueError(
-            f"revision must be main, not {revision!r}: download that one, and name its folder as the model"
-        )
-    if local_files_only and (name is None or not os.path.isdir(os.path.expanduser(name))):
-        raise ValueError("local_files_only: set HF_HUB_OFFLINE=1 in the environment before anything is imported")
+    require_plain(name, revision, local_files_only)
     defaults = {
         "candidate_labels": candidate_labels,
         "hypothesis_template": hypothesis_template,
@@ -334,9 +329,39 @@ def pipeline(
         "tokenizer_kwargs": tokenizer_kwargs,
     }
     if isinstance(library, Library):
-        if name is not None or precision is not None or place != "auto":
-            raise ValueError("an open library has its model, device and dtype; leave them out")
+        require_bare(name, place, precision)
         return ZeroShotImageClassifier(library, batch_size=batch_size, defaults=defaults)
+    secret = token if token is not None else use_auth_token
+    opened, close = open_library(library, name, device=place, precision=precision, batch_size=batch_size, token=secret)
+    classifier = ZeroShotImageClassifier(opened, batch_size=batch_size, defaults=defaults)
+    weakref.finalize(classifier, close)
+    return classifier
+
+
+def require_bare(model: str | None, device: str, precision: str | None) -> None:
+    """An open library has its model.
+
+    Raises:
+        ValueError
+    """
+    if model is not None or precision is not None or device != "auto":
+        raise ValueError("an open library has its model, device and dtype; leave them out")
+
+
+def open_library(
+    library: str | os.PathLike[str] | None,
+    model: str | None,
+    *,
+    device: str,
+    precision: str | None,
+    batch_size: int | None = None,
+    token: str | bool | None = None,
+) -> tuple[Library, Callable[[], None]]:
+    """A library, or a temporary one, that knows its model; and what closes it, and takes the temporary one away.
+
+    Raises:
+        ModelError: now, not at the first question.
+    """
     folder = None if library is not None else tempfile.TemporaryDirectory(prefix="zsindex-")
     where = config.library_path(library if folder is None else Path(folder.name, "library"))
     # A library that is made here sees photos as the pipeline does; others see them as they were made.
@@ -345,20 +370,18 @@ def pipeline(
     try:
         opened = Library.open(
             where,
-            model=name,
+            model=model,
             precision=precision,
-            device=place,
+            device=device,
             batch_size=batch_size,
             **rendering,
-            on_load=None if (secret := token if token is not None else use_auth_token) is None else _with_token(secret),
+            on_load=partial(_use_token, token),
         )
-        _ = opened.model  # what is wrong with it is said here, not at the first call
+        _ = opened.model
     except BaseException:
         _discard(opened, folder)
         raise
-    classifier = ZeroShotImageClassifier(opened, batch_size=batch_size, defaults=defaults)
-    weakref.finalize(classifier, _discard, opened, folder)
-    return classifier
+    return opened, partial(_discard, opened, folder)
 
 
 def _discard(library: Library | None, folder: tempfile.TemporaryDirectory[str] | None) -> None:
@@ -368,7 +391,12 @@ def _discard(library: Library | None, folder: tempfile.TemporaryDirectory[str] |
         folder.cleanup()
 
 
-def _model(given: Any) -> str | None:
+def model_name(given: Any) -> str | None:
+    """The name or folder of a model as a text.
+
+    Raises:
+        TypeError: it is a model itself, or something else.
+    """
     if given is None or isinstance(given, (str, os.PathLike)):
         return None if given is None else os.fsdecode(given)
     raise TypeError(
@@ -385,7 +413,21 @@ def _require_own(part: str, given: Any, model: str | None) -> None:
         )
 
 
-def _device(given: Any) -> str:
+def require_plain(model: str | None, revision: str | None, local_files_only: bool) -> None:
+    """A name stands for one model, wherever it comes from; of a folder there is only one.
+
+    Raises:
+        ValueError
+    """
+    if model is not None and os.path.isdir(os.path.expanduser(model)):
+        return
+    if revision not in (None, "main"):
+        raise ValueError(f"revision is main, and not {revision!r}: download that one, and name its folder as the model")
+    if local_files_only:
+        raise ValueError("local_files_only: set HF_HUB_OFFLINE=1 in the environment before anything is imported")
+
+
+def device_name(given: Any) -> str:
     """The device as `Library.open` takes it, from a number, a name or a torch device."""
     if given is None or given == "auto":
         return "auto"
@@ -399,7 +441,7 @@ def _device(given: Any) -> str:
     raise TypeError(f"device is a number, a name or a torch device, not {given!r}")
 
 
-def _precision(dtype: Any, torch_dtype: Any, model_kwargs: Mapping[str, Any]) -> str | None:
+def precision_of(dtype: Any, torch_dtype: Any, model_kwargs: Mapping[str, Any]) -> str | None:
     """The precision as `Library.open` takes it; None leaves it to the library."""
     chosen = None if dtype == "auto" else dtype
     within = [model_kwargs[name] for name in ("dtype", "torch_dtype") if model_kwargs.get(name) is not None]
@@ -418,11 +460,7 @@ def _precision(dtype: Any, torch_dtype: Any, model_kwargs: Mapping[str, Any]) ->
     return precision
 
 
-def _with_token(token: str | bool) -> Any:
-    """Called when a model is about to be loaded; where it comes from a hub, the hub's client reads the environment."""
-
-    def on_load(_: Any) -> None:
-        if isinstance(token, str):
-            os.environ["HF_TOKEN"] = token
-
-    return on_load
+def _use_token(token: str | bool | None, _: Any) -> None:
+    """Called when a model is about to be loaded. Where it comes from a hub, the hub's client reads the environment."""
+    if isinstance(token, str):
+        os.environ["HF_TOKEN"] = token
