@@ -22,7 +22,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TypeAlias
 
-from zsindex import classify, config, database, inputs, prompts, template_sets
+from zsindex import bounds, classify, config, database, inputs, prompts, template_sets
 from zsindex.errors import BadTemplate, NoLabels
 from zsindex.inputs import Picture
 from zsindex.library import DEFAULT_BATCH_SIZE, Library
@@ -135,8 +135,10 @@ class ZeroShotImageClassifier:
         image = image if images is None else images
         if image is None:
             raise ValueError("give an image, or several")
-        _require_count("batch_size", batch_size, least=1)
-        _require_count("num_workers", num_workers, least=0)
+        if batch_size is not None:
+            batch_size = bounds.whole("batch_size", batch_size, least=1)
+        if num_workers is not None:
+            bounds.whole("num_workers", num_workers, least=0)
         question = self._ask(candidate_labels, hypothesis_template, timeout, tokenizer_kwargs)
         if inputs.is_one(image):
             return next(self._answers(iter([image]), question, 1))
@@ -155,8 +157,8 @@ class ZeroShotImageClassifier:
         labels = _labels(self._or_default("candidate_labels", candidate_labels))
         template = self._or_default("hypothesis_template", template)
         timeout = self._or_default("timeout", timeout)
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
-            raise ValueError(f"timeout must be a number of seconds, not {timeout!r}")
+        if timeout is not None:
+            timeout = bounds.real("timeout", timeout, least=0)
         texts = [fill(template_sets.DEFAULT_TEMPLATE if template is None else template, label) for label in labels]
         truncate = truncates(self._or_default("tokenizer_kwargs", tokenizer_kwargs) or {}, self.library.model)
         return _Question(labels, self.library.embed_texts(texts, truncate=truncate), timeout)
@@ -238,11 +240,6 @@ def truncates(tokenizer_kwargs: Mapping[str, Any], model: ModelInfo) -> bool:
     return how not in (None, False, "do_not_truncate")
 
 
-def _require_count(name: str, given: object, *, least: int) -> None:
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < least):
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {given!r}")
-
-
 # --- making one -------------------------------------------------------------------------------------------------------
 
 
@@ -310,8 +307,10 @@ def pipeline(
         raise ValueError(f"zsindex has the task {TASK!r} only, not {task!r}")
     if pipeline_class not in (None, ZeroShotImageClassifier):
         raise ValueError("pipeline_class cannot be chosen")
-    _require_count("batch_size", batch_size, least=1)
-    _require_count("num_workers", num_workers, least=0)
+    if batch_size is not None:
+        batch_size = bounds.whole("batch_size", batch_size, least=1)
+    if num_workers is not None:
+        bounds.whole("num_workers", num_workers, least=0)
     options = dict(model_kwargs or {})
     place = device_name(
         device if device is not None else device_map if device_map is not None else options.get("device_map")
