@@ -562,3 +562,36 @@ def test_a_token_is_for_the_hub_alone(both: Both, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("zsindex.library.load_encoder", load)
     pipeline(TASK, "some/model", token="hf_secret", library=tmp_path / "library")
     assert seen == ["hf_secret"]
+
+
+# --- what the cache saves ---------------------------------------------------------------------------------------------
+
+
+def test_what_the_cache_saves(both: Both, tmp_path: Path) -> None:
+    photos = [str(path) for path in both.photos]
+    questions = [LABELS, ["cat", "dog", "horse", "cow"], LABELS]
+    counted = {"images": 0, "texts": 0}
+    model = both.theirs.model
+    hooks = [
+        model.vision_model.register_forward_hook(
+            lambda _m, _a, kwargs, _o: counted.update(images=counted["images"] + len(kwargs["pixel_values"])),
+            with_kwargs=True,
+        ),
+        model.text_model.register_forward_hook(
+            lambda _m, _a, kwargs, _o: counted.update(texts=counted["texts"] + len(kwargs["input_ids"])),
+            with_kwargs=True,
+        ),
+    ]
+    for labels in questions:
+        both.theirs(photos, candidate_labels=labels)
+    for hook in hooks:
+        hook.remove()
+    rows = [f"| `transformers` | {counted['images']} | {counted['texts']} | 1 |"]
+    for name in ("`zsindex`", "`zsindex`, the same questions in a new process with `library=`"):
+        detector = pipeline(TASK, model=both.ours_folder, library=tmp_path / "library", device="cpu")
+        for labels in questions:
+            detector(photos, candidate_labels=labels)
+        usage = detector.library.usage
+        rows.append(f"| {name} | {usage['images_encoded']} | {usage['prompts_encoded']} | {usage['model_loads']} |")
+    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
+    assert "\n".join(rows) in guide
