@@ -75,7 +75,7 @@ LAYERS = (
         "samples",
     },
     {"engines", "tables", "rows"},
-    {"records", "errors", "atomic", "several", "xmp", "text_files", "bounds"},
+    {"records", "errors", "atomic", "index_files", "several", "xmp", "text_files", "bounds"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

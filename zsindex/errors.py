@@ -128,8 +128,8 @@ class LibraryBusy(LibraryError):
 
     def __init__(self, path: Path, *, holder: str, waited_s: float) -> None:
         super().__init__(
-            f"the library at {path} is being written to ({holder}; waited {waited_s:g} s). Reading works meanwhile; try "
-            f"again when it has finished.",
+            f"the library at {path} is being written to ({holder}; waited {waited_s:g} s). Reading works meanwhile; "
+            f"try again when it has finished.",
             path=path,
         )
         self.holder = holder

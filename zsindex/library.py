@@ -28,6 +28,7 @@ from zsindex.errors import (
     LibraryReadOnly,
     ModelChanged,
     ModelPruned,
+    StorageFailed,
     StorageFull,
     UnknownLabelSet,
     UnknownModel,
@@ -1111,7 +1112,7 @@ def _kept_if_possible(what: str) -> Iterator[None]:
     """A question has its answer also where that cannot be cached: on a full disk, say, or beside a busy writer."""
     try:
         yield
-    except (StorageFull, LibraryReadOnly, LibraryBusy) as error:
+    except (StorageFull, StorageFailed, LibraryReadOnly, LibraryBusy) as error:
         warnings.warn(f"answered, but the vectors of new {what} were not kept: {error}", NotKept, stacklevel=5)
 
 
