@@ -104,6 +104,15 @@ def test_a_file_of_texts_is_refused_with_the_place() -> None:
         parse_templates(r'["{}", "{} \udfff"]', source="x.json")
 
 
+def test_labels_of_plain_lines_are_read_as_they_are_shown(run: Run, tmp_path: Path) -> None:
+    labels = [f"a{letter}b" for letter in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\t"]
+    run("labels", "save", "odd", *(argument for label in labels for argument in ("-l", label)))
+    (tmp_path / "shown.txt").write_bytes(run("labels", "show", "odd").stdout_bytes)
+    run("labels", "save", "again", "--labels", tmp_path / "shown.txt")
+    assert list(json.loads(run("labels", "show", "again", "--json").stdout)["labels"]) == labels
+    assert parse_templates("a {}\u2028b\r\nc {}\rd {}", source="-") == ("a {}\u2028b", "c {}", "d {}")
+
+
 def test_the_command_line_is_wrong_where_it_holds_no_text(run: Run, tmp_path: Path) -> None:
     for arguments in (
         ["search", BYTES],

@@ -47,6 +47,11 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFC", checked(text)).strip()
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines as programs write them. `str.splitlines` also ends one at U+2028 and others, which a label may hold."""
+    return re.split("\r\n|\r|\n", text)
+
+
 def checked(text: str, what: str = "what was given") -> str:
     """A text, if it is one: tokenizers and databases do not take halves of surrogate pairs, and some stop at NUL.
 
@@ -268,7 +273,7 @@ def parse_labels(
     if content is None:
         if key is not None:
             raise BadLabelFile(source, f"a file of plain lines holds one set of labels, none called {key!r}")
-        lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
+        lines = (line.strip() for line in lines_of(text.removeprefix("\ufeff")))
         return label_set([line for line in lines if line and not line.startswith("#")], templates=templates, name=name)
     if key is not None:
         chosen = _chosen(content, key, source)
@@ -359,7 +364,7 @@ def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[
     """
     content = _parse(text, source)
     if content is None:
-        lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
+        lines = (line.strip() for line in lines_of(text.removeprefix("\ufeff")))
         content = [line for line in lines if line and not line.startswith("#")]
     if key is not None:
         content = _chosen(content, key, source)

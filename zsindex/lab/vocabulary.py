@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zsindex import text_files
 from zsindex.errors import BadLabelFile
-from zsindex.prompts import normalise
+from zsindex.prompts import lines_of, normalise
 
 # C. K. Ogden's 200 "picturable things", the part of Basic English that can be taught by pictures alone (Ogden, "Basic
 # English: A General Introduction with Rules and Grammar", 1930). It was drawn up to cover everyday things with few
@@ -56,7 +56,7 @@ def words(vocabulary: str) -> tuple[str, ...]:
         raise BadLabelFile(
             "wordnet", "WordNet is not installed. On Debian: apt install wordnet-base; or name a file with words"
         )
-    lines = [normalise(line) for line in _read(Path(vocabulary).expanduser()).splitlines()]
+    lines = [normalise(line) for line in lines_of(_read(Path(vocabulary).expanduser()))]
     found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not found:
         raise BadLabelFile(vocabulary, "there is no word in it")
