@@ -71,7 +71,7 @@ class Commands(click.Group):
                 warnings.filterwarnings("ignore", module="PIL")
                 return super().invoke(ctx)
         except click.ClickException as error:
-            error.message = visible(error.message)
+            error.message = visible(error.message)  # type: ignore[misc]  # names in it may hold anything
             raise
         except (BadText, BadPath) as error:
             raise click.UsageError(shown(str(error))) from error

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from zsindex.cli import cli
 from zsindex.cli.options import Real, Whole
 
+from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import bench, bounds
 from zsindex.library import Library
@@ -119,6 +120,7 @@ def asked(library: Library) -> dict[str, tuple[list[Any], Callable[[Any], object
 
 def test_every_number_of_the_library_is_checked(tmp_path: Path) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync([photos.save(tmp_path / "red.png", photos.solid("red"))])
         for name, (values, ask) in asked(library).items():
             for value in values:
                 with pytest.raises(ValueError, match=r"must be a (whole )?number"):

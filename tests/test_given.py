@@ -114,6 +114,7 @@ def test_labels_of_plain_lines_are_read_as_they_are_shown(run: Run, tmp_path: Pa
 
 
 def test_the_command_line_is_wrong_where_it_holds_no_text(run: Run, tmp_path: Path) -> None:
+    run("sync", photos.save(tmp_path / "red.png", photos.solid("red")))
     for arguments in (
         ["search", BYTES],
         ["search", "red", "--minus", BYTES],
