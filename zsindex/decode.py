@@ -377,6 +377,9 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     """
     Image.init()
     prefix = data[:16].ljust(16, b"\0")  # as much as drivers look at; some fail on less
+    name = containers.name_of(data)
+    if name == "TIFF":
+        _check_compression(data)
     failure: Exception | None = None
     for factory, accept in _drivers():
         try:
@@ -384,17 +387,23 @@ def _open(data: bytes) -> ImageFile.ImageFile:
                 return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # "not mine", as Image.open takes it
             failure = error
-    name = containers.name_of(data)
     if name == "HEIC" and not _heif_drivers():
         raise ImageError(SkipReason.MISSING_DECODER, "HEIC needs a decoder: pip install 'zsindex[heic]'")
     if failure is not None:
         raise _failure(data, failure, in_header=True) from failure
-    for name, (_, accept) in Image.OPEN.items():
-        if name not in _DRIVERS and accept is not None and accept(prefix):
-            raise ImageError(SkipReason.UNSUPPORTED, f"{name} is not among the formats that are read")
+    for driver, (_, accept) in Image.OPEN.items():
+        if driver not in _DRIVERS and accept is not None and accept(prefix):
+            raise ImageError(SkipReason.UNSUPPORTED, f"{driver} is not among the formats that are read")
     if name in ("BigTIFF", "JPEG 2000", "AVIF"):  # which Pillow may have been built without, or reads in part
         raise ImageError(SkipReason.UNSUPPORTED, f"a {name} of a kind that Pillow does not read")
     raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says")
+
+
+def _check_compression(data: bytes) -> None:
+    number, compression = containers.tiff_compression(data) or (1, "")
+    if number not in TiffImagePlugin.COMPRESSION_INFO:
+        detail = f"the TIFF is compressed in a way that Pillow cannot read: {number} ({compression})"
+        raise ImageError(SkipReason.UNSUPPORTED, detail)
 
 
 def _is_unknown(data: bytes, kind: Kind) -> bool:
@@ -528,11 +537,6 @@ def _failure(data: bytes, error: Exception, *, in_header: bool = False, name: st
     name = name or containers.name_of(data)
     if containers.is_cut_short(data, str(error)):
         return ImageError(SkipReason.TRUNCATED, f"the {name} is cut short{in_its_words}")
-    if name == "TIFF":
-        number, compression = containers.tiff_compression(data) or (1, "")
-        if number not in TiffImagePlugin.COMPRESSION_INFO:
-            detail = f"the TIFF is compressed in a way that Pillow cannot read: {number} ({compression})"
-            return ImageError(SkipReason.UNSUPPORTED, detail)
     if in_header and name in ("TIFF", "BigTIFF"):
         detail = f"the {name} is of a kind that Pillow cannot read, or damaged{in_its_words}"
         return ImageError(SkipReason.UNSUPPORTED, detail)

@@ -348,7 +348,7 @@ class _Pixels:
         self._bands = int(page.samplesperpixel)
         photometric, compression = int(page.photometric), int(page.compression)
         if page.dtype is None or page.dtype.kind not in "?uif" or self._bits not in {8, 16, 32, 64, *range(1, 16)}:
-            raise _unsupported(f"of {self._bits}-bit values of their kind")
+            raise _unsupported(f"of {self._bits}-bit values, of a kind that is not read")
         if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
             raise _unsupported(f"with {tifffile.PHOTOMETRIC(photometric).name} colours of {page.dtype}")
         if compression != _UNCOMPRESSED and compression not in _DEFLATE:
