@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from zsindex import containers
 from zsindex.decode import decode, prepare
 from zsindex.errors import ImageError
 from zsindex.records import Decoded, DecodeMode, SkipReason
+from zsindex.web.sandbox import Sandbox
 
 PICTURE = photos.gradient(96, 64)
 BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 40) + bytes(5)
@@ -279,3 +281,41 @@ def test_a_photo_in_memory_is_prepared_in_silence() -> None:
         image.getexif()
     with Image.open(io.BytesIO(data)) as image:
         assert prepare(image).size == (96, 64)
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------------
+
+
+def test_uploads_are_told_the_same(tmp_path: Path) -> None:
+    """They are decoded in another process, which is told no name."""
+    jpeg = photos.encoded(photos.noise(4), "JPEG")
+    bad = [
+        b"no image at all",
+        jpeg[:1000],
+        photos.encoded(PICTURE, "TIFF")[:100],
+        photos.bomb(tmp_path / "bomb.png").read_bytes(),
+        photos.photoshop(tmp_path / "a.psd").read_bytes(),
+        *_loud().values(),
+    ]
+    good = [
+        jpeg,
+        jpeg[:-2],
+        photos.encoded(photos.solid("red", 1, 60_000), "PNG"),
+        photos.dng(tmp_path / "a.dng").read_bytes(),
+    ]
+    sandbox = Sandbox(workers=1, max_pixels=10_000_000, memory_bytes=1 << 30, timeout_s=30)
+    try:
+        for data in [*bad, *good]:
+            here = _outcome(partial(decode, data, mode=DecodeMode.EXACT, input_size=(16, 16), max_pixels=10_000_000))
+            assert _outcome(partial(sandbox.decode, data, DecodeMode.EXACT, (16, 16))) == here
+    finally:
+        sandbox.close()
+
+
+def _outcome(decoding: Callable[[], Decoded]) -> tuple[object, ...]:
+    """What comes of it, to compare."""
+    try:
+        found = decoding()
+    except ImageError as error:
+        return error.reason, error.detail
+    return found.image.size, found.image.tobytes(), found.format, found.incomplete
