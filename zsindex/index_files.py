@@ -10,16 +10,15 @@ up after that, not recorded either, will never be recorded.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-try:
+if sys.platform != "win32":  # there a file that is open cannot be removed
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed
-    fcntl = None  # type: ignore[assignment]
 
 
 class Making:
@@ -92,7 +91,7 @@ def _alone(file: Path) -> Iterator[bool]:
         try:
             with _opening(file.parent, exclusive=True):
                 opened = stack.enter_context(file.open("rb"))
-                alone = fcntl is None or _lock(opened.fileno(), wait=False)
+                alone = sys.platform == "win32" or _lock(opened.fileno(), wait=False)
         except OSError:
             alone = False
         yield alone
@@ -101,7 +100,7 @@ def _alone(file: Path) -> Iterator[bool]:
 @contextmanager
 def _opening(folder: Path, *, exclusive: bool) -> Iterator[None]:
     """Makers open and lock a file as one step, as far as those are concerned who look for strays."""
-    if fcntl is None:
+    if sys.platform == "win32":
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -114,7 +113,7 @@ def _opening(folder: Path, *, exclusive: bool) -> Iterator[None]:
 
 def _lock(descriptor: int, *, wait: bool, exclusive: bool = True) -> bool:
     """False where somebody else holds it, or the file system cannot lock: there all strays are left alone."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return False
     try:
         how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
