@@ -272,7 +272,7 @@ def test_check_and_prune_know_the_files_of_runs(library: Library) -> None:
     assert library.check().ok
     library.prune()
     assert run_file(library, key).exists()
-    stray = run_file(library, "f" * 16)
+    stray = library.path / "index" / f"run-{'f' * 16}-0.npz"
     stray.write_bytes(b"?")
     assert not library.check().ok
     library.prune()

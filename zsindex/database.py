@@ -416,8 +416,10 @@ def _translated(folder: Path) -> Iterator[None]:
         if not isinstance(cause, sqlite3.Error):
             raise
         extended = getattr(cause, "sqlite_errorcode", 0)
-        if extended == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-            # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept.
+        # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past
+        # SQLAlchemy, which knows the statement, only prompts are stored.
+        is_of_model = "model_id" in (getattr(error, "statement", None) or "model_id")
+        if extended == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY and is_of_model:
             raise ModelPruned(folder) from error
         code = extended & 0xFF
         if code == sqlite3.SQLITE_FULL:
