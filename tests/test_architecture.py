@@ -42,7 +42,7 @@ LAYERS = (
     {"bottleneck"},
     {"export", "assembly"},
     {"towers", "openclip", "transformers_encoder"},
-    {"on_torch", "checkpoints"},
+    {"on_torch", "checkpoints", "familiarity"},
     {"hub"},
     {
         "scan",

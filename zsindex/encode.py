@@ -159,6 +159,12 @@ class OneAtATime:
         assert mine.vectors is not None
         return mine.vectors
 
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """Words of texts that the model has hardly seen (`zsindex.familiarity`); none where an encoder cannot tell."""
+        judge = getattr(self._encoder, "unfamiliar", None)
+        found: list[str] = [] if judge is None else judge(texts)
+        return found
+
     def _answer(self, asked: Sequence[_Asked], *, truncate: bool) -> None:
         """Encode the texts of all in one call; those of each by themselves if one of them cannot be encoded."""
         texts = list(dict.fromkeys(text for one in asked for text in one.texts))

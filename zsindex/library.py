@@ -324,7 +324,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 renewed = self._model_row
             return store(renewed.id)
 
-    def _encoder(self) -> Encoder:
+    def _encoder(self) -> OneAtATime:
         """The loaded model.
 
         Raises:
@@ -589,6 +589,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         if new:
             encoder = self._encoder()
             vectors = encoder.encode_texts(new, truncate=truncate)
+            # Judged while the tokenizer is at hand; for a question from the cache it would be all the work.
+            if not all(map(str.isascii, new)):
+                prompts.warn_of_unfamiliar(encoder.unfamiliar(new), str(self._spec))
             found.update(zip(new, vectors, strict=True))
             if not self.read_only:
                 limit = model.info.context_length

@@ -42,6 +42,7 @@ from zsindex.errors import (
     PromptTooLong,
     UnknownModel,
 )
+from zsindex.familiarity import Familiarity
 from zsindex.fingerprint import fingerprint, sha256_of
 from zsindex.on_torch import (
     PROMPTS_PER_IMAGE,
@@ -55,6 +56,7 @@ from zsindex.on_torch import (
 from zsindex.preprocess import RESAMPLING
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
 from zsindex.scaling import fitted_if_thin
+from zsindex.tokenizer import text_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -242,6 +244,15 @@ class OpenClipEncoder(Batches):
         clips = tokenizer.tokenizer_mode == "clips"
         ids = tokenizer.tokenizer(tokenizer.clean_fn(text), add_special_tokens=not clips).input_ids
         return len(ids) + (3 if clips else 0)  # this mode adds start, end and class tokens by hand
+
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """See `zsindex.encode.OneAtATime`."""
+        tokenizer = self.tokenizer
+        if isinstance(tokenizer, open_clip.SimpleTokenizer):
+            found = Familiarity(map(text_of, tokenizer.encoder), lambda word: list(map(str, tokenizer.encode(word))))
+        else:
+            found = Familiarity.of_transformers(tokenizer.tokenizer)
+        return found.unfamiliar(texts)
 
     def _refuse_long(self, texts: Sequence[str], tokens: torch.Tensor) -> None:
         # Counting again is as slow as tokenising, so it is done only where a prompt may have been cut: SimpleTokenizer

@@ -30,6 +30,10 @@ from zsindex.template_sets import DEFAULT_TEMPLATE, has_place, put, resolve
 from zsindex.text_files import UnreadableText
 
 
+class WordsUnfamiliar(ZsindexWarning):
+    """Words are in a script that the model has hardly seen; its answers about them mean little."""
+
+
 class LabelsAlike(ZsindexWarning):
     """Two labels of a set are one word, written in two ways: photos are divided between them."""
 
@@ -164,6 +168,17 @@ def warn_of_alike(labels: LabelSet) -> None:
         more = f" and {len(alike) - 5} more" if alike[5:] else ""
         message = f"labels that differ in case or spacing alone: {'; '.join(alike[:5])}{more}"
         warnings.warn(message, LabelsAlike, stacklevel=3)
+
+
+def warn_of_unfamiliar(words: Sequence[str], model: str) -> None:
+    """Warn of words in scripts that the model has hardly seen."""
+    if words:
+        more = f" and {len(words) - 5} more" if words[5:] else ""
+        message = (
+            f"{model} has hardly seen the script of {', '.join(words[:5])}{more}: its tokenizer knows letters or bytes "
+            f"of it at most, so scores of such words mean little. Use the model's language, or a multilingual model."
+        )
+        warnings.warn(message, WordsUnfamiliar, stacklevel=4)
 
 
 def _with_prompts(

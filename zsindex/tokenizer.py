@@ -24,14 +24,20 @@ _WORDS = regex.compile(
 _CACHED_WORDS = 100_000
 
 
-def _letters_of_bytes() -> dict[int, str]:
+def letters_of_bytes() -> dict[int, str]:
     """A printable character for each of the 256 bytes, as GPT-2 chose them: byte-pair encoding works on text."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
-_LETTERS = _letters_of_bytes()
+_LETTERS = letters_of_bytes()
+_BYTES = {letter: byte for byte, letter in _LETTERS.items()}
+
+
+def text_of(token: str) -> str:
+    """What a token of byte-pair encoding stands for; of letters that it does not hold whole, nothing."""
+    return bytes(_BYTES[letter] for letter in token.removesuffix("</w>") if letter in _BYTES).decode("utf-8", "ignore")
 
 
 class ClipTokenizer:
@@ -47,6 +53,11 @@ class ClipTokenizer:
         vocabulary = tokenizer.get_vocab()
         self._start, self._end = vocabulary[_START], vocabulary[_END]
         self._known: dict[str, list[int]] = {_START: [self._start], _END: [self._end]}
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """All tokens, in the letters that stand for bytes."""
+        return list(self._tokenizer.get_vocab())
 
     @classmethod
     def build(cls, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, context_length: int) -> Self:

@@ -327,6 +327,15 @@ class TowerEncoder:
             return self._original.count_tokens(text)
         return int(self._tokens([text])[1][0])
 
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """See `zsindex.encode.OneAtATime`."""
+        if not self._export.manifest.text:
+            found: list[str] = self._original.unfamiliar(texts)  # type: ignore[attr-defined]
+            return found
+        from zsindex.familiarity import Familiarity
+
+        return Familiarity.of_clip(self._clip_tokenizer()).unfamiliar(texts)
+
     @property
     def _original(self) -> Encoder:
         with self._lock:
@@ -349,12 +358,15 @@ class TowerEncoder:
             return self._towers[name]
 
     def _tokens(self, texts: Sequence[str]) -> tuple[IdArray, IdArray]:
+        return self._clip_tokenizer()(texts)
+
+    def _clip_tokenizer(self) -> ClipTokenizer:
         from zsindex.tokenizer import ClipTokenizer
 
         if self._tokenizer is None:
             file = self._export.folder / TOKENIZER
             self._tokenizer = ClipTokenizer.open(file, context_length=self.info.context_length)
-        return self._tokenizer(texts)
+        return self._tokenizer
 
 
 class Tower:

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from zsindex import checkpoints
 from zsindex.errors import CheckpointError, ModelError, PackageMissing, PromptTooLong, UnknownModel
+from zsindex.familiarity import Familiarity
 from zsindex.fingerprint import fingerprint, sha256_of
 from zsindex.hub import one_line
 from zsindex.on_torch import (
@@ -184,6 +185,10 @@ class TransformersEncoder(Batches):
     def count_tokens(self, text: str) -> int:
         """Tokens of a text after the tokenizer's own cleaning, start and end tokens included, before any truncation."""
         return len(self.tokenizer(text, verbose=False)["input_ids"])
+
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """See `zsindex.encode.OneAtATime`."""
+        return Familiarity.of_transformers(self.tokenizer).unfamiliar(texts)
 
     def _tokens(self, texts: list[str]) -> BatchEncoding:
         """What the model is given of texts, padded as the pipeline pads them."""
