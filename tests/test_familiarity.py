@@ -21,22 +21,7 @@ SEEN = (
     "smørrebrød Škoda Đorđe İstanbul Việt phở Rhododendron antidisestablishmentarianism №5 !!! å ß straße Æther ™ € £5 "
     "Ångström Ťažký żółć Reykjavík þú Kyōto Hawaiʻi don’t … ¿qué? one·two ©2024 dog"
 )
-UNSEEN = [
-    "柴犬",
-    "写真",
-    "ラーメン",
-    "собака",
-    "كلب",
-    "שלום",
-    "강아지",
-    "ελληνικά",
-    "हिन्दी",
-    "ไทย",
-    "ქართული",
-    "🐶",
-    "🦊",
-    "👩‍🚀",
-]
+UNSEEN = ["柴犬", "ラーメン", "собака", "كلب", "שלום", "강아지", "ελληνικά", "हिन्दी", "ไทย", "ქართული", "🐶", "🦊"]
 
 
 @pytest.fixture(scope="module")

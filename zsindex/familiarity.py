@@ -64,15 +64,16 @@ class Familiarity:
         letters = sum(_script(letter) is not None for letter in word)
         return len(tokens) >= letters and not self._is_seen(_script(word[0]))
 
-    def _is_seen(self, script: str | None) -> bool:
+    def _is_seen(self, of: str | None) -> bool:
         if self._counted is None:
             self._counted = Counter()
             for token in self._vocabulary:
                 self._size += 1
-                self._counted.update({_script(letter) for letter in token if not letter.isascii()} - {None})
+                scripts = {_script(letter) for letter in token if not letter.isascii()}
+                self._counted.update(script for script in scripts if script is not None)
                 if token.isascii():
                     self._counted["LATIN"] += 1
-        return script is None or self._counted[script] >= min(_MANY, _PART * self._size)
+        return of is None or self._counted[of] >= min(_MANY, _PART * self._size)
 
 
 def _words(text: str) -> Iterator[str]:
