@@ -306,6 +306,17 @@ def test_a_strip_that_grows_beyond_its_size_is_not_unpacked_whole() -> None:
         tracemalloc.stop()
 
 
+def test_a_tile_far_larger_than_the_picture_is_refused() -> None:
+    data = bytearray(tiff(np.zeros((16, 16), np.float64), compression="zlib", tile=(16, 16)))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as opened:
+        for tag in (322, 323):  # width and length of tiles, 32 bits each
+            at = opened.pages[0].tags[tag].valueoffset
+            data[at : at + 4] = (16_000_000).to_bytes(4, "little")
+    error = reason_of(bytes(data))
+    assert error.reason is SkipReason.UNSUPPORTED
+    assert "2,048,000,000 bytes in one compressed strip or tile" in error.detail
+
+
 def test_what_cannot_be_read_says_of_what_kind_it_is() -> None:
     lzma = tiff(RGB.astype(np.float64), photometric="rgb", compression="lzma")
     assert (reason_of(lzma).reason, reason_of(lzma).detail) == (

@@ -253,6 +253,8 @@ _UNCOMPRESSED, _DEFLATE = 1, (8, 32946)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha that colours were multiplied with, and one that they were not
 _HORIZONTAL, _FLOATING = 2, 3
+# Of a strip or tile, which can be far larger than the picture, and of nothing in the file.
+_MOST_UNPACKED_BYTES = 1 << 29
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it has to say of damaged files goes nowhere
 
@@ -430,7 +432,9 @@ class _Pixels:
             self._file.seek(offset)
             data = self._file.read(min(count, rows * row_bytes) if int(page.compression) == _UNCOMPRESSED else count)
             if int(page.compression) in _DEFLATE:
-                data = zlib.decompressobj().decompress(data, rows * row_bytes)
+                if needed * row_bytes > _MOST_UNPACKED_BYTES:
+                    raise _unsupported(f"with {needed * row_bytes:,} bytes in one compressed strip or tile")
+                data = zlib.decompressobj().decompress(data, needed * row_bytes)
             if len(data) < needed * row_bytes:
                 raise ImageError(SkipReason.TRUNCATED, "the file ends before its pixels do")
             values = self._unpacked(
