@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +19,10 @@ from zsindex.records import FloatArray, ModelInfo, SkipReason
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+# What is entered while a thread waits for a model, to be loaded or to encode. A service lets others work meanwhile.
+around_model: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("around_model", default=nullcontext)
 
 
 class Encoder(Protocol):
@@ -133,7 +139,7 @@ class OneAtATime:
 
     def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
         """See `Encoder`."""
-        with self._lock:
+        with around_model.get()(), self._lock:
             try:
                 return self._encoder.encode_images(pixels)
             finally:
@@ -143,7 +149,7 @@ class OneAtATime:
         """See `Encoder`."""
         mine = _Asked(texts, truncate)
         self._waiting.append(mine)
-        with self._lock:
+        with around_model.get()(), self._lock:
             # Whoever had the lock before may have answered this, too.
             if not mine.answered:
                 asked = [self._waiting.pop(0) for _ in range(len(self._waiting))]

@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,8 +70,14 @@ class VectorIndex:
         self.generation = generation
 
     @classmethod
-    def open(cls, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
+    def open(
+        cls, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
+    ) -> VectorIndex:
         """Map the recorded snapshot and replay what came after; rebuild from the database where that fails.
+
+        Args:
+            may_save: asked once, when a new snapshot is due, whether to write it, which may take long. Without it all
+                that came after the last one is read into memory.
 
         Warns:
             IndexRebuilt: the snapshot was missing or damaged.
@@ -89,10 +95,10 @@ class VectorIndex:
                     deleted = np.flatnonzero(~np.isin(base.ids, there))
             except SnapshotError as error:
                 if reader.snapshot(model.id) != recorded:
-                    return cls.open(reader, folder, model)  # another process has just replaced it
+                    return cls.open(reader, folder, model, may_save=may_save)  # another process has just replaced it
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
-        if reader.writable and _is_due(base, reader.count_after(model.id, after), len(deleted)):
+        if reader.writable and _is_due(base, reader.count_after(model.id, after), len(deleted)) and may_save():
             saved = cls._save(reader, folder, model, base, deleted, after=after, generation=generation)
             if saved is not None:
                 return saved
@@ -109,15 +115,17 @@ class VectorIndex:
         watermark, ids, vectors = reader.embeddings_after(model, 0)
         return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
 
-    def refreshed(self, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
-        """This index, or one that knows what was stored and deleted meanwhile, also by other processes."""
+    def refreshed(
+        self, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
+    ) -> VectorIndex:
+        """This index, or one that knows what was stored and deleted meanwhile, also by other processes; see `open`."""
         if reader.generation(model.id) != self.generation:
-            return self.open(reader, folder, model)
+            return self.open(reader, folder, model, may_save=may_save)
         old = self.vectors
         n_new = reader.count_after(model.id, self.watermark)
         if not n_new:
             return self
-        if _is_due(old.base, len(old.tail) + n_new, len(old.deleted)):
+        if reader.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
             return self.open(reader, folder, model)
         watermark, ids, vectors = reader.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])

@@ -19,7 +19,7 @@ import numpy as np
 
 from zsindex import bounds, config, names, prompts, template_sets
 from zsindex.database import Database
-from zsindex.encode import Encoder, OneAtATime, preprocessed
+from zsindex.encode import Encoder, OneAtATime, around_model, preprocessed
 from zsindex.errors import (
     BadQuery,
     ImageError,
@@ -84,6 +84,8 @@ DEFAULT_BATCH_SIZE = 32
 # While photos are being stored every batch makes a new state, and listing them anew for each question would cost more
 # than the questions.
 MAX_AGE_BESIDE_SYNC_S = 1.0
+# How long a question waits until another one has read what came since the last. Then it reads that itself.
+LONGEST_WAIT_S = 0.25
 # What a new library is asked with unless told otherwise.
 _NEW = ModelSpec(config.DEFAULT_MODEL, icc=AS_SEEN.icc, transparency=AS_SEEN.transparency)
 
@@ -122,7 +124,14 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         self._viewed_at = 0.0
         self._storing = 0
         self._usage: Counter[str] = Counter()
+        # Held to look at or to set the fields above, never while anything is read, calculated or waited for.
         self._lock = threading.RLock()
+        # What takes long has locks of its own, so that nobody waits who does not need it. They are taken in this order,
+        # and the one above last: `_saving` while snapshots are written, checked or removed; `_loading` while a model is
+        # loaded and recorded; `_opening` while vectors are read into memory. Who holds `_opening` only tries `_saving`.
+        self._saving = threading.Lock()
+        self._opening = threading.Lock()
+        self._loading = threading.RLock()
         self._looks: dict[int, Look] = {}
 
     @classmethod
@@ -282,10 +291,16 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         return self._model().info
 
     def _model(self) -> ModelRow:
-        with self._lock:
-            if self._model_row is None:
-                self._model_row = self._record(self._encoder().info, make_default=False)
-            return self._model_row
+        row = self._model_row
+        if row is not None:
+            return row
+        with self._loading:
+            row = self._model_row
+            if row is None:
+                row = self._record(self._encoder().info, make_default=False)
+                with self._lock:
+                    self._model_row = row
+            return row
 
     def _record(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         if self.read_only:
@@ -297,15 +312,16 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """Notice that somebody else has pruned the model: it is recorded anew when it is needed, and where that has
         been done already, this object goes on with that.
         """
-        with self._lock:
-            row = self._model_row
-            if row is None or row.id < 0:
-                return
-            rows = self._reader.models()
-            if row.id not in [other.id for other in rows]:
-                same = [other for other in rows if other.info.fingerprint == row.info.fingerprint]
-                self._model_row = same[0] if same else None
-                self._index = self._last_view = None
+        row = self._model_row
+        if row is None or row.id < 0:
+            return
+        rows = self._reader.models()
+        if row.id not in [other.id for other in rows]:
+            same = [other for other in rows if other.info.fingerprint == row.info.fingerprint]
+            with self._lock:
+                if self._model_row is row:
+                    self._model_row = same[0] if same else None
+                    self._index = self._last_view = None
 
     def _store_under_model(self, store: Callable[[int], T]) -> T:
         """Store something under the model, which is recorded anew where somebody else has pruned it.
@@ -317,11 +333,13 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         try:
             return store(model.id)
         except ModelPruned:
-            with self._lock:
+            with self._loading:
                 self._forget_pruned()
-                if self._model_row is None:
-                    self._model_row = self._record(model.info, make_default=False)
                 renewed = self._model_row
+                if renewed is None:
+                    renewed = self._record(model.info, make_default=False)
+                    with self._lock:
+                        self._model_row = renewed
             return store(renewed.id)
 
     def _encoder(self) -> OneAtATime:
@@ -330,14 +348,24 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             ModelChanged: it is no longer the one whose vectors the library holds.
         """
+        loaded, row, spec = self._asked_with()
+        if loaded is None:
+            with around_model.get()(), self._loading:
+                # Whoever had the lock before may have loaded it, or have chosen another one.
+                loaded, row, spec = self._asked_with()
+                if loaded is None:
+                    loaded = self._load(spec)
+                    with self._lock:
+                        self._loaded = loaded
+        if row is not None:
+            expected, got = row.info.fingerprint, loaded.info.fingerprint
+            if expected != got:
+                raise ModelChanged(str(spec), expected=expected, got=got)
+        return loaded
+
+    def _asked_with(self) -> tuple[OneAtATime | None, ModelRow | None, ModelSpec]:
         with self._lock:
-            if self._loaded is None:
-                self._loaded = self._load(self._spec)
-            if self._model_row is not None:
-                expected, got = self._model_row.info.fingerprint, self._loaded.info.fingerprint
-                if expected != got:
-                    raise ModelChanged(str(self._spec), expected=expected, got=got)
-            return self._loaded
+            return self._loaded, self._model_row, self._spec
 
     def _load(self, spec: ModelSpec) -> OneAtATime:
         self._database.require_open()
@@ -368,13 +396,15 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ModelError, LibraryReadOnly
         """
         self._database.require_writable("choose the default model")
-        spec = _spec(self._reader, self._spec, model, pretrained, precision, decode, icc, transparency)
-        with self._lock:
-            self._loaded = self._load(spec)
-            self._spec = spec
-            self._model_row = self._record(self._loaded.info, make_default=True)
-            self._index = self._last_view = None
-        return self._model_row.info
+        with self._loading:
+            spec = _spec(self._reader, self._spec, model, pretrained, precision, decode, icc, transparency)
+            # Until it is there, questions are answered with the model before.
+            loaded = self._load(spec)
+            row = self._record(loaded.info, make_default=True)
+            with self._lock:
+                self._loaded, self._spec, self._model_row = loaded, spec, row
+                self._index = self._last_view = None
+        return row.info
 
     # --- photos -------------------------------------------------------------------------------------------------------
 
@@ -601,20 +631,56 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         rows = [found[text] for text in normalised]
         return np.array(rows, dtype=np.float32).reshape(len(rows), model.info.dim)
 
-    def _open_index(self) -> VectorIndex:
-        with self._lock:
-            model = self._model()
-            if self._index is None:
-                self._index = VectorIndex.open(self._reader, self.path, model)
+    def _open_index(self, model: ModelRow | None = None) -> VectorIndex:
+        """The vectors as they are now, of the model that the library is asked with.
+
+        One thread at a time reads what is new, and one at a time writes a snapshot. Who comes meanwhile does not wait
+        for a snapshot, nor for long until somebody else has read what came since the last question.
+
+        Args:
+            model: of a question that has begun with it; it may not be the one of the library any more.
+        """
+        model = self._model() if model is None else model
+        may_read = may_write = False
+
+        def may_save() -> bool:
+            nonlocal may_read, may_write
+            may_write = self._saving.acquire(blocking=False)
+            if may_write and may_read:
+                self._opening.release()
+                may_read = False
+            return may_write
+
+        try:
+            # What nobody has read yet everybody needs: reading it twice at once would only take longer.
+            may_read = self._opening.acquire(timeout=LONGEST_WAIT_S if self._index_of(model) is not None else -1)
+            known = self._index_of(model)
+            if known is None:
+                index = VectorIndex.open(self._reader, self.path, model, may_save=may_save)
             else:
-                self._index = self._index.refreshed(self._reader, self.path, model)
-            found = self._index
-            if found.generation < 0 <= model.id:
-                self._forget_pruned()
-                if self._model_row is not None:  # others have encoded with it anew
-                    return self._open_index()
-                self._model_row = model
-            return found
+                index = known.refreshed(self._reader, self.path, model, may_save=may_save)
+            with self._lock:
+                if self._is_asked_with(model):
+                    self._index = index
+        finally:
+            if may_read:
+                self._opening.release()
+            if may_write:
+                self._saving.release()
+        if index.generation < 0 <= model.id:
+            self._forget_pruned()
+            if self._model_row is not None:  # others have encoded with it anew
+                return self._open_index()
+            with self._lock:
+                self._model_row = self._model_row or model
+        return index
+
+    def _index_of(self, model: ModelRow) -> VectorIndex | None:
+        with self._lock:
+            return self._index if self._is_asked_with(model) else None
+
+    def _is_asked_with(self, model: ModelRow) -> bool:
+        return self._model_row is not None and self._model_row.id == model.id
 
     # --- vectors of others --------------------------------------------------------------------------------------------
 
@@ -725,24 +791,26 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             paths: files and folders to restrict to. Default: all; these may be a second old while this object syncs or
                 imports.
         """
-        last = self._last_view
-        if paths is None and last is not None:
-            is_young = self._storing and time.monotonic() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S
-            if is_young and last.model_id == self._model().id:
+        model, last = self._model(), self._last_view
+        if paths is None and last is not None and last.model_id == model.id:
+            if self._storing and time.monotonic() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S:
                 return last
-            index = self._open_index()
+            index = self._open_index(model)
             # Listing the files takes longer than most questions.
             snapshot = (index.watermark, index.generation, self._reader.files_revision())
             if last.vectors is index.vectors and last.snapshot == snapshot:
                 return last
         files = self._files(paths)
-        index = self._open_index()  # after the files, or it might lack vectors of some
+        index = self._open_index(model)  # after the files, or it might lack vectors of some
+        now = self._model_row
+        if now is not None and now.info.fingerprint == model.info.fingerprint:
+            model = now  # somebody else may have pruned it, and others have encoded with it anew
         rows = index.vectors.rows_of(files.image_ids)
         answered = rows >= 0
         whole = bool(answered.all())
         view = View(
-            info=self.model,
-            model_id=self._model().id,
+            info=model.info,
+            model_id=model.id,
             paths=files.paths if whole else [p for p, ok in zip(files.paths, answered.tolist(), strict=True) if ok],
             image_ids=files.image_ids if whole else files.image_ids[answered],
             rows=rows if whole else rows[answered],
@@ -754,7 +822,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             snapshot=(index.watermark, index.generation, files.revision),
         )
         if paths is None:
-            self._last_view, self._viewed_at = view, time.monotonic()
+            with self._lock:
+                if self._is_asked_with(model):
+                    self._last_view, self._viewed_at = view, time.monotonic()
         return view
 
     def with_model(
@@ -1053,9 +1123,14 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """
         from zsindex import maintenance
 
+        with self._saving:
+            if fix:
+                self._forget_index()  # its file may be replaced
+            return maintenance.check(self._database, self._store, fix=fix)
+
+    def _forget_index(self) -> None:
         with self._lock:
             self._index = self._last_view = None
-            return maintenance.check(self._database, self._store, fix=fix)
 
     def prune(
         self, paths: PathsLike | None = None, *, models: str | Sequence[str] = (), dry_run: bool = False
@@ -1070,16 +1145,21 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             UnknownModel, LibraryReadOnly, LibraryBusy
         """
+        if dry_run:
+            return self._prune(models=models, under=absolute_all(paths or ()), dry_run=True)
+        # Questions go on meanwhile, with what they knew and then with what is left.
+        with self._saving:
+            try:
+                report = self._prune(models=models, under=absolute_all(paths or ()), dry_run=False)
+            finally:
+                self._forget_index()
+            self._forget_pruned()
+            return report
+
+    def _prune(self, *, models: Sequence[str], under: Sequence[str], dry_run: bool) -> PruneReport:
         from zsindex import maintenance
 
-        with self._lock:
-            self._index = self._last_view = None
-            report = maintenance.prune(
-                self._database, self._store, models=several(models), under=absolute_all(paths or ()), dry_run=dry_run
-            )
-            if self._model_row is not None and self._model_row not in self._reader.models():
-                self._model_row = None  # it went, too; when it is needed it is recorded anew
-            return report
+        return maintenance.prune(self._database, self._store, models=several(models), under=under, dry_run=dry_run)
 
 
 class _Closed(Library):

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -61,6 +62,7 @@ _REFUSED = {
     "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 _IDLE_CHECKS = 4
+SPARE_THREADS = 16
 
 
 def create_app(
@@ -88,6 +90,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
+        # A thread for each request that may be at work, waits for a model, or is not counted.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = (
+            service.limits.running + service.limits.encoding + SPARE_THREADS
+        )
         idle = asyncio.create_task(_drop_model(service, drop_model_after_s)) if drop_model_after_s else None
         try:
             yield

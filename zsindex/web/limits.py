@@ -15,6 +15,7 @@ class Limits:
     Attributes:
         requests_per_s: of one client address, with twice as many at once; 0 for no limit.
         running: requests at work at a time; `waiting` more wait for up to `wait_s`.
+        encoding: requests that wait for a model at a time, to be loaded or to encode; they do not count as at work.
         body_bytes, upload_bytes: of a request's body, without and with images.
         buffered_bytes: of all bodies that are being received.
         body_s: to receive a body; `head_s` a request's head; `send_s` for a client to take a part of the answer.
@@ -39,6 +40,7 @@ class Limits:
     running: int = max(4, 2 * (os.cpu_count() or 1))
     waiting: int = 128
     wait_s: float = 10.0
+    encoding: int = 24
     body_bytes: int = MB
     upload_bytes: int = 48 * MB
     buffered_bytes: int = 256 * MB

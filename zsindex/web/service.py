@@ -83,7 +83,7 @@ class Service:
         self.library = library
         self.security = security
         self.limits = limits
-        self.gate = Gate(running=limits.running, waiting=limits.waiting, wait_s=limits.wait_s)
+        self.gate = Gate(running=limits.running, waiting=limits.waiting, wait_s=limits.wait_s, encoding=limits.encoding)
         self.answers = Answers(limits.results_bytes)
         self.heavy = Heavy(
             at_once=limits.heavy, wait_s=limits.heavy_wait_s, longest_s=limits.heavy_s, kept=limits.heavy_kept

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zsindex.encode import around_model
 from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem, busy
 from zsindex.web.security import path_of
@@ -46,12 +49,22 @@ class Rates:
 
 
 class Gate:
-    """Lets some in at a time and some wait, in order; sends the others away."""
+    """Lets some in at a time and some wait, in order; sends the others away.
 
-    def __init__(self, *, running: int, waiting: int, wait_s: float) -> None:
+    Who waits for a model gives its place to another one meanwhile, or a few new words would keep everybody waiting who
+    asks for what is in the cache.
+    """
+
+    def __init__(self, *, running: int, waiting: int, wait_s: float, encoding: int) -> None:
+        """Args:
+        running, waiting: at most; those who wait do for up to `wait_s`.
+        encoding: who wait for a model, at most.
+        """
         self._most_running, self._most_waiting, self._wait_s = running, waiting, wait_s
-        self.running = 0
+        self._most_encoding = encoding
         self._queue: deque[asyncio.Future[None]] = deque()
+        self._counting = threading.Lock()  # of `encoding`, which is counted in the threads that answer
+        self.running = self.encoding = 0
 
     @property
     def waiting(self) -> int:
@@ -69,17 +82,35 @@ class Gate:
             self.running += 1
         else:
             await self._wait()
+        token = around_model.set(partial(self._outside, asyncio.get_running_loop()))
         try:
             yield
         finally:
-            # Whoever waits longest takes over the place; nobody can slip in between.
-            while self._queue:
-                turn = self._queue.popleft()
-                if not turn.done():
-                    turn.set_result(None)
-                    break
-            else:
-                self.running -= 1
+            around_model.reset(token)
+            self._pass_on()
+
+    @contextmanager
+    def _outside(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Be in without counting, in the thread that answers.
+
+        Raises:
+            Problem: too many are.
+        """
+        with self._counting:
+            if self.encoding >= self._most_encoding:
+                raise busy("too many questions wait for the model")
+            self.encoding += 1
+        loop.call_soon_threadsafe(self._pass_on)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.encoding -= 1
+            loop.call_soon_threadsafe(self._come_back)
+
+    def _come_back(self) -> None:
+        # Whoever has its place by now keeps it: for a moment there is one more.
+        self.running += 1
 
     async def _wait(self) -> None:
         if len(self._queue) >= self._most_waiting:
@@ -99,7 +130,8 @@ class Gate:
             raise
 
     def _pass_on(self) -> None:
-        while self._queue:
+        """Give a place to whoever waits longest; nobody can slip in between."""
+        while self._queue and self.running <= self._most_running:
             turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)
