@@ -17,6 +17,7 @@ from tests.fakes import FakeEncoder
 from tests.processes import Process
 from tests.scenes import damaged, photo
 from tests.web.conftest import Serve
+from zsindex import database
 from zsindex.library import Library
 from zsindex.lock import FolderLock
 from zsindex.prompts import prompts_for
@@ -160,6 +161,7 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
 
 PROGRAM = """
 import sys, threading
+from zsindex import database
 from zsindex.library import Library
 from zsindex.web.work import Runner
 from tests.fakes import FakeEncoder
@@ -249,3 +251,132 @@ def test_no_folder_yet(serve: Serve, tmp_path: Path, new_library: Path) -> None:
     with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
         response = serve(library).post("/v1/sync", json={})
         assert (response.status_code, response.json()["type"]) == (422, "urn:zsindex:problem:no-folders")
+
+
+# --- waiting for other processes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(database, "SYNC_TIMEOUT_S", 0.05)
+
+
+@pytest.fixture
+def shared(impatient: None, tmp_path: Path, new_library: Path) -> Iterator[tuple[Library, Path, FolderLock]]:
+    """A library, a folder that it does not know, and the lock of its syncs, as another process would take it."""
+    fill(tmp_path / "photos", 6)
+    shutil.copytree(new_library, tmp_path / "shared")
+    with Library.open(tmp_path / "shared", encoder=FakeEncoder()) as library:
+        yield library, tmp_path / "photos", FolderLock(library.path, "sync", timeout_s=0)
+
+
+def reached(client: TestClient, job_id: str, state: str) -> dict[str, Any]:
+    for job in events(client, job_id):
+        if job["state"] == state:
+            return job
+    raise AssertionError(f"it never was {state}")
+
+
+def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Library, Path, FolderLock]) -> None:
+    library, folder, lock = shared
+    client = serve(library, security={"photo_folders": (str(folder),)})
+    with lock.hold("sync by hand"):
+        job_id = client.post("/v1/sync", json={}).json()["id"]
+        job = reached(client, job_id, "waiting")
+        assert "sync by hand" in job["waiting_for"]
+        assert client.get("/v1/jobs").json()[0]["state"] == "waiting"
+        assert "zsindex_jobs_waiting 1.0" in client.get("/metrics").text
+    end = end_of(client, job_id)
+    assert (end["state"], end["report"]["encoded"], end["waiting_for"], end["problem"]) == ("done", 6, None, None)
+    assert [step["state"] for step in end["history"]] == ["queued", "running", "waiting", "running", "done"]
+    assert end["attempts"] == 1
+
+
+def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, Path, FolderLock]) -> None:
+    library, folder, lock = shared
+    client = serve(library, security={"photo_folders": (str(folder),)})
+    with lock.hold("sync"):
+        job_id = client.post("/v1/sync", json={}).json()["id"]
+        reached(client, job_id, "waiting")
+        assert client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+        assert end_of(client, job_id)["state"] == "cancelled"
+        other = client.post("/v1/sync", json={}).json()["id"]
+        reached(client, other, "waiting")
+    assert end_of(client, other)["report"]["encoded"] == 6
+    assert end_of(client, job_id)["state"] == "cancelled"
+    until(lambda: {row.state for row in library.jobs()} == {"cancelled", "done"})
+
+
+def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, FolderLock]) -> None:
+    library, folder, lock = shared
+    for _ in range(work.MOST_ATTEMPTS + 1):  # waiting is no attempt
+        runner = Runner(library, most_queued=9)
+        runner.start()
+        with lock.hold("sync"):
+            if not library.jobs():
+                runner.submit([str(folder)], retry_skipped=False)
+            until(lambda runner=runner: runner.counts["waiting"] == 1)
+            runner.stop()
+        assert [row.state for row in library.jobs()] == ["interrupted"]
+    last = Runner(library, most_queued=9)
+    last.start()
+    until(lambda: library.jobs()[0].state == "done")
+    last.stop()
+
+
+def until(condition: Any) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it does not come to that")
+
+
+@pytest.mark.parametrize("where", ["_next", "_try", "_go_on"])
+def test_after_an_error_nothing_is_held(
+    shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    library, folder, _ = shared
+    runner = Runner(library, most_queued=9)
+    really, failed = getattr(runner, where), threading.Event()
+    seen: list[bool] = []
+    event = work.logs.event
+
+    def once(*args: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("a bug")
+        return really(*args)
+
+    def told(name: str, **about: Any) -> None:
+        if name == "jobs stopped":
+            seen.append(runner._is_ours)
+        event(name, **about)
+
+    monkeypatch.setattr(runner, where, once)
+    monkeypatch.setattr(work.logs, "event", told)
+    runner.start()
+    until(lambda: failed.is_set() or runner._is_ours)
+    job = runner.submit([str(folder)], retry_skipped=False)
+    until(lambda: runner.document(job.id)["state"] == "done")
+    assert seen == [False]
+    assert len(library.paths()) == 6
+    runner.stop()
+    assert not runner._is_ours
+
+
+def test_a_job_that_cannot_be_stored_is_run_all_the_same(
+    shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, folder, _ = shared
+
+    def save_job(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(library, "save_job", save_job)
+    runner = Runner(library, most_queued=9)
+    runner.start()
+    job = runner.submit([str(folder)], retry_skipped=False)
+    until(lambda: runner.document(job.id)["state"] == "done")
+    runner.stop()

@@ -604,13 +604,14 @@ class Job(BaseModel):
 
     id: str
     kind: str
-    state: Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+    state: Literal["queued", "running", "waiting", "done", "failed", "cancelled", "interrupted"]
     paths: list[str] | None
     retry_skipped: bool
     history: list[Change]
     progress: Step | None
     report: dict[str, Any] | None
     problem: Problem | None
+    waiting_for: str | None
     attempts: int
 
 

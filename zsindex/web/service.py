@@ -116,6 +116,7 @@ class Service:
             "requests_waiting": self.gate.waiting,
             "jobs_queued": self.jobs.counts["queued"],
             "jobs_running": self.jobs.counts["running"],
+            "jobs_waiting": self.jobs.counts["waiting"],
             "index_vectors": sum(sizes.values()),
             "model_loaded": float(self.library.model_is_loaded),
             "thumbnail_bytes": self.thumbnails.bytes,

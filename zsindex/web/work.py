@@ -40,11 +40,12 @@ class Job:
 
     Attributes:
         id: random.
-        state: queued, running, done, failed, cancelled or interrupted.
+        state: queued, running, waiting (another process syncs), done, failed, cancelled or interrupted.
         paths: what is synced; None for all folders that were synced before.
         history: (state, time) of each change.
         progress: stage, done and total.
         report: of a sync that ended; `problem` of one that failed.
+        waiting_for: who syncs, where it waits for that.
         attempts: how often it was begun.
         version: grows with every change.
     """
@@ -57,6 +58,7 @@ class Job:
     progress: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None
+    waiting_for: str | None = None
     attempts: int = 0
     version: int = 0
     cancel: threading.Event = field(default_factory=threading.Event)
@@ -73,6 +75,7 @@ class Job:
             "progress": self.progress,
             "report": self.report,
             "problem": self.problem,
+            "waiting_for": self.waiting_for,
             "attempts": self.attempts,
         }
 
@@ -95,7 +98,8 @@ class Runner:
     def start(self) -> None:
         """Begin to run jobs, and go on with those that were interrupted. Nothing to do for a read-only library."""
         with self._lock:
-            if self._thread is None and not self._library.read_only:
+            alive = self._thread is not None and self._thread.is_alive()
+            if not alive and not self._stopping.is_set() and not self._library.read_only:
                 self._thread = threading.Thread(target=self._run, name="zsindex jobs", daemon=True)
                 self._thread.start()
 
@@ -115,7 +119,7 @@ class Runner:
         """How many jobs wait and run."""
         with self._lock:
             states = [job.state for job in self._jobs.values()]
-            return {state: states.count(state) for state in ("queued", "running")}
+            return {state: states.count(state) for state in ("queued", "running", "waiting")}
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -174,10 +178,11 @@ class Runner:
             if job is None:
                 return self.document(job_id)
             job.cancel.set()
-            if job.state in ("queued", "interrupted"):
+            if job.state in ("queued", "interrupted", "waiting"):
                 with suppress(ValueError):
                     self._queue.remove(job)
                 self._set(job, "cancelled")
+            self._changed.notify_all()
         self._store(job)
         return self.document(job_id)
 
@@ -219,10 +224,13 @@ class Runner:
         while not self._stopping.is_set():
             try:
                 with lock.hold("run jobs"):
-                    self._go_on()
-                    while (job := self._next()) is not None:
-                        self._do(job)
-                    self._interrupt()
+                    try:
+                        self._go_on()
+                        while (job := self._next()) is not None:
+                            self._do(job)
+                    finally:
+                        # Also after an error: nothing that is submitted now would be run, until it is looked again.
+                        self._interrupt()
             except LibraryBusy:
                 self._stopping.wait(LOOK_AGAIN_S)
             except LibraryClosed:
@@ -232,7 +240,10 @@ class Runner:
                 self._stopping.wait(LOOK_AGAIN_S)
 
     def _go_on(self) -> None:
-        """Take over what was not done when the last process ended."""
+        """Take over what was not done when the last process ended, or this one had to let go of it."""
+        with self._lock:
+            # Their records may be lacking, where these could not be stored.
+            self._queue.extend(job for job in self._jobs.values() if job.state not in ENDED and job not in self._queue)
         rows = [row for row in self._library.jobs() if row.state not in ENDED]
         for row in reversed(rows):
             known = row.document
@@ -247,9 +258,13 @@ class Runner:
             )
             with self._lock:
                 job = self._jobs.setdefault(row.id, job)
-                if job.state != "interrupted":
+                if job.state not in (*ENDED, "interrupted"):
                     self._set(job, "interrupted")
-                if job.attempts >= MOST_ATTEMPTS:
+                if job.state in ENDED:
+                    pass  # only its record lacked that
+                elif job.attempts >= MOST_ATTEMPTS:
+                    with suppress(ValueError):
+                        self._queue.remove(job)
                     detail = f"it was interrupted {job.attempts} times; start another one to go on"
                     job.problem = Problem("interrupted", 500, detail).document()
                     self._set(job, "failed")
@@ -267,25 +282,38 @@ class Runner:
 
     def _interrupt(self) -> None:
         with self._lock:
-            left = list(self._queue)
-            self._queue.clear()
             self._is_ours = False
+            self._queue.clear()
+            left = [job for job in self._jobs.values() if job.state not in (*ENDED, "interrupted")]
+            for job in left:
+                self._set(job, "interrupted")
         for job in left:
-            self._set(job, "interrupted")
             self._store(job)
 
     def _do(self, job: Job) -> None:
+        while self._try(job):
+            with self._lock:
+                self._changed.wait_for(lambda: job.cancel.is_set() or self._stopping.is_set(), timeout=LOOK_AGAIN_S)
+                if self._stopping.is_set():
+                    return  # it goes on another time
+
+    def _try(self, job: Job) -> bool:
+        """Run a job, unless it was cancelled; whether it has to be tried again, because another process syncs."""
         with self._lock:
             if job.cancel.is_set():
-                return
+                return False
             job.attempts += 1
-            self._set(job, "running")
+            if job.state != "waiting":
+                self._set(job, "running")
         self._store(job)
         told = stored = 0.0
 
         def progress(step: Progress) -> None:
             nonlocal told, stored
             job.progress = {"stage": step.stage, "done": step.done, "total": step.total}
+            with self._lock:
+                if job.state == "waiting":
+                    self._set(job, "running")
             moment = time.monotonic()
             if moment - stored >= STORE_EVERY_S:
                 stored = moment
@@ -301,25 +329,44 @@ class Runner:
                 progress=progress,
                 should_stop=lambda: job.cancel.is_set() or self._stopping.is_set(),
             )
+        except LibraryBusy as busy_with:
+            with self._lock:
+                job.attempts -= 1  # it was not begun
+                again = not job.cancel.is_set()
+                job.waiting_for = busy_with.holder if again else None
+                if job.state == "waiting":
+                    self._tell(job)
+                else:
+                    self._end(job, "waiting" if again else "cancelled")
+            self._store(job)
+            return again
         except ZsindexError as error:
             job.problem = of_error(error).document()
-            self._set(job, "failed")
+            self._end(job, "failed")
         except Exception as error:  # noqa: BLE001  one job's bug must not end all others
             logs.event("job failed", level=40, error=error, job=job.id)
             job.problem = Problem("failure", 500, "something went wrong; the log has it").document()
-            self._set(job, "failed")
+            self._end(job, "failed")
         else:
             job.report = report.to_dict()
             skips = job.report["skips"]
             job.report["skips"] = skips[:MOST_SKIPS_KEPT]
             # One that had come to its end when it was told to stop is done.
             stopped = "cancelled" if job.cancel.is_set() else "interrupted"
-            self._set(job, stopped if report.interrupted else "done")
+            self._end(job, stopped if report.interrupted else "done")
         self._store(job)
+        return False
+
+    def _end(self, job: Job, state: str) -> None:
+        """Set the state that an attempt leads to, unless the job was cancelled as it waited."""
+        if job.state not in ENDED:
+            self._set(job, state)
 
     def _set(self, job: Job, state: str) -> None:
         with self._lock:
             job.state = state
+            if state != "waiting":
+                job.waiting_for = None
             job.history.append({"state": state, "at": now()})
             # An attempt that stored something was not in vain.
             step = job.progress or {}
@@ -335,6 +382,8 @@ class Runner:
             self._library.save_job(job.id, "sync", job.state, job.document())
         except ZsindexError as error:  # a full disk, or another writer: the job itself matters more
             logs.event("job not stored", level=30, job=job.id, problem=of_error(error).slug)
+        except Exception as error:  # noqa: BLE001  for the same reason
+            logs.event("job not stored", level=40, error=error, job=job.id)
 
     def _forget_old(self) -> None:
         ended = [job_id for job_id, job in self._jobs.items() if job.state in ENDED]

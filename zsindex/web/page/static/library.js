@@ -124,7 +124,7 @@ function said(job) {
     report.added && `${number(report.added)} new`, report.changed && `${number(report.changed)} changed`, report.moved && `${number(report.moved)} moved`,
     report.missing && `${number(report.missing)} vanished`, report.skipped && `${number(report.skipped)} skipped`,
   ].filter(Boolean) : [];
-  return { done: "Done", failed: "Failed", cancelled: "Stopped", queued: "Waiting", running: "Running", interrupted: "Interrupted; it will go on" }[job.state]
+  return { done: "Done", failed: "Failed", cancelled: "Stopped", queued: "Waiting", waiting: "Waiting for another sync", running: "Running", interrupted: "Interrupted; it will go on" }[job.state]
     + (job.problem ? `: ${job.problem.detail}` : parts.length ? `: ${parts.join(", ")}.` : ".");
 }
 
