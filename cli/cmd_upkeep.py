@@ -97,6 +97,7 @@ def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool)
     help="Also forget all that is known at or below this folder, such as a disk that is gone for good. Repeatable.",
 )
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Also forget this model's vectors. Repeatable.")
+@click.option("--prompts", is_flag=True, help="Also forget cached prompts that belong to no saved label set.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @options.library
@@ -104,6 +105,7 @@ def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool)
 def prune(
     paths: tuple[str, ...],
     models: tuple[str, ...],
+    prompts: bool,
     yes: bool,
     dry_run: bool,
     library: Path | None,
@@ -111,7 +113,7 @@ def prune(
 ) -> None:
     """Forget vanished files, and vectors that nothing refers to. Says what would go, and asks. No photo is touched."""
     with options.open_library(library) as opened:
-        plan = opened.prune(paths, models=models, dry_run=True)
+        plan = opened.prune(paths, models=models, prompts=prompts, dry_run=True)
         what = (
             f"{plural(plan.files, 'file')}, {plural(plan.images, 'image')} that no file shows, "
             f"{plural(plan.vectors, 'vector')}, {plural(plan.prompts, 'prompt')}, {plural(plan.models, 'model')}"
@@ -125,7 +127,7 @@ def prune(
         note(f"will forget {what}")
         if not yes:
             click.confirm("go on?", abort=True, err=True)
-        done = opened.prune(paths, models=models)
+        done = opened.prune(paths, models=models, prompts=prompts)
     if as_json:
         write_json(done.to_dict(), sys.stdout)
     else:

@@ -10,8 +10,10 @@ from zsindex.errors import BadPath, ZsindexError
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
+PROMPTS_VARIABLE = "ZSINDEX_PROMPTS_MB"
 DEFAULT_MODEL = "nano"
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
+DEFAULT_PROMPTS_MB = 1024  # half a million prompts of 512 dimensions
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
@@ -65,9 +67,18 @@ def models_folder() -> Path | None:
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"
 
 
+def prompt_bytes() -> int:
+    """How much of a library cached prompts may take, in all models together: ``ZSINDEX_PROMPTS_MB``, else 1 GB."""
+    return _positive(PROMPTS_VARIABLE, DEFAULT_PROMPTS_MB, "MB") << 20
+
+
 def max_pixels(default: int) -> int:
     """The pixel limit of one photo: ``ZSINDEX_MAX_PIXELS``, else the default."""
-    given = os.environ.get(MAX_PIXELS_VARIABLE)
+    return _positive(MAX_PIXELS_VARIABLE, default, "pixels")
+
+
+def _positive(variable: str, default: int, unit: str) -> int:
+    given = os.environ.get(variable)
     if not given:
         return default
     try:
@@ -75,5 +86,5 @@ def max_pixels(default: int) -> int:
     except ValueError:
         limit = 0
     if limit <= 0:
-        raise ZsindexError(f"{MAX_PIXELS_VARIABLE} must be a positive whole number of pixels, not {given!r}")
+        raise ZsindexError(f"{variable} must be a positive whole number of {unit}, not {given!r}")
     return limit

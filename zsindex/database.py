@@ -234,7 +234,7 @@ class Database:
 
     def size_bytes(self) -> int:
         """Bytes on disk, the write-ahead log included."""
-        return sum(f.stat().st_size for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
+        return sum(size_of(f) for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
 
     def vacuum(self) -> None:
         """Give the pages of deleted rows back to the disk."""
@@ -307,6 +307,14 @@ def _claim(folder: Path) -> tuple[int, int] | None:
         claim = _identity(folder / FILE_NAME)
         _open_files[claim] += 1
         return claim
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file; 0 if it is gone: logs and snapshots come and go while others work."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _identity(file: Path) -> tuple[int, int]:

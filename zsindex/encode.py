@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # What is entered while a thread waits for a model, to be loaded or to encode. A service lets others work meanwhile.
 around_model: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("around_model", default=nullcontext)
 
+# Asked before so many bytes are kept that only spare work: prompts, and what was derived from them. A service does not
+# let readers fill the disk.
+may_keep: ContextVar[Callable[[int], bool]] = ContextVar("may_keep", default=lambda n_bytes: True)
+
 
 class Encoder(Protocol):
     """A loaded dual encoder.

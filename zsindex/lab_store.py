@@ -27,6 +27,9 @@ from zsindex.tables import (
     thresholds,
 )
 
+# Each is a few hundred words at most.
+MOST_DERIVED = 200
+
 
 class LabStore(LabReader):
     """Queries and transactions of the label lab over an open database."""
@@ -158,13 +161,16 @@ class LabStore(LabReader):
         return None if body is None else json.loads(body)
 
     def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
-        """Remember what took time to compute."""
+        """Remember what took time to compute. Of more than `MOST_DERIVED` of a kind the oldest go."""
         where = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key == key)
         with self.write("remember what was computed") as connection:
             connection.execute(delete(derived).where(where))
             connection.execute(
                 insert(derived).values(model_id=model_id, kind=kind, key=key, body=_json(body), created_at=now())
             )
+            same = (derived.c.model_id == model_id) & (derived.c.kind == kind)
+            newest = select(derived.c.key).where(same).order_by(derived.c.created_at.desc(), sa.text("rowid DESC"))
+            connection.execute(delete(derived).where(same, derived.c.key.not_in(newest.limit(MOST_DERIVED))))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from zsindex import bounds, config, names, prompts, template_sets
 from zsindex.database import Database
-from zsindex.encode import Encoder, OneAtATime, around_model, preprocessed
+from zsindex.encode import Encoder, OneAtATime, around_model, may_keep, preprocessed
 from zsindex.errors import (
     BadQuery,
     ImageError,
@@ -623,7 +623,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if not all(map(str.isascii, new)):
                 prompts.warn_of_unfamiliar(encoder.unfamiliar(new), str(self._spec))
             found.update(zip(new, vectors, strict=True))
-            if not self.read_only:
+            size = vectors.nbytes + sum(len(text.encode()) for text in new)
+            if not self.read_only and may_keep.get()(size):
                 limit = model.info.context_length
                 cut = [truncate and encoder.count_tokens(text) > limit for text in new]
                 with _kept_if_possible("texts"):
@@ -1133,33 +1134,41 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             self._index = self._last_view = None
 
     def prune(
-        self, paths: PathsLike | None = None, *, models: str | Sequence[str] = (), dry_run: bool = False
+        self,
+        paths: PathsLike | None = None,
+        *,
+        models: str | Sequence[str] = (),
+        prompts: bool = False,
+        dry_run: bool = False,
     ) -> PruneReport:
         """Forget vanished files, and images and vectors that nothing refers to any more.
 
         Args:
             paths: also forget all that is known at or below these folders, such as a disk that is gone for good.
             models: also forget these models, by name or by the beginning of a fingerprint, with all their vectors.
+            prompts: also forget cached prompts that belong to no saved label set.
             dry_run: only say what would go.
 
         Raises:
             UnknownModel, LibraryReadOnly, LibraryBusy
         """
         if dry_run:
-            return self._prune(models=models, under=absolute_all(paths or ()), dry_run=True)
+            return self._prune(models=models, under=absolute_all(paths or ()), prompts=prompts, dry_run=True)
         # Questions go on meanwhile, with what they knew and then with what is left.
         with self._saving:
             try:
-                report = self._prune(models=models, under=absolute_all(paths or ()), dry_run=False)
+                report = self._prune(models=models, under=absolute_all(paths or ()), prompts=prompts, dry_run=False)
             finally:
                 self._forget_index()
             self._forget_pruned()
             return report
 
-    def _prune(self, *, models: Sequence[str], under: Sequence[str], dry_run: bool) -> PruneReport:
+    def _prune(self, *, models: Sequence[str], under: Sequence[str], prompts: bool, dry_run: bool) -> PruneReport:
         from zsindex import maintenance
 
-        return maintenance.prune(self._database, self._store, models=several(models), under=under, dry_run=dry_run)
+        return maintenance.prune(
+            self._database, self._store, models=several(models), under=under, prompts=prompts, dry_run=dry_run
+        )
 
 
 class _Closed(Library):

@@ -12,7 +12,7 @@ from typing import Any
 
 import zsindex
 from zsindex import index, index_files, run_files, schema
-from zsindex.database import Database
+from zsindex.database import Database, size_of
 from zsindex.errors import UnknownModel
 from zsindex.index import VectorIndex
 from zsindex.lab_store import LabStore
@@ -150,7 +150,7 @@ def status(database: Database, store: Store, lab: LabStore) -> Status:
         models=models(store),
         label_sets=[saved.name for saved in lab.label_sets()],
         database_bytes=database.size_bytes(),
-        index_bytes=sum(f.stat().st_size for f in index_folder.glob("*")),
+        index_bytes=sum(map(size_of, index_folder.glob("*"))),
         schema=schema.HEAD,
         versions={
             "zsindex": zsindex.__version__,
@@ -206,16 +206,22 @@ def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
 
 
 def prune(
-    database: Database, store: Store, *, models: Sequence[str], under: Sequence[str], dry_run: bool
+    database: Database,
+    store: Store,
+    *,
+    models: Sequence[str],
+    under: Sequence[str],
+    prompts: bool = False,
+    dry_run: bool,
 ) -> PruneReport:
     """Forget what is not needed any more; see `Library.prune`."""
     if not dry_run:
         database.require_writable("prune")
     ids = [row.id for name in models for row in _find(store, name)]
     if dry_run:
-        return PruneReport(**store.prunable(ids, under), dry_run=True)
+        return PruneReport(**store.prunable(ids, under, prompts=prompts), dry_run=True)
     with database.sync_lock.hold("prune"):
-        removed = store.prune(ids, under)
+        removed = store.prune(ids, under, prompts=prompts)
         for row in store.models():
             VectorIndex.open(store, database.folder, row)  # writes a new snapshot if enough is gone
         recorded = partial(_recorded, store, LabStore(database), database)

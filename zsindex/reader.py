@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from zsindex import config
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable, printable
@@ -204,7 +205,11 @@ class Reader:
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
     ) -> None:
-        """Store prompts; those that another process stored meanwhile are left as they are."""
+        """Store prompts; those that another process stored meanwhile are left as they are.
+
+        Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
+        """
+        most = config.prompt_bytes()
         with self.database.jot("store prompt vectors") as connection:
             connection.executemany(
                 "INSERT INTO prompts (model_id, text, vector, truncated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -213,6 +218,7 @@ class Reader:
                     for text, vector, cut in zip(texts, vectors, truncated, strict=True)
                 ),
             )
+            _make_room(connection, most)
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         """Embeddings stored after a sequence number.
@@ -323,6 +329,60 @@ class LabReader:
         with self.database.look() as connection:
             rows = connection.execute("SELECT name, body FROM template_sets ORDER BY name")
             return {name: tuple(json.loads(body)) for name, body in rows}
+
+
+# --- the bound of cached prompts --------------------------------------------------------------------------------------
+
+# Beside its vector a prompt takes its text twice, there and in the index, and about so many bytes.
+_BESIDE_TEXT = 40
+# So much of the bound is left when something goes: otherwise each question after it would look for the oldest.
+_LEFT = 0.9
+
+
+def prompt_bytes(connection: sqlite3.Connection) -> int:
+    """How much cached prompts take. Read from the index of their texts: the vectors are not looked at."""
+    (size,) = connection.execute(
+        f"SELECT sum(n * ({VECTOR_DTYPE.itemsize} * dim + {_BESIDE_TEXT}) + 2 * letters) FROM models JOIN"
+        " (SELECT model_id, count(*) AS n, sum(length(CAST(text AS BLOB))) AS letters FROM prompts GROUP BY model_id)"
+        " ON model_id = models.id"
+    ).fetchone()
+    return int(size or 0)
+
+
+def _make_room(connection: sqlite3.Connection, most: int) -> None:
+    """Remove the oldest prompts beyond so many bytes, but for those of saved label sets.
+
+    By age, not by use: a prompt's last use would be a write for each question that is answered from the cache. What is
+    needed again is encoded again, and is then a young one.
+    """
+    pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if pages * page_size <= most:
+        return  # the whole file is smaller, as most are: nothing has to be counted
+    size = prompt_bytes(connection)
+    if size <= most:
+        return
+    kept = saved_prompts(connection)
+    too_much, old = size - int(_LEFT * most), []
+    for ident, text, length in connection.execute(
+        "SELECT prompts.id, text, length(vector) FROM prompts ORDER BY prompts.id"
+    ):
+        if too_much <= 0:
+            break
+        if text not in kept:
+            old.append((ident,))
+            too_much -= length + _BESIDE_TEXT + 2 * len(text.encode())
+    connection.executemany("DELETE FROM prompts WHERE id = ?", old)
+
+
+def saved_prompts(connection: sqlite3.Connection) -> set[str]:
+    """Texts that belong to a version of a saved label set, and so to its thresholds and corrections, too."""
+    texts: set[str] = set()
+    for (body,) in connection.execute("SELECT body FROM label_sets"):
+        document = json.loads(body)
+        for part in ("labels", "negatives"):
+            for prompts in document.get(part, {}).values():
+                texts.update(prompts)
+    return texts
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------

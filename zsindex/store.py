@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.database import Database
 from zsindex.errors import LibraryDamaged
 from zsindex.formats import is_encodable
-from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row, to_blob
+from zsindex.reader import MODELS, SNAPSHOT, VECTOR_DTYPE, Reader, chunks, model_row, saved_prompts, to_blob
 from zsindex.records import Candidate, FloatArray, IncompletePhoto, ModelInfo
 from zsindex.rows import NEVER_SEEN, FileDetails, FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
 from zsindex.tables import (
@@ -435,20 +435,27 @@ class Store(Reader):
                 connection.execute(delete(prompts).where(prompts.c.id.in_(part)))
             connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
 
-    def prunable(self, model_ids: Sequence[int] = (), under: Sequence[str] = ()) -> dict[str, int]:
+    def prunable(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
         with self.read() as connection:
-            return {
+            counts = {
                 name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
                 for name, (table, which) in _prunable(model_ids, under).items()
             }
+            counts["prompts"] += len(_unsaved(connection, besides=model_ids)) if prompts else 0
+        return counts
 
-    def prune(self, model_ids: Sequence[int] = (), under: Sequence[str] = ()) -> dict[str, int]:
+    def prune(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models.
 
         Args:
             model_ids: models to forget with all their vectors and prompts.
             under: folders to forget with all files below, whether they are there or not.
+            prompts: also those that belong to no saved label set, under any model.
 
         Returns:
             How many rows of each kind went.
@@ -468,10 +475,18 @@ class Store(Reader):
             connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
             for name, (table, which) in prunable.items():
                 removed[name] = connection.execute(delete(table).where(which)).rowcount
+            if prompts:
+                unsaved = _unsaved(connection)
+                for part in chunks(unsaved):
+                    connection.execute(delete(_prompts).where(_prompts.c.id.in_(part)))
+                removed["prompts"] += len(unsaved)
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
             touch_files(connection)
         return removed
+
+
+_prompts = prompts
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
@@ -524,6 +539,15 @@ def _fetch(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...
     cursor = connection.execute(query).cursor
     assert cursor is not None
     return list(cursor.fetchall())
+
+
+def _unsaved(connection: Connection, *, besides: Sequence[int] = ()) -> list[int]:
+    """Ids of prompts that belong to no saved label set, under other models than some."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    kept = saved_prompts(driver)
+    query = select(prompts.c.id, prompts.c.text).where(prompts.c.model_id.not_in(besides))
+    return [ident for ident, text in connection.execute(query) if text not in kept]
 
 
 def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:

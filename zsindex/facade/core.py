@@ -64,6 +64,7 @@ class Core:
     _loaded: OneAtATime | None
     _can_load_again: bool
     _usage: Counter[str]
+    _last_view: View | None
 
     if TYPE_CHECKING:
 

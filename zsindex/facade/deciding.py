@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zsindex import bounds
+from zsindex.encode import may_keep
 from zsindex.errors import BadUnknown, NoThreshold
 from zsindex.facade.core import Core, WhichLabels, absolute
 from zsindex.records import NONE, Activation, FloatArray, LabelSet
@@ -102,8 +103,8 @@ class Deciding(Core):
         methods = several(methods)
         chosen = self._labels(labels, template)
         names = {*chosen.labels, *(answer for answer in chosen.answers if answer != NONE)}
-        found = self.knownness(chosen, methods[0]) if methods else None
-        place = {path: i for i, path in enumerate([] if found is None else found.paths)}
+        first = self.knownness(chosen, methods[0]) if methods else None
+        place = {path: i for i, path in enumerate([] if first is None else first.paths)}
         given = {absolute(path): several(said) for path, said in truth.items()}
         photos = [place[path] for path in given if path in place]
         known = np.array([not names.isdisjoint(said) for path, said in given.items() if path in place], dtype=bool)
@@ -111,8 +112,8 @@ class Deciding(Core):
             shown = "every photo shows" if known.all() and len(known) else "none of the photos shows"
             raise BadUnknown(", ".join(methods), f"by the truth {shown} one of the labels; telling takes both kinds")
         results = []
-        for method in methods:
-            found = self.knownness(chosen, method)
+        for number, method in enumerate(methods):
+            found = first if first is not None and not number else self.knownness(chosen, method)
             values = found.values[photos]
             below = None if found.cut is None else values < np.float64(found.cut)
             results.append(
@@ -187,7 +188,7 @@ class Deciding(Core):
             vectors = view.embed([prompts.fill(template, word) for word in candidates])
             chosen = unknown.far_words(texts, vectors, n=unknown.n_negatives(len(candidates)))
             far = [candidates[i] for i in chosen.tolist()]
-            if not self.read_only:
+            if not self.read_only and may_keep.get()(sum(map(len, far))):
                 self._store_under_model(lambda model_id: self._lab.save_derived(model_id, "far words", key, far))
         return view.embed([prompts.fill(template, word) for word in far])
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zsindex.prompts import LabelsLike
     from zsindex.results import Prediction
     from zsindex.sources import Decoder
+    from zsindex.view import View
 
 
 class Serving(Core):
@@ -44,6 +45,11 @@ class Serving(Core):
     def model_is_loaded(self) -> bool:
         """Whether the model is in memory."""
         return self._loaded is not None
+
+    @property
+    def last_view(self) -> View | None:
+        """The photos as the last question found them, which are kept for the next one."""
+        return self._last_view
 
     def release_model(self, *, idle_s: float = 0.0) -> bool:
         """Let go of the model; what must be encoded later loads it again. What is cached is answered as before.

@@ -120,7 +120,13 @@ def create_app(
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.
-    app.add_middleware(Throttle, limits=service.limits, gate=service.gate, refused=service.metrics.refused)
+    app.add_middleware(
+        Throttle,
+        limits=service.limits,
+        gate=service.gate,
+        refused=service.metrics.refused,
+        readers=service.readers.take,
+    )
     app.add_middleware(Guard, security=security, public=public)
     app.add_middleware(Observe, metrics=service.metrics)
     app.openapi = _documented(app.openapi)  # type: ignore[method-assign]

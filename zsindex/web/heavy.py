@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from zsindex.web import cursors
 from zsindex.web.problems import Problem, busy
+from zsindex.web.weight import Kept, parts
 
 T = TypeVar("T")
 
@@ -18,16 +18,32 @@ T = TypeVar("T")
 class Heavy:
     """Turns for questions of the label lab, and what came of them."""
 
-    def __init__(self, *, at_once: int, wait_s: float, longest_s: float, kept: int) -> None:
+    def __init__(
+        self,
+        *,
+        at_once: int,
+        wait_s: float,
+        longest_s: float,
+        kept: int,
+        max_bytes: int,
+        now: Callable[[], object] = lambda: None,
+    ) -> None:
         """Args:
         at_once: questions at work at a time; others wait for up to `wait_s`.
         longest_s: after which those stop that can.
-        kept: answers to remember.
+        kept, max_bytes: answers to remember, at most; and what they may take.
+        now: what is in memory anyway.
         """
         self._places = threading.BoundedSemaphore(at_once)
-        self._wait_s, self._longest_s, self._most_kept = wait_s, longest_s, kept
+        self._wait_s, self._longest_s = wait_s, longest_s
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], object] = OrderedDict()
+        self._kept: Kept[tuple[str, str], object] = Kept(max_bytes, most=kept)
+        self._now = now
+
+    @property
+    def bytes(self) -> int:
+        """How much the answers that are kept take."""
+        return self._kept.bytes
 
     @contextmanager
     def turn(self) -> Iterator[Callable[[], bool]]:
@@ -70,16 +86,16 @@ class Heavy:
         if cursor is not None:
             wanted, offset = cursors.offset_from_text(cursor, asked=asked)
         known = wanted or now
-        with self._lock:
-            if known is not None and (asked, known) in self._kept:
-                self._kept.move_to_end((asked, known))
-                return known, cast("T", self._kept[asked, known]), offset
+        if known is not None:
+            with self._lock:
+                there = self._kept.get((asked, known))
+            if there is not None:
+                return known, cast("T", there), offset
         with self.turn() as should_stop:
             key, answer = make(should_stop)
         if wanted not in (None, key):
             raise Problem("cursor-expired", 410, "the library has changed since the first page; ask from the beginning")
+        reached, anyway = parts(answer), parts(self._now())
         with self._lock:
-            self._kept[asked, key] = answer
-            while len(self._kept) > self._most_kept:
-                self._kept.popitem(last=False)
+            self._kept.keep((asked, key), answer, reached, anyway=anyway)
         return key, answer, offset

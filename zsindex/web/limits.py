@@ -27,7 +27,9 @@ class Limits:
         labels, prompts: of one question.
         page: photos of one answer.
         queued_jobs: that wait.
-        results_bytes: of answers that are kept.
+        results_bytes: of memory that kept answers hold: as much again for those of the label lab.
+        readers_bytes: of prompts that all who may only read may have cached in an hour. What goes beyond is encoded
+            without being kept.
         thumbnail_bytes: on disk.
         heavy: questions of the label lab at work at a time; others wait for `heavy_wait_s`. After `heavy_s` those stop
             that can go on another time.
@@ -59,6 +61,7 @@ class Limits:
     page: int = 2_000
     queued_jobs: int = 16
     results_bytes: int = 128 * MB
+    readers_bytes: int = 64 * MB
     thumbnail_bytes: int = 1024 * MB
     heavy: int = max(1, (os.cpu_count() or 1) // 2)
     heavy_wait_s: float = 2.0

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -26,26 +26,37 @@ from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Security
 from zsindex.web.throttle import Gate
 from zsindex.web.thumbnails import Thumbnails
+from zsindex.web.weight import Kept, parts
 from zsindex.web.work import Runner
+
+# `Classification.by_answer`, which is made when it is asked for: three orders and a label of 8 bytes, a score of 4.
+LATER_BYTES = 28
 
 
 class Answers:
-    """The last classifications by their keys, as many as fit into so many bytes."""
+    """The last classifications by their keys, as many as fit into so many bytes.
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+    The photos of the library as it is now do not count: it holds them itself. Those of former moments do.
+    """
+
+    def __init__(self, max_bytes: int, now: Callable[[], object] = lambda: None) -> None:
+        """Args:
+        now: what the library itself holds.
+        """
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[Classification, int]] = OrderedDict()
-        self._bytes = 0
+        self._kept: Kept[str, Classification] = Kept(max_bytes)
+        self._now = now
         self._turns: dict[str, tuple[threading.Lock, int]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """How much they take."""
+        return self._kept.bytes
 
     def get(self, key: str) -> Classification | None:
         """The answer of a run, if it is still there."""
         with self._lock:
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
+            return self._kept.get(key)
 
     @contextmanager
     def turn(self, question: str) -> Iterator[None]:
@@ -64,16 +75,30 @@ class Answers:
 
     def keep(self, answer: Classification) -> None:
         """Remember an answer, in place of those that were used least recently."""
-        key = answer.run.key
-        # Paths are the library's own; what is new are label numbers, scores, image numbers and orders.
-        size = len(answer) * (12 * int(dict(answer.run.options)["top"]) + 40)
+        reached, anyway = parts(answer), parts(self._now())
         with self._lock:
-            if size > self._max_bytes or key in self._kept:
-                return
-            self._kept[key] = (answer, size)
-            self._bytes += size
-            while self._bytes > self._max_bytes:
-                self._bytes -= self._kept.popitem(last=False)[1][1]
+            self._kept.keep(answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)
+
+
+class Allowance:
+    """Bytes that all readers together may have cached in an hour."""
+
+    def __init__(self, bytes_per_hour: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = bytes_per_hour
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left, self._since = float(bytes_per_hour), clock()
+
+    def take(self, n_bytes: int) -> bool:
+        """Whether so many more may be kept. It refills steadily."""
+        with self._lock:
+            now = self._clock()
+            self._left = min(self._most, self._left + (now - self._since) * self._most / 3600)
+            self._since = now
+            if n_bytes > self._left:
+                return False
+            self._left -= n_bytes
+            return True
 
 
 class Service:
@@ -84,10 +109,16 @@ class Service:
         self.security = security
         self.limits = limits
         self.gate = Gate(running=limits.running, waiting=limits.waiting, wait_s=limits.wait_s, encoding=limits.encoding)
-        self.answers = Answers(limits.results_bytes)
+        self.answers = Answers(limits.results_bytes, now=lambda: library.last_view)
         self.heavy = Heavy(
-            at_once=limits.heavy, wait_s=limits.heavy_wait_s, longest_s=limits.heavy_s, kept=limits.heavy_kept
+            at_once=limits.heavy,
+            wait_s=limits.heavy_wait_s,
+            longest_s=limits.heavy_s,
+            kept=limits.heavy_kept,
+            max_bytes=limits.results_bytes,
+            now=lambda: library.last_view,
         )
+        self.readers = Allowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or _thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.sandbox = Sandbox(
             workers=limits.decoders,
@@ -120,6 +151,7 @@ class Service:
             "index_vectors": sum(sizes.values()),
             "model_loaded": float(self.library.model_is_loaded),
             "thumbnail_bytes": self.thumbnails.bytes,
+            "answer_bytes": self.answers.bytes + self.heavy.bytes,
         }
 
 

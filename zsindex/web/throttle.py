@@ -13,7 +13,7 @@ from functools import partial
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zsindex.encode import around_model
+from zsindex.encode import around_model, may_keep
 from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem, busy
 from zsindex.web.security import path_of
@@ -145,14 +145,24 @@ class Throttle:
     A body is received as a whole before the request counts as being at work: slow clients keep nobody else waiting.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, gate: Gate, refused: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        gate: Gate,
+        refused: Callable[[str], None],
+        readers: Callable[[int], bool],
+    ) -> None:
         """Args:
         refused: told the slug of each refusal.
+        readers: whether those without the right to write may have so many more bytes cached.
         """
         self._app = app
         self._limits = limits
         self._gate = gate
         self._refused = refused
+        self._readers = readers
         self._rates = Rates(limits.requests_per_s)
         self._buffered = self._streams = 0
 
@@ -204,6 +214,8 @@ class Throttle:
             body = await self._body(scope, receive, count)
             if body is None:
                 return  # the client is gone
+            if scope["state"]["right"] != "write":
+                may_keep.set(self._readers)  # of this request's task alone
             async with self._gate.enter():
                 await self._app(scope, _replayed(body, receive), send)
         finally:
