@@ -8,7 +8,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
     from zsindex.sources import ImageLike, PathsLike
     from zsindex.store import Store
+    from zsindex.sync import Options
 
 T = TypeVar("T")
 
@@ -437,33 +438,67 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             LibraryBusy: another sync is running.
             LibraryReadOnly, StorageFull, ModelError
         """
-        from zsindex.sync import Options, Sync
+        from zsindex.sync import Options
 
         if not dry_run:
             self._database.require_writable("sync")
         places = self._store.roots() if paths is None else absolute_all(paths)
-        with ExitStack() as stack:
-            if not dry_run:
-                stack.enter_context(self._database.sync_lock.hold("sync"))
-                stack.enter_context(self._while_storing())
-                self._forget_pruned()  # from here on nobody prunes
-            report = Sync(
-                self._store,
-                library_folder=str(self.path),
-                options=Options(several(exclude), include_hidden, retry_skipped, dry_run),
-                settings=self._settings,
-                model=self._model,
-                known_model=self._model_row,
-                encoder=self._encoder,
-                progress=progress or (lambda _: None),
-                should_stop=should_stop or (lambda: False),
-            ).run(places)
+        options = Options(several(exclude), include_hidden, retry_skipped, dry_run)
         if dry_run:
-            return report
+            return self._sync(places, options, progress, should_stop)
+        with self._syncing():
+            report = self._sync(places, options, progress, should_stop)
+        return self._synced(report)
+
+    def _sync_if_needed(
+        self,
+        paths: Sequence[str],
+        progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> SyncReport:
+        """`sync`, which looks first and waits for its turn only if there is something to do: else another process that
+        syncs is no reason to refuse.
+        """
+        from zsindex.sync import Options
+
+        report = self._sync(paths, Options(), progress, should_stop, turn=self._syncing)
+        return self._synced(report) if report.to_read or report.missing else report
+
+    def _sync(
+        self,
+        paths: Sequence[str],
+        options: Options,
+        progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+        *,
+        turn: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> SyncReport:
+        from zsindex.sync import Sync
+
+        return Sync(
+            self._store,
+            library_folder=str(self.path),
+            options=options,
+            settings=self._settings,
+            model=self._model,
+            known_model=self._model_row,
+            encoder=self._encoder,
+            progress=progress or (lambda _: None),
+            should_stop=should_stop or (lambda: False),
+            turn=turn,
+        ).run(paths)
+
+    def _synced(self, report: SyncReport) -> SyncReport:
         self._count(images_encoded=report.encoded, images_reused=report.reused)
         if self._model_row is not None:
             self._open_index()  # writes the snapshot if one is due
         return report
+
+    @contextmanager
+    def _syncing(self) -> Iterator[None]:
+        with self._database.sync_lock.hold("sync"), self._while_storing():
+            self._forget_pruned()  # from here on nobody prunes
+            yield
 
     @contextmanager
     def _while_storing(self) -> Iterator[None]:

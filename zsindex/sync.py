@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 from zsindex import scan
@@ -95,8 +97,10 @@ class Sync:
         encoder: Callable[[], Encoder],
         progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
+        turn: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> None:
         """Args:
+        turn: entered once there is something to store, and not at all if there is nothing. None: it is this sync's.
         model: the model's row, recorded (and for that loaded) if need be; asked once there is a file to read.
         known_model: the same where it is known without loading anything.
         """
@@ -109,6 +113,9 @@ class Sync:
         self._encoder = encoder
         self._progress = progress
         self._should_stop = should_stop
+        self._turn = turn
+        # What the scan has found to be stored, where it is not its turn yet.
+        self._put_off: list[Callable[[], object]] = []
         self._found = _Findings()
 
     def run(self, paths: Sequence[str]) -> SyncReport:
@@ -123,9 +130,12 @@ class Sync:
         found = self._found
         with tempfile.TemporaryFile(prefix="zsindex-") as spool:
             to_read = self._scan(scope, spool)
-            if not self._options.dry_run and not found.interrupted:
-                self._store.add_roots(scope.folders)
-                self._read_and_encode(spool, to_read)
+            if not self._options.dry_run and not found.interrupted and (not self._turn or to_read or self._put_off):
+                with nullcontext() if self._turn is None else self._turn():
+                    for change in self._put_off:
+                        change()
+                    self._store.add_roots(scope.folders)
+                    self._read_and_encode(spool, to_read)
         counts = found.counts
         return SyncReport(
             scanned=counts["scanned"],
@@ -268,7 +278,7 @@ class Sync:
             if gone:
                 found.counts["missing"] += len(gone)
                 if not self._options.dry_run:
-                    self._store.mark_missing(listing.folder, gone)
+                    self._change(partial(self._store.mark_missing, listing.folder, gone))
         return todo
 
     def _note_skipped_entries(self, entries: Sequence[SkippedEntry], known: dict[str, KnownFile]) -> None:
@@ -280,7 +290,7 @@ class Sync:
                 file = Candidate(entry.folder, entry.name, entry.size, entry.mtime_ns)
                 new.append(FileOutcome(file, skip_reason=entry.reason, skip_detail=entry.detail))
         if new and not self._options.dry_run:
-            self._store.save(new, None)
+            self._change(partial(self._store.save, new, None))
 
     def _find_missing(self, scope: _Scope) -> None:
         """Folders that are known but were not met have vanished, unless nobody could look."""
@@ -293,7 +303,7 @@ class Sync:
                 names = [n for n, f in self._store.known_files(folder, None).items() if f.can_vanish]
                 found.counts["missing"] += len(names)
                 if not self._options.dry_run:
-                    self._store.mark_missing(folder)
+                    self._change(partial(self._store.mark_missing, folder))
         for path in scope.vanished_files:
             folder, name = os.path.split(path)
             if any(is_under(folder, root) for root in scope.folders):
@@ -301,7 +311,14 @@ class Sync:
             if self._store.known_files(folder, None)[name].can_vanish:
                 found.counts["missing"] += 1
                 if not self._options.dry_run:
-                    self._store.mark_missing(folder, [name])
+                    self._change(partial(self._store.mark_missing, folder, [name]))
+
+    def _change(self, change: Callable[[], object]) -> None:
+        """Store something that the scan has found, or remember to."""
+        if self._turn is None:
+            change()
+        else:
+            self._put_off.append(change)
 
     def _skip(self, skipped: SkippedFile) -> None:
         self._found.skips.append(skipped)

@@ -243,15 +243,10 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
     ) -> int:
         """Sync paths, or refuse those that the library does not hold. Returns how many photos were encoded."""
         if sync and not self.read_only:
-            # A look first: where there is nothing to do, another process that is syncing is no reason to refuse.
-            seen = self.sync(paths, dry_run=True)
-            for folder, why in seen.unlisted.items():
+            report = self._sync_if_needed(paths, progress, should_stop)
+            for folder, why in report.unlisted.items():
                 warnings.warn(f"cannot look into {folder}: {why}", ZsindexWarning, stacklevel=4)
-            # What is no file, or has no name that can be stored, is not to be read, and yet to be recorded.
-            recorded = {file.path for file in self._reader.skipped(paths)} if seen.skips else set()
-            if not seen.to_read and not seen.missing and recorded.issuperset(skip.path for skip in seen.skips):
-                return 0
-            return self.sync(paths, progress=progress, should_stop=should_stop).encoded
+            return report.encoded
         self._require_known(paths, "it is read-only" if sync else "adding was refused")
         return 0
 
