@@ -36,10 +36,10 @@ def outputs(both: Both) -> tuple[Any, Any]:  # noqa: F811
     theirs = ask(
         both.transformers.AutoProcessor,
         both.transformers.AutoModelForZeroShotImageClassification,
-        both.theirs_folder,
+        both.folder,
         images,
     )
-    ours = ask(AutoProcessor, AutoModelForZeroShotImageClassification, both.ours_folder, images, library=both.library)
+    ours = ask(AutoProcessor, AutoModelForZeroShotImageClassification, both.folder, images, library=both.library)
     return theirs, ours
 
 
@@ -74,7 +74,7 @@ def test_softmax_and_sigmoid(outputs: tuple[Any, Any], dim: int) -> None:
 
 def test_the_scores_are_the_pipelines(both: Both) -> None:  # noqa: F811
     found = ask(
-        AutoProcessor, AutoModelForZeroShotImageClassification, both.ours_folder, both.photos[0], library=both.library
+        AutoProcessor, AutoModelForZeroShotImageClassification, both.folder, both.photos[0], library=both.library
     )
     expected = both.ours(str(both.photos[0]), TEXTS, hypothesis_template="{}")
     assert dict(zip(TEXTS, found.logits_per_image[0].softmax(dim=-1).tolist(), strict=True)) == pytest.approx(

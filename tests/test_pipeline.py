@@ -25,8 +25,11 @@ import torch
 from PIL import Image
 from skimage import data
 
+pytest.importorskip("transformers", reason="transformers is an extra")
+
 import zsindex
 from tests import test_reference as reference
+from tests import transformers_models
 from zsindex.errors import BadTemplate, DeviceError, ImageError, NoLabels, PromptTooLong
 from zsindex.zero_shot import Answers, pipeline
 
@@ -40,8 +43,7 @@ class Both:
 
     theirs: Any
     ours: Any
-    theirs_folder: str
-    ours_folder: str
+    folder: str
     library: Path
     photos: list[Path]
     transformers: Any
@@ -62,14 +64,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             base / "transformers"
         )
         theirs = transformers.pipeline(TASK, model=str(base / "transformers"), device="cpu")
-    reference.write_open_clip(model, base / "open_clip")
     photos = []
     for n, array in enumerate((data.astronaut(), data.coffee(), data.chelsea())):
         photos.append(base / f"{n}.png")
-        Image.fromarray(array).resize((64, 64), Image.Resampling.LANCZOS).save(photos[-1])
-    ours_folder = str(base / "open_clip")
-    ours = pipeline(TASK, model=ours_folder, library=base / "library", device="cpu")
-    yield Both(theirs, ours, str(base / "transformers"), ours_folder, base / "library", photos, transformers)
+        Image.fromarray(array).save(photos[-1])
+    folder = str(base / "transformers")
+    ours = pipeline(TASK, model=folder, library=base / "library", device="cpu")
+    yield Both(theirs, ours, folder, base / "library", photos, transformers)
     ours.library.close()
 
 
@@ -143,7 +144,7 @@ SAME: dict[str, Call] = {
     "a mapping's labels": lambda ask, p: ask(p[0], candidate_labels={"fox": 1, "bear": 2}),
     "numbers as labels": lambda ask, p: ask(p[0], candidate_labels=[1, 2.5, "3"]),
     "a blank label": lambda ask, p: ask(p[0], candidate_labels=["", "fox"]),
-    "labels with spaces around": lambda ask, p: ask(p[0], candidate_labels=[" fox ", "fox"]),
+    "labels with spaces around": lambda ask, p: ask(p[0], candidate_labels=[" fox ", "bear"]),
     "a label in two spellings of Unicode": lambda ask, p: ask(p[0], candidate_labels=["cafe\u0301", "caf\xe9"]),
     "labels with braces": lambda ask, p: ask(p[0], candidate_labels=["{}", "{x}"]),
     "hypothesis_template": lambda ask, p: ask(p[0], candidate_labels=LABELS, hypothesis_template="a drawing of a {}"),
@@ -293,7 +294,7 @@ print(json.dumps([answer, detector.library.usage, heavy, "PIL" in sys.modules]))
 def test_a_fresh_process_answers_from_the_cache_and_loads_no_model(both: Both) -> None:
     photo = str(both.photos[0])
     expected = both.ours(photo, LABELS)
-    command = [sys.executable, "-c", FRESH, both.ours_folder, str(both.library), photo]
+    command = [sys.executable, "-c", FRESH, both.folder, str(both.library), photo]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     answer, usage, heavy, sees = json.loads(done.stdout)
@@ -303,6 +304,69 @@ def test_a_fresh_process_answers_from_the_cache_and_loads_no_model(both: Both) -
     assert usage["prompts_reused"] == len(LABELS)
     assert heavy == []
     assert sees  # or nothing would be seen
+
+
+def ours_and_theirs(folder: Path, images: list[Any], labels: list[str]) -> tuple[Any, Any]:
+    """Answers of both for a checkpoint; ours from a temporary library."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import transformers
+
+        theirs = transformers.pipeline(TASK, model=str(folder), device="cpu")(images, candidate_labels=labels)
+    return pipeline(TASK, model=str(folder), device="cpu")(images, candidate_labels=labels), theirs
+
+
+def test_a_sigmoid_for_siglip_whose_long_prompts_are_cut(both: Both, tmp_path: Path) -> None:
+    folder = transformers_models.save("siglip2", tmp_path / "siglip")
+    labels = ["a cat", "a dog", "a photo of " * 40]
+    ours, theirs = ours_and_theirs(folder, [str(path) for path in both.photos], labels)
+    assert_equal(ours, theirs)
+    assert sum(one["score"] for one in ours[0]) != pytest.approx(1, abs=0.01)
+
+
+def profiled(image: Image.Image, folder: Path) -> str:
+    """A file whose profile swaps colours for whoever reads it."""
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    image.save(folder / "profile.png", icc_profile=profile.tobytes())
+    return str(folder / "profile.png")
+
+
+def test_photos_look_as_in_transformers(both: Both, tmp_path: Path) -> None:
+    colours = Image.fromarray(data.astronaut()).resize((150, 100))
+    clear = colours.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(colours.size))
+    palette = colours.quantize(16)
+    turned = colours.copy()
+    turned.getexif()[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=turned.getexif(), quality=95)
+    clear.save(tmp_path / "clear.png")
+    palette.save(tmp_path / "palette.png")
+    images = [
+        colours,
+        clear,
+        palette,
+        colours.convert("L"),
+        clear.convert("LA"),
+        colours.convert("1"),
+        colours.convert("CMYK"),
+        colours.convert("YCbCr"),
+        str(tmp_path / "turned.jpg"),
+        str(tmp_path / "clear.png"),
+        str(tmp_path / "palette.png"),
+        profiled(colours, tmp_path),
+    ]
+    ours, theirs = ours_and_theirs(Path(both.folder), images, LABELS)
+    assert_equal(ours, theirs)
+
+
+def test_a_library_that_is_there_keeps_its_way_with_photos(both: Both, tmp_path: Path) -> None:
+    with zsindex.Library.open(tmp_path / "library", model=both.folder, icc="convert", transparency="show") as library:
+        assert library.model
+    kept, new = pipeline(TASK, model=both.folder, library=tmp_path / "library"), pipeline(TASK, model=both.folder)
+    assert (kept.library.spec.icc, kept.library.spec.transparency) == ("convert", "show")
+    assert (new.library.spec.icc, new.library.spec.transparency) == ("ignore", "reference")
 
 
 # --- generators and data sets -----------------------------------------------------------------------------------------
@@ -471,27 +535,27 @@ FACTORY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", FACTORY, ids=str)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, in which sums come out otherwise")
 def test_an_argument_of_the_factory(both: Both, ask: Callable[..., Any], options: dict[str, Any]) -> None:
-    theirs = ask(both.transformers.pipeline, both.theirs_folder, **options)
-    assert_equal(ask(pipeline, both.ours_folder, **options), theirs)
+    theirs = ask(both.transformers.pipeline, both.folder, **options)
+    assert_equal(ask(pipeline, both.folder, **options), theirs)
 
 
 @pytest.mark.parametrize("part", ["config", "tokenizer", "image_processor", "feature_extractor", "processor"])
 def test_the_models_own_parts_by_name(both: Both, ask: Callable[..., Any], part: str) -> None:
-    theirs = ask(both.transformers.pipeline, both.theirs_folder, **{part: both.theirs_folder})
-    assert_equal(ask(pipeline, both.ours_folder, **{part: both.ours_folder}), theirs)
-    for other in (both.theirs_folder, getattr(both.theirs, part, None) or object()):
+    theirs = ask(both.transformers.pipeline, both.folder, **{part: both.folder})
+    assert_equal(ask(pipeline, both.folder, **{part: both.folder}), theirs)
+    for other in ("somewhere else", getattr(both.theirs, part, None) or object()):
         with pytest.raises(ValueError, match=f"{part}: a model is asked with its own"):
-            pipeline(TASK, model=both.ours_folder, **{part: other})
+            pipeline(TASK, model=both.folder, **{part: other})
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_half_precisions_are_models_of_their_own(both: Both, name: str) -> None:
     photo = str(both.photos[0])
     dtype = getattr(torch, name)
-    theirs = both.transformers.pipeline(TASK, model=both.theirs_folder, dtype=dtype, device="cpu")(photo, LABELS)
+    theirs = both.transformers.pipeline(TASK, model=both.folder, dtype=dtype, device="cpu")(photo, LABELS)
     found = []
     for spelling in ({"dtype": dtype}, {"dtype": name}, {"torch_dtype": dtype}, {"model_kwargs": {"dtype": name}}):
-        detector = pipeline(TASK, model=both.ours_folder, library=both.library, device="cpu", **spelling)
+        detector = pipeline(TASK, model=both.folder, library=both.library, device="cpu", **spelling)
         assert detector.library.spec.precision == {"float16": "fp16", "bfloat16": "bf16"}[name]
         found.append(detector(photo, LABELS))
     assert found[1:] == found[:-1]
@@ -508,7 +572,8 @@ WRONG: list[tuple[dict[str, Any], type[BaseException], str]] = [
     ({"dtype": "float32", "model_kwargs": {"dtype": "float32"}}, ValueError, "dtype"),
     ({"model_kwargs": {"quantization_config": 1}}, TypeError, "quantization_config"),
     ({"model": 5}, TypeError, "int"),
-    ({"model": "ORG/NAME", "revision": "v1"}, ValueError, "v1"),
+    ({"revision": "v1"}, ValueError, "v1"),
+    ({"model": "ORG/NAME@v1", "revision": "v2"}, ValueError, "v2"),
     ({"model": "ORG/NAME", "local_files_only": True}, ValueError, "HF_HUB_OFFLINE"),
     ({"pipeline_class": object}, ValueError, "pipeline_class"),
     ({"batch_size": 0}, ValueError, "batch_size"),
@@ -526,7 +591,7 @@ def test_arguments_of_the_factory_that_make_no_sense(options: dict[str, Any], ki
 @pytest.mark.parametrize("device", ["cuda:1", 1, torch.device("cuda:1"), "nonsense"])
 def test_a_device_that_is_not_there(both: Both, device: Any) -> None:
     with pytest.raises(DeviceError):
-        pipeline(TASK, model=both.ours_folder, device=device)
+        pipeline(TASK, model=both.folder, device=device)
 
 
 def test_a_model_object_is_refused_with_the_way_out(both: Both) -> None:
@@ -535,13 +600,13 @@ def test_a_model_object_is_refused_with_the_way_out(both: Both) -> None:
 
 
 def test_a_path_object_names_a_model(both: Both, ask: Callable[..., Any]) -> None:
-    theirs = ask(both.transformers.pipeline, Path(both.theirs_folder))
-    assert_equal(ask(pipeline, Path(both.ours_folder)), theirs)
+    theirs = ask(both.transformers.pipeline, Path(both.folder))
+    assert_equal(ask(pipeline, Path(both.folder)), theirs)
 
 
 def test_labels_may_be_given_once_for_all(both: Both, ask: Callable[..., Any]) -> None:
-    mine = ask(pipeline, both.ours_folder, {"candidate_labels": None}, candidate_labels=LABELS)
-    assert mine == ask(pipeline, both.ours_folder)
+    mine = ask(pipeline, both.folder, {"candidate_labels": None}, candidate_labels=LABELS)
+    assert mine == ask(pipeline, both.folder)
 
 
 def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -549,6 +614,13 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(tmp_path: Path, mon
     with pytest.raises(zsindex.ZsindexError):
         pipeline(TASK, model="no such model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_revision_is_part_of_the_name(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zsindex.library.load_encoder", lambda spec, **_: both.ours.library._encoder())
+    for number, (revision, name) in enumerate({None: "ORG/NAME", "main": "ORG/NAME", "v1": "ORG/NAME@v1"}.items()):
+        detector = pipeline(TASK, "ORG/NAME", revision=revision, library=tmp_path / str(number))
+        assert detector.library.spec.name == name
 
 
 def test_a_token_is_for_the_hub_alone(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,7 +660,7 @@ def test_what_the_cache_saves(both: Both, tmp_path: Path) -> None:
         hook.remove()
     rows = [f"| `transformers` | {counted['images']} | {counted['texts']} | 1 |"]
     for name in ("`zsindex`", "`zsindex`, the same questions in a new process with `library=`"):
-        detector = pipeline(TASK, model=both.ours_folder, library=tmp_path / "library", device="cpu")
+        detector = pipeline(TASK, model=both.folder, library=tmp_path / "library", device="cpu")
         for labels in questions:
             detector(photos, candidate_labels=labels)
         usage = detector.library.usage

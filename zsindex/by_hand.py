@@ -89,7 +89,7 @@ class AutoProcessor:
         trust_remote_code: bool | None = None,
     ) -> AutoProcessor:
         """A processor. It loads nothing: sizes, colours and tokens are the business of the model, which is made with
-        the same `checkpoint`. Nothing else has an effect; a `revision` that is not main is refused there.
+        the same `checkpoint` and `revision`. Nothing has an effect here.
         """
         zero_shot.model_name(checkpoint)
         return cls()
@@ -169,7 +169,7 @@ class AutoModelForZeroShotImageClassification:
         name = zero_shot.model_name(checkpoint)
         place = zero_shot.device_name(device_map)
         precision = zero_shot.precision_of(dtype, torch_dtype, model_kwargs)
-        zero_shot.require_plain(name, revision, local_files_only)
+        name = zero_shot.of_revision(name, revision, local_files_only)
         if isinstance(library, Library):
             zero_shot.require_bare(name, place, precision)
             return cls(library)

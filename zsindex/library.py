@@ -580,6 +580,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 raise
             return sources.Source(known, error, str(image))
 
+    def knows(self, path: str) -> bool:
+        """Whether a photo of the library has this name, be it on this disk or not."""
+        return self._reader.digest_of(guessed(path)) is not None
+
     def is_image(self, term: ImageLike) -> bool:
         """Whether `search` takes a term as an image: a string that names a file that exists, or a photo of the library;
         and all that is no string.

@@ -22,7 +22,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TypeAlias
 
-from zsindex import bounds, classify, config, database, inputs, prompts, template_sets
+from zsindex import bounds, classify, config, database, inputs, names, prompts, template_sets
 from zsindex.errors import BadTemplate, NoLabels
 from zsindex.inputs import Picture
 from zsindex.library import DEFAULT_BATCH_SIZE, Library
@@ -170,7 +170,7 @@ class ZeroShotImageClassifier:
         info = self.library.model
         start = 0
         while batch := list(islice(images, batch_size)):
-            read = [inputs.to_image(image, timeout=question.timeout, is_known=self.library.is_image) for image in batch]
+            read = [inputs.to_image(image, timeout=question.timeout, is_known=self.library.knows) for image in batch]
             logits = classify.logits(
                 self.library._embed_batch(read, start),
                 question.vectors,
@@ -291,7 +291,7 @@ def pipeline(
         dtype: ``float32``, ``float16`` or ``bfloat16``, of torch or as texts. Default: as for `Library.open`, not what
             a checkpoint was saved in. `torch_dtype`, and both in `model_kwargs`, are other names for it.
         token: for the model hub, in place of the environment's ``HF_TOKEN``. `use_auth_token` is its older name.
-        revision: only ``main``: a name stands for one model.
+        revision: of a repository of a hub, as ``ORG/NAME@REVISION`` has it; of a folder there is only one.
         batch_size: images that are read, encoded and stored at a time.
         candidate_labels, hypothesis_template, timeout, tokenizer_kwargs: defaults of the calls.
         config, tokenizer, feature_extractor, image_processor, processor: only the checkpoint's own, by its name.
@@ -320,7 +320,7 @@ def pipeline(
     own = {"config": config, "tokenizer": tokenizer, "feature_extractor": feature_extractor}
     for part, given in {**own, "image_processor": image_processor, "processor": processor}.items():
         _require_own(part, given, name)
-    require_plain(name, revision, local_files_only)
+    name = of_revision(name, revision, local_files_only)
     defaults = {
         "candidate_labels": candidate_labels,
         "hypothesis_template": hypothesis_template,
@@ -412,18 +412,22 @@ def _require_own(part: str, given: Any, model: str | None) -> None:
         )
 
 
-def require_plain(model: str | None, revision: str | None, local_files_only: bool) -> None:
-    """A name stands for one model, wherever it comes from; of a folder there is only one.
+def of_revision(model: str | None, revision: str | None, local_files_only: bool) -> str | None:
+    """The name of a revision of a model: ``ORG/NAME@REVISION``. A folder has only one, and is on this disk.
 
     Raises:
-        ValueError
+        ValueError: the model has no revisions; or nothing is to be downloaded for it.
     """
     if model is not None and os.path.isdir(os.path.expanduser(model)):
-        return
-    if revision not in (None, "main"):
-        raise ValueError(f"revision is main, and not {revision!r}: download that one, and name its folder as the model")
+        return model
     if local_files_only:
         raise ValueError("local_files_only: set HF_HUB_OFFLINE=1 in the environment before anything is imported")
+    if revision in (None, "main"):
+        return model
+    found = None if model is None else names.repository_of(model.removeprefix("hf:"))
+    if found is None or found[1] is not None:
+        raise ValueError(f"revision: only a repository of a hub, ORG/NAME, has {revision!r}")
+    return f"{model}@{revision}"
 
 
 def device_name(given: Any) -> str:
