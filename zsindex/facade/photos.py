@@ -173,9 +173,10 @@ class Photos(Core):
         """
         from zsindex import nearest
 
-        if paths is not None:
-            self._require_known(absolute_all(paths))
-        view = self.view(paths)
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self._require_known(places)
+        view = self.view(places)
         watermark, generation, _ = view.snapshot
         rows = view.unique[0]
         if after is not None:
