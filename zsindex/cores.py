@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 # the last one that has set it back leaves it as it was.
 _setting = threading.Lock()
 _each_with_one = _passes = 0
-_before: Any = None
+_before: list[tuple[Any, int]] | None = None
 
 
 @cache
@@ -72,11 +72,16 @@ def _enter(*, each_with_one: int = 0, passes: int = 0) -> None:
         _each_with_one += each_with_one
         _passes += passes
         limited = _each_with_one > 0 or _passes > 1
+        # Not by the controller's own `limit`, which asks each library a dozen questions, giving the interpreter's lock
+        # away with each of them.
         if limited and _before is None:
             count()  # what it is before it is changed
-            _before = _blas().limit(limits=1)
+            _before = [(library, library.num_threads) for library in _blas().lib_controllers]
+            for library, _ in _before:
+                library.set_num_threads(1)
         elif not limited and _before is not None:
-            _before.restore_original_limits()
+            for library, threads in _before:
+                library.set_num_threads(threads)
             _before = None
 
 

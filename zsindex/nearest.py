@@ -11,7 +11,7 @@ import numpy as np
 from zsindex import cores
 from zsindex.cells import Cells
 from zsindex.records import FloatArray, IdArray
-from zsindex.vectors import Vectors, blocks
+from zsindex.vectors import Vectors, cut
 
 # How many scores are kept at a time: 64 MB.
 _MAX_SCORES = 2**24
@@ -65,8 +65,9 @@ class _Together:
         """float32 (q, len(rows)), of queries float32 (q, dim)."""
         if len(rows) * vectors.dim * len(queries) < _THREADING_PAYS:
             products = np.empty((len(queries), len(rows)), dtype=np.float32)
-            for where, block in blocks(vectors, rows, _BLOCK_ROWS):
-                _multiply(block, queries, products[:, where])
+            for where, block in cut(vectors, rows, _BLOCK_ROWS):
+                # Not a matrix product, whose threads would have to be told that one is enough: that takes longer.
+                products[:, where] = np.einsum("rd,qd->qr", block, queries)
             return products
         mine = _Asked(vectors, rows, queries)
         try:
@@ -129,7 +130,7 @@ def _one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArra
 
     # Rows with gaps are copied, block by block.
     most = _MAX_ROWS if rows[-1] - rows[0] == len(rows) - 1 else _BLOCK_ROWS
-    cores.on_all(multiply, blocks(vectors, rows, min(most, -(-len(rows) // cores.count()))))
+    cores.on_all(multiply, cut(vectors, rows, min(most, -(-len(rows) // cores.count()))))
     return products
 
 

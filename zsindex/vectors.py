@@ -190,11 +190,16 @@ def blocks(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator
     What is multiplied with the blocks meanwhile shares the cores with other such passes: see `zsindex.cores.a_pass`.
     """
     with cores.a_pass():
-        for start in range(0, len(rows), size):
-            where = slice(start, min(start + size, len(rows)))
-            part = rows[where]
-            if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
-                assert vectors.base is not None
-                yield where, vectors.base.vectors[part[0] : part[-1] + 1]
-            else:
-                yield where, vectors.take(part)
+        yield from cut(vectors, rows, size)
+
+
+def cut(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[tuple[slice, FloatArray], None, None]:
+    """The same, for what has cores of its own or needs none."""
+    for start in range(0, len(rows), size):
+        where = slice(start, min(start + size, len(rows)))
+        part = rows[where]
+        if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
+            assert vectors.base is not None
+            yield where, vectors.base.vectors[part[0] : part[-1] + 1]
+        else:
+            yield where, vectors.take(part)
