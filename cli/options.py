@@ -177,8 +177,8 @@ which_labels = together(
         "--labels",
         "label_file",
         metavar="FILE|-",
-        help="Labels from a file or stdin: one per line; CSV with a column label; or JSON or YAML, also with prompts per "
-        "label. FILE#NAME takes one set of a file that holds several.",
+        help="Labels from a file or stdin: one per line; CSV with a column label; or JSON or YAML, also with prompts "
+        "per label. FILE#NAME takes one set of a file that holds several.",
     ),
 )
 

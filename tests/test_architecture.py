@@ -68,6 +68,7 @@ LAYERS = (
         "containers",
         "quiet",
         "config",
+        "cores",
         "nano",
         "names",
         "migrations",
@@ -95,7 +96,7 @@ ONLY_IMPORTERS = {
     "tifffile": {"depth"},
     "sqlalchemy": {"store", "lab_store", "job_store", "bulk", "engines", "tables", "migrations"},
     "lxml": {"xmp"},
-    "threadpoolctl": {"classify"},
+    "threadpoolctl": {"cores"},
     "alembic": {"schema", "migrations"},
     "sqlite3": {"database", "engines", "reader", "schema", "maintenance"},  # the last asks for its version
     "filelock": {"lock"},

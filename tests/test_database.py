@@ -317,7 +317,7 @@ def test_a_read_only_library_can_be_read(folder: Path) -> None:
         assert contents(copy) == before
     assert (writable, found) == (False, paths)
     assert "read-only" in refused
-    assert "copy it elsewhere" in refused
+    assert "a copy of it elsewhere" in refused
 
 
 def test_a_read_only_library_can_be_read_when_its_writer_was_killed(folder: Path) -> None:
@@ -347,7 +347,7 @@ except LibraryReadOnly as error:
         with read_only_copy(folder) as copy:
             (copy / f"{FILE_NAME}-shm").unlink()
             message = run_unprivileged(program, str(copy), modules=MODULES)
-    assert "make the folder writable or copy it elsewhere" in message
+    assert "make the folder writable, or use a copy of it elsewhere" in message
 
 
 def test_who_may_only_read_sees_what_others_write_meanwhile() -> None:

@@ -181,6 +181,12 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         "zsindex sync --model nano --precision bf16 --decode exact",
     ),
     (errors.NoVectors(ModelSpec("nano"), photos=0, skipped=2), {"skipped": 2}, "zsindex status --skipped"),
+    (
+        errors.BadText("a\0", "the query"),
+        {"text": "a\0", "what": "the query"},
+        r"the query is not valid text: 'a\\x00'",
+    ),
+    (errors.BadPath("", "a path is empty"), {"path": ""}, "a path is empty"),
     (errors.NoVectors(ModelSpec("nano"), photos=0, skipped=0), {"photos": 0}, "zsindex sync PHOTOS"),
     (errors.EmptyLabel(3), {"position": 3}, "number 3"),
     (errors.DuplicateLabels(["owl", "fox"]), {"labels": ("owl", "fox")}, "owl, fox"),

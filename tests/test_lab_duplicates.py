@@ -211,7 +211,7 @@ def test_only_the_named_part_is_looked_at(library: Library, album: Path) -> None
 
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01])
 def test_a_threshold_is_a_cosine(library: Library, threshold: float) -> None:
-    with pytest.raises(ValueError, match="above 0 and at most 1"):
+    with pytest.raises(ValueError, match="above 0 up to 1"):
         library.duplicates(threshold=threshold)
 
 

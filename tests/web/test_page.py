@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -796,16 +797,18 @@ def test_rows_of_near_duplicates_can_be_seen(page: Any, url: str, n: int) -> Non
         page.get_by_role("button", name="Find near-duplicates").click()
         expect(page.locator(".alike > li")).to_have_count(n)
         boxes = page.locator(".alike > li").evaluate_all(
-            "all => all.map(one => one.getBoundingClientRect()).map(({ top, bottom, left, right }) => [top, bottom, left, right])"
+            "all => all.map(one => one.getBoundingClientRect())"
+            ".map(({ top, bottom, left, right }) => [top, bottom, left, right])"
         )
         assert min(bottom - top for top, bottom, _, _ in boxes) >= 100
-        assert all(one[1] <= following[0] for one, following in zip(boxes, boxes[1:], strict=False))
+        assert all(one[1] <= following[0] for one, following in pairwise(boxes))
         shown = page.locator(".alike").bounding_box()
         assert 100 <= shown["height"] <= 640
         assert all(left >= shown["x"] - 1 and right <= shown["x"] + shown["width"] + 1 for _, _, left, right in boxes)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         inside = page.locator(".alike > li").evaluate_all(
-            "all => all.every(li => [...li.querySelectorAll('figure')].every(one => one.getBoundingClientRect().bottom <= li.getBoundingClientRect().bottom))"
+            "all => all.every(li => [...li.querySelectorAll('figure')].every("
+            "one => one.getBoundingClientRect().bottom <= li.getBoundingClientRect().bottom))"
         )
         assert inside
         page.locator("#near").scroll_into_view_if_needed()
