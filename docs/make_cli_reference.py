@@ -27,8 +27,8 @@ with `--output FILE`. Tables and notes are in the locale's encoding; what it can
 Control characters, line ends and marks that turn the direction of letters around are escaped in tables, in notes and in
 whatever goes to a terminal: a name could hold a sequence that the terminal obeys. Programs get names as they are.
 
-If stdout cannot take everything, the exit code is 1 and stderr says why; if whoever read it has gone, as `head` does, it
-is 141. Notes that cannot be written end nothing.
+If stdout cannot take everything, the exit code is 1 and stderr says why; if whoever read it has gone, as `head` does,
+it is 141. Notes that cannot be written end nothing.
 """
 
 
