@@ -10,10 +10,10 @@ import mmap
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def _bytes(one: object) -> int:
     return size
 
 
-def _is_texts(one: object) -> bool:
+def _is_texts(one: object) -> TypeGuard[Sequence[str]]:
     """A list of paths, which is as long as the library: not gone through one by one."""
     return isinstance(one, (list, tuple)) and bool(one) and all(type(part) is str for part in (one[0], one[-1]))
 
