@@ -115,6 +115,10 @@ class VectorIndex:
         watermark, ids, vectors = reader.embeddings_after(model, 0)
         return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
 
+    def is_current(self, reader: Reader, model: ModelRow) -> bool:
+        """Whether nothing was stored or deleted since, also by other processes."""
+        return reader.generation(model.id) == self.generation and not reader.count_after(model.id, self.watermark)
+
     def refreshed(
         self, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
     ) -> VectorIndex:

@@ -681,6 +681,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             model: of a question that has begun with it; it may not be the one of the library any more.
         """
         model = self._model() if model is None else model
+        last = self._index_of(model)
+        if last is not None and last.generation >= 0 and last.is_current(self._reader, model):
+            return last
         may_read = may_write = False
 
         def may_save() -> bool:
