@@ -60,8 +60,7 @@ def test_new_words_do_not_keep_cached_ones_waiting(serve: Serve, slow: tuple[Lib
     gate = client.app.state.service.gate  # type: ignore[attr-defined]
     with ThreadPoolExecutor(8) as pool:
         new = [pool.submit(client.get, "/v1/search", params={"q": f"never asked {n}"}) for n in range(6)]
-        until(lambda: gate.encoding == 6)
-        assert (gate.running, gate.waiting) == (0, 0)
+        until(lambda: (gate.encoding, gate.running, gate.waiting) == (6, 0, 0))
         cached = [
             pool.submit(client.get, "/v1/search", params={"q": "red"}),
             pool.submit(client.get, "/v1/classify", params={"label": ["red", "blue"]}),
