@@ -11,9 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+pytest.importorskip("transformers", reason="transformers is an extra")
+
+from tests.beside import Both
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
-from tests.test_pipeline import Both, both  # noqa: F401  a fixture
+from tests.test_reference import one_thread  # noqa: F401  small models are slower in several
 from zsindex import AutoModelForZeroShotImageClassification, AutoProcessor, by_hand, pipeline
 from zsindex.errors import ImageError, PromptTooLong
 from zsindex.library import Library
@@ -31,7 +34,7 @@ def ask(auto_processor: Any, auto_model: Any, checkpoint: str, images: Any, **op
 
 
 @pytest.fixture(scope="module")
-def outputs(both: Both) -> tuple[Any, Any]:  # noqa: F811
+def outputs(both: Both) -> tuple[Any, Any]:
     images = [Image.open(path) for path in both.photos]
     theirs = ask(
         both.transformers.AutoProcessor,
@@ -72,7 +75,7 @@ def test_softmax_and_sigmoid(outputs: tuple[Any, Any], dim: int) -> None:
     np.testing.assert_allclose(ours.sigmoid().cpu().detach().numpy(), theirs.sigmoid().numpy(), atol=1e-5)
 
 
-def test_the_scores_are_the_pipelines(both: Both) -> None:  # noqa: F811
+def test_the_scores_are_the_pipelines(both: Both) -> None:
     found = ask(
         AutoProcessor, AutoModelForZeroShotImageClassification, both.folder, both.photos[0], library=both.library
     )

@@ -24,6 +24,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
+pytest.importorskip("transformers", reason="transformers is an extra")
+
 from tests import test_reference as reference
 from tests.test_pipeline import DIFFERENT
 from zsindex import pipeline
@@ -120,9 +122,8 @@ def run(page: str, hub: Path, site: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_guides_code_gives_the_same_answers(page: str, hub: Path, site: str) -> None:
-    answers = run(page, hub, site)
+def test_the_guides_code_gives_the_same_answers(hub: Path, site: str) -> None:
+    answers = run("guide.md", hub, site)  # the other page has the same blocks, see below
     theirs, ours = answers["transformers"], answers["zsindex"]
     for name in ("predictions", "result"):
         assert [one["label"] for one in ours[name]] == [one["label"] for one in theirs[name]]

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,50 +27,11 @@ from skimage import data
 pytest.importorskip("transformers", reason="transformers is an extra")
 
 import zsindex
-from tests import test_reference as reference
 from tests import transformers_models
+from tests.beside import LABELS, TASK, Both
+from tests.test_reference import one_thread  # noqa: F401  small models are slower in several
 from zsindex.errors import BadTemplate, DeviceError, ImageError, NoLabels, PromptTooLong
 from zsindex.zero_shot import Answers, pipeline
-
-TASK = "zero-shot-image-classification"
-LABELS = ["fox", "bear", "seagull", "owl"]
-
-
-@dataclass(frozen=True)
-class Both:
-    """The real pipeline, ours over a library that stays, and the photos that they are asked about."""
-
-    theirs: Any
-    ours: Any
-    folder: str
-    library: Path
-    photos: list[Path]
-    transformers: Any
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    base = tmp_path_factory.mktemp("pipeline")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what its imports warn of changes with every version, and is not ours
-        import transformers
-
-        model = reference.transformers_clip(transformers)
-        model.save_pretrained(base / "transformers")
-        reference.transformers_tokenizer(transformers).save_pretrained(base / "transformers")
-        size = {"height": 64, "width": 64}
-        transformers.CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=size).save_pretrained(
-            base / "transformers"
-        )
-        theirs = transformers.pipeline(TASK, model=str(base / "transformers"), device="cpu")
-    photos = []
-    for n, array in enumerate((data.astronaut(), data.coffee(), data.chelsea())):
-        photos.append(base / f"{n}.png")
-        Image.fromarray(array).save(photos[-1])
-    folder = str(base / "transformers")
-    ours = pipeline(TASK, model=folder, library=base / "library", device="cpu")
-    yield Both(theirs, ours, folder, base / "library", photos, transformers)
-    ours.library.close()
 
 
 def plain(answer: Any) -> Any:
@@ -495,6 +455,7 @@ def ask(both: Both, tmp_path: Path) -> Callable[..., Any]:
     return ask
 
 
+# Each alone where it has an effect; what has none, together.
 FACTORY: list[dict[str, Any]] = [
     {"device": None},
     {"device": -1},
@@ -502,33 +463,27 @@ FACTORY: list[dict[str, Any]] = [
     {"device": "cpu"},
     {"device": torch.device("cpu")},
     {"dtype": None},
-    {"dtype": "auto"},
     {"dtype": "float32"},
     {"dtype": torch.float32},
     {"torch_dtype": torch.float32},
     {"torch_dtype": torch.bfloat16, "dtype": "float32"},
-    {"model_kwargs": {"dtype": torch.float32}},
-    {"use_fast": False},
-    {"use_fast": True},
-    {"token": False},
-    {"use_auth_token": False},
-    {"revision": "main"},
-    {"revision": "v1"},  # of a folder there is only one
-    {"framework": "pt"},
-    {"framework": "tf"},
-    {"batch_size": 4},
-    {"num_workers": 0},
-    {"trust_remote_code": True},
-    {"trust_remote_code": False},
-    {"local_files_only": True},
-    {"code_revision": "x"},
-    {"binary_output": True},
-    {"args_parser": None},
-    {"video_processor": None},
-    {"pipeline_class": None},
-    {"hypothesis_template": "a drawing of a {}"},
-    {"timeout": 3},
-    {"tokenizer_kwargs": {"padding": True}},
+    {"model_kwargs": {"dtype": torch.float32}, "dtype": "auto"},
+    {"hypothesis_template": "a drawing of a {}", "timeout": 3, "tokenizer_kwargs": {"padding": True}, "batch_size": 4},
+    {
+        "args_parser": None,
+        "binary_output": True,
+        "code_revision": "x",
+        "framework": "tf",
+        "local_files_only": True,
+        "num_workers": 0,
+        "pipeline_class": None,
+        "revision": "v1",  # of a folder there is only one
+        "token": False,
+        "trust_remote_code": True,
+        "use_auth_token": False,
+        "use_fast": False,
+        "video_processor": None,
+    },
 ]
 
 
@@ -539,10 +494,16 @@ def test_an_argument_of_the_factory(both: Both, ask: Callable[..., Any], options
     assert_equal(ask(pipeline, both.folder, **options), theirs)
 
 
-@pytest.mark.parametrize("part", ["config", "tokenizer", "image_processor", "feature_extractor", "processor"])
-def test_the_models_own_parts_by_name(both: Both, ask: Callable[..., Any], part: str) -> None:
-    theirs = ask(both.transformers.pipeline, both.folder, **{part: both.folder})
-    assert_equal(ask(pipeline, both.folder, **{part: both.folder}), theirs)
+PARTS = ["config", "tokenizer", "image_processor", "feature_extractor", "processor"]
+
+
+def test_the_models_own_parts_by_name(both: Both, ask: Callable[..., Any]) -> None:
+    own = dict.fromkeys(PARTS, both.folder)
+    assert_equal(ask(pipeline, both.folder, **own), ask(both.transformers.pipeline, both.folder, **own))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_other_models_are_refused(both: Both, part: str) -> None:
     for other in ("somewhere else", getattr(both.theirs, part, None) or object()):
         with pytest.raises(ValueError, match=f"{part}: a model is asked with its own"):
             pipeline(TASK, model=both.folder, **{part: other})

@@ -108,7 +108,7 @@ def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
         raise ImageError(
             SkipReason.NOT_AN_IMAGE,
             f"an array of {array.dtype} and the shape {array.shape} is no image: (height, width), or (height, width, "
-            " 1 to 4 channels)",
+            "1 to 4 channels)",
         )
     array = array.reshape(shape)
     if array.dtype == np.uint16:

@@ -26,7 +26,7 @@ from zsindex import bounds, classify, config, database, inputs, names, prompts, 
 from zsindex.errors import BadTemplate, NoLabels
 from zsindex.inputs import Picture
 from zsindex.library import DEFAULT_BATCH_SIZE, Library
-from zsindex.records import Activation, FloatArray, ModelInfo
+from zsindex.records import Activation, FloatArray, IccMode, ModelInfo, TransparencyMode
 from zsindex.several import several
 
 TASK = "zero-shot-image-classification"
@@ -364,7 +364,7 @@ def open_library(
     folder = None if library is not None else tempfile.TemporaryDirectory(prefix="zsindex-")
     where = config.library_path(library if folder is None else Path(folder.name, "library"))
     # A library that is made here sees photos as the pipeline does; others see them as they were made.
-    rendering = {} if (where / database.FILE_NAME).exists() else {"icc": "ignore", "transparency": "reference"}
+    is_new = not (where / database.FILE_NAME).exists()
     opened = None
     try:
         opened = Library.open(
@@ -373,7 +373,8 @@ def open_library(
             precision=precision,
             device=device,
             batch_size=batch_size,
-            **rendering,
+            icc=IccMode.IGNORE if is_new else None,
+            transparency=TransparencyMode.REFERENCE if is_new else None,
             on_load=partial(_use_token, token),
         )
         _ = opened.model
