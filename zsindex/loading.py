@@ -210,6 +210,7 @@ def _export(spec: ModelSpec) -> towers.Export | None:
     if folder is None or not towers.versions():
         return None
     if _transformers_folder(spec) is not None:
+        logger.info("%s is one of transformers', which run on torch: no quick starts are prepared for it", spec)
         return None
     if spec.name == config.DEFAULT_MODEL and spec.pretrained is None:
         from zsindex import assembly
