@@ -300,7 +300,7 @@ def test_an_image_that_takes_too_long_ends_only_its_decoder() -> None:
     Image.effect_noise((6000, 6000), 90).save(out, "PNG", compress_level=0)
     sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=2 << 30, timeout_s=0.05)
     try:
-        with pytest.raises(ImageError, match="too much"):
+        with pytest.raises(ImageError, match=r"took more than 0\.05 s"):
             sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
     finally:
         sandbox.close()

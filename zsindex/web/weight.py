@@ -61,7 +61,7 @@ def _bytes(one: object) -> int:
         return 0
     size = sys.getsizeof(one, 0)
     if _is_texts(one):
-        size += sum(map(sys.getsizeof, one))
+        size += sum(sys.getsizeof(part) for part in one)
     return size
 
 
