@@ -132,7 +132,7 @@ def test_bad_input_says_what_is_wrong(pictures: Path, tmp_path: Path) -> None:
         measure(tmp_path / "scratch", seconds=SECONDS)
     with pytest.raises(ZsindexError, match="none of these photos can be read"):
         measure(pictures / "bad.jpg", seconds=SECONDS)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="above 0"):
         measure(pictures, seconds=0)
 
 

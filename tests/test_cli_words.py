@@ -249,7 +249,10 @@ def test_migrating_encodes_reports_and_switches(run: Run, encoders: list[FakeEnc
 def test_a_model_may_differ_in_more_than_its_name(run: Run, tmp_path: Path) -> None:
     assert "is the model already" in run("migrate-model", "nano", code=2).stderr
     result = run("migrate-model", "nano", "--decode", "fast", "--yes")
-    assert "nano (fp32, exact) → nano (fp32, fast): 8 of 8 photos ready, 8 encoded now" in result.stdout
+    exact, fast = (
+        f"nano (--precision fp32 --decode {mode} --icc ignore --transparency reference)" for mode in ("exact", "fast")
+    )
+    assert f"{exact} → {fast}: 8 of 8 photos ready, 8 encoded now" in result.stdout
     back = re.search("Back again: zsindex (.*)", result.stderr)
     assert back is not None
     run(*back[1].split())

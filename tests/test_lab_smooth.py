@@ -17,7 +17,7 @@ from tests.fakes import FakeEncoder
 from tests.libraries import unit_vectors
 from tests.scenes import photo
 from tests.test_cli import Run, encoders, run  # noqa: F401
-from zsindex.errors import TooManyScores
+from zsindex.errors import NoVectors, TooManyScores
 from zsindex.lab import neighbours, smooth
 from zsindex.library import Library
 from zsindex.prompts import label_set
@@ -267,8 +267,8 @@ def test_a_part_of_the_library_and_nothing_at_all(library: Library, tmp_path: Pa
     part = library.classify(["red", "blue"], smooth=True, paths=[tmp_path / "photos" / "blue 1.png"])
     assert [r.label for r in part] == ["blue"]
     assert [r.score for r in library.classify(["red"], smooth=True)] == [1.0] * 17
-    with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as empty:
-        assert len(empty.classify(["red", "blue"], smooth=True)) == 0
+    with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as empty, pytest.raises(NoVectors):
+        empty.classify(["red", "blue"], smooth=True)
 
 
 def test_more_scores_than_fit_are_refused(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

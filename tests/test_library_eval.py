@@ -253,7 +253,7 @@ def test_corrections_are_the_truth_of_their_label_set(library: Library, album: P
 
 
 def test_truth_that_fits_nothing_says_why(library: Library, tmp_path: Path) -> None:
-    with pytest.raises(BadTruth, match=r"grass, warm, cold\) are none of .*--map 'grass'='red'"):
+    with pytest.raises(BadTruth, match=r"grass, warm, cold\) are none of .*--map\): 'grass'='red'"):
         library.evaluate(RGB)
     with pytest.raises(BadTruth, match="holds none of its photos"):
         library.evaluate(RGB, {"/nowhere.png": "red"})

@@ -111,7 +111,7 @@ def test_of_two_models_with_the_same_spec_the_newest_is_found(store: Store) -> N
 def test_an_unknown_model_has_nothing(store: Store) -> None:
     """A read-only library asks with a model that it cannot record."""
     unknown = ModelRow(-1, fake_info(), "")
-    assert store.generation(unknown.id) == 0
+    assert store.generation(unknown.id) == -1
     assert store.snapshot(unknown.id) is None
     last, ids, vectors = store.embeddings_after(unknown, 0)
     assert (last, len(ids), vectors.shape) == (0, 0, (0, DIM))
@@ -395,7 +395,7 @@ def test_missing_files_are_counted_once(store: Store, model: ModelRow) -> None:
     assert store.mark_missing("/nowhere") == 0
     assert store.mark_missing("/a/b", []) == 0
     assert store.files().paths == ["/a/b/3", "/ab/1"]
-    assert store.counts() == {"files": 2, "images": 2, "duplicates": 0, "skipped": 0, "missing": 2}
+    assert store.counts() == {"files": 2, "images": 2, "duplicates": 0, "incomplete": 0, "skipped": 0, "missing": 2}
     assert store.model_sizes(model)["images"] == 4
 
 
@@ -528,7 +528,7 @@ def test_counts(store: Store, model: ModelRow) -> None:
     assert set(store.counts().values()) == {0}
     store.save([seen("/1", "x", VECTOR), seen("/2", "x"), seen("/3", "y", VECTOR), skipped("/4")], model.id)
     add_images(store, model, unit_vectors(2))  # no files
-    assert store.counts() == {"files": 3, "images": 2, "duplicates": 1, "skipped": 1, "missing": 0}
+    assert store.counts() == {"files": 3, "images": 2, "duplicates": 1, "incomplete": 0, "skipped": 1, "missing": 0}
     store.save_prompts(["owl"], unit_vectors(1), model.id, truncated=[False])
     assert store.model_sizes(model) == {"images": 4, "prompts": 1, "bytes": 5 * DIM * 4}
 

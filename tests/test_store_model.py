@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,6 +23,7 @@ from PIL import Image
 
 from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import new_library
+from zsindex.errors import NoVectors
 from zsindex.library import Library
 from zsindex.records import FloatArray
 
@@ -217,6 +219,10 @@ class LibraryFollowsDisk(RuleBasedStateMachine):
 
     def every_photo_is_classified_by_what_it_shows(self) -> None:
         if self.synced:
+            if not any(kind in SHOWN for kind in self.synced.values()):
+                with pytest.raises(NoVectors):
+                    self.library.classify(SHOWN, template="{}")
+                return
             answers = self.library.classify(SHOWN, template="{}")
             assert answers.unanswered == ()
             found = {Path(r.path).relative_to(self.root).as_posix(): r.label for r in answers}

@@ -225,7 +225,7 @@ def test_words_from_a_file(tmp_path: Path) -> None:
     file.write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(BadLabelFile, match="no word"):
         vocabulary.words(str(file))
-    file.write_bytes(b"\xff\xfe")
+    file.write_bytes("café".encode("latin-1"))
     with pytest.raises(BadLabelFile, match="UTF-8"):
         vocabulary.words(str(file))
     with pytest.raises(BadLabelFile, match="No such file"):

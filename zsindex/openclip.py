@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -356,20 +356,21 @@ class _Source:
 def _resolve(spec: ModelSpec) -> _Source:
     name = spec.name
     schema, _, rest = name.partition(":")
-    # Before a tag or a file stands an architecture, whatever else it reads like.
-    repository = None if spec.pretrained is not None and schema != "hf-hub" else names.repository_of(name)
+    architectures = set(open_clip.list_models())
+    # Before a tag or a file stands an architecture, whatever else it reads like; also one that was added by a program.
+    is_own = spec.pretrained is not None or _architecture_in(name, architectures) is not None
+    repository = None if is_own and schema != "hf-hub" else names.repository_of(name)
     if name == "nano" or schema in ("local-dir", "hf-hub") or repository:
         if spec.pretrained is not None:
             # open_clip would drop it with a warning, and the user would take these weights for the ones asked for.
             raise UnknownModel(str(spec), why=f"{name} brings its own weights; leave {spec.pretrained!r} out")
-        if not rest and name != "nano" and not repository:
+        if not rest and name != "nano" and not (repository and repository[0]):
             raise UnknownModel(name, why="a folder or a repository has to follow the colon")
         if repository:
             named, revision = repository
             return _Source(f"hf-hub:{named}", repository=named, revision=revision, files=(_CONFIG_NAME, None))
         return _folder(spec, nano.FOLDER if name == "nano" else Path(rest).expanduser())
 
-    architectures = set(open_clip.list_models())
     if spec.pretrained is not None:
         architecture = name.replace("/", "-")  # ViT-B/32 is ViT-B-32 to open_clip
         if architecture in architectures:
@@ -379,11 +380,9 @@ def _resolve(spec: ModelSpec) -> _Source:
         pairs = _pairs(name.replace("/", "-"))
         why = "an architecture alone has no weights" + ("" if pairs else "; name a checkpoint with --pretrained FILE")
         raise UnknownModel(name, near=pairs, why=why)
-    # An architecture may be written with a slash, and a checkpoint path has several: try them all.
-    for slash in (position for position, letter in enumerate(name) if letter == "/"):
-        architecture = name[:slash].replace("/", "-")
-        if architecture in architectures:
-            return _weights(spec, architecture, name[slash + 1 :])
+    if (found := _architecture_in(name, architectures)) is not None:
+        architecture, weights = found
+        return _weights(spec, architecture, weights)
 
     path = Path(name).expanduser()
     if name and path.is_dir():
@@ -393,6 +392,17 @@ def _resolve(spec: ModelSpec) -> _Source:
         raise UnknownModel(name, why=why)
     known = ["nano", *sorted(architectures), *(f"{a}/{tag}" for a, tag in available_models())]
     raise UnknownModel(name, near=_near(name, known))
+
+
+def _architecture_in(name: str, architectures: Collection[str]) -> tuple[str, str] | None:
+    """The architecture that a name begins with, and the tag or file after it.
+
+    An architecture may be written with a slash, and the path of a checkpoint has several: all are tried.
+    """
+    for slash in (position for position, letter in enumerate(name) if letter == "/"):
+        if (architecture := name[:slash].replace("/", "-")) in architectures:
+            return architecture, name[slash + 1 :]
+    return None
 
 
 def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> _Source:
