@@ -208,6 +208,32 @@ def test_fast_decoding_converts_what_it_has_scaled() -> None:
     assert np.abs(pixels(fast) - pixels(large.resize(fast.size, Image.Resampling.BOX))).mean() < 4
 
 
+@pytest.mark.parametrize("size", [(1201, 903), (903, 1201), (999, 1000), (1103, 601)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_picture_is_reduced_before_its_colours_are_converted(
+    tmp_path: Path, size: tuple[int, int], orientation: int
+) -> None:
+    picture = photos.gradient(*size)
+    stored = in_colours_of(PROPHOTO, picture)
+    data = photos.oriented(tmp_path / "a.png", orientation, stored, icc_profile=PROPHOTO).read_bytes()
+    decoded = decode(data, mode=DecodeMode.EXACT, input_size=(32, 32), rendering=AS_SEEN)
+    assert (decoded.width, decoded.height) == size
+    assert 4 * 32 <= min(decoded.image.size) < 8 * 32
+    # Preprocessing must cut out the same pixels.
+    assert 32 * max(decoded.image.size) // min(decoded.image.size) == 32 * max(size) // min(size)
+    smaller = pixels(picture.resize(decoded.image.size, Image.Resampling.BOX))
+    assert np.abs(pixels(decoded.image) - smaller).mean() < 2
+
+
+def test_what_is_not_converted_is_not_reduced() -> None:
+    picture = photos.gradient(1200, 900)
+    for profile in (SRGB, b"damaged"):
+        data = photos.encoded(picture, "PNG", icc_profile=profile)
+        assert np.array_equal(pixels(shown(data)), pixels(picture))
+    ignored = shown(photos.encoded(picture, "PNG", icc_profile=PROPHOTO), AS_REFERENCE)
+    assert np.array_equal(pixels(ignored), pixels(picture))
+
+
 def test_an_orientation_and_a_profile_together(tmp_path: Path) -> None:
     picture = photos.gradient()
     path = photos.oriented(tmp_path / "a.png", 6, in_colours_of(ADOBE_RGB, picture), icc_profile=ADOBE_RGB)

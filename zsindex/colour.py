@@ -70,6 +70,11 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return converted
 
 
+def is_converted(profile: bytes, mode: str) -> bool:
+    """Whether `to_srgb` changes colours of the mode ``RGB``, ``CMYK`` or ``L``."""
+    return _conversion(profile, mode) is not None
+
+
 def _palette_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     conversion = _conversion(profile, "RGB")
     if conversion is None:

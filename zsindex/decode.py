@@ -98,6 +98,8 @@ def _reason(error: OSError, path: str) -> SkipReason:
 # In fast mode both sides stay at least this many times the model's input. The resampling that follows then still
 # averages over several pixels, which is what keeps the vectors close; docs/decoding.md has the figures.
 _FAST_MARGIN = 2
+# So do those of a large picture that is reduced before its colours are converted, which would take longer than decoding.
+_COLOUR_MARGIN = 4
 
 # The drivers of Pillow that may see a photo. What else it can open stays closed, also to a file that merely calls
 # itself a JPEG: EPS starts Ghostscript, and icons or game textures are no photos. MPO comes through the JPEG driver.
@@ -120,6 +122,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS = frozenset(turn for number, turn in _TURNS.items() if number > 4)
 
 # Where Pillow keeps what may hold an orientation.
 _ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
@@ -177,8 +180,8 @@ def decode(
         stored = loaded.image
         if loaded.box is not None:
             stored = _trim(stored, width, height, loaded.box, min(input_size))
-        upright = prepare(stored, rendering)
-        if upright.size != stored.size:
+        upright = prepare(stored, rendering, input_size=input_size)
+        if _turn(loaded.image) in _QUARTER_TURNS:
             width, height = height, width
         return Decoded(upright, width, height, loaded.image.format or "", incomplete)
 
@@ -260,12 +263,21 @@ def _completed(data: bytes, load: Callable[[bytes], _Loaded]) -> tuple[_Loaded, 
     return loaded, f"the JPEG is cut short: {loaded.height - rows:,} of {loaded.height:,} rows {lack}"
 
 
+def _reduced(image: Image.Image, input_size: tuple[int, int]) -> Image.Image:
+    """Make a picture that is far larger than the model's input smaller, by a whole number."""
+    factor = min(image.size) // (_COLOUR_MARGIN * max(input_size))
+    if factor < 2:
+        return image
+    width, height = image.size
+    return _trim(image.reduce(factor), width, height, (0, 0, width / factor, height / factor), min(input_size))
+
+
 def _trim(
     image: Image.Image, width: int, height: int, box: tuple[int, int, float, float], input_side: int
 ) -> Image.Image:
-    """Cut a scaled JPEG to the size whose shape is most like that of its original, `width` x `height`.
+    """Cut a scaled picture to the size whose shape is most like that of its original, `width` x `height`.
 
-    libjpeg rounds up, so that the last column and row may stand for less than a whole pixel: 3002 x 4000 at a quarter
+    libjpeg rounds up, and so does Pillow, so that the last column and row may stand for less than a whole pixel: 3002 x 4000 at a quarter
     is 751 x 1000, of which `box`, 750.5 x 1000, is the picture. Preprocessing then rounds the longer side of the
     model's input to 340 pixels instead of 341, and the centre crop moves by a pixel, which moves vectors further than
     all that scaling does to the pixels. Where rounding down does not help, a pixel of the longer side does; only in
@@ -283,16 +295,22 @@ def _trim(
     return image if best == image.size else image.crop((0, 0, *best))
 
 
-def prepare(image: Image.Image, rendering: Rendering = AS_REFERENCE) -> Image.Image:
+def prepare(
+    image: Image.Image, rendering: Rendering = AS_REFERENCE, *, input_size: tuple[int, int] | None = None
+) -> Image.Image:
     """Do to an image in memory what `decode` does to one from a file; the image given is not changed.
 
     - The EXIF orientation is applied. EXIF data too damaged to be read counts as none.
     - Grey of more than 8 bits (modes ``I;16*``, ``I`` and ``F``) is scaled to ``L``, where the reference would clip
       everything above 255 to white. 16-bit black and white stay black and white; `zsindex.depth.levels` says what is
       black and white in the wider modes.
-    - What is not in sRGB is converted, if the rendering says so.
+    - What is not in sRGB is converted, if the rendering says so. RGB and CMYK are reduced first where they are far
+      larger than the model's input.
     - What is transparent is shown on a background, if the rendering says so. Else a palette's transparency, which
       conversion to RGB ignores with a warning, is left out.
+
+    Args:
+        input_size: height and width of the model's input; None: nothing is reduced.
 
     Raises:
         ImageError: the image was opened lazily, and its pixels cannot be decoded.
@@ -312,6 +330,8 @@ def prepare(image: Image.Image, rendering: Rendering = AS_REFERENCE) -> Image.Im
             for key in _ORIENTATION_KEYS:  # so that nobody turns it again
                 image.info.pop(key, None)
         if profile is not None:
+            if input_size is not None and image.mode in ("RGB", "CMYK") and colour.is_converted(profile, image.mode):
+                image = _reduced(image, input_size)
             image = colour.to_srgb(image, profile)
         if rendering.transparency is TransparencyMode.SHOW:
             image = colour.on_background(image)
