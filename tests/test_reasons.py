@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,16 @@ from zsindex.web.sandbox import Sandbox
 PICTURE = photos.gradient(96, 64)
 BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 40) + bytes(5)
 # What exceptions say of themselves, and no file.
-NO_SENTENCES = ("not identified by this driver", "index out of range", "requires a buffer", "object at 0x", "Traceback")
+NO_SENTENCES = (
+    "decoder error",
+    "Missing dimensions",
+    "StopIteration",
+    "not identified by this driver",
+    "index out of range",
+    "requires a buffer",
+    "object at 0x",
+    "Traceback",
+)
 
 
 def reason_of(data: bytes, name: str = "") -> ImageError | None:
@@ -101,6 +111,37 @@ def test_a_big_tiff_is_called_so() -> None:
         error = reason_of(mark + bytes(100))
         assert error is not None
         assert (error.reason, "BigTIFF" in error.detail) == (SkipReason.UNSUPPORTED, True)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("keep", [10, 30, -1])
+def test_a_tiff_is_cut_short_wherever_its_directory_or_values_end(compression: str, keep: int) -> None:
+    error = reason_of(photos.encoded(PICTURE, "TIFF", compression=compression)[:keep])
+    assert error is not None
+    assert error.reason is SkipReason.TRUNCATED
+    assert_is_a_sentence(error.detail)
+
+
+def test_a_tiff_without_a_size_is_damaged() -> None:
+    data = b"II*\0\x08\0\0\0" + bytes(200)
+    error = reason_of(data)
+    assert error is not None
+    assert error.detail == "the TIFF is of a kind that Pillow cannot read, or damaged"
+
+
+def test_a_png_is_cut_short_only_where_its_end_is_missing() -> None:
+    data = photos.encoded(PICTURE, "PNG")
+    for keep in (10, 30, len(data) // 2):
+        error = reason_of(data[:keep])
+        assert error is not None
+        assert error.reason is SkipReason.TRUNCATED
+    short = b"\0\0\0\1gAMA\1"
+    error = reason_of(data[:33] + short + struct.pack(">I", zlib.crc32(short[4:])) + data[33:])
+    assert error is not None
+    assert error.reason is SkipReason.DECODE_FAILED
+    error = reason_of(data[:60] + bytes(len(data) - 60))
+    assert error is not None
+    assert error.reason is SkipReason.DECODE_FAILED
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from enum import Enum, auto
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*")
 _BIG_TIFF = (b"II+\0", b"MM\0+")
 _NAMES = (
     (0, (b"\xff\xd8\xff",), "JPEG"),
-    (0, (b"\x89PNG\r\n\x1a\n",), "PNG"),
+    (0, (_PNG_START,), "PNG"),
     (0, (b"GIF87a", b"GIF89a"), "GIF"),
     (8, (b"WEBP",), "WebP"),
     (0, _TIFF, "TIFF"),
@@ -100,6 +101,7 @@ _NEW_SUBFILE_TYPE, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _SAMPLES, _SUB_DIRE
 _SENSOR_DATA = (32803, 34892)  # colour filter array, linear RAW
 _RAW_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # of Sony, Epson, Samsung, Nikon, Kodak, Pentax
 _MOST_ENTRIES = 4096
+_BYTES_OF_KINDS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 _COMPRESSIONS = {
     1: "none",
@@ -150,6 +152,23 @@ def tiff_tags(data: bytes) -> dict[int, int]:
     except struct.error:
         return tags
     return tags
+
+
+def _end_of_tags(data: bytes) -> int:
+    """Where the first directory of a classic TIFF ends, and with it the values that do not stand in it."""
+    order = "<" if data[:2] == b"II" else ">"
+    start = int.from_bytes(data[4:8], "little" if order == "<" else "big")
+    end: int = start + 2
+    try:
+        (count,) = struct.unpack_from(f"{order}H", data, start)
+        end = start + 2 + 12 * count + 4
+        for entry in range(min(count, _MOST_ENTRIES)):
+            _, kind, values, where = struct.unpack_from(f"{order}HHII", data, start + 2 + 12 * entry)
+            if (size := _BYTES_OF_KINDS.get(kind, 0) * values) > 4:
+                end = max(end, where + size)
+    except struct.error:
+        return max(end, len(data) + 1)
+    return end
 
 
 def _is_preview(tags: dict[int, int]) -> bool:
@@ -244,7 +263,6 @@ def show_all(scans: Sequence[Scan], n_components: int) -> bool:
 
 # --- PNG --------------------------------------------------------------------------------------------------------------
 
-_PNG_HEADER = 8
 # Of a text or a colour profile, unpacked. What is longer is left out.
 _MOST_UNPACKED = 16 << 20
 _XMP = b"XML:com.adobe.xmp\0"
@@ -259,8 +277,8 @@ def png_without_texts(data: bytes) -> tuple[bytes, bytes]:
     Returns:
         The PNG, and the colour profile, empty if there is none.
     """
-    kept, profile = [data[:_PNG_HEADER]], b""
-    position = _PNG_HEADER
+    kept, profile = [_PNG_START], b""
+    position = len(_PNG_START)
     while position + 8 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
         name = data[position + 4 : position + 8]
@@ -291,6 +309,17 @@ def _unpacked(packed: bytes) -> bytes:
     return unpacked if len(unpacked) <= _MOST_UNPACKED else b""
 
 
+def _lacks_png_end(data: bytes) -> bool:
+    """Whether a PNG ends before the part that ends it, and all parts up to there have names that parts can have."""
+    position = len(_PNG_START)
+    while position + 8 <= len(data):
+        name = data[position + 4 : position + 8]
+        if name == b"IEND" or not name.isalpha():
+            return False
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return True
+
+
 # --- cut short --------------------------------------------------------------------------------------------------------
 
 _END_MARKS = {b"GIF8": b";", b"\xff\x4f\xff\x51": b"\xff\xd9"}  # of GIF and of a bare JPEG 2000 codestream
@@ -305,12 +334,15 @@ def is_cut_short(data: bytes, words: str) -> bool:
     Args:
         words: the codec's own.
     """
+    if data.startswith(_PNG_START):
+        # Of a part that is too short for what it is Pillow says "truncated", too.
+        return _lacks_png_end(data) or ("truncat" in words.lower() and "chunk" not in words)
     if "truncat" in words.lower() or "unexpected end of file" in words.lower():
         return True
     if data[:4] == b"RIFF":
         return 8 + int.from_bytes(data[4:8], "little") > len(data)
     if data[:4] in _TIFF:
-        return int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big") >= len(data)
+        return _end_of_tags(data) > len(data)
     if data[:4] in _END_MARKS:
         return not data.endswith(_END_MARKS[data[:4]])
     if data[4:8] in (b"ftyp", b"jP  "):

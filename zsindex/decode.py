@@ -98,7 +98,7 @@ def _reason(error: OSError, path: str) -> SkipReason:
 # In fast mode both sides stay at least this many times the model's input. The resampling that follows then still
 # averages over several pixels, which is what keeps the vectors close; docs/decoding.md has the figures.
 _FAST_MARGIN = 2
-# So do those of a large picture that is reduced before its colours are converted, which would take longer than decoding.
+# So do those of a large picture that is reduced before its colours are converted, which takes longer than decoding.
 _COLOUR_MARGIN = 4
 
 # The drivers of Pillow that may see a photo. What else it can open stays closed, also to a file that merely calls
@@ -277,11 +277,11 @@ def _trim(
 ) -> Image.Image:
     """Cut a scaled picture to the size whose shape is most like that of its original, `width` x `height`.
 
-    libjpeg rounds up, and so does Pillow, so that the last column and row may stand for less than a whole pixel: 3002 x 4000 at a quarter
-    is 751 x 1000, of which `box`, 750.5 x 1000, is the picture. Preprocessing then rounds the longer side of the
-    model's input to 340 pixels instead of 341, and the centre crop moves by a pixel, which moves vectors further than
-    all that scaling does to the pixels. Where rounding down does not help, a pixel of the longer side does; only in
-    panoramas beyond 2.5 : 1 may neither.
+    libjpeg rounds up, and so does Pillow, so that the last column and row may stand for less than a whole pixel: 3002 x
+    4000 at a quarter is 751 x 1000, of which `box`, 750.5 x 1000, is the picture. Preprocessing then rounds the longer
+    side of the model's input to 340 pixels instead of 341, and the centre crop moves by a pixel, which moves vectors
+    further than all that scaling does to the pixels. Where rounding down does not help, a pixel of the longer side
+    does; only in panoramas beyond 2.5 : 1 may neither.
     """
 
     def unlike(size: tuple[int, int]) -> tuple[bool, int]:
@@ -569,6 +569,8 @@ def _failure(data: bytes, error: Exception, *, in_header: bool = False, name: st
 _MISTAKES = (IndexError, KeyError, TypeError, AttributeError, struct.error)
 _SAYS_NOTHING = (
     "not identified by this driver",
+    "decoder error",
+    "Missing dimensions",
     "index out of range",
     "invalid literal for int()",
     "requires a buffer of",

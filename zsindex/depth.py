@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
+from zsindex import containers
 from zsindex.errors import ImageError
 from zsindex.records import SkipReason
 
@@ -249,6 +250,7 @@ def _declared_by(tags: Any) -> Declared:
 
 # --- TIFFs that Pillow does not read ----------------------------------------------------------------------------------
 
+_WIDTH, _HEIGHT = 256, 257
 _UNCOMPRESSED, _DEFLATE = 1, (8, 32946)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # alpha that colours were multiplied with, and one that they were not
@@ -269,6 +271,9 @@ def open_tiff(file: IO[bytes], name: str | bytes) -> ImageFile.ImageFile:
     try:
         image = TiffImagePlugin.TiffImageFile(file, name)
     except (SyntaxError, IndexError, TypeError, KeyError, ValueError, OSError):
+        file.seek(0)
+        if containers.is_cut_short(file.read(), ""):
+            raise
         file.seek(0)
         try:
             return DeepTiff(file, name)
@@ -300,7 +305,7 @@ class DeepTiff(ImageFile.ImageFile):
         try:
             opened = tifffile.TiffFile(self.fp)
             page = opened.pages[0]
-            if not isinstance(page, tifffile.TiffPage):
+            if not isinstance(page, tifffile.TiffPage) or not (_WIDTH in page.tags and _HEIGHT in page.tags):
                 raise SyntaxError("no page")
             self._pixels: _Pixels | None = _Pixels(page, opened.byteorder, self.fp)
         except (ImageError, SyntaxError):
