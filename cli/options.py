@@ -223,9 +223,12 @@ def _temperature(ctx: click.Context, param: click.Parameter, value: str | None) 
     try:
         number = float(value)
     except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise click.BadParameter(f"{value!r} is neither a number above 0 nor fitted")
+        number = math.nan
+    from zsindex import bounds
+
+    least, most = bounds.LEAST_TEMPERATURE, bounds.MOST_TEMPERATURE
+    if not least <= number <= most:
+        raise click.BadParameter(f"{value!r} is neither a number from {least:g} to {most:g} nor fitted")
     return number
 
 

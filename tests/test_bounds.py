@@ -79,6 +79,8 @@ def test_every_number_of_the_command_line_is_checked() -> None:
     [
         ["classify", "-l", "x", "--temperature", "nan"],
         ["classify", "-l", "x", "--temperature", "inf"],
+        ["classify", "-l", "x", "--temperature", "5e-324"],
+        ["classify", "-l", "x", "--temperature", "1e308"],
         ["classify", "-l", "x", "--unknown", "mcm:nan"],
         ["classify", "-l", "x", "--unknown", "mcm:score=inf"],
         ["labels", "suggest", "x", "--vocabulary", "basic", "--unfit", "nan"],
@@ -100,7 +102,7 @@ def asked(library: Library) -> dict[str, tuple[list[Any], Callable[[Any], object
     answers = library.classify(labels)
     real, whole = [*NO_NUMBERS, True], [-1, 0.5, True, math.nan, 2**70]
     return {
-        "temperature": ([*real, 0], lambda x: library.classify(labels, temperature=x)),
+        "temperature": ([*real, 0, 5e-324, 1e-39, 1e308], lambda x: library.classify(labels, temperature=x)),
         "min_score": (real, lambda x: answers.filtered(min_score=x)),
         "top": ([*whole, 0], lambda x: library.classify(labels, top=x)),
         "top of a search": (whole, lambda x: library.search("red", top=x)),

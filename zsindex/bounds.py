@@ -6,6 +6,9 @@ import math
 import operator
 from typing import Any
 
+# By which cosines may be divided. Beyond, scores are 0 and 1, or all the same, whatever the model.
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-4, 1e4
+
 
 def real(
     name: str, value: Any, *, least: float = -math.inf, most: float = math.inf, above: float | None = None

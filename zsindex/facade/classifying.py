@@ -95,9 +95,9 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             NoVectors: the library holds no photos, or none with a vector of the model.
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
             TooManyScores: `smooth` with more photos and labels than fit into memory.
-            ValueError: the temperature is not positive; `with_corrections` of labels that are no saved label set, or by
-                no such method; or two options that exclude each other: `smooth` and `thresholds`, or `multi_label` and
-                either of `smooth` and `with_corrections`.
+            ValueError: the temperature is not within 0.0001 to 10,000; `with_corrections` of labels that are no saved
+                label set, or by no such method; or two options that exclude each other: `smooth` and `thresholds`, or
+                `multi_label` and either of `smooth` and `with_corrections`.
         """
         if smooth and (thresholds or multi_label):
             raise ValueError("smoothing gives each photo one label: it goes with neither thresholds nor multi_label")

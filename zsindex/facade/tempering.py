@@ -105,14 +105,14 @@ class Tempering(Truths):
 
         Raises:
             NoTemperature: it is ``fitted``, and none was.
-            ValueError: it is not positive.
+            ValueError: it is out of bounds.
         """
         if asked == FITTED:
             found = self.fitted_temperature()
             if found is None:
                 raise NoTemperature(str(self.model.spec))
             return found[0]
-        return bounds.real("a temperature", asked, above=0)
+        return bounds.real("a temperature", asked, least=bounds.LEAST_TEMPERATURE, most=bounds.MOST_TEMPERATURE)
 
     @staticmethod
     def _tempered(view: View, temperature: float) -> View:

@@ -15,6 +15,8 @@ from pydantic import (
     field_validator,
 )
 
+from zsindex import bounds
+
 
 def _sayable(text: str) -> str:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -48,7 +50,10 @@ Unknown: TypeAlias = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
 ]
 Teaching: TypeAlias = Literal["gda", "tip-adapter"]
-Temperature: TypeAlias = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)] | Literal["fitted"]
+Temperature: TypeAlias = (
+    Annotated[float, Field(ge=bounds.LEAST_TEMPERATURE, le=bounds.MOST_TEMPERATURE, allow_inf_nan=False)]
+    | Literal["fitted"]
+)
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
 Order: TypeAlias = Literal["path", "label"]
 T = TypeVar("T")
