@@ -39,6 +39,8 @@ def embed(
 
     An input that names an existing file or a photo of the library is that image; text:INPUT is always text.
     """
+    if not all(inputs):
+        raise click.UsageError("an input is empty")
     if fmt == "npy" and output is None and sys.stdout.isatty():
         raise click.UsageError("--format npy is binary: name a file with --output, or pipe it somewhere")
     import numpy as np

@@ -161,10 +161,12 @@ def test_an_empty_path_is_not_the_current_folder(run: Run, library: Library, mon
         ["prune", "--path", ""],
         ["vectors", "export", ""],
         ["bench", ""],
+        ["embed", "red", ""],
     ):
         if arguments[0] == "correct":
             run("labels", "save", "x", "-l", "red")
         assert "empty" in run(*arguments, code=2).stderr
+    assert "empty" in run("search", "red", "--model", "", code=1).stderr
     asks: list[Callable[[], object]] = [
         lambda: library.sync(""),
         lambda: library.sync([""]),
@@ -222,6 +224,7 @@ print(json.dumps(answers))
         ["search", "red", "--model", "nano"],
         ["check"],
         ["sync"],
+        ["models", "show", "ViT-B-32/openai"],  # for which torch is imported
     ]
     wrong = [
         ["sync", "photos"],

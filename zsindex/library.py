@@ -1285,7 +1285,9 @@ def _spec(
     if model is None and pretrained is None:
         name, weights = base.name, base.pretrained
     else:
-        name, weights = model or base.name, pretrained
+        name, weights = base.name if model is None else model, pretrained
+    if not name:
+        raise UnknownModel("", why="the name of a model is empty")
     if weights is not None:
         file = guessed(weights)
         name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)

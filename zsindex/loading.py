@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,14 +91,15 @@ def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int
 
 
 def _original(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
-    _let_threads_sleep()
     if (folder := _transformers_folder(spec)) is not None:
         if not names.has_transformers():
             raise PackageMissing(str(spec), "zsindex[transformers]")
-        from zsindex import transformers_encoder
+        with importing_torch():
+            from zsindex import transformers_encoder
 
         return transformers_encoder.load(spec, folder, device=device, batch_size=batch_size)
-    from zsindex import openclip
+    with importing_torch():
+        from zsindex import openclip
 
     return openclip.load(spec, device=device, batch_size=batch_size)
 
@@ -120,7 +123,8 @@ def describe(name: str) -> dict[str, Any]:
         from zsindex import checkpoints
 
         return checkpoints.describe(name, folder)
-    from zsindex import openclip
+    with importing_torch():
+        from zsindex import openclip
 
     twin = names.TWINS.get(spelling)
     found = openclip.describe(twin or spelling)
@@ -196,7 +200,8 @@ def _like_open_clips(name: str) -> list[str] | None:
     first = name.partition("/")[0].casefold()
     if not difflib.get_close_matches(first, by_folded, n=1, cutoff=_LIKE_AN_ARCHITECTURE):
         return None
-    from zsindex import openclip
+    with importing_torch():
+        from zsindex import openclip
 
     pairs = {
         f"{architecture}/{tag}".casefold(): f"{architecture}/{tag}" for architecture, tag in openclip.available_models()
@@ -218,8 +223,8 @@ def _export(spec: ModelSpec) -> towers.Export | None:
         made = assembly.assemble(folder)
         if made is not None:
             return made
-    _let_threads_sleep()
-    from zsindex import export, openclip
+    with importing_torch():
+        from zsindex import export, openclip
 
     encoder = openclip.load(replace(spec, precision="fp32"), device="cpu", batch_size=_TORCH_BATCH_SIZE)
     logger.info("preparing %s for quick starts, once on this machine; it takes about half a minute …", spec)
@@ -227,16 +232,30 @@ def _export(spec: ModelSpec) -> towers.Export | None:
 
 
 def _probe_bf16(found: towers.Export, spec: ModelSpec) -> towers.Export:
-    _let_threads_sleep()
-    from zsindex import export, openclip
+    with importing_torch():
+        from zsindex import export, openclip
 
     encoder = openclip.load(replace(spec, precision="bf16"), device="cpu", batch_size=_TORCH_BATCH_SIZE)
     return export.probe_bf16(found, encoder)
 
 
-def _let_threads_sleep() -> None:
-    """Have torch's threads sleep while they wait for each other: by default they spin, on cores that could decode.
+@contextmanager
+def importing_torch() -> Iterator[None]:
+    """What torch needs when it is first imported, with all that is built on it.
 
-    The setting is read when torch is first imported.
+    Its threads are to sleep while they wait for each other: by default they spin, on cores that could decode. And there
+    must be a working folder: without one MKL, which comes with torch, ends the process.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        gone = os.open(".", os.O_RDONLY)
+        try:
+            os.chdir("/")
+            yield
+        finally:
+            os.fchdir(gone)  # relative paths must not come to mean other files
+            os.close(gone)
+    else:
+        yield
