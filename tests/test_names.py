@@ -204,6 +204,20 @@ def test_a_misspelt_name_of_open_clip_is_no_repository() -> None:
 
 
 @pytest.mark.usefixtures("with_transformers", "cache")
+@pytest.mark.parametrize("name", ["./nothing", "../nothing", "~/nothing-here", "/nothing/here"])
+def test_a_folder_that_is_not_there_is_no_repository(name: str) -> None:
+    assert repository_of(name) is None
+    with pytest.raises(UnknownModel, match="no such folder"):
+        loading.load(ModelSpec(name))
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnknownModel, match="a name or a folder is needed"):
+        Library.open(tmp_path / "library", model=name)
+
+
+@pytest.mark.usefixtures("with_transformers", "cache")
 def test_a_hub_is_asked_once_for_each_file(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import io
 import json
 import os
 import shutil
@@ -198,6 +199,11 @@ DIFFERENT: dict[str, tuple[Call, type[BaseException] | None, Any]] = {
         None,
         ValueError,
     ),
+    "tokenizer_kwargs that are no dict": (
+        lambda ask, p: ask(p[0], LABELS, tokenizer_kwargs=5),
+        None,
+        TypeError,
+    ),
     "tokenizer_kwargs that are unknown": (lambda ask, p: ask(p[0], LABELS, tokenizer_kwargs={"x": 4}), None, TypeError),
     "batch_size 0": (lambda ask, p: ask(p, LABELS, batch_size=0), ValueError, ValueError),
     "batch_size -1": (lambda ask, p: ask(p, LABELS, batch_size=-1), ValueError, ValueError),
@@ -367,6 +373,22 @@ def test_a_bad_image_in_a_generator_comes_at_its_turn(both: Both) -> None:
 def test_labels_are_looked_at_before_the_first_image(both: Both) -> None:
     with pytest.raises(NoLabels):
         both.ours((path for path in both.photos), [])
+
+
+def test_an_open_file_is_an_image_and_not_its_lines(both: Both) -> None:
+    photo = both.photos[0]
+    expected = both.ours(photo, LABELS)
+    with photo.open("rb") as file:
+        assert both.ours(file, LABELS) == expected
+    assert both.ours([io.BytesIO(photo.read_bytes())], LABELS) == [expected]
+    with pytest.raises(TypeError, match="opened for bytes"):
+        both.ours(io.StringIO("text"), LABELS)
+
+
+@pytest.mark.parametrize("text", ["", " ", "data:image/png;base64,"])
+def test_a_text_without_anything_is_no_image(both: Both, text: str) -> None:
+    with pytest.raises(ImageError, match="neither an existing file, nor"):
+        both.ours(text, LABELS)
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------

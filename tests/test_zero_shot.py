@@ -258,6 +258,14 @@ def site(blue: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
                         self.wfile.write(b"a")
                     except OSError:
                         break
+            elif self.path == "/drips-headers":
+                self.send_response(200)
+                while not here.release.wait(0.02):
+                    try:
+                        self.send_header("X-More", "a")
+                        self.flush_headers()
+                    except OSError:
+                        break
             elif self.path == "/garbage":
                 self.wfile.write(b"this is not HTTP\r\n\r\n")
             elif self.path == "/chunks-cut-short":
@@ -310,18 +318,29 @@ def test_a_url(detector: ZeroShotImageClassifier, site: Site, blue: Path, path: 
 def test_a_url_that_cannot_be_read(detector: ZeroShotImageClassifier, site: Site, path: str, why: str) -> None:
     with pytest.raises(FetchError, match=why) as caught:
         detector(site.url + path, COLOURS, timeout=30)
+    assert "\n" not in str(caught.value)
     assert caught.value.url == site.url + path
     assert str(caught.value).startswith(f"cannot read {site.url}{path}: ")
 
 
 def test_a_url_that_does_not_answer(detector: ZeroShotImageClassifier, site: Site) -> None:
-    with pytest.raises(FetchError, match="timed out"):
+    with pytest.raises(FetchError, match=r"timed out|longer than 0\.1 s"):
         detector(f"{site.url}/hangs", COLOURS, timeout=0.1)
 
 
-def test_a_url_that_answers_byte_by_byte_for_ever(detector: ZeroShotImageClassifier, site: Site) -> None:
+@pytest.mark.parametrize("path", ["/drips", "/drips-headers"])
+def test_a_url_that_answers_byte_by_byte_for_ever(detector: ZeroShotImageClassifier, site: Site, path: str) -> None:
     with pytest.raises(FetchError, match=r"longer than 0\.2 s"):
-        detector(f"{site.url}/drips", COLOURS, timeout=0.2)
+        detector(f"{site.url}{path}", COLOURS, timeout=0.2)
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_a_url_with_letters_and_spaces(
+    detector: ZeroShotImageClassifier, site: Site, blue: Path, timeout: float | None
+) -> None:
+    site.content["/%E9%9D%92%20blue.png?a=%C3%BC"] = blue.read_bytes()
+    for url in ("/青 blue.png?a=ü", "/%E9%9D%92%20blue.png?a=%C3%BC#part"):
+        assert detector(site.url + url, COLOURS, timeout=timeout) == detector(blue, COLOURS)
 
 
 @pytest.mark.parametrize(

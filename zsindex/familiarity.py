@@ -19,6 +19,8 @@ from zsindex.tokenizer import ClipTokenizer, letters_of_bytes, text_of
 _MANY, _PART = 2000, 0.05
 # Pictographs begin with the arrows; before them are ° and ™.
 _PICTOGRAPHS_FROM = 0x2190
+# Scripts of which a single letter is a symbol among other words: α7, 5 µm, 8 Ω.
+_SYMBOLS = ("GREEK", "MICRO")
 
 
 class Familiarity:
@@ -81,7 +83,7 @@ def _words(text: str) -> Iterator[str]:
     for script, letters in groupby(_with_marks(text), key=lambda pair: pair[0]):
         if script is not None:
             word = "".join(letter for _, letter in letters)
-            if not word.isascii():
+            if not word.isascii() and not (len(word) == 1 and script in _SYMBOLS):
                 yield word
 
 

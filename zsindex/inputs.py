@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import http.client
 import os
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,7 +36,9 @@ def is_one(given: object) -> bool:
         return True
     if isinstance(given, np.ndarray):
         return given.ndim < 4 and given.dtype.kind in "biufc"
-    return hasattr(given, "__dlpack__") or not (hasattr(given, "__iter__") or hasattr(given, "__getitem__"))
+    if hasattr(given, "__dlpack__") or hasattr(given, "read"):  # a tensor, or an open file, which has lines, too
+        return True
+    return not (hasattr(given, "__iter__") or hasattr(given, "__getitem__"))
 
 
 def each(images: Any) -> Iterator[Any]:
@@ -50,8 +54,8 @@ def to_image(image: Any, *, timeout: float | None = None, is_known: Callable[[st
     """What `Library.embed_images` takes, from one image in any form.
 
     Args:
-        image: a PIL image, encoded bytes, a path object, an array of `Picture`'s shape; or a text, which is, in this
-            order, an http(s) URL, a ``data:`` URI, the name of a file, or base64.
+        image: a PIL image, encoded bytes, a file opened for them, a path object, an array of `Picture`'s shape; or a
+            text, which is, in this order, an http(s) URL, a ``data:`` URI, the name of a file, or base64.
         timeout: seconds in which a URL must have been read; None waits for ever.
         is_known: whether a text is the name of a file that is not on this disk.
 
@@ -66,6 +70,11 @@ def to_image(image: Any, *, timeout: float | None = None, is_known: Callable[[st
         return bytes(image)
     if isinstance(image, np.ndarray) or hasattr(image, "__dlpack__"):  # a tensor in the memory of the CPU
         return _from_array(np.asarray(image))
+    if hasattr(image, "read"):
+        image = image.read()
+        if isinstance(image, bytes):
+            return image
+        raise TypeError("a file that is an image is opened for bytes: open(…, 'rb')")
     if not isinstance(image, str):
         raise TypeError(
             "an image is a path, a URL, base64 or a data: URI, a PIL image, an array (height, width, channels) or "
@@ -88,13 +97,15 @@ def to_images(images: Iterable[Any], *, timeout: float | None = None) -> list[Im
 
 def _from_base64(text: str, shown: str) -> bytes:
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+        if not (content := base64.b64decode("".join(text.split()), validate=True)):
+            raise ValueError("nothing")
+        return content
+    except ValueError:  # binascii's error is one
         shown = shown if len(shown) < 80 else f"{shown[:60]}…"
         raise ImageError(
             SkipReason.NOT_AN_IMAGE,
             "neither an existing file, nor an http(s) URL, nor base64 of an image",
-            path=shown,
+            path=shown or repr(shown),
         ) from None
 
 
@@ -145,11 +156,31 @@ def fetch(url: str, timeout: float | None) -> bytes:
     Raises:
         FetchError
     """
+    if timeout is None:
+        return _read(url, None)
+    # A socket's timeout is for each step: a name that is looked up, each redirection, each line of a header. The time
+    # for all of them is kept from outside; what is late is left to end by itself.
+    found: Future[bytes] = Future()
+
+    def read() -> None:
+        try:
+            found.set_result(_read(url, timeout))
+        except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the answer is waited for
+            found.set_exception(error)
+
+    threading.Thread(target=read, name="zsindex-fetch", daemon=True).start()
+    try:
+        return found.result(timeout)
+    except TimeoutError:
+        raise FetchError(url, f"it took longer than {timeout:g} s") from None
+
+
+def _read(url: str, timeout: float | None) -> bytes:
     deadline = None if timeout is None else time.monotonic() + timeout
     pieces: list[bytes] = []
     left = MAX_DOWNLOAD_BYTES
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": f"zsindex/{zsindex.__version__}"})
+        request = urllib.request.Request(_in_ascii(url), headers={"User-Agent": f"zsindex/{zsindex.__version__}"})
         with _opener().open(request, timeout=timeout) as response:
             while piece := response.read1(_PIECE):
                 pieces.append(piece)
@@ -162,10 +193,20 @@ def fetch(url: str, timeout: float | None) -> bytes:
                 raise FetchError(url, "the server broke off")
     except urllib.error.HTTPError as error:
         error.close()
-        raise FetchError(url, f"the server answers {error.code} {error.reason}") from error
+        reason = str(error.reason).partition("\n")[0]  # of a loop of redirections it has three lines
+        raise FetchError(url, f"the server answers {error.code} {reason}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError and InvalidURL: it is no URL
-        raise FetchError(url, str(getattr(error, "reason", error)) or type(error).__name__) from error
+        why = " ".join(str(getattr(error, "reason", error)).split())  # it may quote what the server sent
+        raise FetchError(url, why or type(error).__name__) from error
     return b"".join(pieces)
+
+
+def _in_ascii(url: str) -> str:
+    """A URL as it is sent, with letters and spaces in its path quoted as browsers do; what is quoted already stays."""
+    scheme, place, path, query, _ = urllib.parse.urlsplit(url)
+    kept = "%/:=&?~#+!$,;'@()*[]"
+    quoted = (urllib.parse.quote(part, safe=kept) for part in (path, query))
+    return urllib.parse.urlunsplit((scheme, place, *quoted, ""))
 
 
 def _opener() -> urllib.request.OpenerDirector:

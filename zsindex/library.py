@@ -1286,8 +1286,8 @@ def _spec(
         name, weights = base.name, base.pretrained
     else:
         name, weights = base.name if model is None else model, pretrained
-    if not name:
-        raise UnknownModel("", why="the name of a model is empty")
+    if not name.strip():
+        raise UnknownModel(name, why="the name of a model is empty")
     if weights is not None:
         file = guessed(weights)
         name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)

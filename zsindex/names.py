@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # or nothing before it, transformers' is.
 OPEN_CLIP_FIRST = "hf-hub"
 _TRANSFORMERS_FIRST = "hf"
-_REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_REPOSITORY = re.compile(r"(?P<name>\w[\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 
 # Repositories of transformers' checkpoints, and the same weights in open_clip's format.
 #

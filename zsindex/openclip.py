@@ -390,6 +390,8 @@ def _resolve(spec: ModelSpec) -> _Source:
     if path.is_file():
         why = "a checkpoint does not say its architecture; name it too: --model ARCH --pretrained FILE"
         raise UnknownModel(name, why=why)
+    if name.startswith(("/", "./", "../", "~")):
+        raise UnknownModel(name, why="there is no such folder")
     known = ["nano", *sorted(architectures), *(f"{a}/{tag}" for a, tag in available_models())]
     raise UnknownModel(name, near=_near(name, known))
 

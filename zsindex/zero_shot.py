@@ -227,6 +227,8 @@ def truncates(tokenizer_kwargs: Mapping[str, Any], model: ModelInfo) -> bool:
         ValueError: the length is not the model's. Prompts are cached under their text, and read at another length they
             have other vectors.
     """
+    if not isinstance(tokenizer_kwargs, Mapping):
+        raise TypeError(f"tokenizer_kwargs is a dict, not {type(tokenizer_kwargs).__name__}")
     for name in tokenizer_kwargs:
         if name not in TOKENIZER_KWARGS:
             raise TypeError(f"tokenizer_kwargs has no {name!r} here; it has {', '.join(TOKENIZER_KWARGS)}")
