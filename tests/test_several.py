@@ -6,6 +6,7 @@ import inspect
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,30 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_treat_one_alike(name: str) -> None:
     assert FUNCTIONS[name]("red") == FUNCTIONS[name](["red"])
+
+
+@pytest.mark.parametrize("given", [None, 5, [None], ["red", 5], b"red"])
+def test_what_is_no_text_is_refused_by_its_type(library: Library, given: Any) -> None:
+    for ask in (library.embed_texts, partial(library.save_label_set, "other")):
+        with pytest.raises(TypeError, match=r"is no text, but (NoneType|int|bytes)"):
+            ask(given)
+
+
+@pytest.mark.parametrize("given", [None, 5, ["a"], np.zeros((2, 2, 3))])
+def test_what_is_no_image_is_refused_by_its_type(library: Library, given: Any) -> None:
+    for ask in (library.similar, library.search):
+        with pytest.raises(TypeError, match="an image is a path, encoded bytes or a PIL image, not "):
+            ask(given)
+
+
+def test_labels_in_an_array(library: Library) -> None:
+    found = library.classify(np.array(["red", "blue"]))
+    assert [one.label for one in found] == [one.label for one in library.classify(["red", "blue"])]
+
+
+def test_no_paths_have_no_answers(library: Library) -> None:
+    assert library.search("red", paths=[]) == []
+    assert len(library.classify(["red", "blue"], paths=[])) == 0
 
 
 # --- bodies of requests -----------------------------------------------------------------------------------------------

@@ -316,3 +316,52 @@ def test_a_damaged_checkpoint_is_no_traceback(
     damage(copy)
     with pytest.raises(CheckpointError):
         encoder_of(copy)
+
+
+# --- parts that are missing -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip2"])
+@pytest.mark.parametrize("settings", [True, False])
+def test_a_checkpoint_without_its_vocabulary_is_refused(
+    family: str, settings: bool, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """transformers makes a tokenizer without words of it, and every prompt would have the same vector."""
+    folder = tmp_path / "partly"
+    left_out = ["tokenizer.json", *([] if settings else ["tokenizer_config.json"])]
+    shutil.copytree(folders[family], folder, ignore=shutil.ignore_patterns(*left_out))
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        original(folder)
+
+
+def test_a_vocabulary_in_files_of_its_own_is_one(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(folders["clip"], folder)
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]), encoding="utf-8")
+    text = ["a photo of a cat"]
+    np.testing.assert_allclose(
+        original(folder).encode_texts(text), original(folders["clip"]).encode_texts(text), atol=1e-6
+    )
+    (folder / "merges.txt").unlink()
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        original(folder)
+
+
+def test_weights_of_other_shapes_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(folders["clip"], folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "projection_dim": 20}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"not of the shape .* config\.json says: text_projection\.weight"):
+        original(folder)
+
+
+def test_a_checkpoint_without_its_image_processor_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "partly"
+    shutil.copytree(folders["clip"], folder, ignore=shutil.ignore_patterns("*processor_config.json"))
+    with pytest.raises(CheckpointError, match=r"no image processor \(preprocessor_config\.json"):
+        original(folder)

@@ -1040,7 +1040,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                     by_image[image_id].append(path)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
-                if not found:
+                if not found and paths != []:
                     self._require_vectors(self.view(paths), paths)
                 shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
                 return [Hit(paths[0], score, tuple(paths[1:]), i) for i, score, paths in shown_first]

@@ -61,7 +61,10 @@ def checked(text: str, what: str = "what was given") -> str:
 
     Raises:
         BadText: it is none; `what` says where it was given.
+        TypeError: it is something else.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is no text, but {type(text).__name__}")
     if "\0" in text or not (text.isascii() or is_encodable(text)):
         raise BadText(text, what)
     return text

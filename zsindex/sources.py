@@ -82,6 +82,8 @@ def read(image: ImageLike, *, position: int = 0, rendering: Rendering = AS_REFER
         return Source(decode.pixel_digest(upright), upright, f"image number {position + 1}")
     if isinstance(image, bytes):
         return Source(decode.digest(image), image, f"image number {position + 1}")
+    if not isinstance(image, (str, os.PathLike)):
+        raise TypeError(f"an image is a path, encoded bytes or a PIL image, not {type(image).__name__}")
     path = os.path.expanduser(os.fspath(image))
     content = decode.read_file(path)
     return Source(content.digest, content.data, path)

@@ -49,6 +49,8 @@ _REFUSED = {
     "blip-2": "it is no dual encoder: its matching head looks at a picture and a text together",
 }
 _WEIGHTS = (".safetensors", ".bin")
+_IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZER = "tokenizer.json"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # What the pipeline asks of the tokenizer: of SigLIP's models, and of all others.
@@ -233,8 +235,11 @@ def _family(spec: ModelSpec, folder: Path) -> str:
 def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batch_size: int) -> TransformersEncoder:
     if not any(file.suffix in _WEIGHTS for file in folder.iterdir()):
         raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_WEIGHTS)})")
+    if not any((folder / name).is_file() for name in _IMAGE_PROCESSORS):
+        raise CheckpointError(str(spec), f"{folder} has no image processor ({', '.join(_IMAGE_PROCESSORS)})")
     options = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = _part(spec, "its tokenizer: ", transformers.AutoTokenizer, folder, options)
+    _require_vocabulary(spec, folder, tokenizer)
     image_processor = _part(spec, "its image processor: ", transformers.AutoImageProcessor, folder, options)
     height, width = _image_size(spec, image_processor)
     # In float32 first, on the CPU, so that the hash of the weights is that of the weights alone.
@@ -243,8 +248,16 @@ def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batc
         "",
         transformers.AutoModelForZeroShotImageClassification,
         folder,
-        {**options, "dtype": torch.float32, "weights_only": True, "output_loading_info": True},
+        {
+            **options,
+            "dtype": torch.float32,
+            "weights_only": True,
+            "output_loading_info": True,
+            "ignore_mismatched_sizes": True,  # they are refused here, by name
+        },
     )
+    if others := sorted(name for name, *_ in loaded["mismatched_keys"]):
+        raise CheckpointError(str(spec), f"weights are not of the shape that its config.json says: {others[0]}")
     if missing := sorted(loaded["missing_keys"]):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CheckpointError(str(spec), f"it lacks weights: {missing[0]}{more}")
@@ -291,6 +304,19 @@ def _part(spec: ModelSpec, what: str, kind: Any, folder: Path, options: Mapping[
     except Exception as error:
         # Damaged files raise nearly anything from within torch, safetensors, tokenizers and transformers.
         raise CheckpointError(str(spec), what + one_line(error)) from error
+
+
+def _require_vocabulary(spec: ModelSpec, folder: Path, tokenizer: Any) -> None:
+    """Refuse a checkpoint without the words of its tokenizer: transformers makes one then that knows none.
+
+    Raises:
+        CheckpointError
+    """
+    own = [name for part, name in tokenizer.vocab_files_names.items() if part != "tokenizer_file"]
+    has_own = all((folder / name).is_file() for name in own) if own else any(folder.glob("*.model"))
+    if not has_own and not (folder / _TOKENIZER).is_file():
+        ways = [_TOKENIZER, *([" and ".join(own)] if own else [])]
+        raise CheckpointError(str(spec), f"{folder} has no vocabulary of its tokenizer ({', or '.join(ways)})")
 
 
 def _missing_package(spec: ModelSpec, error: ImportError) -> ModelError:

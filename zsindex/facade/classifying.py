@@ -255,7 +255,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
     ) -> LabelSet:
         templates = None if template is None else self.templates(template)
         if saved is None:
-            made = prompts.label_set(labels or (), templates=templates)
+            made = prompts.label_set(() if labels is None else labels, templates=templates)
             if not isinstance(labels, LabelSet):
                 prompts.warn_of_alike(made)
             return made
