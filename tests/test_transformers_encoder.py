@@ -331,7 +331,7 @@ def test_a_checkpoint_without_its_vocabulary_is_refused(
     left_out = ["tokenizer.json", *([] if settings else ["tokenizer_config.json"])]
     shutil.copytree(folders[family], folder, ignore=shutil.ignore_patterns(*left_out))
     with pytest.raises(CheckpointError, match="tokenizer"):
-        original(folder)
+        encoder_of(folder)
 
 
 def test_a_vocabulary_in_files_of_its_own_is_one(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -344,11 +344,11 @@ def test_a_vocabulary_in_files_of_its_own_is_one(folders: dict[str, Path], tmp_p
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]), encoding="utf-8")
     text = ["a photo of a cat"]
     np.testing.assert_allclose(
-        original(folder).encode_texts(text), original(folders["clip"]).encode_texts(text), atol=1e-6
+        encoder_of(folder).encode_texts(text), original(folders["clip"]).encode_texts(text), atol=1e-6
     )
     (folder / "merges.txt").unlink()
     with pytest.raises(CheckpointError, match="tokenizer"):
-        original(folder)
+        encoder_of(folder)
 
 
 def test_weights_of_other_shapes_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -357,11 +357,11 @@ def test_weights_of_other_shapes_are_named(folders: dict[str, Path], tmp_path: P
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, "projection_dim": 20}), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"not of the shape .* config\.json says: text_projection\.weight"):
-        original(folder)
+        encoder_of(folder)
 
 
 def test_a_checkpoint_without_its_image_processor_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "partly"
     shutil.copytree(folders["clip"], folder, ignore=shutil.ignore_patterns("*processor_config.json"))
     with pytest.raises(CheckpointError, match=r"no image processor \(preprocessor_config\.json"):
-        original(folder)
+        encoder_of(folder)

@@ -53,6 +53,17 @@ def test_groups_negatives_templates_and_saved_sets(client: TestClient, library: 
     )
 
 
+def test_a_wrong_field_is_named_as_it_was_sent(client: TestClient) -> None:
+    for question, place in (
+        ({"labels": ["red", 5]}, "labels.1"),
+        ({"labels": {"red": [5]}}, "labels.red.0"),
+        ({"labels": LABELS, "temperature": "hot"}, "temperature"),
+    ):
+        wrong = client.post("/v1/classify", json=question).json()["errors"]
+        assert f"body.ClassifyQuestion.{place}" in [one["at"] for one in wrong]
+        assert not any("[" in one["at"] or "constrained" in one["at"] for one in wrong)
+
+
 def test_what_the_label_lab_decides(client: TestClient, library: Library) -> None:
     for options in ({"unknown": "softmax:0.4"}, {"multi_label": True, "activation": "sigmoid"}):
         body = ask(client, labels=LABELS, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -139,10 +140,14 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("refused", 422, "the library refuses this")
 
 
+# What pydantic calls one of several shapes of a field, such as function-before[_listed(), list[…]]: nobody sent that.
+_SHAPE = re.compile(r"(constrained|function)-|(list|dict|literal)\[")
+
+
 def of_validation(found: Sequence[Any]) -> Problem:
     """The problem that a request with wrong fields is. It names places and rules, and does not repeat the input."""
     wrong = [
-        {"at": ".".join(str(part) for part in one["loc"]), "message": str(one["msg"])}
+        {"at": ".".join(str(p) for p in one["loc"] if not _SHAPE.match(str(p))), "message": str(one["msg"])}
         for one in found[:20]
         if isinstance(one, Mapping)
     ]
