@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
@@ -209,6 +210,12 @@ def test_a_folder_that_is_not_there_is_no_repository(name: str) -> None:
     assert repository_of(name) is None
     with pytest.raises(UnknownModel, match="no such folder"):
         loading.load(ModelSpec(name))
+
+
+@pytest.mark.parametrize("ask", [loading.describe, lambda name: loading.load(ModelSpec(name))])
+def test_a_repository_has_to_follow_the_colon(ask: Callable[[str], object]) -> None:
+    with pytest.raises(UnknownModel, match="has to follow the colon"):
+        ask("hf-hub:")
 
 
 @pytest.mark.parametrize("name", ["", " "])

@@ -102,7 +102,7 @@ def architectures() -> frozenset[str]:
 def repository_of(name: str) -> tuple[str, str | None] | None:
     """Repository and revision that a name in its one spelling stands for; None for a name of another kind."""
     scheme, colon, rest = name.partition(":")
-    if colon and scheme != OPEN_CLIP_FIRST:
+    if colon and (scheme != OPEN_CLIP_FIRST or not rest):
         return None
     if not colon and not _is_repository(name):
         return None
