@@ -81,7 +81,7 @@ def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None
 @options.json_flag
 def show(name: str, library: Path | None, as_json: bool) -> None:
     """Tell about a model: one of the library, by name or the beginning of its fingerprint, or one that is offered."""
-    rows = [row for row in _held(library) if row.name == name or (name and row.fingerprint.startswith(name))]
+    rows = [row for row in _held(library) if name and (row.name == name or row.fingerprint.startswith(name))]
     if rows:
         found = [_to_dict(row) for row in rows]
     else:

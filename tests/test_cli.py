@@ -433,6 +433,7 @@ def test_models_of_the_library(synced: Run, pictures: Path, encoders: list[FakeE
     rows = json.loads(synced("models", "list", "--held", "--json").stdout)["held"]
     assert {m["name"]: (m["images"], m["default"]) for m in rows} == {"nano": (4, False), "other": (4, True)}
     assert "fingerprint" in synced("models", "show", "nano").stdout
+    assert "unknown model ''" in synced("models", "show", "", code=1).stderr
     assert "library's default" in synced("prune", "--model", "other", "--yes", code=1).stderr
     synced("prune", "--model", "nano", "--yes")
     assert [m["name"] for m in json.loads(synced("models", "list", "--held", "--json").stdout)["held"]] == ["other"]

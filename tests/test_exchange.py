@@ -322,7 +322,7 @@ def test_photos_that_are_not_here_are_asked_about_like_all_others(imported: Libr
 
 
 def test_text_stays_text_and_unknown_photos_are_an_error(imported: Library, tmp_path: Path) -> None:
-    with pytest.raises(BadQuery, match="text:/away/0/nothing.jpg"):
+    with pytest.raises(BadQuery, match=r"text:/away/0/nothing\.jpg"):
         imported.is_image("/away/0/nothing.jpg")
     assert not imported.is_image("text:/away/0/1.jpg")
     assert imported.is_image("/away/0/1.jpg")
