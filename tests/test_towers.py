@@ -427,7 +427,7 @@ def test_openvino_comes_without_its_converter_until_that_is_called() -> None:
 
 
 def test_without_openvino(folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(towers, "versions", dict)
+    monkeypatch.setattr(towers, "versions", lambda *_: {})
     assert isinstance(loading.load(ModelSpec(f"local-dir:{folder}"), device="cpu"), openclip.OpenClipEncoder)
     assert isinstance(loading.load(NANO, device="cpu"), openclip.OpenClipEncoder)
 

@@ -22,7 +22,8 @@ from skimage import data
 pytest.importorskip("transformers", reason="transformers is an extra")
 
 from tests import transformers_models
-from zsindex import Library, loading
+from zsindex import Library, loading, transformers_encoder
+from zsindex.config import CACHE_VARIABLE
 from zsindex.errors import CheckpointError, PromptTooLong, UnknownModel, ZsindexWarning
 from zsindex.prompts import WordsUnfamiliar
 from zsindex.records import ModelSpec
@@ -38,9 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def encoder_of(folder: Path) -> TransformersEncoder:
-    encoder = loading.load(ModelSpec(f"local-dir:{folder}"), device="cpu")
-    assert isinstance(encoder, TransformersEncoder)
-    return encoder
+    return transformers_encoder.load(ModelSpec(f"local-dir:{folder}"), folder, device="cpu")
 
 
 @cache
@@ -230,6 +229,7 @@ def test_two_places_of_a_checkpoint_share_their_vectors(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder, and a repository in the hub's cache, offline."""
+    monkeypatch.setenv(CACHE_VARIABLE, "off")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     root = tmp_path / "hub" / "models--org--name"
@@ -243,15 +243,6 @@ def test_two_places_of_a_checkpoint_share_their_vectors(
         with Library.open(tmp_path / "library", model=name) as library:
             assert library.sync([tmp_path / "photo.png"]).encoded == 0
             assert len(library.models()) == 1
-
-
-def test_it_is_told_that_it_runs_on_torch(
-    folders: dict[str, Path], caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ZSINDEX_CACHE", str(tmp_path))
-    caplog.set_level("INFO", "zsindex.loading")
-    assert encoder_of(folders["clip"]).engine == "torch"
-    assert caplog.text.count("run on torch") == 1
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

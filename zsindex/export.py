@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -21,12 +21,16 @@ import torch
 from PIL import Image
 
 from zsindex import samples, towers
+from zsindex.hub import one_line
 from zsindex.on_torch import default_device, quiet
 from zsindex.openclip import OpenClipEncoder
 from zsindex.preprocess import Preprocessing
-from zsindex.records import FloatArray
-from zsindex.tokenizer import ClipTokenizer
+from zsindex.records import FloatArray, ModelSpec
+from zsindex.tokenizer import MASKED, ClipTokenizer, FastTokenizer, Layout
 from zsindex.towers import Export, Manifest, Tower
+
+if TYPE_CHECKING:
+    from zsindex.transformers_encoder import TransformersEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +49,20 @@ _TEXTS = (
     "ﬁne “quotes” — İstanbul 'ſ",
     "one two three four five six seven eight nine ten " * 12,
 )
+# Checkpoints of transformers come with any tokenizer.
+_MORE_TEXTS = (
+    "Собака на улице, 3 кошки",
+    "صورة كلب أحمر",
+    "लाल कुत्ते की तस्वीर",
+    "빨간 개의 사진 한 장",
+    "ภาพถ่ายสุนัข",
+    "Ε\u0301να σκυλι\u0301 ＦＵＬＬ ｗｉｄｔｈ ｶﾞ",
+    "👩‍🚒👨‍👩‍👧 ☂️ \t tab\nline\u200b\u00a0space",
+    "a <s> b </s> <pad> <unk> <mask> [CLS] [SEP] [PAD] <bos> <eos> <|startoftext|> <|endoftext|> ▁ ##s",
+    "𝔘𝔫𝔦 ĉapelo ŝ \U00020000 ½ ² € №",
+    "写真を一枚、" * 40,
+    "naïve café " * 7,
+)
 
 
 class NotExportable(Exception):
@@ -62,27 +80,79 @@ def export(encoder: OpenClipEncoder, folder: Path) -> Export | None:
     """
     if not encoder.files or not towers.versions():
         return None
+    return _made(encoder.info.spec, folder, lambda temporary: _write(encoder, temporary))
+
+
+def export_transformers(encoder: TransformersEncoder, folder: Path) -> Export | None:
+    """Export the text tower of a checkpoint of transformers that was loaded in fp32 on the CPU.
+
+    Images stay with it. Its processors scale tensors rather than Pillow's pictures, which rounds otherwise: by one of
+    256 in up to a sixth of all values, and that moves scores. What scales them so is torch.
+
+    Args:
+        folder: where; replaced as a whole.
+
+    Returns:
+        The export, even one that holds only the reason why there is none, for finding that out takes long; None where
+        the folder cannot be written.
+    """
+    return _made(encoder.info.spec, folder, lambda temporary: _write_transformers(encoder, temporary))
+
+
+def _made(spec: ModelSpec, folder: Path, write: Callable[[Path], Manifest]) -> Export | None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the final place, so that it can be renamed.
         temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
         try:
-            manifest = _write(encoder, temporary)
-            if not (manifest.text or manifest.image):
+            manifest = write(temporary)
+            if not (manifest.text or manifest.image or manifest.left_out):
                 return None
             return towers.finish(manifest, temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        logger.warning("%s cannot be prepared for quick starts: %s", encoder.info.spec, error)
+        logger.warning("%s cannot be prepared for quick starts: %s", spec, error)
         return None
 
 
 def _write(encoder: OpenClipEncoder, folder: Path) -> Manifest:
+    manifest = replace(
+        _manifest(encoder, towers.versions(), preprocessing=asdict(encoder.preprocess_config)),
+        cut_text=encoder.text_tower.can_be_cut,
+        end_token=encoder.text_tower.end_token,
+    )
+    for part in (_export_text, _export_image):
+        try:
+            with quiet():
+                manifest = part(encoder, manifest, folder)
+        except Exception as error:  # noqa: BLE001 - torch's and OpenVINO's converters raise nearly anything
+            logger.info("%s: %s: %s", encoder.info.spec, part.__name__, error)
+    return manifest
+
+
+def _write_transformers(encoder: TransformersEncoder, folder: Path) -> Manifest:
+    manifest = replace(
+        _manifest(encoder, towers.versions(towers.MADE_WITH_TRANSFORMERS), preprocessing={}),
+        left_out={"image": "torch scales its pictures"},
+    )
+    try:
+        with quiet():
+            return _export_transformers_text(encoder, manifest, folder)
+    except OSError:  # a full disk is no property of the checkpoint's
+        raise
+    except Exception as error:  # noqa: BLE001 - see `_write`
+        return replace(manifest, left_out={"text": one_line(error), **manifest.left_out})
+
+
+def _manifest(
+    encoder: OpenClipEncoder | TransformersEncoder, versions: dict[str, str], *, preprocessing: dict[str, Any]
+) -> Manifest:
+    """What is known before anything is exported."""
     info = encoder.info
-    manifest = Manifest(
+    return Manifest(
         format=towers.FORMAT,
-        versions=towers.versions(),
+        versions=versions,
         sources=[towers.identity_of(file) for file in encoder.files],
         auto_device=default_device(),
         identity=encoder.identity,
@@ -92,17 +162,8 @@ def _write(encoder: OpenClipEncoder, folder: Path) -> Manifest:
         context_length=info.context_length,
         image_size=info.image_size,
         weights_sha256=info.weights_sha256,
-        preprocessing=asdict(encoder.preprocess_config),
-        cut_text=encoder.text_tower.can_be_cut,
-        end_token=encoder.text_tower.end_token,
+        preprocessing=preprocessing,
     )
-    for part in (_export_text, _export_image):
-        try:
-            with quiet():
-                manifest = part(encoder, manifest, folder)
-        except Exception as error:  # noqa: BLE001 - torch's and OpenVINO's converters raise nearly anything
-            logger.info("%s: %s: %s", info.spec, part.__name__, error)
-    return manifest
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -148,6 +209,81 @@ def _tokenizer(encoder: OpenClipEncoder) -> ClipTokenizer:
         original.encoder, list(original.bpe_ranks), context_length=encoder.info.context_length
     )
     if not np.array_equal(tokenizer(_TEXTS)[0], original(list(_TEXTS)).numpy()):
+        raise NotExportable("its tokenizer gives other tokens")
+    return tokenizer
+
+
+class _MaskedTextGraph(torch.nn.Module):
+    """A text tower of transformers, from rows of a `FastTokenizer` to features."""
+
+    def __init__(self, model: Any, layout: Layout) -> None:
+        super().__init__()
+        self.model = model
+        self.layout = layout
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        inputs = {"input_ids": tokens}
+        if self.layout.is_masked:
+            is_there = tokens != MASKED
+            ids = torch.where(is_there, tokens, self.layout.pad_token)
+            inputs = {"input_ids": ids, "attention_mask": is_there.long()}
+        features: torch.Tensor = self.model.get_text_features(**inputs).pooler_output
+        return features
+
+
+def _export_transformers_text(encoder: TransformersEncoder, manifest: Manifest, folder: Path) -> Manifest:
+    tokenizer = _fast_tokenizer(encoder)
+    tokenizer.save(folder / towers.TOKENIZER)
+    layout = tokenizer.layout
+    manifest = replace(manifest, fast_tokenizer=asdict(layout), cut_text=not layout.is_whole)
+    texts = [*_TEXTS, *_MORE_TEXTS]
+    tokens, _ = tokenizer(texts)
+    shapes: dict[int, Any] = {0: torch.export.Dim("texts", min=1, max=1 << 20)}
+    example = torch.from_numpy(tokens[:3])
+    if manifest.cut_text:
+        shapes[1] = torch.export.Dim("tokens", min=2, max=manifest.context_length - 1)  # see `_export_text`
+        example = example[:, : manifest.context_length // 2]
+    _convert(_MaskedTextGraph(encoder.model, layout), example, shapes, folder / towers.TEXT)
+    tower = Tower(folder / towers.TEXT, "f32")
+    together = towers.encode_tokens(tower, tokens, manifest)
+    alone = [towers.encode_tokens(tower, row[None], manifest) for row in tokens]
+    original = encoder.encode_texts(texts, truncate=True)
+    return _compared(manifest, "text", np.concatenate([together, *alone]), np.concatenate([original, original]))
+
+
+def _fast_tokenizer(encoder: TransformersEncoder) -> FastTokenizer:
+    original = encoder.tokenizer
+    if not original.is_fast:
+        raise NotExportable(f"its tokenizer is a {type(original).__name__}, of the slow kind")
+    texts = [*_TEXTS, *_MORE_TEXTS]
+    expected = encoder.tokens(texts)
+    if others := expected.keys() - {"input_ids", "attention_mask", "token_type_ids"}:
+        raise NotExportable(f"its tokenizer also gives {', '.join(sorted(others))}")
+    if "token_type_ids" in expected and expected["token_type_ids"].any():
+        raise NotExportable("its tokenizer gives token types")
+    layout = Layout(
+        pad_token=original.pad_token_id,
+        unknown_token=original.unk_token_id,
+        pad_side=original.padding_side,
+        cut_side=original.truncation_side,
+        is_masked="attention_mask" in expected,
+        is_whole=encoder.pads_whole,
+    )
+    if not layout.is_whole and (layout.pad_side != "right" or not layout.is_masked):
+        raise NotExportable("what it makes of a text depends on the texts beside it")
+    tokenizer = FastTokenizer.parse(
+        original.backend_tokenizer.to_str(), layout, context_length=encoder.info.context_length
+    )
+    ids = expected["input_ids"].numpy()
+    if layout.is_masked:
+        ids = np.where(expected["attention_mask"].numpy() == 0, MASKED, ids)
+    tokens, counts = tokenizer(texts)
+    width = ids.shape[1]
+    if (
+        not np.array_equal(tokens[:, :width], ids)
+        or (layout.is_masked and not layout.is_whole and (tokens[:, width:] != MASKED).any())
+        or counts.tolist() != [encoder.count_tokens(text) for text in texts]
+    ):
         raise NotExportable("its tokenizer gives other tokens")
     return tokenizer
 

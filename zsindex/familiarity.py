@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from zsindex.tokenizer import ClipTokenizer, letters_of_bytes, text_of
+from zsindex.tokenizer import ClipTokenizer, FastTokenizer, letters_of_bytes, text_of
 
 # Tokens from which on a script counts as seen: so many, or this part of a small vocabulary. CLIP's 49,408 hold 47,000
 # in Latin letters, 1,185 emoji, and less than 60 of any other script.
@@ -45,12 +45,24 @@ class Familiarity:
     def of_transformers(cls, tokenizer: Any) -> Familiarity:
         """Of a tokenizer of transformers."""
 
-        def tokens(word: str) -> list[str | None]:
+        def tokens(word: str) -> list[tuple[int, str]]:
             ids = tokenizer(word, add_special_tokens=False, verbose=False)["input_ids"]
-            found = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
-            return [None if number == tokenizer.unk_token_id else token for number, token in found if token != "▁"]
+            return list(zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True))
 
-        vocabulary = tokenizer.get_vocab()
+        return cls._of_pieces(tokenizer.get_vocab(), tokens, tokenizer.unk_token_id)
+
+    @classmethod
+    def of_fast(cls, tokenizer: FastTokenizer) -> Familiarity:
+        """Of one of transformers, without it."""
+        return cls._of_pieces(tokenizer.vocabulary, tokenizer.tokens, tokenizer.layout.unknown_token)
+
+    @classmethod
+    def _of_pieces(
+        cls, vocabulary: Mapping[str, int], pieces: Callable[[str], list[tuple[int, str]]], unknown: int | None
+    ) -> Familiarity:
+        def tokens(word: str) -> list[str | None]:
+            return [None if number == unknown else token for number, token in pieces(word) if token != "▁"]
+
         in_bytes = set(letters_of_bytes().values()) <= vocabulary.keys()
         return cls(map(text_of, vocabulary) if in_bytes else vocabulary, tokens)
 

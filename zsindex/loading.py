@@ -79,6 +79,10 @@ def fastest_precision(spec: ModelSpec) -> str:
 
 
 def _over(found: towers.Export, spec: ModelSpec, *, device: str, batch_size: int | None) -> TowerEncoder:
+    if left_out := found.manifest.left_out:
+        why = "; ".join(f"its {part} tower, for {reason}" for part, reason in left_out.items())
+        logger.info("%s needs torch for %s", spec, why)
+
     def load_original() -> Encoder:
         on_cpu = "cpu" in (device, found.manifest.auto_device)
         encoder = _original(spec, device=device, batch_size=batch_size or (_TORCH_BATCH_SIZE if on_cpu else None))
@@ -214,9 +218,8 @@ def _export(spec: ModelSpec) -> towers.Export | None:
     folder = towers.folder_of(spec)
     if folder is None or not towers.versions():
         return None
-    if _transformers_folder(spec) is not None:
-        logger.info("%s is one of transformers', which run on torch: no quick starts are prepared for it", spec)
-        return None
+    if (checkpoint := _transformers_folder(spec)) is not None:
+        return _export_transformers(spec, checkpoint, folder)
     if spec.name == config.DEFAULT_MODEL and spec.pretrained is None:
         from zsindex import assembly
 
@@ -229,6 +232,18 @@ def _export(spec: ModelSpec) -> towers.Export | None:
     encoder = openclip.load(replace(spec, precision="fp32"), device="cpu", batch_size=_TORCH_BATCH_SIZE)
     logger.info("preparing %s for quick starts, once on this machine; it takes about half a minute …", spec)
     return export.export(encoder, folder)
+
+
+def _export_transformers(spec: ModelSpec, checkpoint: Path, folder: Path) -> towers.Export | None:
+    can_be_loaded = names.has_transformers() and towers.versions(towers.MADE_WITH_TRANSFORMERS)
+    if spec.precision != "fp32" or not can_be_loaded:
+        return None
+    _let_threads_sleep()
+    from zsindex import export, transformers_encoder
+
+    encoder = transformers_encoder.load(spec, checkpoint, device="cpu", batch_size=_TORCH_BATCH_SIZE)
+    logger.info("preparing %s for quick starts, once on this machine; it takes about half a minute …", spec)
+    return export.export_transformers(encoder, folder)
 
 
 def _probe_bf16(found: towers.Export, spec: ModelSpec) -> towers.Export:

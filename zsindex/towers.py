@@ -5,7 +5,7 @@ CPU torch is not the fastest way through every image tower. So the towers of a m
 and compared with the originals, into a folder of the user's cache:
 
     model.json        what the model is, which files it was made from, what was measured
-    tokenizer.json    the vocabulary
+    tokenizer.json    the tokenizer
     text.xml, .bin    the text tower
     image.xml, .bin   the image tower
 
@@ -22,7 +22,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from zsindex.encode import Encoder
-    from zsindex.tokenizer import ClipTokenizer
+    from zsindex.tokenizer import ClipTokenizer, FastTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ MANIFEST, TOKENIZER, TEXT, IMAGE = "model.json", "tokenizer.json", "text.xml", "
 COMPILED = "compiled"
 # Whose new versions may compute something else from the same files.
 _MADE_WITH = ("open_clip_torch", "timm", "openvino")
+MADE_WITH_TRANSFORMERS = ("transformers", "tokenizers", "openvino")
 # In fp16 a CPU has nothing to offer; who asks for it gets torch's own.
 PRECISIONS = ("fp32", "bf16")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -76,7 +77,7 @@ class Manifest:
         sizes: of the export's own files, in bytes, by name.
         auto_device: where torch would compute on this machine if nobody says.
         identity: see `zsindex.fingerprint`.
-        preprocessing: the fields of open_clip's PreprocessCfg.
+        preprocessing: the fields of open_clip's PreprocessCfg; of a checkpoint of transformers, none.
         image: whether the image tower was exported, and gives the same vectors.
         text: the same of the text tower.
         cut_text: whether tokens after the end token may be left out.
@@ -84,6 +85,8 @@ class Manifest:
         speeds: images per second by precision and engine, ``torch`` and ``openvino``, as probed on this machine.
         deviations: largest difference of a vector's component from torch in fp32, by tower and precision.
         cosines: least cosine to torch in fp32, by precision.
+        fast_tokenizer: the fields of `zsindex.tokenizer.Layout`; None where the tokenizer is CLIP's own.
+        left_out: why a tower was not exported, by its name.
     """
 
     format: int
@@ -106,6 +109,13 @@ class Manifest:
     speeds: dict[str, dict[str, float]] = field(default_factory=dict)
     deviations: dict[str, float] = field(default_factory=dict)
     cosines: dict[str, float] = field(default_factory=dict)
+    fast_tokenizer: dict[str, Any] | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def precisions(self) -> Sequence[str]:
+        """Precisions that it stands for: transformers computes texts in that of images, an export always in fp32."""
+        return PRECISIONS[:1] if self.versions.keys() == set(MADE_WITH_TRANSFORMERS) else PRECISIONS
 
     def info(self, spec: ModelSpec) -> ModelInfo:
         """The model as `ModelInfo`, for any precision and any way to see photos."""
@@ -203,7 +213,8 @@ def find(spec: ModelSpec) -> Export | None:
             return None
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return Export(folder, manifest) if manifest.versions == versions() else None
+    is_current = manifest.versions == versions(manifest.versions)
+    return Export(folder, manifest) if is_current and spec.precision in manifest.precisions else None
 
 
 def identity_of(path: str) -> tuple[str, int, int]:
@@ -212,10 +223,10 @@ def identity_of(path: str) -> tuple[str, int, int]:
     return path, status.st_size, status.st_mtime_ns
 
 
-def versions() -> dict[str, str]:
-    """The installed versions of what an export is made with; empty where OpenVINO is not installed."""
+def versions(packages: Iterable[str] = _MADE_WITH) -> dict[str, str]:
+    """The installed versions of what an export is made with; empty where OpenVINO, or another, is not installed."""
     try:
-        return {name: version(name) for name in _MADE_WITH}
+        return {name: version(name) for name in packages}
     except PackageNotFoundError:
         return {}
 
@@ -254,18 +265,18 @@ class TowerEncoder:
         self._export = export
         self._load_original = load_original
         self._loaded: Encoder | None = None
-        self._preprocessing = Preprocessing.from_config(manifest.preprocessing)
+        self._preprocessing = Preprocessing.from_config(manifest.preprocessing) if manifest.image else None
         self._towers: dict[str, Tower | None] = {}
-        self._tokenizer: ClipTokenizer | None = None
+        self._tokenizer: ClipTokenizer | FastTokenizer | None = None
         self._lock = threading.Lock()
 
     def preprocess(self, image: Image.Image) -> FloatArray:
-        """Apply open_clip's evaluation transform, bit for bit.
+        """Apply the original's evaluation transform, bit for bit.
 
         Returns:
             float32, shape (3, height, width), contiguous. Safe to call from several threads.
         """
-        if self._preprocessing is None or not self._export.manifest.image:
+        if self._preprocessing is None:
             return self._original.preprocess(image)
         return self._preprocessing(image)
 
@@ -333,8 +344,12 @@ class TowerEncoder:
             found: list[str] = self._original.unfamiliar(texts)  # type: ignore[attr-defined]
             return found
         from zsindex.familiarity import Familiarity
+        from zsindex.tokenizer import FastTokenizer
 
-        return Familiarity.of_clip(self._clip_tokenizer()).unfamiliar(texts)
+        tokenizer = self._own_tokenizer()
+        if isinstance(tokenizer, FastTokenizer):
+            return Familiarity.of_fast(tokenizer).unfamiliar(texts)
+        return Familiarity.of_clip(tokenizer).unfamiliar(texts)
 
     @property
     def _original(self) -> Encoder:
@@ -358,14 +373,18 @@ class TowerEncoder:
             return self._towers[name]
 
     def _tokens(self, texts: Sequence[str]) -> tuple[IdArray, IdArray]:
-        return self._clip_tokenizer()(texts)
+        return self._own_tokenizer()(texts)
 
-    def _clip_tokenizer(self) -> ClipTokenizer:
-        from zsindex.tokenizer import ClipTokenizer
+    def _own_tokenizer(self) -> ClipTokenizer | FastTokenizer:
+        from zsindex.tokenizer import ClipTokenizer, FastTokenizer, Layout
 
         if self._tokenizer is None:
-            file = self._export.folder / TOKENIZER
-            self._tokenizer = ClipTokenizer.open(file, context_length=self.info.context_length)
+            file, length = self._export.folder / TOKENIZER, self.info.context_length
+            fields = self._export.manifest.fast_tokenizer
+            if fields is None:
+                self._tokenizer = ClipTokenizer.open(file, context_length=length)
+            else:
+                self._tokenizer = FastTokenizer.open(file, Layout(**fields), context_length=length)
         return self._tokenizer
 
 
@@ -434,7 +453,7 @@ def encode_tokens(tower: Tower, tokens: IdArray, manifest: Manifest) -> FloatArr
     """Encode rows of tokens, short ones together and each cut to what its vector depends on.
 
     open_clip pads every prompt to the context length. Where attention is causal and the vector is read off at the end
-    token, no later position reaches it.
+    token, no later position reaches it; transformers masks what is padded.
     """
     vectors = np.empty((len(tokens), manifest.dim), dtype=np.float32)
     lengths = needed_lengths(tokens, manifest)
@@ -453,6 +472,9 @@ def needed_lengths(tokens: IdArray, manifest: Manifest) -> IdArray:
     """Leading columns that each row's vector depends on, int64 (rows,)."""
     if not manifest.cut_text:
         return np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+    if manifest.fast_tokenizer is not None:
+        unmasked: IdArray = (tokens >= 0).sum(axis=1)
+        return unmasked
     marks = tokens if manifest.end_token is None else (tokens == manifest.end_token).astype(np.int64)
     lengths: IdArray = marks.argmax(axis=1) + 1
     return lengths

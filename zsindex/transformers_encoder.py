@@ -91,7 +91,8 @@ class TransformersEncoder(Batches):
     Attributes:
         info: what the model is.
         identity: what its fingerprint is made of; see `zsindex.fingerprint`.
-        files: paths of what it was loaded from.
+        files: paths of what it was loaded from, and of what would change if another file came to them.
+        pads_whole: whether every text is filled up to the context length, rather than to the longest beside it.
         model, tokenizer, image_processor: transformers' own.
     """
 
@@ -116,6 +117,7 @@ class TransformersEncoder(Batches):
         self._device = device
         self._dtype = _DTYPES[info.spec.precision]
         self._how = _how(model.config.model_type)
+        self.pads_whole = self._how["padding"] == "max_length"
 
     def preprocess(self, image: Image.Image) -> FloatArray:
         """Apply the checkpoint's own image processor to the picture in RGB, as the pipeline does.
@@ -176,7 +178,7 @@ class TransformersEncoder(Batches):
         in_order = [texts[position] for position in order]
 
         def encode(start: int, stop: int) -> torch.Tensor:
-            tokens = self._tokens(in_order[start:stop]).to(self._device)
+            tokens = self.tokens(in_order[start:stop]).to(self._device)
             features: torch.Tensor = self.model.get_text_features(**tokens).pooler_output
             return features
 
@@ -192,8 +194,8 @@ class TransformersEncoder(Batches):
         """See `zsindex.encode.OneAtATime`."""
         return Familiarity.of_transformers(self.tokenizer).unfamiliar(texts)
 
-    def _tokens(self, texts: list[str]) -> BatchEncoding:
-        """What the model is given of texts, padded as the pipeline pads them."""
+    def tokens(self, texts: list[str]) -> BatchEncoding:
+        """What the model is given of texts, cut, and padded as the pipeline pads them."""
         cut = {"truncation": True, "max_length": self.info.context_length}
         tokens: BatchEncoding = self.tokenizer(texts, return_tensors="pt", verbose=False, **{**cut, **self._how})
         return tokens
@@ -292,8 +294,15 @@ def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batc
         image_processor=image_processor,
         device=device,
         batch_size=batch_size,
-        files=sorted(str(file) for file in folder.iterdir() if file.is_file()),
+        files=_files(folder),
     )
+
+
+def _files(folder: Path) -> list[str]:
+    """Its files, and what changes when one comes or goes: the folder; and in the hub's cache, what names this one."""
+    refs = (folder.parent.parent / "refs").rglob("*") if folder.parent.name == "snapshots" else ()
+    named = [file for file in refs if file.is_file() and file.read_text(encoding="utf-8").strip() == folder.name]
+    return sorted(str(file) for file in [folder, *folder.iterdir(), *named] if file == folder or file.is_file())
 
 
 def _part(spec: ModelSpec, what: str, kind: Any, folder: Path, options: Mapping[str, Any]) -> Any:
