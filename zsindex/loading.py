@@ -238,8 +238,8 @@ def _export_transformers(spec: ModelSpec, checkpoint: Path, folder: Path) -> tow
     can_be_loaded = names.has_transformers() and towers.versions(towers.MADE_WITH_TRANSFORMERS)
     if spec.precision != "fp32" or not can_be_loaded:
         return None
-    _let_threads_sleep()
-    from zsindex import export, transformers_encoder
+    with importing_torch():
+        from zsindex import export, transformers_encoder
 
     encoder = transformers_encoder.load(spec, checkpoint, device="cpu", batch_size=_TORCH_BATCH_SIZE)
     logger.info("preparing %s for quick starts, once on this machine; it takes about half a minute …", spec)
