@@ -283,7 +283,7 @@ def test_a_temperature_changes_confidence_and_the_run(library: Library) -> None:
     assert "temperature" not in dict(own.run.options)
     assert hot.run.logit_scale == 1
     for wrong in (0, -1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="above 0"):
+        with pytest.raises(ValueError, match=r"must be a number from 0\.0001"):
             library.classify(RGB, temperature=wrong)
 
 
