@@ -87,7 +87,7 @@ def export_transformers(encoder: TransformersEncoder, folder: Path) -> Export | 
     """Export the text tower of a checkpoint of transformers that was loaded in fp32 on the CPU.
 
     Images stay with it. Its processors scale tensors rather than Pillow's pictures, which rounds otherwise: by one of
-    256 in up to a sixth of all values, and that moves scores. What scales them so is torch.
+    256 in up to 18 % of values, and that moves scores. What scales them so is torch.
 
     Args:
         folder: where; replaced as a whole.
