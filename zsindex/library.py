@@ -182,6 +182,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
         """
+        _require_name(model)  # before a library is made for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
         if workers is not None:
@@ -1271,6 +1272,11 @@ def fastest_precision(spec: ModelSpec) -> str:
     return loading.fastest_precision(spec)
 
 
+def _require_name(model: str | None) -> None:
+    if model is not None and not model.strip():
+        raise UnknownModel(model, why="the name of a model is empty")
+
+
 def _spec(
     reader: Reader,
     base: ModelSpec,
@@ -1286,8 +1292,7 @@ def _spec(
         name, weights = base.name, base.pretrained
     else:
         name, weights = base.name if model is None else model, pretrained
-    if not name.strip():
-        raise UnknownModel(name, why="the name of a model is empty")
+    _require_name(name)
     if weights is not None:
         file = guessed(weights)
         name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
