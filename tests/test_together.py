@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info
 
 from zsindex import cores, nearest
 from zsindex.classify import classify
+from zsindex.index import VectorIndex
 from zsindex.records import Activation, FloatArray, IdArray
 from zsindex.vectors import Snapshot, Vectors, blocks
 
@@ -81,6 +82,25 @@ def test_who_asks_meanwhile_is_answered_by_one_pass(
         held.go_on.set()
         found = [one.result(WAIT_S) for one in (first, *others)]
     assert held.queries == [1, 8]
+    for (ids, scores), (expected_ids, expected) in zip(found, alone, strict=True):
+        assert ids.tolist() == expected_ids.tolist()
+        assert scores.tobytes() == expected.tobytes()
+
+
+def test_searches_of_an_index_share_a_pass(
+    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, queries = VectorIndex(vectors, watermark=1, generation=0), unit(5, 4)
+    alone = [index.search(query[None], 20) for query in queries]
+    held = Held(monkeypatch)
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(index.search, queries[:1], 20)
+        assert held.began.wait(WAIT_S)
+        others = [pool.submit(index.search, query[None], 20) for query in queries[1:]]
+        all_wait(together, 4)
+        held.go_on.set()
+        found = [one.result(WAIT_S) for one in (first, *others)]
+    assert held.queries == [1, 4]
     for (ids, scores), (expected_ids, expected) in zip(found, alone, strict=True):
         assert ids.tolist() == expected_ids.tolist()
         assert scores.tobytes() == expected.tobytes()

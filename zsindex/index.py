@@ -245,7 +245,8 @@ class VectorIndex:
         if queries.shape[1] != vectors.dim:
             raise DimensionMismatch(expected=vectors.dim, got=queries.shape[1], what="queries")
         rows = vectors.rows if image_ids is None else np.unique(vectors.rows_of(image_ids))
-        rows = rows[np.searchsorted(rows, 0) :]  # without the -1 of images that have no vector
+        if without_vector := int(np.searchsorted(rows, 0)):  # these come first, as -1
+            rows = rows[without_vector:]  # else the very array, by which simultaneous searches know each other
         k = min(k, len(rows))
         if k == 0:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
