@@ -47,14 +47,14 @@ class Held:
         self.queries: list[int] = []
         really = nearest._one_pass
 
-        def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+        def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
             self.queries.append(len(queries))
             if len(self.queries) == 1:
                 self.began.set()
                 assert self.go_on.wait(WAIT_S)
                 if first is not None:
                     raise first
-            return really(vectors, rows, queries)
+            return really(vectors, rows, queries, alone=alone)
 
         monkeypatch.setattr(nearest, "_one_pass", one_pass)
 
@@ -149,11 +149,11 @@ def test_a_pass_that_fails_for_several_is_made_for_each_again(
     held = Held(monkeypatch)
     slow = nearest._one_pass
 
-    def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+    def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
         if len(queries) > 1:
             held.queries.append(len(queries))
             raise MemoryError("no room for several")
-        return slow(vectors, rows, queries)
+        return slow(vectors, rows, queries, alone=alone)
 
     monkeypatch.setattr(nearest, "_one_pass", one_pass)
     with ThreadPoolExecutor(4) as pool:
@@ -187,7 +187,7 @@ def test_rows_with_gaps_are_copied_a_few_at_a_time(vectors: Vectors, monkeypatch
     sizes: list[int] = []
     take = Vectors.take
     monkeypatch.setattr(Vectors, "take", lambda self, rows: sizes.append(len(rows)) or take(self, rows))  # type: ignore[func-returns-value]
-    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1))
+    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1), alone=False)
     assert 0 < max(sizes) <= nearest._BLOCK_ROWS
 
 

@@ -107,9 +107,11 @@ class _Together:
                     asked.append(other)
                     room -= len(other.queries)
             self._waiting = [one for one in self._waiting if one not in asked]
+            alone = not asked[1:] and not self._waiting
             self.passes += 1
         try:
-            products = _one_pass(mine.vectors, mine.rows, np.concatenate([one.queries for one in asked]))
+            queries = mine.queries if alone else np.concatenate([one.queries for one in asked])
+            products = _one_pass(mine.vectors, mine.rows, queries, alone=alone)
         except BaseException:
             with self._lock:
                 self._waiting[:0] = [one for one in asked[1:] if not one.gone]
@@ -121,8 +123,15 @@ class _Together:
             one.woken.set()
 
 
-def _one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+def _one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+    """Products of queries and rows; `alone`: nobody else asks for any at the moment."""
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
+    if alone:
+        # The product's own threads, which nothing holds up then, take half the time of ours.
+        with cores.a_pass():
+            for where, block in cut(vectors, rows, _BLOCK_ROWS):
+                _multiply(block, queries, products[:, where])
+        return products
 
     def multiply(pending: Iterator[tuple[slice, FloatArray]]) -> None:
         for where, block in pending:
