@@ -68,39 +68,32 @@ def all_wait(together: nearest._Together, n: int) -> None:
     raise AssertionError("they do not wait")
 
 
+def of_rows(vectors: Vectors, query: FloatArray) -> tuple[IdArray, FloatArray]:
+    return nearest.exact_after(vectors, vectors.rows, query, 20)
+
+
+def of_an_index(vectors: Vectors, query: FloatArray) -> tuple[IdArray, FloatArray]:
+    return VectorIndex(vectors, watermark=1, generation=0).search(query[None], 20)
+
+
+@pytest.mark.parametrize("ask", [of_rows, of_an_index])
 def test_who_asks_meanwhile_is_answered_by_one_pass(
-    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+    vectors: Vectors,
+    together: nearest._Together,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[Vectors, FloatArray], tuple[IdArray, FloatArray]],
 ) -> None:
-    queries, rows = unit(9, 3), vectors.rows
-    alone = [nearest.exact_after(vectors, rows, query, 20) for query in queries]
+    queries = unit(9, 3)
+    alone = [ask(vectors, query) for query in queries]
     held = Held(monkeypatch)
     with ThreadPoolExecutor(9) as pool:
-        first = pool.submit(nearest.exact_after, vectors, rows, queries[0], 20)
+        first = pool.submit(ask, vectors, queries[0])
         assert held.began.wait(WAIT_S)
-        others = [pool.submit(nearest.exact_after, vectors, rows, query, 20) for query in queries[1:]]
+        others = [pool.submit(ask, vectors, query) for query in queries[1:]]
         all_wait(together, 8)
         held.go_on.set()
         found = [one.result(WAIT_S) for one in (first, *others)]
     assert held.queries == [1, 8]
-    for (ids, scores), (expected_ids, expected) in zip(found, alone, strict=True):
-        assert ids.tolist() == expected_ids.tolist()
-        assert scores.tobytes() == expected.tobytes()
-
-
-def test_searches_of_an_index_share_a_pass(
-    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index, queries = VectorIndex(vectors, watermark=1, generation=0), unit(5, 4)
-    alone = [index.search(query[None], 20) for query in queries]
-    held = Held(monkeypatch)
-    with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(index.search, queries[:1], 20)
-        assert held.began.wait(WAIT_S)
-        others = [pool.submit(index.search, query[None], 20) for query in queries[1:]]
-        all_wait(together, 4)
-        held.go_on.set()
-        found = [one.result(WAIT_S) for one in (first, *others)]
-    assert held.queries == [1, 4]
     for (ids, scores), (expected_ids, expected) in zip(found, alone, strict=True):
         assert ids.tolist() == expected_ids.tolist()
         assert scores.tobytes() == expected.tobytes()
