@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from zsindex import names
 from zsindex.errors import ModelUnavailable, UnknownModel
 from zsindex.records import ModelSpec
 
@@ -113,7 +114,11 @@ def no_repository(spec: ModelSpec, repository: str) -> UnknownModel:
 
 def unavailable(spec: ModelSpec, error: BaseException) -> ModelUnavailable:
     """The error for a repository that cannot be had, with the place where a copy would be found."""
-    return ModelUnavailable(str(spec), why(error), cache=str(constants.HF_HUB_CACHE))
+    detail = why(error)
+    asked = next((name for name, twin in names.TWINS.items() if twin == str(spec)), None)
+    if asked is not None and not names.has_transformers():  # which may be the name that was asked for
+        detail += f"; in transformers' format they are {asked}, which needs pip install 'zsindex[transformers]'"
+    return ModelUnavailable(str(spec), detail, cache=str(constants.HF_HUB_CACHE))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
