@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from synthetic import make, model_info, unit_vectors
 
-from zsindex import nearest
+from zsindex.index import nearest
 from zsindex.library import Library
 from zsindex.records import Candidate, FloatArray, ModelInfo
 

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from zsindex import loading
-from zsindex.colour import matrix_profile
-from zsindex.decode import decode
-from zsindex.encode import Encoder
+from zsindex.models import loading
+from zsindex.models.encoder import Encoder
+from zsindex.photos.colour import matrix_profile
+from zsindex.photos.decode import decode
+from zsindex.photos.scan import scan
 from zsindex.records import AS_REFERENCE, AS_SEEN, DecodeMode, FloatArray, ModelSpec, Rendering
-from zsindex.scan import scan
 
 D65 = (0.3127, 0.3290)
 COLOURS = {

@@ -27,9 +27,9 @@ import open_clip
 import torch
 from PIL import Image
 
-from zsindex.decode import decode, read_file
+from zsindex.photos.decode import decode, read_file
+from zsindex.photos.scan import scan
 from zsindex.records import DecodeMode, FloatArray
-from zsindex.scan import scan
 
 PROJECT = Path(__file__).resolve().parent.parent
 CLOTHES = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]

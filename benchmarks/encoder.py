@@ -27,10 +27,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from tabulate import tabulate
 
-from zsindex import loading, openclip, samples, towers
 from zsindex.config import CACHE_VARIABLE
+from zsindex.models import loading, openclip
+from zsindex.models.openvino import runtime
+from zsindex.models.openvino.runtime import IMAGE, TEXT, Tower
+from zsindex.photos import samples
 from zsindex.records import FloatArray, ModelSpec
-from zsindex.towers import IMAGE, TEXT, Tower
 
 BATCH = 8
 # The ImageNet templates' usual length, and labels of one to three words.
@@ -73,8 +75,8 @@ def images(spec: ModelSpec, rounds: int) -> list[dict[str, Any]]:
     ).eval()
     low = openclip.load(replace(spec, precision="bf16"), device="cpu")
     exported = loading.load(spec)
-    assert isinstance(exported, towers.TowerEncoder)
-    found = towers.find(spec)
+    assert isinstance(exported, runtime.TowerEncoder)
+    found = runtime.find(spec)
     assert found is not None
     ways: dict[str, Callable[[], Any]] = {
         "torch fp32, as open_clip gives it": lambda: plain.encode_image(contiguous).numpy(),
@@ -100,7 +102,7 @@ def images(spec: ModelSpec, rounds: int) -> list[dict[str, Any]]:
 def texts(spec: ModelSpec, rounds: int) -> list[dict[str, Any]]:
     encoder = openclip.load(spec, device="cpu")
     exported = loading.load(spec)
-    found = towers.find(spec)
+    found = runtime.find(spec)
     assert found is not None
     assert (found.folder / TEXT).exists()
     ways: dict[str, Callable[[], Any]] = {

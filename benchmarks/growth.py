@@ -41,7 +41,7 @@ PHOTOS_ALONE = "first sync, without the index"
 
 
 class FakeEncoder:
-    """Implements `zsindex.encode.Encoder`: a random projection of each picture, shrunk to 8 × 8."""
+    """Implements `zsindex.models.encoder.Encoder`: a random projection of each picture, shrunk to 8 × 8."""
 
     def __init__(self) -> None:
         self._projection = np.random.default_rng(0).standard_normal((3 * 8 * 8, DIM)).astype(np.float32)

@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zsindex.database import Database
 from zsindex.library import Library
 from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress
-from zsindex.store import Store
+from zsindex.storage.photos import Store
+from zsindex.storage.sqlite.database import Database
 
 DIM = 16
 SIDE = 8  # pixels; photos of exactly the model's input size reach it unchanged, which makes them countable
@@ -41,7 +41,7 @@ COPY_EVERY = 10  # one photo in so many is a copy of another
 
 
 class RecordingEncoder:
-    """Implements `zsindex.encode.Encoder`; notes the SHA-256 of each picture before it encodes it."""
+    """Implements `zsindex.models.encoder.Encoder`; notes the SHA-256 of each picture before it encodes it."""
 
     def __init__(self, record: Path) -> None:
         self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -24,12 +24,12 @@ from clothing import CLOTHING
 from tabulate import tabulate
 
 from zsindex import Library, label_set
+from zsindex.classification.scorers import Head, Scorer
+from zsindex.classification.view import View
 from zsindex.lab.corrections import Lessons
 from zsindex.lab.few_shot import METHODS, Background, Learned, background, learn
 from zsindex.lab.next import margins, most_telling
 from zsindex.records import IdArray, LabelSet
-from zsindex.scoring import Head, Scorer
-from zsindex.view import View
 
 BESIDE_PROJECT = Path(__file__).resolve().parents[2] / "shared/photos/imagenet-sample"
 SHOTS = (1, 2, 4, 8, 16)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from zsindex.index.vectors import Vectors
 from zsindex.lab import neighbours
-from zsindex.vectors import Vectors
 
 
 def main() -> None:

@@ -32,15 +32,16 @@ import numpy as np
 import synthetic
 from tabulate import tabulate
 
-from zsindex import label_set, prompts
-from zsindex.database import Database
-from zsindex.index import VectorIndex, neighbours_file
+from zsindex import label_set
+from zsindex.classification import prompts
+from zsindex.classification.templates import BUILT_IN, DEFAULT_TEMPLATE
+from zsindex.index.snapshots import VectorIndex, neighbours_file
 from zsindex.lab.vocabulary import BASIC
-from zsindex.lab_store import LabStore
 from zsindex.records import Candidate, FloatArray
-from zsindex.rows import FileOutcome, ImageRecord
-from zsindex.store import Store
-from zsindex.template_sets import BUILT_IN, DEFAULT_TEMPLATE
+from zsindex.storage.labels import LabStore
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import FileOutcome, ImageRecord
+from zsindex.storage.sqlite.database import Database
 
 FEW, MANY = "few", "many"  # the label sets, of 20 and 200 labels
 N_LABELS = {FEW: 20, MANY: 200}

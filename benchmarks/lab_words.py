@@ -30,8 +30,8 @@ from tabulate import tabulate
 from timm.data import ImageNetInfo
 
 from zsindex import Library, label_set, parse_labels
+from zsindex.classification.templates import BUILT_IN
 from zsindex.lab.vocabulary import words as words_of
-from zsindex.template_sets import BUILT_IN
 
 HERE = Path(__file__).resolve().parent
 BESIDE_PROJECT = HERE.parents[1] / "shared/photos/imagenet-sample"

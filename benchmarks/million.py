@@ -26,12 +26,12 @@ from typing import Any
 import faiss
 import numpy as np
 
-from zsindex import classify
-from zsindex.database import Database
-from zsindex.index import FOLDER_NAME, VectorIndex
+from zsindex.classification import scores
+from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
 from zsindex.records import Activation, Candidate, FloatArray, ModelInfo, ModelSpec
-from zsindex.rows import FileOutcome, ImageRecord, ModelRow
-from zsindex.store import Store
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
+from zsindex.storage.sqlite.database import Database
 
 BATCH = 5000
 N_CLUSTERS = 5000
@@ -169,7 +169,7 @@ def step_classify(store: Store, folder: Path, made: str, n: int, dim: int) -> di
         labels = MADE[made](n_labels, dim, seed=3)
         product = partial(np.matmul, vectors.base.vectors[:rows], labels.T)
         answer = partial(
-            classify.classify,
+            scores.classify,
             vectors,
             np.arange(rows),
             labels,

@@ -36,7 +36,7 @@ from PIL import Image, ImageOps
 from tabulate import tabulate
 from timm.data import ImageNetInfo
 
-from zsindex.nano import FOLDER as NANO
+from zsindex.models.nano import FOLDER as NANO
 from zsindex.records import FloatArray
 
 HERE = Path(__file__).resolve().parent

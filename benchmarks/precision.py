@@ -18,8 +18,10 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
-from zsindex import ModelSpec, loading, towers
-from zsindex.towers import IMAGE, Tower
+from zsindex import ModelSpec
+from zsindex.models import loading
+from zsindex.models.openvino import runtime
+from zsindex.models.openvino.runtime import IMAGE, Tower
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +30,7 @@ def main() -> None:
     default = os.environ.get("ZSINDEX_TEST_PHOTOS", PROJECT.parent / "shared" / "photos" / "imagenet-sample")
     files = sorted(Path(sys.argv[1] if len(sys.argv) > 1 else default).iterdir())
     encoder = loading.load(ModelSpec("nano"))
-    found = towers.find(ModelSpec("nano"))
+    found = runtime.find(ModelSpec("nano"))
     assert found is not None
     pixels = [encoder.preprocess(Image.open(file).convert("RGB")) for file in files]
     names = [re.sub(r"^n\d+_", "", file.stem).replace("_", " ") for file in files]

@@ -17,8 +17,8 @@ import transformers
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
 
-from zsindex import nano
-from zsindex.openclip import load
+from zsindex.models import nano
+from zsindex.models.openclip import load
 from zsindex.records import ModelSpec
 
 SIZE = 224

@@ -22,7 +22,7 @@ import synthetic
 from processes import as_installed
 
 from zsindex import Library
-from zsindex.scan import scan
+from zsindex.photos.scan import scan
 
 
 def make_tree(root: Path, folders: int, per_folder: int) -> None:
@@ -79,7 +79,7 @@ def measure(tree: Path, library: Path, repeats: int) -> None:
     least = {name: min(values) for name, values in times.items()}
     rows = {
         "a bare walk": least["walk"],
-        "zsindex.scan alone": least["scan"],
+        "zsindex.photos.scan alone": least["scan"],
         "Library.sync": least["sync"],
         "zsindex sync, less python -c pass": least["process"] - least["start"],
     }

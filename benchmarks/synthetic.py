@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zsindex import ModelInfo, ModelSpec, label_set, prompts
-from zsindex.database import Database
-from zsindex.index import VectorIndex
-from zsindex.lab_store import LabStore
+from zsindex import ModelInfo, ModelSpec, label_set
+from zsindex.classification import prompts
+from zsindex.index.snapshots import VectorIndex
 from zsindex.records import Candidate, FloatArray
-from zsindex.rows import FileOutcome, ImageRecord
-from zsindex.store import Store
+from zsindex.storage.labels import LabStore
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import FileOutcome, ImageRecord
+from zsindex.storage.sqlite.database import Database
 
 LABEL_SET = "made-up"
 

@@ -21,11 +21,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from zsindex import Library, ModelSpec, loading
-from zsindex.decode import DEFAULT_MAX_PIXELS, decode, read_file
-from zsindex.encode import Encoder
+from zsindex import Library, ModelSpec
+from zsindex.models import loading
+from zsindex.models.encoder import Encoder
+from zsindex.photos.decode import DEFAULT_MAX_PIXELS, decode, read_file
+from zsindex.photos.scan import scan
 from zsindex.records import DecodeMode, FloatArray
-from zsindex.scan import scan
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -38,9 +38,9 @@ import numpy as np
 from PIL import Image
 from processes import as_installed
 
-from zsindex import nano
 from zsindex.config import CACHE_VARIABLE, LIBRARY_VARIABLE
-from zsindex.scan import scan
+from zsindex.models import nano
+from zsindex.photos.scan import scan
 
 Answer = dict[str, Any]
 

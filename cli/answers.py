@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat, starmap
 from typing import IO, TYPE_CHECKING, Any
 
-from zsindex.results import Prediction, Result
+from zsindex.classification.results import Prediction, Result
 
 from .output import (
     CSV,

@@ -14,7 +14,7 @@ from .output import note, print_pairs, write_json
 from .progress import duration, stop_on_interrupt
 
 if TYPE_CHECKING:
-    from zsindex.bench import BenchReport
+    from zsindex.bench.measure import BenchReport
 
 
 @click.command()
@@ -47,7 +47,7 @@ def bench(
     PHOTOS are files or folders. Without them: the library's photos, or a few that come along. Nothing of the library is
     changed; what is measured is done in a temporary one.
     """
-    from zsindex.bench import measure
+    from zsindex.bench.measure import measure
 
     gc.enable()  # what `options.open_library` does for other commands
     if not quiet:

@@ -14,8 +14,8 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex import Classification
+    from zsindex.classification.results import Smoothing
     from zsindex.lab.few_shot import Learned
-    from zsindex.results import Smoothing
 
 # Changes by smoothing that are told one by one.
 SHOWN_FLIPS = 10
@@ -112,7 +112,7 @@ def classify(
     Photos at PATH that are not in the library yet are added first.
     """
     from zsindex.config import absolute
-    from zsindex.formats import printable
+    from zsindex.photos.formats import printable
 
     from .answers import write
 

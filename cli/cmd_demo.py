@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from zsindex import samples
 from zsindex.errors import ZsindexError
+from zsindex.photos import samples
 
 from . import options
 from .cmd_sync import say_what_was_left, summary

@@ -246,7 +246,7 @@ def _templates_of(text: str) -> str | Sequence[str]:
     """A template, the name of a set, or the templates of a file."""
     if not text.startswith("@"):
         return text
-    from zsindex.prompts import parse_templates
+    from zsindex.classification.prompts import parse_templates
 
     content, file, key = options.read_text(text[1:])
     return parse_templates(content, source=file, key=key)

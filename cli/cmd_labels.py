@@ -72,7 +72,7 @@ def list_(library: Path | None, as_json: bool) -> None:
 @options.json_flag
 def history(name: str, library: Path | None, as_json: bool) -> None:
     """List the versions of a saved label set. NAME@VERSION names one wherever a label set is named."""
-    from zsindex.prompts import from_document
+    from zsindex.classification.prompts import from_document
 
     with options.open_library(library) as opened:
         versions = opened.label_set_history(name)
@@ -97,7 +97,7 @@ def history(name: str, library: Path | None, as_json: bool) -> None:
 @options.json_flag
 def show(name: str, library: Path | None, as_json: bool) -> None:
     """Print a saved label set: its labels, one per line; with --json all of it, in the form that --labels reads."""
-    from zsindex.prompts import to_document
+    from zsindex.classification.prompts import to_document
 
     with options.open_library(library) as opened:
         found = opened.label_set(name)
@@ -147,8 +147,8 @@ def save_templates(name: str, template: tuple[str, ...], library: Path | None, q
 @options.json_flag
 def list_templates(library: Path | None, as_json: bool) -> None:
     """Name the template sets."""
+    from zsindex.classification.templates import BUILT_IN
     from zsindex.errors import LibraryNotFound
-    from zsindex.template_sets import BUILT_IN
 
     try:
         with options.open_library(library) as opened:
@@ -168,7 +168,7 @@ def list_templates(library: Path | None, as_json: bool) -> None:
 @options.json_flag
 def show_templates(name: str, library: Path | None, as_json: bool) -> None:
     """Print the templates of a set, one per line."""
-    from zsindex.template_sets import BUILT_IN
+    from zsindex.classification.templates import BUILT_IN
 
     if name in BUILT_IN:
         texts = BUILT_IN[name]

@@ -14,7 +14,7 @@ from . import options
 from .output import note, print_pairs, size, table, write_json
 
 if TYPE_CHECKING:
-    from zsindex.maintenance import ModelStatus
+    from zsindex.upkeep.maintenance import ModelStatus
 
 
 @click.group()
@@ -85,7 +85,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
     if rows:
         found = [_to_dict(row) for row in rows]
     else:
-        from zsindex import loading
+        from zsindex.models import loading
 
         found = [loading.describe(name)]
     if as_json:
@@ -139,17 +139,17 @@ def _held(library: Path | None) -> list[ModelStatus]:
 
 
 def _offered() -> list[str]:
-    from zsindex import loading
+    from zsindex.models import loading
 
     with loading.importing_torch():
-        from zsindex import openclip
+        from zsindex.models import openclip
 
     return ["nano", *(f"{architecture}/{tag}" for architecture, tag in openclip.available_models())]
 
 
 def _twins() -> dict[str, list[str]]:
     """Names of the same weights as checkpoints of transformers, by open_clip's name."""
-    from zsindex.names import TWINS
+    from zsindex.models.names import TWINS
 
     found: dict[str, list[str]] = {}
     for repository, pair in TWINS.items():

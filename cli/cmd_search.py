@@ -99,9 +99,9 @@ def similar(
 def write(hits: list[Hit], fmt: str, out: IO[Any]) -> None:
     """Write hits in one of the formats; `out` is open for bytes if that is ``parquet``."""
     if fmt == "parquet":
-        from zsindex import columnar
+        from zsindex.classification import parquet
 
-        columnar.write_hits(hits, out)
+        parquet.write_hits(hits, out)
     elif fmt == "json":
         write_json([hit.to_dict() for hit in hits], out)
     elif fmt == "ndjson":

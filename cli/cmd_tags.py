@@ -188,7 +188,7 @@ def _finish(ctx: click.Context, report: TagReport, *, as_json: bool, strict: boo
 
 def _shown(change: SidecarChange) -> str:
     """Tags that come and go, by the last level of their names."""
-    from zsindex.xmp import HIERARCHY, SUBJECT
+    from zsindex.exchange.xmp import HIERARCHY, SUBJECT
 
     def names(tags: dict[str, list[str]]) -> list[str]:
         return tags.get(SUBJECT) or tags.get(HIERARCHY) or [text for texts in tags.values() for text in texts]

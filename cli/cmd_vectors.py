@@ -13,7 +13,7 @@ from .output import note, plural, size, write_json
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
-    from zsindex.exchange import ExportReport, ImportReport
+    from zsindex.exchange.vectors import ExportReport, ImportReport
 
 
 @click.group()

@@ -331,7 +331,7 @@ def suggest(
 
     The words are encoded once, and kept; Ctrl-C stops after a batch, and the same command goes on from there.
     """
-    from zsindex.template_sets import DEFAULT_TEMPLATE
+    from zsindex.classification.templates import DEFAULT_TEMPLATE
 
     with options.open_library(library, quiet=quiet, **model) as opened:
         chosen = options.label_set_from(opened, label, label_file, template, saved=name, by="NAME")

@@ -185,12 +185,12 @@ which_labels = together(
 
 def _templates(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Put templates in the place of names and files."""
-    from zsindex.template_sets import BUILT_IN, has_place, resolve
+    from zsindex.classification.templates import BUILT_IN, has_place, resolve
 
     given: list[str] = []
     for text in value:
         if text.startswith("@"):
-            from zsindex.prompts import parse_templates
+            from zsindex.classification.prompts import parse_templates
 
             content, file, key = read_text(text[1:])
             given.extend(parse_templates(content, source=file, key=key))
@@ -224,7 +224,7 @@ def _temperature(ctx: click.Context, param: click.Parameter, value: str | None) 
         number = float(value)
     except ValueError:
         number = math.nan
-    from zsindex import bounds
+    from zsindex.arguments import bounds
 
     least, most = bounds.LEAST_TEMPERATURE, bounds.MOST_TEMPERATURE
     if not least <= number <= most:
@@ -269,7 +269,7 @@ class _Notes(logging.Handler):
 
 def show_notes() -> None:
     """Show what loading a model has to say: it may take a while."""
-    for name in ("zsindex.loading", "zsindex.names"):
+    for name in ("zsindex.models.loading", "zsindex.models.names"):
         notes = logging.getLogger(name)
         if not notes.handlers:
             notes.addHandler(_Notes())
@@ -310,8 +310,8 @@ def labels_from(
         click.UsageError: none, or more than one, of the ways to name labels was used.
     """
     from zsindex import label_set, parse_labels
+    from zsindex.classification.prompts import warn_of_alike
     from zsindex.errors import BadLabelFile, NoLabels
-    from zsindex.prompts import warn_of_alike
 
     ways = [bool(label), label_file is not None, saved is not None]
     if sum(ways) != 1:
@@ -340,7 +340,7 @@ def read_text(file: str) -> tuple[str, str, str | None]:
     Raises:
         BadLabelFile: it cannot be read.
     """
-    from zsindex import text_files
+    from zsindex.arguments import text_files
     from zsindex.errors import BadLabelFile, BadPath
 
     if not file:

@@ -6,7 +6,7 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from zsindex import tables
+from zsindex.storage import tables
 
 
 def migrate(connection: Connection) -> None:
@@ -14,7 +14,7 @@ def migrate(connection: Connection) -> None:
         connection=connection,
         target_metadata=tables.metadata,
         render_as_batch=True,  # SQLite cannot alter most things in place
-        transactional_ddl=True,  # zsindex.database makes SQLite's DDL transactional; one upgrade is one transaction
+        transactional_ddl=True,  # one upgrade is one transaction: zsindex.storage.sqlite.database makes it so
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 from skimage import data
 
-from zsindex.zero_shot import pipeline
+from zsindex.zero_shot.pipeline import pipeline
 
 TASK = "zero-shot-image-classification"
 LABELS = ["fox", "bear", "seagull", "owl"]

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from zsindex.errors import PromptTooLong
-from zsindex.fingerprint import sha256_of
+from zsindex.models.fingerprint import sha256_of
 from zsindex.records import DecodeMode, FloatArray, IccMode, ModelInfo, ModelSpec, TransparencyMode
 
 DIM = 8
@@ -39,7 +39,7 @@ def vector_of(rgb: Sequence[float]) -> FloatArray:
 
 @dataclass
 class FakeEncoder:
-    """Implements `zsindex.encode.Encoder`; counts what it is asked for.
+    """Implements `zsindex.models.encoder.Encoder`; counts what it is asked for.
 
     Attributes:
         name: part of the fingerprint: two encoders with other names are two models.

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from tests.fakes import DIM, FakeEncoder
-from zsindex.database import FILE_NAME, Database
 from zsindex.records import Candidate, FloatArray, ModelInfo
-from zsindex.rows import FileOutcome, ImageRecord, ModelRow
-from zsindex.store import Store
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
+from zsindex.storage.sqlite.database import FILE_NAME, Database
 
 
 @contextmanager

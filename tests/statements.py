@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from zsindex.database import Database
+from zsindex.storage.sqlite.database import Database
 
 _look = Database.look
 

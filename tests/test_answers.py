@@ -12,9 +12,9 @@ from wcwidth import wcswidth
 from zsindex.cli.answers import _thousandths, write
 from zsindex.cli.streams import shown
 
-from zsindex import results
+from zsindex.classification import results
+from zsindex.classification.results import Classification, Run
 from zsindex.records import Activation
-from zsindex.results import Classification, Run
 
 LABELS = ("cat", "赤い車", 'quo"te', "com,ma", "%s {0}", "tab\tbed", "a\\b", "e\u0301cole", "😀", "new\nline")
 NAMES = (

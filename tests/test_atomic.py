@@ -17,10 +17,10 @@ from zsindex.cli import cli, options, output
 
 from tests.fakes import FakeEncoder
 from tests.processes import Process
-from zsindex import atomic, columnar
+from zsindex import atomic
 from zsindex import library as library_module
+from zsindex.classification.results import Hit
 from zsindex.errors import ZsindexError
-from zsindex.results import Hit
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs FIFOs and symbolic links")
 
@@ -239,15 +239,15 @@ def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Pa
     if to == "fifo":
         os.mkfifo(place)
         with reading(place) as found:
-            columnar.write_hits(hits, place)
+            parquet.write_hits(hits, place)
         content = found[0]
     else:
         place.write_text("old")
         place.chmod(0o600)
         with pytest.raises(AttributeError):
-            columnar.write_hits([None], place)  # type: ignore[list-item]
+            parquet.write_hits([None], place)  # type: ignore[list-item]
         assert place.read_text() == "old"
-        columnar.write_hits(hits, str(place))
+        parquet.write_hits(hits, str(place))
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         content = place.read_bytes()
     assert parquet.read_table(io.BytesIO(content)).column("path").to_pylist() == ["/a.jpg"]

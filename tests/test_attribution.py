@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.libraries import unit_vectors
-from zsindex.classify import label_vectors
+from zsindex.classification.scorers import Head
+from zsindex.classification.scores import label_vectors
 from zsindex.lab import attribution
 from zsindex.records import Activation, FloatArray
-from zsindex.scoring import Head
 
 TEMPLATES = ("a {}", "the {}", "my {}")
 SCALE = 5.0

@@ -15,12 +15,14 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import bench, library, samples
-from zsindex.bench import BenchReport, measure
-from zsindex.bottleneck import Bottleneck
-from zsindex.encode import Encoder
+from zsindex import library
+from zsindex.bench import measure as bench
+from zsindex.bench.bottleneck import Bottleneck
+from zsindex.bench.measure import BenchReport, measure
 from zsindex.errors import PathNotFound, ZsindexError
 from zsindex.library import Library
+from zsindex.models.encoder import Encoder
+from zsindex.photos import samples
 from zsindex.records import ModelSpec
 
 SECONDS = 0.3

@@ -17,15 +17,17 @@ from tests.fakes import FakeEncoder
 from tests.libraries import add_model, add_photos, new_library, unit_vectors
 from tests.photos import save, solid
 from tests.processes import Process
-from zsindex import index, index_files, maintenance, run_files
-from zsindex.database import Database
 from zsindex.errors import LibraryReadOnly, ModelPruned, NoVectors, StorageFailed, StorageFull
+from zsindex.exchange import run_files
 from zsindex.facade.giving import RunNotRecorded
-from zsindex.index import FOLDER_NAME, VectorIndex
+from zsindex.index import files, snapshots
+from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
 from zsindex.lab import neighbours
-from zsindex.lab_store import LabStore
 from zsindex.library import Library
-from zsindex.store import Store
+from zsindex.storage.labels import LabStore
+from zsindex.storage.photos import Store
+from zsindex.storage.sqlite.database import Database
+from zsindex.upkeep import maintenance
 
 LABELS = ["red", "blue"]
 
@@ -101,11 +103,11 @@ def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytes
         assert {"before replace", "after replace", "after fsync"} <= set(steps)
         assert set(steps.values()) == {((), ())}
         assert [f.name for f in (folder / FOLDER_NAME).iterdir()] == [store.snapshot(model.id).file]  # type: ignore[union-attr]
-        assert index.snapshot_problems(store, folder, model) == []
+        assert snapshots.snapshot_problems(store, folder, model) == []
 
 
 def test_a_large_snapshot_and_its_scratch_file_are_no_strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "CELLS_FROM", 20)
+    monkeypatch.setattr(snapshots, "CELLS_FROM", 20)
     test_a_snapshot_in_the_making_is_no_stray(tmp_path, monkeypatch)
 
 
@@ -127,7 +129,7 @@ def test_a_graph_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytest.M
     database = Database.open(folder, create=False)
     with closing(database):
         model = add_model(Store(database))
-        file = index.neighbours_file(folder, model.info.fingerprint)
+        file = snapshots.neighbours_file(folder, model.info.fingerprint)
         watched = Watched(folder, monkeypatch)
         graph = neighbours.Graph(np.arange(2), np.array([[1], [0]], dtype=np.int32), np.ones((2, 1), dtype=np.float32))
         assert neighbours.save(graph, file, generation=0)
@@ -141,7 +143,7 @@ def test_what_another_process_makes_is_kept_until_it_dies(tmp_path: Path) -> Non
     program = """
 import sys
 from pathlib import Path
-from zsindex.index_files import Making
+from zsindex.index.files import Making
 with Making() as making:
     making.create(Path(sys.argv[1]) / "x.tmp").close()
     step()
@@ -166,12 +168,12 @@ def test_what_is_recorded_while_strays_are_looked_for_is_none(tmp_path: Path) ->
     for name in ("one", "two"):
         (tmp_path / name).touch()
     recorded = iter([set(), {"one"}, {"one"}, {"one", "two"}])
-    assert [f.name for f in index_files.strays(tmp_path, lambda: next(recorded))] == ["two"]
-    assert not index_files.remove(tmp_path / "one", lambda: next(recorded))
-    assert not index_files.remove(tmp_path / "two", lambda: next(recorded))
+    assert [f.name for f in files.strays(tmp_path, lambda: next(recorded))] == ["two"]
+    assert not files.remove(tmp_path / "one", lambda: next(recorded))
+    assert not files.remove(tmp_path / "two", lambda: next(recorded))
     assert sorted(os.listdir(tmp_path)) == ["one", "two"]
-    assert index_files.remove(tmp_path / "two", list)
-    assert not index_files.remove(tmp_path / "two", list)
+    assert files.remove(tmp_path / "two", list)
+    assert not files.remove(tmp_path / "two", list)
 
 
 def test_nobody_takes_a_file_for_a_stray_before_its_maker_has_locked_it(tmp_path: Path) -> None:
@@ -186,8 +188,8 @@ def test_nobody_takes_a_file_for_a_stray_before_its_maker_has_locked_it(tmp_path
             looker.join(0.05)  # it waits for the maker
         return opened
 
-    looker = threading.Thread(target=lambda: found.append(index_files.remove(file, list)))
-    with pytest.MonkeyPatch.context() as patch, index_files.Making() as making:
+    looker = threading.Thread(target=lambda: found.append(files.remove(file, list)))
+    with pytest.MonkeyPatch.context() as patch, files.Making() as making:
         patch.setattr(Path, "open", slow)
         making.create(file).close()
         looker.join()
@@ -205,7 +207,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_checked_is_no_problem(
         model = add_model(store)
         add_photos(store, model, unit_vectors(30))
         VectorIndex.open(store, folder, model)
-        real, once = index._open_snapshot, []
+        real, once = snapshots._open_snapshot, []
 
         def replaced_before(*arguments: Any, **options: Any) -> Any:
             if not once:
@@ -213,8 +215,8 @@ def test_a_snapshot_that_is_replaced_while_it_is_checked_is_no_problem(
                 VectorIndex.rebuild(store, folder, model)
             return real(*arguments, **options)
 
-        monkeypatch.setattr(index, "_open_snapshot", replaced_before)
-        assert index.snapshot_problems(store, folder, model) == []
+        monkeypatch.setattr(snapshots, "_open_snapshot", replaced_before)
+        assert snapshots.snapshot_problems(store, folder, model) == []
         assert once
 
 

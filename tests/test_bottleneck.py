@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from zsindex.bottleneck import Bottleneck, Rates, advice, expected_sync, find_bottleneck
+from zsindex.bench.bottleneck import Bottleneck, Rates, advice, expected_sync, find_bottleneck
 
 # Decoding takes 10 ms of a photo, the model 90.
 MODEL = Rates(decode_core=50, decode=100, decode_fast=60, encode=1 / 0.09, sync=10)

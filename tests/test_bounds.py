@@ -20,7 +20,8 @@ from zsindex.cli.options import Real, Whole
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import bench, bounds
+from zsindex.arguments import bounds
+from zsindex.bench import measure
 from zsindex.library import Library
 from zsindex.web import create_app, schemas
 from zsindex.web.lab import schemas as lab_schemas
@@ -116,7 +117,7 @@ def asked(library: Library) -> dict[str, tuple[list[Any], Callable[[Any], object
         "part_size": ([*whole, 0], lambda x: library.export_vectors("x", part_size=x)),
         "batch_size": ([*whole, 0], lambda x: Library.open(library.path, batch_size=x)),
         "workers": ([*whole, 0], lambda x: Library.open(library.path, workers=x)),
-        "seconds": ([*real, 0], lambda x: bench.measure(seconds=x)),
+        "seconds": ([*real, 0], lambda x: measure.measure(seconds=x)),
     }
 
 

@@ -17,9 +17,10 @@ from tests.beside import Both
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.test_reference import one_thread  # noqa: F401  small models are slower in several
-from zsindex import AutoModelForZeroShotImageClassification, AutoProcessor, by_hand, pipeline
+from zsindex import AutoModelForZeroShotImageClassification, AutoProcessor, pipeline
 from zsindex.errors import ImageError, PromptTooLong
 from zsindex.library import Library
+from zsindex.zero_shot import by_hand
 
 TEXTS = ["This is a photo of a tree.", "This is a photo of a car.", "This is a photo of a cat."]
 

@@ -11,11 +11,20 @@ import numpy.typing as npt
 import pytest
 from threadpoolctl import threadpool_info
 
-from zsindex import classify
-from zsindex.classify import BLOCK_ROWS, FEW_LABELS, MANY_ROWS, label_vectors, logits, probabilities, sigmoid, softmax
+from zsindex.classification import scores as classify_module
+from zsindex.classification.scores import (
+    BLOCK_ROWS,
+    FEW_LABELS,
+    MANY_ROWS,
+    label_vectors,
+    logits,
+    probabilities,
+    sigmoid,
+    softmax,
+)
 from zsindex.errors import DimensionMismatch
+from zsindex.index.vectors import Snapshot, Vectors
 from zsindex.records import Activation, FloatArray, IdArray
-from zsindex.vectors import Snapshot, Vectors
 
 DIM = 16
 Reference = npt.NDArray[np.float64]
@@ -171,7 +180,9 @@ def run(
     bias: float | None = None,
     activation: Activation = Activation.SOFTMAX,
 ) -> tuple[IdArray, FloatArray]:
-    return classify.classify(vectors, rows, texts, logit_scale=scale, logit_bias=bias, activation=activation, top=top)
+    return classify_module.classify(
+        vectors, rows, texts, logit_scale=scale, logit_bias=bias, activation=activation, top=top
+    )
 
 
 N = 2 * BLOCK_ROWS + 345
@@ -240,7 +251,7 @@ def test_runs_of_rows_are_views_and_nothing_else_is() -> None:
     assert vectors.base is not None
 
     def shared(rows: Sequence[int]) -> list[bool]:
-        found = classify.blocks(vectors, np.asarray(rows, dtype=np.int64))
+        found = classify_module.blocks(vectors, np.asarray(rows, dtype=np.int64))
         assert vectors.base is not None
         return [np.shares_memory(block, vectors.base.vectors) for _, block in found]
 
@@ -283,7 +294,7 @@ def test_any_number_of_labels_and_any_logits(
     exact = scale * images.astype(np.float64) @ texts.astype(np.float64).T + (bias or 0.0)
     expected = reference_softmax(exact)
     for pays in (2**60, 0):  # on one core, and on all
-        monkeypatch.setattr(classify, "THREADING_PAYS", pays)
+        monkeypatch.setattr(classify_module, "THREADING_PAYS", pays)
         for top in sorted({1, min(3, n_labels), min(20, n_labels)}):
             best, scores = run(in_memory(images), np.arange(700), texts, top=top, scale=scale, bias=bias)
             np.testing.assert_array_equal(best, np.argsort(-exact, axis=1, kind="stable")[:, :top])
@@ -304,7 +315,7 @@ def test_all_cores_do_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     images, texts = exact_rows(3 * MANY_ROWS + 17, seed=0), exact_rows(3, seed=1)
     rows = np.random.default_rng(2).permutation(len(images))
     alone = run(in_memory(images), rows, texts)
-    monkeypatch.setattr(classify, "THREADING_PAYS", 0)
+    monkeypatch.setattr(classify_module, "THREADING_PAYS", 0)
     together = run(in_memory(images), rows, texts)
     np.testing.assert_array_equal(alone[0], together[0])
     np.testing.assert_array_equal(alone[1], together[1])
@@ -322,8 +333,8 @@ def test_an_error_on_one_core_ends_the_others_and_gives_numpy_its_threads_back(
         scored.append(len(values))
         raise MemoryError
 
-    monkeypatch.setattr(classify, "THREADING_PAYS", 0)
-    monkeypatch.setattr(classify, "_best", fail)
+    monkeypatch.setattr(classify_module, "THREADING_PAYS", 0)
+    monkeypatch.setattr(classify_module, "_best", fail)
     with pytest.raises(MemoryError):
         run(in_memory(exact_rows(50 * MANY_ROWS, seed=0)), np.arange(50 * MANY_ROWS), exact_rows(3, seed=1))
     assert len(scored) <= max(before, default=1)

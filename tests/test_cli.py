@@ -22,8 +22,8 @@ from zsindex.cli import cli
 from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import library as library_module
-from zsindex.encode import Encoder
 from zsindex.errors import UnknownModel
+from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
 
 Run = Callable[..., Result]

@@ -13,8 +13,8 @@ from zsindex.cli import cli
 from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import paint
 from zsindex import library as library_module
-from zsindex.encode import Encoder
 from zsindex.facade.words import Words
+from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
 
 Run = Callable[..., Result]

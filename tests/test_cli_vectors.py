@@ -19,10 +19,11 @@ from zsindex.cli import cli
 from tests import photos
 from tests.fakes import DIM, FakeEncoder
 from tests.libraries import unit_vectors
-from zsindex import bulk, exchange, parts
 from zsindex import library as library_module
-from zsindex.encode import Encoder
+from zsindex.exchange import parts, vectors
+from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
+from zsindex.storage import bulk
 
 Run = Callable[..., Result]
 
@@ -130,7 +131,7 @@ def test_refusals_are_messages(run: Run, given: Path) -> None:
 
 
 def test_ctrl_c_stops_after_a_batch(run: Run, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "BATCH_ROWS", 1)
+    monkeypatch.setattr(vectors, "BATCH_ROWS", 1)
     real = bulk.save
 
     def interrupted(*arguments: Any) -> Any:
@@ -147,7 +148,7 @@ def test_ctrl_c_stops_after_a_batch(run: Run, given: Path, monkeypatch: pytest.M
 
 
 def test_ctrl_c_leaves_no_export(run: Run, given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "BATCH_ROWS", 1)
+    monkeypatch.setattr(vectors, "BATCH_ROWS", 1)
     run("vectors", "import", given, "--model", "nano", "--root", ".")
     real = parts.PartWriter.write
 

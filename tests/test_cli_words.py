@@ -20,8 +20,8 @@ from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import add_photos, open_store, unit_vectors
 from tests.scenes import photo
 from zsindex import library as library_module
-from zsindex.encode import Encoder
 from zsindex.library import Library
+from zsindex.models.encoder import Encoder
 from zsindex.records import FloatArray, ModelSpec, Progress
 
 Run = Callable[..., Result]

@@ -17,10 +17,10 @@ from tests.fakes import FakeEncoder
 from tests.libraries import new_library, open_store
 from tests.photos import save, solid
 from tests.processes import Process
-from zsindex import database as database_module
-from zsindex.database import Database
 from zsindex.errors import LibraryBusy, LibraryClosed
 from zsindex.library import Library
+from zsindex.storage.sqlite import database as database_module
+from zsindex.storage.sqlite.database import Database
 
 LABELS = ["red", "blue"]
 # `open` makes another one. The folder's name is no question to the library.
@@ -173,7 +173,7 @@ def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
     with opened.write("test") as connection:
         connection.exec_driver_sql("INSERT INTO settings (key, value) VALUES ('kept', 'yes')")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom zsindex.database import Database\n"
+        "import sys\nfrom pathlib import Path\nfrom zsindex.storage.sqlite.database import Database\n"
         "with Database.open(Path(sys.argv[1]), create=False).write('hold') as c: step()"
     )
     with Process(program, folder) as other:

@@ -18,12 +18,13 @@ from PIL import Image, ImageCms, ImageOps
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import Library, library, sources
-from zsindex.colour import _conversion, matrix_profile
-from zsindex.decode import decode, pixel_digest, prepare
-from zsindex.encode import Encoder
-from zsindex.fingerprint import fingerprint
+from zsindex import Library, library
 from zsindex.lab.duplicates import look_at
+from zsindex.models.encoder import Encoder
+from zsindex.models.fingerprint import fingerprint
+from zsindex.photos import sources
+from zsindex.photos.colour import _conversion, matrix_profile
+from zsindex.photos.decode import decode, pixel_digest, prepare
 from zsindex.records import (
     AS_REFERENCE,
     AS_SEEN,

@@ -17,9 +17,9 @@ from zsindex.cli import cli
 
 from tests import libraries
 from tests.fakes import FakeEncoder
+from zsindex.classification.results import BLOCK_PHOTOS
 from zsindex.errors import ExtraMissing
 from zsindex.library import Library
-from zsindex.results import BLOCK_PHOTOS
 
 COLOURS = ["red", "green", 'a "blue", or so']
 Run = Callable[..., Result]

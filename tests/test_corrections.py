@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zsindex.classification.prompts import label_set
 from zsindex.errors import BadLabelFile
 from zsindex.lab.corrections import (
     CorrectedPhoto,
@@ -18,9 +19,8 @@ from zsindex.lab.corrections import (
     lessons,
     parse_csv,
 )
-from zsindex.prompts import label_set
 from zsindex.records import NONE
-from zsindex.rows import CorrectionEntry as Entry
+from zsindex.storage.rows import CorrectionEntry as Entry
 
 A, B, C = (name.encode() * 32 for name in "abc")
 

@@ -11,9 +11,9 @@ from benchmarks.kill_test import KillTest
 from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import paint
 from tests.processes import Process
-from zsindex import database
 from zsindex.errors import LibraryBusy, NoVectors
 from zsindex.library import Library
+from zsindex.storage.sqlite import database
 
 
 def test_kills_in_the_middle_of_a_sync_cost_no_more_than_the_batch_in_flight(tmp_path: Path) -> None:

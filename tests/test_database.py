@@ -19,8 +19,6 @@ import sqlalchemy as sa
 from tests.libraries import add_images, add_model, add_photos, new_library, open_store, photo, unit_vectors
 from tests.processes import Process
 from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
-from zsindex import database, maintenance
-from zsindex.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, Database
 from zsindex.errors import (
     LibraryBusy,
     LibraryDamaged,
@@ -29,10 +27,13 @@ from zsindex.errors import (
     NotALibrary,
     StorageFull,
 )
-from zsindex.store import Store
-from zsindex.tables import files, folders, models, settings
+from zsindex.storage.photos import Store
+from zsindex.storage.sqlite import database
+from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, Database
+from zsindex.storage.tables import files, folders, models, settings
+from zsindex.upkeep import maintenance
 
-MODULES = ("zsindex.database", "zsindex.store", "alembic.command", "tests.libraries", "faiss")
+MODULES = ("zsindex.storage.sqlite.database", "zsindex.storage.photos", "alembic.command", "tests.libraries", "faiss")
 
 
 @pytest.fixture
@@ -265,7 +266,7 @@ def test_a_link_that_leads_nowhere_is_refused(nowhere: Path) -> None:
 def test_a_folder_without_permission_is_refused(mode: int) -> None:
     program = """
 from pathlib import Path
-from zsindex.database import Database
+from zsindex.storage.sqlite.database import Database
 from zsindex.errors import NotALibrary
 try:
     Database.open(Path(sys.argv[1]), create=True)
@@ -670,9 +671,9 @@ def test_a_destroyed_first_page_is_damaged(folder: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-import zsindex.database
-zsindex.database.SYNC_TIMEOUT_S = 0.1
-database = zsindex.database.Database.open(Path(sys.argv[1]), create=False)
+import zsindex.storage.sqlite.database
+zsindex.storage.sqlite.database.SYNC_TIMEOUT_S = 0.1
+database = zsindex.storage.sqlite.database.Database.open(Path(sys.argv[1]), create=False)
 with database.write("store photos") if sys.argv[2] == "write" else database.sync_lock.hold("sync"):
     step()
 """
@@ -788,7 +789,7 @@ def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
         Database.open(nowhere, create=False).close()
         inode = log.stat().st_ino
         elsewhere = (
-            "import sys; from pathlib import Path; from zsindex.database import Database\n"
+            "import sys; from pathlib import Path; from zsindex.storage.sqlite.database import Database\n"
             "opened = Database.open(Path(sys.argv[1]), create=False)\n"
             "with opened.write('test') as c: c.exec_driver_sql(\"DELETE FROM settings WHERE key = 'none'\")\n"
             "opened.close()"

@@ -15,10 +15,10 @@ from zsindex.cli import cli
 
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
-from zsindex import classify
+from zsindex.classification import scores as classify_module
+from zsindex.classification.prompts import label_set
 from zsindex.errors import BadUnknown, NoThreshold, UnknownLabelSet
 from zsindex.library import Library
-from zsindex.prompts import label_set
 from zsindex.records import NONE, ModelInfo
 
 # (red, green, blue) of the photos, in the order of their paths; none of them are equally far from two labels.
@@ -115,7 +115,7 @@ def test_an_answer_does_not_depend_on_which_photos_were_asked_for(library: Libra
 def test_knownness_is_the_formula(library: Library) -> None:
     images = library.embed_images(library.paths())
     texts = library.embed_texts([f"This is a photo of {label}." for label in KNOWN])
-    expected = classify.softmax(classify.logits(images, texts, logit_scale=1.0)).max(axis=1)
+    expected = classify_module.softmax(classify_module.logits(images, texts, logit_scale=1.0)).max(axis=1)
     found = library.knownness(KNOWN, "mcm")
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     assert found.cut is None

@@ -29,8 +29,8 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from tests import photos
 from tests.unprivileged import reachable_folder, run_unprivileged
-from zsindex.decode import DEFAULT_MAX_PIXELS, decode, pixel_digest, prepare, read_file
 from zsindex.errors import ImageError
+from zsindex.photos.decode import DEFAULT_MAX_PIXELS, decode, pixel_digest, prepare, read_file
 from zsindex.records import Decoded, DecodeMode, SkipReason
 
 INPUT_SIZE = (64, 64)
@@ -109,8 +109,8 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
 def test_a_file_without_permission() -> None:
     program = """
 try:
-    zsindex.decode.read_file(sys.argv[1])
-except zsindex.decode.ImageError as error:
+    zsindex.photos.decode.read_file(sys.argv[1])
+except zsindex.photos.decode.ImageError as error:
     print(error.reason)
 """
     with reachable_folder() as folder:
@@ -152,11 +152,11 @@ def _after_the_first_fstat(monkeypatch: pytest.MonkeyPatch, action: Callable[[],
 
     def fstat(descriptor: int) -> os.stat_result:
         status = real(descriptor)
-        monkeypatch.setattr("zsindex.decode.os.fstat", real)
+        monkeypatch.setattr("zsindex.photos.decode.os.fstat", real)
         action()
         return status
 
-    monkeypatch.setattr("zsindex.decode.os.fstat", fstat)
+    monkeypatch.setattr("zsindex.photos.decode.os.fstat", fstat)
 
 
 # --- the same pixels as the reference ---------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from tests import photos
-from zsindex import depth
 from zsindex.config import DEFAULT_MAX_PIXELS
-from zsindex.decode import decode, prepare
 from zsindex.errors import ImageError
+from zsindex.photos import depth
+from zsindex.photos.decode import decode, prepare
 from zsindex.records import AS_SEEN, DecodeMode, SkipReason
 
 HEIGHT, WIDTH = 48, 64

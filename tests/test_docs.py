@@ -11,10 +11,11 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import library, template_sets
-from zsindex.encode import Encoder
+from zsindex import library
+from zsindex.classification import templates
+from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
-from zsindex.tables import metadata
+from zsindex.storage.tables import metadata
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "training").rglob("*.md")])
@@ -80,4 +81,4 @@ def test_readme_commands_exist(readme: str) -> None:
 
 def test_the_default_template_is_the_documented_one() -> None:
     for page in ("README.md", "docs/cli.md"):
-        assert template_sets.DEFAULT_TEMPLATE in (ROOT / page).read_text(encoding="utf-8")
+        assert templates.DEFAULT_TEMPLATE in (ROOT / page).read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zsindex.classification.prompts import label_set
 from zsindex.errors import BadTruth
 from zsindex.lab import bootstrap, evaluate, metrics, truth
 from zsindex.lab.evaluate import Outcome, compare
-from zsindex.prompts import label_set
 from zsindex.records import NONE
 
 ANSWERS = ("a", "b", "c", "d", "e", "f", "g")

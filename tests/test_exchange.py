@@ -16,8 +16,6 @@ from sqlalchemy import text
 
 from tests.fakes import DIM, FakeEncoder
 from tests.libraries import paint, unit_vectors
-from zsindex import exchange
-from zsindex.bulk import path_digest
 from zsindex.errors import (
     BadQuery,
     DimensionMismatch,
@@ -29,8 +27,10 @@ from zsindex.errors import (
     UnknownModel,
     ZsindexError,
 )
+from zsindex.exchange import vectors as exchange
 from zsindex.library import Library
 from zsindex.records import FloatArray, Progress
+from zsindex.storage.bulk import path_digest
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 

@@ -10,9 +10,9 @@ import pytest
 from tests.fakes import FakeEncoder
 from tests.libraries import new_library
 from tests.scenes import photo
+from zsindex.classification.results import Classification
 from zsindex.errors import UnknownImage
 from zsindex.library import Library
-from zsindex.results import Classification
 
 LABELS = ["red", "green", "blue", "white"]
 TEMPLATES = ["{}", "a black {}", "yellow {} on white"]

@@ -10,11 +10,12 @@ import open_clip
 import pytest
 from PIL import Image
 
-from zsindex import Library, loading, openclip
-from zsindex.familiarity import Familiarity
-from zsindex.prompts import WordsUnfamiliar
+from zsindex import Library
+from zsindex.classification.prompts import WordsUnfamiliar
+from zsindex.models import loading, openclip
+from zsindex.models.familiarity import Familiarity
+from zsindex.models.tokenizer import ClipTokenizer
 from zsindex.records import ModelSpec
-from zsindex.tokenizer import ClipTokenizer
 
 SEEN = (
     "café naïve Zoë München jalapeño crème brûlée Łódź Dvořák façade Ñandú 3.14 100% °C x² ½ — “quotes” ﬁancé über "

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.libraries import unit_vectors
-from zsindex.classify import softmax
+from zsindex.classification.prompts import label_set
+from zsindex.classification.scorers import Head
+from zsindex.classification.scores import softmax
+from zsindex.index.vectors import Vectors
 from zsindex.lab import few_shot
 from zsindex.lab.corrections import Lessons, Settled
 from zsindex.lab.few_shot import Background, Gda, Learned, Tip, background, learn
-from zsindex.prompts import label_set
 from zsindex.records import NONE, Activation, LabelSet
-from zsindex.scoring import Head
-from zsindex.vectors import Vectors
 
 DIM = 6
 

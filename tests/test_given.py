@@ -23,9 +23,9 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import config, label_set
 from zsindex import library as library_module
+from zsindex.classification.prompts import parse_labels, parse_templates
 from zsindex.errors import BadLabelFile, BadPath, BadText, PathNotFound
 from zsindex.library import Library
-from zsindex.prompts import parse_labels, parse_templates
 from zsindex.web import create_app
 
 BYTES = os.fsdecode(b"b\xffd")  # as a command line brings what is not UTF-8

@@ -29,7 +29,7 @@ pytest.importorskip("transformers", reason="transformers is an extra")
 from tests import test_reference as reference
 from tests.test_pipeline import DIFFERENT
 from zsindex import pipeline
-from zsindex.zero_shot import ZeroShotImageClassifier
+from zsindex.zero_shot.pipeline import ZeroShotImageClassifier
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ["guide.md", "guide.ja.md"]

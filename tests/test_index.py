@@ -17,15 +17,17 @@ from hypothesis import strategies as st
 
 from tests.fakes import DIM
 from tests.libraries import add_images, add_model, add_photos, digest_of, new_library, open_store, photo, unit_vectors
-from zsindex import index, index_files, maintenance
-from zsindex.database import Database
 from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryDamaged, LibraryReadOnly, StorageFull
-from zsindex.index import FOLDER_NAME, IndexRebuilt, VectorIndex
+from zsindex.index import files
+from zsindex.index import snapshots as index
+from zsindex.index.snapshots import FOLDER_NAME, IndexRebuilt, VectorIndex
+from zsindex.index.vectors import Snapshot, SnapshotError
 from zsindex.records import FloatArray, IdArray
-from zsindex.rows import ModelRow
-from zsindex.store import Store
-from zsindex.tables import embeddings, snapshots
-from zsindex.vectors import Snapshot, SnapshotError
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import ModelRow
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.tables import embeddings, snapshots
+from zsindex.upkeep import maintenance
 
 QUERIES = unit_vectors(4, seed=99)
 
@@ -217,7 +219,7 @@ def test_a_snapshot_that_is_due_is_searched_at_once(
 def test_check_finds_nothing_wrong(store: Store, folder: Path, model: ModelRow) -> None:
     VectorIndex.open(store, folder, model)
     assert index.snapshot_problems(store, folder, model) == []
-    assert index_files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(store, folder)) == []
+    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(store, folder)) == []
 
 
 @pytest.mark.usefixtures("any_state")
@@ -725,7 +727,7 @@ def test_an_index_that_cannot_be_written_costs_only_the_snapshot(
     with pytest.warns(IndexRebuilt, match="not written to disk"):
         found = VectorIndex.open(store, folder, model)
     assert_searches_like_brute_force(found, store, model)
-    assert index_files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(store, folder)) == []
+    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(store, folder)) == []
 
 
 def test_a_full_disk_costs_only_the_snapshot(store: Store, folder: Path, model: ModelRow) -> None:

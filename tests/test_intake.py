@@ -15,11 +15,11 @@ from PIL import Image, ImageColor
 from tests import photos
 from tests.fakes import FakeEncoder, vector_of
 from tests.scenes import candidate, damaged, photo
-from zsindex import decode
-from zsindex.encode import Encoder
-from zsindex.intake import STORE_EVERY, Settings, encode_files
+from zsindex.ingest.encoding import STORE_EVERY, Settings, encode_files
+from zsindex.models.encoder import Encoder
+from zsindex.photos import decode
 from zsindex.records import Candidate, FloatArray, SkipReason
-from zsindex.rows import FileOutcome
+from zsindex.storage.rows import FileOutcome
 
 
 def never() -> bool:

@@ -13,12 +13,12 @@ from tests.fakes import FakeEncoder
 from tests.libraries import unit_vectors
 from tests.scenes import photo
 from zsindex.errors import NoVectors, TooManyPairs
-from zsindex.index import neighbours_file
+from zsindex.index.snapshots import neighbours_file
+from zsindex.index.vectors import Vectors
 from zsindex.lab import neighbours
 from zsindex.lab.neighbours import Graph
 from zsindex.library import Library
 from zsindex.records import FloatArray
-from zsindex.vectors import Vectors
 
 NONE = np.empty(0, dtype=np.int64)
 

@@ -17,12 +17,12 @@ from tests.fakes import FakeEncoder
 from tests.libraries import unit_vectors
 from tests.scenes import photo
 from tests.test_cli import Run, encoders, run  # noqa: F401
+from zsindex.classification.prompts import label_set
 from zsindex.errors import NoVectors, TooManyScores
+from zsindex.index.vectors import Vectors
 from zsindex.lab import neighbours, smooth
 from zsindex.library import Library
-from zsindex.prompts import label_set
 from zsindex.records import NONE, FloatArray
-from zsindex.vectors import Vectors
 
 Doubles = npt.NDArray[np.float64]
 

@@ -13,12 +13,12 @@ from alembic import command
 from alembic.config import Config
 
 from tests.libraries import add_model, digest_of, new_library, open_store
-from zsindex import schema
-from zsindex.database import FILE_NAME, Database
 from zsindex.errors import LibraryReadOnly
-from zsindex.lab_store import LabStore
-from zsindex.rows import CorrectionEntry, SidecarRow
-from zsindex.store import Store
+from zsindex.storage import schema
+from zsindex.storage.labels import LabStore
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import CorrectionEntry, SidecarRow
+from zsindex.storage.sqlite.database import FILE_NAME, Database
 
 
 @pytest.fixture

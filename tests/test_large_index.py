@@ -17,13 +17,14 @@ import sqlalchemy as sa
 from tests.fakes import DIM
 from tests.libraries import add_images, add_model, add_photos, new_library, open_store, unit_vectors
 from tests.test_index import QUERIES, STATES, State, assert_searches_like_brute_force, brute_force, flip, only_snapshot
-from zsindex import cells, index, vectors
-from zsindex.database import Database
-from zsindex.index import FOLDER_NAME, IndexRebuilt, VectorIndex
+from zsindex.index import cells, vectors
+from zsindex.index import snapshots as index
+from zsindex.index.snapshots import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.records import FloatArray, IdArray
-from zsindex.rows import ModelRow
-from zsindex.store import Store
-from zsindex.tables import metadata, snapshots
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import ModelRow
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.tables import metadata, snapshots
 
 N = 4000
 

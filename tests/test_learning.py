@@ -16,10 +16,10 @@ from zsindex.cli import cli
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
 from zsindex import library as library_module
-from zsindex.encode import Encoder
+from zsindex.classification.prompts import label_set
 from zsindex.errors import BadQuery, LibraryReadOnly, NotInLibrary, UnknownLabel, UnknownLabelSet
 from zsindex.library import Library
-from zsindex.prompts import label_set
+from zsindex.models.encoder import Encoder
 from zsindex.records import NONE, ModelSpec
 
 # Wrong words, which corrections put right.

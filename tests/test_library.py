@@ -21,9 +21,8 @@ from tests import photos
 from tests.fakes import FakeEncoder, vector_of
 from tests.libraries import paint
 from tests.scenes import damaged, photo
-from zsindex import classify
-from zsindex.database import Database
-from zsindex.encode import Encoder
+from zsindex.classification import scores
+from zsindex.classification.prompts import label_set
 from zsindex.errors import (
     BadQuery,
     BadTemplate,
@@ -45,10 +44,9 @@ from zsindex.errors import (
     UnknownTemplateSet,
     ZsindexError,
 )
-from zsindex.index import VectorIndex
+from zsindex.index.snapshots import VectorIndex
 from zsindex.library import Library, NotKept
-from zsindex.prompts import label_set
-from zsindex.reader import Reader
+from zsindex.models.encoder import Encoder
 from zsindex.records import (
     Activation,
     DecodeMode,
@@ -60,7 +58,9 @@ from zsindex.records import (
     SkipReason,
     TransparencyMode,
 )
-from zsindex.rows import FileTable
+from zsindex.storage.rows import FileTable
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.fast_reads import Reader
 
 COLOURS = ["red", "green", "blue", "white"]
 
@@ -211,8 +211,8 @@ def test_scores_are_those_of_the_vectors(library: Library, album: Path) -> None:
     answer = library.classify(COLOURS, top=4)
     images = library.embed_images([album / path for path in ALBUM])
     texts = library.embed_texts([f"This is a photo of {colour}." for colour in COLOURS])
-    values = classify.logits(images, texts, logit_scale=10.0)
-    np.testing.assert_allclose(answer.scores, classify.softmax(values), atol=1e-6)
+    values = scores.logits(images, texts, logit_scale=10.0)
+    np.testing.assert_allclose(answer.scores, scores.softmax(values), atol=1e-6)
     np.testing.assert_allclose(-np.sort(-answer.scores), [[p.score for p in r.predictions] for r in answer], atol=1e-6)
 
 
@@ -240,7 +240,7 @@ def test_several_templates_are_averaged_as_vectors(library: Library, encoder: Fa
     texts = library.embed_texts([t.format(label) for label in ("red", "blue") for t in templates])
     means = texts.reshape(2, 2, -1).mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    expected = classify.softmax(10 * library.embed_images(answer.paths) @ means.T)
+    expected = scores.softmax(10 * library.embed_images(answer.paths) @ means.T)
     np.testing.assert_allclose(answer.scores, expected, atol=1e-6)
     assert answer.run.templates == tuple(templates)
     assert encoder.texts == ["a red thing", "the red white", "a blue thing", "the blue white"]
@@ -645,7 +645,7 @@ def test_a_question_is_answered_where_its_words_cannot_be_kept(
         raise made
 
     monkeypatch.setattr(Reader, "save_prompts", fail)
-    monkeypatch.setattr("zsindex.store.Store.save_images", fail)
+    monkeypatch.setattr("zsindex.storage.photos.Store.save_images", fail)
     outside = photo(album.parent / "outside.png", "green", mark=9)
     for ask, first in (
         (lambda: library.search("a red one"), "red"),
@@ -1180,7 +1180,7 @@ def test_a_view_holds_the_photos_with_vectors_in_order(library: Library, album: 
     assert relative(library.view(album / "sea").paths, album) == ALBUM[2:]
     assert library.view(album / "nowhere").paths == []
     texts = view.text_vectors(label_set({"a": ["red", "blue"], "b": ["sea"]}, negatives={"n": ["white"]}))
-    expected = classify.label_vectors(library.embed_texts(["red", "blue", "sea", "white"]), [2, 1, 1])
+    expected = scores.label_vectors(library.embed_texts(["red", "blue", "sea", "white"]), [2, 1, 1])
     np.testing.assert_array_equal(texts, expected)
 
 

@@ -21,11 +21,11 @@ from tests.fakes import FakeEncoder
 from tests.libraries import paint
 from zsindex import label_set
 from zsindex import library as library_module
-from zsindex.encode import Encoder
 from zsindex.errors import BadTruth, ExtraMissing, LibraryReadOnly, NoTemperature, UnknownLabelSet, UnknownModel
 from zsindex.library import Library
+from zsindex.models.encoder import Encoder
 from zsindex.records import NONE, ModelSpec
-from zsindex.rows import CorrectionEntry
+from zsindex.storage.rows import CorrectionEntry
 
 # What the photos of each folder look like. The last of "warm" are nearer to green than to red.
 FOLDERS = {

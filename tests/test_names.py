@@ -12,10 +12,11 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 
 from tests import tiny_models
-from zsindex import Library, hub, loading, names, openclip
+from zsindex import Library
 from zsindex.errors import ModelUnavailable, PackageMissing, UnknownModel
-from zsindex.names import TWINS, in_one_spelling, repository_of
-from zsindex.openclip import OpenClipEncoder
+from zsindex.models import hub, loading, names, openclip
+from zsindex.models.names import TWINS, in_one_spelling, repository_of
+from zsindex.models.openclip import OpenClipEncoder
 from zsindex.records import ModelSpec
 
 
@@ -118,7 +119,7 @@ def test_every_twin_is_one_of_open_clips() -> None:
     ["openai/clip-vit-large-patch14", "google/siglip-base-patch16-224", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"],
 )
 def test_a_well_known_name_is_answered_by_its_twin(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "zsindex.names")
+    caplog.set_level(logging.INFO, "zsindex.models.names")
     for spelling in (name, f"hf:{name}", f"hf-hub:{name}"):
         with Library.open(tmp_path / "library", model=spelling) as library:
             assert library.spec.name == TWINS[name]

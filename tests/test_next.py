@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.libraries import unit_vectors
+from zsindex.index.vectors import Vectors
 from zsindex.lab import next as choosing
 from zsindex.lab.next import Suggestion, margins, most_telling
 from zsindex.records import FloatArray
-from zsindex.vectors import Vectors
 
 NONE_YET = np.empty(0, dtype=np.int64)
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.fakes import FakeEncoder
 from tests.scenes import damaged, photo
-from zsindex import scan
 from zsindex.errors import LibraryBusy
 from zsindex.library import Library
-from zsindex.lock import FolderLock
+from zsindex.photos import scan
+from zsindex.storage.sqlite.lock import FolderLock
 
 LABELS = ["red", "blue"]
 
@@ -28,7 +28,7 @@ def album(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(tmp_path: Path, new_library: Path, album: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
-    monkeypatch.setattr("zsindex.database.SYNC_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("zsindex.storage.sqlite.database.SYNC_TIMEOUT_S", 0.05)
     shutil.copytree(new_library, tmp_path / "library")
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as opened:
         opened.sync(album)

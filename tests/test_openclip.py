@@ -31,7 +31,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests import tiny_models
-from zsindex import loading, nano, openclip
 from zsindex.errors import (
     CheckpointError,
     DeviceError,
@@ -41,7 +40,8 @@ from zsindex.errors import (
     PromptTooLong,
     UnknownModel,
 )
-from zsindex.openclip import OpenClipEncoder, available_models, load
+from zsindex.models import loading, nano, openclip
+from zsindex.models.openclip import OpenClipEncoder, available_models, load
 from zsindex.records import Activation, DecodeMode, FloatArray, ModelSpec
 
 ARCHITECTURE = "tiny-16"
@@ -458,7 +458,7 @@ def test_another_activation_function_is_a_message_and_no_crash(
 ) -> None:
     tags = {"openai": {"file": str(builtin), "quick_gelu": True}}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, ARCHITECTURE, tags)
-    with caplog.at_level(logging.WARNING, logger="zsindex.openclip"):
+    with caplog.at_level(logging.WARNING, logger="zsindex.models.openclip"):
         load(ModelSpec(ARCHITECTURE, "openai"))
     assert f"{ARCHITECTURE}-quickgelu/openai may fit better" in caplog.text
 
@@ -472,7 +472,7 @@ def fingerprint(path: Path, **changes: Any) -> str:
 
 def test_a_fingerprint_is_the_same_in_another_process(folder: Path, tiny: OpenClipEncoder) -> None:
     code = (
-        "import sys; from zsindex.openclip import load; from zsindex.records import ModelSpec; "
+        "import sys; from zsindex.models.openclip import load; from zsindex.records import ModelSpec; "
         "print(load(ModelSpec(sys.argv[1])).info.fingerprint)"
     )
     run = subprocess.run(

@@ -16,10 +16,10 @@ from tests import libraries
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.statements import counting_statements
-from zsindex import decode
-from zsindex.database import Database
 from zsindex.library import Library
-from zsindex.store import Store
+from zsindex.photos import decode
+from zsindex.storage.photos import Store
+from zsindex.storage.sqlite.database import Database
 
 BATCH = 4
 
@@ -193,4 +193,4 @@ def test_a_cached_classify_imports_only_what_it_uses(two_sizes: tuple[Path, Path
     }
     own = {"decode", "intake", "maintenance", "openclip", "scan", "sources", "sync", "cli.cmd_demo", "cli.cmd_sync"}
     assert not imported & {*heavy, *(f"zsindex.{name}" for name in own)}
-    assert {"numpy", "zsindex.reader", "zsindex.cli.answers"} <= imported  # or nothing would be seen
+    assert {"numpy", "zsindex.storage.sqlite.fast_reads", "zsindex.cli.answers"} <= imported  # or nothing would be seen

@@ -32,7 +32,7 @@ from tests import transformers_models
 from tests.beside import LABELS, TASK, Both
 from tests.test_reference import one_thread  # noqa: F401  small models are slower in several
 from zsindex.errors import BadTemplate, DeviceError, ImageError, NoLabels, PromptTooLong
-from zsindex.zero_shot import Answers, pipeline
+from zsindex.zero_shot.pipeline import Answers, pipeline
 
 
 def plain(answer: Any) -> Any:

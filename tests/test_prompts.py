@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
-from zsindex.prompts import (
+from zsindex.classification.prompts import (
     LabelsAlike,
     digest,
     fill,
@@ -27,8 +26,9 @@ from zsindex.prompts import (
     to_document,
     warn_of_alike,
 )
+from zsindex.classification.templates import BUILT_IN, DEFAULT_TEMPLATE
+from zsindex.errors import BadGroups, BadLabelFile, BadTemplate, DuplicateLabels, EmptyLabel, NoLabels
 from zsindex.records import NONE, LabelSet
-from zsindex.template_sets import BUILT_IN, DEFAULT_TEMPLATE
 
 PUBLIC_LABELS = Path(__file__).parents[2] / "shared" / "labels"
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

@@ -20,9 +20,9 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests import photos
-from zsindex import containers
-from zsindex.decode import decode, prepare
 from zsindex.errors import ImageError
+from zsindex.photos import containers
+from zsindex.photos.decode import decode, prepare
 from zsindex.records import Decoded, DecodeMode, SkipReason
 from zsindex.web.sandbox import Sandbox
 
@@ -229,7 +229,7 @@ def _loud() -> dict[str, bytes]:
 _PROGRAM = """
 import pickle, sys
 from pathlib import Path
-from zsindex.decode import decode
+from zsindex.photos.decode import decode
 from zsindex.errors import ImageError
 from zsindex.records import DecodeMode
 for data in pickle.loads(Path(sys.argv[1]).read_bytes()):

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from skimage import data
 
 from tests import tiny_models
-from zsindex import nano
 from zsindex.errors import PromptTooLong
-from zsindex.openclip import OpenClipEncoder, load
+from zsindex.models import nano
+from zsindex.models.openclip import OpenClipEncoder, load
 from zsindex.records import FloatArray, ModelSpec
 
 PHOTOS = Path(

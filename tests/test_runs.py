@@ -17,12 +17,13 @@ from tests import libraries
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.statements import counting_statements
-from zsindex import classify as classify_module
-from zsindex import run_files, scoring
+from zsindex.classification import scorers
+from zsindex.classification import scores as classify_module
+from zsindex.classification.prompts import label_set
 from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFull, UnknownModel, UnknownRun
+from zsindex.exchange import run_files
 from zsindex.facade.giving import RunNotRecorded
 from zsindex.library import Library
-from zsindex.prompts import label_set
 
 LABELS = ["red", "green", "blue"]
 
@@ -50,7 +51,7 @@ def no_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("scored again")
 
     monkeypatch.setattr(classify_module, "classify", refuse)
-    monkeypatch.setattr(scoring, "rank", refuse)
+    monkeypatch.setattr(scorers, "rank", refuse)
 
 
 def test_a_plain_question_records_nothing(library: Library) -> None:
@@ -299,7 +300,7 @@ def test_no_room_is_no_reason_to_lose_the_answer(library: Library, monkeypatch: 
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zsindex.index_files.Making.create", full)
+    monkeypatch.setattr("zsindex.index.files.Making.create", full)
     with pytest.warns(RunNotRecorded, match="no space left"):
         assert len(library.classify(LABELS, record=True)) == 4
     with pytest.raises(StorageFull):

@@ -15,10 +15,10 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from tests import photos
-from zsindex import scaling
 from zsindex.lab.duplicates import look_at
-from zsindex.preprocess import RESAMPLING, Preprocessing
-from zsindex.scaling import fitted_if_thin, resized
+from zsindex.models.preprocess import RESAMPLING, Preprocessing
+from zsindex.photos import scaling
+from zsindex.photos.scaling import fitted_if_thin, resized
 
 MODES = ("RGB", "L", "LA", "RGBA", "P", "1", "CMYK", "I;16", "YCbCr")
 THIN = ((1, 500_000), (500_000, 1), (60_000, 2), (3, 100_001), (40_000, 100), (1, 300_001))
@@ -104,7 +104,7 @@ _WITHIN = """
 import resource, sys
 from pathlib import Path
 from zsindex import scaling
-from zsindex.preprocess import Preprocessing
+from zsindex.models.preprocess import Preprocessing
 from zsindex.lab.duplicates import look_at
 from zsindex.web.thumbnails import render
 from PIL import Image

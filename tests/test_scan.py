@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unprivileged import reachable_folder, run_unprivileged
-from zsindex.formats import PHOTO_EXTENSIONS, RAW_EXTENSIONS, extension
+from zsindex.photos.formats import PHOTO_EXTENSIONS, RAW_EXTENSIONS, extension
+from zsindex.photos.scan import scan
 from zsindex.records import SkippedEntry, SkipReason
-from zsindex.scan import scan
 
 
 def touch(root: Path, *names: str) -> None:
@@ -254,7 +254,7 @@ def test_a_file_that_vanishes_between_listing_and_stat_is_simply_not_there(
         (tmp_path / "a.jpg").unlink(missing_ok=True)
         return list(result)
 
-    monkeypatch.setattr("zsindex.scan.sorted", sorted_while_somebody_deletes, raising=False)
+    monkeypatch.setattr("zsindex.photos.scan.sorted", sorted_while_somebody_deletes, raising=False)
     [listing] = scan([str(tmp_path)])
     assert [c.name for c in listing.candidates] == ["b.jpg"]
     assert listing.skipped == ()
@@ -271,7 +271,7 @@ def test_a_root_that_is_gone_is_an_error_listing(tmp_path: Path) -> None:
 SCAN_AS_JSON = """
 print(json.dumps([
     [l.folder, [c.name for c in l.candidates], [[s.name, s.reason] for s in l.skipped], l.complete, l.error]
-    for l in zsindex.scan.scan(sys.argv[1:])
+    for l in zsindex.photos.scan.scan(sys.argv[1:])
 ]))
 """
 

@@ -19,10 +19,10 @@ from alembic.script import ScriptDirectory
 
 from tests.fakes import FakeEncoder
 from tests.libraries import add_model, add_photos, open_store, unit_vectors
-from zsindex import schema, tables
-from zsindex.database import FILE_NAME, Database
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.records import IccMode, ModelSpec
+from zsindex.storage import schema, tables
+from zsindex.storage.sqlite.database import FILE_NAME, Database
 
 PROJECT = Path(__file__).parent.parent
 
@@ -225,7 +225,8 @@ def test_a_new_library_whose_migrations_fail_holds_nothing_and_can_be_made_later
 def test_two_processes_that_open_an_older_library_upgrade_it_once(older: Path, next_versions: NextVersions) -> None:
     head = next_versions.add(ADD_TABLE)
     program = (
-        "import sys; from pathlib import Path; from zsindex import schema; from zsindex.database import Database\n"
+        "import sys; from pathlib import Path; from zsindex.storage import schema\n"
+        "from zsindex.storage.sqlite.database import Database\n"
         "schema.SCRIPTS, schema.HEAD = Path(sys.argv[2]), sys.argv[3]\n"
         "Database.open(Path(sys.argv[1]), create=False).close()"
     )

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from tests.libraries import add_model, add_photos, new_library, open_store, unit_vectors
-from zsindex import classify, scoring
-from zsindex.index import VectorIndex
-from zsindex.prompts import label_set
+from zsindex.classification import scorers
+from zsindex.classification import scores as classify_module
+from zsindex.classification.prompts import label_set
+from zsindex.classification.scorers import Head
+from zsindex.index.snapshots import VectorIndex
 from zsindex.records import Activation
-from zsindex.scoring import Head
 
 ANSWER_OF = (0, 1, 1, 2, 1)
 
@@ -61,7 +62,7 @@ def test_answers_of_a_label_set_are_those_of_its_head() -> None:
 
 
 def test_ranking_is_sorting_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(scorers, "BLOCK_ROWS", 3)
     vectors = unit_vectors(11)
     with open_store(new_library(tmp_path / "library")) as store:
         model = add_model(store)
@@ -69,7 +70,7 @@ def test_ranking_is_sorting_block_by_block(tmp_path: Path, monkeypatch: pytest.M
         found = VectorIndex.open(store, tmp_path / "library", model).vectors
     rows = np.array([10, 2, 3, 4, 0, 7, 7], dtype=np.int64)
     made = head(Activation.SOFTMAX)
-    best, scores = scoring.rank(found, rows, made, top=2)
+    best, scores = scorers.rank(found, rows, made, top=2)
     everything = made(vectors[rows])
     order = np.argsort(-everything, axis=1, kind="stable")[:, :2]
     np.testing.assert_array_equal(best, order)
@@ -83,12 +84,12 @@ def test_plain_ranking_agrees_with_the_fast_path(tmp_path: Path) -> None:
         found = VectorIndex.open(store, tmp_path / "library", model).vectors
     texts = unit_vectors(6, seed=3)
     options = {"logit_scale": 20.0, "logit_bias": None, "activation": Activation.SOFTMAX}
-    fast = classify.classify(found, found.rows, texts, **options, top=3)  # type: ignore[arg-type]
-    slow = scoring.rank(found, found.rows, Head.zero_shot(texts, **options), top=3)  # type: ignore[arg-type]
+    fast = classify_module.classify(found, found.rows, texts, **options, top=3)  # type: ignore[arg-type]
+    slow = scorers.rank(found, found.rows, Head.zero_shot(texts, **options), top=3)  # type: ignore[arg-type]
     np.testing.assert_array_equal(fast[0], slow[0])
     np.testing.assert_allclose(fast[1], slow[1], atol=1e-6)
 
 
 def test_ties_keep_the_order_of_the_answers() -> None:
-    best, _ = scoring.largest(np.array([[0.2, 0.4, 0.4, 0.0]], dtype=np.float32), 3)
+    best, _ = scorers.largest(np.array([[0.2, 0.4, 0.4, 0.0]], dtype=np.float32), 3)
     assert best.tolist() == [[1, 2, 0]]

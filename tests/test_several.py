@@ -19,10 +19,11 @@ import zsindex
 from tests import libraries
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
-from zsindex import prompts, template_sets
+from zsindex.arguments.several import several
+from zsindex.classification import prompts
+from zsindex.classification import templates as template_sets
 from zsindex.lab import truth as truths
 from zsindex.library import Library
-from zsindex.several import several
 from zsindex.web import schemas
 from zsindex.web.lab import schemas as lab_schemas
 

@@ -26,13 +26,13 @@ from tests.libraries import (
     unit_vectors,
 )
 from tests.libraries import photo as seen
-from zsindex import reader
-from zsindex.database import FILE_NAME
 from zsindex.errors import LibraryReadOnly
 from zsindex.records import Candidate, DecodeMode, ModelSpec, SkippedFile, SkipReason
-from zsindex.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
-from zsindex.store import Store, is_under, listing_text
-from zsindex.tables import embeddings, files, prompts
+from zsindex.storage.photos import Store, is_under, listing_text
+from zsindex.storage.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
+from zsindex.storage.sqlite import fast_reads
+from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.tables import embeddings, files, prompts
 
 VECTOR = unit_vectors(1)[0]
 
@@ -307,7 +307,7 @@ def test_digests_of_many_paths_are_those_of_each(store: Store, model: ModelRow) 
 
 
 def test_batches_larger_than_a_query_takes(store: Store, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "IN_LIMIT", 7)
+    monkeypatch.setattr(fast_reads, "IN_LIMIT", 7)
     paths = add_photos(store, model, unit_vectors(20))
     assert store.save([seen(path) for path in paths], model.id) == {"unchanged": 20}
     assert len(store.image_vectors([digest_of(path) for path in paths], model)) == 20
@@ -669,7 +669,7 @@ def test_files_come_by_name_whatever_the_order_of_the_database(
     expected = store.files()
     assert expected.paths == ["/a/1", "/a/10", "/a/2", "/b/1"]
     assert expected.revision == store.files_revision() > 0
-    ordered = reader._by_folder
+    ordered = fast_reads._by_folder
 
     def backwards(*arguments: Any) -> Any:
         folders, rows = ordered(*arguments)
@@ -679,7 +679,7 @@ def test_files_come_by_name_whatever_the_order_of_the_database(
 
         return folders, [(folder, turned(names, "\0"), turned(ids, ",")) for folder, names, ids in rows[::-1]]
 
-    monkeypatch.setattr(reader, "_by_folder", backwards)
+    monkeypatch.setattr(fast_reads, "_by_folder", backwards)
     found = store.files()
     assert found.paths == expected.paths
     np.testing.assert_array_equal(found.image_ids, expected.image_ids)

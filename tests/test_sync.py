@@ -19,12 +19,12 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from tests.scenes import damaged, photo
 from tests.statements import counting_statements
-from zsindex import decode
 from zsindex.errors import ImageError, PathNotFound
-from zsindex.formats import storable
+from zsindex.ingest.sync import ALWAYS_RETRIED
 from zsindex.library import Library
+from zsindex.photos import decode
+from zsindex.photos.formats import storable
 from zsindex.records import FileContent, FloatArray, Progress, SkipReason, SyncReport
-from zsindex.sync import ALWAYS_RETRIED
 
 COUNTS = (
     "scanned",
@@ -391,7 +391,7 @@ def closed_to_listing(folder: Path) -> Iterator[None]:
         return scandir(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zsindex.scan.os.scandir", refuse)
+        patch.setattr("zsindex.photos.scan.os.scandir", refuse)
         yield
 
 
@@ -931,7 +931,7 @@ def test_numbers_of_a_file_are_stored_as_far_as_a_database_holds_them(
         status = real(descriptor)
         return SimpleNamespace(st_mode=status.st_mode, st_size=status.st_size, st_mtime_ns=1 << 80)
 
-    monkeypatch.setattr("zsindex.decode.os.fstat", fstat)
+    monkeypatch.setattr("zsindex.photos.decode.os.fstat", fstat)
     assert decode.read_file(str(path)).mtime_ns == (1 << 63) - 1
     assert [storable(n) for n in (-(1 << 80), -5, 0, 1 << 62, 1 << 63)] == [
         1 - (1 << 63),

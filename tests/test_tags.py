@@ -20,8 +20,9 @@ from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.test_xmp import OTHERS, canonical
 from tests.unprivileged import reachable_folder, run_unprivileged
-from zsindex import atomic, xmp
+from zsindex import atomic
 from zsindex.errors import LibraryReadOnly
+from zsindex.exchange import xmp
 from zsindex.lab import tags
 from zsindex.library import Library
 
@@ -132,7 +133,7 @@ def test_all_labels_above_a_score_with_groups_and_a_root(library: Library, album
 
 
 def test_none_of_these_is_no_tag(library: Library, album: Path) -> None:
-    from zsindex.prompts import label_set
+    from zsindex.classification.prompts import label_set
 
     write(library, label_set(["red"], negatives=["green", "blue"]))
     assert sorted(file.name for file in album.glob("*.xmp")) == ["red.png.xmp"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsindex.text_files import DELIMITERS, UnreadableText, decode, read, table
+from zsindex.arguments.text_files import DELIMITERS, UnreadableText, decode, read, table
 
 TEXT = "Zebra\r\ncafé\n犬\n"
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.libraries import add_model, add_photos, new_library, open_store, unit_vectors
-from zsindex import scoring
-from zsindex.index import VectorIndex
+from zsindex.classification import scorers
+from zsindex.classification.prompts import label_set
+from zsindex.index.snapshots import VectorIndex
 from zsindex.lab import multi_label, thresholds
-from zsindex.prompts import label_set
 from zsindex.records import Activation, FloatArray
 
 SCORES = st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), min_size=1, max_size=30)
@@ -27,7 +27,7 @@ def scored() -> Iterator[tuple[slice, FloatArray]]:
         yield slice(start, start + 4), TABLE[start : start + 4]
 
 
-def by_row(table: FloatArray) -> scoring.Scorer:
+def by_row(table: FloatArray) -> scorers.Scorer:
     """A scorer whose image vectors are row numbers."""
     return lambda images: table[images[:, 0].astype(int)].copy()
 
@@ -132,7 +132,7 @@ def test_who_is_answered() -> None:
 
 
 def test_what_is_given_is_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(scorers, "BLOCK_ROWS", 3)
     vectors = unit_vectors(8)
     with open_store(new_library(tmp_path / "library")) as store:
         model = add_model(store)
@@ -144,13 +144,13 @@ def test_what_is_given_is_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     order = np.array([5, 0, 1, 2, 3, 7], dtype=np.int64)
     for top in (None, 2):
-        best, scores = scoring.rank_given(found, order, scorer, top=top)
+        best, scores = scorers.rank_given(found, order, scorer, top=top)
         for row, numbers, shown in zip(order.tolist(), best.tolist(), scores.tolist(), strict=True):
             ranked = sorted((i for i in range(8) if vectors[row, i] > 0), key=lambda i: -vectors[row, i])[:top]
             assert [n for n in numbers if n >= 0] == ranked
             assert numbers[len(ranked) :] == [-1] * (best.shape[1] - len(ranked))
             np.testing.assert_allclose(shown, [*vectors[row, ranked], *[0.0] * (best.shape[1] - len(ranked))])
-    best, scores = scoring.rank_given(found, order[:0], scorer)
+    best, scores = scorers.rank_given(found, order[:0], scorer)
     assert best.shape == scores.shape == (0, 0)
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from zsindex import cores, nearest
-from zsindex.classify import classify
-from zsindex.index import VectorIndex
+from zsindex.classification.scores import classify
+from zsindex.index import cores, nearest
+from zsindex.index.snapshots import VectorIndex
+from zsindex.index.vectors import Snapshot, Vectors, blocks
 from zsindex.records import Activation, FloatArray, IdArray
-from zsindex.vectors import Snapshot, Vectors, blocks
 
 N, DIM, WAIT_S = 20_000, 128, 30.0
 

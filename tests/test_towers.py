@@ -24,15 +24,17 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from tests import tiny_models
-from zsindex import assembly, export, loading, openclip, samples, towers
 from zsindex.config import CACHE_VARIABLE
-from zsindex.encode import Encoder
 from zsindex.errors import DeviceError, ModelChanged, PromptTooLong, UnknownModel
 from zsindex.library import Library
-from zsindex.preprocess import Preprocessing
+from zsindex.models import loading, openclip
+from zsindex.models.encoder import Encoder
+from zsindex.models.openvino import assembly, export, runtime
+from zsindex.models.openvino.runtime import IMAGE, TEXT, TowerEncoder
+from zsindex.models.preprocess import Preprocessing
+from zsindex.models.tokenizer import ClipTokenizer
+from zsindex.photos import samples
 from zsindex.records import FloatArray, ModelSpec
-from zsindex.tokenizer import ClipTokenizer
-from zsindex.towers import IMAGE, TEXT, TowerEncoder
 
 NANO = ModelSpec("nano")
 TEXTS = [
@@ -64,7 +66,7 @@ def tiny(folder: Path) -> ModelSpec:
     spec = ModelSpec(f"local-dir:{folder}")
     loaded = loading.load(spec, device="cpu")
     assert isinstance(loaded, TowerEncoder)
-    assert towers.find(spec) is not None
+    assert runtime.find(spec) is not None
     return spec
 
 
@@ -165,7 +167,7 @@ def test_any_text_tower_gives_the_same_vectors(
 ) -> None:
     spec = ModelSpec(f"local-dir:{tiny_models.save(tmp_path / 'model', config)}")
     original, exported = openclip.load(spec, device="cpu"), loading.load(spec, device="cpu")
-    found = towers.find(spec)
+    found = runtime.find(spec)
     assert found is not None
     assert (found.manifest.text, found.manifest.image, found.manifest.cut_text) == (True, True, is_cut)
     assert exported.info == original.info
@@ -277,27 +279,27 @@ def test_other_preprocessing_is_left_to_open_clip(change: dict[str, Any]) -> Non
 @pytest.fixture
 def exported(tiny: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
     """A model of the test's own with its export, both copied: tracing takes seconds."""
-    found = towers.find(tiny)
+    found = runtime.find(tiny)
     assert found is not None
     model = shutil.copytree(tiny.name.removeprefix("local-dir:"), tmp_path / "model")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     spec = ModelSpec(f"local-dir:{model}")
-    folder = towers.folder_of(spec)
+    folder = runtime.folder_of(spec)
     assert folder is not None
     shutil.copytree(found.folder, folder)
-    sources = [towers.identity_of(str(file)) for file in sorted(model.iterdir())]
+    sources = [runtime.identity_of(str(file)) for file in sorted(model.iterdir())]
     replace(found.manifest, sources=sources).write(folder)
-    assert towers.find(spec) is not None
+    assert runtime.find(spec) is not None
     return spec
 
 
 def test_changed_weights_are_exported_again(exported: ModelSpec, tmp_path: Path) -> None:
     before = loading.load(exported).encode_texts(["a dog"])
     tiny_models.save(tmp_path / "model", seed=1)
-    assert towers.find(exported) is None
+    assert runtime.find(exported) is None
     changed = loading.load(exported)
     assert isinstance(changed, TowerEncoder)
-    assert towers.find(exported) is not None
+    assert runtime.find(exported) is not None
     assert np.abs(changed.encode_texts(["a dog"]) - before).max() > 0.01
     assert changed.info == openclip.load(exported, device="cpu").info
 
@@ -315,9 +317,9 @@ def test_a_library_notices_changed_weights(
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "no-manifest", "not-json", "other-format", "other-package", "field"])
 def test_a_damaged_or_outdated_export_does_not_exist(exported: ModelSpec, damage: str) -> None:
-    found = towers.find(exported)
+    found = runtime.find(exported)
     assert found is not None
-    manifest = found.folder / towers.MANIFEST
+    manifest = found.folder / runtime.MANIFEST
     fields = json.loads(manifest.read_text())
     weights = (found.folder / TEXT).with_suffix(".bin")
     match damage:
@@ -330,19 +332,19 @@ def test_a_damaged_or_outdated_export_does_not_exist(exported: ModelSpec, damage
         case "not-json":
             manifest.write_text("{")
         case "other-format":
-            manifest.write_text(json.dumps({**fields, "format": towers.FORMAT + 1}))
+            manifest.write_text(json.dumps({**fields, "format": runtime.FORMAT + 1}))
         case "other-package":
             manifest.write_text(json.dumps({**fields, "versions": {**fields["versions"], "timm": "0.0.1"}}))
         case "field":
             manifest.write_text(json.dumps({**fields, "surprise": 1}))
-    assert towers.find(exported) is None
+    assert runtime.find(exported) is None
 
 
 @pytest.mark.parametrize("name", [TEXT, IMAGE])
 def test_a_tower_that_does_not_run_is_replaced_by_the_original(
     exported: ModelSpec, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = towers.find(exported)
+    found = runtime.find(exported)
     assert found is not None
     graph = found.folder / name
     graph.write_bytes(b"x" * graph.stat().st_size)
@@ -358,9 +360,9 @@ def test_a_tower_that_does_not_run_is_replaced_by_the_original(
 
 @pytest.mark.parametrize("state", ["kept", "cut", "blocked"])
 def test_what_openvino_keeps_of_a_graph_changes_no_vector(exported: ModelSpec, state: str) -> None:
-    found = towers.find(exported)
+    found = runtime.find(exported)
     assert found is not None
-    kept = found.folder / towers.COMPILED
+    kept = found.folder / runtime.COMPILED
     shutil.rmtree(kept, ignore_errors=True)
     if state == "blocked":
         kept.write_text("a file, not a folder")
@@ -427,7 +429,7 @@ def test_openvino_comes_without_its_converter_until_that_is_called() -> None:
 
 
 def test_without_openvino(folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(towers, "versions", lambda *_: {})
+    monkeypatch.setattr(runtime, "versions", lambda *_: {})
     assert isinstance(loading.load(ModelSpec(f"local-dir:{folder}"), device="cpu"), openclip.OpenClipEncoder)
     assert isinstance(loading.load(NANO, device="cpu"), openclip.OpenClipEncoder)
 
@@ -461,7 +463,7 @@ def test_bf16_is_near_and_has_its_own_fingerprint(tiny: ModelSpec) -> None:
     exact, near = loading.load(tiny), loading.load(replace(tiny, precision="bf16"))
     assert near.info == openclip.load(replace(tiny, precision="bf16"), device="cpu").info
     assert near.info.fingerprint != exact.info.fingerprint
-    found = towers.find(tiny)
+    found = runtime.find(tiny)
     assert found is not None
     assert set(found.manifest.speeds) == {"fp32", "bf16"}
     assert all(set(speeds) == {"openvino", "torch"} for speeds in found.manifest.speeds.values())
@@ -489,7 +491,7 @@ def test_the_fastest_precision_is_remembered(
     cosine: float,
     expected: str,
 ) -> None:
-    found = towers.find(exported)
+    found = runtime.find(exported)
     assert found is not None
     replace(found.manifest, speeds={"fp32": fp32, "bf16": bf16}, cosines={"bf16": cosine}).write(found.folder)
     no_torch(monkeypatch)
@@ -498,7 +500,7 @@ def test_the_fastest_precision_is_remembered(
 
 def test_the_embedded_model_is_probed_on_this_machine(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = loading.fastest_precision(NANO)
-    found = towers.find(NANO)
+    found = runtime.find(NANO)
     assert found is not None
     assert set(found.manifest.speeds) == {"fp32", "bf16"}
     assert 0.9 < found.manifest.cosines["bf16"] <= 1
@@ -516,7 +518,7 @@ def test_the_embedded_model_is_probed_on_this_machine(own_cache: Path, monkeypat
     ],
 )
 def test_torch_encodes_where_it_is_faster_by_enough(exported: ModelSpec, speeds: dict[str, float], engine: str) -> None:
-    found = towers.find(exported)
+    found = runtime.find(exported)
     assert found is not None
     replace(found.manifest, speeds={"fp32": speeds}).write(found.folder)
     encoder = loading.load(exported, device="cpu")

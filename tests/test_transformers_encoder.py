@@ -22,12 +22,14 @@ from skimage import data
 pytest.importorskip("transformers", reason="transformers is an extra")
 
 from tests import transformers_models
-from zsindex import Library, loading, transformers_encoder
+from zsindex import Library
+from zsindex.classification.prompts import WordsUnfamiliar
 from zsindex.config import CACHE_VARIABLE
 from zsindex.errors import CheckpointError, PromptTooLong, UnknownModel, ZsindexWarning
-from zsindex.prompts import WordsUnfamiliar
+from zsindex.models import loading
+from zsindex.models import transformers as transformers_encoder
+from zsindex.models.transformers import TransformersEncoder
 from zsindex.records import ModelSpec
-from zsindex.transformers_encoder import TransformersEncoder
 
 LABELS = ["a cat", "a cup of coffee", "Rocket", "柴犬", "猫と犬", "café au lait", "a page of text, 12 lines"]
 

@@ -22,15 +22,18 @@ from PIL import Image
 pytest.importorskip("transformers", reason="transformers is an extra")
 
 from tests import transformers_models
-from zsindex import Library, export, loading, samples, towers, transformers_encoder
+from zsindex import Library
+from zsindex.classification.prompts import WordsUnfamiliar
 from zsindex.config import CACHE_VARIABLE
-from zsindex.encode import Encoder
 from zsindex.errors import ModelChanged, PromptTooLong
-from zsindex.prompts import WordsUnfamiliar
+from zsindex.models import loading, transformers
+from zsindex.models.encoder import Encoder
+from zsindex.models.openvino import export, runtime
+from zsindex.models.openvino.runtime import TowerEncoder
+from zsindex.models.tokenizer import MASKED, FastTokenizer, Layout
+from zsindex.models.transformers import TransformersEncoder
+from zsindex.photos import samples
 from zsindex.records import ModelSpec
-from zsindex.tokenizer import MASKED, FastTokenizer, Layout
-from zsindex.towers import TowerEncoder
-from zsindex.transformers_encoder import TransformersEncoder
 
 # CLIP's causal tower; Gemma's tokenizer, on the left, whole; XLM-R's, and a tower that looks both ways.
 EXPORTED = ("clip", "siglip2", "altclip")
@@ -65,7 +68,7 @@ def spec_of(folder: Path) -> ModelSpec:
 
 
 def original_of(folder: Path) -> TransformersEncoder:
-    return transformers_encoder.load(spec_of(folder), folder, device="cpu")
+    return transformers.load(spec_of(folder), folder, device="cpu")
 
 
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +77,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> Encoder:
         raise AssertionError("the original was loaded")
 
-    monkeypatch.setattr(transformers_encoder, "load", refuse)
+    monkeypatch.setattr(transformers, "load", refuse)
 
 
 @pytest.mark.parametrize("family", [*EXPORTED, "unmasked"])
@@ -129,12 +132,12 @@ _TOKENIZERS: dict[Path, tuple[TransformersEncoder, FastTokenizer]] = {}
 def tokenizers(folder: Path) -> tuple[TransformersEncoder, FastTokenizer]:
     if folder not in _TOKENIZERS:
         loading.load(spec_of(folder), device="cpu")
-        found = towers.find(spec_of(folder))
+        found = runtime.find(spec_of(folder))
         assert found is not None
         assert found.manifest.fast_tokenizer is not None
         layout = Layout(**found.manifest.fast_tokenizer)
         length = found.manifest.context_length
-        fast = FastTokenizer.open(found.folder / towers.TOKENIZER, layout, context_length=length)
+        fast = FastTokenizer.open(found.folder / runtime.TOKENIZER, layout, context_length=length)
         _TOKENIZERS[folder] = original_of(folder), fast
     return _TOKENIZERS[folder]
 
@@ -221,7 +224,7 @@ def test_what_does_not_agree_is_left_out(
         monkeypatch.setattr(export, "MAX_DEVIATION", 0.0)
     spec = spec_of(folders["siglip2"])
     encoder, original = loading.load(spec, device="cpu"), original_of(folders["siglip2"])
-    found = towers.find(spec)
+    found = runtime.find(spec)
     assert found is not None
     assert not found.manifest.text
     assert {"tokens": "other tokens", "vectors": "differ by"}[fault] in found.manifest.left_out["text"]
@@ -253,22 +256,22 @@ def test_low_precision_is_torchs(folders: dict[str, Path]) -> None:
 def exported(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint of the test's own with its export, both copied: tracing takes seconds."""
     loading.load(spec_of(folders["clip"]), device="cpu")
-    found = towers.find(spec_of(folders["clip"]))
+    found = runtime.find(spec_of(folders["clip"]))
     assert found is not None
     model = shutil.copytree(folders["clip"], tmp_path / "model")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    folder = towers.folder_of(spec_of(model))
+    folder = runtime.folder_of(spec_of(model))
     assert folder is not None
     shutil.copytree(found.folder, folder)
-    sources = [towers.identity_of(str(file)) for file in [model, *sorted(model.iterdir())]]
+    sources = [runtime.identity_of(str(file)) for file in [model, *sorted(model.iterdir())]]
     replace(found.manifest, sources=sources).write(folder)
-    assert towers.find(spec_of(model)) is not None
+    assert runtime.find(spec_of(model)) is not None
     return model
 
 
 def test_it_stands_for_the_folder_and_all_its_files(folders: dict[str, Path]) -> None:
     loading.load(spec_of(folders["clip"]), device="cpu")
-    found = towers.find(spec_of(folders["clip"]))
+    found = runtime.find(spec_of(folders["clip"]))
     assert found is not None
     sources = {path for path, *_ in found.manifest.sources}
     assert sources == {str(folders["clip"]), *(str(file) for file in folders["clip"].iterdir())}
@@ -285,9 +288,9 @@ def test_a_change_ends_it(change: str, exported: Path, monkeypatch: pytest.Monke
         case "another file":
             (exported / "open_clip_config.json").write_text("{}")
         case "transformers":
-            version = towers.version
-            monkeypatch.setattr(towers, "version", lambda name: "5.0.0" if name == "transformers" else version(name))
-    assert towers.find(spec_of(exported)) is None
+            version = runtime.version
+            monkeypatch.setattr(runtime, "version", lambda name: "5.0.0" if name == "transformers" else version(name))
+    assert runtime.find(spec_of(exported)) is None
 
 
 def test_the_original_must_be_the_one_that_was_exported(exported: Path) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-import zsindex.index
+import zsindex.index.snapshots
 import zsindex.library
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
-from zsindex import maintenance
-from zsindex.database import Database
 from zsindex.errors import ModelUnavailable
 from zsindex.library import Library
-from zsindex.reader import Reader
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.fast_reads import Reader
+from zsindex.upkeep import maintenance
 
 WAIT_S = 30.0
 LABELS = ["red", "blue"]
@@ -140,8 +140,8 @@ def _with_more(library: Library) -> None:
 
 def writing_a_snapshot(library: Library, hold: Hold) -> Callable[[], object]:
     _with_more(library)
-    hold._monkeypatch.setattr(zsindex.index, "MAX_TAIL", 0)
-    hold.at(zsindex.index, "_write")
+    hold._monkeypatch.setattr(zsindex.index.snapshots, "MAX_TAIL", 0)
+    hold.at(zsindex.index.snapshots, "_write")
     return library.view
 
 
@@ -151,7 +151,7 @@ def writing_the_first_snapshot(library: Library, hold: Hold) -> Callable[[], obj
     for file in (library.path / "index").glob("*.faiss"):
         file.unlink()
     library._forget_index()
-    hold.at(zsindex.index, "_write")
+    hold.at(zsindex.index.snapshots, "_write")
     return library.view
 
 

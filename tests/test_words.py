@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import unit_vectors
 from tests.scenes import photo
-from zsindex.encode import Encoder
+from zsindex.classification.prompts import label_set
 from zsindex.errors import BadLabelFile, PromptTooLong, UnknownLabelSet, UnknownModel
 from zsindex.lab import suggest as suggesting
 from zsindex.lab import vocabulary
 from zsindex.lab.findings import Finding, LintReport
 from zsindex.lab.lint import close_pairs, skewness, usual_distance
 from zsindex.library import Library
-from zsindex.prompts import label_set
+from zsindex.models.encoder import Encoder
 from zsindex.records import FloatArray, LabelSet, ModelSpec, Progress
 
 CLEAN = ["red", "green", "blue", "yellow", "white", "black"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsindex import xmp
+from zsindex.exchange import xmp
 
 # Written as several programs write: attributes and elements, comments, other namespaces, padding at the end.
 OTHERS = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>

@@ -19,11 +19,11 @@ from PIL import Image
 import zsindex
 from tests.fakes import FakeEncoder
 from tests.scenes import damaged, photo
-from zsindex import inputs
 from zsindex.errors import BadTemplate, FetchError, ImageError, NoLabels, PromptTooLong
 from zsindex.library import Library
 from zsindex.records import SkipReason
-from zsindex.zero_shot import ZeroShotImageClassifier, pipeline
+from zsindex.zero_shot import inputs
+from zsindex.zero_shot.pipeline import ZeroShotImageClassifier, pipeline
 
 COLOURS = ["red", "green", "blue"]
 

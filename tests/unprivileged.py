@@ -22,12 +22,14 @@ if os.geteuid() == 0:
 """
 
 
-def unprivileged(program: str, *, modules: Sequence[str] = ("zsindex.decode", "zsindex.scan")) -> str:
+def unprivileged(program: str, *, modules: Sequence[str] = ("zsindex.photos.decode", "zsindex.photos.scan")) -> str:
     """The program, to be run as somebody else; `modules` are those that it imports."""
     return _PROLOGUE.format(modules=", ".join(modules)) + program
 
 
-def run_unprivileged(program: str, *arguments: str, modules: Sequence[str] = ("zsindex.decode", "zsindex.scan")) -> str:
+def run_unprivileged(
+    program: str, *arguments: str, modules: Sequence[str] = ("zsindex.photos.decode", "zsindex.photos.scan")
+) -> str:
     """Return what the program prints; `arguments` are its ``sys.argv[1:]``."""
     result = subprocess.run(
         [sys.executable, "-c", unprivileged(program, modules=modules), *arguments],

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from zsindex.by_hand import AutoModelForZeroShotImageClassification, AutoProcessor
-    from zsindex.classify import label_vectors, logits, probabilities, sigmoid, softmax
+    from zsindex.classification.prompts import label_set, parse_labels, prompts_for
+    from zsindex.classification.results import Classification, Hit, Prediction, Result, Run
+    from zsindex.classification.scores import label_vectors, logits, probabilities, sigmoid, softmax
     from zsindex.errors import ZsindexError
     from zsindex.library import Library
-    from zsindex.prompts import label_set, parse_labels, prompts_for
     from zsindex.records import (
         Activation,
         DecodeMode,
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
         SyncReport,
         TransparencyMode,
     )
-    from zsindex.results import Classification, Hit, Prediction, Result, Run
-    from zsindex.zero_shot import ZeroShotImageClassifier, pipeline
+    from zsindex.zero_shot.by_hand import AutoModelForZeroShotImageClassification, AutoProcessor
+    from zsindex.zero_shot.pipeline import ZeroShotImageClassifier, pipeline
 
 _HOMES = {
-    "by_hand": ("AutoModelForZeroShotImageClassification", "AutoProcessor"),
-    "classify": ("label_vectors", "logits", "probabilities", "sigmoid", "softmax"),
+    "zero_shot.by_hand": ("AutoModelForZeroShotImageClassification", "AutoProcessor"),
+    "classification.scores": ("label_vectors", "logits", "probabilities", "sigmoid", "softmax"),
     "errors": ("ZsindexError",),
     "library": ("Library",),
-    "prompts": ("label_set", "parse_labels", "prompts_for"),
+    "classification.prompts": ("label_set", "parse_labels", "prompts_for"),
     "records": (
         "Activation",
         "DecodeMode",
@@ -56,8 +56,8 @@ _HOMES = {
         "SyncReport",
         "TransparencyMode",
     ),
-    "results": ("Classification", "Hit", "Prediction", "Result", "Run"),
-    "zero_shot": ("ZeroShotImageClassifier", "pipeline"),
+    "classification.results": ("Classification", "Hit", "Prediction", "Result", "Run"),
+    "zero_shot.pipeline": ("ZeroShotImageClassifier", "pipeline"),
 }
 
 __all__ = [

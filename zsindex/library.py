@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from zsindex import bounds, config, names, prompts, template_sets
-from zsindex.database import Database
-from zsindex.encode import Encoder, OneAtATime, around_model, may_keep, preprocessed
+from zsindex import config
+from zsindex.arguments import bounds
+from zsindex.arguments.several import several
+from zsindex.classification import prompts
+from zsindex.classification import templates as template_sets
+from zsindex.classification.prompts import LabelsLike
+from zsindex.classification.results import Hit
+from zsindex.classification.view import View
 from zsindex.errors import (
     BadQuery,
     ImageError,
@@ -43,9 +48,9 @@ from zsindex.facade.looking import Looking
 from zsindex.facade.migrate import Migrating
 from zsindex.facade.photos import Photos
 from zsindex.facade.serving import Serving
-from zsindex.index import VectorIndex
-from zsindex.prompts import LabelsLike
-from zsindex.reader import LabReader, Reader
+from zsindex.index.snapshots import VectorIndex
+from zsindex.models import names
+from zsindex.models.encoder import Encoder, OneAtATime, around_model, may_keep, preprocessed
 from zsindex.records import (
     AS_SEEN,
     DecodeMode,
@@ -62,22 +67,21 @@ from zsindex.records import (
     SyncReport,
     TransparencyMode,
 )
-from zsindex.results import Hit
-from zsindex.rows import FileTable, ImageRecord, ModelRow, SavedLabelSet
-from zsindex.several import several
-from zsindex.view import View
+from zsindex.storage.rows import FileTable, ImageRecord, ModelRow, SavedLabelSet
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.fast_reads import LabReader, Reader
 
 # What decodes, syncs and keeps up is imported where it is used: a question from the cache does not wait for it.
 if TYPE_CHECKING:
-    from zsindex import sources
-    from zsindex.exchange import ExportReport, ImportReport
-    from zsindex.job_store import JobStore
+    from zsindex.exchange.vectors import ExportReport, ImportReport
+    from zsindex.ingest.sync import Options
     from zsindex.lab.duplicates import Look
-    from zsindex.lab_store import LabStore
-    from zsindex.maintenance import CheckReport, ModelStatus, PruneReport, Status
-    from zsindex.sources import ImageLike, PathsLike
-    from zsindex.store import Store
-    from zsindex.sync import Options
+    from zsindex.photos import sources
+    from zsindex.photos.sources import ImageLike, PathsLike
+    from zsindex.storage.jobs import JobStore
+    from zsindex.storage.labels import LabStore
+    from zsindex.storage.photos import Store
+    from zsindex.upkeep.maintenance import CheckReport, ModelStatus, PruneReport, Status
 
 T = TypeVar("T")
 
@@ -176,7 +180,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             workers: threads that read and decode photos. Default: one per processor core.
             create: make the library if there is none.
             read_only: never write, whatever the folder's permissions.
-            encoder: an object that implements `zsindex.encode.Encoder`, in place of all of the above about the model.
+            encoder: an object that implements `zsindex.models.encoder.Encoder`, in place of all of the above about the
+                model.
             on_load: called when a model is about to be loaded, which takes seconds; from any thread.
 
         Raises:
@@ -245,19 +250,19 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     @cached_property
     def _store(self) -> Store:
-        from zsindex.store import Store
+        from zsindex.storage.photos import Store
 
         return Store(self._database)
 
     @cached_property
     def _lab(self) -> LabStore:
-        from zsindex.lab_store import LabStore
+        from zsindex.storage.labels import LabStore
 
         return LabStore(self._database)
 
     @cached_property
     def _jobs(self) -> JobStore:
-        from zsindex.job_store import JobStore
+        from zsindex.storage.jobs import JobStore
 
         return JobStore(self._database)
 
@@ -378,7 +383,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     def models(self) -> list[ModelStatus]:
         """The models that the library holds vectors of, with their sizes; the default one is marked."""
-        from zsindex import maintenance
+        from zsindex.upkeep import maintenance
 
         return maintenance.models(self._store)
 
@@ -425,8 +430,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
         Args:
             paths: a folder (with everything below) or file, or several. Default: all folders that were synced before.
-            exclude: a pattern, or several, of names and paths to leave out, as `zsindex.scan.scan` describes them. What
-                the library knows of excluded photos counts as vanished.
+            exclude: a pattern, or several, of names and paths to leave out, as `zsindex.photos.scan.scan` describes
+                them. What the library knows of excluded photos counts as vanished.
             include_hidden: also names that begin with a dot.
             retry_skipped: read again what could not be read, even if it has not changed.
             dry_run: only look: nothing is read, encoded or stored.
@@ -439,7 +444,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             LibraryBusy: another sync is running.
             LibraryReadOnly, StorageFull, ModelError
         """
-        from zsindex.sync import Options
+        from zsindex.ingest.sync import Options
 
         if not dry_run:
             self._database.require_writable("sync")
@@ -460,7 +465,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """`sync`, which looks first and waits for its turn only if there is something to do: else another process that
         syncs is no reason to refuse.
         """
-        from zsindex.sync import Options
+        from zsindex.ingest.sync import Options
 
         report = self._sync(paths, Options(), progress, should_stop, turn=self._syncing)
         return self._synced(report) if report.to_read or report.missing else report
@@ -474,7 +479,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         *,
         turn: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> SyncReport:
-        from zsindex.sync import Sync
+        from zsindex.ingest.sync import Sync
 
         return Sync(
             self._store,
@@ -568,7 +573,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         return np.array([found[s.digest] for s in read], dtype=np.float32).reshape(len(read), model.info.dim)
 
     def _read(self, image: ImageLike, *, position: int) -> sources.Source:
-        from zsindex import sources
+        from zsindex.photos import sources
 
         if isinstance(image, (str, os.PathLike)):
             absolute(image)  # refuses what names nothing
@@ -596,7 +601,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return True
         if term.startswith("text:"):
             return False
-        from zsindex import sources
+        from zsindex.photos import sources
 
         if not term or "\0" in term:
             return False
@@ -754,7 +759,8 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             UnknownModel: the library holds nothing of the model.
             ExtraMissing: pyarrow is not installed.
         """
-        from zsindex import exchange, parts
+        from zsindex.exchange import parts
+        from zsindex.exchange import vectors as exchange
 
         if dtype not in parts.DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(parts.DTYPES)}, not {dtype!r}")
@@ -803,7 +809,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             ExtraMissing: pyarrow is not installed.
             LibraryReadOnly, LibraryBusy, StorageFull, ModelError
         """
-        from zsindex import exchange
+        from zsindex.exchange import vectors as exchange
 
         self._database.require_writable("import vectors")
         self._forget_pruned()
@@ -1155,7 +1161,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     def status(self) -> Status:
         """Counts, sizes and versions."""
-        from zsindex import maintenance
+        from zsindex.upkeep import maintenance
 
         return maintenance.status(self._database, self._store, self._lab)
 
@@ -1165,7 +1171,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         Raises:
             LibraryReadOnly: `fix` on a library that cannot be written.
         """
-        from zsindex import maintenance
+        from zsindex.upkeep import maintenance
 
         with self._saving:
             if fix:
@@ -1207,7 +1213,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             return report
 
     def _prune(self, *, models: Sequence[str], under: Sequence[str], prompts: bool, dry_run: bool) -> PruneReport:
-        from zsindex import maintenance
+        from zsindex.upkeep import maintenance
 
         return maintenance.prune(
             self._database, self._store, models=several(models), under=under, prompts=prompts, dry_run=dry_run
@@ -1233,7 +1239,7 @@ class _Closed(Library):
 
 def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     """Load a model. The only way to torch: everything else works without it."""
-    from zsindex import loading
+    from zsindex.models import loading
 
     return loading.load(spec, device=device, batch_size=batch_size)
 
@@ -1267,7 +1273,7 @@ def _there_first(paths: list[str]) -> list[str]:
 
 def fastest_precision(spec: ModelSpec) -> str:
     """The precision in which this machine encodes images fastest."""
-    from zsindex import loading
+    from zsindex.models import loading
 
     return loading.fastest_precision(spec)
 

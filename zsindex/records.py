@@ -84,7 +84,7 @@ class SkipReason(StrEnum):
 
 
 class Candidate(NamedTuple):
-    """A file that may be a photo, as `os.stat` saw it; the time as `zsindex.formats.storable` leaves it.
+    """A file that may be a photo, as `os.stat` saw it; the time as `zsindex.photos.formats.storable` leaves it.
 
     One is made per file on every sync, and a frozen dataclass takes more than twice as long to make.
     """

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 
 from tests.scenes import photo
 from tests.web.conftest import READ, TOKENS, WRITE, Serve
-from zsindex import lab_store
 from zsindex.library import Library
+from zsindex.storage import labels as lab_store
 from zsindex.web.service import Allowance, Answers
 from zsindex.web.weight import Kept, parts
 
@@ -154,7 +154,7 @@ def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytes
     for start in range(0, len(texts), 100):
         library.embed_texts(texts[start : start + 100])
     with library._database.look() as connection:
-        from zsindex.reader import prompt_bytes
+        from zsindex.storage.sqlite.fast_reads import prompt_bytes
 
         assert prompt_bytes(connection) <= 40_000
     held = library._reader.prompt_vectors({*texts, "This is a photo of red."}, library._model(), truncated=True)

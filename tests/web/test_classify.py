@@ -15,7 +15,7 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.web.conftest import Serve
-from zsindex import classify as scoring
+from zsindex.classification import scores as scoring
 from zsindex.library import Library
 
 LABELS = ["red", "green", "blue", "white"]
@@ -160,7 +160,9 @@ def test_an_unchanged_question_costs_nothing(
 ) -> None:
     calls: list[int] = []
     classify = scoring.classify
-    monkeypatch.setattr("zsindex.classify.classify", lambda *a, **o: (calls.append(1), classify(*a, **o))[1])
+    monkeypatch.setattr(
+        "zsindex.classification.scores.classify", lambda *a, **o: (calls.append(1), classify(*a, **o))[1]
+    )
     parameters = {"label": LABELS, "limit": 2}
     first = client.get("/v1/classify", params=parameters)
     etag = first.headers["etag"]

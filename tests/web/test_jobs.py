@@ -17,10 +17,10 @@ from tests.fakes import FakeEncoder
 from tests.processes import Process
 from tests.scenes import damaged, photo
 from tests.web.conftest import Serve
-from zsindex import database
+from zsindex.classification.prompts import prompts_for
 from zsindex.library import Library
-from zsindex.lock import FolderLock
-from zsindex.prompts import prompts_for
+from zsindex.storage.sqlite import database
+from zsindex.storage.sqlite.lock import FolderLock
 from zsindex.web import work
 from zsindex.web.work import Runner
 

@@ -22,8 +22,8 @@ import uvicorn
 from PIL import Image
 
 from tests.scenes import damaged
-from zsindex import samples
 from zsindex.library import Library
+from zsindex.photos import samples
 from zsindex.web import Limits, Security, Token, create_app
 from zsindex.web.app import loopback_hosts
 from zsindex.web.serve import listen

@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 
 from tests.fakes import FakeEncoder
 from tests.web.conftest import HOST, READ, TOKENS, URL, WRITE, Serve
-from zsindex.encode import OneAtATime
 from zsindex.errors import PromptTooLong
 from zsindex.library import Library
+from zsindex.models.encoder import OneAtATime
 from zsindex.web import Security, create_app, logs
 
 

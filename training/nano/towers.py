@@ -1,4 +1,5 @@
-"""Write the embedded model's graphs for `zsindex.assembly`: `python -m training.nano.towers`, from the project's root.
+"""Write the embedded model's graphs for `zsindex.models.openvino.assembly`: `python -m training.nano.towers`, from the
+project's root.
 
 To be run after every change of the weights. It exports the model as any other one is exported, and then replaces the
 constants by where they are found in the weights.
@@ -19,7 +20,8 @@ from xml.etree import ElementTree
 import numpy as np
 from safetensors.numpy import load_file
 
-from zsindex import assembly, export, nano, openclip, towers
+from zsindex.models import nano, openclip
+from zsindex.models.openvino import assembly, export, runtime
 from zsindex.records import ModelSpec
 
 _SMALL = 100_000
@@ -35,13 +37,13 @@ def main() -> None:
         if made is None or not (made.manifest.text and made.manifest.image):
             raise SystemExit("nano could not be exported")
         assembly.FOLDER.mkdir(exist_ok=True)
-        for name in (towers.TOKENIZER, towers.TEXT, towers.IMAGE):
+        for name in (runtime.TOKENIZER, runtime.TEXT, runtime.IMAGE):
             shutil.copyfile(folder / name, assembly.FOLDER / name)
         layout = {
             "weights_sha256": hashlib.sha256(nano.WEIGHTS.read_bytes()).hexdigest(),
             "constants": {
                 Path(name).with_suffix(".bin").name: constants(folder / name, weights)
-                for name in (towers.TEXT, towers.IMAGE)
+                for name in (runtime.TEXT, runtime.IMAGE)
             },
             "manifest": {
                 key: value

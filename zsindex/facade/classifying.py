@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zsindex
-from zsindex import bounds, classify, prompts, scoring
+from zsindex.arguments import bounds
+from zsindex.classification import prompts, scorers
+from zsindex.classification import scores as classify_module
+from zsindex.classification.prompts import LabelsLike
+from zsindex.classification.results import Classification, Question, Run
+from zsindex.classification.view import View
 from zsindex.errors import ZsindexWarning
 from zsindex.facade.core import absolute_all
 from zsindex.facade.deciding import Deciding, describe
@@ -19,13 +24,10 @@ from zsindex.facade.giving import Giving
 from zsindex.facade.graph import Graphs
 from zsindex.facade.learning import Learning
 from zsindex.facade.tempering import Tempering
-from zsindex.prompts import LabelsLike
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet, Progress
-from zsindex.results import Classification, Question, Run
-from zsindex.view import View
 
 if TYPE_CHECKING:
-    from zsindex.sources import PathsLike
+    from zsindex.photos.sources import PathsLike
 
 DEFAULT_TOP = 3
 
@@ -130,14 +132,14 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
 
         # Each step puts the scorer of the one before into its own. What is asked for enters the run's key.
         options: dict[str, Any] = {}
-        head = scoring.Head.zero_shot(
+        head = scorers.Head.zero_shot(
             text_vectors,
             logit_scale=view.info.logit_scale,
             logit_bias=view.info.logit_bias,
             activation=activation,
             answer_of=chosen.answer_of,
         )
-        scorer: scoring.Scorer = head
+        scorer: scorers.Scorer = head
         answers = chosen.answers
         taught = None
         if temperature is not None:
@@ -192,10 +194,10 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
             smoothed, smoothing = self._smooth(
                 view, scorer, answers, text_vectors, chosen.answer_of, whole=places is None
             )
-            best, scores = scoring.rank_scores(smoothed, top=at_most)
+            best, scores = scorers.rank_scores(smoothed, top=at_most)
             score = partial(_rows_of, smoothed, np.arange(len(rows))[back])
         elif chosen.is_plain and scorer is head:
-            best, scores = classify.classify(
+            best, scores = classify_module.classify(
                 view.vectors,
                 rows,
                 text_vectors,
@@ -205,9 +207,9 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
                 top=at_most,
             )
         elif thresholds or multi_label:
-            best, scores = scoring.rank_given(view.vectors, rows, scorer, top=at_most)
+            best, scores = scorers.rank_given(view.vectors, rows, scorer, top=at_most)
         else:
-            best, scores = scoring.rank(view.vectors, rows, scorer, top=at_most)
+            best, scores = scorers.rank(view.vectors, rows, scorer, top=at_most)
         if taught is not None:
             if recorded is None:
                 best, scores = taught.settle(view, answers, scorer, best, scores, top=at_most)
@@ -232,7 +234,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
     def _text_vectors(self, labels: LabelSet, *, truncate: bool) -> FloatArray:
         """One vector per concept."""
         vectors = self.embed_texts([text for texts in labels.concept_prompts for text in texts], truncate=truncate)
-        return classify.label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])
+        return classify_module.label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])
 
     def _ensure(
         self,
@@ -292,7 +294,7 @@ class Classifying(Deciding, Giving, Graphs, Learning, Tempering):
         )
 
 
-def _scores_of(view: View, scorer: scoring.Scorer, photos: Sequence[int]) -> FloatArray:
+def _scores_of(view: View, scorer: scorers.Scorer, photos: Sequence[int]) -> FloatArray:
     return scorer(view.take(photos))
 
 

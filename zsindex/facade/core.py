@@ -10,23 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from zsindex import config
+from zsindex.arguments.several import several
+from zsindex.classification.prompts import LabelsLike
 from zsindex.errors import BadPath, NotInLibrary, NoVectors
-from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
-from zsindex.several import several
 
 if TYPE_CHECKING:
     import threading
     from collections import Counter
 
-    from zsindex.database import Database
-    from zsindex.encode import Encoder, OneAtATime
-    from zsindex.index import VectorIndex
-    from zsindex.job_store import JobStore
+    from zsindex.classification.results import Classification, Run
+    from zsindex.classification.view import View
+    from zsindex.index.snapshots import VectorIndex
     from zsindex.lab.unknown import Knownness
-    from zsindex.lab_store import LabStore
     from zsindex.library import Library
-    from zsindex.reader import LabReader, Reader
+    from zsindex.models.encoder import Encoder, OneAtATime
+    from zsindex.photos.sources import PathsLike, Source
     from zsindex.records import (
         Activation,
         DecodeMode,
@@ -39,11 +38,12 @@ if TYPE_CHECKING:
         SyncReport,
         TransparencyMode,
     )
-    from zsindex.results import Classification, Run
-    from zsindex.rows import FileTable, ImageRecord, ModelRow
-    from zsindex.sources import PathsLike, Source
-    from zsindex.store import Store
-    from zsindex.view import View
+    from zsindex.storage.jobs import JobStore
+    from zsindex.storage.labels import LabStore
+    from zsindex.storage.photos import Store
+    from zsindex.storage.rows import FileTable, ImageRecord, ModelRow
+    from zsindex.storage.sqlite.database import Database
+    from zsindex.storage.sqlite.fast_reads import LabReader, Reader
 
 T = TypeVar("T")
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zsindex import bounds
-from zsindex.encode import may_keep
+from zsindex.arguments import bounds
+from zsindex.arguments.several import several
 from zsindex.errors import BadUnknown, NoThreshold
 from zsindex.facade.core import Core, WhichLabels, absolute
+from zsindex.models.encoder import may_keep
 from zsindex.records import NONE, Activation, FloatArray, LabelSet
-from zsindex.several import several
 
 if TYPE_CHECKING:
+    from zsindex.classification.scorers import Scorer
+    from zsindex.classification.view import View
     from zsindex.lab.thresholds import Change, Curves, Pass
     from zsindex.lab.unknown import Cut, Knowing, Knownness, Rule, UnknownReport
-    from zsindex.scoring import Scorer
-    from zsindex.sources import PathsLike
-    from zsindex.view import View
+    from zsindex.photos.sources import PathsLike
 
 # Rows per pass of a scorer: beside 1,000 labels and 1,000 negatives a block of logits is 8 MB.
 BLOCK = 1024
@@ -173,10 +173,10 @@ class Deciding(Core):
 
     def _far_words(self, view: View, labels: LabelSet, texts: FloatArray, vocabulary: str) -> FloatArray:
         """Vectors of the words that are farthest from the labels, which are remembered per model."""
-        from zsindex import prompts
+        from zsindex.classification import prompts
+        from zsindex.classification.templates import DEFAULT_TEMPLATE
         from zsindex.lab import unknown
         from zsindex.lab.vocabulary import words
-        from zsindex.template_sets import DEFAULT_TEMPLATE
 
         own = {label.lower() for label in labels.labels}
         candidates = [word for word in words(vocabulary) if word.lower() not in own]
@@ -347,7 +347,8 @@ class Deciding(Core):
         *,
         multi_label: bool,
     ) -> tuple[Scorer, tuple[str, ...]]:
-        """A scorer in which answers below their thresholds score 0, for `zsindex.scoring.rank_given`; and its answers.
+        """A scorer in which answers below their thresholds score 0, for `zsindex.classification.scorers.rank_given`;
+        and its answers.
 
         Args:
             scorer, answers: before.
@@ -384,12 +385,12 @@ class Deciding(Core):
 
     def _scorer(self, view: View, labels: LabelSet, *, multi_label: bool) -> tuple[Scorer, tuple[str, ...]]:
         """The model's own scores of a label set, as the model was trained; and its answers."""
-        from zsindex import scoring
+        from zsindex.classification import scorers
 
         texts = view.text_vectors(labels)
         if multi_label:
             return self._multi_label(view, labels, texts, view.info.activation)
-        head = scoring.Head.zero_shot(
+        head = scorers.Head.zero_shot(
             texts,
             logit_scale=view.info.logit_scale,
             logit_bias=view.info.logit_bias,

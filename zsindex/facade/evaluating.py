@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from zsindex.arguments.several import several
 from zsindex.facade.core import Core, WhichLabels, absolute_all
 from zsindex.facade.truths import FOLDERS, TruthLike, Truths
-from zsindex.several import several
 
 if TYPE_CHECKING:
+    from zsindex.classification.results import Classification
     from zsindex.lab.attribution import Attribution
     from zsindex.lab.evaluate import Evaluation
+    from zsindex.photos.sources import PathsLike
     from zsindex.records import Activation, FloatArray, LabelSet
-    from zsindex.results import Classification
-    from zsindex.sources import PathsLike
 
 
 class Evaluating(Truths):
@@ -122,8 +122,8 @@ class Evaluating(Truths):
             BadTruth: it cannot be read, or no photo of it can be compared.
             ValueError: there are fewer than two templates; or none is given, and some prompts were written out.
         """
+        from zsindex.classification.prompts import prompts_for
         from zsindex.lab import attribution, gather
-        from zsindex.prompts import prompts_for
 
         chosen = self._labels(labels, template)
         templates = chosen.templates

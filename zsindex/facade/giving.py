@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from zsindex import bounds
+from zsindex.arguments import bounds
+from zsindex.arguments.several import several
+from zsindex.classification.prompts import digest, from_document, label_set, to_document
 from zsindex.errors import (
     LibraryBusy,
     LibraryReadOnly,
@@ -22,17 +24,15 @@ from zsindex.errors import (
     ZsindexWarning,
 )
 from zsindex.facade.core import Core, absolute_all
-from zsindex.index_files import Making
-from zsindex.lock import failure
-from zsindex.prompts import digest, from_document, label_set, to_document
+from zsindex.index.files import Making
 from zsindex.records import NONE, LabelSet, Progress
-from zsindex.several import several
+from zsindex.storage.sqlite.lock import failure
 
 if TYPE_CHECKING:
+    from zsindex.classification.results import Answer, Classification, Run
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.tags import TagReport
-    from zsindex.results import Answer, Classification, Run
-    from zsindex.sources import PathsLike
+    from zsindex.photos.sources import PathsLike
 
 
 class RunNotRecorded(ZsindexWarning):
@@ -195,7 +195,7 @@ class Giving(Core):
         Raises:
             LibraryReadOnly, LibraryBusy, StorageFull, StorageFailed
         """
-        from zsindex import run_files
+        from zsindex.exchange import run_files
 
         self._database.require_writable("record a run")
         run, asked = result.run, result.run.asked
@@ -239,7 +239,7 @@ class Giving(Core):
             UnknownModel: the library holds nothing of the run's model any more.
             NotInLibrary: it was about photos that the library does not hold any more.
         """
-        from zsindex import run_files
+        from zsindex.exchange import run_files
         from zsindex.lab import runs
 
         row = self._find_run(key)
@@ -269,7 +269,7 @@ class Giving(Core):
         return row
 
     def _run_record(self, key: str, document: dict[str, Any], recorded_at: str) -> RunRecord:
-        from zsindex import run_files
+        from zsindex.exchange import run_files
         from zsindex.lab.runs import RunRecord
 
         return RunRecord(
@@ -303,7 +303,7 @@ class Giving(Core):
 
     def _recorded_answer(self, run: Run, n: int) -> Answer | None:
         """The stored answer of a run to a question about n photos; None where it must be computed."""
-        from zsindex import run_files
+        from zsindex.exchange import run_files
 
         row = self._lab.run(run.key)
         # Another version may score otherwise.

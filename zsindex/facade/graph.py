@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zsindex import bounds
+from zsindex.arguments import bounds
 from zsindex.facade.core import Core
 from zsindex.records import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from zsindex.classification.results import Smoothing
+    from zsindex.classification.scorers import Scorer
+    from zsindex.classification.view import View
     from zsindex.lab.duplicates import Duplicates, Level, Look
     from zsindex.lab.neighbours import Graph
+    from zsindex.photos.sources import PathsLike
     from zsindex.records import FloatArray, Progress
-    from zsindex.results import Smoothing
-    from zsindex.scoring import Scorer
-    from zsindex.sources import PathsLike
-    from zsindex.view import View
 
 # Neighbours per image in the graph that is kept.
 NEIGHBOURS = 10
@@ -48,7 +48,7 @@ class Graphs(Core):
         return self._neighbours(self._view_of(paths), whole=paths is None)
 
     def _neighbours(self, view: View, *, whole: bool) -> Graph:
-        from zsindex.index import neighbours_file
+        from zsindex.index.snapshots import neighbours_file
         from zsindex.lab import neighbours
 
         return neighbours.graph(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zsindex.facade.core import Core
 
 if TYPE_CHECKING:
-    from zsindex.rows import JobRow
+    from zsindex.storage.rows import JobRow
 
 # How many are remembered.
 MOST_JOBS = 200

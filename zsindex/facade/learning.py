@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from zsindex import bounds
+from zsindex.arguments import bounds
+from zsindex.classification.prompts import normalise
+from zsindex.classification.scorers import Head, Scorer, largest
 from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
 from zsindex.facade.core import Core, absolute, absolute_all
-from zsindex.prompts import normalise
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
-from zsindex.rows import CorrectionEntry
-from zsindex.scoring import Head, Scorer, largest
+from zsindex.storage.rows import CorrectionEntry
 
 if TYPE_CHECKING:
+    from zsindex.classification.view import View
     from zsindex.lab.corrections import CorrectedPhoto, Corrections, Lessons
     from zsindex.lab.few_shot import Learned
     from zsindex.lab.next import Suggestion
-    from zsindex.sources import PathsLike
-    from zsindex.view import View
+    from zsindex.photos.sources import PathsLike
 
 
 Statement: TypeAlias = "tuple[str | os.PathLike[str], str, bool]"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zsindex.classification.results import Classification
 from zsindex.errors import UnknownImage
 from zsindex.facade.core import Core
 from zsindex.records import Activation
-from zsindex.results import Classification
 
 if TYPE_CHECKING:
     from zsindex.facade.core import WhichLabels

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from zsindex.arguments.several import several
 from zsindex.facade.words import Words
-from zsindex.several import several
 
 if TYPE_CHECKING:
     from zsindex.lab.migration import Migration

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zsindex.arguments.several import several
+from zsindex.classification.results import Hit
 from zsindex.errors import BadQuery, ImageError, PlaceExpired, UnknownImage
 from zsindex.facade.core import Core, absolute_all
 from zsindex.records import FloatArray, SkipReason
-from zsindex.results import Hit
-from zsindex.several import several
 
 if TYPE_CHECKING:
+    from zsindex.photos.sources import PathsLike
     from zsindex.records import FileContent
-    from zsindex.sources import PathsLike
 
 # Beyond this the terms of a query cancel each other out.
 SHORTEST_QUERY = 1e-3
@@ -94,7 +94,7 @@ class Photos(Core):
             UnknownImage
             ImageError: no file with these bytes can be read.
         """
-        from zsindex import decode
+        from zsindex.photos import decode
 
         photo = self.photo(image_id)
         for path in photo.paths:
@@ -171,7 +171,7 @@ class Photos(Core):
             NotInLibrary: something in `paths` is unknown.
             PlaceExpired: vectors were removed from the library since the first page: its order is gone.
         """
-        from zsindex import nearest
+        from zsindex.index import nearest
 
         places = None if paths is None else absolute_all(paths)
         if places is not None:

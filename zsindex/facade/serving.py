@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zsindex.arguments.several import several
 from zsindex.facade.core import Core
 from zsindex.records import Activation, FloatArray
-from zsindex.several import several
 
 if TYPE_CHECKING:
-    from zsindex.prompts import LabelsLike
-    from zsindex.results import Prediction
-    from zsindex.sources import Decoder
-    from zsindex.view import View
+    from zsindex.classification.prompts import LabelsLike
+    from zsindex.classification.results import Prediction
+    from zsindex.classification.view import View
+    from zsindex.photos.sources import Decoder
 
 
 class Serving(Core):
@@ -73,7 +73,7 @@ class Serving(Core):
 
         Args:
             images: encoded bytes, each; or one.
-            decoder: decodes those that are not known. Default: `zsindex.decode.decode`, in this process.
+            decoder: decodes those that are not known. Default: `zsindex.photos.decode.decode`, in this process.
             store: keep the vectors of those that are not known.
 
         Returns:
@@ -83,8 +83,8 @@ class Serving(Core):
             ImageError: one cannot be read; it is named by its number.
             ModelError, LibraryReadOnly
         """
-        from zsindex.decode import digest
-        from zsindex.sources import Source
+        from zsindex.photos.decode import digest
+        from zsindex.photos.sources import Source
 
         model = self._model()
         if store:
@@ -122,19 +122,19 @@ class Serving(Core):
         Returns:
             For each image its predictions, best first; ties keep the order of the answers.
         """
-        from zsindex import scoring
-        from zsindex.results import Prediction
+        from zsindex.classification import scorers
+        from zsindex.classification.results import Prediction
 
         chosen = self._label_set(labels, label_set, template)
         info = self.model
-        head = scoring.Head.zero_shot(
+        head = scorers.Head.zero_shot(
             self._text_vectors(chosen, truncate=truncate),
             logit_scale=info.logit_scale,
             logit_bias=info.logit_bias,
             activation=info.activation if activation is None else Activation(activation),
             answer_of=chosen.answer_of,
         )
-        best, scores = scoring.largest(head(vectors), max(1, min(top, head.n_answers)))
+        best, scores = scorers.largest(head(vectors), max(1, min(top, head.n_answers)))
         answers = chosen.answers
         return [
             tuple(Prediction(answers[n], score) for n, score in zip(numbers, values, strict=True))

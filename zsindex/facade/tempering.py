@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from zsindex import bounds
+from zsindex.arguments import bounds
 from zsindex.errors import NoTemperature
 from zsindex.facade.core import WhichLabels, absolute_all
 from zsindex.facade.truths import FOLDERS, TruthLike, Truths
 
 if TYPE_CHECKING:
+    from zsindex.classification.view import View
     from zsindex.lab.temperature import TemperatureFit
+    from zsindex.photos.sources import PathsLike
     from zsindex.records import Activation
-    from zsindex.sources import PathsLike
-    from zsindex.view import View
 
 FITTED = "fitted"
 

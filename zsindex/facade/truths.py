@@ -12,7 +12,7 @@ from zsindex.records import LabelSet
 
 if TYPE_CHECKING:
     from zsindex.lab.truth import Truth
-    from zsindex.sources import PathsLike
+    from zsindex.photos.sources import PathsLike
 
 # ``folders``, ``corrections`` or ``corrections:LABEL_SET``; a CSV file; a mapping of paths to labels; or a `Truth`.
 TruthLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
@@ -29,7 +29,7 @@ class Truths(Core):
             BadTruth: it cannot be read.
             UnknownLabelSet: corrections of a label set that does not exist.
         """
-        from zsindex import text_files
+        from zsindex.arguments import text_files
         from zsindex.errors import BadTruth
         from zsindex.lab import truth as truths
 
@@ -75,7 +75,7 @@ class Truths(Core):
 
     @staticmethod
     def _within(paths: PathsLike) -> Callable[[str], bool]:
-        from zsindex.store import is_under
+        from zsindex.storage.photos import is_under
 
         places = absolute_all(paths)
         return lambda path: any(is_under(path, place) for place in places)

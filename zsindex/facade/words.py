@@ -9,17 +9,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zsindex import bounds
+from zsindex.arguments import bounds
+from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
 from zsindex.facade.core import Core, WhichLabels, absolute_all
-from zsindex.template_sets import DEFAULT_TEMPLATE, has_place
 
 if TYPE_CHECKING:
+    from zsindex.classification.view import View
     from zsindex.lab.diff import Diff, Side
     from zsindex.lab.findings import LintReport
     from zsindex.lab.suggest import Suggestions
+    from zsindex.photos.sources import PathsLike
     from zsindex.records import Activation, LabelSet, Progress
-    from zsindex.sources import PathsLike
-    from zsindex.view import View
 
 
 class Words(Core):
@@ -56,7 +56,7 @@ class Words(Core):
 
     def _too_long(self, texts: Sequence[str]) -> dict[str, int | None]:
         """Those of some encoded texts that the model cuts, with their tokens; None where only torch could count."""
-        from zsindex import towers
+        from zsindex.models.openvino import runtime
 
         model = self._model()
         fit = self._reader.prompt_vectors(set(texts), model, truncated=False)
@@ -64,7 +64,7 @@ class Words(Core):
         if not rest:
             return {}
         # What is cached as cut is known to be too long; but only a tokenizer says by how much.
-        if self._loaded is None and ((found := towers.find(model.info.spec)) is None or not found.manifest.text):
+        if self._loaded is None and ((found := runtime.find(model.info.spec)) is None or not found.manifest.text):
             return dict.fromkeys(rest)
         encoder = self._encoder()
         counts = {text: encoder.count_tokens(text) for text in rest}
@@ -155,9 +155,9 @@ class Words(Core):
         truncate: bool,
         paths: PathsLike | None,
     ) -> Side:
+        from zsindex.classification.scorers import Head
         from zsindex.lab.diff import Side
         from zsindex.records import Activation
-        from zsindex.scoring import Head
 
         labels = self._labels(which, template)
         info = view.info
@@ -223,10 +223,10 @@ class Words(Core):
             NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet, PromptTooLong, ModelError
             ValueError: `share` is not above 0 and at most 1, `by` is unknown, or `word_template` is no template.
         """
+        from zsindex.classification.prompts import normalise
         from zsindex.lab.lint import first_photos
         from zsindex.lab.suggest import suggest
         from zsindex.lab.vocabulary import words as words_of
-        from zsindex.prompts import normalise
 
         share = bounds.real("share", share, above=0, most=1)
         if by not in ("cosine", "margin"):

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from zsindex import text_files
+from zsindex.arguments import text_files
+from zsindex.arguments.text_files import UnreadableText
+from zsindex.classification.prompts import normalise
 from zsindex.errors import BadLabelFile
-from zsindex.prompts import normalise
 from zsindex.records import NONE, Activation, FloatArray, IdArray, LabelSet
-from zsindex.rows import CorrectionEntry
-from zsindex.text_files import UnreadableText
+from zsindex.storage.rows import CorrectionEntry
 
 Bools: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -303,7 +303,7 @@ def corrected_photos(
 def parse_csv(text: str, *, source: str) -> list[Statement]:
     """Read statements from a table with the columns ``path``, ``label`` and, if wanted, ``not``.
 
-    See `zsindex.text_files.table`.
+    See `zsindex.arguments.text_files.table`.
 
     Raises:
         BadLabelFile: names the line.

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.classification.scorers import Scorer
+from zsindex.classification.view import View
 from zsindex.records import Activation, FloatArray, IdArray
-from zsindex.scoring import Scorer
-from zsindex.view import View
 
 _BLOCK_ROWS = 1024
 
@@ -27,7 +27,7 @@ class Side:
         answers: what they can be answered with.
         scorer: scores of these.
         activation: whether scores add up to 1 (softmax) or stand for themselves (sigmoid).
-        run: the key of the classification; see `zsindex.results.Run`.
+        run: the key of the classification; see `zsindex.classification.results.Run`.
     """
 
     name: str

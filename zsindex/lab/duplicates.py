@@ -17,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from zsindex import sources
-from zsindex.decode import codec_errors
+from zsindex.classification.view import View
 from zsindex.errors import ImageError
 from zsindex.lab import on_disk
 from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.lab.on_disk import Seen
+from zsindex.photos import sources
+from zsindex.photos.decode import codec_errors
+from zsindex.photos.scaling import resized
 from zsindex.records import AS_SEEN, DecodeMode, IdArray, Progress, Settings
-from zsindex.rows import FileDetails
-from zsindex.scaling import resized
-from zsindex.view import View
+from zsindex.storage.rows import FileDetails
 
 # Sharpness is looked at in a picture whose longer side has so many pixels. In larger ones the edges of JPEG's blocks
 # count: a copy at quality 50 would be the sharper one.

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from zsindex.classification.results import Classification
 from zsindex.errors import BadTruth
 from zsindex.lab import metrics
 from zsindex.lab import truth as truths
 from zsindex.lab.bootstrap import Estimate, Values, estimates, resamples
 from zsindex.lab.truth import Known, Truth
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
-from zsindex.results import Classification
 
 # What a photo is answered with whose every answer was taken away, as thresholds do.
 NO_ANSWER = "(no answer)"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from zsindex.classify import label_vectors
+from zsindex.classification.scorers import Head
+from zsindex.classification.scores import label_vectors
 from zsindex.records import Activation, FloatArray, LabelSet
-from zsindex.scoring import Head
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from zsindex.classify import probabilities
+from zsindex.classification.scorers import Head, Scorer
+from zsindex.classification.scores import probabilities
+from zsindex.index.vectors import Vectors, blocks
 from zsindex.lab.corrections import Bools, Lessons
 from zsindex.records import FloatArray, IdArray
-from zsindex.scoring import Head, Scorer
-from zsindex.vectors import Vectors, blocks
 
 Doubles: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 

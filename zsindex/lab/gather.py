@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zsindex.classification.scorers import Head
+from zsindex.classification.view import View
 from zsindex.errors import BadTruth
 from zsindex.lab import truth as truths
 from zsindex.lab.bootstrap import Values
 from zsindex.lab.metrics import Flags
 from zsindex.lab.truth import Truth
 from zsindex.records import Activation, IdArray, LabelSet
-from zsindex.scoring import Head
-from zsindex.view import View
 
 BLOCK_PHOTOS = 4096
 

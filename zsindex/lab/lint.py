@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.classification.scorers import Head
+from zsindex.classification.view import View
 from zsindex.lab.findings import INFO, WARNING, Finding, LintReport
 from zsindex.lab.template_check import check_templates
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
-from zsindex.scoring import Head
-from zsindex.view import View
 
 # Labels closer together than this part of the usual distance between two of the set are said to coincide.
 CLOSE = 0.25

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from zsindex.classify import logits, sigmoid, softmax
+from zsindex.classification.scorers import Scorer
+from zsindex.classification.scores import logits, sigmoid, softmax
 from zsindex.records import Activation, FloatArray, LabelSet
-from zsindex.scoring import Scorer
 
 # What a label without a threshold of its own must reach: it is likelier than all that it competes with.
 DEFAULT_CUT = 0.5

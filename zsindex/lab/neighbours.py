@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from zsindex.errors import TooManyPairs
-from zsindex.index_files import Making
+from zsindex.index.files import Making
+from zsindex.index.vectors import Vectors
 from zsindex.records import FloatArray, IdArray
-from zsindex.vectors import Vectors
 
 # Rows of a block: a product of two blocks is 16 MB.
 BLOCK_ROWS = 2048

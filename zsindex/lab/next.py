@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from zsindex.classification.scorers import Scorer, largest
+from zsindex.index.vectors import Vectors, blocks
 from zsindex.lab.corrections import Bools
 from zsindex.records import FloatArray, IdArray
-from zsindex.scoring import Scorer, largest
-from zsindex.vectors import Vectors, blocks
 
 # For each photo that is wanted, so many of the least sure ones are looked at.
 POOL_PER_PHOTO = 20

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from zsindex.formats import storable
-from zsindex.rows import FileDetails
+from zsindex.photos.formats import storable
+from zsindex.storage.rows import FileDetails
 
 
 class Seen(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zsindex.results import Answer, Classification
+from zsindex.classification.results import Answer, Classification
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class RunRecord:
     Attributes:
         key: names it.
         recorded_at: ISO 8601, UTC.
-        run: `zsindex.results.Run.to_dict` of it.
+        run: `zsindex.classification.results.Run.to_dict` of it.
         label_set: all of the label set, in a form that `zsindex.parse_labels` reads; prompts are left out where the
             templates make them.
         answers: what photos could be answered with.

@@ -15,13 +15,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.classification.results import Flip, Smoothing
+from zsindex.classification.scorers import Scorer
+from zsindex.classification.view import View
 from zsindex.errors import TooManyScores
+from zsindex.index.vectors import Vectors, blocks
 from zsindex.lab.neighbours import Graph
 from zsindex.records import FloatArray, IdArray
-from zsindex.results import Flip, Smoothing
-from zsindex.scoring import Scorer
-from zsindex.vectors import Vectors, blocks
-from zsindex.view import View
 
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zsindex.prompts import fill
+from zsindex.classification.prompts import fill
+from zsindex.classification.view import View
 from zsindex.records import FloatArray, IdArray, LabelSet, Progress
-from zsindex.view import View
 
 MOST_GROUPS = 30
 # Words that are encoded, and stored, at a time.

@@ -29,9 +29,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from zsindex import atomic, xmp
-from zsindex.lab_store import LabStore
-from zsindex.rows import SidecarRow
+from zsindex import atomic
+from zsindex.exchange import xmp
+from zsindex.storage.labels import LabStore
+from zsindex.storage.rows import SidecarRow
 
 # Where the sidecar of photo.jpg is.
 STYLES = ("photo.jpg.xmp", "photo.xmp")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.classification.prompts import fill
+from zsindex.classification.view import View
 from zsindex.lab.findings import INFO, WARNING, Finding, TemplateMeasures
-from zsindex.prompts import fill
 from zsindex.records import FloatArray, LabelSet
-from zsindex.view import View
 
 # Alike are two templates whose label vectors, seen from their means, have this cosine, and that give the same answer
 # to so many of the photos.

@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.classification.scorers import Scorer
 from zsindex.lab.unknown import cut_below
 from zsindex.records import FloatArray, IdArray
-from zsindex.scoring import Scorer
 
 # A pass over all images: where they are, and their scores, float32 (b, n_answers).
 Pass: TypeAlias = Callable[[], Iterator[tuple[slice, FloatArray]]]
-# What makes photos of images, as in `zsindex.view.View.unique`.
+# What makes photos of images, as in `zsindex.classification.view.View.unique`.
 Back: TypeAlias = "IdArray | slice"
 
 # Scores to hold at a time, 128 MB: the answers of 100,000 photos by some 300 labels.

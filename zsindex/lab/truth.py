@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zsindex import text_files
+from zsindex.arguments import text_files
+from zsindex.arguments.several import several
+from zsindex.arguments.text_files import UnreadableText
+from zsindex.classification.prompts import normalise
 from zsindex.errors import BadTruth
-from zsindex.prompts import normalise
 from zsindex.records import NONE, IdArray, LabelSet
-from zsindex.several import several
-from zsindex.text_files import UnreadableText
 
 COLUMNS = ("path", "label")
 SEPARATOR = "|"
@@ -99,7 +99,7 @@ def from_mapping(labels: Mapping[str, str | Sequence[str]], source: str = "a map
 
 
 def from_csv(text: str, *, source: str, folder: str) -> Truth:
-    """From a table with the columns ``path`` and ``label``, see `zsindex.text_files.table`.
+    """From a table with the columns ``path`` and ``label``, see `zsindex.arguments.text_files.table`.
 
     A photo with several labels has several rows, or one in which ``|`` stands between them. A row without a label
     says nothing.

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from zsindex.classify import logits
+from zsindex.classification.scorers import Scorer
+from zsindex.classification.scores import logits
 from zsindex.errors import BadUnknown
 from zsindex.records import FloatArray, IdArray
-from zsindex.scoring import Scorer
 
 # Image vectors float32 (b, dim) to knownness float32 (b,).
 Knowing: TypeAlias = Callable[[FloatArray], FloatArray]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zsindex import text_files
+from zsindex.arguments import text_files
+from zsindex.classification.prompts import lines_of, normalise
 from zsindex.errors import BadLabelFile
-from zsindex.prompts import lines_of, normalise
 
 # C. K. Ogden's 200 "picturable things", the part of Basic English that can be taught by pictures alone (Ogden, "Basic
 # English: A General Introduction with Rules and Grammar", 1930). It was drawn up to cover everyday things with few

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
 from starlette.responses import JSONResponse, Response
 
-from zsindex import prompts
+from zsindex.classification import prompts
+from zsindex.classification.prompts import LabelsLike
+from zsindex.classification.results import Classification, Prediction, Run
 from zsindex.errors import NoLabels, UnknownRun
 from zsindex.library import Library
-from zsindex.prompts import LabelsLike
 from zsindex.records import LabelSet
-from zsindex.results import Classification, Prediction, Run
 from zsindex.web import cursors, schemas, uploads
 from zsindex.web.problems import Problem
 from zsindex.web.service import Service, ServiceHere, etag_of, require_write, unchanged

@@ -18,9 +18,9 @@ import numpy as np
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from zsindex import prompts
+from zsindex.classification import prompts
+from zsindex.classification.results import BLOCK_PHOTOS, Classification
 from zsindex.records import NONE, Activation, IdArray, LabelSet
-from zsindex.results import BLOCK_PHOTOS, Classification
 from zsindex.web import schemas
 from zsindex.web.classify import label_set_of, require_compatible
 from zsindex.web.images import ImageId

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from starlette.responses import JSONResponse, Response
 
+from zsindex.classification.templates import BUILT_IN
 from zsindex.records import LabelSet
-from zsindex.template_sets import BUILT_IN
 from zsindex.web import schemas
 from zsindex.web.classify import label_set_of
 from zsindex.web.problems import Problem

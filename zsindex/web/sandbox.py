@@ -49,7 +49,7 @@ class Sandbox:
     def decode(
         self, data: bytes, mode: DecodeMode, input_size: tuple[int, int], rendering: Rendering = AS_REFERENCE
     ) -> Decoded:
-        """See `zsindex.decode.decode`, which does it over there.
+        """See `zsindex.photos.decode.decode`, which does it over there.
 
         Raises:
             ImageError: also where the process had to be ended: DECODE_FAILED.
@@ -175,7 +175,7 @@ def _read(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
 
 def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     """Answer requests until there are no more."""
-    from zsindex import decode
+    from zsindex.photos import decode
 
     while (request := _read(stdin)) is not None:
         about, data = request
@@ -230,7 +230,7 @@ def main() -> None:
     """Be such a process."""
     import numpy as np
 
-    from zsindex import decode
+    from zsindex.photos import decode
 
     assert np.__name__
     assert decode.__name__  # imported before memory is limited, so that the limit is about images

@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from zsindex import bounds
+from zsindex.arguments import bounds
 
 
 def _sayable(text: str) -> str:
@@ -63,7 +63,7 @@ def _listed(given: Any) -> Any:
     return [given] if isinstance(given, (str, dict)) else given
 
 
-# One counts as a list of one, as in Python; see `zsindex.several`.
+# One counts as a list of one, as in Python; see `zsindex.arguments.several`.
 Several: TypeAlias = Annotated[list[T], BeforeValidator(_listed)]
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import JSONResponse, Response
 
+from zsindex.classification.prompts import normalise
 from zsindex.errors import BadQuery
-from zsindex.prompts import normalise
 from zsindex.records import FloatArray
 from zsindex.web import schemas, uploads
 from zsindex.web.cursors import SearchCursor

@@ -16,8 +16,8 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from zsindex import config
+from zsindex.classification.results import Classification
 from zsindex.library import Library
-from zsindex.results import Classification
 from zsindex.web.heavy import Heavy
 from zsindex.web.limits import Limits
 from zsindex.web.metrics import Metrics

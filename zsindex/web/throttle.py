@@ -13,7 +13,7 @@ from functools import partial
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zsindex.encode import around_model, may_keep
+from zsindex.models.encoder import around_model, may_keep
 from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem, busy
 from zsindex.web.security import path_of

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zsindex import decode
+from zsindex.photos import decode
 from zsindex.records import AS_SEEN, DecodeMode
 
 SIZES = (64, 128, 256, 512, 1024)

@@ -18,9 +18,9 @@ from typing import Any
 
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, ZsindexError
 from zsindex.library import Library
-from zsindex.lock import FolderLock
 from zsindex.records import Progress
-from zsindex.rows import now
+from zsindex.storage.rows import now
+from zsindex.storage.sqlite.lock import FolderLock
 from zsindex.web import logs
 from zsindex.web.problems import Problem, busy, of_error
 

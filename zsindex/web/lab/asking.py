@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zsindex.classification.view import View
 from zsindex.errors import NotInLibrary, UnknownImage
 from zsindex.records import LabelSet
-from zsindex.view import View
 from zsindex.web import schemas as web_schemas
 from zsindex.web.classify import label_set_of
 from zsindex.web.lab import schemas

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from zsindex import prompts
+from zsindex.classification import prompts
 from zsindex.lab.evaluate import Evaluation
 from zsindex.web.classify import require_compatible
 from zsindex.web.lab import asking, schemas

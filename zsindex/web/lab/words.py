@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from zsindex import prompts
+from zsindex.classification import prompts
+from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
 from zsindex.lab.diff import Diff, Flip
 from zsindex.lab.findings import LintReport
 from zsindex.records import LabelSet
-from zsindex.template_sets import DEFAULT_TEMPLATE, has_place
 from zsindex.web import cursors
 from zsindex.web.lab import asking, schemas
 from zsindex.web.problems import Problem

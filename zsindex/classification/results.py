@@ -1,0 +1,494 @@
+"""What questions return: sequences of small records that print, iterate and turn into plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+
+from zsindex.arguments import bounds
+from zsindex.records import Activation, FloatArray, IdArray, LabelSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zsindex.lab.few_shot import Learned
+
+BLOCK_PHOTOS = 4096
+# Scores of all answers at a time: 16 MB.
+BLOCK_SCORES = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label with its score: a probability in [0, 1]."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one photo: its predictions, best first."""
+
+    path: str
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def label(self) -> str:
+        """The best label."""
+        return self.predictions[0].label
+
+    @property
+    def score(self) -> float:
+        """The best label's score."""
+        return self.predictions[0].score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
+
+
+class Question(NamedTuple):
+    """What `Library.classify` was asked.
+
+    Attributes:
+        labels: with their final prompts.
+        arguments: all others that the answer depends on, by name; plain data.
+    """
+
+    labels: LabelSet
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that a classification is a function of.
+
+    Attributes:
+        model: as the user knows it; `fingerprint` is what it is.
+        labels: in order; `label_set` is the name they are saved under, if any.
+        labels_sha256: over labels and final prompts.
+        templates: those that made the prompts; empty where all were written out.
+        activation, logit_scale, logit_bias: how cosines became scores.
+        watermark, generation, files_revision: the state of the library.
+        options: what else was asked for.
+        version: of zsindex.
+        label_set_version: of the saved set.
+        groups, negatives: of the label set.
+        icc, transparency: of the model, as `decode`.
+        asked: how to ask again.
+    """
+
+    model: str
+    fingerprint: str
+    decode: str
+    precision: str
+    labels: tuple[str, ...]
+    label_set: str | None
+    labels_sha256: str
+    templates: tuple[str, ...]
+    activation: Activation
+    logit_scale: float
+    logit_bias: float | None
+    watermark: int
+    generation: int
+    files_revision: int
+    options: tuple[tuple[str, Any], ...]
+    version: str
+    label_set_version: int | None = None
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    negatives: tuple[str, ...] = ()
+    icc: str = "ignore"
+    transparency: str = "reference"
+    asked: Question | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """Names this run: equal keys mean equal results, on the same library."""
+        meaning = [
+            self.fingerprint,
+            self.labels_sha256,
+            str(self.activation),
+            [self.watermark, self.generation, self.files_revision],
+            self.options,
+        ]
+        return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "key": self.key,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "decode": self.decode,
+            "icc": self.icc,
+            "transparency": self.transparency,
+            "precision": self.precision,
+            "label_set": self.label_set,
+            "label_set_version": self.label_set_version,
+            "labels": list(self.labels),
+            "groups": {group: list(labels) for group, labels in self.groups},
+            "negatives": list(self.negatives),
+            "labels_sha256": self.labels_sha256,
+            "templates": list(self.templates),
+            "activation": str(self.activation),
+            "logit_scale": self.logit_scale,
+            "logit_bias": self.logit_bias,
+            "snapshot": {
+                "watermark": self.watermark,
+                "generation": self.generation,
+                "files_revision": self.files_revision,
+            },
+            "options": dict(self.options),
+            "zsindex": self.version,
+        }
+
+
+class Answer(NamedTuple):
+    """What was answered, as arrays.
+
+    Attributes:
+        paths: of the photos, n of them.
+        best: numbers of answers, int64 (n, top), best first; -1 for none.
+        scores: float32 (n, top).
+    """
+
+    paths: list[str]
+    best: IdArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A photo whose best answer smoothing changed: from one label, with its score, to another."""
+
+    path: str
+    before: str
+    before_score: float
+    after: str
+    after_score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """What smoothing did to a classification.
+
+    Attributes:
+        photos: how many it looked at.
+        flips: those whose best answer it changed, in the order of the photos.
+        iterations: rounds that it made; `converged` tells whether the last one changed nothing any more.
+    """
+
+    photos: int
+    flips: tuple[Flip, ...]
+    iterations: int
+    converged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "photos": self.photos,
+            "changed": len(self.flips),
+            "iterations": self.iterations,
+            "converged": self.converged,
+            "flips": [flip.to_dict() for flip in self.flips],
+        }
+
+
+class Block(NamedTuple):
+    """The answers for some neighbouring photos, as columns.
+
+    Attributes:
+        paths: of the photos, m of them.
+        counts: how many predictions each has.
+        labels, scores: a list per rank, best first, each of m label numbers or scores. What a photo has too few
+            predictions for is to be passed over.
+    """
+
+    paths: list[str]
+    counts: list[int]
+    labels: list[list[int]]
+    scores: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ByAnswer:
+    """Photos by their best answers, the surest first.
+
+    Attributes:
+        order: numbers of photos, int64: all of the first answer, then all of the second, and so on.
+        starts: int64 (c + 1,), where each answer begins in `order`.
+        by_score: numbers of photos, int64, whatever their answers.
+        labels, scores: int64 and float32 (n,): the best answer of each photo and its score.
+    """
+
+    order: IdArray
+    starts: IdArray
+    by_score: IdArray
+    labels: IdArray
+    scores: FloatArray
+
+    def of(self, answer: int) -> IdArray:
+        """The photos of an answer."""
+        return self.order[self.starts[answer] : self.starts[answer + 1]]
+
+    def at_least(self, answer: int, levels: Sequence[float]) -> IdArray:
+        """How many photos of an answer have at least each score: int64 (len(levels),)."""
+        falling = -self.scores[self.of(answer)].astype(np.float64)
+        counts: IdArray = np.searchsorted(falling, [-level for level in levels], side="right")
+        return counts
+
+
+class Classification(Sequence[Result]):
+    """The answers for many photos, in the order of `Library.paths`. Index, slice or iterate it.
+
+    Attributes:
+        paths: of the photos, n of them.
+        labels: the answers of the label set, c of them; without groups and negatives its labels.
+        run: what the answer is a function of.
+        encoded: photos that had to be encoded for this answer.
+        unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
+        learned: what corrections brought; None where they were not asked for.
+        smoothing: what smoothing changed, of all photos that were asked about; None without it.
+        image_ids: int64 (n,), of the photos' contents; -1 where they were not told.
+    """
+
+    def __init__(
+        self,
+        *,
+        paths: list[str],
+        labels: tuple[str, ...],
+        best: IdArray,
+        best_scores: FloatArray,
+        all_scores: Callable[[Sequence[int]], FloatArray],
+        run: Run,
+        encoded: int = 0,
+        unanswered: tuple[str, ...] = (),
+        learned: Learned | None = None,
+        smoothing: Smoothing | None = None,
+        image_ids: IdArray | None = None,
+    ) -> None:
+        """Args:
+        best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
+        best_scores: float32 (n, top).
+        all_scores: computes float32 (len(rows), c) for some of the photos.
+        """
+        self.paths = paths
+        self.labels = labels
+        self.run = run
+        self.image_ids = np.full(len(paths), -1, dtype=np.int64) if image_ids is None else image_ids
+        self.encoded = encoded
+        self.unanswered = unanswered
+        self.learned = learned
+        self.smoothing = smoothing
+        self._best = best
+        self._best_scores = best_scores
+        self._all_scores = all_scores
+        self._rows: Sequence[int] = range(len(paths))
+
+    @property
+    def scores(self) -> FloatArray:
+        """Every label's score for every photo: float32, shape (n, c). Computed when asked for: it can be large."""
+        return self._all_scores(self._rows)
+
+    @property
+    def ranked(self) -> tuple[IdArray, FloatArray]:
+        """Numbers of the best labels, int64 (n, top), best first, -1 for none; and their scores, float32 (n, top)."""
+        return self._best, self._best_scores
+
+    def scores_of(self, photos: Sequence[int] | IdArray) -> FloatArray:
+        """Every label's score for some photos, by their numbers: float32, shape (len(photos), c)."""
+        return self._all_scores([self._rows[photo] for photo in photos])
+
+    def filtered(self, *, min_score: float = 0.0, only: Collection[str] | None = None) -> Classification:
+        """Predictions with at least a score, of photos whose best label is one of `only`; photos left bare are dropped.
+
+        Raises:
+            ValueError: a label in `only` is not in the label set, or the score is not a number.
+        """
+        min_score = bounds.real("min_score", min_score)
+        keep = (self._best_scores >= min_score) & (self._best >= 0)
+        rows = keep.any(axis=1)
+        if only is not None:
+            unknown = [label for label in only if label not in self.labels]
+            if unknown:
+                raise ValueError(f"not in the label set: {', '.join(unknown)}")
+            rows &= np.isin(self._best[:, 0], [self.labels.index(label) for label in only])
+        run = replace(
+            self.run,
+            options=(*self.run.options, ("min_score", min_score), ("only", None if only is None else sorted(only))),
+        )
+        return self._taken(np.flatnonzero(rows), np.where(keep, self._best, -1), run)
+
+    def grouped(self) -> Classification:
+        """The same photos in another order: by their best label, in the order of labels; the surest first."""
+        # Stable, so that equal scores keep the order of paths. What `filtered` took away comes last.
+        first = np.where(self._best[:, 0] < 0, len(self.labels), self._best[:, 0])
+        return self._taken(np.lexsort((-self._best_scores[:, 0], first)), self._best, self.run)
+
+    def best_only(self) -> Classification:
+        """The same photos with their best predictions alone."""
+        return self._taken(np.arange(len(self)), self._best[:, :1], self.run)
+
+    def tally(self) -> dict[str, int]:
+        """For each label, of how many photos it is the best."""
+        first = self._best[:, 0]
+        counts = np.bincount(first[first >= 0], minlength=len(self.labels)).tolist()
+        return dict(zip(self.labels, counts, strict=True))
+
+    def _taken(self, chosen: IdArray, best: IdArray, run: Run) -> Classification:
+        result = Classification(
+            paths=[self.paths[i] for i in chosen.tolist()],
+            labels=self.labels,
+            best=best[chosen],
+            best_scores=self._best_scores[chosen, : best.shape[1]],
+            all_scores=self._all_scores,
+            run=run,
+            image_ids=self.image_ids[chosen],
+            encoded=self.encoded,
+            unanswered=self.unanswered,
+            learned=self.learned,
+            smoothing=self.smoothing,
+        )
+        result._rows = [self._rows[i] for i in chosen.tolist()]
+        return result
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | list[Result]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        predictions = tuple(
+            Prediction(self.labels[label], score)
+            for label, score in zip(self._best[index].tolist(), self._best_scores[index].tolist(), strict=True)
+            if label >= 0
+        )
+        return Result(self.paths[index], predictions)
+
+    def __iter__(self) -> Iterator[Result]:
+        return (self[i] for i in range(len(self)))
+
+    @cached_property
+    def by_answer(self) -> ByAnswer:
+        """The photos by their best answers. Computed once; photos that `filtered` left bare belong to none."""
+        first, scores = self._best[:, 0], self._best_scores[:, 0]
+        held = np.flatnonzero(first >= 0)
+        # Stable, so that equal scores keep the order of paths.
+        by_score = held[np.argsort(-scores[held], kind="stable")]
+        order = by_score[np.argsort(first[by_score], kind="stable")]
+        starts = np.searchsorted(first[order], np.arange(len(self.labels) + 1))
+        return ByAnswer(order, starts, by_score, first, scores)
+
+    @property
+    def answer(self) -> Answer:
+        """The predictions as arrays, which must not be changed."""
+        return Answer(self.paths, self._best, self._best_scores)
+
+    @property
+    def counts(self) -> IdArray:
+        """How many predictions each photo has: int64 (n,). Fewer than asked for only where `filtered` took some."""
+        counts: IdArray = np.count_nonzero(self._best >= 0, axis=1)
+        return counts
+
+    def blocks(self) -> Iterator[Block]:
+        """All answers as columns, some thousand photos at a time: for those who write many of them."""
+        counts = self.counts
+        for start in range(0, len(self), BLOCK_PHOTOS):
+            part = slice(start, start + BLOCK_PHOTOS)
+            yield Block(
+                self.paths[part],
+                counts[part].tolist(),
+                self._best[part].T.tolist(),
+                self._best_scores[part].T.tolist(),
+            )
+
+    def score_blocks(self) -> Iterator[tuple[list[str], FloatArray]]:
+        """Paths, and every answer's score of these photos, float32 (m, c): `scores`, but never all at once."""
+        size = max(1, min(BLOCK_PHOTOS, BLOCK_SCORES // len(self.labels)))
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.paths[part], self._all_scores(self._rows[part])
+
+    def wide_columns(self) -> list[str]:
+        """Names of the columns of the wide form after `path`: the answers. One that is called ``path`` or ``run``, like
+        a column of another meaning, gets an underscore.
+        """
+        taken = {"path", "run", *self.labels}
+        names = []
+        for label in self.labels:
+            name = label
+            while name in ("path", "run") or (name != label and name in taken):
+                name += "_"
+            taken.add(name)
+            names.append(name)
+        return names
+
+    def __repr__(self) -> str:
+        return f"<Classification of {len(self)} photos by {len(self.labels)} labels, run {self.run.key}>"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """``[{"path": …, "predictions": [{"label": …, "score": …}, …]}, …]``"""
+        return [result.to_dict() for result in self]
+
+    def to_rows(self) -> Iterator[tuple[str, int, str, float]]:
+        """(path, rank from 1, label, score) of every prediction: the long form, as in CSV."""
+        for result in self:
+            for rank, prediction in enumerate(result.predictions, start=1):
+                yield result.path, rank, prediction.label, prediction.score
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The long form as a data frame with the columns path, rank, label and score. Needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_rows(), columns=["path", "rank", "label", "score"])
+
+    def to_parquet(self, file: str | os.PathLike[str] | IO[bytes], *, wide: bool = False) -> None:
+        """Write all answers as a Parquet table, which also says which run they are of; see docs/methods.md.
+
+        Args:
+            file: a path, or a file open for writing bytes.
+            wide: a row per photo with a column per answer, instead of a row per prediction.
+
+        Raises:
+            ExtraMissing: pyarrow is not installed.
+        """
+        from zsindex.classification import parquet
+
+        parquet.write_answers(self, file, wide=wide)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A photo that a search found.
+
+    Attributes:
+        path: where it is; where several files have the same bytes the first that is there.
+        score: cosine similarity to the query, in [-1, 1].
+        copies: other paths with the same bytes.
+        image_id: of its content.
+    """
+
+    path: str
+    score: float
+    copies: tuple[str, ...] = ()
+    image_id: int = field(default=-1, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"path": self.path, "score": self.score, "copies": list(self.copies)}

@@ -1,0 +1,212 @@
+"""From vectors to scores, in plain numpy. Pure functions; nothing here knows of files, models or databases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from zsindex.errors import DimensionMismatch
+from zsindex.index import cores
+from zsindex.index.vectors import BLOCK_ROWS, Vectors, blocks
+from zsindex.records import Activation, FloatArray, IdArray
+
+# Up to so many labels the logits are turned round, labels by photos: numpy reduces many short rows a row at a time, and
+# twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
+FEW_LABELS = 128
+# With few labels a block takes more rows, or calling numpy would cost as much as what it does.
+MANY_ROWS = 4096
+# Logits to pass over at a time: 1 MB stays in a core's own cache from the first pass to the last.
+PASS_SIZE = 2**18
+# Where every row's largest logit lies in between, even a sum of so many exp() can neither overflow nor lose all of a
+# row, and nothing has to be subtracted first. CLIP's usual logits, 20 to 35, do.
+LEAST_SAFE_LOGIT = -40.0
+LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
+# Below so many multiplications (some milliseconds) threads cost more than they bring.
+THREADING_PAYS = 2**29
+# Several at once would only take the processor's cache from each other.
+_ALL_CORES = threading.Lock()
+
+Block: TypeAlias = tuple[slice, FloatArray]
+
+
+def label_vectors(prompt_vectors: FloatArray, prompts_per_label: Sequence[int]) -> FloatArray:
+    """One vector per label from the vectors of its prompts.
+
+    A label with one prompt has that prompt's vector. Several are averaged and normalised again, the ensemble of the
+    CLIP paper (Radford et al. 2021, section 3.1.4).
+
+    Args:
+        prompt_vectors: float32, shape (sum of `prompts_per_label`, dim), L2-normalised rows, label by label.
+        prompts_per_label: how many rows each label has; at least one.
+
+    Returns:
+        float32, shape (n_labels, dim), L2-normalised rows.
+    """
+    counts = np.asarray(prompts_per_label)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    means = np.add.reduceat(prompt_vectors.astype(np.float64), starts, axis=0) / counts[:, None]
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    vectors: FloatArray = np.where((counts == 1)[:, None], prompt_vectors[starts], means).astype(np.float32)
+    return vectors
+
+
+def logits(
+    image_vectors: FloatArray, text_vectors: FloatArray, *, logit_scale: float, logit_bias: float | None = None
+) -> FloatArray:
+    """Logits of every image against every text: ``s · I Tᵀ + b``.
+
+    Args:
+        image_vectors: float32, shape (n, dim), L2-normalised rows.
+        text_vectors: float32, shape (c, dim), L2-normalised rows.
+        logit_scale: s, the exponential of the model's learned parameter.
+        logit_bias: b; None for models that have none.
+
+    Returns:
+        float32, shape (n, c).
+
+    Raises:
+        DimensionMismatch: the two kinds of vectors differ in length.
+    """
+    if image_vectors.shape[-1] != text_vectors.shape[-1]:
+        raise DimensionMismatch(expected=image_vectors.shape[-1], got=text_vectors.shape[-1], what="text vectors")
+    products = image_vectors @ (np.float32(logit_scale) * text_vectors).T
+    if logit_bias is not None:
+        products += np.float32(logit_bias)
+    return products
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Probabilities over the last axis that add up to 1; float32, the shape of `logits`."""
+    exponentials: FloatArray = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    exponentials /= exponentials.sum(axis=-1, keepdims=True)
+    return exponentials
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Probabilities of every entry by itself, ``1 / (1 + exp(-x))``; float32, the shape of `logits`."""
+    # Written with exp(-|x|), which cannot overflow.
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+
+
+def probabilities(logits: FloatArray, activation: Activation) -> FloatArray:
+    """Softmax or sigmoid; float32, the shape of `logits`."""
+    return softmax(logits) if activation is Activation.SOFTMAX else sigmoid(logits)
+
+
+def classify(
+    vectors: Vectors,
+    rows: IdArray,
+    text_vectors: FloatArray,
+    *,
+    logit_scale: float,
+    logit_bias: float | None,
+    activation: Activation,
+    top: int,
+) -> tuple[IdArray, FloatArray]:
+    """The best labels of each image, a block at a time: an (n, c) matrix never exists.
+
+    Args:
+        vectors, rows: which images.
+        text_vectors: float32, shape (c, dim).
+        top: labels per image, at most c.
+
+    Returns:
+        Label numbers int64 and scores float32, both of shape (len(rows), top), best first; ties keep the labels' order.
+    """
+    if vectors.dim != text_vectors.shape[1]:
+        raise DimensionMismatch(expected=vectors.dim, got=text_vectors.shape[1], what="text vectors")
+    scaled = np.ascontiguousarray((np.float32(logit_scale) * text_vectors).T)
+    n_labels = len(text_vectors)
+    best = np.empty((len(rows), top), dtype=np.int64)
+    scores = np.empty((len(rows), top), dtype=np.float32)
+
+    def score(pending: Iterator[Block], size: int) -> None:
+        buffer = np.empty((min(size, len(rows)), n_labels), dtype=np.float32)
+        step = max(1, PASS_SIZE // n_labels)
+        for where, block in pending:
+            values = np.matmul(block, scaled, out=buffer[: len(block)])
+            if logit_bias is not None:
+                values += np.float32(logit_bias)
+            for at in range(0, len(values), step):
+                part = slice(where.start + at, min(where.start + at + step, where.stop))
+                best[part], scores[part] = _best(values[at : at + step], top, activation)
+
+    size = BLOCK_ROWS if n_labels > FEW_LABELS else MANY_ROWS
+    if len(rows) * n_labels * vectors.dim < THREADING_PAYS:
+        score(blocks(vectors, rows, size), size)
+    else:
+        # The blocks of all cores together stay within a few MB.
+        size = max(64, min(size, 4 * size // cores.count()))
+        with _ALL_CORES:
+            cores.on_all(lambda pending: score(pending, size), blocks(vectors, rows, size))
+    return best, scores
+
+
+def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray, FloatArray]:
+    """The best labels of a block of logits (b, c), which is overwritten, and their scores; see `classify`."""
+    n_labels = values.shape[1]
+    if n_labels <= FEW_LABELS:
+        by_label = np.ascontiguousarray(values.T)
+        best, shown = _top_by_label(by_label, top)
+    else:
+        best, shown = largest(values, top)
+    if activation is Activation.SIGMOID:
+        return best, sigmoid(shown)
+    highest = shown[:, 0].copy()
+    if not (highest.min() > LEAST_SAFE_LOGIT and highest.max() < LARGEST_SAFE_SUM - np.log(n_labels)):
+        shown -= highest[:, None]
+        if n_labels <= FEW_LABELS:
+            by_label -= highest
+        else:
+            values -= highest[:, None]
+    if n_labels <= FEW_LABELS:
+        totals = np.exp(by_label, out=by_label).sum(axis=0)
+    else:
+        # A product with ones is a sum, three times as fast as numpy's over rows.
+        totals = np.exp(values, out=values) @ np.ones(n_labels, dtype=np.float32)
+    return best, np.exp(shown) / totals[:, None]
+
+
+def largest(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
+    """Columns of the k largest values of each row, and these values, largest first, ties in column order.
+
+    `values` are overwritten meanwhile, and put back.
+    """
+    if k > 16:
+        best = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        return best, np.take_along_axis(values, best, 1)
+    # For a few columns, k passes of the vectorised argmax beat any partial sort that numpy has.
+    best = np.empty((len(values), k), dtype=np.int64)
+    shown = np.empty((len(values), k), dtype=np.float32)
+    rows = np.arange(len(values))
+    for rank in range(k):
+        best[:, rank] = column = values.argmax(axis=1)
+        shown[:, rank] = values[rows, column]
+        values[rows, column] = -np.inf
+    values[rows[:, None], best] = shown
+    return best, shown
+
+
+def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
+    """`largest` of the transposed matrix (c, b), for c up to `FEW_LABELS`; the results are (b, k) all the same."""
+    n_labels, n = by_label.shape
+    if k > 16:
+        return largest(np.ascontiguousarray(by_label.T), k)
+    best = np.empty((n, k), dtype=np.int64)
+    shown = np.empty((n, k), dtype=np.float32)
+    columns = np.arange(n)
+    # The first label that has the largest value is the one with the greatest of these numbers. In bytes, comparing them
+    # all takes a fraction of the time of looking for the place itself.
+    backwards = np.arange(n_labels, 0, -1, dtype=np.uint8)[:, None]
+    for rank in range(k):
+        highest = by_label.max(axis=0)
+        is_largest = (by_label == highest).view(np.uint8)
+        label = n_labels - np.multiply(is_largest, backwards, out=is_largest).max(axis=0).astype(np.int64)
+        best[:, rank], shown[:, rank] = label, highest
+        by_label[label, columns] = -np.inf
+    by_label[best.T, columns] = shown.T
+    return best, shown

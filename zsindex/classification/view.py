@@ -1,0 +1,70 @@
+"""What the label lab looks at: the photos of a library under one model, as they are at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from zsindex.classification.scores import label_vectors
+from zsindex.index.vectors import Vectors, blocks
+from zsindex.records import FloatArray, IdArray, LabelSet, ModelInfo
+
+
+@dataclass(frozen=True)
+class View:
+    """Photos with vectors under one model, in the order of `Library.paths`. It does not change when the library does.
+
+    Attributes:
+        info: the model.
+        model_id: its id in the library; -1 where the library does not hold it.
+        paths: of the photos, n of them. Photos with the same bytes come as often as there are files.
+        image_ids: int64 (n,), of their contents.
+        rows: int64 (n,), where their vectors lie in `vectors`.
+        vectors: all vectors under the model.
+        unanswered: paths of photos that have no vector under the model.
+        embed: float32 (m, dim), L2-normalised, from m texts; from the cache where they are known.
+        snapshot: (watermark, generation, files_revision): equal ones mean the same photos and vectors.
+    """
+
+    info: ModelInfo
+    model_id: int
+    paths: list[str]
+    image_ids: IdArray
+    rows: IdArray
+    vectors: Vectors
+    unanswered: tuple[str, ...]
+    embed: Callable[[Sequence[str]], FloatArray]
+    snapshot: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def unique(self) -> tuple[IdArray, IdArray | slice]:
+        """Each image once: its row, ascending, int64 (u,); and what makes photos of images: ``per_image[back]``."""
+        # As in a library whose every photo came in the order of its path.
+        if bool((np.diff(self.rows) > 0).all()):
+            return self.rows, slice(None)
+        rows, number = np.unique(self.rows, return_inverse=True)
+        return rows, number
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """The number of each photo by its path."""
+        return {path: number for number, path in enumerate(self.paths)}
+
+    def take(self, photos: Sequence[int] | IdArray) -> FloatArray:
+        """Vectors of some photos, by their numbers: float32 (m, dim)."""
+        return self.vectors.take(self.rows[np.asarray(photos, dtype=np.int64)])
+
+    def blocks(self, size: int = 4096) -> Iterator[tuple[slice, FloatArray]]:
+        """All images once, in the order of `unique`: (where, float32 (b, dim)), a block at a time."""
+        return blocks(self.vectors, self.unique[0], size)
+
+    def text_vectors(self, labels: LabelSet) -> FloatArray:
+        """One vector per concept of a label set, the labels and then the negatives: float32 (c, dim)."""
+        vectors = self.embed([text for texts in labels.concept_prompts for text in texts])
+        return label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])

@@ -1,0 +1,108 @@
+"""The stored answers of runs: `index/run-KEY-….npz`, derived like all in there. What was asked is in the database.
+
+A file holds `best`, int32 (n, top), numbers of answers, -1 for none; `scores`, float32 (n, top); and `paths`, the
+photos' names as UTF-8 with a zero byte after each, deflated. The database knows its SHA-256: what does not fit is as
+good as not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zsindex.classification.results import Answer
+from zsindex.index.files import Making
+from zsindex.index.snapshots import FOLDER_NAME
+from zsindex.storage.labels import LabStore
+
+# Records of runs are a few KB; their answers 12 bytes per prediction and the paths.
+MAX_RUNS = 200
+MAX_BYTES = 2**29
+
+
+def write(folder: Path, making: Making, key: str, answer: Answer) -> dict[str, Any]:
+    """Store an answer; returns what must be recorded, before `making` ends, to read it again.
+
+    Raises:
+        OSError
+    """
+    packed = zlib.compress("".join(f"{path}\0" for path in answer.paths).encode(), level=1)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        best=answer.best.astype("<i4"),
+        scores=answer.scores.astype("<f4"),
+        paths=np.frombuffer(packed, dtype=np.uint8),
+    )
+    data = content.getvalue()
+    (folder / FOLDER_NAME).mkdir(exist_ok=True)
+    # Another name each time: who removes the answer of an older run of that key does not mean this one.
+    file = folder / FOLDER_NAME / f"run-{key}-{secrets.token_hex(4)}.npz"
+    temporary = file.with_name(f"{file.name}.tmp")
+    try:
+        with making.create(temporary) as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"file": file.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def read(folder: Path, stored: Mapping[str, Any]) -> Answer | None:
+    """Read an answer; None where its file is gone, or is not the one that was written."""
+    try:
+        data = (folder / FOLDER_NAME / stored["file"]).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data).hexdigest() != stored["sha256"]:
+        return None
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        paths = zlib.decompress(arrays["paths"].tobytes()).decode().split("\0")[:-1]
+        return Answer(paths, arrays["best"].astype(np.int64), arrays["scores"])
+
+
+def exists(folder: Path, stored: Mapping[str, Any]) -> bool:
+    """Whether the file of an answer is there; it may still be damaged."""
+    return (folder / FOLDER_NAME / str(stored["file"])).exists()
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Delete the answers of runs that are recorded no more."""
+    for name in names:
+        with suppress(OSError):  # where it cannot be removed it is a stray, and costs only its room
+            (folder / FOLDER_NAME / name).unlink()
+
+
+def make_room(lab: LabStore, folder: Path) -> None:
+    """Delete the answers of the oldest runs, as long as all together take too much room; their records stay."""
+    taken = 0
+    for stored in lab.run_files().values():
+        taken += int(stored["bytes"])
+        if taken > MAX_BYTES:
+            remove(folder, [stored["file"]])
+
+
+def recorded(lab: LabStore) -> set[str]:
+    """Names of the files that belong to runs."""
+    return {stored["file"] for stored in lab.run_files().values()}
+
+
+def problems(lab: LabStore, folder: Path) -> dict[Path, str]:
+    """Files of runs that are not what was written, with what is wrong in words."""
+    return {
+        folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
+        for key, stored in lab.run_files().items()
+        # Looked for again: another process may have made room.
+        if exists(folder, stored) and read(folder, stored) is None and exists(folder, stored)
+    }

@@ -1,0 +1,454 @@
+"""The index of one model: writing snapshots, opening them, and searching as of one moment.
+
+SQLite holds the truth; everything here is derived. A snapshot is written beside the old one, read back, compared,
+synced and renamed before the database is told about it: at every instant the recorded snapshot is a whole one. It is a
+FAISS file, but faiss is needed only to write one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from zsindex.errors import (
+    DimensionMismatch,
+    LibraryBusy,
+    LibraryReadOnly,
+    ModelPruned,
+    StorageFailed,
+    StorageFull,
+    ZsindexWarning,
+)
+from zsindex.index import cells, nearest
+from zsindex.index.cells import Cells
+from zsindex.index.files import Making
+from zsindex.index.vectors import Snapshot, SnapshotError, Vectors, blocks, identity, is_settled
+from zsindex.records import FloatArray, IdArray
+from zsindex.storage.rows import ModelRow, SnapshotRow
+from zsindex.storage.sqlite.fast_reads import Reader
+
+FOLDER_NAME = "index"
+# What came after the snapshot is read from SQLite at every start, at a few microseconds a vector. A new snapshot is due
+# when that has grown beyond a fixed number and a share of the whole: so the cost of rewriting stays proportional to
+# what is added. Beyond a tenth of a second, though, every start would cost more than is saved. Deleted rows cost next
+# to nothing: only their share counts.
+MAX_TAIL = 4096
+MAX_TAIL_SHARE = 0.1
+MAX_REPLAY = 32_768
+# From so many vectors on the rows are grouped into cells, and a search looks at the nearest only. Below, an exact
+# search takes some 50 ms at 512 dimensions.
+CELLS_FROM = 200_000
+# An approximate search among fewer than this share of all rows would look at most cells, and find little in each.
+MIN_SHARE = 0.5
+_BLOCK_ROWS = 8192
+
+
+class IndexRebuilt(ZsindexWarning):
+    """A snapshot did not fit the database and was made anew from it. Nothing is lost."""
+
+
+class VectorIndex:
+    """Search over the vectors of one model, as of one moment.
+
+    Attributes:
+        vectors: the rows.
+        watermark: sequence number of the last embedding in it.
+        generation: of the model's embeddings; another number in the database means that some were deleted since.
+    """
+
+    def __init__(self, vectors: Vectors, *, watermark: int, generation: int) -> None:
+        self.vectors = vectors
+        self.watermark = watermark
+        self.generation = generation
+
+    @classmethod
+    def open(
+        cls, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
+    ) -> VectorIndex:
+        """Map the recorded snapshot and replay what came after; rebuild from the database where that fails.
+
+        Args:
+            may_save: asked once, when a new snapshot is due, whether to write it, which may take long. Without it all
+                that came after the last one is read into memory.
+
+        Warns:
+            IndexRebuilt: the snapshot was missing or damaged.
+        """
+        generation = reader.generation(model.id)
+        recorded = reader.snapshot(model.id)
+        base, after, deleted = None, 0, np.empty(0, dtype=np.int64)
+        if recorded is not None:
+            try:
+                base, after = _open_snapshot(folder, recorded, model), recorded.watermark
+                _remember(reader, recorded, base)
+                if recorded.generation != generation:
+                    # Not simply those without any vector: one that was deleted and made anew is in the tail.
+                    there = reader.image_ids_of(model.id, through=recorded.watermark)
+                    deleted = np.flatnonzero(~np.isin(base.ids, there))
+            except SnapshotError as error:
+                if reader.snapshot(model.id) != recorded:
+                    return cls.open(reader, folder, model, may_save=may_save)  # another process has just replaced it
+                # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
+                warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
+        if reader.writable and _is_due(base, reader.count_after(model.id, after), len(deleted)) and may_save():
+            saved = cls._save(reader, folder, model, base, deleted, after=after, generation=generation)
+            if saved is not None:
+                return saved
+        watermark, tail_ids, tail = reader.embeddings_after(model, after)
+        return cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
+
+    @classmethod
+    def rebuild(cls, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
+        """Write a new snapshot of everything that the database holds, whatever is recorded or there."""
+        generation, none = reader.generation(model.id), np.empty(0, dtype=np.int64)
+        saved = cls._save(reader, folder, model, None, none, after=0, generation=generation)
+        if saved is not None:
+            return saved
+        watermark, ids, vectors = reader.embeddings_after(model, 0)
+        return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
+
+    def is_current(self, reader: Reader, model: ModelRow) -> bool:
+        """Whether nothing was stored or deleted since, also by other processes."""
+        return reader.generation(model.id) == self.generation and not reader.count_after(model.id, self.watermark)
+
+    def refreshed(
+        self, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
+    ) -> VectorIndex:
+        """This index, or one that knows what was stored and deleted meanwhile, also by other processes; see `open`."""
+        if reader.generation(model.id) != self.generation:
+            return self.open(reader, folder, model, may_save=may_save)
+        old = self.vectors
+        n_new = reader.count_after(model.id, self.watermark)
+        if not n_new:
+            return self
+        if reader.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
+            return self.open(reader, folder, model)
+        watermark, ids, vectors = reader.embeddings_after(model, self.watermark)
+        tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
+        return VectorIndex(
+            Vectors(old.base, tail_ids, tail, old.deleted), watermark=watermark, generation=self.generation
+        )
+
+    @classmethod
+    def _save(
+        cls,
+        reader: Reader,
+        folder: Path,
+        model: ModelRow,
+        base: Snapshot | None,
+        deleted: IdArray,
+        *,
+        after: int,
+        generation: int,
+    ) -> VectorIndex | None:
+        """Write a snapshot of what is left of `base` and of all that was stored after it, and record it.
+
+        A disk without room, or a writer that does not let go, costs only the snapshot: searching goes on without it.
+
+        Returns:
+            The vectors, mapped from the new snapshot; None where it could not be written.
+        """
+        from zsindex.storage.photos import Store
+
+        store = Store(reader.database)
+        none, dim, file = np.empty(0, dtype=np.int64), model.info.dim, None
+        kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
+        making = Making()
+        try:
+            with reader.embeddings(model, after=after) as (n_new, parts):
+                rows = np.flatnonzero(kept.ids >= 0)
+                stream = _Stream(kept, rows, parts, watermark=after)
+                n = len(rows) + n_new
+                if n < CELLS_FROM:
+                    grouping = None
+                    file, sha256, verified = _write(folder / FOLDER_NAME, making, model, n, iter(stream), None)
+                else:
+                    with _scratch(folder / FOLDER_NAME, making, dim, stream) as everything:
+                        assert everything.base is not None
+                        known = None
+                        if base is not None and base.cells is not None:
+                            known = base.cells.centroids, base.cells.of_rows()[rows]
+                        prompts = store.all_prompt_vectors(model)
+                        grouping, order = cells.arrange(everything.ids, everything.base.vectors, prompts, known=known)
+                        ordered = (
+                            (everything.ids[part], everything.take(part))
+                            for part in (order[i : i + _BLOCK_ROWS] for i in range(0, n, _BLOCK_ROWS))
+                        )
+                        file, sha256, verified = _write(folder / FOLDER_NAME, making, model, n, ordered, grouping)
+            record = SnapshotRow(
+                file=file.name,
+                watermark=stream.watermark,
+                n_vectors=n,
+                generation=generation,
+                sha256=sha256,
+                n_cells=0 if grouping is None else len(grouping.centroids),
+                verified=verified,
+            )
+            saved = Snapshot.map(file, n_vectors=n, dim=dim, n_cells=record.n_cells)
+            replaced = store.save_snapshot(model.id, record)
+        except ModelPruned:
+            if file is not None:
+                file.unlink(missing_ok=True)
+            return None
+        except (StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly, OSError) as error:
+            if file is not None:
+                file.unlink(missing_ok=True)  # or each attempt would leave one more on a disk that is full
+            warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=3)
+            return None
+        finally:
+            making.close()
+        if replaced is not None:
+            with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
+                (folder / FOLDER_NAME / replaced.file).unlink()
+        vectors = Vectors(saved, none, np.empty((0, dim), dtype=np.float32), none)
+        return cls(vectors, watermark=stream.watermark, generation=generation)
+
+    def search(
+        self,
+        queries: FloatArray,
+        k: int,
+        *,
+        terms: FloatArray | None = None,
+        image_ids: IdArray | None = None,
+        exact: bool = False,
+    ) -> tuple[IdArray, FloatArray]:
+        """Find the k most similar images for each query.
+
+        A snapshot of `CELLS_FROM` vectors and more is searched in the nearest cells only: scores are exact, but of the
+        true k nearest one in a hundred may be missing. More than 100 results, and those from among less than
+        half of the images, are found exactly.
+
+        Args:
+            queries: float32, shape (n_queries, dim), L2-normalised rows.
+            k: neighbours per query; fewer come back where the selection is smaller.
+            terms: float32, shape (n_terms, dim): what each of the queries is the sum of, so that photos among them are
+                found however far they lie from it.
+            image_ids: restrict to these images; None for all.
+            exact: look at every vector, however many there are.
+
+        Returns:
+            Image ids int64 and cosine similarities float32, both of shape (n_queries, min(k, selected)), best first.
+            Ties are in the order in which the images came into the library.
+
+        Raises:
+            DimensionMismatch: names the expected and the given dimension.
+        """
+        vectors = self.vectors
+        if queries.shape[1] != vectors.dim:
+            raise DimensionMismatch(expected=vectors.dim, got=queries.shape[1], what="queries")
+        rows = vectors.rows if image_ids is None else np.unique(vectors.rows_of(image_ids))
+        if without_vector := int(np.searchsorted(rows, 0)):  # these come first, as -1
+            rows = rows[without_vector:]  # else the very array, by which simultaneous searches know each other
+        k = min(k, len(rows))
+        if k == 0:
+            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+        grouping = None if vectors.base is None else vectors.base.cells
+        if grouping is None or exact or k > cells.DEPTHS[-1] or len(rows) < MIN_SHARE * len(vectors):
+            found, scores = nearest.exact(vectors, rows, queries, k)
+            return vectors.ids[found], scores
+        selected = None if len(rows) == len(vectors) else rows
+        if terms is None:
+            terms = np.empty((0, vectors.dim), dtype=np.float32)
+        each = [
+            nearest.probe(vectors, grouping, query, k, terms=terms, selected=selected, n_selected=len(rows))
+            for query in queries
+        ]
+        if not each:
+            return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
+        return vectors.ids[np.stack([found for found, _ in each])], np.stack([scores for _, scores in each])
+
+
+def _is_due(base: Snapshot | None, n_new: int, n_deleted: int) -> bool:
+    """Whether a new snapshot is worth its cost."""
+    if base is None:
+        return n_new > 0
+    share = int(MAX_TAIL_SHARE * len(base.ids))
+    return n_new > max(MAX_TAIL, min(share, MAX_REPLAY)) or n_deleted > max(MAX_TAIL, share)
+
+
+def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read_all: bool = False) -> Snapshot:
+    return Snapshot.open(
+        folder / FOLDER_NAME / recorded.file,
+        n_vectors=recorded.n_vectors,
+        dim=model.info.dim,
+        sha256=recorded.sha256,
+        n_cells=recorded.n_cells,
+        verified=None if read_all else recorded.verified,
+    )
+
+
+def _remember(reader: Reader, recorded: SnapshotRow, found: Snapshot) -> None:
+    """Save the next opening the reading of a large file that has just been read, if that is possible."""
+    if found.verified is not None and found.verified != recorded.verified and reader.writable:
+        from zsindex.storage.photos import Store
+
+        with suppress(StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly):
+            Store(reader.database).mark_verified(recorded.file, found.verified)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+class _Stream:
+    """Rows of an old snapshot that are kept, and then what the database has stored since, a block at a time.
+
+    Attributes:
+        watermark: sequence number of the last embedding that has come so far.
+    """
+
+    def __init__(
+        self, kept: Vectors, rows: IdArray, parts: Iterator[tuple[int, IdArray, FloatArray]], *, watermark: int
+    ) -> None:
+        self.kept, self.rows, self.parts, self.watermark = kept, rows, parts, watermark
+
+    def __iter__(self) -> Iterator[tuple[IdArray, FloatArray]]:
+        for where, block in blocks(self.kept, self.rows, _BLOCK_ROWS):
+            yield self.kept.ids[self.rows[where]], block
+        for last, ids, part in self.parts:
+            self.watermark = last
+            yield ids, part
+
+
+@contextmanager
+def _scratch(folder: Path, making: Making, dim: int, stream: Iterable[tuple[IdArray, FloatArray]]) -> Iterator[Vectors]:
+    """All rows in the order in which they come, in a file that goes at the end: more than memory may hold."""
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{secrets.token_hex(4)}.rows.tmp"
+    try:
+        ids = []
+        with making.create(file) as out:
+            for part_ids, part in stream:
+                ids.append(part_ids)
+                out.write(np.ascontiguousarray(part, dtype="<f4").data)
+        mapped = np.memmap(file, dtype="<f4", mode="r").reshape(-1, dim)
+        none = np.empty(0, dtype=np.int64)
+        yield Vectors(Snapshot(file, np.concatenate(ids), mapped), none, np.empty((0, dim), dtype=np.float32), none)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _write(
+    folder: Path,
+    making: Making,
+    model: ModelRow,
+    n: int,
+    rows: Iterable[tuple[IdArray, FloatArray]],
+    grouping: Cells | None,
+) -> tuple[Path, str, str | None]:
+    """Write an index file of `n` rows: temporary name, sync, read back and compare, rename.
+
+    Returns:
+        The file, its SHA-256, and what `Snapshot.open` takes as `verified`.
+    """
+    folder.mkdir(exist_ok=True)
+    name = f"{model.info.fingerprint[:16]}-{secrets.token_hex(4)}.faiss"
+    temporary, final = folder / f"{name}.tmp", folder / name
+    checksum = hashlib.sha256()
+    ids = [np.empty(0, dtype=np.int64)]
+    try:
+        with making.create(temporary) as out:
+
+            def put(data: bytes | memoryview) -> None:
+                checksum.update(data)
+                out.write(data)
+
+            put(_header(model.info.dim, n))
+            put(np.array(n * model.info.dim, dtype="<i8").tobytes())
+            for block_ids, block in rows:
+                ids.append(block_ids)
+                put(np.ascontiguousarray(block, dtype="<f4").data)
+            put(np.array(n, dtype="<i8").tobytes())
+            put(np.concatenate(ids).astype("<i8").data)
+            if grouping is not None:
+                put(grouping.to_bytes())
+            out.flush()
+            os.fsync(out.fileno())
+        stat, now_ns = temporary.stat(), time.time_ns()
+        if _sha256(temporary) != checksum.hexdigest():
+            raise OSError(f"{temporary.name} does not read back as it was written")
+        temporary.replace(final)
+        _sync_folder(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    renamed = final.stat()  # which has changed nothing but the time of the last change
+    same = (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (renamed.st_ino, renamed.st_size, renamed.st_mtime_ns)
+    verified = identity(renamed) if same and is_settled(stat, now_ns) else None
+    return final, checksum.hexdigest(), verified
+
+
+def _header(dim: int, n: int) -> bytes:
+    """What precedes the vectors in a FAISS file of `n` vectors."""
+    import faiss
+
+    # "L2norm" makes any query's score a cosine; its header also puts the vectors on a 4-byte boundary of the
+    # file, which numpy wants before it multiplies a mapped matrix without copying it ("IDMap2,Flat" is 2 bytes off).
+    index = faiss.index_factory(dim, "IDMap2,L2norm,Flat", faiss.METRIC_INNER_PRODUCT)
+    normalise = faiss.downcast_index(index.index)
+    # Faiss would have to hold all vectors to write them. So it writes an index without any that says it has `n`; the
+    # two empty arrays at its end are left away.
+    faiss.downcast_index(normalise.index).ntotal = normalise.ntotal = index.ntotal = n
+    return bytes(faiss.serialize_index(index).tobytes()[:-16])
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # folders cannot be opened on Windows
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def snapshot_problems(reader: Reader, folder: Path, model: ModelRow) -> list[str]:
+    """What is wrong with a model's snapshot, compared row by row with the database."""
+    recorded = reader.snapshot(model.id)
+    if recorded is None:
+        return []
+    try:
+        snapshot = _open_snapshot(folder, recorded, model, read_all=True)
+    except SnapshotError as error:
+        if reader.snapshot(model.id) != recorded:
+            return snapshot_problems(reader, folder, model)  # another process has just replaced it
+        return [f"index of {model.info.spec}: {error}"]
+    none = np.empty(0, dtype=np.int64)
+    written = Vectors(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
+    due = reader.image_ids_of(model.id, through=recorded.watermark)
+    missing = np.setdiff1d(due, snapshot.ids)
+    if len(missing):
+        return [f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"]
+    unknown = np.setdiff1d(snapshot.ids, due)
+    if recorded.generation == reader.generation(model.id) and len(unknown):
+        return [f"index of {model.info.spec}: {len(unknown)} vectors that the database does not have"]
+    differing = 0
+    with reader.embeddings(model, after=0) as (_, parts):
+        for _, ids, vectors in parts:
+            rows = written.rows_of(np.where(np.isin(ids, due), ids, -1))  # others came, or were made anew, since
+            differing += int((written.take(rows[rows >= 0]) != vectors[rows >= 0]).any(axis=1).sum())
+    if differing:
+        return [f"index of {model.info.spec}: {differing} vectors differ from the database"]
+    return []
+
+
+def recorded_files(reader: Reader, folder: Path) -> set[str]:
+    """Names of the files in the index folder that models refer to."""
+    models = reader.models()
+    recorded = {s.file for m in models if (s := reader.snapshot(m.id)) is not None}
+    return recorded | {neighbours_file(folder, m.info.fingerprint).name for m in models}
+
+
+def neighbours_file(folder: Path, fingerprint: str) -> Path:
+    """Where a model's graph of neighbours is kept, which `zsindex.lab.neighbours` writes and reads."""
+    return folder / FOLDER_NAME / f"{fingerprint[:16]}.neighbours"

@@ -1,0 +1,212 @@
+"""Reads, decodes and encodes photos: threads prepare ahead while the model works, within a bound.
+
+What is prepared ahead is limited, so memory stays flat however many photos there are. Results come back in batches that
+the caller stores before it asks for the next one. Batches follow the order of the input; within one, files that needed
+no model come first, and copies follow what they are copies of.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+import numpy as np
+
+from zsindex.errors import ImageError
+from zsindex.models.encoder import Encoder, is_out_of_memory, out_of_memory, preprocessed
+from zsindex.photos import decode
+from zsindex.records import Candidate, FloatArray, Settings, SkipReason
+from zsindex.storage.rows import FileOutcome, ImageRecord
+
+# Files that needed no encoding are stored when this many have come together.
+STORE_EVERY = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A file that was read, and decoded where that was its to do.
+
+    Attributes:
+        digest: of its bytes; empty where they could not be read.
+        result: what it came to; None while another file with the same bytes is being worked on.
+        pixels: to be encoded.
+    """
+
+    file: Candidate
+    digest: bytes = b""
+    result: ImageRecord | ImageError | None = None
+    pixels: FloatArray | None = None
+
+
+class _Claim(Enum):
+    MINE = auto()
+    PENDING = auto()
+    KNOWN = auto()
+
+
+class _Claims:
+    """Who encodes what: of several files with the same bytes the first one claims them, the others wait for it."""
+
+    def __init__(self, is_known: Callable[[bytes], bool]) -> None:
+        self._is_known = is_known
+        self._in_flight: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    def claim(self, digest: bytes) -> _Claim:
+        with self._lock:
+            if digest in self._in_flight:
+                return _Claim.PENDING
+            if self._is_known(digest):
+                return _Claim.KNOWN
+            self._in_flight.add(digest)
+            return _Claim.MINE
+
+    def is_pending(self, digest: bytes) -> bool:
+        with self._lock:
+            return digest in self._in_flight
+
+    def release(self, digests: Iterable[bytes]) -> None:
+        with self._lock:
+            self._in_flight.difference_update(digests)
+
+
+def encode_files(
+    files: Iterable[Candidate],
+    *,
+    encoder: Callable[[], Encoder],
+    is_known: Callable[[bytes], bool],
+    settings: Settings,
+    should_stop: Callable[[], bool],
+) -> Iterator[list[FileOutcome]]:
+    """Read files, and encode those whose content has no vector yet.
+
+    Args:
+        files: in the order in which they are to be worked on.
+        encoder: gives the model; called only if something must be encoded, from any thread.
+        is_known: whether the content with a digest has a vector already; called from any thread.
+        should_stop: asked between photos. Once it says yes, what is in the current batch is finished and the rest left.
+
+    Yields:
+        Batches of outcomes. The caller stores each before asking for the next: that is when files with the same bytes
+        that come later find them known.
+    """
+    claims = _Claims(is_known)
+
+    def prepare(file: Candidate) -> _Prepared:
+        digest = b""
+        try:
+            content = decode.read_file(file.path)
+            file = file._replace(size=content.size, mtime_ns=content.mtime_ns)
+            digest = content.digest
+            claim = claims.claim(digest)
+            if claim is not _Claim.MINE:
+                return _Prepared(file, digest, ImageRecord(digest) if claim is _Claim.KNOWN else None)
+            model = encoder()
+            decoded = decode.decode(
+                content.data,
+                mode=model.info.spec.decode,
+                input_size=model.info.image_size,
+                max_pixels=settings.max_pixels,
+                name_hint=file.name,
+                rendering=model.info.spec.rendering,
+            )
+            pixels = preprocessed(model, decoded.image)
+        except ImageError as error:
+            return _Prepared(file, digest, error)
+        image = ImageRecord(digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
+        return _Prepared(file, digest, image, pixels)
+
+    source = iter(files)
+    ahead: deque[Future[_Prepared]] = deque()
+    waiting: defaultdict[bytes, list[Candidate]] = defaultdict(list)
+    n_waiting = 0
+    to_encode: list[_Prepared] = []
+    done: list[FileOutcome] = []
+
+    def settle(prepared: _Prepared, result: ImageRecord | ImageError) -> None:
+        """Note what a file came to, and with it those that waited for the same bytes."""
+        nonlocal n_waiting
+        done.append(_outcome(prepared.file, result))
+        if prepared.digest:
+            same = result if isinstance(result, ImageError) else ImageRecord(prepared.digest)
+            copies = waiting.pop(prepared.digest, [])
+            n_waiting -= len(copies)
+            done.extend(_outcome(file, same) for file in copies)
+
+    def finish_batch() -> list[FileOutcome]:
+        nonlocal done
+        if to_encode:
+            for prepared, result in zip(to_encode, _encode(encoder(), to_encode), strict=True):
+                settle(prepared, result)
+        to_encode.clear()
+        finished, done = done, []
+        return finished
+
+    with ThreadPoolExecutor(settings.workers, thread_name_prefix="zsindex-decode") as pool:
+        try:
+            while not should_stop():
+                while len(ahead) < 2 * settings.batch_size + settings.workers:
+                    if (file := next(source, None)) is None:
+                        break
+                    ahead.append(pool.submit(prepare, file))
+                if not ahead:
+                    break
+                prepared = ahead.popleft().result()
+                if prepared.pixels is not None:
+                    to_encode.append(prepared)
+                elif prepared.result is not None:
+                    settle(prepared, prepared.result)
+                    if isinstance(prepared.result, ImageError):
+                        claims.release([prepared.digest])
+                elif claims.is_pending(prepared.digest):
+                    waiting[prepared.digest].append(prepared.file)
+                    n_waiting += 1
+                else:
+                    # What it waited for has been settled since it was read.
+                    ahead.appendleft(pool.submit(prepare, prepared.file))
+                # Those that wait count, too: a thousand copies of one photo must not pile up until its batch is full.
+                if len(to_encode) >= settings.batch_size or (
+                    (to_encode or done) and len(done) + n_waiting >= STORE_EVERY
+                ):
+                    digests = [p.digest for p in to_encode]
+                    yield finish_batch()
+                    claims.release(digests)
+            if to_encode or done:
+                yield finish_batch()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _encode(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
+    """Encode a batch, in parts where memory is short; an image without a finite vector becomes an error of its own."""
+    try:
+        vectors = model.encode_images([p.pixels for p in batch if p.pixels is not None])
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            return [out_of_memory()]
+        middle = len(batch) // 2
+        return [*_encode(model, batch[:middle]), *_encode(model, batch[middle:])]
+    return [
+        _with_vector(prepared.result, vector)
+        for prepared, vector in zip(batch, vectors, strict=True)
+        if isinstance(prepared.result, ImageRecord)
+    ]
+
+
+def _with_vector(image: ImageRecord, vector: FloatArray) -> ImageRecord | ImageError:
+    if not np.isfinite(vector).all():
+        return ImageError(SkipReason.ENCODE_FAILED, "the model's answer for this image is not a number")
+    return replace(image, vector=vector)
+
+
+def _outcome(file: Candidate, result: ImageRecord | ImageError) -> FileOutcome:
+    if isinstance(result, ImageError):
+        return FileOutcome(file, skip_reason=result.reason, skip_detail=result.detail)
+    return FileOutcome(file, result)

@@ -1,0 +1,377 @@
+"""Brings a library up to date with folders: what is new, moved, changed, vanished, and what must be encoded.
+
+Two passes. The scan compares every folder with what is known of it, one folder at a time, and spools the files that
+must be read to a temporary file: memory stays flat, and the second pass knows how much there is to do. The work pass
+reads and encodes. A sync that is stopped or killed loses at most the batch in flight; the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO
+
+from zsindex.errors import PathNotFound
+from zsindex.ingest.encoding import encode_files
+from zsindex.models.encoder import Encoder
+from zsindex.photos import scan
+from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
+from zsindex.records import (
+    Candidate,
+    FolderListing,
+    Progress,
+    Settings,
+    SkippedEntry,
+    SkippedFile,
+    SkipReason,
+    SyncReport,
+)
+from zsindex.storage.photos import Store, is_under, listing_text
+from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, now
+
+# The cause lies, or may lie, outside the file, so that its size and time stamp would not change when it is gone. Memory
+# may have been short for what else ran; a file that takes too much for this machine is tried, and skipped, each time.
+ALWAYS_RETRIED = frozenset(
+    {
+        SkipReason.PERMISSION,
+        SkipReason.IO_ERROR,
+        SkipReason.VANISHED,
+        SkipReason.CHANGED,
+        SkipReason.MISSING_DECODER,
+        SkipReason.OUT_OF_MEMORY,
+    }
+)
+REPORT_EVERY = 500
+# How many files are compared at a time: one question to the database for so many, in few or many folders.
+COMPARE_EVERY = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `Library.sync` was asked for, beside paths."""
+
+    exclude: Sequence[str] = ()
+    include_hidden: bool = False
+    retry_skipped: bool = False
+    dry_run: bool = False
+
+
+@dataclass
+class _Scope:
+    """What the paths that were asked for turned out to be."""
+
+    present: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    vanished_roots: list[str] = field(default_factory=list)
+    vanished_files: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Findings:
+    counts: Counter[str] = field(default_factory=Counter)
+    skips: list[SkippedFile] = field(default_factory=list)
+    unlisted: dict[str, str] = field(default_factory=dict)
+    visited: set[str] = field(default_factory=set)
+    interrupted: bool = False
+
+
+class Sync:
+    """One sync. Make it, call `run` once."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        library_folder: str,
+        options: Options,
+        settings: Settings,
+        model: Callable[[], ModelRow],
+        known_model: ModelRow | None,
+        encoder: Callable[[], Encoder],
+        progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        turn: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> None:
+        """Args:
+        turn: entered once there is something to store, and not at all if there is nothing. None: it is this sync's.
+        model: the model's row, recorded (and for that loaded) if need be; asked once there is a file to read.
+        known_model: the same where it is known without loading anything.
+        """
+        self._store = store
+        self._library_folder = library_folder
+        self._options = options
+        self._settings = settings
+        self._model = model
+        self._known_model = known_model
+        self._encoder = encoder
+        self._progress = progress
+        self._should_stop = should_stop
+        self._turn = turn
+        # What the scan has found to be stored, where it is not its turn yet.
+        self._put_off: list[Callable[[], object]] = []
+        self._found = _Findings()
+
+    def run(self, paths: Sequence[str]) -> SyncReport:
+        """Sync absolute paths.
+
+        Raises:
+            PathNotFound: a path exists neither on the disk nor in the library; nothing was done.
+        """
+        started = time.perf_counter()
+        self._started_at = now()
+        scope = self._resolve(paths)
+        found = self._found
+        with tempfile.TemporaryFile(prefix="zsindex-") as spool:
+            to_read = self._scan(scope, spool)
+            if not self._options.dry_run and not found.interrupted and (not self._turn or to_read or self._put_off):
+                with nullcontext() if self._turn is None else self._turn():
+                    for change in self._put_off:
+                        change()
+                    self._store.add_roots(scope.folders)
+                    self._read_and_encode(spool, to_read)
+        counts = found.counts
+        return SyncReport(
+            scanned=counts["scanned"],
+            added=counts["added"],
+            encoded=counts["encoded"],
+            reused=counts["reused"],
+            unchanged=counts["unchanged"],
+            changed=counts["changed"],
+            moved=counts["moved"],
+            skipped=counts["skipped"],
+            missing=counts["missing"] - counts["refound"],
+            to_read=to_read,
+            seconds=time.perf_counter() - started,
+            dry_run=self._options.dry_run,
+            left=0 if self._options.dry_run else to_read - counts["read"],
+            interrupted=found.interrupted,
+            skips=tuple(found.skips),
+            vanished_roots=tuple(scope.vanished_roots),
+            unlisted=found.unlisted,
+        )
+
+    # --- scan ---------------------------------------------------------------------------------------------------------
+
+    def _resolve(self, paths: Sequence[str]) -> _Scope:
+        scope = _Scope()
+        unknown: list[str] = []
+        for path in dict.fromkeys(paths):
+            if not is_encodable(path):
+                # The scan says what is wrong with it; the library knows nothing under such a name.
+                (scope.present if os.path.lexists(path) else unknown).append(path)
+            elif os.path.isdir(path):
+                if _is_empty(path) and self._store.folders_under(path):
+                    # An unmounted disk usually leaves its empty mount point behind.
+                    scope.vanished_roots.append(path)
+                else:
+                    scope.present.append(path)
+                    scope.folders.append(path)
+            elif os.path.lexists(path):
+                scope.present.append(path)
+            elif self._store.folders_under(path) or path in self._store.roots():
+                scope.vanished_roots.append(path)
+            elif os.path.basename(path) in self._store.known_files(os.path.dirname(path), None):
+                # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
+                (scope.vanished_files if _is_empty(os.path.dirname(path)) is False else scope.vanished_roots).append(
+                    path
+                )
+            else:
+                unknown.append(path)
+        if unknown:
+            raise PathNotFound([printable(path) for path in unknown])
+        return scope
+
+    def _scan(self, scope: _Scope, spool: IO[bytes]) -> int:
+        """Compare what is there with what is known; spool what must be read. Returns how many files that is."""
+        found, options = self._found, self._options
+        to_read = reported = 0
+        listings = scan.scan(
+            scope.present,
+            exclude=options.exclude,
+            include_hidden=options.include_hidden,
+            skip_folders=(self._library_folder,),
+        )
+        model_id = self._known_model_id
+        all_have_vectors = model_id is not None and self._store.every_image_has_vector(model_id)
+        for batch in self._together(listings):
+            last_seen = self._store.last_seen(
+                [listing.folder for listing in batch], model_id, all_have_vectors=all_have_vectors
+            )
+            for listing in batch:
+                found.visited.add(listing.folder)
+                is_as_before = last_seen.get(listing.folder, "") == listing_text(listing.candidates)
+                if listing.complete and not listing.skipped and is_as_before:
+                    found.counts["unchanged"] += len(listing.candidates)
+                elif todo := self._compare(listing):
+                    pickle.dump(todo, spool)
+                    to_read += len(todo)
+                found.counts["scanned"] += len(listing.candidates) + len(listing.skipped)
+                if found.counts["scanned"] >= reported + REPORT_EVERY:
+                    reported = found.counts["scanned"]
+                    self._progress(Progress("scan", reported))
+        if found.interrupted:
+            return to_read
+        self._progress(Progress("scan", found.counts["scanned"], found.counts["scanned"]))
+        self._find_missing(scope)
+        return to_read
+
+    def _together(self, listings: Iterator[FolderListing]) -> Iterator[list[FolderListing]]:
+        """Listings of some thousand files at a time, without those that failed; ends early if it should stop."""
+        batch: list[FolderListing] = []
+        size = 0
+        for listing in listings:
+            if self._should_stop():
+                self._found.interrupted = True
+                return
+            if listing.error is not None:
+                self._found.unlisted[listing.folder] = listing.error
+                continue
+            batch.append(listing)
+            size += 1 + len(listing.candidates) + len(listing.skipped)
+            if size >= COMPARE_EVERY:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    @property
+    def _known_model_id(self) -> int | None:
+        return None if self._known_model is None else self._known_model.id
+
+    def _compare(self, listing: FolderListing) -> list[Candidate]:
+        """Decide each file of a folder by its stat; returns those that must be read."""
+        found = self._found
+        known = self._store.known_files(listing.folder, self._known_model_id)
+        todo = []
+        for file in listing.candidates:
+            before = known.pop(file.name, None)
+            if before is None or (before.size, before.mtime_ns) != (file.size, file.mtime_ns) or before.missing:
+                todo.append(file)
+                if self._options.dry_run:
+                    found.counts["added" if before is None or before.missing else "changed"] += 1
+            elif before.skip_reason is not None:
+                retried = self._options.retry_skipped or before.skip_reason in ALWAYS_RETRIED
+                if retried:
+                    todo.append(file)
+                if not retried or self._options.dry_run:
+                    self._skip(SkippedFile(file.path, SkipReason(before.skip_reason), before.skip_detail or ""))
+            elif not before.has_vector:
+                todo.append(file)
+                if self._options.dry_run:
+                    found.counts["unchanged"] += 1
+            else:
+                found.counts["unchanged"] += 1
+        self._note_skipped_entries(listing.skipped, known)
+        if listing.complete:
+            gone = [
+                name
+                for name, before in known.items()
+                if before.can_vanish and not _was_named(os.path.join(listing.folder, name))
+            ]
+            if gone:
+                found.counts["missing"] += len(gone)
+                if not self._options.dry_run:
+                    self._change(partial(self._store.mark_missing, listing.folder, gone))
+        return todo
+
+    def _note_skipped_entries(self, entries: Sequence[SkippedEntry], known: dict[str, KnownFile]) -> None:
+        new = []
+        for entry in entries:
+            before = known.pop(entry.name, None)
+            self._skip(SkippedFile(entry.path, entry.reason, entry.detail))
+            if before is None or before.missing or before.skip_reason != entry.reason:
+                file = Candidate(entry.folder, entry.name, entry.size, entry.mtime_ns)
+                new.append(FileOutcome(file, skip_reason=entry.reason, skip_detail=entry.detail))
+        if new and not self._options.dry_run:
+            self._change(partial(self._store.save, new, None))
+
+    def _find_missing(self, scope: _Scope) -> None:
+        """Folders that are known but were not met have vanished, unless nobody could look."""
+        found = self._found
+        for root in scope.folders:
+            for folder in self._store.folders_under(root):
+                if folder in found.visited or any(is_under(folder, closed) for closed in found.unlisted):
+                    continue
+                found.visited.add(folder)
+                names = [n for n, f in self._store.known_files(folder, None).items() if f.can_vanish]
+                found.counts["missing"] += len(names)
+                if not self._options.dry_run:
+                    self._change(partial(self._store.mark_missing, folder))
+        for path in scope.vanished_files:
+            folder, name = os.path.split(path)
+            if any(is_under(folder, root) for root in scope.folders):
+                continue  # found above
+            if self._store.known_files(folder, None)[name].can_vanish:
+                found.counts["missing"] += 1
+                if not self._options.dry_run:
+                    self._change(partial(self._store.mark_missing, folder, [name]))
+
+    def _change(self, change: Callable[[], object]) -> None:
+        """Store something that the scan has found, or remember to."""
+        if self._turn is None:
+            change()
+        else:
+            self._put_off.append(change)
+
+    def _skip(self, skipped: SkippedFile) -> None:
+        self._found.skips.append(skipped)
+        self._found.counts["skipped"] += 1
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    def _read_and_encode(self, spool: IO[bytes], total: int) -> None:
+        if not total:
+            return
+        counts = self._found.counts
+        model = self._model()
+        self._progress(Progress("encode", 0, total))
+        for batch in encode_files(
+            _unspool(spool),
+            encoder=self._encoder,
+            is_known=lambda digest: self._store.has_vector(digest, model.id),
+            settings=self._settings,
+            should_stop=self._should_stop,
+        ):
+            counts.update(self._store.save(batch, model.id, since=self._started_at))
+            for outcome in batch:
+                if outcome.skip_reason is not None:
+                    self._found.skips.append(
+                        SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
+                    )
+                elif outcome.image is not None:
+                    counts["reused" if outcome.image.vector is None else "encoded"] += 1
+            counts["read"] += len(batch)
+            self._progress(Progress("encode", counts["read"], total))
+        self._found.interrupted = counts["read"] < total
+
+
+def _is_empty(folder: str) -> bool | None:
+    """Whether a folder holds nothing; None where nobody can look."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return None
+
+
+def _was_named(path: str) -> bool:
+    """Whether a known file that a listing lacks is there all the same: listings hold only what looks like a photo, but
+    whoever names a file means it, whatever it is called.
+    """
+    return extension(path) not in PHOTO_EXTENSIONS and os.path.exists(path)
+
+
+def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:
+    spool.seek(0)
+    while True:
+        try:
+            yield from pickle.load(spool)  # our own temporary file, which has no name that others could open
+        except EOFError:
+            return

@@ -1,0 +1,481 @@
+"""A model's towers without torch: an `Encoder` over what `zsindex.models.openvino.export` wrote, run by OpenVINO.
+
+Importing torch and open_clip takes several seconds, which is what a new label set costs in a fresh process; and on a
+CPU torch is not the fastest way through every image tower. So the towers of a model are exported once on each machine,
+and compared with the originals, into a folder of the user's cache:
+
+    model.json        what the model is, which files it was made from, what was measured
+    tokenizer.json    the tokenizer
+    text.xml, .bin    the text tower
+    image.xml, .bin   the image tower
+
+An export stands for the very files that it was made from: where these have changed, it does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from zsindex import config
+from zsindex.errors import PromptTooLong
+from zsindex.models import nano
+from zsindex.models.fingerprint import fingerprint
+from zsindex.models.preprocess import Preprocessing
+from zsindex.records import FloatArray, IdArray, ModelInfo, ModelSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from zsindex.models.encoder import Encoder
+    from zsindex.models.tokenizer import ClipTokenizer, FastTokenizer
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+MANIFEST, TOKENIZER, TEXT, IMAGE = "model.json", "tokenizer.json", "text.xml", "image.xml"
+COMPILED = "compiled"
+# Whose new versions may compute something else from the same files.
+_MADE_WITH = ("open_clip_torch", "timm", "openvino")
+MADE_WITH_TRANSFORMERS = ("transformers", "tokenizers", "openvino")
+# In fp16 a CPU has nothing to offer; who asks for it gets torch's own.
+PRECISIONS = ("fp32", "bf16")
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# So many times as fast as OpenVINO must torch be: importing it takes the time of a hundred photos and more, and what
+# a probe of a few batches says of two engines that are equally fast is chance.
+WORTH_TORCH = 1.1
+BATCH_SIZE = 8
+_PROMPTS_AT_ONCE = 64
+_importing = threading.Lock()
+# Every shape costs some milliseconds when it is first met, so rows of tokens are cut to a multiple of four; but in a
+# large tower three columns of nothing cost more than that.
+_LENGTH_STEP = 4
+_LARGE_TOWER = 50_000_000  # bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of an exported model.
+
+    Attributes:
+        versions: of the packages that it was made with.
+        sources: path, size and mtime_ns of each file that the model consists of.
+        sizes: of the export's own files, in bytes, by name.
+        auto_device: where torch would compute on this machine if nobody says.
+        identity: see `zsindex.models.fingerprint`.
+        preprocessing: the fields of open_clip's PreprocessCfg; of a checkpoint of transformers, none.
+        image: whether the image tower was exported, and gives the same vectors.
+        text: the same of the text tower.
+        cut_text: whether tokens after the end token may be left out.
+        end_token: whose first place is where the text's vector is read off; None where it is the highest token.
+        speeds: images per second by precision and engine, ``torch`` and ``openvino``, as probed on this machine.
+        deviations: largest difference of a vector's component from torch in fp32, by tower and precision.
+        cosines: least cosine to torch in fp32, by precision.
+        fast_tokenizer: the fields of `zsindex.models.tokenizer.Layout`; None where the tokenizer is CLIP's own.
+        left_out: why a tower was not exported, by its name.
+    """
+
+    format: int
+    versions: dict[str, str]
+    sources: list[tuple[str, int, int]]
+    auto_device: str
+    identity: dict[str, Any]
+    dim: int
+    logit_scale: float
+    logit_bias: float | None
+    context_length: int
+    image_size: tuple[int, int]
+    weights_sha256: str
+    preprocessing: dict[str, Any]
+    sizes: dict[str, int] = field(default_factory=dict)
+    image: bool = False
+    text: bool = False
+    cut_text: bool = False
+    end_token: int | None = None
+    speeds: dict[str, dict[str, float]] = field(default_factory=dict)
+    deviations: dict[str, float] = field(default_factory=dict)
+    cosines: dict[str, float] = field(default_factory=dict)
+    fast_tokenizer: dict[str, Any] | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def precisions(self) -> Sequence[str]:
+        """Precisions that it stands for: transformers computes texts in that of images, an export always in fp32."""
+        return PRECISIONS[:1] if self.versions.keys() == set(MADE_WITH_TRANSFORMERS) else PRECISIONS
+
+    def info(self, spec: ModelSpec) -> ModelInfo:
+        """The model as `ModelInfo`, for any precision and any way to see photos."""
+        return ModelInfo(
+            spec=spec,
+            fingerprint=fingerprint(self.identity, spec),
+            dim=self.dim,
+            logit_scale=self.logit_scale,
+            logit_bias=self.logit_bias,
+            context_length=self.context_length,
+            image_size=self.image_size,
+            weights_sha256=self.weights_sha256,
+        )
+
+    def image_engine(self, precision: str) -> str:
+        """``torch`` where that is known to be so much faster that importing it pays, else ``openvino``."""
+        if not self.image or precision not in PRECISIONS:
+            return "torch"
+        speeds = self.speeds.get(precision, {})
+        pays = speeds.get("torch", 0.0) > WORTH_TORCH * speeds.get("openvino", math.inf)
+        return "torch" if pays else "openvino"
+
+    def write(self, folder: Path) -> None:
+        """Write it to an export's folder."""
+        temporary = folder / f"{MANIFEST}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        temporary.replace(folder / MANIFEST)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read it.
+
+        Raises:
+            OSError, ValueError, TypeError, KeyError: there is none, or of another format.
+        """
+        return cls.from_fields(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """Make one of plain data."""
+        fields["sources"] = [(str(path), int(size), int(mtime_ns)) for path, size, mtime_ns in fields["sources"]]
+        height, width = fields["image_size"]
+        fields["image_size"] = (int(height), int(width))
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model's export: its folder and what is known of it."""
+
+    folder: Path
+    manifest: Manifest
+
+
+def folder_of(spec: ModelSpec) -> Path | None:
+    """Where a model's export belongs, whether it is there or not; None where exports are switched off."""
+    models = config.models_folder()
+    if models is None:
+        return None
+    # Of two installations each has its own copy of the embedded model.
+    name = f"nano:{nano.FOLDER}" if spec.name == "nano" else spec.name
+    return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:16]
+
+
+def finish(manifest: Manifest, made: Path, folder: Path) -> Export:
+    """Complete an export that was made beside `folder`, and give it that name.
+
+    Processes that have an old one open keep its files.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    manifest = replace(manifest, sizes={file.name: file.stat().st_size for file in made.iterdir()})
+    manifest.write(made)
+    old = made.with_suffix(".old")
+    with suppress(FileNotFoundError):
+        folder.replace(old)
+    made.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return Export(folder, manifest)
+
+
+def find(spec: ModelSpec) -> Export | None:
+    """The export of a model; None where there is none, or its files have changed since, or packages were upgraded."""
+    folder = folder_of(spec)
+    if folder is None or spec.precision not in PRECISIONS:
+        return None
+    try:
+        manifest = Manifest.read(folder)
+        if (
+            manifest.format != FORMAT
+            or [identity_of(path) for path, *_ in manifest.sources] != manifest.sources
+            or any((folder / name).stat().st_size != size for name, size in manifest.sizes.items())
+        ):
+            return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    is_current = manifest.versions == versions(manifest.versions)
+    return Export(folder, manifest) if is_current and spec.precision in manifest.precisions else None
+
+
+def identity_of(path: str) -> tuple[str, int, int]:
+    """Path, size and mtime_ns of a file."""
+    status = os.stat(path)
+    return path, status.st_size, status.st_mtime_ns
+
+
+def versions(packages: Iterable[str] = _MADE_WITH) -> dict[str, str]:
+    """The installed versions of what an export is made with; empty where OpenVINO, or another, is not installed."""
+    try:
+        return {name: version(name) for name in packages}
+    except PackageNotFoundError:
+        return {}
+
+
+class TowerEncoder:
+    """An exported model as an `Encoder`.
+
+    What is not exported, or is faster otherwise, is done by the original model, which is loaded when it comes to that.
+
+    Attributes:
+        info: what the model is.
+        batch_size: images that go through the model at once.
+        engine: what encodes images: ``openvino`` or ``torch``.
+        device: where: ``cpu``, or what torch would choose.
+    """
+
+    def __init__(
+        self,
+        export: Export,
+        spec: ModelSpec,
+        *,
+        device: str,
+        batch_size: int | None,
+        load_original: Callable[[], Encoder],
+    ) -> None:
+        """Args:
+        device: ``auto`` or ``cpu``.
+        load_original: loads the model that was exported.
+        """
+        manifest = export.manifest
+        self.info = manifest.info(spec)
+        self.batch_size = batch_size or BATCH_SIZE
+        on_cpu = device == "cpu" or manifest.auto_device == "cpu"
+        self.engine = manifest.image_engine(spec.precision) if on_cpu else "torch"
+        self.device = "cpu" if on_cpu else manifest.auto_device
+        self._export = export
+        self._load_original = load_original
+        self._loaded: Encoder | None = None
+        self._preprocessing = Preprocessing.from_config(manifest.preprocessing) if manifest.image else None
+        self._towers: dict[str, Tower | None] = {}
+        self._tokenizer: ClipTokenizer | FastTokenizer | None = None
+        self._lock = threading.Lock()
+
+    def preprocess(self, image: Image.Image) -> FloatArray:
+        """Apply the original's evaluation transform, bit for bit.
+
+        Returns:
+            float32, shape (3, height, width), contiguous. Safe to call from several threads.
+        """
+        if self._preprocessing is None:
+            return self._original.preprocess(image)
+        return self._preprocessing(image)
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        """Encode preprocessed images.
+
+        Args:
+            pixels: results of `preprocess`, float32, shape (3, height, width) each.
+
+        Returns:
+            float32, shape (len(pixels), dim), L2-normalised rows in the order given.
+        """
+        tower = self._tower(IMAGE) if self.engine == "openvino" else None
+        if tower is None:
+            return self._original.encode_images(pixels)
+        vectors = np.empty((len(pixels), self.info.dim), dtype=np.float32)
+        for start in range(0, len(pixels), self.batch_size):
+            batch = np.stack(pixels[start : start + self.batch_size])
+            vectors[start : start + len(batch)] = tower(batch)
+        return vectors
+
+    def encode_texts(self, texts: Sequence[str], *, truncate: bool = False) -> FloatArray:
+        """Encode prompts, short ones together; in fp32, whatever images are encoded in.
+
+        Args:
+            texts: final prompts in any script; the model's tokenizer cleans them as it was trained to.
+            truncate: cut a prompt that does not fit, as open_clip does, instead of raising.
+
+        Returns:
+            float32, shape (len(texts), dim), L2-normalised rows in the order given.
+
+        Raises:
+            PromptTooLong: a text has more tokens than the model reads and `truncate` is False.
+        """
+        if not self._export.manifest.text:
+            return self._original.encode_texts(texts, truncate=truncate)
+        if TEXT not in self._towers:
+            # Compiling the tower takes as long as everything else that a new process does; the tokenizer a third of it.
+            # No daemon: a process that ends meanwhile waits for it, rather than pulling its memory away.
+            threading.Thread(target=self._tower, args=(TEXT,)).start()
+        tokens, counts = self._tokens(texts)
+        too_long = np.flatnonzero(counts > self.info.context_length)
+        if len(too_long) and not truncate:
+            first = int(too_long[0])
+            raise PromptTooLong(
+                texts[first],
+                tokens=int(counts[first]),
+                context_length=self.info.context_length,
+                model=str(self.info.spec),
+            )
+        tower = self._tower(TEXT)
+        if tower is None:
+            return self._original.encode_texts(texts, truncate=truncate)
+        return encode_tokens(tower, tokens, self._export.manifest)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, start and end tokens included, before any truncation."""
+        if not self._export.manifest.text:
+            return self._original.count_tokens(text)
+        return int(self._tokens([text])[1][0])
+
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """See `zsindex.models.encoder.OneAtATime`."""
+        if not self._export.manifest.text:
+            found: list[str] = self._original.unfamiliar(texts)  # type: ignore[attr-defined]
+            return found
+        from zsindex.models.familiarity import Familiarity
+        from zsindex.models.tokenizer import FastTokenizer
+
+        tokenizer = self._own_tokenizer()
+        if isinstance(tokenizer, FastTokenizer):
+            return Familiarity.of_fast(tokenizer).unfamiliar(texts)
+        return Familiarity.of_clip(tokenizer).unfamiliar(texts)
+
+    @property
+    def _original(self) -> Encoder:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load_original()
+            return self._loaded
+
+    def _tower(self, name: str) -> Tower | None:
+        """A tower, ready to run; None where OpenVINO cannot run it, and the original has to."""
+        with self._lock:
+            if name not in self._towers:
+                hint = _HINTS[self.info.spec.precision] if name == IMAGE else "f32"
+                try:
+                    folder = self._export.folder
+                    self._towers[name] = Tower(folder / name, hint, cache=folder / COMPILED)
+                except (RuntimeError, ImportError) as error:  # OpenVINO's own errors are no more than that
+                    reason = str(error).strip().splitlines()[-1]
+                    logger.warning("%s runs without its export: %s", self.info.spec, reason)
+                    self._towers[name] = None
+            return self._towers[name]
+
+    def _tokens(self, texts: Sequence[str]) -> tuple[IdArray, IdArray]:
+        return self._own_tokenizer()(texts)
+
+    def _own_tokenizer(self) -> ClipTokenizer | FastTokenizer:
+        from zsindex.models.tokenizer import ClipTokenizer, FastTokenizer, Layout
+
+        if self._tokenizer is None:
+            file, length = self._export.folder / TOKENIZER, self.info.context_length
+            fields = self._export.manifest.fast_tokenizer
+            if fields is None:
+                self._tokenizer = ClipTokenizer.open(file, context_length=length)
+            else:
+                self._tokenizer = FastTokenizer.open(file, Layout(**fields), context_length=length)
+        return self._tokenizer
+
+
+class Tower:
+    """An exported tower, compiled for this machine's CPU."""
+
+    def __init__(self, file: Path, hint: str, *, cache: Path | None = None) -> None:
+        """Args:
+        hint: ``f32`` or ``bf16``; a CPU without bf16 computes in float32 all the same.
+        cache: a folder for what OpenVINO makes of the graph, without weights, which halves the next time of this.
+        """
+        openvino = _openvino()
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": hint,
+            # Decoding runs on the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdecimal() and int(threads):  # as torch reads it
+            options["INFERENCE_NUM_THREADS"] = int(threads)
+        core = openvino.Core()
+        if cache is not None:
+            try:
+                cached = {**options, "CACHE_DIR": str(cache), "CACHE_MODE": "OPTIMIZE_SIZE"}
+                self._compiled = core.compile_model(file, "CPU", cached)
+                return
+            except RuntimeError as error:  # a folder that cannot be written, or an OpenVINO that cannot do this
+                logger.info("%s is compiled without a cache: %s", file, error)
+        self._compiled = core.compile_model(file, "CPU", options)
+
+    def __call__(self, batch: FloatArray | IdArray) -> FloatArray:
+        """Run it; returns float32 (len(batch), dim), L2-normalised rows."""
+        features: FloatArray = self._compiled(batch)[0]
+        norms = np.linalg.norm(features, axis=1, keepdims=True)
+        vectors: FloatArray = features / np.maximum(norms, np.float32(1e-12))  # as torch's normalize does
+        return vectors
+
+
+def _openvino() -> Any:
+    """The module openvino, imported without its converter of other programs' models.
+
+    That is half of the import's time, and OpenVINO does without it where it is missing. A program that runs zsindex may
+    want it all the same: then it comes when it is called.
+    """
+    with _importing:
+        if "openvino" in sys.modules:
+            import openvino
+
+            return openvino
+        converter = "openvino.tools.ovc"
+        sys.modules[converter] = None  # type: ignore[assignment]  # importing that is an ImportError
+        try:
+            import openvino
+        finally:
+            del sys.modules[converter]
+
+    def convert_model(*arguments: Any, **options: Any) -> Any:
+        openvino.convert_model = import_module(converter).convert_model
+        return openvino.convert_model(*arguments, **options)
+
+    openvino.convert_model = convert_model
+    return openvino
+
+
+def encode_tokens(tower: Tower, tokens: IdArray, manifest: Manifest) -> FloatArray:
+    """Encode rows of tokens, short ones together and each cut to what its vector depends on.
+
+    open_clip pads every prompt to the context length. Where attention is causal and the vector is read off at the end
+    token, no later position reaches it; transformers masks what is padded.
+    """
+    vectors = np.empty((len(tokens), manifest.dim), dtype=np.float32)
+    lengths = needed_lengths(tokens, manifest)
+    order = np.argsort(lengths, kind="stable")
+    weights = Path(TEXT).with_suffix(".bin").name
+    step = 1 if manifest.sizes.get(weights, 0) > _LARGE_TOWER else _LENGTH_STEP
+    for start in range(0, len(order), _PROMPTS_AT_ONCE):
+        rows = order[start : start + _PROMPTS_AT_ONCE]
+        longest = int(lengths[rows[-1]])
+        cut = min(-(-longest // step) * step, tokens.shape[1])
+        vectors[rows] = tower(np.ascontiguousarray(tokens[rows, :cut]))
+    return vectors
+
+
+def needed_lengths(tokens: IdArray, manifest: Manifest) -> IdArray:
+    """Leading columns that each row's vector depends on, int64 (rows,)."""
+    if not manifest.cut_text:
+        return np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+    if manifest.fast_tokenizer is not None:
+        unmasked: IdArray = (tokens >= 0).sum(axis=1)
+        return unmasked
+    marks = tokens if manifest.end_token is None else (tokens == manifest.end_token).astype(np.int64)
+    lengths: IdArray = marks.argmax(axis=1) + 1
+    return lengths

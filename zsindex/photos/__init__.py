@@ -1,0 +1,4 @@
+"""Files to pixels: what lies in a folder, what a file is, and how it is decoded, with its colours, depth and bounds.
+
+Knows nothing of models and of the library. Start with `scan`, then `decode`.
+"""

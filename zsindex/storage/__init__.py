@@ -1,0 +1,4 @@
+"""What is remembered: files, images, vectors, prompts, label sets, corrections, runs, jobs.
+
+`protocol` says what the program asks of a storage, with its guarantees; `sqlite` is one. Start with `protocol`.
+"""

@@ -1,0 +1,50 @@
+"""What a library keeps of the jobs of a service: they outlive the process that runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import delete, insert, select, update
+
+from zsindex.storage.rows import JobRow, now
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.tables import jobs
+
+
+class JobStore:
+    """Queries and transactions over the jobs of an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self.read = database.read
+        self.write = database.write
+
+    def jobs(self, limit: int) -> list[JobRow]:
+        """The newest jobs, newest first."""
+        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
+        with self.read() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def job(self, job_id: str) -> JobRow | None:
+        """A job by its id; None if there is none."""
+        with self.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+        return None if row is None else _job(row)
+
+    def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
+        """Store a job, in place of what was stored of it before. Of more than `keep` the oldest go."""
+        body = json.dumps(document, ensure_ascii=False)
+        with self.write("keep a job") as connection:
+            known = connection.execute(update(jobs).where(jobs.c.id == job_id).values(state=state, document=body))
+            if not known.rowcount:
+                connection.execute(
+                    insert(jobs).values(id=job_id, kind=kind, state=state, document=body, created_at=now())
+                )
+                newest = select(jobs.c.id).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(keep)
+                connection.execute(delete(jobs).where(jobs.c.id.not_in(newest)))
+
+
+def _job(row: sa.Row[Any]) -> JobRow:
+    return JobRow(row.id, row.kind, row.state, json.loads(row.document), row.created_at)

@@ -1,0 +1,682 @@
+"""The truth: what is written to `library.db`, and read from it but for what every question reads
+(`zsindex.storage.sqlite.fast_reads`).
+
+Each public method is one transaction. `zsindex.storage.sqlite.database` opens the file and guards it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+
+from zsindex.errors import LibraryDamaged
+from zsindex.photos.formats import is_encodable
+from zsindex.records import Candidate, FloatArray, IncompletePhoto, ModelInfo
+from zsindex.storage.rows import (
+    NEVER_SEEN,
+    FileDetails,
+    FileOutcome,
+    ImageRecord,
+    KnownFile,
+    ModelRow,
+    SnapshotRow,
+    now,
+)
+from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.fast_reads import (
+    MODELS,
+    SNAPSHOT,
+    VECTOR_DTYPE,
+    Reader,
+    chunks,
+    model_row,
+    saved_prompts,
+    to_blob,
+)
+from zsindex.storage.tables import (
+    derived,
+    embeddings,
+    files,
+    folders,
+    images,
+    incomplete_images,
+    models,
+    prompts,
+    roots,
+    settings,
+    snapshots,
+    temperatures,
+)
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+class Store(Reader):
+    """Queries and transactions over an open database. All arrays in and out are float32 and int64."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.read = database.read
+        self.write = database.write
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
+        """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
+        with self.write("record a model") as connection:
+            this_one = f"{MODELS} WHERE fingerprint = ?", (info.fingerprint,)
+            row = connection.exec_driver_sql(*this_one).first()
+            if row is None:
+                connection.execute(
+                    insert(models).values(
+                        fingerprint=info.fingerprint,
+                        name=info.spec.name,
+                        pretrained=info.spec.pretrained,
+                        precision=info.spec.precision,
+                        decode=str(info.spec.decode),
+                        icc=str(info.spec.icc),
+                        transparency=str(info.spec.transparency),
+                        dim=info.dim,
+                        logit_scale=info.logit_scale,
+                        logit_bias=info.logit_bias,
+                        context_length=info.context_length,
+                        image_height=info.image_size[0],
+                        image_width=info.image_size[1],
+                        weights_sha256=info.weights_sha256,
+                        created_at=now(),
+                    )
+                )
+                row = connection.exec_driver_sql(*this_one).one()
+            has_default = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).first()
+            if make_default or not has_default:
+                _set(connection, "default_model", str(row[0]))
+        return model_row(row)
+
+    # --- files: what is known -----------------------------------------------------------------------------------------
+
+    def roots(self) -> list[str]:
+        """Folders that were synced, in path order."""
+        with self.read() as connection:
+            return list(connection.execute(select(roots.c.path).order_by(roots.c.path)).scalars())
+
+    def add_roots(self, paths: Iterable[str]) -> None:
+        """Remember folders as synced now; one inside another root is part of that root."""
+        with self.write("record the synced folders") as connection:
+            for path in paths:
+                known = list(connection.execute(select(roots.c.path)).scalars())
+                if any(is_under(path, root) and path != root for root in known):
+                    continue
+                connection.execute(delete(roots).where(roots.c.path.in_([r for r in known if is_under(r, path)])))
+                connection.execute(insert(roots).values(path=path, synced_at=now()))
+
+    def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
+        """What the library knows of one folder, by file name."""
+        query = (
+            select(
+                files.c.name,
+                files.c.id,
+                files.c.size,
+                files.c.mtime_ns,
+                files.c.skip_reason,
+                files.c.skip_detail,
+                files.c.missing_since.is_not(None),
+                _has_vector(model_id),
+            )
+            .join(folders)
+            .where(folders.c.path == folder)
+        )
+        with self.read() as connection:
+            return {row[0]: KnownFile(*row[1:]) for row in _fetch(connection, query)}
+
+    def every_image_has_vector(self, model_id: int) -> bool:
+        """Whether all images have a vector under the model: two counts, where asking for each file takes far longer."""
+        with self.read() as connection:
+            of_model = select(func.count()).select_from(embeddings).where(embeddings.c.model_id == model_id)
+            n_images = connection.execute(select(func.count()).select_from(images)).scalar_one()
+            return bool(connection.execute(of_model).scalar_one() == n_images)
+
+    def last_seen(
+        self, folder_paths: Sequence[str], model_id: int | None, *, all_have_vectors: bool = False
+    ) -> dict[str, str]:
+        """The `listing_text` of the files of some folders that were there at the last look.
+
+        Args:
+            all_have_vectors: `every_image_has_vector` said so just now.
+
+        Returns:
+            By folder. Where an unchanged stat does not settle what a file is, because it could not be used or has no
+            vector under the model, its time is missing, so that the text equals no other. Folders without files are
+            absent.
+        """
+        has_vector = files.c.image_id.is_not(None) if all_have_vectors else _has_vector(model_id)
+        settled = sa.and_(files.c.skip_reason.is_(None), has_vector)
+        time = sa.case((settled, sa.cast(files.c.mtime_ns, sa.Text)), else_="")
+        text = files.c.name + "/" + sa.cast(files.c.size, sa.Text) + "/" + time
+        # As one text per folder: comparing a row of each file would take longer than the walk. In an order that SQLite
+        # does not promise; in another one they would be found different, and looked at one by one.
+        query = (
+            select(folders.c.path, func.aggregate_strings(text, "/"))
+            .join(folders)
+            .where(files.c.missing_since.is_(None))
+            .group_by(files.c.folder_id)
+        )
+        with self.read() as connection:
+            return {
+                path: listing
+                for part in chunks(folder_paths)
+                for path, listing in connection.execute(query.where(folders.c.path.in_(part)))
+            }
+
+    def folders_under(self, path: str) -> list[str]:
+        """Known folders at or below a path that hold files which are not missing."""
+        query = (
+            select(folders.c.path)
+            .where(_under(folders.c.path, path))
+            .where(exists().where(files.c.folder_id == folders.c.id, files.c.missing_since.is_(None)))
+        )
+        with self.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def has_vector(self, digest: bytes, model_id: int) -> bool:
+        """Whether the image with a digest has a vector under the model."""
+        with self.read() as connection:
+            return connection.execute(_vector_of(), {"digest": digest, "model_id": model_id}).first() is not None
+
+    def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """`digest_of` many paths; those that are not known, or show no image, are left out."""
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for folder, name in {os.path.split(path) for path in paths if is_encodable(path)}:
+            names[folder].append(name)
+        query = select(files.c.name, images.c.digest).select_from(files.join(folders).join(images))
+        found: dict[str, bytes] = {}
+        with self.read() as connection:
+            for folder, wanted in names.items():
+                for part in chunks(wanted):
+                    rows = connection.execute(query.where(folders.c.path == folder, files.c.name.in_(part)))
+                    found.update((os.path.join(folder, row.name), row.digest) for row in rows)
+        return found
+
+    def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Ids of the images with these digests, of those that the library knows."""
+        found: dict[bytes, int] = {}
+        with self.read() as connection:
+            for part in chunks(list(digests)):
+                query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
+                found.update((row.digest, row.id) for row in connection.execute(query))
+        return found
+
+    def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
+        """What is known of the files that are there and show one of the images; in no particular order."""
+        found: list[FileDetails] = []
+        query = (
+            select(
+                folders.c.path,
+                files.c.name,
+                files.c.image_id,
+                files.c.size,
+                files.c.mtime_ns,
+                images.c.digest,
+                images.c.width,
+                images.c.height,
+            )
+            .select_from(files.join(folders).join(images))
+            .where(files.c.missing_since.is_(None))
+        )
+        with self.read() as connection:
+            for part in chunks(list(image_ids)):
+                found += [
+                    FileDetails(os.path.join(folder, name), *rest)
+                    for folder, name, *rest in connection.execute(query.where(files.c.image_id.in_(part)))
+                ]
+        return found
+
+    def image(self, image_id: int) -> ImageRecord | None:
+        """An image by its id, without its vector; None if there is none."""
+        query = select(images.c.digest, images.c.width, images.c.height, images.c.format)
+        with self.read() as connection:
+            row = connection.execute(query.where(images.c.id == image_id)).first()
+        return None if row is None else ImageRecord(row.digest, row.width, row.height, row.format)
+
+    # --- files: what is learned ---------------------------------------------------------------------------------------
+
+    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+        """Store one batch in one transaction.
+
+        Returns:
+            How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
+            many of the moved ones had been marked as missing after `since`.
+        """
+        counts: Counter[str] = Counter()
+        with self.write("store photos") as connection:
+            image_ids = _save_images(connection, [o.image for o in outcomes if o.image is not None], model_id)
+            folder_ids = folder_ids_of(connection, {o.file.folder for o in outcomes})
+            known = _files_by_name(connection, outcomes, folder_ids)
+            shown = [image_ids[o.image.digest] for o in outcomes if o.image is not None]
+            vanished = _vanished_files(connection, shown, besides={row.id for row in known.values()})
+            new: list[dict[str, Any]] = []
+            again: list[dict[str, Any]] = []
+            forgotten: list[int] = []
+            for outcome in outcomes:
+                file, folder_id = outcome.file, folder_ids[outcome.file.folder]
+                row = known.get((folder_id, file.name))
+                image_id = None if outcome.image is None else image_ids[outcome.image.digest]
+                values = {
+                    "size": file.size,
+                    "mtime_ns": file.mtime_ns,
+                    "image_id": image_id,
+                    "skip_reason": None if outcome.skip_reason is None else str(outcome.skip_reason),
+                    "skip_detail": outcome.skip_detail,
+                    "missing_since": None,
+                }
+                if row is not None:
+                    again.append({"known_id": row.id, **values})
+                else:
+                    new.append({"folder_id": folder_id, "name": file.name, **values})
+                if image_id is None:
+                    counts["skipped"] += 1
+                elif row is not None and row.missing_since is None:
+                    counts["unchanged" if row.image_id == image_id else "changed"] += 1
+                elif row is None and vanished[image_id]:
+                    # The last one to vanish is the one that has turned up under a new path.
+                    gone = vanished[image_id].pop()
+                    forgotten.append(gone.id)
+                    counts["moved"] += 1
+                    counts["refound"] += gone.missing_since >= since
+                else:
+                    counts["added"] += 1
+            for part in chunks(forgotten):
+                connection.execute(delete(files).where(files.c.id.in_(part)))
+            if new:
+                connection.execute(insert(files), new)
+            if again:
+                connection.execute(update(files).where(files.c.id == sa.bindparam("known_id")), again)
+            touch_files(connection)
+        return counts
+
+    def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
+        """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many.
+
+        What was never seen cannot vanish: imported photos stay.
+        """
+        here = select(folders.c.id).where(folders.c.path == folder).scalar_subquery()
+        present = update(files).where(
+            files.c.folder_id == here, files.c.missing_since.is_(None), files.c.size != NEVER_SEEN
+        )
+        marked = 0
+        with self.write("record vanished files") as connection:
+            parts = [None] if names is None else list(chunks(sorted(names)))
+            for part in parts:
+                which = present if part is None else present.where(files.c.name.in_(part))
+                marked += connection.execute(which.values(missing_since=now())).rowcount
+            if marked:
+                touch_files(connection)
+        return marked
+
+    def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
+        """Store images that are no files of the library, with their vectors."""
+        with self.write("store image vectors") as connection:
+            _save_images(connection, records, model_id)
+
+    # --- vectors ------------------------------------------------------------------------------------------------------
+
+    def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
+        """Every cached prompt's vector under a model, float32 (n, dim)."""
+        query = select(prompts.c.vector).where(prompts.c.model_id == model.id).order_by(prompts.c.id)
+        with self.read() as connection:
+            return self._vectors(list(connection.execute(query).scalars()), model)
+
+    # --- snapshots of the index ---------------------------------------------------------------------------------------
+
+    def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
+        """Record a model's snapshot; returns the one that it replaces."""
+        with self.write("record the index") as connection:
+            replaced = connection.exec_driver_sql(SNAPSHOT, (model_id,)).first()
+            connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
+            connection.execute(
+                insert(snapshots).values(
+                    model_id=model_id,
+                    file=snapshot.file,
+                    watermark=snapshot.watermark,
+                    n_vectors=snapshot.n_vectors,
+                    generation=snapshot.generation,
+                    sha256=snapshot.sha256,
+                    created_at=now(),
+                    n_cells=snapshot.n_cells,
+                    verified=snapshot.verified,
+                )
+            )
+        return None if replaced is None else SnapshotRow(*replaced)
+
+    def mark_verified(self, file: str, verified: str) -> None:
+        """Remember what an index file looked like when its checksum was found to be right."""
+        with self.write("record that the index was verified") as connection:
+            connection.execute(update(snapshots).where(snapshots.c.file == file).values(verified=verified))
+
+    # --- counting, checking, pruning ----------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Files, images and their states, for `status`."""
+        present = files.c.missing_since.is_(None)
+        with self.read() as connection:
+
+            def count(query: sa.Select[Any]) -> int:
+                return int(connection.execute(query).scalar_one())
+
+            all_files = select(func.count()).select_from(files)
+            with_image = count(all_files.where(present, files.c.image_id.is_not(None)))
+            shown = count(select(func.count(func.distinct(files.c.image_id))).where(present))
+            return {
+                "files": with_image,
+                "images": shown,
+                "duplicates": with_image - shown,
+                "skipped": count(all_files.where(present, files.c.skip_reason.is_not(None))),
+                "missing": count(all_files.where(files.c.missing_since.is_not(None))),
+                "incomplete": count(
+                    all_files.where(present, files.c.image_id.in_(select(incomplete_images.c.image_id)))
+                ),
+            }
+
+    def incomplete(self) -> list[IncompletePhoto]:
+        """Files that were read although they are cut short, by folder and name."""
+        query = (
+            select(folders.c.path, files.c.name, incomplete_images.c.detail)
+            .select_from(files.join(folders))
+            .join(incomplete_images, incomplete_images.c.image_id == files.c.image_id)
+            .where(files.c.missing_since.is_(None))
+        )
+        with self.read() as connection:
+            rows = sorted(tuple(row) for row in connection.execute(query))
+        return [IncompletePhoto(os.path.join(folder, name), detail) for folder, name, detail in rows]
+
+    def skip_counts(self) -> dict[str, int]:
+        """How many files are skipped for which reason, the most frequent first."""
+        query = (
+            select(files.c.skip_reason, func.count())
+            .where(files.c.missing_since.is_(None), files.c.skip_reason.is_not(None))
+            .group_by(files.c.skip_reason)
+            .order_by(func.count().desc(), files.c.skip_reason)
+        )
+        with self.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def model_sizes(self, model: ModelRow) -> dict[str, int]:
+        """Images, prompts and bytes of vectors that the library holds under a model."""
+        with self.read() as connection:
+            n_images, n_prompts = (
+                connection.execute(select(func.count()).select_from(t).where(t.c.model_id == model.id)).scalar_one()
+                for t in (embeddings, prompts)
+            )
+        return {
+            "images": n_images,
+            "prompts": n_prompts,
+            "bytes": (n_images + n_prompts) * model.info.dim * VECTOR_DTYPE.itemsize,
+        }
+
+    def integrity_problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file; nothing, one hopes."""
+        try:
+            with self.read() as connection:
+                found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
+                found += [f"row {row[1]} of {row[0]} refers to nothing in {row[2]}"
+                          for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]  # fmt: skip
+        except LibraryDamaged as error:
+            return [error.detail]
+        return found
+
+    def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
+        """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
+        bad: dict[str, list[int]] = {"embeddings": [], "prompts": []}
+        with self.read() as connection:
+            for table, key in ((embeddings, embeddings.c.seq), (prompts, prompts.c.id)):
+                query = select(key, table.c.vector).where(table.c.model_id == model.id).order_by(key)
+                for ident, blob in connection.execution_options(yield_per=4096).execute(query):
+                    if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
+                        bad[table.name].append(ident)
+                        continue
+                    norm = float(np.linalg.norm(np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float64)))
+                    if not abs(norm - 1.0) < 1e-3:  # not: NaN compares false
+                        bad[table.name].append(ident)
+        return bad
+
+    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
+        """Forget damaged vectors, so that they are made anew."""
+        with self.write("remove damaged vectors") as connection:
+            for part in chunks(bad["embeddings"]):
+                connection.execute(delete(embeddings).where(embeddings.c.seq.in_(part)))
+            for part in chunks(bad["prompts"]):
+                connection.execute(delete(prompts).where(prompts.c.id.in_(part)))
+            connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
+
+    def prunable(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
+        """What `prune` with the same arguments would forget."""
+        with self.read() as connection:
+            counts = {
+                name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
+                for name, (table, which) in _prunable(model_ids, under).items()
+            }
+            counts["prompts"] += len(_unsaved(connection, besides=model_ids)) if prompts else 0
+        return counts
+
+    def prune(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
+        """Forget vanished files, images that no file shows, their vectors, and whole models.
+
+        Args:
+            model_ids: models to forget with all their vectors and prompts.
+            under: folders to forget with all files below, whether they are there or not.
+            prompts: also those that belong to no saved label set, under any model.
+
+        Returns:
+            How many rows of each kind went.
+        """
+        removed = {}
+        with self.write("prune") as connection:
+            prunable = _prunable(model_ids, under)
+            shrunk = select(embeddings.c.model_id).where(prunable["vectors"][1]).distinct()
+            for model_id in list(connection.execute(shrunk).scalars()):
+                connection.execute(
+                    update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1)
+                )
+            if model_ids:
+                for of_model in (snapshots, temperatures, derived):
+                    connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
+            unseen = select(images.c.id).where(prunable["images"][1])
+            connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
+            for name, (table, which) in prunable.items():
+                removed[name] = connection.execute(delete(table).where(which)).rowcount
+            if prompts:
+                unsaved = _unsaved(connection)
+                for part in chunks(unsaved):
+                    connection.execute(delete(_prompts).where(_prompts.c.id.in_(part)))
+                removed["prompts"] += len(unsaved)
+            connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
+            connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
+            touch_files(connection)
+        return removed
+
+
+_prompts = prompts
+
+
+# --- pieces of queries ------------------------------------------------------------------------------------------------
+
+
+def listing_text(files_of_folder: Iterable[Candidate]) -> str:
+    """The files of one folder as one text, which is another one if any of them has changed."""
+    # No name has a slash in it, so this can be read in one way only.
+    return "/".join([f"{name}/{size}/{mtime_ns}" for _, name, size, mtime_ns in files_of_folder])
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
+    # Not LIKE: SQLite's ignores the case of ASCII letters, and file names do not.
+    below = os.path.join(folder, "")
+    return sa.or_(column == folder, func.substr(column, 1, len(below)) == below)
+
+
+def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(sa.false(), *(_under(column, path) for path in paths))
+
+
+def _has_vector(model_id: int | None) -> sa.ColumnElement[bool]:
+    """Whether a row of `files` shows an image that has a vector under a model."""
+    if model_id is None:
+        return sa.false()
+    return exists().where(embeddings.c.model_id == model_id, embeddings.c.image_id == files.c.image_id)
+
+
+@cache
+def _vector_of() -> sa.Select[Any]:
+    """Made once: a sync asks it for every file that it reads, and making it takes longer than running it."""
+    return (
+        select(embeddings.c.seq)
+        .join(images, images.c.id == embeddings.c.image_id)
+        .where(images.c.digest == sa.bindparam("digest"), embeddings.c.model_id == sa.bindparam("model_id"))
+    )
+
+
+def _fetch(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+    """All rows as the driver gives them.
+
+    For questions with a row per file: SQLAlchemy's rows take twice as long to make and to unpack, and their columns
+    are texts and whole numbers, of which it would convert nothing.
+    """
+    cursor = connection.execute(query).cursor
+    assert cursor is not None
+    return list(cursor.fetchall())
+
+
+def _unsaved(connection: Connection, *, besides: Sequence[int] = ()) -> list[int]:
+    """Ids of prompts that belong to no saved label set, under other models than some."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    kept = saved_prompts(driver)
+    query = select(prompts.c.id, prompts.c.text).where(prompts.c.model_id.not_in(besides))
+    return [ident for ident, text in connection.execute(query) if text not in kept]
+
+
+def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """Tables and conditions, in an order in which no deletion leaves a dangling reference."""
+    forgotten = select(folders.c.id).where(_under_any(folders.c.path, under))
+    gone = sa.or_(files.c.missing_since.is_not(None), files.c.folder_id.in_(forgotten))
+    shown = exists().where(files.c.image_id == images.c.id, ~gone)
+    orphans = select(images.c.id).where(~shown)
+    return {
+        "files": (files, gone),
+        "vectors": (
+            embeddings,
+            sa.or_(embeddings.c.image_id.in_(orphans), embeddings.c.model_id.in_(model_ids)),
+        ),
+        "images": (images, ~shown),
+        "prompts": (prompts, prompts.c.model_id.in_(model_ids)),
+        "models": (models, models.c.id.in_(model_ids)),
+    }
+
+
+def _set(connection: Connection, key: str, value: str) -> None:
+    connection.execute(delete(settings).where(settings.c.key == key))
+    connection.execute(insert(settings).values(key=key, value=value))
+
+
+def touch_files(connection: Connection) -> None:
+    """Count a change of the files, in the transaction that makes it."""
+    revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
+    _set(connection, "files_revision", str(int(revision or 0) + 1))
+
+
+def _save_images(connection: Connection, records: Sequence[ImageRecord], model_id: int | None) -> dict[bytes, int]:
+    """Insert images and vectors that are not there yet; returns the id of every digest."""
+    by_digest = {record.digest: record for record in records}
+    by_digest.update((r.digest, r) for r in records if r.vector is not None)
+    ids: dict[bytes, int] = {}
+
+    def look_up(digests: Sequence[bytes]) -> None:
+        for part in chunks(digests):
+            query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
+            ids.update((row.digest, row.id) for row in connection.execute(query))
+
+    look_up(list(by_digest))
+    new = [record for digest, record in by_digest.items() if digest not in ids]
+    if new:
+        connection.execute(
+            insert(images),
+            [{"digest": r.digest, "width": r.width, "height": r.height, "format": r.format} for r in new],
+        )
+        look_up([r.digest for r in new])
+        incomplete = [{"image_id": ids[r.digest], "detail": r.incomplete} for r in new if r.incomplete is not None]
+        if incomplete:
+            connection.execute(insert(incomplete_images), incomplete)
+    vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
+    for part in chunks(list(vectors)):
+        query = select(embeddings.c.image_id).where(embeddings.c.model_id == model_id, embeddings.c.image_id.in_(part))
+        for image_id in connection.execute(query).scalars():
+            del vectors[image_id]  # another process was faster: its vector stays
+    if vectors:
+        connection.execute(
+            insert(embeddings),
+            [{"model_id": model_id, "image_id": i, "vector": to_blob(v)} for i, v in vectors.items()],
+        )
+    return ids
+
+
+def folder_ids_of(connection: Connection, paths: Collection[str]) -> dict[str, int]:
+    """Ids of folders by path; those that are not known are made."""
+    ids: dict[str, int] = {}
+
+    def look_up(wanted: Sequence[str]) -> None:
+        for part in chunks(wanted):
+            query = select(folders.c.path, folders.c.id).where(folders.c.path.in_(part))
+            ids.update((row.path, row.id) for row in connection.execute(query))
+
+    look_up(list(paths))
+    new = [path for path in paths if path not in ids]
+    if new:
+        connection.execute(insert(folders), [{"path": path} for path in new])
+        look_up(new)
+    return ids
+
+
+def _files_by_name(
+    connection: Connection, outcomes: Sequence[FileOutcome], folder_ids: Mapping[str, int]
+) -> dict[tuple[int, str], Any]:
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        names[folder_ids[outcome.file.folder]].append(outcome.file.name)
+    query = select(files.c.id, files.c.folder_id, files.c.name, files.c.image_id, files.c.missing_since)
+    return {
+        (row.folder_id, row.name): row
+        for folder_id, wanted in names.items()
+        for part in chunks(wanted)
+        for row in connection.execute(query.where(files.c.folder_id == folder_id, files.c.name.in_(part)))
+    }
+
+
+def _vanished_files(
+    connection: Connection, image_ids: Sequence[int], *, besides: Collection[int]
+) -> defaultdict[int, list[Any]]:
+    """Vanished files that showed the images, the last to vanish last, without those with an id in `besides`."""
+    found: defaultdict[int, list[Any]] = defaultdict(list)
+    for part in chunks(image_ids):
+        query = (
+            select(files.c.id, files.c.image_id, files.c.missing_since)
+            .where(files.c.image_id.in_(part), files.c.missing_since.is_not(None))
+            .order_by(files.c.missing_since)
+        )
+        for row in connection.execute(query):
+            if row.id not in besides:
+                found[row.image_id].append(row)
+    return found

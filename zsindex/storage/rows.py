@@ -1,0 +1,177 @@
+"""What goes into `library.db` and comes out of it, as plain records: whoever only passes them on needs no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkipReason
+
+# Size and time stamp of a file that was imported and that nobody has looked at; see `zsindex.storage.bulk`.
+NEVER_SEEN = -1
+
+
+def now() -> str:
+    """The present moment in UTC as ISO 8601 text, which sorts by time."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+# --- photos and models ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model that the library knows, with its row id."""
+
+    id: int
+    info: ModelInfo
+    created_at: str
+
+
+class KnownFile(NamedTuple):
+    """What the library knows of a path; `has_vector` is under the model that was asked about."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    skip_reason: str | None
+    skip_detail: str | None
+    missing: bool
+    has_vector: bool
+
+    @property
+    def can_vanish(self) -> bool:
+        """Whether it counts as there, and would be missed: an imported photo was never seen, so it cannot vanish."""
+        return not self.missing and self.size != NEVER_SEEN
+
+
+@dataclass(frozen=True, slots=True)
+class FileTable:
+    """Files that are there, folder by folder, each by name: `paths[i]` shows the image `image_ids[i]`.
+
+    Attributes:
+        revision: of the library's files when they were listed, see
+            `zsindex.storage.sqlite.fast_reads.Reader.files_revision`; 0 where it was not asked for.
+    """
+
+    paths: list[str]
+    image_ids: IdArray
+    revision: int = 0
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class FileDetails(NamedTuple):
+    """What is known of a file and of the image that it shows.
+
+    Attributes:
+        size, mtime_ns: of the file when it was last read; -1 bytes where nobody has seen it on this disk.
+        digest: of the image.
+        width, height: of the image in pixels, upright; 0 where it was never decoded.
+    """
+
+    path: str
+    image_id: int
+    size: int
+    mtime_ns: int
+    digest: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """What is recorded of a model's index file; see `zsindex.index.snapshots`."""
+
+    file: str
+    watermark: int
+    n_vectors: int
+    generation: int
+    sha256: str
+    n_cells: int = 0
+    verified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image to store. `vector` is None where the library already holds one under the model."""
+
+    digest: bytes
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    vector: FloatArray | None = None
+    incomplete: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What came of reading one file: an image, or a reason why there is none."""
+
+    file: Candidate
+    image: ImageRecord | None = None
+    skip_reason: SkipReason | None = None
+    skip_detail: str | None = None
+
+
+# --- the label lab, and a service -------------------------------------------------------------------------------------
+
+
+class SavedLabelSet(NamedTuple):
+    """A version of a label set as it was stored."""
+
+    name: str
+    version: int
+    body: dict[str, Any]
+    saved_at: str
+
+
+class CorrectionEntry(NamedTuple):
+    """One line of the log of corrections.
+
+    Attributes:
+        digest: of the image's bytes, 32 bytes.
+        label: None withdraws all that was said before about this image.
+        is_not: the label does not fit.
+    """
+
+    digest: bytes
+    label: str | None
+    is_not: bool = False
+
+
+class ThresholdRow(NamedTuple):
+    """A label's threshold: the share of photos at or above it, and how it was chosen."""
+
+    label: str
+    rate: float
+    chosen: dict[str, Any]
+    created_at: str
+
+
+class SidecarRow(NamedTuple):
+    """A sidecar that zsindex wrote into.
+
+    Attributes:
+        original: its bytes before; None where there was no such file.
+        written_sha256: hex, of the bytes that zsindex wrote.
+        tags: what of it is zsindex's; see `zsindex.lab.tags`.
+    """
+
+    path: str
+    original: bytes | None
+    written_sha256: str
+    tags: dict[str, Any]
+    written_at: str = ""
+
+
+class JobRow(NamedTuple):
+    """A job as it was stored last."""
+
+    id: str
+    kind: str
+    state: str
+    document: dict[str, Any]
+    created_at: str

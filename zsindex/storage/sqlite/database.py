@@ -1,0 +1,449 @@
+"""Opens `library.db`, guards it, and turns what SQLite says into errors a person can act on.
+
+Reading and writing use separate connections. Readers open the file with ``mode=ro``, so that they cannot checkpoint:
+all writing and checkpointing happens on one connection, under `write.lock` (see `zsindex.storage.sqlite.lock`). In WAL
+mode writers never block readers. Every write is one `BEGIN IMMEDIATE` transaction: kept whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryClosed,
+    LibraryDamaged,
+    LibraryNotFound,
+    LibraryReadOnly,
+    LibraryTooNew,
+    ModelPruned,
+    NotALibrary,
+    StorageFailed,
+    StorageFull,
+)
+from zsindex.storage import schema
+from zsindex.storage.sqlite.lock import NO_SPACE, FolderLock
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+FILE_NAME = "library.db"
+APPLICATION_ID = 0x7A736978  # "zsix"; SQLite keeps it in the file's header
+PAGE_SIZE = 16_384  # a 512-d vector is 2 KB: at SQLite's usual 4 KB almost half of every page would stay empty
+# Digests are scattered over their index. With SQLite's usual 2 MB a large import writes each of its pages many times in
+# one transaction.
+WRITE_CACHE_KIB = 65_536
+BUSY_TIMEOUT_S = 60.0
+SYNC_TIMEOUT_S = 3.0
+
+
+class Database:
+    """An open `library.db`. Make one with `Database.open`; close it when done."""
+
+    def __init__(self, folder: Path, *, writable: bool) -> None:
+        self.folder = folder
+        self.writable = writable
+        self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
+        # In a read-only folder somebody else may be allowed to write, which an "immutable" connection would never
+        # notice: so each transaction opens its own and looks for the log again.
+        self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
+        self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
+        self._guard = threading.Lock()
+        self._in_work = 0  # transactions, of any thread
+        self._reader: Engine | None = None
+        self._writer: Engine | None = None
+        self._writing: sqlite3.Connection | None = None  # used under the lock alone, by `write` and by `jot`
+        self._claimed: tuple[int, int] | None = None
+
+    @classmethod
+    def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> Database:
+        """Open the library in `folder`, making it if `create`, and bring its schema up to date.
+
+        Raises:
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
+        """
+        file = folder / FILE_NAME
+        claim = _claim(folder)
+        if claim is None:
+            if not create or read_only:
+                raise LibraryNotFound(folder)
+            _create(folder)
+            if (claim := _claim(folder)) is None:
+                raise LibraryNotFound(folder)
+        writable = not read_only and os.access(folder, os.W_OK) and os.access(file, os.W_OK)
+        database = cls(folder, writable=writable)
+        database._claimed = claim
+        try:
+            database._bring_up_to_date()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def close(self) -> None:
+        """Close all connections; what is asked for from now on is refused. Transactions that are in work in other
+        threads go on to their end, and the last of them closes what it used. The last writer's checkpoint happens
+        under the lock, like every other.
+        """
+        with self._guard:
+            idle, self._idle = self._idle or [], None
+            in_work = self._in_work
+        for connection in idle:
+            connection.close()
+        if not in_work:
+            self._let_go()
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`."""
+        if self._idle is None:
+            raise LibraryClosed(self.folder)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Around everything that uses a connection.
+
+        Raises:
+            LibraryClosed
+        """
+        with self._guard:
+            self.require_open()
+            self._in_work += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._in_work -= 1
+                is_last = self._idle is None and not self._in_work
+            if is_last:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        with self._guard:  # once, also where two threads close it
+            reader, self._reader = self._reader, None
+            writer, self._writer = self._writer, None
+            writing, self._writing = self._writing, None
+            claimed, self._claimed = self._claimed, None
+        try:
+            if reader is not None:
+                reader.dispose()
+            if writing is not None:
+                with ExitStack() as stack:
+                    # Who does not let go of the lock has the database open, so that this is not its last connection,
+                    # and nothing is checkpointed.
+                    with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
+                        stack.enter_context(self._write_lock.hold("close the library"))
+                    if writer is not None:
+                        writer.dispose()
+                    writing.close()
+        finally:
+            if claimed is not None:
+                with _claims:
+                    _open_files[claimed] -= 1
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent view, never blocked by a writer."""
+        with self._working(), _translated(self.folder):
+            with self._guard:
+                if self._reader is None:
+                    from zsindex.storage.sqlite import engine as engines
+
+                    self._reader = engines.reading(self._connect, pooled=self._keeps_connections)
+                reader = self._reader
+            with reader.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[sqlite3.Connection]:
+        """The same as `read`, without SQLAlchemy, which takes longer to import than a cached question to answer."""
+        with self._working(), _translated(self.folder):
+            with self._guard:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                connection = self._connect()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.rollback()
+            except BaseException:
+                connection.close()
+                raise
+            with self._guard:
+                if self._idle is not None and self._keeps_connections:
+                    self._idle.append(connection)
+                    return
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return _connect_to_read(self.folder, writable=self.writable)
+
+    @contextmanager
+    def write(self, action: str) -> Iterator[Connection]:
+        """A write transaction under the writer lock; rolled back as a whole if anything goes wrong.
+
+        Args:
+            action: completes "cannot …" in the error of a read-only library.
+        """
+        self.require_writable(action)
+        with self._working(), self._write_lock.hold(action), _translated(self.folder):
+            self.require_open()  # it may have been closed while this waited for the lock
+            if self._writer is None:
+                from zsindex.storage.sqlite import engine as engines
+
+                self._writer = engines.writing(self._connect_to_write)
+            with self._writer.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def jot(self, action: str) -> Iterator[sqlite3.Connection]:
+        """The same as `write`, without SQLAlchemy; see `look`."""
+        self.require_writable(action)
+        with self._working(), self._write_lock.hold(action), _translated(self.folder):
+            self.require_open()
+            connection = self._connect_to_write()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        """The one connection that writes; a new one where SQLAlchemy has closed it, as it does after a Ctrl-C."""
+        if self._writing is None or _is_closed(self._writing):
+            self._writing = _connect_to_write(self.folder)
+        return self._writing
+
+    def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        self.require_open()
+        if not self.writable:
+            raise LibraryReadOnly(self.folder, action)
+
+    def size_bytes(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        return sum(size_of(f) for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
+
+    def vacuum(self) -> None:
+        """Give the pages of deleted rows back to the disk."""
+        self.require_writable("vacuum")
+        # Outside of a transaction, so past SQLAlchemy, which would begin one.
+        with (
+            self._working(),
+            self._write_lock.hold("vacuum"),
+            _translated(self.folder),
+            closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+        ):
+            file.execute("VACUUM")
+
+    def _bring_up_to_date(self) -> None:
+        revision = self._revision()
+        if revision == schema.HEAD:
+            return
+        if revision is not None and schema.is_newer(revision):
+            raise LibraryTooNew(self.folder, found=revision, newest_known=schema.HEAD)
+        if revision is None and not self.writable:
+            raise LibraryNotFound(self.folder)  # a process was stopped while it made the library; nothing is in it
+        self.require_writable(f"upgrade it from schema {revision} to {schema.HEAD}")
+        with self._write_lock.hold("upgrade the schema"), _translated(self.folder):
+            revision = self._revision()
+            if revision == schema.HEAD:
+                return  # another process was faster
+            if revision is not None:
+                self._backup(f"{FILE_NAME}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            from zsindex.storage.sqlite import engine as engines
+
+            engine = engines.writing(partial(_connect_to_write, self.folder, foreign_keys=False))
+            try:
+                with engine.begin() as connection:
+                    schema.upgrade(connection)
+            finally:
+                engine.dispose()
+
+    def _revision(self) -> str | None:
+        with self.look() as connection:
+            return schema.current_revision(connection)
+
+    def _backup(self, name: str) -> None:
+        """Copy the database through SQLite's backup API, which sees the write-ahead log too."""
+        temporary = self.folder / f"{name}.tmp"
+        try:
+            with (
+                closing(sqlite3.connect(_uri(self.folder, "mode=ro"), uri=True)) as source,
+                closing(sqlite3.connect(temporary)) as target,
+            ):
+                target.execute("PRAGMA synchronous = FULL")
+                source.backup(target)
+            temporary.replace(self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+# Database files that this process has open, by device and inode. POSIX takes a process's locks on a file away when it
+# closes any descriptor of it: another process would think itself the last one, and delete the log that this one writes.
+_open_files: Counter[tuple[int, int]] = Counter()
+_claims = threading.RLock()
+
+
+def _claim(folder: Path) -> tuple[int, int] | None:
+    """Note that the database in `folder` is going to be open, so that its file is read through SQLite alone from then
+    on. None where there is no library.
+    """
+    with _claims:
+        if not _is_library(folder):
+            return None
+        claim = _identity(folder / FILE_NAME)
+        _open_files[claim] += 1
+        return claim
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file; 0 if it is gone: logs and snapshots come and go while others work."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_dev, found.st_ino
+
+
+def _is_library(folder: Path) -> bool:
+    """Whether `folder` holds a library; False where one could be made.
+
+    Raises:
+        NotALibrary: something else is there.
+    """
+    file = folder / FILE_NAME
+    try:
+        if not folder.exists():
+            return False
+        if not folder.is_dir():
+            raise NotALibrary(folder, "it is a file; a library is a folder")
+        if not file.exists():
+            strangers = sorted(p.name for p in folder.iterdir() if not p.name.startswith("write."))
+            # Looked for once more: another process may have made it since.
+            if strangers and not file.exists():
+                raise NotALibrary(folder, f"it holds other things ({', '.join(strangers[:3])})")
+            return False
+        with _claims:
+            if _open_files[_identity(file)]:
+                return True
+            with file.open("rb") as opened:
+                header = opened.read(100)
+    except OSError as error:
+        raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
+    if not header:
+        return False  # a process was stopped while it made the library; nothing is in it
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+        raise NotALibrary(folder, f"its {FILE_NAME} is not an SQLite database")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise NotALibrary(folder, f"its {FILE_NAME} belongs to another program")
+    return True
+
+
+def _create(folder: Path) -> None:
+    """Make an empty database with its schema. Others who want the same folder wait, and find it made."""
+    lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with lock.hold("make the library"), _translated(folder):
+            if _is_library(folder):
+                return
+            with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    except OSError as error:
+        raise NotALibrary(folder, f"it cannot be made ({error.strerror})") from error
+
+
+def _uri(folder: Path, parameters: str) -> str:
+    return f"{(folder / FILE_NAME).absolute().as_uri()}?{parameters}"
+
+
+def _is_read_only_folder(folder: Path, *, writable: bool) -> bool:
+    return not writable and not os.access(folder, os.W_OK)
+
+
+def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
+    parameters = "mode=ro"
+    log = folder / f"{FILE_NAME}-wal"
+    if _is_read_only_folder(folder, writable=writable) and not (log.exists() and log.stat().st_size):
+        # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
+        # Without a log to read nothing is changing either: that is what "immutable" tells it.
+        parameters += "&immutable=1"
+    return sqlite3.connect(
+        _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+
+
+def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    # Here rather than where the library is made: stopped in between, it would stay without a log forever.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+    connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
+    connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
+    return connection
+
+
+def _is_closed(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.total_changes < 0
+    except sqlite3.ProgrammingError:
+        return True
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Turn the database errors that a user can do something about into the project's own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise StorageFull(folder) from error
+        cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
+        if not isinstance(cause, sqlite3.Error):
+            raise
+        extended = getattr(cause, "sqlite_errorcode", 0)
+        # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past
+        # SQLAlchemy, which knows the statement, only prompts are stored.
+        is_of_model = "model_id" in (getattr(error, "statement", None) or "model_id")
+        if extended == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY and is_of_model:
+            raise ModelPruned(folder) from error
+        code = extended & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise StorageFull(folder) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise LibraryDamaged(folder, str(cause)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise LibraryBusy(
+                folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
+            ) from error
+        if code == sqlite3.SQLITE_CANTOPEN and os.access(folder, os.W_OK):
+            # No permission is missing: too many open files, say, or the file has gone.
+            raise StorageFailed(folder, "open its database", str(cause)) from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise LibraryReadOnly(folder, f"open its database ({cause})") from error
+        if code == sqlite3.SQLITE_IOERR:
+            # SQLite does not tell what the system said.
+            raise StorageFailed(folder, "read or write its database", f"the disk reports an error: {cause}") from error
+        raise
