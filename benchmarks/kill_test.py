@@ -34,6 +34,7 @@ from zsindex.library import Library
 from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress
 from zsindex.storage.photos import Store
 from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 DIM = 16
 SIDE = 8  # pixels; photos of exactly the model's input size reach it unchanged, which makes them countable
@@ -207,7 +208,7 @@ class KillTest:
             return
         store = Store(database)
         stored = set(store.files().paths)
-        self.outcome.problems += store.integrity_problems()
+        self.outcome.problems += SqliteStorage(database).problems()
         database.close()
         self.outcome.lost += len(self._stored - stored)
         self._stored = stored

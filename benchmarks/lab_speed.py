@@ -42,6 +42,7 @@ from zsindex.storage.labels import LabStore
 from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord
 from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 FEW, MANY = "few", "many"  # the label sets, of 20 and 200 labels
 N_LABELS = {FEW: 20, MANY: 200}
@@ -101,7 +102,7 @@ def make(home: Path, n: int, dim: int) -> None:
             lab.save_thresholds(
                 name, [(label, 2 / count, {"by": "rate", "value": 2 / count}) for label in names[:count]]
             )
-        VectorIndex.rebuild(store, home / "library", model)
+        VectorIndex.rebuild(SqliteStorage(store.database), model)
     # One photo in ten shows what nobody would think.
     said = np.where(random.random(n) < 0.9, shows, random.integers(0, len(names), n))
     write_csv(home / "truth.csv", [(f"{folder}/{name}", names[said[i]]) for i, (folder, name) in enumerate(files)])

@@ -32,6 +32,7 @@ from zsindex.records import Activation, Candidate, FloatArray, ModelInfo, ModelS
 from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
 from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 BATCH = 5000
 N_CLUSTERS = 5000
@@ -116,21 +117,21 @@ def step_fill(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[s
 def step_write(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
     started = time.perf_counter()
-    VectorIndex.rebuild(store, folder, model)
+    VectorIndex.rebuild(SqliteStorage(store.database), model)
     return {"s": time.perf_counter() - started}
 
 
 def step_open(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     started = time.perf_counter()
     (model,) = store.models()
-    index = VectorIndex.open(store, folder, model)
+    index = VectorIndex.open(SqliteStorage(store.database), model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "tail": len(index.vectors.tail)}
 
 
 def step_search(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
-    index = VectorIndex.open(store, folder, model)
+    index = VectorIndex.open(SqliteStorage(store.database), model)
     assert index.vectors.base is not None
     index.vectors.base.vectors.sum()  # into memory, as after a few searches
     grouping = index.vectors.base.cells
@@ -162,7 +163,7 @@ def step_search(store: Store, folder: Path, made: str, n: int, dim: int) -> dict
 
 def step_classify(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
-    vectors = VectorIndex.open(store, folder, model).vectors
+    vectors = VectorIndex.open(SqliteStorage(store.database), model).vectors
     assert vectors.base is not None
     found: dict[str, Any] = {}
     for rows, n_labels in ((n, 20), (min(n, 100_000), 1000)):
@@ -185,22 +186,22 @@ def step_classify(store: Store, folder: Path, made: str, n: int, dim: int) -> di
 
 def step_add(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
-    index = VectorIndex.open(store, folder, model)
+    index = VectorIndex.open(SqliteStorage(store.database), model)
     add(store, model, made, n // 100, start=index.watermark)  # what was never there
     started = time.perf_counter()
-    index = index.refreshed(store, folder, model)
+    index = index.refreshed(SqliteStorage(store.database), model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "tail": len(index.vectors.tail)}
 
 
 def step_remove(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     (model,) = store.models()
-    index = VectorIndex.open(store, folder, model)
+    index = VectorIndex.open(SqliteStorage(store.database), model)
     for home in sorted(store.folders_under("/made-up"))[: max(1, n // 100 // BATCH)]:
         store.mark_missing(home)
     store.prune()
     started = time.perf_counter()
-    index = index.refreshed(store, folder, model)
+    index = index.refreshed(SqliteStorage(store.database), model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "deleted": len(index.vectors.deleted)}
 

@@ -19,6 +19,7 @@ from zsindex.storage.labels import LabStore
 from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord
 from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 LABEL_SET = "made-up"
 
@@ -73,6 +74,6 @@ def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_l
         texts = [prompt for of_label in labels.prompts for prompt in of_label]
         store.save_prompts(texts, unit_vectors(len(texts), dim, seed=0), model.id, truncated=[False] * len(texts))
         LabStore(database).save_label_set(LABEL_SET, prompts.to_document(labels))
-        VectorIndex.rebuild(store, library, model)
+        VectorIndex.rebuild(SqliteStorage(store.database), model)
     finally:
         database.close()

@@ -17,6 +17,7 @@ from zsindex.records import Candidate, FloatArray, ModelInfo
 from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
 from zsindex.storage.sqlite.database import FILE_NAME, Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 
 @contextmanager
@@ -26,6 +27,10 @@ def open_store(folder: Path, *, create: bool = True, read_only: bool = False) ->
         yield Store(database)
     finally:
         database.close()
+
+
+def storage_of(store: Store) -> SqliteStorage:
+    return SqliteStorage(store.database)
 
 
 @cache

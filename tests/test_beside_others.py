@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder
-from tests.libraries import add_model, add_photos, new_library, unit_vectors
+from tests.libraries import add_model, add_photos, new_library, storage_of, unit_vectors
 from tests.photos import save, solid
 from tests.processes import Process
 from zsindex.errors import LibraryReadOnly, ModelPruned, NoVectors, StorageFailed, StorageFull
@@ -48,10 +48,10 @@ def upkeep(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     other = Database.open(folder, create=False)
     with closing(other):
         store = Store(other)
-        before = maintenance.check(other, store, fix=False).problems
-        maintenance.check(other, store, fix=True)
-        maintenance.prune(other, store, models=(), under=(), dry_run=False)
-        return before, maintenance.check(other, store, fix=False).problems
+        before = maintenance.check(storage_of(store), fix=False).problems
+        maintenance.check(storage_of(store), fix=True)
+        maintenance.prune(storage_of(store), models=(), under=(), dry_run=False)
+        return before, maintenance.check(storage_of(store), fix=False).problems
 
 
 class Watched:
@@ -97,13 +97,13 @@ def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytes
         add_photos(store, model, unit_vectors(30))
         monkeypatch.setattr(maintenance.VectorIndex, "open", lambda *_: None)  # of prune: here only one writes
         watched = Watched(folder, monkeypatch)
-        found = VectorIndex.rebuild(store, folder, model)
+        found = VectorIndex.rebuild(storage_of(store), model)
         assert found.vectors.base is not None
         steps = dict(watched.steps)
         assert {"before replace", "after replace", "after fsync"} <= set(steps)
         assert set(steps.values()) == {((), ())}
         assert [f.name for f in (folder / FOLDER_NAME).iterdir()] == [store.snapshot(model.id).file]  # type: ignore[union-attr]
-        assert snapshots.snapshot_problems(store, folder, model) == []
+        assert snapshots.snapshot_problems(storage_of(store), model) == []
 
 
 def test_a_large_snapshot_and_its_scratch_file_are_no_strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,17 +206,17 @@ def test_a_snapshot_that_is_replaced_while_it_is_checked_is_no_problem(
         store = Store(database)
         model = add_model(store)
         add_photos(store, model, unit_vectors(30))
-        VectorIndex.open(store, folder, model)
+        VectorIndex.open(storage_of(store), model)
         real, once = snapshots._open_snapshot, []
 
         def replaced_before(*arguments: Any, **options: Any) -> Any:
             if not once:
                 once.append(1)
-                VectorIndex.rebuild(store, folder, model)
+                VectorIndex.rebuild(storage_of(store), model)
             return real(*arguments, **options)
 
         monkeypatch.setattr(snapshots, "_open_snapshot", replaced_before)
-        assert snapshots.snapshot_problems(store, folder, model) == []
+        assert snapshots.snapshot_problems(storage_of(store), model) == []
         assert once
 
 
@@ -286,7 +286,7 @@ def test_a_row_that_refers_to_a_pruned_model_is_an_expected_failure(tmp_path: Pa
         store, lab = Store(database), LabStore(database)
         model = add_model(store)
         add_photos(store, model, unit_vectors(3))
-        VectorIndex.open(store, tmp_path / "library", model)
+        VectorIndex.open(storage_of(store), model)
         recorded = store.snapshot(model.id)
         assert recorded is not None
         store.prune([model.id])

@@ -23,7 +23,7 @@ from zsindex import library as library_module
 from zsindex.exchange import parts, vectors
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
-from zsindex.storage import bulk
+from zsindex.storage.bulk import BulkStore
 
 Run = Callable[..., Result]
 
@@ -132,15 +132,15 @@ def test_refusals_are_messages(run: Run, given: Path) -> None:
 
 def test_ctrl_c_stops_after_a_batch(run: Run, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "BATCH_ROWS", 1)
-    real = bulk.save
+    real = BulkStore.save
 
     def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         return real(*arguments)
 
-    monkeypatch.setattr(bulk, "save", interrupted)
+    monkeypatch.setattr(BulkStore, "save", interrupted)
     first = run("vectors", "import", given, "--model", "nano", "--root", ".", code=130)
-    monkeypatch.setattr(bulk, "save", real)
+    monkeypatch.setattr(BulkStore, "save", real)
     again = run("vectors", "import", given, "--model", "nano", "--root", ".", "--json")
 
     assert "stopped with 2 photos left; the same command goes on from here" in first.stderr

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.libraries import add_images, add_model, add_photos, new_library, open_store, photo, unit_vectors
+from tests.libraries import add_images, add_model, add_photos, new_library, open_store, photo, storage_of, unit_vectors
 from tests.processes import Process
 from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
 from zsindex.errors import (
@@ -30,6 +30,7 @@ from zsindex.errors import (
 from zsindex.storage.photos import Store
 from zsindex.storage.sqlite import database
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import files, folders, models, settings
 from zsindex.upkeep import maintenance
 
@@ -118,7 +119,7 @@ def test_several_processes_may_make_the_same_library(nowhere: Path) -> None:
             process.finish()
     with open_store(nowhere, create=False) as store:
         assert {row.info.spec.name for row in store.models()} == {"a", "b"}
-        assert store.integrity_problems() == []
+        assert storage_of(store).problems() == []
 
 
 def test_several_threads_may_make_the_same_library(nowhere: Path) -> None:
@@ -571,7 +572,7 @@ def test_a_write_that_does_not_fit_is_taken_back_and_says_so(folder: Path) -> No
         with pytest.raises(StorageFull, match="Everything up to the last batch is kept: free some space"):
             add_photos(store, model, unit_vectors(500, seed=1), folder="/more")
         assert store.files().paths == kept
-        assert store.integrity_problems() == []
+        assert storage_of(store).problems() == []
     with open_store(folder) as store:
         add_photos(store, model, unit_vectors(500, seed=1), folder="/more")
         assert len(store.files()) == 510
@@ -596,7 +597,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_stored(tmp_path: Path) -> N
             assert store.files().paths == kept
         with open_store(folder, create=False) as store:
             assert store.files().paths == kept
-            assert store.integrity_problems() == []
+            assert storage_of(store).problems() == []
 
 
 def test_a_library_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
@@ -640,7 +641,7 @@ def test_check_reports_damage_and_does_not_write(damaged: Path) -> None:
     opened = Database.open(damaged, create=False)
     with closing(opened):
         for fix in (False, True):
-            report = maintenance.check(opened, Store(opened), fix=fix)
+            report = maintenance.check(SqliteStorage(opened), fix=fix)
             assert not report.ok
             assert report.problems
             assert report.fixed == ()

@@ -30,7 +30,7 @@ from zsindex.errors import (
 from zsindex.exchange import vectors as exchange
 from zsindex.library import Library
 from zsindex.records import FloatArray, Progress
-from zsindex.storage.bulk import path_digest
+from zsindex.storage.rows import path_digest
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 

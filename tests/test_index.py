@@ -16,7 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import DIM
-from tests.libraries import add_images, add_model, add_photos, digest_of, new_library, open_store, photo, unit_vectors
+from tests.libraries import (
+    add_images,
+    add_model,
+    add_photos,
+    digest_of,
+    new_library,
+    open_store,
+    photo,
+    storage_of,
+    unit_vectors,
+)
 from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryDamaged, LibraryReadOnly, StorageFull
 from zsindex.index import files
 from zsindex.index import snapshots as index
@@ -94,7 +104,7 @@ def only_snapshot(folder: Path) -> Path:
 
 def base_only(store: Store, folder: Path, model: ModelRow) -> None:
     add_photos(store, model, unit_vectors(30))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
 
 
 def base_and_tail(store: Store, folder: Path, model: ModelRow) -> None:
@@ -131,7 +141,7 @@ def two_models(store: Store, folder: Path, model: ModelRow) -> None:
     base_and_tail(store, folder, model)
     other = add_model(store, "other")
     add_photos(store, other, unit_vectors(30, seed=4))
-    VectorIndex.open(store, folder, other)
+    VectorIndex.open(storage_of(store), other)
     add_photos(store, model, unit_vectors(5, seed=5), folder="/last")
 
 
@@ -139,7 +149,7 @@ def copies(store: Store, folder: Path, model: ModelRow) -> None:
     """Photos that differ in their bytes, not in their vectors."""
     few = unit_vectors(3, seed=6)
     add_photos(store, model, few[np.arange(30) % 3])
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     add_photos(store, model, few[np.arange(20) % 3], folder="/later")
 
 
@@ -167,23 +177,23 @@ def any_state(request: pytest.FixtureRequest, store: Store, folder: Path, model:
 
 @pytest.mark.usefixtures("any_state")
 def test_a_search_agrees_with_brute_force(store: Store, folder: Path, model: ModelRow) -> None:
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
 
 
 @pytest.mark.usefixtures("any_state")
 def test_many_queries_at_once_agree_with_brute_force(store: Store, folder: Path, model: ModelRow) -> None:
     """Beyond some twenty queries faiss multiplies matrices instead."""
     queries = unit_vectors(50, seed=98)
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model, queries)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model, queries)
 
 
 @pytest.mark.usefixtures("any_state")
 def test_without_its_files_the_index_answers_the_same(store: Store, folder: Path, model: ModelRow) -> None:
-    before = VectorIndex.open(store, folder, model).search(QUERIES, 20)
+    before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
     recorded = store.snapshot(model.id)
     shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
     with pytest.warns(IndexRebuilt, match="cannot be read") if recorded else nullcontext():
-        after = VectorIndex.open(store, folder, model).search(QUERIES, 20)
+        after = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
 
@@ -192,11 +202,11 @@ def test_without_its_files_the_index_answers_the_same(store: Store, folder: Path
 def test_without_a_snapshot_a_read_only_library_answers_the_same(
     store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = VectorIndex.open(store, folder, model).search(QUERIES, 20)
+    before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
     with store.write("forget the snapshots") as connection:
         connection.execute(sa.delete(snapshots))
     with open_store(folder, read_only=True) as reader:
-        found = VectorIndex.open(reader, folder, model)
+        found = VectorIndex.open(storage_of(reader), model)
         assert found.vectors.base is None
         after = found.search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
@@ -209,22 +219,22 @@ def test_a_snapshot_that_is_due_is_searched_at_once(
 ) -> None:
     monkeypatch.setattr(index, "MAX_TAIL", 0)
     monkeypatch.setattr(index, "MAX_TAIL_SHARE", 0.0)
-    found = VectorIndex.open(store, folder, model)
+    found = VectorIndex.open(storage_of(store), model)
     assert len(found.vectors.tail) == len(found.vectors.deleted) == 0
     assert_searches_like_brute_force(found, store, model)
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
 
 
 @pytest.mark.usefixtures("any_state")
 def test_check_finds_nothing_wrong(store: Store, folder: Path, model: ModelRow) -> None:
-    VectorIndex.open(store, folder, model)
-    assert index.snapshot_problems(store, folder, model) == []
-    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(store, folder)) == []
+    VectorIndex.open(storage_of(store), model)
+    assert index.snapshot_problems(storage_of(store), model) == []
+    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage_of(store))) == []
 
 
 @pytest.mark.usefixtures("any_state")
 def test_rows_of_images(store: Store, folder: Path, model: ModelRow) -> None:
-    vectors = VectorIndex.open(store, folder, model).vectors
+    vectors = VectorIndex.open(storage_of(store), model).vectors
     _, ids, truth = store.embeddings_after(model, 0)
     asked = np.append(ids[::-1], [10**9, 0])
     rows = vectors.rows_of(asked)
@@ -237,7 +247,7 @@ def test_rows_of_images(store: Store, folder: Path, model: ModelRow) -> None:
 def test_filters_never_lose_results(store: Store, folder: Path, model: ModelRow, data: st.DataObject) -> None:
     if not store.model_sizes(model)["images"]:
         pruned(store, folder, model)
-    searched = VectorIndex.open(store, folder, model)
+    searched = VectorIndex.open(storage_of(store), model)
     ids = store.image_ids_of(model.id, through=10**9).tolist()
     chosen = np.array(data.draw(st.lists(st.sampled_from(ids), unique=True)), dtype=np.int64)
     k = data.draw(st.integers(1, 60))
@@ -255,7 +265,7 @@ def test_of_photos_that_tie_for_the_last_place_the_oldest_gets_it(
     same, better, query = unit_vectors(3, seed=7)
     better = query
     add_photos(store, model, np.stack([same, same, same, better, same]))
-    searched = VectorIndex.open(store, folder, model)
+    searched = VectorIndex.open(storage_of(store), model)
     queries = np.tile(query, (n_queries, 1))
     for k, expected in ((1, [4]), (2, [4, 1]), (3, [4, 1, 2]), (4, [4, 1, 2, 3]), (5, [4, 1, 2, 3, 5])):
         assert searched.search(queries, k)[0].tolist() == [expected] * n_queries
@@ -263,7 +273,7 @@ def test_of_photos_that_tie_for_the_last_place_the_oldest_gets_it(
 
 def test_a_few_of_very_many_copies(store: Store, folder: Path, model: ModelRow) -> None:
     add_images(store, model, np.tile(unit_vectors(1), (1000, 1)))
-    searched = VectorIndex.open(store, folder, model)
+    searched = VectorIndex.open(storage_of(store), model)
     for k in (1, 99, 150, 999):
         assert searched.search(QUERIES, k)[0].tolist() == [list(range(1, k + 1))] * len(QUERIES)
 
@@ -274,7 +284,7 @@ def test_a_few_of_very_many_copies(store: Store, folder: Path, model: ModelRow) 
 @pytest.mark.parametrize("dim", [0, 3, DIM - 1, DIM + 1])
 def test_queries_of_another_dimension_are_refused(store: Store, folder: Path, model: ModelRow, dim: int) -> None:
     base_only(store, folder, model)
-    searched = VectorIndex.open(store, folder, model)
+    searched = VectorIndex.open(storage_of(store), model)
     with pytest.raises(DimensionMismatch, match=f"{dim} dimensions where {DIM}") as caught:
         searched.search(np.zeros((1, dim), np.float32), 1)
     assert (caught.value.expected, caught.value.got) == (DIM, dim)
@@ -282,7 +292,7 @@ def test_queries_of_another_dimension_are_refused(store: Store, folder: Path, mo
 
 def test_no_queries_have_no_results(store: Store, folder: Path, model: ModelRow) -> None:
     base_and_tail(store, folder, model)
-    ids, scores = VectorIndex.open(store, folder, model).search(np.empty((0, DIM), np.float32), 3)
+    ids, scores = VectorIndex.open(storage_of(store), model).search(np.empty((0, DIM), np.float32), 3)
     assert ids.shape == scores.shape == (0, 3)
 
 
@@ -304,7 +314,7 @@ def test_the_vectors_in_a_snapshot_are_those_of_the_database_bit_by_bit_and_alig
     # Faiss would normalise on the way in and change the last bits: so take some that are not quite of length 1.
     vectors = unit_vectors(30) * np.float32(1.0003)
     add_photos(store, model, vectors)
-    base = VectorIndex.open(store, folder, model).vectors.base
+    base = VectorIndex.open(storage_of(store), model).vectors.base
     assert base is not None
     assert isinstance(base.vectors, np.memmap)
     assert base.vectors.flags.aligned
@@ -321,7 +331,7 @@ def test_snapshots_of_any_dimension_are_aligned(store: Store, folder: Path, mode
     other = store.add_model(info, make_default=False)
     vectors = unit_vectors(5, dim=dim)
     add_images(store, other, vectors)
-    base = VectorIndex.open(store, folder, other).vectors.base
+    base = VectorIndex.open(storage_of(store), other).vectors.base
     assert base is not None
     assert base.vectors.flags.aligned
     assert np.array_equal(base.vectors, vectors)
@@ -344,10 +354,10 @@ def test_a_snapshot_is_replaced_when_enough_has_come(
     first = only_snapshot(folder)
     monkeypatch.setattr(index, "MAX_TAIL", 10)
     add_photos(store, model, unit_vectors(10, seed=1), folder="/a")
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     assert only_snapshot(folder) == first
     add_photos(store, model, unit_vectors(1, seed=2), folder="/b")
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     assert only_snapshot(folder) != first
     recorded = store.snapshot(model.id)
     assert recorded is not None
@@ -360,10 +370,10 @@ def test_a_library_that_was_copied_elsewhere_answers_the_same(
     with open_store(folder) as store:
         model = add_model(store)
         pruned(store, folder, model)
-        before = VectorIndex.open(store, folder, model).search(QUERIES, 20)
+        before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
     shutil.move(folder, tmp_path / "moved")
     with open_store(tmp_path / "moved", create=False) as store:
-        after = VectorIndex.open(store, tmp_path / "moved", model).search(QUERIES, 20)
+        after = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
 
@@ -421,23 +431,23 @@ def test_a_damaged_snapshot_is_rebuilt_with_a_warning(
     store: Store, folder: Path, model: ModelRow, damage: Callable[[Path], None]
 ) -> None:
     base_only(store, folder, model)
-    before = VectorIndex.open(store, folder, model).search(QUERIES, 20)
+    before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
     damage(only_snapshot(folder))
-    assert index.snapshot_problems(store, folder, model) != []
+    assert index.snapshot_problems(storage_of(store), model) != []
 
     # Who may not write still gets the answer, and leaves everything as it is.
     with open_store(folder, read_only=True) as reader, pytest.warns(IndexRebuilt):
-        found = VectorIndex.open(reader, folder, model)
+        found = VectorIndex.open(storage_of(reader), model)
     assert np.array_equal(found.search(QUERIES, 20)[0], before[0])
-    assert index.snapshot_problems(store, folder, model) != []
+    assert index.snapshot_problems(storage_of(store), model) != []
 
     with pytest.warns(IndexRebuilt, match="the index of fake was rebuilt"):
-        found = VectorIndex.open(store, folder, model)
+        found = VectorIndex.open(storage_of(store), model)
     assert np.array_equal(found.search(QUERIES, 20)[0], before[0])
     assert np.array_equal(found.search(QUERIES, 20)[1], before[1])
 
-    assert index.snapshot_problems(store, folder, model) == []
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+    assert index.snapshot_problems(storage_of(store), model) == []
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
 
 
 @pytest.mark.parametrize(
@@ -452,9 +462,9 @@ def test_a_snapshot_that_is_recorded_wrongly_is_rebuilt(
     with store.write("damage") as connection:
         connection.execute(sa.update(snapshots).values(wrong))
     with pytest.warns(IndexRebuilt):
-        found = VectorIndex.open(store, folder, model)
+        found = VectorIndex.open(storage_of(store), model)
     assert_searches_like_brute_force(found, store, model)
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
@@ -470,7 +480,7 @@ def test_loading_invalid_data_cannot_crash(
         with store.write("vouch") as connection:
             connection.execute(sa.update(snapshots).values(sha256=index._sha256(file)))
     with pytest.warns(IndexRebuilt):
-        found = VectorIndex.open(store, folder, model)
+        found = VectorIndex.open(storage_of(store), model)
     assert len(found.vectors) == 30
     assert np.array_equal(found.search(QUERIES, 5)[0], brute_force(store.embeddings_after(model, 0), QUERIES, 5)[0])
 
@@ -483,7 +493,7 @@ def test_a_file_that_only_faiss_cannot_read_is_searched_all_the_same(
     flip(0)(file)
     with store.write("vouch") as connection:
         connection.execute(sa.update(snapshots).values(sha256=index._sha256(file)))
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
 
 
 @pytest.mark.parametrize("n_vectors", [-1, 0, 29, 31, 10**9])
@@ -503,21 +513,23 @@ def test_check_compares_a_snapshot_row_by_row(store: Store, folder: Path, model:
     with store.write("damage") as connection:
         changed = unit_vectors(1, seed=8)[0].tobytes()
         connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(vector=changed))
-    assert index.snapshot_problems(store, folder, model) == ["index of fake: 1 vectors differ from the database"]
+    assert index.snapshot_problems(storage_of(store), model) == ["index of fake: 1 vectors differ from the database"]
 
 
 def test_check_finds_vectors_that_only_one_side_has(store: Store, folder: Path, model: ModelRow) -> None:
     base_only(store, folder, model)
     with store.write("damage") as connection:
         connection.execute(sa.delete(embeddings).where(embeddings.c.seq == 5))
-    assert index.snapshot_problems(store, folder, model) == ["index of fake: 1 vectors that the database does not have"]
+    assert index.snapshot_problems(storage_of(store), model) == [
+        "index of fake: 1 vectors that the database does not have"
+    ]
     add_photos(store, model, unit_vectors(3, seed=1), folder="/later")
-    VectorIndex.rebuild(store, folder, model)
+    VectorIndex.rebuild(storage_of(store), model)
     with store.write("damage") as connection:
         # As if an embedding had been stored behind the snapshot's back: it lies before the watermark.
         row = {"seq": 5, "model_id": model.id, "image_id": 5, "vector": unit_vectors(1).tobytes()}
         connection.execute(sa.insert(embeddings).values(row))
-    assert index.snapshot_problems(store, folder, model) == ["index of fake: 1 vectors of the database are missing"]
+    assert index.snapshot_problems(storage_of(store), model) == ["index of fake: 1 vectors of the database are missing"]
 
 
 @pytest.mark.parametrize(
@@ -531,14 +543,14 @@ def test_check_finds_and_forgets_what_is_no_vector(folder: Path, blob: bytes) ->
         base_only(store, folder, model)
         with store.write("damage") as connection:
             connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(vector=blob))
-        report = maintenance.check(database, store, fix=False)
+        report = maintenance.check(storage_of(store), fix=False)
         assert not report.ok
         assert "1 stored vectors of fake are not unit vectors" in report.problems[0]
-        report = maintenance.check(database, store, fix=True)
+        report = maintenance.check(storage_of(store), fix=True)
         assert report.ok, report
         assert "encodes 1 photos again" in report.fixed[0]
-        assert maintenance.check(database, store, fix=False).problems == ()
-        assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+        assert maintenance.check(storage_of(store), fix=False).problems == ()
+        assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
         assert store.model_sizes(model)["images"] == 29
 
 
@@ -549,7 +561,7 @@ def test_a_stored_vector_of_the_wrong_length_says_what_to_do(store: Store, folde
         with store.write("damage") as connection:
             connection.exec_driver_sql(f"UPDATE {table} SET vector = x'0000803f'")
     ask: list[Callable[[], object]] = [
-        lambda: VectorIndex.open(store, folder, model),
+        lambda: VectorIndex.open(storage_of(store), model),
         lambda: store.image_vectors([digest_of("/photos/00000.png")], model),
         lambda: store.prompt_vectors(["owl"], model, truncated=False),
     ]
@@ -566,8 +578,8 @@ def test_check_removes_stray_files(folder: Path) -> None:
         snapshot = only_snapshot(folder)
         for name in ("left.faiss", "left.faiss.tmp"):
             (folder / FOLDER_NAME / name).touch()
-        assert maintenance.check(database, store, fix=False).problems == ("2 files in index/ belong to no index",)
-        assert maintenance.check(database, store, fix=True).ok
+        assert maintenance.check(storage_of(store), fix=False).problems == ("2 files in index/ belong to no index",)
+        assert maintenance.check(storage_of(store), fix=True).ok
         assert only_snapshot(folder) == snapshot
 
 
@@ -577,7 +589,7 @@ def test_check_fixes_a_damaged_snapshot_and_leaves_nothing_behind(folder: Path) 
         store = Store(database)
         base_only(store, folder, add_model(store))
         flip(-1)(only_snapshot(folder))
-        report = maintenance.check(database, store, fix=True)
+        report = maintenance.check(storage_of(store), fix=True)
         assert (len(report.problems), report.fixed, report.remaining) == (1, ("rebuilt the index of fake",), ())
         assert only_snapshot(folder).stat().st_size > 0
 
@@ -587,11 +599,11 @@ def test_check_fixes_a_damaged_snapshot_and_leaves_nothing_behind(folder: Path) 
 
 def test_what_others_store_is_replayed(store: Store, folder: Path, model: ModelRow) -> None:
     base_only(store, folder, model)
-    mine = VectorIndex.open(store, folder, model)
-    assert mine.refreshed(store, folder, model) is mine
+    mine = VectorIndex.open(storage_of(store), model)
+    assert mine.refreshed(storage_of(store), model) is mine
     with open_store(folder) as other:
         add_photos(other, model, unit_vectors(20, seed=1), folder="/later")
-    refreshed = mine.refreshed(store, folder, model)
+    refreshed = mine.refreshed(storage_of(store), model)
     assert len(refreshed.vectors.tail) == 20
     assert_searches_like_brute_force(refreshed, store, model)
     assert len(mine.search(QUERIES, 100)[0][0]) == 30  # who still holds the old one sees what it knew
@@ -599,22 +611,22 @@ def test_what_others_store_is_replayed(store: Store, folder: Path, model: ModelR
 
 def test_what_others_prune_is_forgotten(store: Store, folder: Path, model: ModelRow) -> None:
     base_and_tail(store, folder, model)
-    mine = VectorIndex.open(store, folder, model)
+    mine = VectorIndex.open(storage_of(store), model)
     with open_store(folder) as other:
         other.mark_missing("/photos", ["00003.png"])
         other.mark_missing("/later")
         other.prune()
-    assert_searches_like_brute_force(mine.refreshed(store, folder, model), store, model)
+    assert_searches_like_brute_force(mine.refreshed(storage_of(store), model), store, model)
 
 
 def test_a_long_tail_becomes_a_snapshot(
     store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base_only(store, folder, model)
-    mine = VectorIndex.open(store, folder, model)
+    mine = VectorIndex.open(storage_of(store), model)
     monkeypatch.setattr(index, "MAX_TAIL", 10)
     add_photos(store, model, unit_vectors(20, seed=1), folder="/later")
-    refreshed = mine.refreshed(store, folder, model)
+    refreshed = mine.refreshed(storage_of(store), model)
     assert len(refreshed.vectors.tail) == 0
     assert_searches_like_brute_force(refreshed, store, model)
 
@@ -624,15 +636,15 @@ def test_a_snapshot_that_others_replaced_still_answers(
     store: Store, folder: Path, model: ModelRow, searched_before: bool
 ) -> None:
     base_and_tail(store, folder, model)
-    mine = VectorIndex.open(store, folder, model)
+    mine = VectorIndex.open(storage_of(store), model)
     if searched_before:
         mine.search(QUERIES, 1)
     assert mine.vectors.base is not None
     with open_store(folder) as other:
-        VectorIndex.rebuild(other, folder, model)
+        VectorIndex.rebuild(storage_of(other), model)
     assert not mine.vectors.base.file.exists()
     assert_searches_like_brute_force(mine, store, model)
-    assert_searches_like_brute_force(mine.refreshed(store, folder, model), store, model)
+    assert_searches_like_brute_force(mine.refreshed(storage_of(store), model), store, model)
 
 
 def test_a_snapshot_that_is_replaced_while_it_is_opened_is_no_reason_to_warn(
@@ -644,11 +656,11 @@ def test_a_snapshot_that_is_replaced_while_it_is_opened_is_no_reason_to_warn(
     def too_late(*arguments: object) -> Snapshot:
         monkeypatch.setattr(index, "_open_snapshot", open_snapshot)
         with open_store(folder) as other:
-            VectorIndex.rebuild(other, folder, model)
+            VectorIndex.rebuild(storage_of(other), model)
         return open_snapshot(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(index, "_open_snapshot", too_late)
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
 
 
 def test_two_that_write_a_snapshot_at_once_leave_one(
@@ -660,11 +672,11 @@ def test_two_that_write_a_snapshot_at_once_leave_one(
     def at_once(*arguments: object) -> Path:
         monkeypatch.setattr(index, "_write", write)
         with open_store(folder) as other:
-            VectorIndex.rebuild(other, folder, model)
+            VectorIndex.rebuild(storage_of(other), model)
         return write(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(index, "_write", at_once)
-    VectorIndex.rebuild(store, folder, model)
+    VectorIndex.rebuild(storage_of(store), model)
     recorded = store.snapshot(model.id)
     assert recorded is not None
     assert only_snapshot(folder).name == recorded.file
@@ -697,9 +709,9 @@ def test_a_crash_at_any_point_of_saving_leaves_a_library_that_works(
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, crash)
         with pytest.raises(Crash):
-            VectorIndex.rebuild(store, folder, model)
-    assert_searches_like_brute_force(VectorIndex.open(store, folder, model), store, model)
-    assert index.snapshot_problems(store, folder, model) == []
+            VectorIndex.rebuild(storage_of(store), model)
+    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+    assert index.snapshot_problems(storage_of(store), model) == []
 
 
 def refuse_with(error: Exception) -> Callable[..., None]:
@@ -725,16 +737,16 @@ def test_an_index_that_cannot_be_written_costs_only_the_snapshot(
     add_photos(store, model, unit_vectors(30))
     monkeypatch.setattr(Store, "save_snapshot", refuse_with(error))
     with pytest.warns(IndexRebuilt, match="not written to disk"):
-        found = VectorIndex.open(store, folder, model)
+        found = VectorIndex.open(storage_of(store), model)
     assert_searches_like_brute_force(found, store, model)
-    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(store, folder)) == []
+    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage_of(store))) == []
 
 
 def test_a_full_disk_costs_only_the_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
     add_photos(store, model, unit_vectors(30))
     (folder / FOLDER_NAME).symlink_to("/dev/full")
     with pytest.warns(IndexRebuilt, match="not written to disk"):
-        found = VectorIndex.open(store, folder, model)
+        found = VectorIndex.open(storage_of(store), model)
     assert_searches_like_brute_force(found, store, model)
 
 
@@ -750,7 +762,7 @@ def test_a_snapshot_that_does_not_read_back_is_not_used(
 
     monkeypatch.setattr(index, "_sha256", read_badly)
     with pytest.warns(IndexRebuilt, match="does not read back"):
-        found = VectorIndex.open(store, folder, model)
+        found = VectorIndex.open(storage_of(store), model)
     assert_searches_like_brute_force(found, store, model)
     assert store.snapshot(model.id) is None
     assert list((folder / FOLDER_NAME).iterdir()) == []

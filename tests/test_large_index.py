@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.fakes import DIM
-from tests.libraries import add_images, add_model, add_photos, new_library, open_store, unit_vectors
+from tests.libraries import add_images, add_model, add_photos, new_library, open_store, storage_of, unit_vectors
 from tests.test_index import QUERIES, STATES, State, assert_searches_like_brute_force, brute_force, flip, only_snapshot
 from zsindex.index import cells, vectors
 from zsindex.index import snapshots as index
@@ -90,7 +90,7 @@ def assert_sound(opened: VectorIndex, store: Store, folder: Path, model: ModelRo
     if base is not None and base.cells is not None:
         nearest = cells.assign(base.vectors, base.cells.centroids)
         assert (nearest == base.cells.of_rows()).mean() > 0.99  # but for what lies on a border to the last bit
-    assert index.snapshot_problems(store, folder, model) == []
+    assert index.snapshot_problems(storage_of(store), model) == []
 
 
 # --- approximate search -----------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_an_approximate_search_finds_99_of_100(
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
     add_images(store, model, clustered(N))
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     n_cells = len(grouping(opened).centroids)
     assert n_cells == 128
     assert (grouping(opened).n_probe[:2] < n_cells / 2).all()  # or it would prove nothing
@@ -116,7 +116,7 @@ def test_an_approximate_search_finds_99_of_100(
 def test_few_rows_are_looked_at(store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
     add_images(store, model, clustered(N))
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     best, looked_at = index.nearest._best, []
 
     def count(vectors: object, rows: IdArray, *arguments: object) -> object:
@@ -139,7 +139,7 @@ def test_photos_that_are_added_up_are_found_far_from_their_sum(
     wide = store.add_model(replace(model.info, dim=64, fingerprint="f" * 64), make_default=False)
     images = unit_vectors(N, dim=64)
     add_images(store, wide, images)
-    opened = VectorIndex.open(store, folder, wide)
+    opened = VectorIndex.open(storage_of(store), wide)
     grouping(opened).n_probe[:] = 1
     missed = 0
     for pair in np.random.default_rng(0).choice(N, (50, 2), replace=False):
@@ -169,7 +169,7 @@ def test_not_many_more_cells_are_looked_at_than_needed(spread: str) -> None:
 
 def test_below_the_threshold_a_search_is_exact(store: Store, folder: Path, model: ModelRow) -> None:
     add_images(store, model, clustered(500))
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     assert opened.vectors.base is not None
     assert opened.vectors.base.cells is None
     assert_searches_like_brute_force(opened, store, model)
@@ -185,13 +185,13 @@ def test_texts_are_searched_exactly_until_enough_are_known(store: Store, folder:
     texts[:, 0] = -np.abs(texts[:, 0]) - 0.5
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     add_images(store, model, images)
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     assert (grouping(opened).n_probe[-1] == len(grouping(opened).centroids)).all()
     expected = opened.search(texts[150:], 10, exact=True)
     assert np.array_equal(opened.search(texts[150:], 10)[0], expected[0])
 
     store.save_prompts([f"{i}" for i in range(150)], texts[:150], model.id, truncated=[False] * 150)
-    opened = VectorIndex.rebuild(store, folder, model)
+    opened = VectorIndex.rebuild(storage_of(store), model)
     found, _ = opened.search(texts[150:], 10)
     hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), expected[0].tolist(), strict=True))
     assert hits >= 0.98 * found.size
@@ -203,7 +203,7 @@ def test_a_selection_gets_as_many_as_it_has(
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
     add_images(store, model, clustered(N))
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     random = np.random.default_rng(0)
     # Nothing that is near the query: the nearest cells hold none of the selected.
     query = clustered(1, seed=1)
@@ -232,7 +232,7 @@ def test_every_state_is_sound_with_cells(
 ) -> None:
     state(store, folder, model)
     monkeypatch.setattr(index, "MAX_TAIL", max_tail)
-    assert_sound(VectorIndex.open(store, folder, model), store, folder, model)
+    assert_sound(VectorIndex.open(storage_of(store), model), store, folder, model)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -242,7 +242,7 @@ def test_whatever_comes_and_goes_the_index_is_sound(
     monkeypatch.setattr(index, "CELLS_FROM", 150)
     monkeypatch.setattr(index, "MAX_TAIL", 40)
     random = np.random.default_rng(seed)
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     there: list[tuple[str, str]] = []
     files, grouped = set(), 0
     for step in range(14):
@@ -254,8 +254,8 @@ def test_whatever_comes_and_goes_the_index_is_sound(
             for home, name in gone:
                 store.mark_missing(home, [name])
             store.prune()
-        opened = opened.refreshed(store, folder, model) if random.random() < 0.5 else VectorIndex.open(
-            store, folder, model
+        opened = opened.refreshed(storage_of(store), model) if random.random() < 0.5 else VectorIndex.open(
+            storage_of(store), model
         )  # fmt: skip
         assert len(opened.vectors.rows) == len(there)
         assert len(opened.vectors.tail) <= 40
@@ -275,11 +275,11 @@ def test_what_has_a_cell_keeps_it(store: Store, folder: Path, model: ModelRow, m
     monkeypatch.setattr(cells, "train", lambda v, n: trained.append(n) or train(v, n))
     monkeypatch.setattr(cells, "assign", lambda v, c: assigned.append(len(v)) or assign(v, c))
     add_images(store, model, clustered(300))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     add_images(store, model, clustered(50, seed=1), of="more")
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     add_images(store, model, clustered(1000, seed=2), of="most")
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     assert trained == [32, 64]
     assert assigned == [300, 50, 1350]
 
@@ -287,11 +287,11 @@ def test_what_has_a_cell_keeps_it(store: Store, folder: Path, model: ModelRow, m
 @pytest.mark.usefixtures("cells_from_the_start")
 def test_a_removed_photo_does_not_rewrite_the_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
     add_photos(store, model, clustered(300))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     before = only_snapshot(folder)
     store.mark_missing("/photos", [f"{i:05d}.png" for i in range(100)])
     store.prune()
-    opened = VectorIndex.open(store, folder, model)
+    opened = VectorIndex.open(storage_of(store), model)
     assert only_snapshot(folder) == before
     assert len(opened.vectors.deleted) == 100
     assert_sound(opened, store, folder, model)
@@ -300,25 +300,25 @@ def test_a_removed_photo_does_not_rewrite_the_snapshot(store: Store, folder: Pat
 @pytest.mark.usefixtures("cells_from_the_start")
 def test_a_grouped_snapshot_that_others_replaced_still_answers(store: Store, folder: Path, model: ModelRow) -> None:
     add_images(store, model, clustered(300))
-    mine = VectorIndex.open(store, folder, model)
+    mine = VectorIndex.open(storage_of(store), model)
     before = mine.search(QUERIES, 10)
     add_images(store, model, clustered(50, seed=1), of="more")
     with open_store(folder) as other:
-        VectorIndex.rebuild(other, folder, model)
+        VectorIndex.rebuild(storage_of(other), model)
     assert mine.vectors.base is not None
     assert not mine.vectors.base.file.exists()
     assert np.array_equal(mine.search(QUERIES, 10)[0], before[0])
-    assert_sound(mine.refreshed(store, folder, model), store, folder, model)
+    assert_sound(mine.refreshed(storage_of(store), model), store, folder, model)
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
 @pytest.mark.parametrize("at", [-1, -8, -8 * 6, -8 * 20, -8 * 23 - 5, -8 * 23 - 16 * DIM * 4 - 3], ids=str)
 def test_damaged_cells_are_made_anew(store: Store, folder: Path, model: ModelRow, at: int) -> None:
     add_images(store, model, clustered(300))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     flip(at)(only_snapshot(folder))
     with pytest.warns(IndexRebuilt, match="checksum"):
-        opened = VectorIndex.open(store, folder, model)
+        opened = VectorIndex.open(storage_of(store), model)
     assert_sound(opened, store, folder, model)
 
 
@@ -328,11 +328,11 @@ def test_another_number_of_cells_than_there_are_is_noticed(
     store: Store, folder: Path, model: ModelRow, wrong: int
 ) -> None:
     add_images(store, model, clustered(300))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     with store.write("damage") as connection:
         connection.execute(sa.update(snapshots).values(n_cells=wrong))
     with pytest.warns(IndexRebuilt):
-        opened = VectorIndex.open(store, folder, model)
+        opened = VectorIndex.open(storage_of(store), model)
     assert_sound(opened, store, folder, model)
 
 
@@ -346,7 +346,7 @@ def test_a_failure_while_cells_are_made_leaves_nothing_behind(
     add_images(store, model, clustered(300))
     monkeypatch.setattr(cells, "arrange", full)
     with pytest.warns(IndexRebuilt, match="no space left"):
-        opened = VectorIndex.open(store, folder, model)
+        opened = VectorIndex.open(storage_of(store), model)
     assert list((folder / FOLDER_NAME).iterdir()) == []
     assert_sound(opened, store, folder, model)
 
@@ -364,7 +364,7 @@ def test_writing_holds_a_few_blocks_not_the_vectors(
         add_images(store, wide, unit_vectors(n // 4, seed=part, dim=dim), of=f"{part}-")
     tracemalloc.start()
     try:
-        opened = VectorIndex.rebuild(store, folder, wide)
+        opened = VectorIndex.rebuild(storage_of(store), wide)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -399,10 +399,10 @@ def age(file: Path) -> None:
 def settle(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> Path:
     """A library with a snapshot that was verified and remembered; returns the file."""
     add_photos(store, model, unit_vectors(30))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     file = only_snapshot(folder)
     age(file)
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     readings.clear()
     return file
 
@@ -410,7 +410,7 @@ def settle(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> 
 def test_a_large_file_is_read_through_once(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> None:
     settle(store, folder, model, readings)
     for _ in range(3):
-        opened = VectorIndex.open(store, folder, model)
+        opened = VectorIndex.open(storage_of(store), model)
     assert readings == []
     assert_searches_like_brute_force(opened, store, model)
 
@@ -421,7 +421,7 @@ def test_a_small_file_is_read_through_every_time(
     monkeypatch.setattr(vectors, "ALWAYS_HASHED", 10**6)
     file = settle(store, folder, model, readings)
     for _ in range(3):
-        VectorIndex.open(store, folder, model)
+        VectorIndex.open(storage_of(store), model)
     assert readings == [file.name] * 3
 
 
@@ -432,7 +432,7 @@ def test_a_file_just_written_is_not_trusted_for_its_time_stamps(
     add_photos(store, model, unit_vectors(30))
     monkeypatch.setattr(vectors.time, "time_ns", lambda: 0)  # which is before any time stamp
     for _ in range(3):
-        VectorIndex.open(store, folder, model)
+        VectorIndex.open(storage_of(store), model)
     assert len(readings) == 3  # the first of them when it was written
     recorded = store.snapshot(model.id)
     assert recorded is not None
@@ -447,7 +447,7 @@ def test_a_copied_library_is_verified_once(
     age(only_snapshot(tmp_path / "copy"))
     with open_store(tmp_path / "copy") as copy:
         for _ in range(3):
-            VectorIndex.open(copy, tmp_path / "copy", model)
+            VectorIndex.open(storage_of(copy), model)
     assert len(readings) == 1
 
 
@@ -461,7 +461,7 @@ def test_a_changed_byte_in_a_verified_file_is_noticed(
     if keep_mtime:  # the time of the last change of the file itself cannot be set back
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.warns(IndexRebuilt, match="checksum"):
-        opened = VectorIndex.open(store, folder, model)
+        opened = VectorIndex.open(storage_of(store), model)
     assert_searches_like_brute_force(opened, store, model)
 
 
@@ -472,7 +472,7 @@ def test_a_touched_file_is_verified_once(store: Store, folder: Path, model: Mode
     file = settle(store, folder, model, readings)
     os.utime(file, ns=(1, 1))
     for _ in range(3):
-        VectorIndex.open(store, folder, model)
+        VectorIndex.open(storage_of(store), model)
     assert len(readings) == 1
 
 
@@ -484,7 +484,7 @@ def test_who_may_not_write_verifies_every_time(
     recorded = store.snapshot(model.id)
     with open_store(folder, read_only=True) as reader:
         for _ in range(3):
-            assert_searches_like_brute_force(VectorIndex.open(reader, folder, model), reader, model)
+            assert_searches_like_brute_force(VectorIndex.open(storage_of(reader), model), reader, model)
     assert len(readings) == 3
     assert store.snapshot(model.id) == recorded
 
@@ -498,8 +498,8 @@ def test_check_reads_what_was_verified_all_the_same(
     age(file)
     with store.write("pretend") as connection:
         connection.execute(sa.update(snapshots).values(verified=vectors.identity(file.stat())))
-    VectorIndex.open(store, folder, model)  # nothing shows
-    (problem,) = index.snapshot_problems(store, folder, model)
+    VectorIndex.open(storage_of(store), model)  # nothing shows
+    (problem,) = index.snapshot_problems(storage_of(store), model)
     assert "checksum" in problem
 
 
@@ -514,7 +514,7 @@ FIRST_TABLES = {
 
 def test_an_upgraded_library_keeps_its_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
     add_images(store, model, unit_vectors(30))
-    VectorIndex.open(store, folder, model)
+    VectorIndex.open(storage_of(store), model)
     before = store.snapshot(model.id)
     with store.write("go back") as connection:
         for column in ("n_cells", "verified"):
@@ -529,7 +529,7 @@ def test_an_upgraded_library_keeps_its_snapshot(store: Store, folder: Path, mode
     try:
         upgraded = Store(database)
         assert upgraded.snapshot(model.id) == before
-        assert_searches_like_brute_force(VectorIndex.open(upgraded, folder, model), upgraded, model)
+        assert_searches_like_brute_force(VectorIndex.open(storage_of(upgraded), model), upgraded, model)
         assert upgraded.snapshot(model.id) == before
     finally:
         database.close()

@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.fakes import FakeEncoder
-from tests.libraries import add_model, add_photos, open_store, unit_vectors
+from tests.libraries import add_model, add_photos, open_store, storage_of, unit_vectors
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.records import IccMode, ModelSpec
 from zsindex.storage import schema, tables
@@ -149,7 +149,7 @@ def test_an_older_library_is_backed_up_and_upgraded_on_open(older: Path, next_ve
     after = next_versions.add(REBUILD_IMAGES)
     with open_store(older, create=False) as store:
         assert len(store.files()) == 3
-        assert store.integrity_problems() == []
+        assert storage_of(store).problems() == []
     assert revision_of(older / FILE_NAME) == after
     assert "extra" in table_names(older / FILE_NAME)
     (backup,) = backups(older)
@@ -316,7 +316,7 @@ def test_models_from_before_there_were_renderings_keep_what_they_are(tmp_path: P
         assert store.find_model(ModelSpec("fake", icc=IccMode.CONVERT)) is None
         assert store.add_model(FakeEncoder().info, make_default=False).id == 8
         add_photos(store, row, unit_vectors(2))  # what refers to models still does
-        assert store.integrity_problems() == []
+        assert storage_of(store).problems() == []
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM embeddings WHERE model_id = 3").fetchone() == (2,)
         assert connection.execute("SELECT generation FROM models WHERE id = 3").fetchone() == (2,)

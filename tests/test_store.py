@@ -23,13 +23,14 @@ from tests.libraries import (
     fake_info,
     new_library,
     open_store,
+    storage_of,
     unit_vectors,
 )
 from tests.libraries import photo as seen
 from zsindex.errors import LibraryReadOnly
 from zsindex.records import Candidate, DecodeMode, ModelSpec, SkippedFile, SkipReason
-from zsindex.storage.photos import Store, is_under, listing_text
-from zsindex.storage.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
+from zsindex.storage.photos import Store
+from zsindex.storage.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, is_under, listing_text, now
 from zsindex.storage.sqlite import fast_reads
 from zsindex.storage.sqlite.database import FILE_NAME
 from zsindex.storage.tables import embeddings, files, prompts
@@ -567,7 +568,7 @@ def test_pruning_forgets_what_no_file_shows(store: Store, model: ModelRow) -> No
     assert store.prune() == expected
     assert rows(store) == {"files": 1, "embeddings": 1, "prompts": 0, "images": 1, "folders": 1, "models": 1}
     assert store.files().paths == ["/a/1"]
-    assert store.integrity_problems() == []
+    assert storage_of(store).problems() == []
 
 
 def test_pruning_tells_the_index_of_models_that_lost_vectors(store: Store, model: ModelRow) -> None:
@@ -614,7 +615,7 @@ def test_a_model_is_pruned_with_all_that_is_its_own(store: Store, model: ModelRo
     assert store.snapshot(model.id) is not None
     assert store.generation(model.id) == 0
     assert len(store.files()) == 3
-    assert store.integrity_problems() == []
+    assert storage_of(store).problems() == []
 
 
 def test_a_file_that_comes_back_after_pruning_is_new(store: Store, model: ModelRow) -> None:
@@ -656,10 +657,10 @@ def test_bad_vectors_are_found_and_only_they_are_removed(store: Store, model: Mo
 
 def test_dangling_references_are_found(store: Store, folder: Path, model: ModelRow) -> None:
     save(store, model, "/1")
-    assert store.integrity_problems() == []
+    assert storage_of(store).problems() == []
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:  # does not enforce foreign keys
         connection.execute("DELETE FROM images")
-    assert "row 1 of files refers to nothing in images" in store.integrity_problems()
+    assert "row 1 of files refers to nothing in images" in storage_of(store).problems()
 
 
 def test_files_come_by_name_whatever_the_order_of_the_database(

@@ -68,8 +68,7 @@ from zsindex.records import (
     TransparencyMode,
 )
 from zsindex.storage.rows import FileTable, ImageRecord, ModelRow, SavedLabelSet
-from zsindex.storage.sqlite.database import Database
-from zsindex.storage.sqlite.fast_reads import LabReader, Reader
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 # What decodes, syncs and keeps up is imported where it is used: a question from the cache does not wait for it.
 if TYPE_CHECKING:
@@ -81,6 +80,7 @@ if TYPE_CHECKING:
     from zsindex.storage.jobs import JobStore
     from zsindex.storage.labels import LabStore
     from zsindex.storage.photos import Store
+    from zsindex.storage.protocol import Reads
     from zsindex.upkeep.maintenance import CheckReport, ModelStatus, PruneReport, Status
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     def __init__(
         self,
-        database: Database,
+        storage: SqliteStorage,
         *,
         spec: ModelSpec,
         model: ModelRow | None,
@@ -113,9 +113,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         batch_size: int | None,
         settings: Settings,
     ) -> None:
-        self._database = database
-        self._reader = Reader(database)
-        self._lab_reader = LabReader(database)
+        self._storage = storage
+        self._database = storage.database
+        self._reader = self._lab_reader = storage.reads
         self._spec = spec
         self._model_row = model
         self._loaded = None if encoder is None else OneAtATime(encoder)
@@ -192,9 +192,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             batch_size = bounds.whole("batch_size", batch_size, least=1)
         if workers is not None:
             workers = bounds.whole("workers", workers, least=1)
-        database = Database.open(config.library_path(path), create=create, read_only=read_only)
+        storage = SqliteStorage.open(config.library_path(path), create=create, read_only=read_only)
         try:
-            reader = Reader(database)
+            reader = storage.reads
             remembered = reader.default_model()
             if encoder is not None:
                 spec = encoder.info.spec
@@ -207,7 +207,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
                 row = None
             return cls(
-                database,
+                storage,
                 spec=spec,
                 model=row,
                 encoder=encoder,
@@ -221,7 +221,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
                 ),
             )
         except BaseException:
-            database.close()
+            storage.close()
             raise
 
     def close(self) -> None:
@@ -250,21 +250,15 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
 
     @cached_property
     def _store(self) -> Store:
-        from zsindex.storage.photos import Store
-
-        return Store(self._database)
+        return self._storage.photos
 
     @cached_property
     def _lab(self) -> LabStore:
-        from zsindex.storage.labels import LabStore
-
-        return LabStore(self._database)
+        return self._storage.labels
 
     @cached_property
     def _jobs(self) -> JobStore:
-        from zsindex.storage.jobs import JobStore
-
-        return JobStore(self._database)
+        return self._storage.jobs
 
     @property
     def path(self) -> Path:
@@ -385,7 +379,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """The models that the library holds vectors of, with their sizes; the default one is marked."""
         from zsindex.upkeep import maintenance
 
-        return maintenance.models(self._store)
+        return maintenance.models(self._storage)
 
     def use_model(
         self,
@@ -482,8 +476,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         from zsindex.ingest.sync import Sync
 
         return Sync(
-            self._store,
-            library_folder=str(self.path),
+            self._storage,
             options=options,
             settings=self._settings,
             model=self._model,
@@ -688,7 +681,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """
         model = self._model() if model is None else model
         last = self._index_of(model)
-        if last is not None and last.generation >= 0 and last.is_current(self._reader, model):
+        if last is not None and last.generation >= 0 and last.is_current(self._storage, model):
             return last
         may_read = may_write = False
 
@@ -705,9 +698,9 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             may_read = self._opening.acquire(timeout=LONGEST_WAIT_S if self._index_of(model) is not None else -1)
             known = self._index_of(model)
             if known is None:
-                index = VectorIndex.open(self._reader, self.path, model, may_save=may_save)
+                index = VectorIndex.open(self._storage, model, may_save=may_save)
             else:
-                index = known.refreshed(self._reader, self.path, model, may_save=may_save)
+                index = known.refreshed(self._storage, model, may_save=may_save)
             with self._lock:
                 if self._is_asked_with(model):
                     self._index = index
@@ -769,8 +762,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
             held = [row.name for row in self.models()]
             raise UnknownModel(str(self._spec), near=held, why="the library holds nothing of such a model")
         return exchange.export_vectors(
-            self._store,
-            self.path,
+            self._storage,
             self._model_row,
             Path(absolute(folder)),
             dtype=dtype,
@@ -817,11 +809,10 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         info = self._encoder().info if self._model_row is None else self._model_row.info
         with self._while_storing():
             report = exchange.import_vectors(
-                self._store,
+                self._storage,
                 Path(absolute(folder)),
                 info,
                 model=self._model,
-                lock=self._database.sync_lock,
                 root=None if root is None else absolute(root),
                 path_column=path_column,
                 workers=self._settings.workers if read else 0,
@@ -1163,7 +1154,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         """Counts, sizes and versions."""
         from zsindex.upkeep import maintenance
 
-        return maintenance.status(self._database, self._store, self._lab)
+        return maintenance.status(self._storage)
 
     def check(self, *, fix: bool = False) -> CheckReport:
         """Prove that database, vectors and index agree; with `fix`, rebuild what is derived and forget what is damaged.
@@ -1176,7 +1167,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
         with self._saving:
             if fix:
                 self._forget_index()  # its file may be replaced
-            return maintenance.check(self._database, self._store, fix=fix)
+            return maintenance.check(self._storage, fix=fix)
 
     def _forget_index(self) -> None:
         with self._lock:
@@ -1215,9 +1206,7 @@ class Library(Classifying, Evaluating, Looking, Migrating, Photos, Serving, Jobs
     def _prune(self, *, models: Sequence[str], under: Sequence[str], prompts: bool, dry_run: bool) -> PruneReport:
         from zsindex.upkeep import maintenance
 
-        return maintenance.prune(
-            self._database, self._store, models=several(models), under=under, prompts=prompts, dry_run=dry_run
-        )
+        return maintenance.prune(self._storage, models=several(models), under=under, prompts=prompts, dry_run=dry_run)
 
 
 class _Closed(Library):
@@ -1284,7 +1273,7 @@ def _require_name(model: str | None) -> None:
 
 
 def _spec(
-    reader: Reader,
+    reader: Reads,
     base: ModelSpec,
     model: str | None,
     pretrained: str | None,

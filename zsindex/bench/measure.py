@@ -34,9 +34,8 @@ from zsindex.photos import decode, samples
 from zsindex.photos.scan import scan
 from zsindex.photos.sources import PathsLike
 from zsindex.records import Candidate, DecodeMode, FloatArray
-from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 DEFAULT_SECONDS = 20.0
 # Random vectors that questions are asked about: as many as the library has photos, within bounds.
@@ -375,17 +374,16 @@ def _copies(paths: Sequence[str], n: int, folder: Path) -> list[str]:
 
 def _fill(own: Library, n_vectors: int) -> None:
     """Add photos that exist only in the database, each with a random vector."""
-    database = Database.open(own.path, create=False)
+    storage = SqliteStorage.open(own.path, create=False)
     try:
-        store = Store(database)
-        model = store.add_model(own.model, make_default=False)
+        model = storage.photos.add_model(own.model, make_default=False)
         random_numbers = np.random.default_rng(0)
         for start in range(0, n_vectors, 1_000):
             vectors = random_numbers.standard_normal((1_000, own.model.dim), dtype=np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            store.save([_made_up(start + i, vector) for i, vector in enumerate(vectors)], model.id)
+            storage.photos.save([_made_up(start + i, vector) for i, vector in enumerate(vectors)], model.id)
     finally:
-        database.close()
+        storage.close()
 
 
 def _made_up(number: int, vector: FloatArray) -> FileOutcome:

@@ -22,14 +22,14 @@ import numpy as np
 from zsindex.classification.results import Answer
 from zsindex.index.files import Making
 from zsindex.index.snapshots import FOLDER_NAME
-from zsindex.storage.labels import LabStore
+from zsindex.storage.protocol import Storage
 
 # Records of runs are a few KB; their answers 12 bytes per prediction and the paths.
 MAX_RUNS = 200
 MAX_BYTES = 2**29
 
 
-def write(folder: Path, making: Making, key: str, answer: Answer) -> dict[str, Any]:
+def write(storage: Storage, making: Making, key: str, answer: Answer) -> dict[str, Any]:
     """Store an answer; returns what must be recorded, before `making` ends, to read it again.
 
     Raises:
@@ -44,9 +44,9 @@ def write(folder: Path, making: Making, key: str, answer: Answer) -> dict[str, A
         paths=np.frombuffer(packed, dtype=np.uint8),
     )
     data = content.getvalue()
-    (folder / FOLDER_NAME).mkdir(exist_ok=True)
+    (storage.folder / FOLDER_NAME).mkdir(exist_ok=True)
     # Another name each time: who removes the answer of an older run of that key does not mean this one.
-    file = folder / FOLDER_NAME / f"run-{key}-{secrets.token_hex(4)}.npz"
+    file = storage.folder / FOLDER_NAME / f"run-{key}-{secrets.token_hex(4)}.npz"
     temporary = file.with_name(f"{file.name}.tmp")
     try:
         with making.create(temporary) as out:
@@ -59,10 +59,10 @@ def write(folder: Path, making: Making, key: str, answer: Answer) -> dict[str, A
     return {"file": file.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def read(folder: Path, stored: Mapping[str, Any]) -> Answer | None:
+def read(storage: Storage, stored: Mapping[str, Any]) -> Answer | None:
     """Read an answer; None where its file is gone, or is not the one that was written."""
     try:
-        data = (folder / FOLDER_NAME / stored["file"]).read_bytes()
+        data = (storage.folder / FOLDER_NAME / stored["file"]).read_bytes()
     except OSError:
         return None
     if hashlib.sha256(data).hexdigest() != stored["sha256"]:
@@ -72,37 +72,37 @@ def read(folder: Path, stored: Mapping[str, Any]) -> Answer | None:
         return Answer(paths, arrays["best"].astype(np.int64), arrays["scores"])
 
 
-def exists(folder: Path, stored: Mapping[str, Any]) -> bool:
+def exists(storage: Storage, stored: Mapping[str, Any]) -> bool:
     """Whether the file of an answer is there; it may still be damaged."""
-    return (folder / FOLDER_NAME / str(stored["file"])).exists()
+    return (storage.folder / FOLDER_NAME / str(stored["file"])).exists()
 
 
-def remove(folder: Path, names: Iterable[str]) -> None:
+def remove(storage: Storage, names: Iterable[str]) -> None:
     """Delete the answers of runs that are recorded no more."""
     for name in names:
         with suppress(OSError):  # where it cannot be removed it is a stray, and costs only its room
-            (folder / FOLDER_NAME / name).unlink()
+            (storage.folder / FOLDER_NAME / name).unlink()
 
 
-def make_room(lab: LabStore, folder: Path) -> None:
+def make_room(storage: Storage) -> None:
     """Delete the answers of the oldest runs, as long as all together take too much room; their records stay."""
     taken = 0
-    for stored in lab.run_files().values():
+    for stored in storage.labels.run_files().values():
         taken += int(stored["bytes"])
         if taken > MAX_BYTES:
-            remove(folder, [stored["file"]])
+            remove(storage, [stored["file"]])
 
 
-def recorded(lab: LabStore) -> set[str]:
+def recorded(storage: Storage) -> set[str]:
     """Names of the files that belong to runs."""
-    return {stored["file"] for stored in lab.run_files().values()}
+    return {stored["file"] for stored in storage.labels.run_files().values()}
 
 
-def problems(lab: LabStore, folder: Path) -> dict[Path, str]:
+def problems(storage: Storage) -> dict[Path, str]:
     """Files of runs that are not what was written, with what is wrong in words."""
     return {
-        folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
-        for key, stored in lab.run_files().items()
+        storage.folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
+        for key, stored in storage.labels.run_files().items()
         # Looked for again: another process may have made room.
-        if exists(folder, stored) and read(folder, stored) is None and exists(folder, stored)
+        if exists(storage, stored) and read(storage, stored) is None and exists(storage, stored)
     }

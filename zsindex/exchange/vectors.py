@@ -1,8 +1,8 @@
 """Takes vectors out of a library, and vectors that were computed elsewhere in, without a model or a photo.
 
-The files are those of clip-retrieval (`zsindex.exchange.parts`), the rows those of `library.db`
-(`zsindex.storage.bulk`). An import reads everything twice: whatever is wrong with the files is found before the first
-row is stored. Its memory grows by 16 bytes per row, which is what it takes to notice a path that stands there twice.
+The files are those of clip-retrieval (`zsindex.exchange.parts`), the rows those of `zsindex.storage.protocol.Bulk`. An
+import reads everything twice: whatever is wrong with the files is found before the first row is stored. Its memory
+grows by 16 bytes per row, which is what it takes to notice a path that stands there twice.
 """
 
 from __future__ import annotations
@@ -31,11 +31,8 @@ from zsindex.exchange.parts import Manifest, Part, PartWriter, Rows
 from zsindex.photos import decode
 from zsindex.photos.formats import is_encodable, printable, storable
 from zsindex.records import ModelInfo, Progress
-from zsindex.storage import bulk
-from zsindex.storage.bulk import ImportedPhoto, SeenFile
-from zsindex.storage.photos import Store
-from zsindex.storage.rows import ModelRow, now
-from zsindex.storage.sqlite.lock import FolderLock
+from zsindex.storage.protocol import Bulk, ExportView, Storage
+from zsindex.storage.rows import ImportedPhoto, ModelRow, SeenFile, now
 
 # Rows in memory at a time, and in one transaction. Digests are scattered over their index, so that each transaction
 # rewrites much of it: the larger it is the less is written.
@@ -108,8 +105,7 @@ class ImportReport:
 
 
 def export_vectors(
-    store: Store,
-    library: Path,
+    storage: Storage,
     model: ModelRow,
     folder: Path,
     *,
@@ -120,7 +116,7 @@ def export_vectors(
     progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> ExportReport:
-    """Write the vectors of one model; see `Library.export_vectors`. `library` is the library's folder.
+    """Write the vectors of one model; see `Library.export_vectors`.
 
     Raises:
         ExportRefused, ExtraMissing, LibraryDamaged
@@ -128,7 +124,7 @@ def export_vectors(
     started = time.perf_counter()
     _check_target(folder, overwrite=overwrite)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    with bulk.exporting(store, library, model, paths) as export:
+    with storage.bulk.exporting(model, paths) as export:
         if not export.n_photos:
             where = "among the photos asked for" if paths is not None and export.n_without else "to export"
             raise ExportRefused(folder, f"there is no vector of {model.info.spec} {where}. Make some: zsindex sync")
@@ -182,7 +178,7 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
         raise ExportRefused(name, "there are vectors in it; name a new folder, or replace them with --overwrite")
 
 
-def _write_parts(export: bulk.Export, folder: Path, dim: int, dtype: str, part_size: int) -> Iterator[int]:
+def _write_parts(export: ExportView, folder: Path, dim: int, dtype: str, part_size: int) -> Iterator[int]:
     """Write all parts; yields the number of rows of each batch that was written."""
     n_parts = -(-export.n_photos // part_size)
     part_rows = [min(part_size, export.n_photos - number * part_size) for number in range(n_parts)]
@@ -245,12 +241,11 @@ def _put_in_place(temporary: Path, folder: Path, *, overwrite: bool) -> None:
 
 
 def import_vectors(
-    store: Store,
+    storage: Storage,
     folder: Path,
     info: ModelInfo,
     *,
     model: Callable[[], ModelRow],
-    lock: FolderLock,
     root: str | None,
     path_column: str,
     workers: int,
@@ -262,7 +257,6 @@ def import_vectors(
     Args:
         info: the model that the vectors are said to be of.
         model: its row, recorded if need be; asked once there is something to store.
-        lock: held while photos are stored, as by a sync.
         root: absolute; what relative paths are relative to. None: they are refused.
         workers: threads that hash photos which are on this disk; 0 to look for none.
 
@@ -273,8 +267,8 @@ def import_vectors(
     work = _Import(folder, info, root=root, path_column=path_column, progress=progress, should_stop=should_stop)
     counts: Counter[str] = Counter()
     if work.check():
-        with lock.hold("import vectors"):
-            counts = work.store(store, model(), workers=workers)
+        with storage.sync_lock.hold("import vectors"):
+            counts = work.store(storage.bulk, model(), workers=workers)
     done = counts["stored"] + counts["kept"] + counts["changed"]
     return ImportReport(
         rows=done,
@@ -350,7 +344,7 @@ class _Import:
         self._compare_repeated(np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2))
         return True
 
-    def store(self, store: Store, model: ModelRow, *, workers: int) -> Counter[str]:
+    def store(self, bulk: Bulk, model: ModelRow, *, workers: int) -> Counter[str]:
         """Store everything that is not there yet, a batch in one transaction each.
 
         Args:
@@ -367,12 +361,12 @@ class _Import:
                     paths = self._resolved(rows, part)
                     columns = (*_split(paths), self._digests(rows, part), *_details(rows))
                     photos = [ImportedPhoto(*values) for values in zip(paths, *columns, strict=True)]
-                    look = _Look(store, photos, pool) if workers else None
+                    look = _Look(bulk, photos, pool) if workers else None
                     step = BATCH_FILES if look is not None and look.n_to_read else max(1, len(photos))
                     for start in range(0, len(photos), step):
                         batch = photos[start : start + step]
                         vectors = rows.vectors[start : start + step]
-                        counts.update(bulk.save(store, batch if look is None else look.at(batch), vectors, model.id))
+                        counts.update(bulk.save(batch if look is None else look.at(batch), vectors, model.id))
                         done += len(batch)
                         self._progress(Progress("import", done, self.n_rows))
                         if self._should_stop():
@@ -491,7 +485,7 @@ class _Look:
         n_to_read: files that must be hashed.
     """
 
-    def __init__(self, store: Store, photos: Sequence[ImportedPhoto], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, bulk: Bulk, photos: Sequence[ImportedPhoto], pool: ThreadPoolExecutor) -> None:
         self._pool = pool
         there = {}
         is_folder: dict[str, bool] = {}
@@ -503,7 +497,7 @@ class _Look:
                     status = os.stat(photo.path)
                     if stat.S_ISREG(status.st_mode):
                         there[photo.path] = photo, status
-        known = bulk.known_photos(store, (photo for photo, _ in there.values())) if there else {}
+        known = bulk.known_photos((photo for photo, _ in there.values())) if there else {}
         self._to_read: set[str] = set()
         self._seen: dict[str, SeenFile] = {}
         for path, (_, status) in there.items():

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from zsindex.storage.photos import Store
     from zsindex.storage.rows import FileTable, ImageRecord, ModelRow
     from zsindex.storage.sqlite.database import Database
-    from zsindex.storage.sqlite.fast_reads import LabReader, Reader
+    from zsindex.storage.sqlite.fast_reads import FastReads
+    from zsindex.storage.sqlite.storage import SqliteStorage
 
 T = TypeVar("T")
 
@@ -54,9 +55,10 @@ WhichLabels: TypeAlias = "str | LabelsLike"
 class Core:
     """Declares what `zsindex.library.Library` provides to its parts, and holds the few methods that all of them use."""
 
+    _storage: SqliteStorage
     _database: Database
-    _reader: Reader
-    _lab_reader: LabReader
+    _reader: FastReads
+    _lab_reader: FastReads
     _model_row: ModelRow | None
     _index: VectorIndex | None
     _settings: Settings

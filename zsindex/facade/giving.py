@@ -26,7 +26,7 @@ from zsindex.errors import (
 from zsindex.facade.core import Core, absolute_all
 from zsindex.index.files import Making
 from zsindex.records import NONE, LabelSet, Progress
-from zsindex.storage.sqlite.lock import failure
+from zsindex.storage.failures import failure
 
 if TYPE_CHECKING:
     from zsindex.classification.results import Answer, Classification, Run
@@ -204,7 +204,7 @@ class Giving(Core):
         with Making() as making:
             # First the file, then the record: what is recorded is there.
             try:
-                stored = run_files.write(self.path, making, run.key, result.answer)
+                stored = run_files.write(self._storage, making, run.key, result.answer)
             except OSError as error:
                 raise failure(self.path, "record a run", error) from error
             document = {
@@ -218,10 +218,10 @@ class Giving(Core):
             try:
                 replaced = self._lab.save_run(run.key, document, keep=run_files.MAX_RUNS)
             except ZsindexError:
-                run_files.remove(self.path, [stored["file"]])
+                run_files.remove(self._storage, [stored["file"]])
                 raise
-        run_files.remove(self.path, replaced)
-        run_files.make_room(self._lab, self.path)
+        run_files.remove(self._storage, replaced)
+        run_files.make_room(self._storage)
         return self.run(run.key)
 
     def repeat_run(self, key: str, *, record: bool = False) -> Repeat:
@@ -256,7 +256,7 @@ class Giving(Core):
             result = result.filtered(min_score=asked["options"]["min_score"], only=asked["options"]["only"])
             if record:
                 self.record_run(result)
-        return runs.compare(before, run_files.read(self.path, row[1]["stored"]), result)
+        return runs.compare(before, run_files.read(self._storage, row[1]["stored"]), result)
 
     def _find_run(self, key: str) -> tuple[str, dict[str, Any], str]:
         row = self._lab.run(key)
@@ -279,7 +279,7 @@ class Giving(Core):
             label_set=document["label_set"],
             answers=tuple(document["answers"]),
             photos=document["photos"],
-            stored=run_files.exists(self.path, document["stored"]),
+            stored=run_files.exists(self._storage, document["stored"]),
         )
 
     def _with_fingerprint(self, fingerprint: str, name: str) -> Any:
@@ -309,7 +309,7 @@ class Giving(Core):
         # Another version may score otherwise.
         if row is None or row[1]["run"]["zsindex"] != run.version or row[1]["photos"] != n:
             return None
-        return run_files.read(self.path, row[1]["stored"])
+        return run_files.read(self._storage, row[1]["stored"])
 
     def _record_if_possible(self, result: Classification) -> None:
         if self.read_only:

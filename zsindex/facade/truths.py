@@ -75,7 +75,7 @@ class Truths(Core):
 
     @staticmethod
     def _within(paths: PathsLike) -> Callable[[str], bool]:
-        from zsindex.storage.photos import is_under
+        from zsindex.storage.rows import is_under
 
         places = absolute_all(paths)
         return lambda path: any(is_under(path, place) for place in places)

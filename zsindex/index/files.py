@@ -53,6 +53,14 @@ class Making:
             os.close(self._locked.pop())
 
 
+def size_of(file: Path) -> int:
+    """Bytes of a file; 0 if it is gone: snapshots come and go while others work."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def strays(folder: Path, recorded: Callable[[], Collection[str]]) -> list[Path]:
     """Files that nobody makes and the database does not know: left by a crash.
 

@@ -32,8 +32,8 @@ from zsindex.index.cells import Cells
 from zsindex.index.files import Making
 from zsindex.index.vectors import Snapshot, SnapshotError, Vectors, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
+from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow, SnapshotRow
-from zsindex.storage.sqlite.fast_reads import Reader
 
 FOLDER_NAME = "index"
 # What came after the snapshot is read from SQLite at every start, at a few microseconds a vector. A new snapshot is due
@@ -70,9 +70,7 @@ class VectorIndex:
         self.generation = generation
 
     @classmethod
-    def open(
-        cls, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
-    ) -> VectorIndex:
+    def open(cls, storage: Storage, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True) -> VectorIndex:
         """Map the recorded snapshot and replay what came after; rebuild from the database where that fails.
 
         Args:
@@ -82,56 +80,58 @@ class VectorIndex:
         Warns:
             IndexRebuilt: the snapshot was missing or damaged.
         """
-        generation = reader.generation(model.id)
-        recorded = reader.snapshot(model.id)
+        generation = storage.reads.generation(model.id)
+        recorded = storage.reads.snapshot(model.id)
         base, after, deleted = None, 0, np.empty(0, dtype=np.int64)
         if recorded is not None:
             try:
-                base, after = _open_snapshot(folder, recorded, model), recorded.watermark
-                _remember(reader, recorded, base)
+                base, after = _open_snapshot(storage.folder, recorded, model), recorded.watermark
+                _remember(storage, recorded, base)
                 if recorded.generation != generation:
                     # Not simply those without any vector: one that was deleted and made anew is in the tail.
-                    there = reader.image_ids_of(model.id, through=recorded.watermark)
+                    there = storage.reads.image_ids_of(model.id, through=recorded.watermark)
                     deleted = np.flatnonzero(~np.isin(base.ids, there))
             except SnapshotError as error:
-                if reader.snapshot(model.id) != recorded:
-                    return cls.open(reader, folder, model, may_save=may_save)  # another process has just replaced it
+                if storage.reads.snapshot(model.id) != recorded:
+                    return cls.open(storage, model, may_save=may_save)  # another process has just replaced it
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
-        if reader.writable and _is_due(base, reader.count_after(model.id, after), len(deleted)) and may_save():
-            saved = cls._save(reader, folder, model, base, deleted, after=after, generation=generation)
+        if storage.writable and _is_due(base, storage.reads.count_after(model.id, after), len(deleted)) and may_save():
+            saved = cls._save(storage, model, base, deleted, after=after, generation=generation)
             if saved is not None:
                 return saved
-        watermark, tail_ids, tail = reader.embeddings_after(model, after)
+        watermark, tail_ids, tail = storage.reads.embeddings_after(model, after)
         return cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
 
     @classmethod
-    def rebuild(cls, reader: Reader, folder: Path, model: ModelRow) -> VectorIndex:
+    def rebuild(cls, storage: Storage, model: ModelRow) -> VectorIndex:
         """Write a new snapshot of everything that the database holds, whatever is recorded or there."""
-        generation, none = reader.generation(model.id), np.empty(0, dtype=np.int64)
-        saved = cls._save(reader, folder, model, None, none, after=0, generation=generation)
+        generation, none = storage.reads.generation(model.id), np.empty(0, dtype=np.int64)
+        saved = cls._save(storage, model, None, none, after=0, generation=generation)
         if saved is not None:
             return saved
-        watermark, ids, vectors = reader.embeddings_after(model, 0)
+        watermark, ids, vectors = storage.reads.embeddings_after(model, 0)
         return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
 
-    def is_current(self, reader: Reader, model: ModelRow) -> bool:
+    def is_current(self, storage: Storage, model: ModelRow) -> bool:
         """Whether nothing was stored or deleted since, also by other processes."""
-        return reader.generation(model.id) == self.generation and not reader.count_after(model.id, self.watermark)
+        return storage.reads.generation(model.id) == self.generation and not storage.reads.count_after(
+            model.id, self.watermark
+        )
 
     def refreshed(
-        self, reader: Reader, folder: Path, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
+        self, storage: Storage, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True
     ) -> VectorIndex:
         """This index, or one that knows what was stored and deleted meanwhile, also by other processes; see `open`."""
-        if reader.generation(model.id) != self.generation:
-            return self.open(reader, folder, model, may_save=may_save)
+        if storage.reads.generation(model.id) != self.generation:
+            return self.open(storage, model, may_save=may_save)
         old = self.vectors
-        n_new = reader.count_after(model.id, self.watermark)
+        n_new = storage.reads.count_after(model.id, self.watermark)
         if not n_new:
             return self
-        if reader.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
-            return self.open(reader, folder, model)
-        watermark, ids, vectors = reader.embeddings_after(model, self.watermark)
+        if storage.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
+            return self.open(storage, model)
+        watermark, ids, vectors = storage.reads.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
         return VectorIndex(
             Vectors(old.base, tail_ids, tail, old.deleted), watermark=watermark, generation=self.generation
@@ -140,8 +140,7 @@ class VectorIndex:
     @classmethod
     def _save(
         cls,
-        reader: Reader,
-        folder: Path,
+        storage: Storage,
         model: ModelRow,
         base: Snapshot | None,
         deleted: IdArray,
@@ -156,33 +155,31 @@ class VectorIndex:
         Returns:
             The vectors, mapped from the new snapshot; None where it could not be written.
         """
-        from zsindex.storage.photos import Store
-
-        store = Store(reader.database)
+        folder = storage.folder / FOLDER_NAME
         none, dim, file = np.empty(0, dtype=np.int64), model.info.dim, None
         kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
         making = Making()
         try:
-            with reader.embeddings(model, after=after) as (n_new, parts):
+            with storage.reads.embeddings(model, after=after) as (n_new, parts):
                 rows = np.flatnonzero(kept.ids >= 0)
                 stream = _Stream(kept, rows, parts, watermark=after)
                 n = len(rows) + n_new
                 if n < CELLS_FROM:
                     grouping = None
-                    file, sha256, verified = _write(folder / FOLDER_NAME, making, model, n, iter(stream), None)
+                    file, sha256, verified = _write(folder, making, model, n, iter(stream), None)
                 else:
-                    with _scratch(folder / FOLDER_NAME, making, dim, stream) as everything:
+                    with _scratch(folder, making, dim, stream) as everything:
                         assert everything.base is not None
                         known = None
                         if base is not None and base.cells is not None:
                             known = base.cells.centroids, base.cells.of_rows()[rows]
-                        prompts = store.all_prompt_vectors(model)
+                        prompts = storage.photos.all_prompt_vectors(model)
                         grouping, order = cells.arrange(everything.ids, everything.base.vectors, prompts, known=known)
                         ordered = (
                             (everything.ids[part], everything.take(part))
                             for part in (order[i : i + _BLOCK_ROWS] for i in range(0, n, _BLOCK_ROWS))
                         )
-                        file, sha256, verified = _write(folder / FOLDER_NAME, making, model, n, ordered, grouping)
+                        file, sha256, verified = _write(folder, making, model, n, ordered, grouping)
             record = SnapshotRow(
                 file=file.name,
                 watermark=stream.watermark,
@@ -193,7 +190,7 @@ class VectorIndex:
                 verified=verified,
             )
             saved = Snapshot.map(file, n_vectors=n, dim=dim, n_cells=record.n_cells)
-            replaced = store.save_snapshot(model.id, record)
+            replaced = storage.photos.save_snapshot(model.id, record)
         except ModelPruned:
             if file is not None:
                 file.unlink(missing_ok=True)
@@ -207,7 +204,7 @@ class VectorIndex:
             making.close()
         if replaced is not None:
             with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
-                (folder / FOLDER_NAME / replaced.file).unlink()
+                (folder / replaced.file).unlink()
         vectors = Vectors(saved, none, np.empty((0, dim), dtype=np.float32), none)
         return cls(vectors, watermark=stream.watermark, generation=generation)
 
@@ -285,13 +282,11 @@ def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read
     )
 
 
-def _remember(reader: Reader, recorded: SnapshotRow, found: Snapshot) -> None:
+def _remember(storage: Storage, recorded: SnapshotRow, found: Snapshot) -> None:
     """Save the next opening the reading of a large file that has just been read, if that is possible."""
-    if found.verified is not None and found.verified != recorded.verified and reader.writable:
-        from zsindex.storage.photos import Store
-
+    if found.verified is not None and found.verified != recorded.verified and storage.writable:
         with suppress(StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly):
-            Store(reader.database).mark_verified(recorded.file, found.verified)
+            storage.photos.mark_verified(recorded.file, found.verified)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -412,28 +407,28 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def snapshot_problems(reader: Reader, folder: Path, model: ModelRow) -> list[str]:
+def snapshot_problems(storage: Storage, model: ModelRow) -> list[str]:
     """What is wrong with a model's snapshot, compared row by row with the database."""
-    recorded = reader.snapshot(model.id)
+    recorded = storage.reads.snapshot(model.id)
     if recorded is None:
         return []
     try:
-        snapshot = _open_snapshot(folder, recorded, model, read_all=True)
+        snapshot = _open_snapshot(storage.folder, recorded, model, read_all=True)
     except SnapshotError as error:
-        if reader.snapshot(model.id) != recorded:
-            return snapshot_problems(reader, folder, model)  # another process has just replaced it
+        if storage.reads.snapshot(model.id) != recorded:
+            return snapshot_problems(storage, model)  # another process has just replaced it
         return [f"index of {model.info.spec}: {error}"]
     none = np.empty(0, dtype=np.int64)
     written = Vectors(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
-    due = reader.image_ids_of(model.id, through=recorded.watermark)
+    due = storage.reads.image_ids_of(model.id, through=recorded.watermark)
     missing = np.setdiff1d(due, snapshot.ids)
     if len(missing):
         return [f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"]
     unknown = np.setdiff1d(snapshot.ids, due)
-    if recorded.generation == reader.generation(model.id) and len(unknown):
+    if recorded.generation == storage.reads.generation(model.id) and len(unknown):
         return [f"index of {model.info.spec}: {len(unknown)} vectors that the database does not have"]
     differing = 0
-    with reader.embeddings(model, after=0) as (_, parts):
+    with storage.reads.embeddings(model, after=0) as (_, parts):
         for _, ids, vectors in parts:
             rows = written.rows_of(np.where(np.isin(ids, due), ids, -1))  # others came, or were made anew, since
             differing += int((written.take(rows[rows >= 0]) != vectors[rows >= 0]).any(axis=1).sum())
@@ -442,11 +437,11 @@ def snapshot_problems(reader: Reader, folder: Path, model: ModelRow) -> list[str
     return []
 
 
-def recorded_files(reader: Reader, folder: Path) -> set[str]:
+def recorded_files(storage: Storage) -> set[str]:
     """Names of the files in the index folder that models refer to."""
-    models = reader.models()
-    recorded = {s.file for m in models if (s := reader.snapshot(m.id)) is not None}
-    return recorded | {neighbours_file(folder, m.info.fingerprint).name for m in models}
+    models = storage.reads.models()
+    recorded = {s.file for m in models if (s := storage.reads.snapshot(m.id)) is not None}
+    return recorded | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
 
 
 def neighbours_file(folder: Path, fingerprint: str) -> Path:

@@ -33,8 +33,8 @@ from zsindex.records import (
     SkipReason,
     SyncReport,
 )
-from zsindex.storage.photos import Store, is_under, listing_text
-from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, now
+from zsindex.storage.protocol import Storage
+from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, is_under, listing_text, now
 
 # The cause lies, or may lie, outside the file, so that its size and time stamp would not change when it is gone. Memory
 # may have been short for what else ran; a file that takes too much for this machine is tried, and skipped, each time.
@@ -87,9 +87,8 @@ class Sync:
 
     def __init__(
         self,
-        store: Store,
+        storage: Storage,
         *,
-        library_folder: str,
         options: Options,
         settings: Settings,
         model: Callable[[], ModelRow],
@@ -104,8 +103,8 @@ class Sync:
         model: the model's row, recorded (and for that loaded) if need be; asked once there is a file to read.
         known_model: the same where it is known without loading anything.
         """
-        self._store = store
-        self._library_folder = library_folder
+        self._photos = storage.photos
+        self._library_folder = str(storage.folder)
         self._options = options
         self._settings = settings
         self._model = model
@@ -134,7 +133,7 @@ class Sync:
                 with nullcontext() if self._turn is None else self._turn():
                     for change in self._put_off:
                         change()
-                    self._store.add_roots(scope.folders)
+                    self._photos.add_roots(scope.folders)
                     self._read_and_encode(spool, to_read)
         counts = found.counts
         return SyncReport(
@@ -167,7 +166,7 @@ class Sync:
                 # The scan says what is wrong with it; the library knows nothing under such a name.
                 (scope.present if os.path.lexists(path) else unknown).append(path)
             elif os.path.isdir(path):
-                if _is_empty(path) and self._store.folders_under(path):
+                if _is_empty(path) and self._photos.folders_under(path):
                     # An unmounted disk usually leaves its empty mount point behind.
                     scope.vanished_roots.append(path)
                 else:
@@ -175,9 +174,9 @@ class Sync:
                     scope.folders.append(path)
             elif os.path.lexists(path):
                 scope.present.append(path)
-            elif self._store.folders_under(path) or path in self._store.roots():
+            elif self._photos.folders_under(path) or path in self._photos.roots():
                 scope.vanished_roots.append(path)
-            elif os.path.basename(path) in self._store.known_files(os.path.dirname(path), None):
+            elif os.path.basename(path) in self._photos.known_files(os.path.dirname(path), None):
                 # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
                 (scope.vanished_files if _is_empty(os.path.dirname(path)) is False else scope.vanished_roots).append(
                     path
@@ -199,9 +198,9 @@ class Sync:
             skip_folders=(self._library_folder,),
         )
         model_id = self._known_model_id
-        all_have_vectors = model_id is not None and self._store.every_image_has_vector(model_id)
+        all_have_vectors = model_id is not None and self._photos.every_image_has_vector(model_id)
         for batch in self._together(listings):
-            last_seen = self._store.last_seen(
+            last_seen = self._photos.last_seen(
                 [listing.folder for listing in batch], model_id, all_have_vectors=all_have_vectors
             )
             for listing in batch:
@@ -248,7 +247,7 @@ class Sync:
     def _compare(self, listing: FolderListing) -> list[Candidate]:
         """Decide each file of a folder by its stat; returns those that must be read."""
         found = self._found
-        known = self._store.known_files(listing.folder, self._known_model_id)
+        known = self._photos.known_files(listing.folder, self._known_model_id)
         todo = []
         for file in listing.candidates:
             before = known.pop(file.name, None)
@@ -278,7 +277,7 @@ class Sync:
             if gone:
                 found.counts["missing"] += len(gone)
                 if not self._options.dry_run:
-                    self._change(partial(self._store.mark_missing, listing.folder, gone))
+                    self._change(partial(self._photos.mark_missing, listing.folder, gone))
         return todo
 
     def _note_skipped_entries(self, entries: Sequence[SkippedEntry], known: dict[str, KnownFile]) -> None:
@@ -290,28 +289,28 @@ class Sync:
                 file = Candidate(entry.folder, entry.name, entry.size, entry.mtime_ns)
                 new.append(FileOutcome(file, skip_reason=entry.reason, skip_detail=entry.detail))
         if new and not self._options.dry_run:
-            self._change(partial(self._store.save, new, None))
+            self._change(partial(self._photos.save, new, None))
 
     def _find_missing(self, scope: _Scope) -> None:
         """Folders that are known but were not met have vanished, unless nobody could look."""
         found = self._found
         for root in scope.folders:
-            for folder in self._store.folders_under(root):
+            for folder in self._photos.folders_under(root):
                 if folder in found.visited or any(is_under(folder, closed) for closed in found.unlisted):
                     continue
                 found.visited.add(folder)
-                names = [n for n, f in self._store.known_files(folder, None).items() if f.can_vanish]
+                names = [n for n, f in self._photos.known_files(folder, None).items() if f.can_vanish]
                 found.counts["missing"] += len(names)
                 if not self._options.dry_run:
-                    self._change(partial(self._store.mark_missing, folder))
+                    self._change(partial(self._photos.mark_missing, folder))
         for path in scope.vanished_files:
             folder, name = os.path.split(path)
             if any(is_under(folder, root) for root in scope.folders):
                 continue  # found above
-            if self._store.known_files(folder, None)[name].can_vanish:
+            if self._photos.known_files(folder, None)[name].can_vanish:
                 found.counts["missing"] += 1
                 if not self._options.dry_run:
-                    self._change(partial(self._store.mark_missing, folder, [name]))
+                    self._change(partial(self._photos.mark_missing, folder, [name]))
 
     def _change(self, change: Callable[[], object]) -> None:
         """Store something that the scan has found, or remember to."""
@@ -335,11 +334,11 @@ class Sync:
         for batch in encode_files(
             _unspool(spool),
             encoder=self._encoder,
-            is_known=lambda digest: self._store.has_vector(digest, model.id),
+            is_known=lambda digest: self._photos.has_vector(digest, model.id),
             settings=self._settings,
             should_stop=self._should_stop,
         ):
-            counts.update(self._store.save(batch, model.id, since=self._started_at))
+            counts.update(self._photos.save(batch, model.id, since=self._started_at))
             for outcome in batch:
                 if outcome.skip_reason is not None:
                     self._found.skips.append(

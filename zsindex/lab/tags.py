@@ -31,7 +31,7 @@ from typing import Any
 
 from zsindex import atomic
 from zsindex.exchange import xmp
-from zsindex.storage.labels import LabStore
+from zsindex.storage.protocol import Labels
 from zsindex.storage.rows import SidecarRow
 
 # Where the sidecar of photo.jpg is.
@@ -170,7 +170,7 @@ class _Step:
 
 
 def write(
-    lab: LabStore,
+    lab: Labels,
     wanted: Iterable[tuple[str, Mapping[str, list[str]]]],
     *,
     label_set: str,
@@ -202,7 +202,7 @@ def write(
 
 
 def retract(
-    lab: LabStore,
+    lab: Labels,
     sidecars: Sequence[str],
     *,
     label_set: str | None,
@@ -220,7 +220,7 @@ def retract(
 
 
 def _work(
-    lab: LabStore,
+    lab: Labels,
     targets: Iterator[_Target],
     *,
     apply: bool,
@@ -318,7 +318,7 @@ def _base(current: bytes | None, row: SidecarRow | None) -> bytes | None:
     return None if is_empty and row.original is None else rest
 
 
-def _apply(lab: LabStore, steps: Sequence[_Step]) -> dict[str, str]:
+def _apply(lab: Labels, steps: Sequence[_Step]) -> dict[str, str]:
     """Do it. Returns the sidecars for which that was not possible, with the reasons; they are as they were."""
     # Should this be cut off, the record must know of all that may be in the file: of what was, and of what will be.
     recorded = {step.sidecar: step.before if step.after is None else _pending(step) for step in steps}

@@ -7,15 +7,13 @@ its image has `path_digest` of the path, and its file row the size and time stam
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -24,77 +22,65 @@ from sqlalchemy import Connection, func, insert, select, update
 from zsindex.errors import LibraryDamaged
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray
-from zsindex.storage.photos import Store, folder_ids_of, touch_files
-from zsindex.storage.rows import NEVER_SEEN, ModelRow
+from zsindex.storage.photos import folder_ids_of, touch_files
+from zsindex.storage.rows import NEVER_SEEN, ExportedPhotos, ImportedPhoto, KnownPhoto, ModelRow, path_digest
+from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.fast_reads import VECTOR_DTYPE, chunks
 from zsindex.storage.tables import embeddings, files, folders, images
 
 _NOT_SEEN = (None, NEVER_SEEN, NEVER_SEEN)
 
 
-class KnownPhoto(NamedTuple):
-    """A path that the library knows, with the image that it shows; `digest` is None for one that could not be used."""
+class BulkStore:
+    """Photos with their vectors by the thousand, in and out of an open database."""
 
-    id: int
-    size: int
-    mtime_ns: int
-    missing: bool
-    image_id: int | None
-    digest: bytes | None
+    def __init__(self, database: Database) -> None:
+        self.read = database.read
+        self.write = database.write
+        self._folder = database.folder
 
+    def known_photos(self, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
+        """What the library knows of photos, by path."""
+        with self.read() as connection:
+            return _known(connection, photos)
 
-class SeenFile(NamedTuple):
-    """A file on this disk: the digest of its content, and the stat that it was read under."""
+    def save(self, photos: Sequence[ImportedPhoto], vectors: FloatArray, model_id: int) -> Counter[str]:
+        """Store photos and their vectors, float32 (len(photos), dim), in one transaction.
 
-    digest: bytes
-    size: int
-    mtime_ns: int
+        A vector that an image has already stays.
 
+        Returns:
+            How many vectors were ``stored`` and ``kept``, how many paths were ``added``, and how many photos were
+            ``found``, ``unread`` and ``changed``, all as `zsindex.exchange.vectors.ImportReport` counts them.
+        """
+        counts: Counter[str] = Counter()
+        with self.write("import vectors") as connection:
+            known = _known(connection, photos)
+            chosen = [
+                (i, p, digest) for i, p in enumerate(photos) if (digest := _content(p, known.get(p.path))) is not None
+            ]
+            ids = {k.digest: k.image_id for k in known.values() if k.digest is not None and k.image_id is not None}
+            added, new = _add_images(connection, {digest: photo for _, photo, digest in chosen if digest not in ids})
+            ids.update(added)
+            image_ids = {i: ids[digest] for i, _, digest in chosen}
+            counts["stored"] = _add_vectors(connection, image_ids, vectors, model_id, new=new)
+            counts["added"] = _save_files(
+                connection, [photo for _, photo, _ in chosen], list(image_ids.values()), known
+            )
+        counts["changed"] = len(photos) - len(chosen)
+        counts["kept"] = len(chosen) - counts["stored"]
+        counts["found"] = sum(photo.seen is not None for _, photo, _ in chosen)
+        counts["unread"] = len(chosen) - counts["found"]
+        return counts
 
-class ImportedPhoto(NamedTuple):
-    """A photo to store.
-
-    Attributes:
-        path, folder, name: the path, and its two parts.
-        digest: of its content, as whoever exported it knew it; None where nothing is said of it.
-        width, height, format: 0 and empty where they are not known.
-        seen: its file; None where it is not on this disk or nobody has looked.
-    """
-
-    path: str
-    folder: str
-    name: str
-    digest: bytes | None = None
-    width: int = 0
-    height: int = 0
-    format: str = ""
-    seen: SeenFile | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedPhotos:
-    """Some photos with their vectors, float32 (n, dim). Unknown values are None."""
-
-    paths: list[str]
-    widths: list[int | None]
-    heights: list[int | None]
-    formats: list[str | None]
-    digests: list[bytes | None]
-    vectors: FloatArray
-
-
-def path_digest(path: str) -> bytes:
-    """Identify a photo of unknown content by its path. Never equals the digest of a file: no image begins like this."""
-    return hashlib.sha256(b"zsindex path\0" + path.encode()).digest()
+    @contextmanager
+    def exporting(self, model: ModelRow, paths: Sequence[str] | None) -> Iterator[Export]:
+        """A consistent view of the photos at or below `paths`, for as long as it lasts."""
+        with self.read() as connection:
+            yield Export(connection, self._folder, model, paths)
 
 
 # --- in ---------------------------------------------------------------------------------------------------------------
-
-
-def known_photos(store: Store, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
-    """What the library knows of photos, by path."""
-    with store.read() as connection:
-        return _known(connection, photos)
 
 
 def _known(connection: Connection, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
@@ -127,34 +113,6 @@ def _listed(name: str) -> sa.Select[Any]:
     Made for lists of thousands: as an "IN (…)" of as many parameters they take ten times as long.
     """
     return select(func.json_each(sa.bindparam(name)).table_valued("value").c.value)
-
-
-def save(store: Store, photos: Sequence[ImportedPhoto], vectors: FloatArray, model_id: int) -> Counter[str]:
-    """Store photos and their vectors, float32 (len(photos), dim), in one transaction.
-
-    A vector that an image has already stays.
-
-    Returns:
-        How many vectors were ``stored`` and ``kept``, how many paths were ``added``, and how many photos were
-        ``found``, ``unread`` and ``changed``, all as `zsindex.exchange.vectors.ImportReport` counts them.
-    """
-    counts: Counter[str] = Counter()
-    with store.write("import vectors") as connection:
-        known = _known(connection, photos)
-        chosen = [
-            (i, p, digest) for i, p in enumerate(photos) if (digest := _content(p, known.get(p.path))) is not None
-        ]
-        ids = {k.digest: k.image_id for k in known.values() if k.digest is not None and k.image_id is not None}
-        added, new = _add_images(connection, {digest: photo for _, photo, digest in chosen if digest not in ids})
-        ids.update(added)
-        image_ids = {i: ids[digest] for i, _, digest in chosen}
-        counts["stored"] = _add_vectors(connection, image_ids, vectors, model_id, new=new)
-        counts["added"] = _save_files(connection, [photo for _, photo, _ in chosen], list(image_ids.values()), known)
-    counts["changed"] = len(photos) - len(chosen)
-    counts["kept"] = len(chosen) - counts["stored"]
-    counts["found"] = sum(photo.seen is not None for _, photo, _ in chosen)
-    counts["unread"] = len(chosen) - counts["found"]
-    return counts
 
 
 def _content(photo: ImportedPhoto, known: KnownPhoto | None) -> bytes | None:
@@ -359,10 +317,3 @@ def _selected(connection: Connection, paths: Sequence[str] | None) -> list[tuple
 
 def _of(query: sa.Select[Any], names: Sequence[str] | None) -> sa.Select[Any]:
     return query if names is None else query.where(files.c.name.in_(names))
-
-
-@contextmanager
-def exporting(store: Store, folder: Path, model: ModelRow, paths: Sequence[str] | None) -> Iterator[Export]:
-    """A consistent view of the photos at or below `paths`, for as long as it lasts; `folder` is the library's."""
-    with store.read() as connection:
-        yield Export(connection, folder, model, paths)

@@ -16,9 +16,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from zsindex.errors import LibraryDamaged
 from zsindex.photos.formats import is_encodable
-from zsindex.records import Candidate, FloatArray, IncompletePhoto, ModelInfo
+from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
 from zsindex.storage.rows import (
     NEVER_SEEN,
     FileDetails,
@@ -27,6 +26,7 @@ from zsindex.storage.rows import (
     KnownFile,
     ModelRow,
     SnapshotRow,
+    is_under,
     now,
 )
 from zsindex.storage.sqlite.database import Database
@@ -419,17 +419,6 @@ class Store(Reader):
             "bytes": (n_images + n_prompts) * model.info.dim * VECTOR_DTYPE.itemsize,
         }
 
-    def integrity_problems(self) -> list[str]:
-        """What SQLite itself finds wrong with the file; nothing, one hopes."""
-        try:
-            with self.read() as connection:
-                found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
-                found += [f"row {row[1]} of {row[0]} refers to nothing in {row[2]}"
-                          for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]  # fmt: skip
-        except LibraryDamaged as error:
-            return [error.detail]
-        return found
-
     def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
         """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
         bad: dict[str, list[int]] = {"embeddings": [], "prompts": []}
@@ -509,17 +498,6 @@ _prompts = prompts
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
-
-
-def listing_text(files_of_folder: Iterable[Candidate]) -> str:
-    """The files of one folder as one text, which is another one if any of them has changed."""
-    # No name has a slash in it, so this can be read in one way only.
-    return "/".join([f"{name}/{size}/{mtime_ns}" for _, name, size, mtime_ns in files_of_folder])
-
-
-def is_under(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies below it."""
-    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:

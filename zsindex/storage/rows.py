@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -15,6 +18,17 @@ NEVER_SEEN = -1
 def now() -> str:
     """The present moment in UTC as ISO 8601 text, which sorts by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def listing_text(files_of_folder: Iterable[Candidate]) -> str:
+    """The files of one folder as one text, which is another one if any of them has changed."""
+    # No name has a slash in it, so this can be read in one way only.
+    return "/".join([f"{name}/{size}/{mtime_ns}" for _, name, size, mtime_ns in files_of_folder])
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 # --- photos and models ------------------------------------------------------------------------------------------------
@@ -114,6 +128,65 @@ class FileOutcome:
     image: ImageRecord | None = None
     skip_reason: SkipReason | None = None
     skip_detail: str | None = None
+
+
+# --- photos with vectors of others ----------------------------------------------------------------------------------
+
+
+class KnownPhoto(NamedTuple):
+    """A path that the library knows, with the image that it shows; `digest` is None for one that could not be used."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    missing: bool
+    image_id: int | None
+    digest: bytes | None
+
+
+class SeenFile(NamedTuple):
+    """A file on this disk: the digest of its content, and the stat that it was read under."""
+
+    digest: bytes
+    size: int
+    mtime_ns: int
+
+
+class ImportedPhoto(NamedTuple):
+    """A photo to store.
+
+    Attributes:
+        path, folder, name: the path, and its two parts.
+        digest: of its content, as whoever exported it knew it; None where nothing is said of it.
+        width, height, format: 0 and empty where they are not known.
+        seen: its file; None where it is not on this disk or nobody has looked.
+    """
+
+    path: str
+    folder: str
+    name: str
+    digest: bytes | None = None
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    seen: SeenFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPhotos:
+    """Some photos with their vectors, float32 (n, dim). Unknown values are None."""
+
+    paths: list[str]
+    widths: list[int | None]
+    heights: list[int | None]
+    formats: list[str | None]
+    digests: list[bytes | None]
+    vectors: FloatArray
+
+
+def path_digest(path: str) -> bytes:
+    """Identify a photo of unknown content by its path. Never equals the digest of a file: no image begins like this."""
+    return hashlib.sha256(b"zsindex path\0" + path.encode()).digest()
 
 
 # --- the label lab, and a service -------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,11 +15,8 @@ from zsindex.exchange import run_files
 from zsindex.index import files as index_files
 from zsindex.index import snapshots
 from zsindex.index.snapshots import VectorIndex
-from zsindex.storage import schema
-from zsindex.storage.labels import LabStore
-from zsindex.storage.photos import Store
+from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow
-from zsindex.storage.sqlite.database import Database, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +113,9 @@ class PruneReport:
         return asdict(self)
 
 
-def models(store: Store) -> list[ModelStatus]:
+def models(storage: Storage) -> list[ModelStatus]:
     """The models that a library holds, oldest first."""
-    default = store.default_model()
+    default = storage.reads.default_model()
     return [
         ModelStatus(
             name=str(row.info.spec),
@@ -130,89 +126,85 @@ def models(store: Store) -> list[ModelStatus]:
             transparency=str(row.info.spec.transparency),
             dim=row.info.dim,
             default=default is not None and default.id == row.id,
-            **store.model_sizes(row),
+            **storage.photos.model_sizes(row),
         )
-        for row in store.models()
+        for row in storage.reads.models()
     ]
 
 
-def status(database: Database, store: Store, lab: LabStore) -> Status:
+def status(storage: Storage) -> Status:
     """Count what a library holds; see `Library.status`."""
-    counts = store.counts()
-    index_folder = database.folder / snapshots.FOLDER_NAME
+    counts = storage.photos.counts()
+    index_folder = storage.folder / snapshots.FOLDER_NAME
     return Status(
-        path=str(database.folder),
-        read_only=not database.writable,
+        path=str(storage.folder),
+        read_only=not storage.writable,
         files=counts["files"],
         images=counts["images"],
         duplicates=counts["duplicates"],
-        skipped=store.skip_counts(),
+        skipped=storage.photos.skip_counts(),
         incomplete=counts["incomplete"],
         missing=counts["missing"],
-        roots=store.roots(),
-        models=models(store),
-        label_sets=[saved.name for saved in lab.label_sets()],
-        database_bytes=database.size_bytes(),
-        index_bytes=sum(map(size_of, index_folder.glob("*"))),
-        schema=schema.HEAD,
+        roots=storage.photos.roots(),
+        models=models(storage),
+        label_sets=[saved.name for saved in storage.reads.label_sets()],
+        database_bytes=storage.size_bytes(),
+        index_bytes=sum(map(index_files.size_of, index_folder.glob("*"))),
+        schema=storage.schema(),
         versions={
             "zsindex": zsindex.__version__,
             "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
+            **storage.versions(),
             # Asked of the packages' metadata: importing torch to learn its version would take seconds.
             **{name: metadata.version(name) for name in ("torch", "open_clip_torch", "faiss-cpu", "pillow")},
         },
     )
 
 
-def check(database: Database, store: Store, *, fix: bool) -> CheckReport:
+def check(storage: Storage, *, fix: bool) -> CheckReport:
     """Compare database, vectors and index; see `Library.check`."""
     if fix:
-        database.require_writable("fix")
-    damaged = store.integrity_problems()
+        storage.require_writable("fix")
+    damaged = storage.problems()
     if damaged:
         # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
         return CheckReport(tuple(damaged), (), tuple(damaged), 0)
     problems: list[str] = []
     fixed: list[str] = []
     compared = 0
-    for row in store.models():
-        bad = store.bad_vectors(row)
-        compared += sum(store.model_sizes(row)[kind] for kind in ("images", "prompts"))
+    for row in storage.reads.models():
+        bad = storage.photos.bad_vectors(row)
+        compared += sum(storage.photos.model_sizes(row)[kind] for kind in ("images", "prompts"))
         n_bad = sum(len(ids) for ids in bad.values())
         if n_bad:
             problems.append(f"{n_bad} stored vectors of {row.info.spec} are not unit vectors of {row.info.dim} numbers")
             if fix:
-                store.remove_vectors(row.id, bad)
+                storage.photos.remove_vectors(row.id, bad)
                 fixed.append(f"forgot them; the next zsindex sync encodes {len(bad['embeddings'])} photos again")
         # Vectors that are none cannot be compared with; with `fix` they are gone by now.
-        index_problems = (
-            [] if bad["embeddings"] and not fix else snapshots.snapshot_problems(store, database.folder, row)
-        )
+        index_problems = [] if bad["embeddings"] and not fix else snapshots.snapshot_problems(storage, row)
         problems += index_problems
         if fix and (index_problems or n_bad):
-            VectorIndex.rebuild(store, database.folder, row)
+            VectorIndex.rebuild(storage, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
-    lab = LabStore(database)
-    for file, what in run_files.problems(lab, database.folder).items():
+    for file, what in run_files.problems(storage).items():
         problems.append(what)
         if fix:
             file.unlink(missing_ok=True)
             fixed.append("removed it; its question is kept, and can be asked again")
-    strays = index_files.strays(database.folder / snapshots.FOLDER_NAME, partial(_recorded, store, lab, database))
+    strays = index_files.strays(storage.folder / snapshots.FOLDER_NAME, partial(_recorded, storage))
     if strays:
         problems.append(f"{len(strays)} files in {snapshots.FOLDER_NAME}/ belong to no index")
         if fix:
             for file in strays:
-                index_files.remove(file, partial(_recorded, store, lab, database))
+                index_files.remove(file, partial(_recorded, storage))
             fixed.append("removed them")
-    remaining = check(database, store, fix=False).remaining if fixed else tuple(problems)
+    remaining = check(storage, fix=False).remaining if fixed else tuple(problems)
     return CheckReport(tuple(problems), tuple(fixed), remaining, compared)
 
 
 def prune(
-    database: Database,
-    store: Store,
+    storage: Storage,
     *,
     models: Sequence[str],
     under: Sequence[str],
@@ -221,38 +213,38 @@ def prune(
 ) -> PruneReport:
     """Forget what is not needed any more; see `Library.prune`."""
     if not dry_run:
-        database.require_writable("prune")
-    ids = [row.id for name in models for row in _find(store, name)]
+        storage.require_writable("prune")
+    ids = [row.id for name in models for row in _find(storage, name)]
     if dry_run:
-        return PruneReport(**store.prunable(ids, under, prompts=prompts), dry_run=True)
-    with database.sync_lock.hold("prune"):
-        removed = store.prune(ids, under, prompts=prompts)
-        for row in store.models():
-            VectorIndex.open(store, database.folder, row)  # writes a new snapshot if enough is gone
-        recorded = partial(_recorded, store, LabStore(database), database)
-        for file in index_files.strays(database.folder / snapshots.FOLDER_NAME, recorded):
+        return PruneReport(**storage.photos.prunable(ids, under, prompts=prompts), dry_run=True)
+    with storage.sync_lock.hold("prune"):
+        removed = storage.photos.prune(ids, under, prompts=prompts)
+        for row in storage.reads.models():
+            VectorIndex.open(storage, row)  # writes a new snapshot if enough is gone
+        recorded = partial(_recorded, storage)
+        for file in index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded):
             index_files.remove(file, recorded)
-        database.vacuum()
+        storage.vacuum()
     return PruneReport(**removed, dry_run=False)
 
 
-def _recorded(store: Store, lab: LabStore, database: Database) -> set[str]:
+def _recorded(storage: Storage) -> set[str]:
     """Names of the files in the index folder that the database knows."""
-    return snapshots.recorded_files(store, database.folder) | run_files.recorded(lab)
+    return snapshots.recorded_files(storage) | run_files.recorded(storage)
 
 
-def _find(store: Store, name: str) -> list[ModelRow]:
+def _find(storage: Storage, name: str) -> list[ModelRow]:
     """Models by name, or by the beginning of a fingerprint; never the default one."""
-    default = store.default_model()
+    default = storage.reads.default_model()
     rows = [
         r
-        for r in store.models()
+        for r in storage.reads.models()
         if str(r.info.spec) == name or (len(name) >= 6 and r.info.fingerprint.startswith(name))
     ]
     others = [row for row in rows if default is None or row.id != default.id]
     if not rows:
         raise UnknownModel(
-            name, near=[str(row.info.spec) for row in store.models()], why="the library holds no such model"
+            name, near=[str(row.info.spec) for row in storage.reads.models()], why="the library holds no such model"
         )
     if not others:
         raise UnknownModel(name, why="it is the library's default; choose another with zsindex models use first")

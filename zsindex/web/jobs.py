@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from zsindex.facade.core import absolute
-from zsindex.storage.photos import is_under
+from zsindex.storage.rows import is_under
 from zsindex.web import schemas
 from zsindex.web.problems import Problem
 from zsindex.web.service import WRITES, Service, ServiceHere

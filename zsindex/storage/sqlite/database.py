@@ -32,7 +32,8 @@ from zsindex.errors import (
     StorageFull,
 )
 from zsindex.storage import schema
-from zsindex.storage.sqlite.lock import NO_SPACE, FolderLock
+from zsindex.storage.failures import NO_SPACE
+from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -310,7 +311,7 @@ def _claim(folder: Path) -> tuple[int, int] | None:
 
 
 def size_of(file: Path) -> int:
-    """Bytes of a file; 0 if it is gone: logs and snapshots come and go while others work."""
+    """Bytes of a file; 0 if it is gone: logs come and go while others work."""
     try:
         return file.stat().st_size
     except FileNotFoundError:

@@ -1,5 +1,4 @@
-"""SQLAlchemy's engines over the connections that `zsindex.storage.sqlite.database` makes; imported when one is needed.
-"""
+"""SQLAlchemy's engines over the connections of `zsindex.storage.sqlite.database`; imported when one is needed."""
 
 from __future__ import annotations
 

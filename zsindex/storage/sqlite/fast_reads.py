@@ -331,6 +331,10 @@ class LabReader:
             return {name: tuple(json.loads(body)) for name, body in rows}
 
 
+class FastReads(Reader, LabReader):
+    """`zsindex.storage.protocol.Reads` over an open database."""
+
+
 # --- the bound of cached prompts --------------------------------------------------------------------------------------
 
 # Beside its vector a prompt takes its text twice, there and in the index, and about so many bytes.

@@ -8,7 +8,6 @@ their prompts between two batches.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
@@ -20,22 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsindex.errors import LibraryBusy, LibraryError, LibraryReadOnly, StorageFailed, StorageFull
+from zsindex.errors import LibraryBusy
+from zsindex.storage.failures import failure
 
 if TYPE_CHECKING:
     import filelock
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-
-
-def failure(folder: Path, action: str, error: OSError) -> LibraryError:
-    """What an error of the operating system means for the library in `folder`, in which `action` was to be done."""
-    if error.errno in NO_SPACE:
-        return StorageFull(folder)
-    if error.errno in NO_PERMISSION:
-        return LibraryReadOnly(folder, f"{action} ({error.strerror})")
-    return StorageFailed(folder, action, error.strerror or str(error) or type(error).__name__)
 
 
 class FolderLock:

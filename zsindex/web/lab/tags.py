@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from zsindex.lab.tags import TagReport
-from zsindex.storage.photos import is_under
+from zsindex.storage.rows import is_under
 from zsindex.web.classify import require_compatible
 from zsindex.web.lab import asking, schemas
 from zsindex.web.problems import Problem

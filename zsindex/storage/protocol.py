@@ -1,0 +1,537 @@
+"""What the program asks of a storage: everything else is derived from what is in there.
+
+A storage is a handle on one library; several may be open on the same one, in this process and in others. Records that
+go in and come out are those of `zsindex.storage.rows`; vectors are float32, ids int64. Each method is one transaction:
+it happens whole or not at all, and what it returns is one moment's view.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
+from zsindex.storage.rows import (
+    CorrectionEntry,
+    ExportedPhotos,
+    FileDetails,
+    FileOutcome,
+    FileTable,
+    ImageRecord,
+    ImportedPhoto,
+    JobRow,
+    KnownFile,
+    KnownPhoto,
+    ModelRow,
+    SavedLabelSet,
+    SidecarRow,
+    SnapshotRow,
+    ThresholdRow,
+)
+
+
+class Lock(Protocol):
+    """A lock that excludes all other handles on the same library, of any thread or process."""
+
+    def hold(self, purpose: str) -> AbstractContextManager[None]:
+        """Hold it. Reentrant within a thread.
+
+        Args:
+            purpose: tells others why they wait.
+
+        Raises:
+            LibraryBusy: somebody else kept it for too long; the message says who, and since when.
+        """
+        ...
+
+
+class Storage(Protocol):
+    """A handle on a library."""
+
+    @property
+    def folder(self) -> Path:
+        """Where files that are derived from it lie on this machine."""
+        ...
+
+    @property
+    def writable(self) -> bool:
+        """False where nothing can be stored."""
+        ...
+
+    @property
+    def reads(self) -> Reads:
+        """What a question from the cache asks."""
+        ...
+
+    @property
+    def photos(self) -> Photos:
+        """Photos, models and the index."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """The label lab's."""
+        ...
+
+    @property
+    def jobs(self) -> Jobs:
+        """A service's jobs."""
+        ...
+
+    @property
+    def bulk(self) -> Bulk:
+        """Photos with vectors by the thousand."""
+        ...
+
+    @property
+    def sync_lock(self) -> Lock:
+        """Held by a sync, an import, a prune, and by what writes tags, so that no two of them run at a time."""
+        ...
+
+    @property
+    def jobs_lock(self) -> Lock:
+        """Held by the one service that runs jobs; nobody waits for it."""
+        ...
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`."""
+        ...
+
+    def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        ...
+
+    def again(self, *, read_only: bool = False) -> Storage:
+        """Another handle on the same library, which is closed by itself."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; what is asked for from now on is refused. What other threads are storing is finished."""
+        ...
+
+    def schema(self) -> str:
+        """The version of what is stored."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the programs that it stands on, by name."""
+        ...
+
+    def size_bytes(self) -> int:
+        """Bytes that it takes, without what is derived from it."""
+        ...
+
+    def vacuum(self) -> None:
+        """Give the room of deleted rows back."""
+        ...
+
+    def problems(self) -> list[str]:
+        """What is found wrong with the storage itself, in words; nothing, one hopes."""
+        ...
+
+
+class Reads(Protocol):
+    """What questions ask, and the prompts that they leave. Needs no import that takes longer than the answer."""
+
+    def models(self) -> list[ModelRow]:
+        """All models of the library, oldest first."""
+        ...
+
+    def default_model(self) -> ModelRow | None:
+        """The model that the library uses unless told otherwise; None before the first one was loaded."""
+        ...
+
+    def find_model(self, spec: ModelSpec) -> ModelRow | None:
+        """The newest model that was loaded as `spec`."""
+        ...
+
+    def files_revision(self) -> int:
+        """Grows with every change of the files: together with a model's watermark it names a state of the library."""
+        ...
+
+    def digest_of(self, path: str) -> bytes | None:
+        """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
+        ...
+
+    def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
+        """Files that are there and have an image, folder by folder, each by name.
+
+        Args:
+            prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
+        """
+        ...
+
+    def files_of(self, image_ids: Collection[int]) -> FileTable:
+        """Files that are there and show one of the images, in the same order as `files`."""
+        ...
+
+    def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
+        """Files that are there but cannot be used, in the same order as `files`."""
+        ...
+
+    def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
+        """Cached vectors of images, by content digest."""
+        ...
+
+    def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
+        """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
+        ...
+
+    def save_prompts(
+        self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
+    ) -> None:
+        """Store prompts; those that another process stored meanwhile are left as they are.
+
+        Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
+        """
+        ...
+
+    def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
+        """Embeddings stored after a sequence number.
+
+        Returns:
+            The last sequence number (`seq` if there is nothing), image ids (n,), vectors float32 (n, dim), in order.
+        """
+        ...
+
+    def embeddings(
+        self, model: ModelRow, *, after: int
+    ) -> AbstractContextManager[tuple[int, Iterator[tuple[int, IdArray, FloatArray]]]]:
+        """How many embeddings were stored after a sequence number, and these, in order, some thousand at a time.
+
+        Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim). All of it is one moment's
+        view, whatever is stored meanwhile.
+        """
+        ...
+
+    def has_vectors(self, model_id: int) -> bool:
+        """Whether there is any embedding of a model."""
+        ...
+
+    def count_after(self, model_id: int, seq: int) -> int:
+        """How many embeddings of a model were stored after a sequence number."""
+        ...
+
+    def generation(self, model_id: int) -> int:
+        """How often embeddings of the model were deleted; -1 for a model that the library does not hold."""
+        ...
+
+    def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
+        """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""
+        ...
+
+    def snapshot(self, model_id: int) -> SnapshotRow | None:
+        """What is recorded of a model's index file; None before the first one."""
+        ...
+
+    def label_sets(self) -> list[SavedLabelSet]:
+        """The newest version of each label set, by name."""
+        ...
+
+    def label_set_versions(self, name: str) -> list[SavedLabelSet]:
+        """All versions of a label set, oldest first; empty where there is none of that name."""
+        ...
+
+    def template_sets(self) -> dict[str, tuple[str, ...]]:
+        """Template sets by name."""
+        ...
+
+
+class Photos(Protocol):
+    """Photos, models and the index: what syncs store, and what is asked more rarely."""
+
+    def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
+        """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
+        ...
+
+    def roots(self) -> list[str]:
+        """Folders that were synced, in path order."""
+        ...
+
+    def add_roots(self, paths: Iterable[str]) -> None:
+        """Remember folders as synced now; one inside another root is part of that root."""
+        ...
+
+    def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
+        """What the library knows of one folder, by file name."""
+        ...
+
+    def every_image_has_vector(self, model_id: int) -> bool:
+        """Whether all images have a vector under the model: two counts, where asking for each file takes far longer."""
+        ...
+
+    def last_seen(
+        self, folder_paths: Sequence[str], model_id: int | None, *, all_have_vectors: bool = False
+    ) -> dict[str, str]:
+        """The `listing_text` of the files of some folders that were there at the last look.
+
+        Args:
+            all_have_vectors: `every_image_has_vector` said so just now.
+
+        Returns:
+            By folder. Where an unchanged stat does not settle what a file is, because it could not be used or has no
+            vector under the model, its time is missing, so that the text equals no other. Folders without files are
+            absent.
+        """
+        ...
+
+    def folders_under(self, path: str) -> list[str]:
+        """Known folders at or below a path that hold files which are not missing."""
+        ...
+
+    def has_vector(self, digest: bytes, model_id: int) -> bool:
+        """Whether the image with a digest has a vector under the model."""
+        ...
+
+    def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """`digest_of` many paths; those that are not known, or show no image, are left out."""
+        ...
+
+    def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Ids of the images with these digests, of those that the library knows."""
+        ...
+
+    def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
+        """What is known of the files that are there and show one of the images; in no particular order."""
+        ...
+
+    def image(self, image_id: int) -> ImageRecord | None:
+        """An image by its id, without its vector; None if there is none."""
+        ...
+
+    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+        """Store one batch in one transaction.
+
+        Returns:
+            How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
+            many of the moved ones had been marked as missing after `since`.
+        """
+        ...
+
+    def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
+        """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many.
+
+        What was never seen cannot vanish: imported photos stay.
+        """
+        ...
+
+    def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
+        """Store images that are no files of the library, with their vectors."""
+        ...
+
+    def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
+        """Every cached prompt's vector under a model, float32 (n, dim)."""
+        ...
+
+    def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
+        """Record a model's snapshot; returns the one that it replaces."""
+        ...
+
+    def mark_verified(self, file: str, verified: str) -> None:
+        """Remember what an index file looked like when its checksum was found to be right."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Files, images and their states, for `status`."""
+        ...
+
+    def incomplete(self) -> list[IncompletePhoto]:
+        """Files that were read although they are cut short, by folder and name."""
+        ...
+
+    def skip_counts(self) -> dict[str, int]:
+        """How many files are skipped for which reason, the most frequent first."""
+        ...
+
+    def model_sizes(self, model: ModelRow) -> dict[str, int]:
+        """Images, prompts and bytes of vectors that the library holds under a model."""
+        ...
+
+    def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
+        """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
+        ...
+
+    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
+        """Forget damaged vectors, so that they are made anew."""
+        ...
+
+    def prunable(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
+        """What `prune` with the same arguments would forget."""
+        ...
+
+    def prune(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
+        """Forget vanished files, images that no file shows, their vectors, and whole models.
+
+        Args:
+            model_ids: models to forget with all their vectors and prompts.
+            under: folders to forget with all files below, whether they are there or not.
+            prompts: also those that belong to no saved label set, under any model.
+
+        Returns:
+            How many rows of each kind went.
+        """
+        ...
+
+
+class Labels(Protocol):
+    """The label lab: label sets, templates, corrections, thresholds, temperatures, runs and sidecars."""
+
+    def save_label_set(self, name: str, body: Mapping[str, Any]) -> int:
+        """Store a label set as its newest version, unless that says the same. Returns the version's number."""
+        ...
+
+    def remove_label_set(self, name: str) -> bool:
+        """Forget a label set with all versions and thresholds; False if there was none of that name."""
+        ...
+
+    def save_template_set(self, name: str, templates: Sequence[str]) -> None:
+        """Store templates, in place of those of the same name."""
+        ...
+
+    def remove_template_set(self, name: str) -> bool:
+        """Forget a template set; False if there was none of that name."""
+        ...
+
+    def corrections(self, label_set: str) -> list[CorrectionEntry]:
+        """The log of a label set, oldest entry first."""
+        ...
+
+    def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
+        """Append entries as one batch, which can be undone together. Returns how many batches there are now."""
+        ...
+
+    def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
+        """Take the last batch away; returns its entries, none if there was no batch."""
+        ...
+
+    def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
+        """Thresholds of a label set by label."""
+        ...
+
+    def save_thresholds(self, label_set: str, chosen: Iterable[tuple[str, float, Mapping[str, Any]]]) -> None:
+        """Store (label, rate, how it was chosen), in place of those of the same labels."""
+        ...
+
+    def remove_thresholds(self, label_set: str, labels: Sequence[str] | None = None) -> int:
+        """Forget thresholds of some labels, or of all; returns how many."""
+        ...
+
+    def temperature(self, model_id: int) -> tuple[float, dict[str, Any]] | None:
+        """The temperature that was fitted for a model, and how; None if there is none."""
+        ...
+
+    def save_temperature(self, model_id: int, temperature: float, fit: Mapping[str, Any]) -> None:
+        """Store a model's temperature, in place of an earlier one."""
+        ...
+
+    def remove_temperature(self, model_id: int) -> bool:
+        """Forget a model's temperature; False if there was none."""
+        ...
+
+    def derived(self, model_id: int, kind: str, key: str) -> Any:
+        """What was computed before under a key of at most 64 characters; None if it was not."""
+        ...
+
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
+        """Remember what took time to compute. Of more than `MOST_DERIVED` of a kind the oldest go."""
+        ...
+
+    def runs(self) -> list[tuple[str, dict[str, Any], str]]:
+        """(key, document, when) of each run, newest first."""
+        ...
+
+    def run(self, key: str) -> tuple[str, dict[str, Any], str] | None:
+        """(key, document, when) of a run; None if it was not recorded."""
+        ...
+
+    def run_files(self) -> dict[str, dict[str, Any]]:
+        """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
+        ...
+
+    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+        """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
+        all, the oldest go.
+
+        Returns:
+            Names of the files with the stored answers that are recorded no more.
+        """
+        ...
+
+    def sidecar_paths(self) -> list[str]:
+        """Paths of all sidecars that zsindex wrote into, in order."""
+        ...
+
+    def sidecars(self, paths: Sequence[str]) -> dict[str, SidecarRow]:
+        """What zsindex wrote into some sidecars, a few hundred at most, by path; those that it did not are left out."""
+        ...
+
+    def save_sidecars(self, rows: Sequence[SidecarRow], *, forget: Sequence[str] = ()) -> None:
+        """Record what was written into sidecars, in place of earlier records, and forget others, a few hundred at most.
+
+        Args:
+            rows: `written_at` is put in.
+            forget: paths.
+        """
+        ...
+
+
+class Jobs(Protocol):
+    """The jobs of a service, which outlive the process that runs them."""
+
+    def jobs(self, limit: int) -> list[JobRow]:
+        """The newest jobs, newest first."""
+        ...
+
+    def job(self, job_id: str) -> JobRow | None:
+        """A job by its id; None if there is none."""
+        ...
+
+    def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
+        """Store a job, in place of what was stored of it before. Of more than `keep` the oldest go."""
+        ...
+
+
+class Bulk(Protocol):
+    """Photos with their vectors by the thousand, in and out."""
+
+    def known_photos(self, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
+        """What the library knows of photos, by path."""
+        ...
+
+    def save(self, photos: Sequence[ImportedPhoto], vectors: FloatArray, model_id: int) -> Counter[str]:
+        """Store photos and their vectors, float32 (len(photos), dim), in one transaction.
+
+        A vector that an image has already stays.
+
+        Returns:
+            How many vectors were ``stored`` and ``kept``, how many paths were ``added``, and how many photos were
+            ``found``, ``unread`` and ``changed``, all as `zsindex.exchange.vectors.ImportReport` counts them.
+        """
+        ...
+
+    def exporting(self, model: ModelRow, paths: Sequence[str] | None) -> AbstractContextManager[ExportView]:
+        """A consistent view of the photos at or below `paths`, for as long as it lasts."""
+        ...
+
+
+class ExportView(Protocol):
+    """Photos with their vectors under one model, as of one moment.
+
+    Attributes:
+        n_photos: those that have a vector.
+        n_without: those that have none.
+    """
+
+    n_photos: int
+    n_without: int
+
+    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
+        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
+        ...

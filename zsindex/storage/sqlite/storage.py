@@ -1,0 +1,121 @@
+"""A library in a folder: `library.db`, opened by `SqliteStorage.open`."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zsindex.errors import LibraryDamaged
+from zsindex.storage import schema
+from zsindex.storage.sqlite.database import FILE_NAME, Database
+from zsindex.storage.sqlite.fast_reads import FastReads
+from zsindex.storage.sqlite.lock import FolderLock
+
+if TYPE_CHECKING:
+    from zsindex.storage.bulk import BulkStore
+    from zsindex.storage.jobs import JobStore
+    from zsindex.storage.labels import LabStore
+    from zsindex.storage.photos import Store
+
+
+class SqliteStorage:
+    """`zsindex.storage.protocol.Storage` over an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.folder = database.folder
+        self.writable = database.writable
+        self.reads = FastReads(database)
+        self.sync_lock = database.sync_lock
+        self.jobs_lock = FolderLock(database.folder, "jobs", timeout_s=0)
+
+    @classmethod
+    def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> SqliteStorage:
+        """Open the library in `folder`, making it if `create`, and bring its schema up to date.
+
+        Raises:
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
+        """
+        return cls(Database.open(folder, create=create, read_only=read_only))
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether there is a library in `folder`, as far as its files' names tell."""
+        return (folder / FILE_NAME).exists()
+
+    # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
+
+    @cached_property
+    def photos(self) -> Store:
+        """Photos, models and the index."""
+        from zsindex.storage.photos import Store
+
+        return Store(self.database)
+
+    @cached_property
+    def labels(self) -> LabStore:
+        """The label lab's."""
+        from zsindex.storage.labels import LabStore
+
+        return LabStore(self.database)
+
+    @cached_property
+    def jobs(self) -> JobStore:
+        """A service's jobs."""
+        from zsindex.storage.jobs import JobStore
+
+        return JobStore(self.database)
+
+    @cached_property
+    def bulk(self) -> BulkStore:
+        """Photos with vectors by the thousand."""
+        from zsindex.storage.bulk import BulkStore
+
+        return BulkStore(self.database)
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`."""
+        self.database.require_open()
+
+    def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        self.database.require_writable(action)
+
+    def again(self, *, read_only: bool = False) -> SqliteStorage:
+        """Another handle on the same library, which is closed by itself."""
+        return SqliteStorage.open(self.folder, create=False, read_only=read_only)
+
+    def close(self) -> None:
+        """Let go of it; see `Database.close`."""
+        self.database.close()
+
+    def schema(self) -> str:
+        """The revision of the schema."""
+        return schema.HEAD
+
+    def versions(self) -> dict[str, str]:
+        """That of SQLite."""
+        return {"sqlite": sqlite3.sqlite_version}
+
+    def size_bytes(self) -> int:
+        """Bytes of the database, its log included."""
+        return self.database.size_bytes()
+
+    def vacuum(self) -> None:
+        """Give the pages of deleted rows back to the disk."""
+        self.database.vacuum()
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file; nothing, one hopes."""
+        try:
+            with self.database.look() as connection:
+                found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+                found += [
+                    f"row {row[1]} of {row[0]} refers to nothing in {row[2]}"
+                    for row in connection.execute("PRAGMA foreign_key_check")
+                ]
+        except LibraryDamaged as error:
+            return [error.detail]
+        return found
