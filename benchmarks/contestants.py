@@ -66,7 +66,7 @@ def zsindex(photos: str, model: str, decode: str, precision: str, label_sets: li
             result = opened.classify(labels, top=1)
             seconds.append(clock())
         scores = result.scores
-        vectors = opened.embed_images(opened.paths())
+        vectors = opened.embed_images(opened.photos.paths())
     assert len(scores) == len(vectors)
     return {
         "import_s": importing,

@@ -69,9 +69,9 @@ def step(what: str, library: Path, folder: Path, dim: int) -> None:
             )
 
         if what == "import":
-            rows = opened.import_vectors(folder, progress=note).rows
+            rows = opened.vectors.import_from(folder, progress=note).rows
         else:
-            rows = opened.export_vectors(folder, dtype=what, progress=note).rows
+            rows = opened.vectors.export_to(folder, dtype=what, progress=note).rows
         note(Progress("index"))
     json.dump({"rows": rows, "ends": ends}, sys.stdout)
 

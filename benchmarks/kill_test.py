@@ -224,7 +224,7 @@ class KillTest:
             problems += library.check(fix=True).remaining
             self.outcome.problems += problems
             self.outcome.unfinished = (
-                again.to_read + len(library.skipped()) + self.outcome.photos - len(library.paths())
+                again.to_read + len(library.photos.skipped()) + self.outcome.photos - len(library.photos.paths())
             )
         self.outcome.encodes = self._encodes()
 

@@ -1,4 +1,5 @@
-"""Which copies `Library.duplicates` finds, by threshold, and what else it takes for one. Prints Markdown tables.
+"""Which copies `Library.neighbours.duplicates` finds, by threshold, and what else it takes for one. Prints Markdown
+tables.
 
     python benchmarks/lab_duplicates.py [CLOTHING] [--photos 100] [--model MODEL] [--start-from LIBRARY]
 
@@ -78,7 +79,7 @@ def measure(library: Library, paths: list[Path], source_of: dict[str, str]) -> N
     # One image each: the photos that were read have different bytes.
     by_image = dict(zip(view.image_ids.tolist(), view.paths, strict=True))
     names = [by_image[i] for i in view.vectors.ids[view.unique[0]].tolist()]
-    graph = library.neighbours(paths=paths)
+    graph = library.neighbours.graph(paths=paths)
     pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, min(THRESHOLDS))
     found = [
         (cosine, names[one], names[other])
@@ -103,7 +104,7 @@ def measure(library: Library, paths: list[Path], source_of: dict[str, str]) -> N
             )
         )
         for look in (False, True):
-            groups = library.duplicates(threshold=threshold, paths=paths, look=look).groups
+            groups = library.neighbours.duplicates(threshold=threshold, paths=paths, look=look).groups
             gone = [(group.keep.path, other.path) for group in groups for other in group.others]
             same = [o for k, o in gone if source_of.get(k, "") == source_of.get(o, "-")]
             copies = [Path(path).stem[5:] for path in same]

@@ -81,19 +81,19 @@ def imagenet(library: Library, folder: Path) -> None:
     name_of = dict(zip(ImageNetInfo("imagenet-1k").label_names(), names, strict=True))
     truth = {str(path): name_of[path.name.split("_")[0]] for path in sorted(folder.resolve().glob("n*_*.JPEG"))}
     labels = label_set(list(dict.fromkeys(truth.values())))
-    result = library.evaluate(labels, truth, templates=TEMPLATE_SETS, paths=[folder])
+    result = library.lab.evaluate(labels, truth, templates=TEMPLATE_SETS, paths=[folder])
     show(f"ImageNet, {len(labels)} classes: template sets", result)
     temperature(library, labels, truth, folder)
 
 
 def clothes(library: Library, folder: Path) -> None:
     """Template sets, and wordings of the labels."""
-    result = library.evaluate(list(KINDS), "folders", templates=TEMPLATE_SETS, paths=[folder])
+    result = library.lab.evaluate(list(KINDS), "folders", templates=TEMPLATE_SETS, paths=[folder])
     show("Clothing, folder names: template sets", result)
     words = {kind: EVERYDAY.get(kind, [kind]) for kind in KINDS}
     sets = [worded("folder names", {kind: [kind] for kind in KINDS}), worded("everyday words", words)]
     sets.append(worded("descriptions", DESCRIBED))
-    result = library.evaluate(sets[0], "folders", against=sets[1:], paths=[folder])
+    result = library.lab.evaluate(sets[0], "folders", against=sets[1:], paths=[folder])
     show("Clothing: wordings, in the default template", result)
     names = [report.name for report in result.reports]
     recalls = [{label.label: label.recall for label in report.labels} for report in result.reports]
@@ -113,7 +113,7 @@ def worded(name: str, words: dict[str, list[str]]) -> LabelSet:
 
 def temperature(library: Library, labels: LabelSet, truth: dict[str, str] | str, folder: Path) -> None:
     """What fitting a temperature brings, on photos that were left out."""
-    fitted = library.fit_temperature(labels, truth, paths=[folder], save=False)
+    fitted = library.temperature.fit(labels, truth, paths=[folder], save=False)
     rows = [
         (name, f"{value:.4f}", f"{found.nll:.3f}", f"{100 * found.ece:.1f}")
         for name, value, found in (

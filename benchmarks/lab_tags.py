@@ -76,7 +76,7 @@ def measure(photos: list[Path], model: str, style: str, folder: Path) -> list[tu
     with Library.open(folder / "library", model=model) as library:
         library.sync(album)
         answers = library.classify(LABELS, top=1)
-        report = library.write_tags(answers, style=style, apply=True)
+        report = library.tags.write(answers, style=style, apply=True)
         assert not report.skipped, report.skipped
         read = tags_read(list(sidecars.values()))
         n = len(answers)
@@ -92,7 +92,7 @@ def measure(photos: list[Path], model: str, style: str, folder: Path) -> list[tu
         kept = sum("holiday" in read[file]["Subject"] and "dog" in read[file]["Subject"] for file in others)
         changed = [sidecars[photo] for photo in copies[::10]]
         exiftool("-overwrite_original", "-XMP:Label=seen", "-XMP-dc:Subject+=added later", files=changed)
-        library.retract_tags(apply=True)
+        library.tags.retract(apply=True)
     untouched = [file for file in others if file not in changed]
     after = contents(untouched)
     made = [file for file in sidecars.values() if file not in others and file not in changed]

@@ -107,7 +107,7 @@ def ask(title: str, photos: Path, model: str, truth: Mapping[str, str], label_se
     """Print a table for one question. The library holds its photos, and no others."""
     with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "library", model=model) as library:
         library.sync(photos)
-        reports = [library.evaluate_unknown(labels, truth, methods=METHODS) for labels in label_sets]
+        reports = [library.unknown.evaluate(labels, truth, methods=METHODS) for labels in label_sets]
     known, unknown = ([getattr(r, kind) for r in reports] for kind in ("known", "unknown"))
     print(f"\n**{title}**: {_range(known)} known photos, {_range(unknown)} unknown ones, {len(reports)} label sets\n")
     headers = ("method", "AUROC %", "FPR at 95 % TPR, %", "unknown called so, %", "known called unknown, %")

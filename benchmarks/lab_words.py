@@ -97,7 +97,7 @@ def compare_names(library: Library, truth: Mapping[str, str], file: Path) -> Non
     before, after = (
         {w: [f"This is a photo of {name}."] for w, name in names.items()} for names in (wordnet, published)
     )
-    result = library.diff(before, after)
+    result = library.lab.diff(before, after)
     outcome = Counter((truth[flip.path] == flip.before, truth[flip.path] == flip.after) for flip in result.flips)
     print("### Diff: WordNet's words and CLIP_benchmark's names for the same classes\n")
     rows = [
@@ -126,7 +126,7 @@ def plant(library: Library) -> None:
     for what, labels in PLANTED.items():
         rows.append((what, next(iter(labels)), "; ".join(warnings(library, {**clean, **labels}))))
     templates = ["This is a photo of {}.", "{}", "a {} in a video game.", BAD_TEMPLATE]
-    report = library.lint(list(EVERYDAY), template=templates)
+    report = library.lab.lint(list(EVERYDAY), template=templates)
     found = [
         f"{f.kind}: {f.words[0]}" for f in report.findings if f.kind.startswith("template") and f.severity == "warning"
     ]
@@ -139,7 +139,7 @@ def warnings(library: Library, labels: Mapping[str, Sequence[str]]) -> list[str]
     """What lint warns of, in short."""
     return [
         f"{f.kind}: {', '.join(f.words[:1] if f.kind == 'too-long' else f.words)}"
-        for f in library.lint(labels).findings
+        for f in library.lab.lint(labels).findings
         if f.severity == "warning"
     ]
 
@@ -147,7 +147,7 @@ def warnings(library: Library, labels: Mapping[str, Sequence[str]]) -> list[str]
 def others(library: Library, file: Path) -> None:
     """Lint of a published set."""
     text = file.read_text(encoding="utf-8")
-    report = library.lint(parse_labels(text, source=file.name, key="imagenet1k"))
+    report = library.lab.lint(parse_labels(text, source=file.name, key="imagenet1k"))
     print("\n### Lint: CLIP_benchmark's names of all 1,000 classes, as they are\n")
     kinds = Counter((f.severity, f.kind) for f in report.findings)
     print(tabulate([(*kind, n) for kind, n in kinds.items()], ("severity", "kind", "findings"), tablefmt="github"))
@@ -164,7 +164,7 @@ def leave_out(library: Library, truth: Mapping[str, str], file: Path) -> None:
     for name in ("openai-7", "openai-80"):
         templates = BUILT_IN[name]
         # Lint with the everyday labels, the accuracy with the classes.
-        report = library.lint(list(EVERYDAY), template=name)
+        report = library.lab.lint(list(EVERYDAY), template=name)
         flagged = {f.words[0] for f in report.findings if f.kind in ("template-disagrees", "template-drowns-labels")}
         kept = [template for template in templates if template not in flagged]
         rows.append(
@@ -199,7 +199,7 @@ def propose(library: Library) -> None:
     """What is proposed for labels that were taken away, out of all everyday labels and some words that fit nothing."""
     left = [label for label in EVERYDAY if label not in TAKEN_AWAY]
     vocabulary = [*TAKEN_AWAY, "love", "democracy", "Tuesday", "grammar", "silence", "seventeen", "opinion", "velocity"]
-    found = library.suggest(left, vocabulary, share=0.25, names=3, examples=0)
+    found = library.lab.suggest(left, vocabulary, share=0.25, names=3, examples=0)
     rows = [
         (group.images, group.label, ", ".join(f"{n.word} ({n.fits_better:.0%})" for n in group.names))
         for group in found.groups

@@ -73,7 +73,7 @@ def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_l
         labels = label_set(label_names(n_labels))
         texts = [prompt for of_label in labels.prompts for prompt in of_label]
         store.save_prompts(texts, unit_vectors(len(texts), dim, seed=0), model.id, truncated=[False] * len(texts))
-        LabStore(database).save_label_set(LABEL_SET, prompts.to_document(labels))
+        LabStore(database).labels.save(LABEL_SET, prompts.to_document(labels))
         VectorIndex.rebuild(SqliteStorage(store.database), model)
     finally:
         database.close()

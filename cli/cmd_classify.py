@@ -152,16 +152,16 @@ def classify(
                 should_stop=should_stop,
             )
         stopped = should_stop()
-        skipped = opened.skipped(paths or None)
+        skipped = opened.photos.skipped(paths or None)
         named = {printable(absolute(path)) for path in paths}
-        empty = [path for path in paths if not result.paths and not opened.skipped([path])]
+        empty = [path for path in paths if not result.paths and not opened.photos.skipped([path])]
         if min_score or only:
             strange = [name for name in only if name not in result.labels]
             if strange:
                 raise click.UsageError(f"--only names what is not in the label set: {', '.join(strange)}")
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
-                opened.record_run(result)
+                opened.runs.record(result)
         with destination(output, binary=fmt == "parquet") as out:
             write(result, fmt, out, wide=wide, with_run=with_run)
         to_encode = f"zsindex sync {opened.spec.arguments}"

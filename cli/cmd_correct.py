@@ -82,15 +82,15 @@ def correct(
         raise click.UsageError("--not needs a PATH")
     with options.open_library(library, quiet=quiet) as opened:
         if show:
-            found = opened.corrections(label_set)
+            found = opened.corrections.list(label_set)
             with destination(output) as out:
                 _write_corrections(found, fmt, out)
             _explain_unknown(found, label_set, quiet=quiet)
         elif undo:
-            n = opened.undo_corrections(label_set)
+            n = opened.corrections.undo(label_set)
             note(f"took back {plural(n, 'correction')}" if n else "there is nothing to take back", quiet=quiet)
         elif forget:
-            n = opened.forget_corrections(label_set, forget)
+            n = opened.corrections.forget(label_set, forget)
             note(f"withdrew what was said about {plural(n, 'photo')}", quiet=quiet)
         else:
             if file is not None:
@@ -99,7 +99,7 @@ def correct(
             else:
                 assert path is not None
                 said = [(path, label, False)] if label is not None else [(path, other, True) for other in not_labels]
-            n = opened.correct_all(label_set, said)
+            n = opened.corrections.add_all(label_set, said)
             quoted = shlex.quote(label_set)
             note(
                 f"kept {plural(n, 'correction')}. Use: zsindex classify --label-set {quoted} --with-corrections",
@@ -171,7 +171,7 @@ def next(
     What was corrected before is learnt from, as by zsindex classify --with-corrections, and not named again.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
-        found = opened.next_to_label(label_set, n, template=template or None, paths=paths or None, truncate=truncate)
+        found = opened.corrections.next(label_set, n, template=template or None, paths=paths or None, truncate=truncate)
     with destination(output) as out:
         _write_suggestions(found, fmt, out)
     note(

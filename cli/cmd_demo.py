@@ -58,7 +58,7 @@ def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -
         shown = list(photos) or [str(photo) for photo in samples.photos()]
         if should_stop():
             ctx.exit(130)
-        if not opened.paths(shown):
+        if not opened.photos.paths(shown):
             raise ZsindexError("none of these photos can be read; name others")
         steps = _Steps(opened, shown)
         steps.classify("2. Classify them by a label set", FIRST_LABELS)
@@ -94,8 +94,8 @@ class _Steps:
         self._show_hits(self._timed(lambda: self._library.search(QUERY, top=3, paths=self._photos)))
 
     def similar(self, title: str) -> None:
-        photo = next((p for p in self._library.paths(self._photos) if "chelsea" in p), None)
-        photo = photo or self._library.paths(self._photos)[0]
+        photo = next((p for p in self._library.photos.paths(self._photos) if "chelsea" in p), None)
+        photo = photo or self._library.photos.paths(self._photos)[0]
         _heading(f"{title}: {Path(photo).name}")
         self._show_hits(self._timed(lambda: self._library.similar(photo, top=3, paths=self._photos)))
 

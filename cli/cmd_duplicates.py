@@ -74,14 +74,14 @@ def duplicates(
         raise click.UsageError("--show-threshold goes with neither --threshold nor --no-look")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if show_threshold:
-            levels = opened.duplicate_examples(each=each, paths=paths or None)
+            levels = opened.neighbours.duplicate_examples(each=each, paths=paths or None)
             with destination(output) as out:
                 _write_levels(levels, fmt, out)
             note("choose the lowest cosine whose pairs you would call the same: --threshold COSINE", quiet=quiet)
             return
         with Reporter(quiet=quiet) as progress:
             chosen = {} if threshold is None else {"threshold": threshold}
-            found = opened.duplicates(paths=paths or None, look=not no_look, progress=progress, **chosen)
+            found = opened.neighbours.duplicates(paths=paths or None, look=not no_look, progress=progress, **chosen)
         with destination(output) as out:
             found = found.still_there()  # a pipe may have waited for its reader
             _write(found, fmt, out)

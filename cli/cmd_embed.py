@@ -48,7 +48,7 @@ def embed(
     from zsindex.errors import ImageError
 
     with options.open_library(library, create=True, **model) as opened:
-        is_image = [opened.is_image(given) for given in inputs]
+        is_image = [opened.photos.is_image(given) for given in inputs]
         vectors = np.empty((len(inputs), opened.model.dim), dtype=np.float32)
         images = [given for given, yes in zip(inputs, is_image, strict=True) if yes]
         texts = [given.removeprefix("text:") for given, yes in zip(inputs, is_image, strict=True) if not yes]

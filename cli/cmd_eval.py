@@ -188,7 +188,7 @@ def eval(
         raise click.UsageError("--smooth gives each photo one label: it does not go with --thresholds")
     with options.open_library(library, quiet=quiet, model=models[0] if models else None, **model) as opened:
         sets = _sets(opened, label, label_files, label_sets, template)
-        result = opened.evaluate(
+        result = opened.lab.evaluate(
             sets[0],
             truth,
             against=sets[1:],
@@ -298,7 +298,7 @@ def fit(
     What it brings is measured on photos that it was not fitted to.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
-        fitted = opened.fit_temperature(
+        fitted = opened.temperature.fit(
             options.label_set_from(opened, label, label_file, template, saved=label_set),
             truth,
             names=names,
@@ -328,7 +328,7 @@ def show(as_json: bool, library: Path | None, **model: Any) -> None:
     from zsindex.errors import NoTemperature
 
     with options.open_library(library, **model) as opened:
-        found = opened.fitted_temperature()
+        found = opened.temperature.get()
         if found is None:
             raise NoTemperature(str(opened.model.spec))
     if as_json:
@@ -346,7 +346,7 @@ def show(as_json: bool, library: Path | None, **model: Any) -> None:
 def remove(library: Path | None, quiet: bool, **model: Any) -> None:
     """Forget the temperature that is kept for the model."""
     with options.open_library(library, quiet=quiet, **model) as opened:
-        opened.remove_temperature()
+        opened.temperature.remove()
     note("removed", quiet=quiet)
 
 
@@ -410,7 +410,7 @@ def attribute(
     with options.open_library(library, quiet=quiet, **model) as opened:
         chosen = options.label_set_from(opened, label, label_file, (), saved=label_set)
         try:
-            found = opened.attribute_templates(
+            found = opened.lab.attribute(
                 chosen,
                 truth,
                 template=template or None,

@@ -41,7 +41,7 @@ def save(
     assert chosen is not None
     with options.open_library(library, create=True) as opened:
         try:
-            saved = opened.save_label_set(name, chosen)
+            saved = opened.labels.save(name, chosen)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     note(
@@ -57,7 +57,7 @@ def save(
 def list_(library: Path | None, as_json: bool) -> None:
     """Name the saved label sets."""
     with options.open_library(library) as opened:
-        sets = opened.label_sets()
+        sets = opened.labels.list()
     rows = [(str(s.name), s.version, len(s), sum(len(prompts) for prompts in s.prompts)) for s in sets]
     if as_json:
         keys = ("name", "version", "labels", "prompts")
@@ -75,7 +75,7 @@ def history(name: str, library: Path | None, as_json: bool) -> None:
     from zsindex.classification.prompts import from_document
 
     with options.open_library(library) as opened:
-        versions = opened.label_set_history(name)
+        versions = opened.labels.history(name)
     sets = [from_document(v.body, name=name, version=v.version) for v in versions]
     rows = [
         (v.version, v.saved_at, len(s), sum(len(prompts) for prompts in s.prompts))
@@ -100,7 +100,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
     from zsindex.classification.prompts import to_document
 
     with options.open_library(library) as opened:
-        found = opened.label_set(name)
+        found = opened.labels.get(name)
     if as_json:
         write_json(to_document(found), sys.stdout)
     else:
@@ -114,7 +114,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 def remove(name: str, library: Path | None, quiet: bool) -> None:
     """Forget a saved label set with all its versions. Its prompts stay cached."""
     with options.open_library(library) as opened:
-        opened.remove_label_set(name)
+        opened.labels.remove(name)
     note(f"removed {name}", quiet=quiet)
 
 
@@ -136,7 +136,7 @@ def save_templates(name: str, template: tuple[str, ...], library: Path | None, q
     """Keep templates as NAME. Replaces a set of that name."""
     with options.open_library(library, create=True) as opened:
         try:
-            saved = opened.save_template_set(name, template)
+            saved = opened.templates.save(name, template)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     note(f"saved {name}: {plural(len(saved), 'template')}. Use it: --template {shlex.quote(name)}", quiet=quiet)
@@ -152,7 +152,7 @@ def list_templates(library: Path | None, as_json: bool) -> None:
 
     try:
         with options.open_library(library) as opened:
-            sets = opened.template_sets()
+            sets = opened.templates.list()
     except LibraryNotFound:
         sets = dict(BUILT_IN)  # they are there before any library is
     if as_json:
@@ -174,7 +174,7 @@ def show_templates(name: str, library: Path | None, as_json: bool) -> None:
         texts = BUILT_IN[name]
     else:
         with options.open_library(library) as opened:
-            texts = opened.templates(name)
+            texts = opened.templates.resolve(name)
     if as_json:
         write_json(list(texts), sys.stdout)
     else:
@@ -188,5 +188,5 @@ def show_templates(name: str, library: Path | None, as_json: bool) -> None:
 def remove_templates(name: str, library: Path | None, quiet: bool) -> None:
     """Forget a saved template set. Label sets that were made with it keep their prompts."""
     with options.open_library(library) as opened:
-        opened.remove_template_set(name)
+        opened.templates.remove(name)
     note(f"removed {name}", quiet=quiet)

@@ -67,7 +67,7 @@ def migrate_model(
         old = opened.spec
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
             try:
-                found = opened.migrate_model(
+                found = opened.migration.run(
                     model,
                     pretrained=pretrained,
                     precision=precision,

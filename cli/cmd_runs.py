@@ -25,7 +25,7 @@ def runs() -> None:
 def list_(library: Path | None, as_json: bool) -> None:
     """List recorded runs, newest first."""
     with options.open_library(library) as opened:
-        found = opened.runs()
+        found = opened.runs.list()
     if as_json:
         write_json([record.to_dict() for record in found], sys.stdout)
     elif found:
@@ -51,7 +51,7 @@ def list_(library: Path | None, as_json: bool) -> None:
 def show(key: str, library: Path | None, as_json: bool) -> None:
     """Show what the run KEY asked. The beginning of a key is enough."""
     with options.open_library(library) as opened:
-        record = opened.run(key)
+        record = opened.runs.get(key)
     if as_json:
         write_json(record.to_dict(), sys.stdout)
         return
@@ -85,7 +85,7 @@ def repeat(key: str, record: bool, library: Path | None, as_json: bool, quiet: b
     Model, labels, prompts and options are those of then.
     """
     with options.open_library(library, quiet=quiet) as opened:
-        again = opened.repeat_run(key, record=record)
+        again = opened.runs.repeat(key, record=record)
     if as_json:
         write_json(again.to_dict(), sys.stdout)
         return

@@ -67,7 +67,7 @@ def sync(
             # Looking must not make a library; what a first sync would do can be seen in one that is thrown away.
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="zsindex-")), "library")
             opened = stack.enter_context(options.open_library(scratch, create=True, quiet=quiet, **model))
-        if not paths and not opened.roots():
+        if not paths and not opened.photos.roots():
             raise click.UsageError("name the folders to sync; the library knows of none yet")
         if not quiet and not dry_run and not opened.models():
             _introduce(str(opened.spec), str(opened.path))

@@ -93,7 +93,7 @@ def write(
     with options.open_library(library, quiet=quiet, **model) as opened:
         if run is not None:
             groups: dict[str, tuple[str, ...]] = {}
-            answers = opened.repeat_run(run).result
+            answers = opened.runs.repeat(run).result
             several = every or "multi_label" in dict(answers.run.options)
         else:
             chosen = options.label_set_from(opened, label, label_file, template, saved=label_set)
@@ -107,7 +107,7 @@ def write(
                 sync=False,
             )
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
-            report = opened.write_tags(
+            report = opened.tags.write(
                 answers,
                 min_score=min_score,
                 top=None if several else 1,
@@ -151,7 +151,7 @@ def retract(
         Reporter(quiet=quiet) as progress,
         stop_on_interrupt() as should_stop,
     ):
-        report = opened.retract_tags(
+        report = opened.tags.retract(
             paths or None, label_set=label_set, apply=apply, progress=progress, should_stop=should_stop
         )
     _finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)

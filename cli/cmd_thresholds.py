@@ -51,7 +51,7 @@ def show(label_set: str, multi_label: bool, truncate: bool, library: Path | None
     photo on the left to the last one on the right, evenly on a logarithmic scale of photos.
     """
     with options.open_library(library) as opened:
-        found = opened.thresholds(label_set, multi_label=multi_label, truncate=truncate)
+        found = opened.thresholds.curves(label_set, multi_label=multi_label, truncate=truncate)
     if as_json:
         write_json(found.to_dict(), sys.stdout)
         return
@@ -132,7 +132,7 @@ def _change(
     if sum(value is not None for value in (score, count, rate)) != 1:
         raise click.UsageError("choose by one of --score, --count and --rate")
     with options.open_library(library, quiet=quiet) as opened:
-        change = opened.choose_threshold(
+        change = opened.thresholds.choose(
             label_set,
             label,
             score=score,
@@ -175,5 +175,5 @@ def _list(sign: str, paths: Iterable[str]) -> None:
 def remove(label_set: str, label: tuple[str, ...], library: Path | None, quiet: bool) -> None:
     """Forget the thresholds of some labels, or all of the label set."""
     with options.open_library(library) as opened:
-        n = opened.remove_thresholds(label_set, label or None)
+        n = opened.thresholds.remove(label_set, label or None)
     note(f"removed {plural(n, 'threshold')}", quiet=quiet)

@@ -24,8 +24,8 @@ def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, 
         raise click.UsageError("-0/--print0 goes with --skipped, and without --json")
     with options.open_library(library) as opened:
         found = opened.status()
-        skips = opened.skipped() if skipped else []
-        cut_short = opened.incomplete() if incomplete else []
+        skips = opened.photos.skipped() if skipped else []
+        cut_short = opened.photos.incomplete() if incomplete else []
     if as_json:
         document = found.to_dict()
         if skipped:

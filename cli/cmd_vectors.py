@@ -66,7 +66,7 @@ def export(
         Reporter(quiet=quiet) as progress,
         stop_on_interrupt() as should_stop,
     ):
-        report = opened.export_vectors(
+        report = opened.vectors.export_to(
             folder,
             dtype=dtype,
             part_size=part_size,
@@ -126,7 +126,7 @@ def import_(
         Reporter(quiet=quiet) as progress,
         stop_on_interrupt() as should_stop,
     ):
-        report = opened.import_vectors(
+        report = opened.vectors.import_from(
             folder,
             root=root,
             path_column=path_column,

@@ -90,7 +90,7 @@ def lint(
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
         chosen = options.label_set_from(opened, label, label_file, template, saved=name, by="NAME")
-        report = opened.lint(chosen, paths=paths or None)
+        report = opened.lab.lint(chosen, paths=paths or None)
     with destination(output) as out:
         _write_lint(report, fmt, out)
     infos = len(report.findings) - report.warnings
@@ -189,7 +189,7 @@ def diff(
         renamed[old] = new
     with options.open_library(library, quiet=quiet) as opened:
         try:
-            result = opened.diff(
+            result = opened.lab.diff(
                 _named(before),
                 None if after is None else _named(after),
                 template_before=template_before or None,
@@ -337,7 +337,7 @@ def suggest(
         chosen = options.label_set_from(opened, label, label_file, template, saved=name, by="NAME")
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
             try:
-                found = opened.suggest(
+                found = opened.lab.suggest(
                     chosen,
                     vocabulary,
                     word_template=word_template or DEFAULT_TEMPLATE,

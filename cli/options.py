@@ -202,7 +202,7 @@ def _templates(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
 
     try:
         with open_library(ctx.params.get("library"), quiet=True) as opened:
-            return opened.templates(given)
+            return opened.templates.resolve(given)
     except LibraryNotFound:
         return resolve(given)
 
@@ -291,7 +291,7 @@ def label_set_from(
     found = labels_from(label, label_file, template, saved=saved, by=by)
     if found is None:
         assert saved is not None
-        found = opened.label_set(saved)
+        found = opened.labels.get(saved)
         return label_set(found, templates=template, name=found.name) if template else found
     return found
 

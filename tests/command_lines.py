@@ -16,7 +16,7 @@ import contextlib, io, json, os, sys, threading
 from tests.fakes import FakeEncoder
 from zsindex import cli, library
 
-library.load_encoder = lambda spec, *, device, batch_size: FakeEncoder(name=spec.name, decode=spec.decode)
+model.load_encoder = lambda spec, *, device, batch_size: FakeEncoder(name=spec.name, decode=spec.decode)
 folder, encoding, where, commands = json.loads(sys.argv[1])
 kept = [os.dup(0), os.dup(1), os.dup(2)]
 answers = []

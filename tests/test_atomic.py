@@ -18,7 +18,6 @@ from zsindex.cli import cli, options, output
 from tests.fakes import FakeEncoder
 from tests.processes import Process
 from zsindex import atomic
-from zsindex import library as library_module
 from zsindex.classification.results import Hit
 from zsindex.errors import ZsindexError
 
@@ -221,7 +220,7 @@ def test_every_command_takes_its_output_alike() -> None:
 def test_vectors_go_into_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], begins: bytes
 ) -> None:
-    monkeypatch.setattr(library_module, "load_encoder", lambda *_, **__: FakeEncoder())
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda *_, **__: FakeEncoder())
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     arguments = ["embed", "zebra", *arguments, "--library", str(tmp_path / "library"), "-o", str(fifo)]

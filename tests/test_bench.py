@@ -15,7 +15,6 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import library
 from zsindex.bench import measure as bench
 from zsindex.bench.bottleneck import Bottleneck
 from zsindex.bench.measure import BenchReport, measure
@@ -36,7 +35,7 @@ def encoders(monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
         loaded.append(FakeEncoder(name=spec.name, decode=spec.decode))
         return loaded[-1]
 
-    monkeypatch.setattr(library, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     monkeypatch.setattr(bench, "LEAST_VECTORS", 1_000)
     return loaded
 

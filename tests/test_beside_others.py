@@ -19,11 +19,11 @@ from tests.photos import save, solid
 from tests.processes import Process
 from zsindex.errors import LibraryReadOnly, ModelPruned, NoVectors, StorageFailed, StorageFull
 from zsindex.exchange import run_files
-from zsindex.facade.giving import RunNotRecorded
 from zsindex.index import files, snapshots
 from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
 from zsindex.lab import neighbours
 from zsindex.library import Library
+from zsindex.services.run_store import RunNotRecorded
 from zsindex.storage.labels import LabStore
 from zsindex.storage.photos import Store
 from zsindex.storage.sqlite.database import Database
@@ -117,10 +117,10 @@ def test_a_run_in_the_making_is_no_stray(tmp_path: Path, pictures: Path, monkeyp
         result = library.classify(LABELS)
         watched = Watched(library.path, monkeypatch)
         for _ in range(2):  # in place of an earlier one, too
-            library.record_run(result)
+            library.runs.record(result)
         assert {step for step, _ in watched.steps} >= {"before replace", "after replace"}
         assert {found for _, found in watched.steps} == {((), ())}
-        assert library.run(result.run.key).stored
+        assert library.runs.get(result.run.key).stored
         assert len(list((library.path / FOLDER_NAME).glob("run-*"))) == 1
 
 
@@ -230,7 +230,7 @@ def pruned(tmp_path: Path, pictures: Path) -> Any:
         default.sync(pictures)
         with Library.open(tmp_path / "library", encoder=FakeEncoder("other")) as library:
             library.sync(pictures)
-            library.save_label_set("colours", LABELS)
+            library.labels.save("colours", LABELS)
             library.classify(LABELS)
             assert len(library.view().paths) == 2
             default.prune(models=["other"])
@@ -240,17 +240,17 @@ def pruned(tmp_path: Path, pictures: Path) -> Any:
 STORING: dict[str, Callable[[Library, Path], Any]] = {
     "prompts": lambda library, _: library.embed_texts(["something new"]),
     "an image": lambda library, _: library.embed_images([solid("green")]),
-    "an upload": lambda library, photos: library.embed_encoded([(photos / "red.png").read_bytes()], store=True),
+    "an upload": lambda library, photos: library.session.embed.encoded([(photos / "red.png").read_bytes()], store=True),
     "a sync": lambda library, photos: library.sync(photos),
     "a classification": lambda library, _: library.classify(["a", "b"]),
     "a recorded run": lambda library, _: library.classify(LABELS, record=True),
     "a search": lambda library, _: library.search("something new"),
-    "a label set": lambda library, _: library.save_label_set("colours", ["x"]),
-    "a correction": lambda library, photos: library.correct("colours", photos / "red.png", "red"),
-    "neighbours": lambda library, _: library.neighbours(),
+    "a label set": lambda library, _: library.labels.save("colours", ["x"]),
+    "a correction": lambda library, photos: library.corrections.add("colours", photos / "red.png", "red"),
+    "neighbours": lambda library, _: library.neighbours.graph(),
     "status": lambda library, _: library.status(),
     "check": lambda library, _: library.check(),
-    "words": lambda library, _: library.knownness(LABELS),
+    "words": lambda library, _: library.unknown.knownness(LABELS),
 }
 
 
@@ -275,9 +275,11 @@ def test_a_model_that_others_have_encoded_with_anew_is_found(pruned: Library, pi
 
 
 def test_a_temperature_and_what_is_derived_are_stored_under_the_model_recorded_anew(pruned: Library) -> None:
-    pruned._store_under_model(lambda model_id: pruned._lab.save_temperature(model_id, 0.5, {}))
-    pruned._store_under_model(lambda model_id: pruned._lab.save_derived(model_id, "far words", "key", ["x"]))
-    assert pruned._lab.temperature(pruned._model().id) == (0.5, {})
+    pruned.session.model.store(lambda model_id: pruned.session.storage.labels.save_temperature(model_id, 0.5, {}))
+    pruned.session.model.store(
+        lambda model_id: pruned.session.storage.labels.save_derived(model_id, "far words", "key", ["x"])
+    )
+    assert pruned.session.storage.labels.temperature(pruned.session.model.row().id) == (0.5, {})
 
 
 def test_a_row_that_refers_to_a_pruned_model_is_an_expected_failure(tmp_path: Path) -> None:
@@ -332,11 +334,11 @@ def test_what_the_system_says_is_passed_on(
         result = library.classify(LABELS)
         monkeypatch.setattr(run_files.Making, "create", refuse)
         with pytest.raises(expected, match=said):
-            library.record_run(result)
+            library.runs.record(result)
         with pytest.warns(RunNotRecorded, match=said):
             assert len(library.classify(LABELS, record=True)) == 2
         monkeypatch.undo()
         assert library.check().ok
         monkeypatch.setattr("filelock.FileLock.acquire", refuse)
         with pytest.raises(expected):
-            library.save_label_set("x", LABELS)
+            library.labels.save("x", LABELS)

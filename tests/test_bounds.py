@@ -99,7 +99,7 @@ def test_numbers_within_texts(arguments: list[str], new_library: Path) -> None:
 
 def asked(library: Library) -> dict[str, tuple[list[Any], Callable[[Any], object]]]:
     labels = ["red", "blue"]
-    library.save_label_set("set", labels)
+    library.labels.save("set", labels)
     answers = library.classify(labels)
     real, whole = [*NO_NUMBERS, True], [-1, 0.5, True, math.nan, 2**70]
     return {
@@ -107,14 +107,14 @@ def asked(library: Library) -> dict[str, tuple[list[Any], Callable[[Any], object
         "min_score": (real, lambda x: answers.filtered(min_score=x)),
         "top": ([*whole, 0], lambda x: library.classify(labels, top=x)),
         "top of a search": (whole, lambda x: library.search("red", top=x)),
-        "threshold": ([*real, 0], lambda x: library.duplicates(threshold=x)),
-        "score": ([*real, 2], lambda x: library.choose_threshold("set", "red", score=x)),
-        "rate": ([*real, 2], lambda x: library.choose_threshold("set", "red", rate=x)),
-        "count": (whole, lambda x: library.choose_threshold("set", "red", count=x)),
-        "tags": (real, lambda x: library.write_tags(answers, min_score=x, apply=False)),
-        "next": (whole, lambda x: library.next_to_label("set", x)),
-        "share": ([*real, 0], lambda x: library.suggest("set", vocabulary=["x"], share=x)),
-        "part_size": ([*whole, 0], lambda x: library.export_vectors("x", part_size=x)),
+        "threshold": ([*real, 0], lambda x: library.neighbours.duplicates(threshold=x)),
+        "score": ([*real, 2], lambda x: library.thresholds.choose("set", "red", score=x)),
+        "rate": ([*real, 2], lambda x: library.thresholds.choose("set", "red", rate=x)),
+        "count": (whole, lambda x: library.thresholds.choose("set", "red", count=x)),
+        "tags": (real, lambda x: library.tags.write(answers, min_score=x, apply=False)),
+        "next": (whole, lambda x: library.corrections.next("set", x)),
+        "share": ([*real, 0], lambda x: library.lab.suggest("set", vocabulary=["x"], share=x)),
+        "part_size": ([*whole, 0], lambda x: library.vectors.export_to("x", part_size=x)),
         "batch_size": ([*whole, 0], lambda x: Library.open(library.path, batch_size=x)),
         "workers": ([*whole, 0], lambda x: Library.open(library.path, workers=x)),
         "seconds": ([*real, 0], lambda x: measure.measure(seconds=x)),

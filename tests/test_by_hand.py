@@ -88,7 +88,7 @@ def test_the_scores_are_the_pipelines(both: Both) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AutoModelForZeroShotImageClassification:
-    monkeypatch.setattr("zsindex.library.load_encoder", lambda spec, **_: FakeEncoder(name=spec.name))
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **_: FakeEncoder(name=spec.name))
     return AutoModelForZeroShotImageClassification.from_pretrained("some/model")
 
 
@@ -126,7 +126,7 @@ def test_what_it_refuses(model: AutoModelForZeroShotImageClassification, tmp_pat
 
 
 def test_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.library.load_encoder", lambda spec, **_: FakeEncoder(name=spec.name))
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **_: FakeEncoder(name=spec.name))
     model = AutoModelForZeroShotImageClassification.from_pretrained("some/model")
     folder = model.library.path
     assert folder.is_dir()

@@ -21,7 +21,6 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import library as library_module
 from zsindex.errors import UnknownModel
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
@@ -41,7 +40,7 @@ def encoders(monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
         loaded.append(FakeEncoder(name=spec.name, decode=spec.decode))
         return loaded[-1]
 
-    monkeypatch.setattr(library_module, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     return loaded
 
 
@@ -539,7 +538,7 @@ def test_cached_questions_do_not_load_a_model(synced: Run, pictures: Path, tmp_p
 SLOW_SYNC = """
 import sys, time
 from tests.fakes import FakeEncoder
-from zsindex import library
+from zsindex.session import model
 from zsindex.cli import cli
 
 class Slow(FakeEncoder):
@@ -548,7 +547,7 @@ class Slow(FakeEncoder):
         sys.stdin.readline()
         return super().encode_images(pixels)
 
-library.load_encoder = lambda spec, *, device, batch_size: Slow(name=spec.name, decode=spec.decode)
+model.load_encoder = lambda spec, *, device, batch_size: Slow(name=spec.name, decode=spec.decode)
 cli.main(["sync", sys.argv[1], "--batch-size", "1"])
 """
 

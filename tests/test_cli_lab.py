@@ -12,8 +12,6 @@ from zsindex.cli import cli
 
 from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import paint
-from zsindex import library as library_module
-from zsindex.facade.words import Words
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
 
@@ -33,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         assert result.exit_code == code, result.output
         return result
 
-    monkeypatch.setattr(library_module, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     for colour in ("red", "green", "blue"):
         for shade in range(4):
             paint(tmp_path / "photos" / colour / f"{shade}.png", [max(0, c - 9 * shade) for c in COLOURS[colour]])
@@ -82,7 +80,7 @@ def test_ctrl_c_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Words, "lint", interrupted)
+    monkeypatch.setattr("zsindex.services.lab.Lab.lint", interrupted)
     assert "stopped" in run("labels", "lint", "colours", code=130).stderr
 
 

@@ -19,7 +19,6 @@ from zsindex.cli import cli
 from tests import photos
 from tests.fakes import DIM, FakeEncoder
 from tests.libraries import unit_vectors
-from zsindex import library as library_module
 from zsindex.exchange import parts, vectors
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
@@ -37,7 +36,7 @@ def encoders(monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
         loaded.append(FakeEncoder(name=spec.name, decode=spec.decode))
         return loaded[-1]
 
-    monkeypatch.setattr(library_module, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     return loaded
 
 

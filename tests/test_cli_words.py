@@ -19,7 +19,6 @@ from zsindex.cli import cli, cmd_migrate
 from tests.fakes import COLOURS, FakeEncoder
 from tests.libraries import add_photos, open_store, unit_vectors
 from tests.scenes import photo
-from zsindex import library as library_module
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import FloatArray, ModelSpec, Progress
@@ -46,7 +45,7 @@ def encoders(monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
         )
         return loaded[-1]
 
-    monkeypatch.setattr(library_module, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     return loaded
 
 
@@ -291,7 +290,7 @@ def test_an_unknown_label_set_is_refused_before_the_work(run: Run, encoders: lis
 def test_a_migration_goes_on_where_it_was_stopped(run: Run, tmp_path: Path, encoders: list[FakeEncoder]) -> None:
     events: list[Progress] = []
     with Library.open(tmp_path / "library", batch_size=2, workers=1) as library:
-        stopped = library.migrate_model(
+        stopped = library.migration.run(
             "inverted",
             switch=True,
             progress=events.append,
@@ -304,7 +303,7 @@ def test_a_migration_goes_on_where_it_was_stopped(run: Run, tmp_path: Path, enco
         # Meanwhile the old model answers, and for every photo.
         answer = library.classify(label_set="clean")
         assert (answer.run.model, len(answer)) == ("nano", 8)
-        done = library.migrate_model("inverted", switch=True)
+        done = library.migration.run("inverted", switch=True)
         assert (done.ready, done.encoded, done.switched) == (8, 8 - stopped.ready, True)
         assert str(library.spec) == "inverted"
     inverted = [encoder for encoder in encoders if encoder.name == "inverted"]
@@ -325,4 +324,4 @@ def test_photos_that_are_not_here_are_counted_and_those_that_fail_are_named(run:
     # The old model still has its vectors of those that are away; a new photo is a matter of sync.
     with Library.open(tmp_path / "library", model="nano") as library:
         assert len(library.view()) == 10
-        assert not any(path.endswith("new.png") for path in library.paths())
+        assert not any(path.endswith("new.png") for path in library.photos.paths())

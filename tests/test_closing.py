@@ -58,7 +58,7 @@ def test_everything_that_is_public_says_that_the_library_is_closed(library: Libr
         with pytest.raises(LibraryClosed):
             method(*ARGUMENTS[name])
     assert claims(library.path) == 0
-    assert library._database._writing is None
+    assert library.session.storage.database._writing is None
     assert library.path.name == "library"
 
 
@@ -103,7 +103,7 @@ def test_closing_twice_and_by_several_threads_does_no_harm(library: Library) -> 
             thread.join()
         library.close()
         assert claims(library.path) == 1
-        assert len(other.paths()) == 2
+        assert len(other.photos.paths()) == 2
     with pytest.raises(LibraryClosed), library:
         pass
     with pytest.raises(LibraryClosed), other:
@@ -130,13 +130,13 @@ def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind
         run("SELECT count(*) FROM settings")
         assert claims(folder) == 1
     assert claims(folder) == 0
-    assert (opened._writing, opened._writer, opened._reader) == (None, None, None)
+    assert (opened._writing, opened._writer, opened.session.storage.reads) == (None, None, None)
     for again in (opened.read, opened.look, lambda: opened.write("x"), lambda: opened.jot("x")):
         with pytest.raises(LibraryClosed), again():
             pass
     with pytest.raises(LibraryClosed):
         opened.vacuum()
-    assert (opened._writing, opened._writer, opened._reader) == (None, None, None)
+    assert (opened._writing, opened._writer, opened.session.storage.reads) == (None, None, None)
     with open_store(folder) as store:
         assert store.setting("kept") == ("yes" if kind in ("write", "jot") else None)
 

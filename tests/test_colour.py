@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import Library, library
+from zsindex import Library
 from zsindex.lab.duplicates import look_at
 from zsindex.models.encoder import Encoder
 from zsindex.models.fingerprint import fingerprint
@@ -638,7 +638,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[FakeEncoder]:
         loaded.append(FakeEncoder(spec.name, decode=spec.decode, icc=spec.icc, transparency=spec.transparency))
         return loaded[-1]
 
-    monkeypatch.setattr(library, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     return loaded
 
 

@@ -167,8 +167,8 @@ def test_parquet_from_the_command_line(run: Run, library: Library, tmp_path: Pat
         {"rank": rank, "score": hit.score, "path": hit.path, "copies": list(hit.copies)}
         for rank, hit in enumerate(hits, 1)
     ]
-    run("similar", library.paths()[0], "--format", "parquet", "--output", file)
-    assert parquet.read_table(file)["path"].to_pylist() == [h.path for h in library.similar(library.paths()[0])]
+    run("similar", library.photos.paths()[0], "--format", "parquet", "--output", file)
+    assert parquet.read_table(file)["path"].to_pylist() == [h.path for h in library.similar(library.photos.paths()[0])]
 
 
 @pytest.mark.parametrize(

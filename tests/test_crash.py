@@ -107,4 +107,4 @@ def test_pruning_is_refused_during_a_sync(library: Library, photos: Path) -> Non
         assert set(library.prune(dry_run=True).to_dict().values()) == {0, True}
         first.finish()
         library.prune()
-        assert len(library.paths()) == len(COLOURS)
+        assert len(library.photos.paths()) == len(COLOURS)

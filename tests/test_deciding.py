@@ -84,7 +84,7 @@ def test_photos_of_none_of_the_labels_are_answered_so(library: Library, words: s
 
 @pytest.mark.parametrize("method", ["softmax", "mcm", "zscore", "margin", "neglabel"])
 def test_a_rate_calls_that_share_of_the_library_unknown(library: Library, method: str) -> None:
-    found = library.knownness(KNOWN, f"{method}:0.25")
+    found = library.unknown.knownness(KNOWN, f"{method}:0.25")
     answer = library.classify(KNOWN, unknown=f"{method}:0.25")
     assert found.paths == answer.paths
     assert found.cut is not None
@@ -106,17 +106,17 @@ def test_an_answer_does_not_depend_on_which_photos_were_asked_for(library: Libra
             [p.score for p in alone.predictions], [p.score for p in expected.predictions], atol=1e-5
         )
     some = list(everything)[2:5]
-    found = library.knownness(KNOWN, method, paths=some)
-    whole = library.knownness(KNOWN, method)
+    found = library.unknown.knownness(KNOWN, method, paths=some)
+    whole = library.unknown.knownness(KNOWN, method)
     assert (found.paths, found.cut) == (some, whole.cut)
     np.testing.assert_allclose(found.values, whole.values[2:5], atol=1e-6)
 
 
 def test_knownness_is_the_formula(library: Library) -> None:
-    images = library.embed_images(library.paths())
+    images = library.embed_images(library.photos.paths())
     texts = library.embed_texts([f"This is a photo of {label}." for label in KNOWN])
     expected = classify_module.softmax(classify_module.logits(images, texts, logit_scale=1.0)).max(axis=1)
-    found = library.knownness(KNOWN, "mcm")
+    found = library.unknown.knownness(KNOWN, "mcm")
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     assert found.cut is None
 
@@ -150,14 +150,14 @@ def test_a_read_only_library_answers_the_same(library: Library, words: str, tmp_
 
 
 def test_runs_differ_by_what_decides(library: Library, words: str) -> None:
-    library.save_label_set("colours", KNOWN)
+    library.labels.save("colours", KNOWN)
     plain = library.classify(label_set="colours").run
     assert set(dict(plain.options)) == {"paths", "top", "truncate"}
-    library.choose_threshold("colours", "red", rate=0.5)
+    library.thresholds.choose("colours", "red", rate=0.5)
     keys = [plain.key, library.classify(label_set="colours").run.key]
     assert keys[0] == keys[1]
     keys.append(library.classify(label_set="colours", thresholds=True).run.key)
-    library.choose_threshold("colours", "red", rate=0.25)
+    library.thresholds.choose("colours", "red", rate=0.25)
     keys.append(library.classify(label_set="colours", thresholds=True).run.key)
     keys.append(library.classify(label_set="colours", multi_label=True).run.key)
     keys.extend(library.classify(KNOWN, unknown=rule).run.key for rule in ("mcm:0.1", "mcm:0.2", f"neglabel@{words}"))
@@ -176,24 +176,24 @@ def test_methods_that_compare_answers_need_two(library: Library, method: str) ->
 
 def test_thresholds_of_an_empty_library(tmp_path: Path) -> None:
     with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
-        library.save_label_set("colours", KNOWN)
-        assert library.choose_threshold("colours", "red", count=1).photos == 0
-        assert library.thresholds("colours").photos == 0
+        library.labels.save("colours", KNOWN)
+        assert library.thresholds.choose("colours", "red", count=1).photos == 0
+        assert library.thresholds.curves("colours").photos == 0
 
 
 def test_how_well_the_unknown_are_found(library: Library, words: str, tmp_path: Path) -> None:
     truth = {
         path: name.removeprefix("dark ").removesuffix(" too")
-        for path, name in zip(library.paths(), named(library.paths()), strict=True)
+        for path, name in zip(library.photos.paths(), named(library.photos.paths()), strict=True)
     }
     truth[str(tmp_path / "elsewhere.png")] = "red"
     yellow = next(path for path in truth if "yellow" in path)
     truth[yellow] = ["yellow", "green"]  # type: ignore[assignment]
-    report = library.evaluate_unknown(KNOWN, truth, methods=["mcm", f"neglabel@{words}"])
+    report = library.unknown.evaluate(KNOWN, truth, methods=["mcm", f"neglabel@{words}"])
     assert (report.known, report.unknown) == (4, 4)
     assert report.not_held == (str(tmp_path / "elsewhere.png"),)
     mcm, neglabel = report.methods
-    found = library.knownness(KNOWN, "mcm")
+    found = library.unknown.knownness(KNOWN, "mcm")
     is_known = [not any(word in path for word in ("blue", "white")) for path in found.paths]
     pairs = [
         (a > b) + (a == b) / 2
@@ -207,22 +207,22 @@ def test_how_well_the_unknown_are_found(library: Library, words: str, tmp_path: 
     assert (neglabel.cut, neglabel.found, neglabel.lost) == (0.5, 1, 0)
     assert report.to_dict()["methods"][1]["method"] == f"neglabel@{words}"
     with pytest.raises(BadUnknown, match="every photo shows"):
-        library.evaluate_unknown(["red", "green", "blue", "white"], truth)
+        library.unknown.evaluate(["red", "green", "blue", "white"], truth)
     with pytest.raises(BadUnknown, match="none of the photos"):
-        library.evaluate_unknown(["owl", "fox"], truth)
+        library.unknown.evaluate(["owl", "fox"], truth)
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
 
 
 def test_a_threshold_is_chosen_previewed_and_applied(library: Library) -> None:
-    library.save_label_set("colours", ["red", "green", "blue"])
+    library.labels.save("colours", ["red", "green", "blue"])
     plain = library.classify(label_set="colours", top=3)
-    preview = library.choose_threshold("colours", "blue", count=1, dry_run=True)
-    assert library.thresholds("colours").curves[2].rate is None
+    preview = library.thresholds.choose("colours", "blue", count=1, dry_run=True)
+    assert library.thresholds.curves("colours").curves[2].rate is None
     assert (preview.photos, preview.kept) == (2, False)  # the copies tie
     assert (preview.before, preview.after) == (sum(r.label == "blue" for r in plain), 2)
-    change = library.choose_threshold("colours", "blue", count=3)
+    change = library.thresholds.choose("colours", "blue", count=3)
     assert (change.arrive, change.leave, change.rate) == ((), (), 3 / 8)
     answer = library.classify(label_set="colours", thresholds=True)
     assert answer.labels == ("red", "green", "blue", NONE)
@@ -235,22 +235,22 @@ def test_a_threshold_is_chosen_previewed_and_applied(library: Library) -> None:
 
 
 def test_who_comes_and_goes_is_what_classification_says(library: Library) -> None:
-    library.save_label_set("colours", ["red", "green", "blue"])
-    library.choose_threshold("colours", "green", rate=0.2)
+    library.labels.save("colours", ["red", "green", "blue"])
+    library.thresholds.choose("colours", "green", rate=0.2)
     before = {r.path for r in library.classify(label_set="colours", thresholds=True) if r.label == "red"}
-    change = library.choose_threshold("colours", "red", score=0.9)
+    change = library.thresholds.choose("colours", "red", score=0.9)
     after = {r.path for r in library.classify(label_set="colours", thresholds=True) if r.label == "red"}
     assert (change.before, change.after) == (len(before), len(after))
     assert (set(change.arrive), set(change.leave)) == (after - before, before - after)
-    back = library.choose_threshold("colours", "red", rate=1.0)
+    back = library.thresholds.choose("colours", "red", rate=1.0)
     assert set(back.arrive) == before - after
     assert change.leave
 
 
 def test_a_photo_without_an_answer_says_so(library: Library) -> None:
-    library.save_label_set("colours", ["red", "green", "blue"])
+    library.labels.save("colours", ["red", "green", "blue"])
     for label in ("red", "green", "blue"):
-        library.choose_threshold("colours", label, rate=0.0)
+        library.thresholds.choose("colours", label, rate=0.0)
     answer = library.classify(label_set="colours", thresholds=True)
     best = library.classify(label_set="colours", top=1)
     assert [[p.label for p in r.predictions] for r in answer] == [[NONE]] * 8
@@ -260,57 +260,57 @@ def test_a_photo_without_an_answer_says_so(library: Library) -> None:
 
 
 def test_thresholds_keep_their_rate_under_another_model_and_another_version(library: Library, tmp_path: Path) -> None:
-    library.save_label_set("colours", ["red", "green", "blue"])
-    library.choose_threshold("colours", "blue", count=3)
-    library.save_label_set("colours", ["red", "blue"])
-    [red, blue] = library.thresholds("colours").curves
+    library.labels.save("colours", ["red", "green", "blue"])
+    library.thresholds.choose("colours", "blue", count=3)
+    library.labels.save("colours", ["red", "blue"])
+    [red, blue] = library.thresholds.curves("colours").curves
     assert (red.rate, blue.rate, blue.photos) == (None, 3 / 8, 3)
-    assert [c.rate for c in library.thresholds("colours@1").curves] == [None, None, 3 / 8]
+    assert [c.rate for c in library.thresholds.curves("colours@1").curves] == [None, None, 3 / 8]
     with Library.open(tmp_path / "library", encoder=FakeEncoder(name="sharper", logit_scale=40.0)) as other:
         other.sync()
-        [_, sharper] = other.thresholds("colours").curves
+        [_, sharper] = other.thresholds.curves("colours").curves
         assert (sharper.rate, sharper.photos) == (3 / 8, 3)
         assert sharper.score != blue.score
-    library.save_label_set("colours", ["red", "green"])
-    assert library.thresholds("colours").unused == ("blue",)
+    library.labels.save("colours", ["red", "green"])
+    assert library.thresholds.curves("colours").unused == ("blue",)
     with pytest.raises(NoThreshold, match="zsindex thresholds set colours LABEL"):
         library.classify(label_set="colours", thresholds=True)
 
 
 def test_thresholds_do_not_depend_on_which_photos_were_asked_for(library: Library) -> None:
-    library.save_label_set("colours", ["red", "green", "blue"])
-    library.choose_threshold("colours", "blue", count=3)
+    library.labels.save("colours", ["red", "green", "blue"])
+    library.thresholds.choose("colours", "blue", count=3)
     for result in library.classify(label_set="colours", thresholds=True):
         [alone] = library.classify(label_set="colours", thresholds=True, paths=[result.path])
         assert [p.label for p in alone.predictions] == [p.label for p in result.predictions]
 
 
 def test_thresholds_are_forgotten(library: Library) -> None:
-    library.save_label_set("colours", ["red", "green"])
-    library.choose_threshold("colours", "red", rate=0.1)
-    library.choose_threshold("colours", "green", rate=0.1)
+    library.labels.save("colours", ["red", "green"])
+    library.thresholds.choose("colours", "red", rate=0.1)
+    library.thresholds.choose("colours", "green", rate=0.1)
     with pytest.raises(NoThreshold, match="no threshold of blue"):
-        library.remove_thresholds("colours", ["red", "blue"])
-    assert library.remove_thresholds("colours", ["red"]) == 1
-    assert library.remove_thresholds("colours") == 1
-    assert library.remove_thresholds("colours") == 0
+        library.thresholds.remove("colours", ["red", "blue"])
+    assert library.thresholds.remove("colours", ["red"]) == 1
+    assert library.thresholds.remove("colours") == 1
+    assert library.thresholds.remove("colours") == 0
 
 
 def test_what_cannot_have_a_threshold(library: Library) -> None:
-    library.save_label_set("colours", label_set(["red", "green"], groups={"some": ["red"]}, negatives=["blue"]))
+    library.labels.save("colours", label_set(["red", "green"], groups={"some": ["red"]}, negatives=["blue"]))
     for label in ("red", NONE, "blue"):
         with pytest.raises(NoThreshold, match="which are some, green"):
-            library.choose_threshold("colours", label, rate=0.1)
-    assert library.choose_threshold("colours", "some", rate=0.5).photos == 4
-    assert library.choose_threshold("colours", "red", rate=0.5, multi_label=True).photos == 4
+            library.thresholds.choose("colours", label, rate=0.1)
+    assert library.thresholds.choose("colours", "some", rate=0.5).photos == 4
+    assert library.thresholds.choose("colours", "red", rate=0.5, multi_label=True).photos == 4
     with pytest.raises(UnknownLabelSet):
-        library.choose_threshold("none", "red", rate=0.1)
+        library.thresholds.choose("none", "red", rate=0.1)
     with pytest.raises(NoThreshold, match="only a saved label set"):
         library.classify(KNOWN, thresholds=True)
     options: list[dict[str, Any]] = [{}, {"rate": 0.1, "count": 1}, {"rate": 1.5}, {"score": -1.0}, {"count": -1}]
     for choice in options:
         with pytest.raises(ValueError, match=r"exactly one|between|cannot be|must be a (whole )?number from 0"):
-            library.choose_threshold("colours", "some", **choice)
+            library.thresholds.choose("colours", "some", **choice)
 
 
 # --- several labels ---------------------------------------------------------------------------------------------------
@@ -349,8 +349,8 @@ def test_every_label_that_fits_is_given(sigmoid: Library) -> None:
 
 
 def test_labels_may_have_thresholds_of_their_own(sigmoid: Library) -> None:
-    sigmoid.save_label_set("colours", ["red", "blue"])
-    change = sigmoid.choose_threshold("colours", "blue", count=4, multi_label=True)
+    sigmoid.labels.save("colours", ["red", "blue"])
+    change = sigmoid.thresholds.choose("colours", "blue", count=4, multi_label=True)
     answer = sigmoid.classify(label_set="colours", multi_label=True, thresholds=True)
     blue = [r.path for r in answer if "blue" in [p.label for p in r.predictions]]
     assert len(blue) == change.after == 4
@@ -385,8 +385,8 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    library.save_label_set("colours", ["red", "green", "blue"])
-    monkeypatch.setattr("zsindex.library.load_encoder", lambda spec, **options: FakeEncoder())
+    library.labels.save("colours", ["red", "green", "blue"])
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **options: FakeEncoder())
 
     def invoke(*arguments: str, code: int = 0) -> Result:
         environment = {"ZSINDEX_LIBRARY": str(tmp_path / "library"), "COLUMNS": "200"}

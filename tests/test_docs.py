@@ -11,7 +11,6 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from zsindex import library
 from zsindex.classification import templates
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
@@ -51,7 +50,7 @@ def test_readme_examples_run(readme: str, tmp_path: Path, monkeypatch: pytest.Mo
     def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         return FakeEncoder(name=spec.name, decode=spec.decode)
 
-    monkeypatch.setattr(library, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     photos.save(tmp_path / "photos" / "owl.jpg", photos.gradient())

@@ -97,7 +97,7 @@ def vectors_of(library: Library, paths: Sequence[str]) -> FloatArray:
 
 def everything(library: Library) -> list[tuple[Any, ...]]:
     """All rows that an import may touch."""
-    with library._store.read() as connection:
+    with library.session.storage.photos.read() as connection:
         return [
             tuple(row)
             for table in ("files", "images", "embeddings", "folders", "models")
@@ -113,14 +113,14 @@ def test_a_round_trip_in_float32_changes_no_bit(
     library: Library, photos: Path, tmp_path: Path, open_other: Callable[..., Library], part_size: int
 ) -> None:
     library.sync(photos)
-    exported = library.export_vectors(tmp_path / "out", part_size=part_size)
+    exported = library.vectors.export_to(tmp_path / "out", part_size=part_size)
     other = open_other()
-    imported = other.import_vectors(tmp_path / "out")
+    imported = other.vectors.import_from(tmp_path / "out")
 
     assert (exported.rows, exported.without, exported.parts) == (5, 0, -(-5 // part_size))
     assert (imported.rows, imported.stored, imported.kept, imported.added) == (5, 4, 1, 5)  # one is a copy
     assert (imported.found, imported.unread, imported.changed, imported.left) == (5, 0, 0, 0)
-    assert other.paths() == library.paths()
+    assert other.photos.paths() == library.photos.paths()
     first, second = (one.classify(["red", "green", "blue"]) for one in (library, other))
     assert first.to_dicts() == second.to_dicts()
     assert np.array_equal(first.scores, second.scores)
@@ -130,10 +130,10 @@ def test_a_round_trip_in_float32_changes_no_bit(
 def test_float16_keeps_three_digits_and_unit_length(
     library: Library, tmp_path: Path, open_other: Callable[..., Library]
 ) -> None:
-    library.import_vectors(write(tmp_path / "in", (away(50), unit_vectors(50))))
-    library.export_vectors(tmp_path / "out", dtype="float16")
+    library.vectors.import_from(write(tmp_path / "in", (away(50), unit_vectors(50))))
+    library.vectors.export_to(tmp_path / "out", dtype="float16")
     other = open_other()
-    other.import_vectors(tmp_path / "out")
+    other.vectors.import_from(tmp_path / "out")
 
     ours, theirs = vectors_of(library, away(50)), vectors_of(other, away(50))
     assert 0 < np.abs(ours - theirs).max() < 1e-3
@@ -144,7 +144,7 @@ def test_float16_keeps_three_digits_and_unit_length(
 
 def test_the_layout_is_that_of_clip_retrieval(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
-    report = library.export_vectors(tmp_path / "out", dtype="float16", part_size=2)
+    report = library.vectors.export_to(tmp_path / "out", dtype="float16", part_size=2)
 
     assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")) == [
         *(f"img_emb/img_emb_{i}.npy" for i in range(3)),
@@ -153,9 +153,9 @@ def test_the_layout_is_that_of_clip_retrieval(library: Library, photos: Path, tm
     ]
     vectors = np.concatenate([np.load(tmp_path / "out" / "img_emb" / f"img_emb_{i}.npy") for i in range(3)])
     assert vectors.dtype == np.float16
-    assert np.array_equal(vectors, vectors_of(library, library.paths()).astype(np.float16))
+    assert np.array_equal(vectors, vectors_of(library, library.photos.paths()).astype(np.float16))
     table = parquet.read_table(tmp_path / "out" / "metadata")
-    assert table.column("image_path").to_pylist() == library.paths()
+    assert table.column("image_path").to_pylist() == library.photos.paths()
     assert table.column("width").to_pylist() == [4] * 5
     assert table.column("height").to_pylist() == [3] * 5
     assert table.column("format").to_pylist() == ["PNG"] * 5
@@ -167,12 +167,12 @@ def test_the_layout_is_that_of_clip_retrieval(library: Library, photos: Path, tm
 
 def test_numbers_of_ten_parts_are_padded_so_that_names_sort_as_rows_do(library: Library, tmp_path: Path) -> None:
     write(tmp_path / "in", (away(23), unit_vectors(23)))
-    library.import_vectors(tmp_path / "in")
-    library.export_vectors(tmp_path / "out", part_size=2)
+    library.vectors.import_from(tmp_path / "in")
+    library.vectors.export_to(tmp_path / "out", part_size=2)
 
     files = sorted(p.name for p in (tmp_path / "out" / "img_emb").iterdir())
     assert (files[0], files[-1], len(files)) == ("img_emb_00.npy", "img_emb_11.npy", 12)
-    assert parquet.read_table(tmp_path / "out" / "metadata").column("image_path").to_pylist() == library.paths()
+    assert parquet.read_table(tmp_path / "out" / "metadata").column("image_path").to_pylist() == library.photos.paths()
 
 
 def test_a_batch_is_less_than_a_part(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,8 +180,8 @@ def test_a_batch_is_less_than_a_part(library: Library, tmp_path: Path, monkeypat
     vectors = unit_vectors(23)
     write(tmp_path / "in", (away(10), vectors[:10]), (away(13, 10), vectors[10:]))
     steps: list[Progress] = []
-    report = library.import_vectors(tmp_path / "in", progress=steps.append)
-    library.export_vectors(tmp_path / "out", part_size=7, progress=steps.append)
+    report = library.vectors.import_from(tmp_path / "in", progress=steps.append)
+    library.vectors.export_to(tmp_path / "out", part_size=7, progress=steps.append)
 
     assert (report.rows, report.stored, report.parts) == (23, 23, 2)
     assert np.array_equal(vectors_of(library, away(23)), vectors)
@@ -194,7 +194,7 @@ def test_a_batch_is_less_than_a_part(library: Library, tmp_path: Path, monkeypat
 def test_only_what_was_asked_for_is_exported(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
     one, folder = str(photos / "green.png"), str(photos / "里")
-    report = library.export_vectors(tmp_path / "out", paths=[one, folder, str(photos / "\udce9.png")])
+    report = library.vectors.export_to(tmp_path / "out", paths=[one, folder, str(photos / "\udce9.png")])
     names = parquet.read_table(tmp_path / "out" / "metadata").column("image_path").to_pylist()
 
     assert (report.rows, names) == (2, [one, str(photos / "里" / "red.png")])
@@ -206,49 +206,49 @@ def test_photos_without_a_vector_are_left_out_and_counted(
     library.sync(photos)
     with Library.open(library.path, encoder=FakeEncoder("second")) as second:
         with pytest.raises(UnknownModel, match="holds nothing"):
-            second.export_vectors(tmp_path / "out")
+            second.vectors.export_to(tmp_path / "out")
         second.sync(photos / "green.png")
-        report = second.export_vectors(tmp_path / "out")
+        report = second.vectors.export_to(tmp_path / "out")
     assert (report.rows, report.without) == (1, 4)
 
 
 def test_exports_load_no_model(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
     with Library.open(library.path, model="fake") as opened:  # which no loader knows
-        assert opened.export_vectors(tmp_path / "out").rows == 5
-        assert opened.import_vectors(tmp_path / "out").kept == 5
+        assert opened.vectors.export_to(tmp_path / "out").rows == 5
+        assert opened.vectors.import_from(tmp_path / "out").kept == 5
 
 
 # --- where an export goes ---------------------------------------------------------------------------------------------
 
 
 def test_an_export_replaces_only_an_export_and_only_if_told_to(library: Library, tmp_path: Path) -> None:
-    library.import_vectors(write(tmp_path / "in", (away(3), unit_vectors(3))))
+    library.vectors.import_from(write(tmp_path / "in", (away(3), unit_vectors(3))))
     out = tmp_path / "out"
     out.mkdir()
-    library.export_vectors(out)
+    library.vectors.export_to(out)
     with pytest.raises(ExportRefused, match="--overwrite"):
-        library.export_vectors(out)
-    assert library.export_vectors(out, paths="/away/0/1.jpg", overwrite=True).rows == 1
+        library.vectors.export_to(out)
+    assert library.vectors.export_to(out, paths="/away/0/1.jpg", overwrite=True).rows == 1
     assert len(np.load(out / "img_emb" / "img_emb_0.npy")) == 1
 
     (out / "diary.txt").write_text("mine")
     with pytest.raises(ExportRefused, match=r"other things \(diary.txt\)"):
-        library.export_vectors(out, overwrite=True)
+        library.vectors.export_to(out, overwrite=True)
     with pytest.raises(ExportRefused, match="not a folder"):
-        library.export_vectors(out / "diary.txt", overwrite=True)
+        library.vectors.export_to(out / "diary.txt", overwrite=True)
     with pytest.raises(ExportRefused, match="zsindex did not write"):
-        library.export_vectors(tmp_path / "in", overwrite=True)
+        library.vectors.export_to(tmp_path / "in", overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library", "out"]
 
 
 def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path: Path) -> None:
-    library.import_vectors(write(tmp_path / "in", (away(3), unit_vectors(3))))
+    library.vectors.import_from(write(tmp_path / "in", (away(3), unit_vectors(3))))
     out = tmp_path / "out"
-    library.export_vectors(out)
+    library.vectors.export_to(out)
     (out / "metadata" / "notes.txt").write_text("mine")
     with pytest.raises(ExportRefused, match=r"other things \(metadata/notes.txt\)"):
-        library.export_vectors(out, overwrite=True)
+        library.vectors.export_to(out, overwrite=True)
     (out / "metadata" / "notes.txt").unlink()
 
     # Others put something there while the export runs, after it has looked.
@@ -256,7 +256,7 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
     new.mkdir()
     for folder in (out, new):
         with pytest.raises(ExportRefused, match=r"other things \(diary.txt\)"):
-            library.export_vectors(
+            library.vectors.export_to(
                 folder, overwrite=True, progress=lambda _, folder=folder: (folder / "diary.txt").write_text("mine")
             )
         assert (folder / "diary.txt").read_text() == "mine"
@@ -266,7 +266,7 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
 
 def test_nothing_to_export_is_said(library: Library, tmp_path: Path) -> None:
     with pytest.raises(ExportRefused, match="no vector of fake to export"):
-        library.export_vectors(tmp_path / "out")
+        library.vectors.export_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -274,24 +274,24 @@ def test_an_export_that_is_stopped_or_fails_leaves_nothing(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exchange, "BATCH_ROWS", 2)
-    library.import_vectors(write(tmp_path / "in", (away(6), unit_vectors(6))))
-    stopped = library.export_vectors(tmp_path / "out", should_stop=lambda: True)
+    library.vectors.import_from(write(tmp_path / "in", (away(6), unit_vectors(6))))
+    stopped = library.vectors.export_to(tmp_path / "out", should_stop=lambda: True)
     assert (stopped.interrupted, stopped.rows) == (True, 0)
 
     def full(event: Progress) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ExportRefused, match="No space left on device; nothing was written"):
-        library.export_vectors(tmp_path / "out", progress=full)
+        library.vectors.export_to(tmp_path / "out", progress=full)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library"]
 
 
 def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
-    with library._store.write("damage") as connection:
+    with library.session.storage.photos.write("damage") as connection:
         connection.execute(text("UPDATE embeddings SET vector = x'00' WHERE seq = 2"))
     with pytest.raises(LibraryDamaged, match="not all vectors of fake have 8 numbers"):
-        library.export_vectors(tmp_path / "out")
+        library.vectors.export_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -301,14 +301,14 @@ def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_pa
 @pytest.fixture
 def imported(library: Library, tmp_path: Path) -> Library:
     """Six photos in three folders that exist nowhere."""
-    library.import_vectors(write(tmp_path / "in", (away(6), unit_vectors(6))))
+    library.vectors.import_from(write(tmp_path / "in", (away(6), unit_vectors(6))))
     return library
 
 
 def test_photos_that_are_not_here_are_asked_about_like_all_others(imported: Library) -> None:
     vectors = unit_vectors(6)
-    assert imported.paths() == away(6)
-    assert imported.paths("/away/1") == away(3, 3)
+    assert imported.photos.paths() == away(6)
+    assert imported.photos.paths("/away/1") == away(3, 3)
     assert np.array_equal(vectors_of(imported, away(6)), vectors)
 
     cosines = vectors @ vectors[2]
@@ -323,9 +323,9 @@ def test_photos_that_are_not_here_are_asked_about_like_all_others(imported: Libr
 
 def test_text_stays_text_and_unknown_photos_are_an_error(imported: Library, tmp_path: Path) -> None:
     with pytest.raises(BadQuery, match=r"text:/away/0/nothing\.jpg"):
-        imported.is_image("/away/0/nothing.jpg")
-    assert not imported.is_image("text:/away/0/1.jpg")
-    assert imported.is_image("/away/0/1.jpg")
+        imported.photos.is_image("/away/0/nothing.jpg")
+    assert not imported.photos.is_image("text:/away/0/1.jpg")
+    assert imported.photos.is_image("/away/0/1.jpg")
     with pytest.raises(ImageError, match=r"nothing\.jpg"):
         imported.similar("/away/0/nothing.jpg")
     empty = tmp_path / "empty.jpg"
@@ -343,13 +343,13 @@ def test_upkeep_leaves_imported_photos_alone(imported: Library) -> None:
     assert imported.sync().scanned == 0
     assert everything(imported) == before
     assert imported.prune("/away/1").files == 3
-    assert imported.paths() == away(3)
+    assert imported.photos.paths() == away(3)
 
 
 def test_no_sync_misses_what_was_never_seen(library: Library, tmp_path: Path, photos: Path) -> None:
     """Neither of a folder above, nor of the folder itself, nor of the photo by name; and their own folders vanish."""
     names = [str(photos / "far" / "1.jpg"), str(photos / "2.jpg"), str(tmp_path / "gone" / "3.jpg")]
-    library.import_vectors(write(tmp_path / "in", (names, unit_vectors(3))))
+    library.vectors.import_from(write(tmp_path / "in", (names, unit_vectors(3))))
     first = library.sync([photos, photos / "2.jpg"])
     again = library.sync()
     (photos / "far").mkdir()
@@ -360,7 +360,7 @@ def test_no_sync_misses_what_was_never_seen(library: Library, tmp_path: Path, ph
     assert (first.added, first.missing, first.vanished_roots) == (5, 0, ())
     assert (again.unchanged, again.missing, listed.missing) == (5, 0, 0)
     assert (gone.missing, gone.vanished_roots) == (0, (str(tmp_path / "gone"),))
-    assert set(names) < set(library.paths())
+    assert set(names) < set(library.photos.paths())
     assert library.prune().files == 0
     assert library.classify(["red"], paths=names).paths == sorted(names)
 
@@ -369,7 +369,7 @@ def test_a_sync_that_meets_an_imported_photo_reads_it(
     library: Library, photos: Path, tmp_path: Path, encoder: FakeEncoder
 ) -> None:
     path = str(photos / "green.png")
-    library.import_vectors(write(tmp_path / "in", ([path], unit_vectors(1))), read=False)
+    library.vectors.import_from(write(tmp_path / "in", ([path], unit_vectors(1))), read=False)
     assert np.array_equal(library.classify(["red"]).paths, [path])
     report = library.sync(path)
 
@@ -388,7 +388,7 @@ def test_a_photo_that_is_here_is_never_encoded(
     paths = sorted(str(p) for p in photos.rglob("*.png"))
     vectors = unit_vectors(len(paths))
     vectors[paths.index(str(photos / "copy of blue.png"))] = vectors[paths.index(str(photos / "blue.png"))]
-    report = library.import_vectors(write(tmp_path / "in", (paths, vectors)))
+    report = library.vectors.import_from(write(tmp_path / "in", (paths, vectors)))
     synced = library.sync(photos)
 
     assert (report.found, report.unread, report.stored, report.kept) == (5, 0, 4, 1)
@@ -403,17 +403,17 @@ def test_importing_again_reads_only_what_has_come_since(
 ) -> None:
     here, later = str(photos / "green.png"), tmp_path / "later" / "red.png"
     folder = write(tmp_path / "in", ([here, str(later)], unit_vectors(2)))
-    library.import_vectors(folder)
+    library.vectors.import_from(folder)
     paint(later, COLOURS["yellow"])
     read: list[str] = []
     real = exchange._hash
     monkeypatch.setattr(exchange, "_hash", lambda path: (read.append(path), real(path))[1])
-    again = library.import_vectors(folder)
+    again = library.vectors.import_from(folder)
 
     assert read == [str(later)]
     assert (again.stored, again.kept, again.found, again.added) == (1, 1, 2, 0)
     assert library.sync([here, later]).to_read == 0
-    assert library.import_vectors(folder).found == 2
+    assert library.vectors.import_from(folder).found == 2
     assert read == [str(later)]
 
 
@@ -421,7 +421,7 @@ def test_unreadable_photos_are_known_by_their_paths(library: Library, tmp_path: 
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
     names = [str(tmp_path / "empty.jpg"), str(tmp_path / "folder.jpg"), str(tmp_path / "empty.jpg" / "below.jpg")]
-    report = library.import_vectors(write(tmp_path / "in", (names, unit_vectors(3))))
+    report = library.vectors.import_from(write(tmp_path / "in", (names, unit_vectors(3))))
     assert (report.found, report.unread, report.stored) == (0, 3, 3)
 
 
@@ -429,16 +429,16 @@ def test_other_content_here_is_not_given_the_vector(
     library: Library, photos: Path, tmp_path: Path, open_other: Callable[..., Library]
 ) -> None:
     library.sync(photos)
-    library.export_vectors(tmp_path / "out")
+    library.vectors.export_to(tmp_path / "out")
     paint(photos / "green.png", (1, 2, 3))
     other, careless = open_other(), open_other()
-    report = other.import_vectors(tmp_path / "out")
+    report = other.vectors.import_from(tmp_path / "out")
     careless.sync(photos)
     before = careless.search("green", top=1)
-    unread = careless.import_vectors(tmp_path / "out", read=False)
+    unread = careless.vectors.import_from(tmp_path / "out", read=False)
 
     assert (report.rows, report.changed, report.found, report.stored) == (5, 1, 4, 3)
-    assert str(photos / "green.png") not in other.paths()
+    assert str(photos / "green.png") not in other.photos.paths()
     assert (unread.changed, unread.stored) == (1, 0)
     assert careless.search("green", top=1) == before
 
@@ -447,23 +447,23 @@ def test_content_that_an_export_names_is_recognised_later(
     library: Library, photos: Path, tmp_path: Path, open_other: Callable[..., Library]
 ) -> None:
     library.sync(photos)
-    library.export_vectors(tmp_path / "out")
+    library.vectors.export_to(tmp_path / "out")
     encoder = FakeEncoder()
     other = open_other(encoder)
-    other.import_vectors(tmp_path / "out", read=False)
+    other.vectors.import_from(tmp_path / "out", read=False)
     moved = shutil.copytree(photos, tmp_path / "another disk")
     report = other.sync(moved)
 
     assert (report.reused, report.encoded, encoder.image_count) == (5, 0, 0)
-    other.export_vectors(tmp_path / "again", paths=photos)
+    other.vectors.export_to(tmp_path / "again", paths=photos)
     first, second = (parquet.read_table(tmp_path / name / "metadata") for name in ("out", "again"))
     assert first.equals(second)
 
 
 def test_names_of_columns_mean_nothing_where_zsindex_did_not_write_them(library: Library, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", (away(1), unit_vectors(1)), sha256=["ab" * 32], width=[9])
-    library.import_vectors(folder)
-    with library._store.read() as connection:
+    library.vectors.import_from(folder)
+    with library.session.storage.photos.read() as connection:
         digest, width = connection.execute(text("SELECT digest, width FROM images")).one()
     assert (digest, width) == (path_digest(away(1)[0]), 0)
 
@@ -473,7 +473,7 @@ def test_names_of_columns_mean_nothing_where_zsindex_did_not_write_them(library:
 
 def test_a_vector_that_is_there_stays(imported: Library, tmp_path: Path) -> None:
     before = everything(imported)
-    report = imported.import_vectors(write(tmp_path / "new", (away(6), unit_vectors(6, seed=1))))
+    report = imported.vectors.import_from(write(tmp_path / "new", (away(6), unit_vectors(6, seed=1))))
     assert (report.stored, report.kept, report.added) == (0, 6, 0)
     assert everything(imported) == before
 
@@ -485,20 +485,20 @@ def test_photos_that_were_missing_or_could_not_be_decoded_are_there_again(
     broken.write_bytes(b"no image")
     library.sync(photos)
     (photos / "green.png").unlink()
-    assert (library.sync().missing, len(library.skipped())) == (1, 1)
+    assert (library.sync().missing, len(library.photos.skipped())) == (1, 1)
     names = [str(photos / "green.png"), str(broken)]
-    report = library.import_vectors(write(tmp_path / "in", (names, unit_vectors(2))))
+    report = library.vectors.import_from(write(tmp_path / "in", (names, unit_vectors(2))))
 
     assert (report.kept, report.stored, report.added, report.found) == (1, 1, 0, 1)
-    assert set(names) < set(library.paths())
-    assert library.skipped() == []
+    assert set(names) < set(library.photos.paths())
+    assert library.photos.skipped() == []
     synced = library.sync()
     assert (synced.unchanged, synced.missing, synced.skipped, encoder.image_count) == (5, 0, 0, 4)
 
 
 def test_two_models_show_the_same_photos(imported: Library, tmp_path: Path) -> None:
     with Library.open(imported.path, encoder=FakeEncoder("second")) as second:
-        report = second.import_vectors(write(tmp_path / "new", (away(6), unit_vectors(6, seed=1))))
+        report = second.vectors.import_from(write(tmp_path / "new", (away(6), unit_vectors(6, seed=1))))
         assert (report.stored, report.added) == (6, 0)
         assert np.array_equal(vectors_of(second, away(6)), unit_vectors(6, seed=1))
     assert np.array_equal(vectors_of(imported, away(6)), unit_vectors(6))
@@ -513,14 +513,14 @@ def test_an_import_that_was_stopped_goes_on(
     vectors = unit_vectors(10)
     folder = write(tmp_path / "in", (away(5), vectors[:5]), (away(5, 5), vectors[5:]))
     asked = iter([False] * stop_after + [True] * 10)
-    first = library.import_vectors(folder, should_stop=lambda: next(asked))
-    second = library.import_vectors(folder)
+    first = library.vectors.import_from(folder, should_stop=lambda: next(asked))
+    second = library.vectors.import_from(folder)
 
     assert first.interrupted
     assert first.stored == {0: 0, 2: 0, 3: 0, 5: 5}[stop_after]
     assert first.left == 10 - first.rows
     assert (second.stored, second.kept) == (10 - first.stored, first.stored)
-    assert library.paths() == away(10)
+    assert library.photos.paths() == away(10)
     assert np.array_equal(vectors_of(library, away(10)), vectors)
 
 
@@ -535,10 +535,10 @@ def test_a_failure_in_the_middle_keeps_whole_batches(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        library.import_vectors(folder, progress=fail)
-    assert len(library.paths()) == 8
+        library.vectors.import_from(folder, progress=fail)
+    assert len(library.photos.paths()) == 8
     assert library.check().ok
-    assert library.import_vectors(folder).stored == 2
+    assert library.vectors.import_from(folder).stored == 2
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
@@ -549,22 +549,22 @@ def test_relative_paths_need_a_root(library: Library, tmp_path: Path) -> None:
     with pytest.raises(
         ImportRefused, match=r"metadata_0.parquet: the image_path of row 0, 'a/1.jpg', is relative.*--root"
     ):
-        library.import_vectors(folder)
-    library.import_vectors(folder, root="/root")
-    assert library.paths() == ["/abs/3.jpg", "/root/4.jpg", "/root/a/1.jpg", "/root/b/2.jpg"]
+        library.vectors.import_from(folder)
+    library.vectors.import_from(folder, root="/root")
+    assert library.photos.paths() == ["/abs/3.jpg", "/root/4.jpg", "/root/a/1.jpg", "/root/b/2.jpg"]
 
 
 def test_another_column_can_name_the_photos(library: Library, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", ([None, ""], unit_vectors(2)), key=["00000/1", "00000/2"])
-    library.import_vectors(folder, path_column="key", root="/laion")
-    assert library.paths() == ["/laion/00000/1", "/laion/00000/2"]
+    library.vectors.import_from(folder, path_column="key", root="/laion")
+    assert library.photos.paths() == ["/laion/00000/1", "/laion/00000/2"]
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_all_kinds_of_texts_are_read(library: Library, tmp_path: Path, kind: pa.DataType) -> None:
     folder = write(tmp_path / "in", (away(2), unit_vectors(2)), key=pa.array(["/ü/1.jpg", "/ü/2.jpg"], kind))
-    library.import_vectors(folder, path_column="key")
-    assert library.paths() == ["/ü/1.jpg", "/ü/2.jpg"]
+    library.vectors.import_from(folder, path_column="key")
+    assert library.photos.paths() == ["/ü/1.jpg", "/ü/2.jpg"]
 
 
 def test_the_same_path_twice_is_fine_with_the_same_vector(
@@ -575,7 +575,7 @@ def test_the_same_path_twice_is_fine_with_the_same_vector(
     folder = write(
         tmp_path / "in", (["/1.jpg", "/x/../1.jpg", "/2.jpg"], vectors[:3]), (["/3.jpg", "/1.jpg"], vectors[3:])
     )
-    report = library.import_vectors(folder)
+    report = library.vectors.import_from(folder)
     assert (report.rows, report.stored, report.kept, report.added) == (5, 3, 2, 3)
 
 
@@ -591,12 +591,14 @@ def test_small_row_groups_and_odd_parts(library: Library, tmp_path: Path) -> Non
     )
     table = pa.table({"image_path": away(4)})
     parquet.write_table(table, folder / "metadata" / "metadata_002.parquet", row_group_size=1)
-    assert library.import_vectors(folder).stored == 9
+    assert library.vectors.import_from(folder).stored == 9
     assert np.abs(vectors_of(library, away(9)) - unit_vectors(9)).max() < 1e-3
 
 
 def test_rows_are_made_unit_vectors(library: Library, tmp_path: Path) -> None:
-    library.import_vectors(write(tmp_path / "in", (away(4), unit_vectors(4) * np.float32([[3], [1], [1e-6], [1e9]]))))
+    library.vectors.import_from(
+        write(tmp_path / "in", (away(4), unit_vectors(4) * np.float32([[3], [1], [1e-6], [1e9]])))
+    )
     assert np.allclose(vectors_of(library, away(4)), unit_vectors(4), atol=1e-7)
     assert np.array_equal(vectors_of(library, away(2)[1:]), unit_vectors(4)[1:2])
 
@@ -696,7 +698,7 @@ def test_what_is_wrong_is_refused_before_anything_is_stored(
     spoil(folder)
     before = everything(library)
     with pytest.raises((ImportRefused, DimensionMismatch), match=says):
-        library.import_vectors(folder)
+        library.vectors.import_from(folder)
     assert everything(library) == before
 
 
@@ -708,7 +710,7 @@ def test_pickles_are_never_loaded(library: Library, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", (away(1), unit_vectors(1)))
     np.save(npy(folder), np.array([[Bomb()] * DIM], dtype=object), allow_pickle=True)
     with pytest.raises(ImportRefused, match="object"):
-        library.import_vectors(folder)
+        library.vectors.import_from(folder)
     assert not (tmp_path / "boom").exists()
 
 
@@ -717,26 +719,26 @@ def test_text_that_is_not_utf8_is_refused(library: Library, tmp_path: Path) -> N
     bad = pa.array([b"/caf\xe9.jpg"]).view(pa.string())
     parquet.write_table(pa.table({"image_path": bad}), table(folder))
     with pytest.raises(ImportRefused, match=r"metadata_0.parquet: .*not UTF-8"):
-        library.import_vectors(folder)
+        library.vectors.import_from(folder)
 
 
 def test_a_root_that_is_not_utf8_is_refused(library: Library, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", (["1.jpg"], unit_vectors(1)))
     with pytest.raises(ImportRefused, match=r"/caf\\xe9 is not valid UTF-8"):
-        library.import_vectors(folder, root="/caf\udce9")
+        library.vectors.import_from(folder, root="/caf\udce9")
 
 
 @pytest.fixture
 def exported(library: Library, photos: Path, tmp_path: Path) -> Path:
     library.sync(photos)
-    library.export_vectors(tmp_path / "out", part_size=2)
+    library.vectors.export_to(tmp_path / "out", part_size=2)
     return tmp_path / "out"
 
 
 def test_vectors_of_another_model_are_refused(exported: Path, open_other: Callable[..., Library]) -> None:
     other = open_other(FakeEncoder("second"))
     with pytest.raises(ImportRefused, match=r"of fake \(--precision fp32 --decode exact --icc.*not of second \(--pre"):
-        other.import_vectors(exported)
+        other.vectors.import_from(exported)
     assert other.models() == []  # not even the model was recorded
 
 
@@ -755,30 +757,30 @@ def test_a_manifest_that_does_not_fit_is_refused(
     file = exported / "zsindex.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(ImportRefused, match=says):
-        open_other().import_vectors(exported)
+        open_other().vectors.import_from(exported)
 
 
 def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Library]) -> None:
     npy(exported, 2).unlink()
     table(exported, 2).unlink()
     with pytest.raises(ImportRefused, match="speaks of 5 rows in 3 parts, and there are 4 in 2"):
-        open_other().import_vectors(exported)
+        open_other().vectors.import_from(exported)
     (exported / "zsindex.json").write_text("{")
     with pytest.raises(ImportRefused, match=r"zsindex.json: it cannot be read"):
-        open_other().import_vectors(exported)
+        open_other().vectors.import_from(exported)
 
 
 def test_a_digest_that_is_none_is_refused(exported: Path, open_other: Callable[..., Library]) -> None:
     rows = parquet.read_table(table(exported, 1)).to_pydict()
     parquet.write_table(pa.table({**rows, "sha256": [rows["sha256"][0], "abc"]}), table(exported, 1))
     with pytest.raises(ImportRefused, match=r"metadata_1.parquet: the sha256 of row 1, 'abc', is none"):
-        open_other().import_vectors(exported)
+        open_other().vectors.import_from(exported)
 
 
 def test_a_read_only_library_takes_nothing_in(library: Library, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", (away(1), unit_vectors(1)))
     with Library.open(library.path, read_only=True) as opened, pytest.raises(LibraryReadOnly, match="import vectors"):
-        opened.import_vectors(folder)
+        opened.vectors.import_from(folder)
 
 
 def test_without_pyarrow_the_extra_is_named(
@@ -787,7 +789,7 @@ def test_without_pyarrow_the_extra_is_named(
     import sys
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for attempt in (lambda: library.import_vectors(exported), lambda: library.export_vectors(tmp_path / "new")):
+    for attempt in (lambda: library.vectors.import_from(exported), lambda: library.vectors.export_to(tmp_path / "new")):
         with pytest.raises(ZsindexError, match=r"pip install 'zsindex\[parquet\]'"):
             attempt()
     assert not (tmp_path / "new").exists()
@@ -796,4 +798,4 @@ def test_without_pyarrow_the_extra_is_named(
 @pytest.mark.parametrize("options", [{"dtype": "float64"}, {"part_size": 0}])
 def test_options_that_make_no_sense(library: Library, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        library.export_vectors(tmp_path / "out", **options)
+        library.vectors.export_to(tmp_path / "out", **options)

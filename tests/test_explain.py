@@ -34,7 +34,7 @@ def ids(library: Library) -> list[int]:
 def test_its_scores_are_those_of_classify(library: Library) -> None:
     expected = library.classify(LABELS, template=TEMPLATES, top=4)
     for image_id, result in zip(ids(library), expected, strict=True):
-        why = library.explain(image_id, LABELS, template=TEMPLATES)
+        why = library.lab.explain(image_id, LABELS, template=TEMPLATES)
         scores = [one.score for one in result.predictions]
         assert why.answers[0].label == result.label
         assert [one.score for one in why.answers] == pytest.approx(scores, abs=1e-6)
@@ -46,7 +46,7 @@ def test_its_scores_are_those_of_classify(library: Library) -> None:
 
 def test_a_template_alone_answers_as_it_does_alone(library: Library) -> None:
     image_id = ids(library)[1]
-    why = library.explain(image_id, LABELS, template=TEMPLATES, most=2)
+    why = library.lab.explain(image_id, LABELS, template=TEMPLATES, most=2)
     assert [one.template for one in why.templates] == TEMPLATES
     for one in why.templates:
         alone = {p.label: p.score for p in library.classify(LABELS, template=one.template, top=4)[1].predictions}
@@ -56,8 +56,8 @@ def test_a_template_alone_answers_as_it_does_alone(library: Library) -> None:
 
 def test_the_nearest_prompts(library: Library) -> None:
     image_id = ids(library)[2]
-    [image] = library.vectors_of([image_id])
-    why = library.explain(image_id, LABELS, template=TEMPLATES, most_prompts=5)
+    [image] = library.vectors.of([image_id])
+    why = library.lab.explain(image_id, LABELS, template=TEMPLATES, most_prompts=5)
     texts = [(label, template.replace("{}", label)) for label in LABELS for template in TEMPLATES]
     cosines = library.embed_texts([text for _, text in texts]) @ image
     best = sorted(zip(cosines.tolist(), texts, strict=True), key=lambda one: -one[0])[:5]
@@ -66,27 +66,27 @@ def test_the_nearest_prompts(library: Library) -> None:
 
 
 def test_groups_and_negatives_count_as_in_classify(library: Library) -> None:
-    library.save_label_set("cold", {"red": ["red", "a dark red"], "green": None, "blue": ["blue"]})
-    why = library.explain(ids(library)[0], "cold")
+    library.labels.save("cold", {"red": ["red", "a dark red"], "green": None, "blue": ["blue"]})
+    why = library.lab.explain(ids(library)[0], "cold")
     assert why.answers[0].label == "red"
     assert why.templates == ()  # prompts were written out, so that there is no template that stands for all
-    assert library.explain(ids(library)[0], ["red"]).margin is None
+    assert library.lab.explain(ids(library)[0], ["red"]).margin is None
 
 
 def test_who_is_not_there_is_named(library: Library) -> None:
     with pytest.raises(UnknownImage, match="999"):
-        library.explain(999, LABELS)
+        library.lab.explain(999, LABELS)
 
 
 def test_copies(library: Library, tmp_path: Path) -> None:
-    assert library.copies() == []
+    assert library.neighbours.copies() == []
     album = tmp_path / "album"
     for name in ("b/again.png", "z.png"):
         (album / name).parent.mkdir(exist_ok=True)
         (album / name).write_bytes((album / "1.png").read_bytes())
     (album / "same white.png").write_bytes((album / "3.png").read_bytes())
     library.sync()
-    found = [sorted(one.paths) for one in library.copies()]
+    found = [sorted(one.paths) for one in library.neighbours.copies()]
     assert found == [
         [str(album / name) for name in ("1.png", "b/again.png", "z.png")],
         [str(album / name) for name in ("3.png", "same white.png")],

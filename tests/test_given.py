@@ -22,7 +22,6 @@ from zsindex.cli import cli
 from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import config, label_set
-from zsindex import library as library_module
 from zsindex.classification.prompts import parse_labels, parse_templates
 from zsindex.errors import BadLabelFile, BadPath, BadText, PathNotFound
 from zsindex.library import Library
@@ -37,7 +36,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path, new_library: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(
-        library_module, "load_encoder", lambda spec, **_: FakeEncoder(name=spec.name, decode=spec.decode)
+        "zsindex.session.model.load_encoder", lambda spec, **_: FakeEncoder(name=spec.name, decode=spec.decode)
     )
     library = tmp_path / "library"
     shutil.copytree(new_library, library)
@@ -55,7 +54,7 @@ def run(tmp_path: Path, new_library: Path, monkeypatch: pytest.MonkeyPatch) -> R
 def library(tmp_path: Path) -> Iterator[Library]:
     with Library.open(tmp_path / "own", encoder=FakeEncoder()) as opened:
         opened.sync([photos.save(tmp_path / "red.png", photos.solid("red"))])
-        opened.save_label_set("set", ["red", "blue"])
+        opened.labels.save("set", ["red", "blue"])
         yield opened
 
 
@@ -72,16 +71,16 @@ def test_what_is_no_text_is_refused_by_name_in_python(library: Library, text: st
         lambda: library.classify(["red"], template=f"{text} {{}}"),
         lambda: library.classify({"red": [text]}),
         lambda: library.classify(label_set=text),
-        lambda: library.save_label_set(text, ["red"]),
-        lambda: library.save_label_set("x", ["red", text]),
-        lambda: library.remove_label_set(text),
-        lambda: library.label_set_history(text),
-        lambda: library.save_template_set(text, ["{}"]),
-        lambda: library.remove_template_set(text),
-        lambda: library.correct_all("set", [(library.paths()[0], text, False)]),
-        lambda: library.correct_all(text, [(library.paths()[0], "red", False)]),
-        lambda: library.choose_threshold(text, "red", rate=0.1),
-        lambda: library.corrections(text),
+        lambda: library.labels.save(text, ["red"]),
+        lambda: library.labels.save("x", ["red", text]),
+        lambda: library.labels.remove(text),
+        lambda: library.labels.history(text),
+        lambda: library.templates.save(text, ["{}"]),
+        lambda: library.templates.remove(text),
+        lambda: library.corrections.add_all("set", [(library.photos.paths()[0], text, False)]),
+        lambda: library.corrections.add_all(text, [(library.photos.paths()[0], "red", False)]),
+        lambda: library.thresholds.choose(text, "red", rate=0.1),
+        lambda: library.corrections.list(text),
         lambda: label_set(["red"], groups={text: ["red"]}),
         lambda: label_set(["red"], negatives=[text]),
     ]
@@ -170,12 +169,12 @@ def test_an_empty_path_is_not_the_current_folder(run: Run, library: Library, mon
     asks: list[Callable[[], object]] = [
         lambda: library.sync(""),
         lambda: library.sync([""]),
-        lambda: library.paths(""),
+        lambda: library.photos.paths(""),
         lambda: library.classify(["red"], paths=[""]),
         lambda: library.similar(""),
         lambda: Library.open(""),
         lambda: library.prune([""]),
-        lambda: library.export_vectors(""),
+        lambda: library.vectors.export_to(""),
         *(lambda path=path: library.embed_images([Path(path)]) for path in (NUL, HALF)),
         *(lambda path=path: library.similar(path) for path in (NUL, HALF)),
         *(lambda path=path: library.sync(path) for path in (NUL, HALF)),
@@ -198,9 +197,9 @@ def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
 import json, os, sys
 from click.testing import CliRunner
 from tests.fakes import FakeEncoder
-from zsindex import library
+from zsindex.session import model
 from zsindex.cli import cli
-library.load_encoder = lambda spec, **_: FakeEncoder(name=spec.name, decode=spec.decode)
+model.load_encoder = lambda spec, **_: FakeEncoder(name=spec.name, decode=spec.decode)
 folder, commands = sys.argv[1], json.loads(sys.argv[2])
 os.makedirs(folder + "/gone")
 os.chdir(folder + "/gone")

@@ -147,7 +147,7 @@ def names(paths: list[str]) -> list[str]:
 
 
 def test_the_best_one_is_kept(library: Library) -> None:
-    found = library.duplicates()
+    found = library.neighbours.duplicates()
     (group,) = found.groups
     assert Path(group.keep.path).name == "picture.png"
     assert names(found.removable)[0] == "same.png"
@@ -167,7 +167,7 @@ def test_the_best_one_is_kept(library: Library) -> None:
 
 def test_without_looking_the_vectors_decide(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_look_in", None)
-    found = library.duplicates(look=False)
+    found = library.neighbours.duplicates(look=False)
     assert found.unread is None
     assert [sorted(names([g.keep.path, *(o.path for o in g.others)])) for g in found.groups] == [
         ["a blurred one.png", "half.png", "picture.png", "same.png"],
@@ -178,16 +178,16 @@ def test_without_looking_the_vectors_decide(library: Library, monkeypatch: pytes
 
 def test_each_photo_is_read_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    first = library.duplicates(progress=lambda event: seen.append(event.done))
+    first = library.neighbours.duplicates(progress=lambda event: seen.append(event.done))
     assert seen == [1, 2, 3, 4, 5]
     monkeypatch.setattr(duplicates, "_look_in", None)
-    assert library.duplicates() == first
+    assert library.neighbours.duplicates() == first
 
 
 def test_photos_that_are_not_here_or_have_changed_are_in_no_group(library: Library, album: Path) -> None:
     (album / "left.png").unlink()
     (album / "half.png").write_bytes(b"something else")
-    for found in (library.duplicates(), library.duplicates(look=False)):
+    for found in (library.neighbours.duplicates(), library.neighbours.duplicates(look=False)):
         by_name = {Path(p.path).name: p for g in found.groups for p in (g.keep, *g.others)}
         assert set(by_name) == {"picture.png", "same.png", "a blurred one.png"}
         assert found.left_out == 2
@@ -198,13 +198,13 @@ def test_exact_copies_need_no_neighbours(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         library.sync([tmp_path / "a.png", tmp_path / "b.png"])
-        assert [level.pairs for level in library.duplicate_examples()] == [0] * len(duplicates.LEVELS)
-        (group,) = library.duplicates().groups
+        assert [level.pairs for level in library.neighbours.duplicate_examples()] == [0] * len(duplicates.LEVELS)
+        (group,) = library.neighbours.duplicates().groups
     assert (Path(group.keep.path).name, names([o.path for o in group.others])) == ("a.png", ["b.png"])
 
 
 def test_only_the_named_part_is_looked_at(library: Library, album: Path) -> None:
-    found = library.duplicates(paths=[album / "half.png", album / "picture.png", album / "blue.png"])
+    found = library.neighbours.duplicates(paths=[album / "half.png", album / "picture.png", album / "blue.png"])
     assert found.photos == 3
     assert names(found.removable) == ["half.png"]
 
@@ -212,17 +212,17 @@ def test_only_the_named_part_is_looked_at(library: Library, album: Path) -> None
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01])
 def test_a_threshold_is_a_cosine(library: Library, threshold: float) -> None:
     with pytest.raises(ValueError, match="above 0 up to 1"):
-        library.duplicates(threshold=threshold)
+        library.neighbours.duplicates(threshold=threshold)
 
 
 def test_a_threshold_that_is_far_too_low(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MAX_PAIRS", 2)
     with pytest.raises(TooManyPairs):
-        library.duplicates(threshold=0.9)
+        library.neighbours.duplicates(threshold=0.9)
 
 
 def test_examples_lie_at_their_levels(library: Library) -> None:
-    levels = library.duplicate_examples(each=1)
+    levels = library.neighbours.duplicate_examples(each=1)
     assert [level.cosine for level in levels] == sorted((level.cosine for level in levels), reverse=True)
     view = library.view()
     upper = 1.1
@@ -319,14 +319,14 @@ def test_another_name_of_the_same_file_is_no_duplicate(empty: Library, place: Pa
     for name in ("0", "c"):  # of its own: a sync does not follow links to folders
         if (place / name).exists():
             empty.sync(place / name)
-    others = len(empty.paths()) - 1
+    others = len(empty.photos.paths()) - 1
     assert others >= 1
-    found = empty.duplicates(look=look)
+    found = empty.neighbours.duplicates(look=look)
     assert (found.groups, found.removable, found.left_out) == ((), [], others)
 
     shutil.copy(real, place / "z.png")
     empty.sync(place)
-    [[keep, other]] = groups(empty.duplicates(look=look), place)
+    [[keep, other]] = groups(empty.neighbours.duplicates(look=look), place)
     assert keep == "z.png"  # another file
     assert other in ("a/m.png", "b/x.png")  # the file under a name of its own
 
@@ -336,8 +336,8 @@ def test_what_was_moved_to_a_folder_that_alone_is_synced_is_no_duplicate(empty: 
     empty.sync(place)
     shutil.move(place / "a" / "x.png", place / "b" / "x.png")
     empty.sync(place / "b")
-    assert len(empty.paths()) == 2
-    found = empty.duplicates()
+    assert len(empty.photos.paths()) == 2
+    found = empty.neighbours.duplicates()
     assert (found.groups, found.left_out) == ((), 1)
 
 
@@ -346,22 +346,22 @@ def test_of_two_copies_one_of_which_has_gone_none_is_named(empty: Library, place
     red(place / "a.png")
     shutil.copy(place / "a.png", place / "b.png")
     empty.sync(place)
-    assert groups(empty.duplicates(), place) == [["a.png", "b.png"]]
-    before = empty.duplicates()
+    assert groups(empty.neighbours.duplicates(), place) == [["a.png", "b.png"]]
+    before = empty.neighbours.duplicates()
     (place / gone).unlink()
-    assert empty.duplicates().groups == before.still_there().groups == ()
+    assert empty.neighbours.duplicates().groups == before.still_there().groups == ()
 
 
 def test_a_copy_that_has_changed_is_none(empty: Library, place: Path) -> None:
     red(place / "a.png")
     shutil.copy(place / "a.png", place / "b.png")
     empty.sync(place)
-    before = empty.duplicates()
+    before = empty.neighbours.duplicates()
     status = (place / "b.png").stat()
     os.utime(place / "b.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert empty.duplicates(look=False).groups == before.still_there().groups == ()
+    assert empty.neighbours.duplicates(look=False).groups == before.still_there().groups == ()
     photos.solid("blue").save(place / "b.png")
-    assert empty.duplicates().groups == ()
+    assert empty.neighbours.duplicates().groups == ()
 
 
 def test_a_link_is_not_kept_in_place_of_a_file(empty: Library, place: Path) -> None:
@@ -374,9 +374,9 @@ def test_a_link_is_not_kept_in_place_of_a_file(empty: Library, place: Path) -> N
     big.resize((160, 120)).save(place / "small.png")
     shutil.copy(outside / "big.png", place / "z.png")
     empty.sync(place)
-    assert groups(empty.duplicates(look=False), place) == [["z.png", "a.png", "small.png"]]
+    assert groups(empty.neighbours.duplicates(look=False), place) == [["z.png", "a.png", "small.png"]]
     (place / "z.png").unlink()
-    assert groups(empty.duplicates(look=False), place) == [["small.png", "a.png"]]
+    assert groups(empty.neighbours.duplicates(look=False), place) == [["small.png", "a.png"]]
 
 
 def test_what_cannot_be_reached_or_is_no_file_is_not_named(empty: Library, place: Path) -> None:
@@ -387,12 +387,17 @@ def test_what_cannot_be_reached_or_is_no_file_is_not_named(empty: Library, place
     (place / "b").write_text("no folder")
     (place / "c.png").unlink()
     os.mkfifo(place / "c.png")
-    assert empty.duplicates(look=False).groups == ()
+    assert empty.neighbours.duplicates(look=False).groups == ()
 
 
 def test_of_imported_vectors_nothing_is_named(empty: Library) -> None:
-    add_photos(empty._store, empty._model(), np.repeat(unit_vectors(1), 3, axis=0), folder="/nowhere")
-    found = empty.duplicates(look=False)
+    add_photos(
+        empty.session.storage.photos,
+        empty.session.model.row(),
+        np.repeat(unit_vectors(1), 3, axis=0),
+        folder="/nowhere",
+    )
+    found = empty.neighbours.duplicates(look=False)
     assert (found.groups, found.left_out, found.photos) == ((), 3, 3)
 
 

@@ -173,14 +173,14 @@ def album(tmp_path: Path) -> Path:
 def test_the_second_time_it_is_read(tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         library.sync(album)
-        first = library.neighbours()
+        first = library.neighbours.graph()
         file = neighbours_file(library.path, library.model.fingerprint)
         assert file.is_file()
         assert library.check().ok
         library.prune()
         assert file.is_file()
         monkeypatch.setattr(neighbours, "build", None)
-        again = library.neighbours()
+        again = library.neighbours.graph()
         np.testing.assert_array_equal(again.neighbours, first.neighbours)
         np.testing.assert_array_equal(again.cosines, first.cosines)
         np.testing.assert_array_equal(again.ids, library.view().image_ids[np.argsort(library.view().rows)])
@@ -189,27 +189,27 @@ def test_the_second_time_it_is_read(tmp_path: Path, album: Path, monkeypatch: py
 def test_added_and_removed_photos_are_followed(tmp_path: Path, album: Path) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         library.sync(album)
-        library.neighbours()
+        library.neighbours.graph()
         photo(album / "new.png", "brown")
         (album / "2.png").unlink()
         library.sync(album)
         for step in (lambda: None, library.prune):
             step()
             view = library.view()
-            check(library.neighbours(), view.vectors.take(view.unique[0]), 10)
+            check(library.neighbours.graph(), view.vectors.take(view.unique[0]), 10)
 
 
 def test_a_part_of_the_library_does_not_replace_what_is_kept(tmp_path: Path, album: Path) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         library.sync(album)
-        library.neighbours()
+        library.neighbours.graph()
         kept = neighbours_file(library.path, library.model.fingerprint).read_bytes()
         some = [album / "1.png", album / "3.png", album / "4.png"]
-        graph = library.neighbours(paths=some)
+        graph = library.neighbours.graph(paths=some)
         check(graph, library.embed_images(some)[np.argsort(library.view(some).rows)], 10)
         assert neighbours_file(library.path, library.model.fingerprint).read_bytes() == kept
     with Library.open(tmp_path / "library", encoder=FakeEncoder(), read_only=True) as library:
-        assert len(library.neighbours()) == 6
+        assert len(library.neighbours.graph()) == 6
 
 
 def test_the_graph_of_a_model_that_goes_is_a_stray(tmp_path: Path, album: Path) -> None:
@@ -217,7 +217,7 @@ def test_the_graph_of_a_model_that_goes_is_a_stray(tmp_path: Path, album: Path) 
         library.sync(album)
     with Library.open(tmp_path / "library", encoder=FakeEncoder("other")) as library:
         library.sync(album)
-        library.neighbours()
+        library.neighbours.graph()
         file = neighbours_file(library.path, library.model.fingerprint)
         assert file.is_file()
         library.prune(models=["other"])
@@ -227,4 +227,4 @@ def test_the_graph_of_a_model_that_goes_is_a_stray(tmp_path: Path, album: Path) 
 
 def test_an_empty_library_has_no_graph(tmp_path: Path) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library, pytest.raises(NoVectors):
-        library.neighbours()
+        library.neighbours.graph()

@@ -15,7 +15,6 @@ from zsindex.cli import cli
 
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
-from zsindex import library as library_module
 from zsindex.classification.prompts import label_set
 from zsindex.errors import BadQuery, LibraryReadOnly, NotInLibrary, UnknownLabel, UnknownLabelSet
 from zsindex.library import Library
@@ -47,13 +46,13 @@ def library(tmp_path: Path, new_library: Path, album: Path) -> Iterator[Library]
     shutil.copytree(new_library, tmp_path / "library")
     with Library.open(tmp_path / "library", encoder=FakeEncoder(), workers=2) as opened:
         opened.sync(album)
-        opened.save_label_set("heat", LABELS)
+        opened.labels.save("heat", LABELS)
         yield opened
 
 
 def teach(library: Library, album: Path, numbers: range) -> None:
     said = [(path, kind, False) for kind in LABELS for path in names(album, kind, numbers)]
-    assert library.correct_all("heat", said) == 2 * len(numbers)
+    assert library.corrections.add_all("heat", said) == 2 * len(numbers)
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
@@ -61,21 +60,21 @@ def teach(library: Library, album: Path, numbers: range) -> None:
 
 def test_a_correction_belongs_to_the_content(library: Library, album: Path, tmp_path: Path) -> None:
     photo, moved = album / "warm 00.png", album / "elsewhere" / "moved.png"
-    library.correct("heat", photo, "warm")
+    library.corrections.add("heat", photo, "warm")
     moved.parent.mkdir()
     photo.rename(moved)
     library.sync(album)
-    [found] = library.corrections("heat")
+    [found] = library.corrections.list("heat")
     assert (found.paths, found.label, found.not_labels) == ((str(moved),), "warm", ())
 
     moved.rename(tmp_path / "kept.png")
     library.sync(album)
     library.prune()
-    [found] = library.corrections("heat")
+    [found] = library.corrections.list("heat")
     assert (found.paths, found.label) == ((), "warm")
     shutil.copy(tmp_path / "kept.png", album / "back.png")
     library.sync(album)
-    [found] = library.corrections("heat")
+    [found] = library.corrections.list("heat")
     assert found.paths == (str(album / "back.png"),)
 
 
@@ -95,40 +94,40 @@ def test_a_correction_holds_under_another_model(library: Library, album: Path) -
 def test_what_is_refused_leaves_nothing_behind(library: Library, album: Path, tmp_path: Path) -> None:
     photo = album / "warm 00.png"
     with pytest.raises(NotInLibrary, match=r"stranger\.png.*zsindex sync") as refused:
-        library.correct_all("heat", [(photo, "warm", False), (tmp_path / "stranger.png", "warm", False)])
+        library.corrections.add_all("heat", [(photo, "warm", False), (tmp_path / "stranger.png", "warm", False)])
     assert refused.value.paths == (str(tmp_path / "stranger.png"),)
     with pytest.raises(UnknownLabel, match="'hot'; it has warm, cold") as unknown:
-        library.correct_all("heat", [(photo, "warm", False), (photo, "hot", False)])
+        library.corrections.add_all("heat", [(photo, "warm", False), (photo, "hot", False)])
     assert unknown.value.known == ("warm", "cold", NONE)
     with pytest.raises(UnknownLabelSet):
-        library.correct("cold", photo, "warm")
-    assert library.corrections("heat") == []
+        library.corrections.add("cold", photo, "warm")
+    assert library.corrections.list("heat") == []
 
 
 def test_undoing_takes_the_last_step_as_a_whole(library: Library, album: Path) -> None:
     teach(library, album, range(2))
-    library.correct("heat", album / "warm 05.png", "cold", not_=True)
-    assert library.forget_corrections("heat", [album / "warm 00.png", album / "warm 11.png"]) == 1
-    held = {Path(photo.paths[0]).name for photo in library.corrections("heat")}
+    library.corrections.add("heat", album / "warm 05.png", "cold", not_=True)
+    assert library.corrections.forget("heat", [album / "warm 00.png", album / "warm 11.png"]) == 1
+    held = {Path(photo.paths[0]).name for photo in library.corrections.list("heat")}
     assert held == {"cold 00.png", "cold 01.png", "warm 01.png", "warm 05.png"}
-    assert library.undo_corrections("heat") == 1
-    assert len(library.corrections("heat")) == 5
-    assert library.undo_corrections("heat") == 1
-    assert library.undo_corrections("heat") == 4
-    assert library.undo_corrections("heat") == 0
-    assert library.forget_corrections("heat", album / "warm 00.png") == 0
+    assert library.corrections.undo("heat") == 1
+    assert len(library.corrections.list("heat")) == 5
+    assert library.corrections.undo("heat") == 1
+    assert library.corrections.undo("heat") == 4
+    assert library.corrections.undo("heat") == 0
+    assert library.corrections.forget("heat", album / "warm 00.png") == 0
 
 
 def test_labels_that_a_later_version_lacks_are_kept_and_not_used(library: Library, album: Path) -> None:
     teach(library, album, range(3))
-    library.save_label_set("heat", {"warm": ["blue"], "mild": ["green"]})
-    found = [photo for photo in library.corrections("heat") if photo.unknown]
+    library.labels.save("heat", {"warm": ["blue"], "mild": ["green"]})
+    found = [photo for photo in library.corrections.list("heat") if photo.unknown]
     assert len(found) == 3
     assert {photo.unknown for photo in found} == {("cold",)}
     learned = library.classify(label_set="heat", with_corrections="gda").learned
     assert learned is not None
     assert (learned.used, learned.unknown_labels) == (3, {"cold": 3})
-    assert library.correct_all("heat@1", [(album / "cold 09.png", "cold", False)]) == 1
+    assert library.corrections.add_all("heat@1", [(album / "cold 09.png", "cold", False)]) == 1
     first = library.classify(label_set="heat@1", with_corrections="gda").learned
     assert first is not None
     assert (first.used, first.unknown_labels) == (7, {})
@@ -138,12 +137,12 @@ def test_a_library_that_cannot_be_written_keeps_no_corrections(library: Library,
     teach(library, album, range(3))
     with Library.open(library.path, encoder=FakeEncoder(), read_only=True) as closed:
         with pytest.raises(LibraryReadOnly):
-            closed.correct("heat", album / "warm 00.png", "warm")
+            closed.corrections.add("heat", album / "warm 00.png", "warm")
         with pytest.raises(LibraryReadOnly):
-            closed.forget_corrections("heat", album / "warm 00.png")
+            closed.corrections.forget("heat", album / "warm 00.png")
         with pytest.raises(LibraryReadOnly):
-            closed.undo_corrections("heat")
-        assert len(closed.corrections("heat")) == 6
+            closed.corrections.undo("heat")
+        assert len(closed.corrections.list("heat")) == 6
         learned = closed.classify(label_set="heat", with_corrections="gda").learned
         assert learned is not None
         assert learned.used == 6
@@ -170,8 +169,8 @@ def test_corrected_photos_answer_what_was_said(library: Library, album: Path) ->
     copy = album / "z copy.png"
     shutil.copy(album / "warm 00.png", copy)
     library.sync(album)
-    library.correct("heat", album / "warm 00.png", "cold")  # whatever it looks like
-    library.correct("heat", album / "warm 01.png", "cold", not_=True)
+    library.corrections.add("heat", album / "warm 00.png", "cold")  # whatever it looks like
+    library.corrections.add("heat", album / "warm 01.png", "cold", not_=True)
     for paths in (None, [copy, album / "warm 01.png", album / "warm 02.png"]):
         found = library.classify(label_set="heat", with_corrections="gda", paths=paths)
         by_path = {result.path: result for result in found}
@@ -201,18 +200,18 @@ def test_the_key_of_a_run_names_the_corrections(library: Library, album: Path) -
     assert len({plain, *keys}) == 4
     assert library.classify(label_set="heat").run.key == plain
     assert library.classify(label_set="heat", with_corrections="gda").run.key == keys[-1]
-    library.undo_corrections("heat")
+    library.corrections.undo("heat")
     assert library.classify(label_set="heat", with_corrections="gda").run.key == keys[0]
 
 
 def test_groups_and_negatives_may_be_named(library: Library, album: Path) -> None:
     grouped = label_set(["red", "yellow", "blue"], groups={"warm": ["red", "yellow"]}, negatives=["white"])
-    library.save_label_set("shades", grouped)
-    library.correct("shades", album / "cold 00.png", "warm")
-    library.correct("shades", album / "cold 01.png", NONE)
-    library.correct("shades", album / "cold 02.png", "white")
-    library.correct("shades", album / "cold 03.png", "red")
-    library.correct("shades", album / "cold 04.png", "blue", not_=True)
+    library.labels.save("shades", grouped)
+    library.corrections.add("shades", album / "cold 00.png", "warm")
+    library.corrections.add("shades", album / "cold 01.png", NONE)
+    library.corrections.add("shades", album / "cold 02.png", "white")
+    library.corrections.add("shades", album / "cold 03.png", "red")
+    library.corrections.add("shades", album / "cold 04.png", "blue", not_=True)
     found = {Path(r.path).name: r.label for r in library.classify(label_set="shades", with_corrections="gda")}
     assert [found[f"cold {n:02d}.png"] for n in range(4)] == ["warm", NONE, NONE, "warm"]
     assert found["cold 04.png"] != "blue"
@@ -220,8 +219,8 @@ def test_groups_and_negatives_may_be_named(library: Library, album: Path) -> Non
 
 def test_corrections_come_before_none_of_these_and_outrank_it(library: Library, album: Path) -> None:
     teach(library, album, range(6))
-    library.correct("heat", album / "warm 07.png", NONE)
-    library.correct("heat", album / "warm 08.png", "cold", not_=True)
+    library.corrections.add("heat", album / "warm 07.png", NONE)
+    library.corrections.add("heat", album / "warm 08.png", "cold", not_=True)
     kind = {str(path): label for label in LABELS for path in names(album, label, range(12))}
     found = {r.path: r for r in library.classify(label_set="heat", with_corrections="gda", unknown="mcm:0.5")}
     assert (found[str(album / "warm 07.png")].label, found[str(album / "warm 07.png")].score) == (NONE, 1.0)
@@ -237,12 +236,12 @@ def test_corrections_come_before_none_of_these_and_outrank_it(library: Library, 
 
 
 def test_what_was_said_passes_every_threshold(library: Library, album: Path) -> None:
-    library.choose_threshold("heat", "warm", rate=0.1)
-    library.choose_threshold("heat", "cold", rate=0.1)
+    library.thresholds.choose("heat", "warm", rate=0.1)
+    library.thresholds.choose("heat", "cold", rate=0.1)
     before = {r.path: [p.label for p in r.predictions] for r in library.classify(label_set="heat", thresholds=True)}
     below = next(path for label in LABELS for path in names(album, label, range(12)) if before[str(path)] == [NONE])
     assert len([labels for labels in before.values() if labels == [NONE]]) > 10
-    library.correct("heat", below, "warm")
+    library.corrections.add("heat", below, "warm")
     found = library.classify(label_set="heat", with_corrections="gda", thresholds=True)
     by_path = {r.path: [(p.label, p.score) for p in r.predictions] for r in found}
     assert by_path[str(below)] == [("warm", 1.0)]
@@ -278,12 +277,12 @@ def test_next_names_unsure_photos_that_were_not_corrected(library: Library, albu
     paint(album / "grey.png", (128, 128, 128))
     shutil.copy(album / "grey.png", album / "grey again.png")
     library.sync(album)
-    every = library.next_to_label("heat", 99)
+    every = library.corrections.next("heat", 99)
     assert len(every) == 25
     [grey] = [photo for photo in every if "grey" in photo.path]
     assert (Path(grey.path).name, [Path(p).name for p in grey.copies]) == ("grey again.png", ["grey.png"])
     assert grey.margin == pytest.approx(0, abs=1e-4)
-    few = library.next_to_label("heat", 3)
+    few = library.corrections.next("heat", 3)
     assert len({photo.path for photo in few} & {photo.path for photo in every}) == 3
     scores = {r.path: r for r in library.classify(label_set="heat")}
     for photo in (grey, *few):
@@ -291,19 +290,19 @@ def test_next_names_unsure_photos_that_were_not_corrected(library: Library, albu
         assert (photo.label, photo.second) == (best.label, second.label)
         assert (photo.score, photo.second_score) == pytest.approx((best.score, second.score), abs=1e-5)
 
-    library.correct("heat", grey.path, NONE)
-    library.correct("heat", album / "warm 00.png", "warm")
-    named = {path for photo in library.next_to_label("heat", 99) for path in (photo.path, *photo.copies)}
+    library.corrections.add("heat", grey.path, NONE)
+    library.corrections.add("heat", album / "warm 00.png", "warm")
+    named = {path for photo in library.corrections.next("heat", 99) for path in (photo.path, *photo.copies)}
     assert len(named) == 23
     assert not named & {str(album / name) for name in ("grey.png", "grey again.png", "warm 00.png")}
-    [only] = library.next_to_label("heat", paths=[album / "warm 00.png", album / "warm 01.png"])
+    [only] = library.corrections.next("heat", paths=[album / "warm 00.png", album / "warm 01.png"])
     assert only.path == str(album / "warm 01.png")
 
 
 def test_next_needs_two_answers(library: Library) -> None:
-    library.save_label_set("one", ["red"])
+    library.labels.save("one", ["red"])
     with pytest.raises(BadQuery, match="one answer"):
-        library.next_to_label("one")
+        library.corrections.next("one")
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -316,7 +315,7 @@ def run(library: Library, monkeypatch: pytest.MonkeyPatch) -> Run:
     def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         return FakeEncoder(name=spec.name, decode=spec.decode)
 
-    monkeypatch.setattr(library_module, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
 
     def invoke(*arguments: str | Path, input: str | None = None, code: int = 0) -> Result:
         environment = {"ZSINDEX_LIBRARY": str(library.path), "COLUMNS": "200"}
@@ -404,7 +403,7 @@ def test_classify_says_what_corrections_brought(run: Run, album: Path, library: 
 
 def test_classify_says_which_corrections_it_did_not_use(run: Run, album: Path, library: Library) -> None:
     teach(library, album, range(2))
-    library.save_label_set("heat", {"warm": ["blue"], "mild": ["green"]})
+    library.labels.save("heat", {"warm": ["blue"], "mild": ["green"]})
     (album / "warm 00.png").unlink()
     library.sync(album)
     library.prune()
@@ -418,7 +417,7 @@ def test_classify_says_which_corrections_it_did_not_use(run: Run, album: Path, l
 
 
 def test_next_in_every_format(run: Run, library: Library) -> None:
-    expected = library.next_to_label("heat", 2)
+    expected = library.corrections.next("heat", 2)
     shown = run("next", *HEAT, "-n", "2")
     assert [line.endswith(p.path) for line, p in zip(shown.stdout.splitlines()[2:], expected, strict=True)] == [
         True

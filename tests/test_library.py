@@ -45,7 +45,7 @@ from zsindex.errors import (
     ZsindexError,
 )
 from zsindex.index.snapshots import VectorIndex
-from zsindex.library import Library, NotKept
+from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import (
     Activation,
@@ -58,6 +58,8 @@ from zsindex.records import (
     SkipReason,
     TransparencyMode,
 )
+from zsindex.services.search import Search
+from zsindex.session.embedding import NotKept
 from zsindex.storage.rows import FileTable
 from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.fast_reads import Reader
@@ -98,12 +100,12 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(spec: ModelSpec, **options: Any) -> Encoder:
         raise AssertionError(f"{spec} was to be loaded")
 
-    monkeypatch.setattr("zsindex.library.load_encoder", refuse)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", refuse)
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> None:
     """Let every model that is loaded be this one."""
-    monkeypatch.setattr("zsindex.library.load_encoder", lambda spec, **options: encoder)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **options: encoder)
 
 
 def relative(paths: Sequence[str], album: Path) -> list[str]:
@@ -120,7 +122,7 @@ def test_a_new_library_stands_where_it_is_told_and_loads_nothing(tmp_path: Path)
         assert library.spec == ModelSpec("nano", None, "fp32", DecodeMode.EXACT, IccMode.CONVERT, TransparencyMode.SHOW)
         assert not library.read_only
         assert library.models() == []
-        assert library.paths() == []
+        assert library.photos.paths() == []
         assert library.status().files == 0
         assert "nano" in repr(library)
 
@@ -218,7 +220,7 @@ def test_scores_are_those_of_the_vectors(library: Library, album: Path) -> None:
 
 def test_every_form_of_labels_gives_the_same_answer(library: Library) -> None:
     prompts = [f"This is a photo of {colour}." for colour in COLOURS]
-    library.save_label_set("colours", COLOURS)
+    library.labels.save("colours", COLOURS)
     answers = [
         library.classify(COLOURS),
         library.classify(tuple(COLOURS), template="This is a photo of {label}."),
@@ -323,7 +325,7 @@ def test_photos_without_a_vector_of_the_model_are_no_answer(library: Library, al
                 ask()
             assert caught.value.photos == 5
             assert "zsindex sync --model fake --precision bf16 --decode fast" in str(caught.value)
-        assert not other.model_is_loaded
+        assert not other.session.model.loaded is not None
 
 
 def questions(library: Library, image: Path) -> list[Callable[[], object]]:
@@ -332,12 +334,12 @@ def questions(library: Library, image: Path) -> list[Callable[[], object]]:
         lambda: library.classify(COLOURS),
         lambda: library.search("red"),
         lambda: library.similar(image),
-        lambda: library.diff(["red"], ["blue"]),
-        lambda: library.suggest(["red"], ["blue"]),
-        lambda: library.neighbours(),
-        lambda: library.duplicates(),
-        lambda: library.knownness(COLOURS, "mcm"),
-        lambda: library.attribute_templates(COLOURS, template=["{}", "a {}"]),
+        lambda: library.lab.diff(["red"], ["blue"]),
+        lambda: library.lab.suggest(["red"], ["blue"]),
+        lambda: library.neighbours.graph(),
+        lambda: library.neighbours.duplicates(),
+        lambda: library.unknown.knownness(COLOURS, "mcm"),
+        lambda: library.lab.attribute(COLOURS, template=["{}", "a {}"]),
     ]
 
 
@@ -356,7 +358,7 @@ def test_paths_restrict_to_files_and_subtrees(library: Library, album: Path, mon
         "white.png",
         "sea/blue.png",
     ]
-    assert relative(library.paths("sea"), album) == ["sea/blue.png", "sea/green.png", "sea/red again.png"]
+    assert relative(library.photos.paths("sea"), album) == ["sea/blue.png", "sea/green.png", "sea/red again.png"]
     assert len(library.classify(COLOURS, paths=[])) == 0
 
 
@@ -581,10 +583,10 @@ def test_search_within_paths(library: Library, album: Path) -> None:
     for ask in (
         lambda typo: library.search("red", paths=typo),
         lambda typo: library.similar(album / "red.png", paths=typo),
-        lambda typo: library.page(np.eye(8, dtype=np.float32)[0], top=3, paths=typo),
+        lambda typo: Search(library.session).page(np.eye(8, dtype=np.float32)[0], top=3, paths=typo),
         lambda typo: library.classify(COLOURS, paths=typo, sync=False),
-        lambda typo: library.lint(COLOURS, paths=typo),
-        lambda typo: library.neighbours(paths=typo),
+        lambda typo: library.lab.lint(COLOURS, paths=typo),
+        lambda typo: library.neighbours.graph(paths=typo),
     ):
         with pytest.raises(NotInLibrary, match="nothing") as caught:
             ask([album / "nothing", album / "sea"])
@@ -608,7 +610,7 @@ def test_a_mistyped_file_name_is_no_text(library: Library, encoder: FakeEncoder,
         lambda: library.search(term),
         lambda: library.search("red", plus=[term]),
         lambda: library.search("red", minus=term),
-        lambda: library.is_image(term),
+        lambda: library.photos.is_image(term),
     ):
         with pytest.raises(BadQuery, match=re.escape(f"text:{term}")):
             ask()
@@ -714,10 +716,10 @@ def test_a_photo_whose_disk_is_away_is_a_term_all_the_same(
 
     assert library.similar(green) == similar
     assert library.search(str(green)) == found
-    assert library.is_image(str(green))
-    assert not library.is_image(f"text:{green}")
+    assert library.photos.is_image(str(green))
+    assert not library.photos.is_image(f"text:{green}")
     with pytest.raises(BadQuery, match="nor a photo of the library"):
-        library.is_image(str(green.with_name("grey.png")))
+        library.photos.is_image(str(green.with_name("grey.png")))
     with pytest.raises(ImageError, match=r"grey\.png"):
         library.similar(green.with_name("grey.png"))
     # Known, but without a vector of this model.
@@ -739,7 +741,7 @@ def test_similar_leaves_the_photo_out_but_not_its_copies(library: Library, album
     outside = photo(tmp_path / "outside.png", "white", mark=77)
     assert hits(library.similar(outside, top=1)) == ["white"]
     assert "red" in hits(library.similar((album / "red.png").read_bytes()))
-    assert str(outside) not in library.paths()
+    assert str(outside) not in library.photos.paths()
     assert library.similar(album / "red.png", paths=[album / "red.png"]) == []
 
 
@@ -765,7 +767,7 @@ def test_images_are_embedded_once_in_whatever_form(
     np.testing.assert_array_equal(first, [first[0]] * 5)
     with Library.open(library.path) as later:
         np.testing.assert_array_equal(later.embed_images([outside]), first[:1])
-    assert str(outside) not in library.paths()
+    assert str(outside) not in library.photos.paths()
 
 
 def test_many_images_keep_their_order_over_batches(library: Library, encoder: FakeEncoder, tmp_path: Path) -> None:
@@ -912,7 +914,7 @@ def test_a_model_that_was_only_named_is_recorded_but_not_made_the_default(librar
 @pytest.fixture
 def read_only(library: Library, encoder: FakeEncoder) -> Iterator[Library]:
     library.classify(COLOURS)
-    library.save_label_set("colours", COLOURS)
+    library.labels.save("colours", COLOURS)
     library.close()
     with Library.open(library.path, encoder=encoder, read_only=True) as opened:
         yield opened
@@ -952,8 +954,8 @@ def library_sizes(library: Library) -> tuple[int, int]:
     ("action", "says"),
     [
         (lambda library: library.sync(), "cannot sync"),
-        (lambda library: library.save_label_set("a", ["b"]), "cannot save a label set"),
-        (lambda library: library.remove_label_set("colours"), "cannot remove a label set"),
+        (lambda library: library.labels.save("a", ["b"]), "cannot save a label set"),
+        (lambda library: library.labels.remove("colours"), "cannot remove a label set"),
         (lambda library: library.prune(), "cannot prune"),
         (lambda library: library.check(fix=True), "cannot fix"),
         (lambda library: library.use_model("nano"), "cannot choose the default model"),
@@ -1036,27 +1038,27 @@ def test_questions_during_a_sync_do_not_use_the_model_at_the_same_time(tmp_path:
 
 
 def test_label_sets_are_kept(library: Library) -> None:
-    saved = library.save_label_set("colours", {"red": ["deep red", "{} paint"], "blue": None}, template="a {}")
+    saved = library.labels.save("colours", {"red": ["deep red", "{} paint"], "blue": None}, template="a {}")
     assert saved.name == "colours"
     assert saved.prompts == (("deep red", "red paint"), ("a blue",))
-    library.save_label_set("animals", ["テンチ", "cafe\u0301"])
+    library.labels.save("animals", ["テンチ", "cafe\u0301"])
     with Library.open(library.path) as later:
-        assert later.label_set("colours") == saved
+        assert later.labels.get("colours") == saved
         assert [s.name for s in later.label_sets()] == ["animals", "colours"]
-        assert later.label_set("animals").labels == ("テンチ", "caf\u00e9")
+        assert later.labels.get("animals").labels == ("テンチ", "caf\u00e9")
         assert later.status().label_sets == ["animals", "colours"]
-    replaced = library.save_label_set("colours", ["green"])
-    assert library.label_set("colours") == replaced
+    replaced = library.labels.save("colours", ["green"])
+    assert library.labels.get("colours") == replaced
     again = library.classify(label_set="colours", template="one {}")
     assert (again.run.label_set, again.run.templates) == ("colours", ("one {}",))
-    library.remove_label_set("colours")
-    for ask in (library.label_set, library.remove_label_set):
+    library.labels.remove("colours")
+    for ask in (library.label_set, library.labels.remove):
         with pytest.raises(UnknownLabelSet, match="'colours'; the library has animals") as caught:
             ask("colours")
         assert caught.value.known == ("animals",)
     with pytest.raises(DuplicateLabels):
-        library.save_label_set("animals", ["a", "a"])
-    assert library.label_set("animals").labels == ("テンチ", "caf\u00e9")
+        library.labels.save("animals", ["a", "a"])
+    assert library.labels.get("animals").labels == ("テンチ", "caf\u00e9")
 
 
 # --- upkeep -----------------------------------------------------------------------------------------------------------
@@ -1131,7 +1133,7 @@ def test_check_finds_and_fixes_damaged_vectors(library: Library, encoder: FakeEn
 
     library.classify(COLOURS)
     assert library.check().to_dict() == {"ok": True, "problems": (), "fixed": (), "remaining": (), "vectors": 8}
-    with library._database.write("damage a vector") as connection:
+    with library.session.storage.database.write("damage a vector") as connection:
         connection.execute(text("UPDATE embeddings SET vector = zeroblob(32) WHERE seq = 1"))
     report = library.check()
     assert not report.ok
@@ -1154,7 +1156,7 @@ def test_a_search_skips_what_has_vanished_and_what_never_was_a_file(tmp_path: Pa
         for i in range(6):
             (folder / f"{i:02}.png").unlink()
         library.sync(folder)
-        there = set(library.paths())
+        there = set(library.photos.paths())
         assert len(there) == 6
         for top in (1, 3, 6, 100):
             for hits in (library.search("red", top=top), library.search("red", top=top, paths=folder)):
@@ -1207,7 +1209,7 @@ def test_photos_are_listed_once_a_second_while_they_are_stored(
 
     monkeypatch.setattr(Reader, "files", counted)
     seconds, step = 100.0, 0.0
-    monkeypatch.setattr("zsindex.library.time", SimpleNamespace(monotonic=lambda: seconds))
+    monkeypatch.setattr("zsindex.session.session.time", SimpleNamespace(monotonic=lambda: seconds))
     seen: list[int] = []
 
     def ask(_: Progress) -> None:
@@ -1261,15 +1263,15 @@ def test_another_model_of_the_same_library(tmp_path: Path, album: Path) -> None:
 def test_names_that_stand_for_versions_and_built_in_sets_are_refused(library: Library) -> None:
     for name in ("", " ", "a@2"):
         with pytest.raises(ValueError, match=r"cannot be named|needs a name"):
-            library.save_label_set(name, COLOURS)
-    assert library.save_label_set("a@b", COLOURS).name == "a@b"
+            library.labels.save(name, COLOURS)
+    assert library.labels.save("a@b", COLOURS).name == "a@b"
     for name, templates in [("default", "a {}"), ("", "a {}"), ("{}", "a {}"), ("none", [])]:
         with pytest.raises(ValueError, match="template"):
-            library.save_template_set(name, templates)
-    assert library.save_template_set("mine", ["plain", "a {}"]) == ("{}", "a {}")
+            library.templates.save(name, templates)
+    assert library.templates.save("mine", ["plain", "a {}"]) == ("{}", "a {}")
     assert library.classify(["red"], template="mine").run.templates == ("{}", "a {}")
-    library.remove_template_set("mine")
+    library.templates.remove("mine")
     with pytest.raises(BadTemplate, match="openai-80"):
         library.classify(["red"], template="mine")
     with pytest.raises(UnknownTemplateSet):
-        library.remove_template_set("mine")
+        library.templates.remove("mine")

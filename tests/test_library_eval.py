@@ -1,4 +1,4 @@
-"""`Library.evaluate`, temperatures and template attribution over a library, and their commands."""
+"""`Library.lab.evaluate`, temperatures and template attribution over a library, and their commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from zsindex.cli import cli
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
 from zsindex import label_set
-from zsindex import library as library_module
 from zsindex.errors import BadTruth, ExtraMissing, LibraryReadOnly, NoTemperature, UnknownLabelSet, UnknownModel
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
@@ -51,7 +50,7 @@ def library(tmp_path: Path, new_library: Path, album: Path, monkeypatch: pytest.
     def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         return FakeEncoder(name=spec.name, decode=spec.decode)
 
-    monkeypatch.setattr(library_module, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     with Library.open(tmp_path / "library") as opened:
         opened.sync(album)
         yield opened
@@ -72,7 +71,7 @@ def run(library: Library) -> Callable[..., Result]:
 
 
 def test_folders_are_the_truth(library: Library, album: Path) -> None:
-    result = library.evaluate(RGB, names=NAMES, resamples=200)
+    result = library.lab.evaluate(RGB, names=NAMES, resamples=200)
     [report] = result.reports
     answers = {answer.path: answer.label for answer in library.classify(RGB, top=1)}
     right = [answers[path] == NAMES[Path(path).parent.name] for path in answers]
@@ -82,31 +81,31 @@ def test_folders_are_the_truth(library: Library, album: Path) -> None:
     assert [result.paths[n] for n in report.wrong] == [str(album / "grass/3.png"), str(album / "warm/3.png")]
     assert {(c.truth, c.answer): c.photos for c in report.mistakes} == {("red", "green"): 1, ("green", "red"): 1}
     assert report.about["run"] == library.classify(RGB, top=5).run.key
-    assert library.evaluate(RGB, names=NAMES, resamples=200).to_dict() == result.to_dict()
+    assert library.lab.evaluate(RGB, names=NAMES, resamples=200).to_dict() == result.to_dict()
 
 
 def test_a_folder_is_the_truth_of_the_photos_below_it(library: Library, album: Path) -> None:
-    result = library.evaluate(RGB, album / "warm", names=NAMES, resamples=0)
-    expected = [path for path in library.paths() if path.startswith(str(album / "warm"))]
+    result = library.lab.evaluate(RGB, album / "warm", names=NAMES, resamples=0)
+    expected = [path for path in library.photos.paths() if path.startswith(str(album / "warm"))]
     assert list(result.paths) == expected
-    assert set(result.without_truth) == set(library.paths()) - set(expected)
+    assert set(result.without_truth) == set(library.photos.paths()) - set(expected)
 
 
 def test_corrections_and_smoothing_can_be_judged(library: Library, album: Path) -> None:
-    library.save_label_set("rgb", RGB)
-    before = library.evaluate("rgb", names=NAMES, resamples=0).reports[0]
+    library.labels.save("rgb", RGB)
+    before = library.lab.evaluate("rgb", names=NAMES, resamples=0).reports[0]
     for number in before.wrong:
-        path = library.paths()[number]
-        library.correct("rgb", path, NAMES[Path(path).parent.name])
+        path = library.photos.paths()[number]
+        library.corrections.add("rgb", path, NAMES[Path(path).parent.name])
     learned = library.classify(label_set="rgb", with_corrections="gda").learned
     assert learned is not None
     assert (learned.weight, learned.without) == (0, 0)
     assert any("confirm some right answers" in doubt for doubt in learned.doubts)
-    taught = library.evaluate("rgb", names=NAMES, resamples=0, with_corrections="gda").reports[0]
+    taught = library.lab.evaluate("rgb", names=NAMES, resamples=0, with_corrections="gda").reports[0]
     assert taught.summary["top1"].value == 1 > before.summary["top1"].value
-    smooth = library.evaluate("rgb", names=NAMES, resamples=0, smooth=True).reports[0]
+    smooth = library.lab.evaluate("rgb", names=NAMES, resamples=0, smooth=True).reports[0]
     labels = [result.label for result in library.classify(label_set="rgb", smooth=True)]
-    right = [NAMES[Path(p).parent.name] == label for p, label in zip(library.paths(), labels, strict=True)]
+    right = [NAMES[Path(p).parent.name] == label for p, label in zip(library.photos.paths(), labels, strict=True)]
     assert smooth.summary["top1"].value == pytest.approx(sum(right) / len(right))
 
 
@@ -117,24 +116,24 @@ def test_what_cannot_be_compared_is_named(library: Library, album: Path, tmp_pat
         "path,label\nalbum/warm/0.png,red\nalbum/warm/1.png,red|sky\nalbum/cold/0.png,sky\nalbum/gone.png,red\n"
         "album/cold/1.png,\n"
     )
-    result = library.evaluate(RGB, table, resamples=0)
+    result = library.lab.evaluate(RGB, table, resamples=0)
     assert result.paths == (str(album / "warm/0.png"), str(album / "warm/1.png"))
     assert result.unknown_labels == {"sky": 2}
     assert result.left_out == (str(album / "cold/0.png"),)
     assert result.not_held == (str(album / "gone.png"),)
     assert len(result.without_truth) == 8
     assert result.to_dict()["not_held"] == [str(album / "gone.png")]
-    only = library.evaluate(RGB, table, paths=[album / "warm"], resamples=0)
+    only = library.lab.evaluate(RGB, table, paths=[album / "warm"], resamples=0)
     assert (only.paths, only.not_held, len(only.without_truth)) == (result.paths, (), 2)
 
 
 def test_photos_without_a_vector_are_named(library: Library, album: Path) -> None:
     with Library.open(library.path, model="other") as other:
         other.sync(album / "warm")
-        result = other.evaluate(RGB, names=NAMES, resamples=0)
+        result = other.lab.evaluate(RGB, names=NAMES, resamples=0)
         assert len(result.paths) == 4
         assert len(result.unanswered) == 7
-        both = library.evaluate(RGB, names=NAMES, models=["other"], resamples=50)
+        both = library.lab.evaluate(RGB, names=NAMES, models=["other"], resamples=50)
     assert [r.name for r in both.reports] == ["nano", "other"]
     assert len(both.paths) == 4
     assert len(both.unanswered) == 7
@@ -142,39 +141,39 @@ def test_photos_without_a_vector_are_named(library: Library, album: Path) -> Non
 
 
 def test_label_sets_and_templates_are_compared_each_with_each(library: Library) -> None:
-    library.save_label_set("plain", RGB)
-    library.save_label_set("odd", {"red": "something blue", "green": None, "blue": None})
-    result = library.evaluate("plain", names=NAMES, against=["odd"], templates=["plain", "a bad {}"], resamples=100)
+    library.labels.save("plain", RGB)
+    library.labels.save("odd", {"red": "something blue", "green": None, "blue": None})
+    result = library.lab.evaluate("plain", names=NAMES, against=["odd"], templates=["plain", "a bad {}"], resamples=100)
     assert [r.name for r in result.reports] == [
         "plain@1, plain",
         "plain@1, a bad {}",
         "odd@1, plain",
         "odd@1, a bad {}",
     ]
-    own = library.evaluate("plain", names=NAMES, against=["odd"], resamples=100)
+    own = library.lab.evaluate("plain", names=NAMES, against=["odd"], resamples=100)
     assert [r.name for r in own.reports] == ["plain@1", "odd@1"]
     assert own.reports[1].differences["top1"].value < 0
     assert own.reports[1].differences["top1"].value == pytest.approx(
         own.reports[1].summary["top1"].value - own.reports[0].summary["top1"].value
     )
     with pytest.raises(UnknownLabelSet):
-        library.evaluate("nothing", names=NAMES)
+        library.lab.evaluate("nothing", names=NAMES)
     with pytest.raises(UnknownModel):
-        library.evaluate("plain", names=NAMES, models=["nothing"])
+        library.lab.evaluate("plain", names=NAMES, models=["nothing"])
 
 
 def test_none_of_these(library: Library) -> None:
     names = {"warm": "red", "cold": "blue"}
-    left = library.evaluate(["red", "blue"], names=names, resamples=0)
+    left = library.lab.evaluate(["red", "blue"], names=names, resamples=0)
     assert (len(left.paths), len(left.left_out)) == (7, 4)
-    result = library.evaluate(["red", "blue"], names=names, others_are_none=True, resamples=0)
+    result = library.lab.evaluate(["red", "blue"], names=names, others_are_none=True, resamples=0)
     [report] = result.reports
     assert (len(result.paths), report.photos) == (11, 7)
     best = library.classify(["red", "blue"]).scores.max(axis=1)
-    known = np.array(["grass" not in path for path in library.paths()])
+    known = np.array(["grass" not in path for path in library.photos.paths()])
     wins = [(a > b) + (a == b) / 2 for a in best[known] for b in best[~known]]
     assert report.summary["auroc"].value == pytest.approx(np.mean(wins))
-    with_negative = library.evaluate(
+    with_negative = library.lab.evaluate(
         label_set(["red", "blue"], negatives=["green"]), names=names, others_are_none=True, resamples=0
     )
     [report] = with_negative.reports
@@ -189,14 +188,14 @@ def test_photos_that_vanish_in_the_middle_are_not_judged(library: Library, monke
         calls.append(len(asked.paths()))
         if len(calls) == 1:
             with Library.open(library.path, read_only=False) as other:
-                Path(library.paths()[0]).unlink()
+                Path(library.photos.paths()[0]).unlink()
                 other.sync()
                 other.prune()
         return knownness(asked, *arguments, **options)
 
     monkeypatch.setattr(Library, "knownness", after_another_process)
     names = {"warm": "red", "cold": "blue"}
-    [report] = library.evaluate(
+    [report] = library.lab.evaluate(
         ["red", "blue"], names=names, others_are_none=True, resamples=0, unknown="mcm:0.3"
     ).reports
     assert calls == [11, 10]
@@ -206,21 +205,21 @@ def test_photos_that_vanish_in_the_middle_are_not_judged(library: Library, monke
 def test_unknown_photos_are_judged_by_how_well_known_they_are(library: Library, run: Callable[..., Result]) -> None:
     names = {"warm": "red", "cold": "blue"}
     options = {"names": names, "others_are_none": True, "resamples": 0}
-    [report] = library.evaluate(["red", "blue"], **options, unknown="mcm:0.3").reports
+    [report] = library.lab.evaluate(["red", "blue"], **options, unknown="mcm:0.3").reports
     answer = library.classify(["red", "blue"], unknown="mcm:0.3", top=1)
     right = [a.label == names.get(Path(a.path).parent.name, NONE) for a in answer]
     assert report.photos == 11
     assert report.summary["top1"].value == pytest.approx(np.mean(right))
     known = np.array(["grass" not in path for path in answer.paths])
     # Not by the score of the answer "none", which is the same 0 for all photos that are called known.
-    score = library.knownness(["red", "blue"], "mcm").values
+    score = library.unknown.knownness(["red", "blue"], "mcm").values
     wins = [(a > b) + (a == b) / 2 for a in score[known] for b in score[~known]]
     assert report.summary["auroc"].value == pytest.approx(np.mean(wins), abs=1e-6)
     truth = {path: names.get(Path(path).parent.name, "other") for path in answer.paths}
-    [told] = library.evaluate_unknown(["red", "blue"], truth, methods=["mcm"]).methods
+    [told] = library.unknown.evaluate(["red", "blue"], truth, methods=["mcm"]).methods
     assert report.summary["auroc"].value == pytest.approx(told.auroc, abs=1e-6)
-    [cooled] = library.evaluate(["red", "blue"], **options, unknown="softmax:0.3", temperature=3.0).reports
-    score = library.knownness(["red", "blue"], "softmax", temperature=3.0).values
+    [cooled] = library.lab.evaluate(["red", "blue"], **options, unknown="softmax:0.3", temperature=3.0).reports
+    score = library.unknown.knownness(["red", "blue"], "softmax", temperature=3.0).values
     wins = [(a > b) + (a == b) / 2 for a in score[known] for b in score[~known]]
     assert cooled.summary["auroc"].value == pytest.approx(np.mean(wins), abs=1e-6)
     rows = run("eval", "-l", "red", "-l", "blue", "--map", "warm=red", "--map", "cold=blue", "--others-are-none",
@@ -229,43 +228,43 @@ def test_unknown_photos_are_judged_by_how_well_known_they_are(library: Library, 
 
 
 def test_corrections_are_the_truth_of_their_label_set(library: Library, album: Path) -> None:
-    library.save_label_set("rgb", RGB)
+    library.labels.save("rgb", RGB)
 
     def said(path: str, label: str | None) -> CorrectionEntry:
-        digest = library._store.digest_of(str(album / path))
+        digest = library.session.storage.photos.digest_of(str(album / path))
         assert digest is not None
         return CorrectionEntry(digest, label)
 
     gone = CorrectionEntry(b"\7" * 32, "red")
-    library._lab.add_corrections(
+    library.session.storage.labels.add_corrections(
         "rgb", [said("warm/0.png", "blue"), said("warm/1.png", "red"), said("cold/0.png", "red"), gone]
     )
-    library._lab.add_corrections("rgb", [said("warm/0.png", "red"), said("cold/0.png", None)])
+    library.session.storage.labels.add_corrections("rgb", [said("warm/0.png", "red"), said("cold/0.png", None)])
     for truth, labels in (("corrections", "rgb"), ("corrections", "rgb@1"), ("corrections:rgb", RGB)):
-        result = library.evaluate(labels, truth, resamples=0)
+        result = library.lab.evaluate(labels, truth, resamples=0)
         assert result.paths == (str(album / "warm/0.png"), str(album / "warm/1.png"))
         assert result.reports[0].summary["top1"].value == 1
         assert result.not_held == (f"sha256:{'07' * 32}",)
     with pytest.raises(BadTruth, match="corrections:NAME"):
-        library.evaluate(RGB, "corrections")
+        library.lab.evaluate(RGB, "corrections")
     with pytest.raises(UnknownLabelSet):
-        library.evaluate(RGB, "corrections:nothing")
+        library.lab.evaluate(RGB, "corrections:nothing")
 
 
 def test_truth_that_fits_nothing_says_why(library: Library, tmp_path: Path) -> None:
     with pytest.raises(BadTruth, match=r"grass, warm, cold\) are none of .*--map\): 'grass'='red'"):
-        library.evaluate(RGB)
+        library.lab.evaluate(RGB)
     with pytest.raises(BadTruth, match="holds none of its photos"):
-        library.evaluate(RGB, {"/nowhere.png": "red"})
+        library.lab.evaluate(RGB, {"/nowhere.png": "red"})
     with pytest.raises(BadTruth, match="says nothing"):
-        library.evaluate(RGB, {})
+        library.lab.evaluate(RGB, {})
     with pytest.raises(BadTruth, match="No such file"):
-        library.evaluate(RGB, tmp_path / "missing.csv")
+        library.lab.evaluate(RGB, tmp_path / "missing.csv")
     (tmp_path / "latin.csv").write_bytes(b"path,label\n\xe4,b\n")
     with pytest.raises(BadTruth, match="UTF-8"):
-        library.evaluate(RGB, tmp_path / "latin.csv")
+        library.lab.evaluate(RGB, tmp_path / "latin.csv")
     with pytest.raises(BadTruth, match="--map"):
-        library.fit_temperature(RGB)
+        library.temperature.fit(RGB)
 
 
 # --- temperature ------------------------------------------------------------------------------------------------------
@@ -296,17 +295,17 @@ def test_of_a_sigmoid_model_the_bias_is_divided_too(tmp_path: Path, album: Path)
 
 
 def test_a_fitted_temperature_is_kept_with_its_model(library: Library, album: Path) -> None:
-    assert library.fitted_temperature() is None
+    assert library.temperature.get() is None
     with pytest.raises(NoTemperature):
         library.classify(RGB, temperature="fitted")
     with pytest.raises(NoTemperature):
-        library.remove_temperature()
-    dry = library.fit_temperature(RGB, names=NAMES, save=False)
-    assert library.fitted_temperature() is None
-    fitted = library.fit_temperature(RGB, names=NAMES)
+        library.temperature.remove()
+    dry = library.temperature.fit(RGB, names=NAMES, save=False)
+    assert library.temperature.get() is None
+    fitted = library.temperature.fit(RGB, names=NAMES)
     assert fitted == dry
     assert (fitted.photos, fitted.own) == (11, pytest.approx(0.1))
-    found = library.fitted_temperature()
+    found = library.temperature.get()
     assert found is not None
     assert found[0] == fitted.temperature
     assert (found[1]["truth"], found[1]["labels"]) == ("folders", RGB)
@@ -319,19 +318,19 @@ def test_a_fitted_temperature_is_kept_with_its_model(library: Library, album: Pa
         return -float(np.log(answer.scores[np.arange(11), shown].astype(np.float64)).mean())
 
     assert nll(fitted.temperature) < min(nll(fitted.temperature * 1.05), nll(fitted.temperature / 1.05))
-    evaluated = library.evaluate(RGB, names=NAMES, temperature="fitted", resamples=0).reports[0]
+    evaluated = library.lab.evaluate(RGB, names=NAMES, temperature="fitted", resamples=0).reports[0]
     assert evaluated.about["run"] == library.classify(RGB, temperature="fitted", top=5).run.key
-    library.remove_temperature()
-    assert library.fitted_temperature() is None
+    library.temperature.remove()
+    assert library.temperature.get() is None
     with Library.open(library.path, read_only=True) as reading, pytest.raises(LibraryReadOnly):
-        reading.fit_temperature(RGB, names=NAMES)
+        reading.temperature.fit(RGB, names=NAMES)
 
 
 def test_copies_do_not_count_twice(library: Library, album: Path) -> None:
-    fitted = library.fit_temperature(RGB, names=NAMES, save=False)
+    fitted = library.temperature.fit(RGB, names=NAMES, save=False)
     (album / "warm" / "copy.png").write_bytes((album / "warm" / "0.png").read_bytes())
     library.sync(album)
-    assert library.fit_temperature(RGB, names=NAMES, save=False).photos == fitted.photos
+    assert library.temperature.fit(RGB, names=NAMES, save=False).photos == fitted.photos
 
 
 # --- templates --------------------------------------------------------------------------------------------------------
@@ -339,19 +338,19 @@ def test_copies_do_not_count_twice(library: Library, album: Path) -> None:
 
 def test_a_template_that_hurts_is_found(library: Library) -> None:
     templates = ["a {}", "the {}", "blue sky behind {}"]
-    found = library.attribute_templates(RGB, "folders", template=templates, names=NAMES, resamples=100)
+    found = library.lab.attribute(RGB, "folders", template=templates, names=NAMES, resamples=100)
     effect = {e.template: e for e in found.templates}
     assert min(found.templates, key=lambda e: e.margin).template == "blue sky behind {}"
     assert effect["a {}"].alone == pytest.approx(9 / 11)
-    evaluated = library.evaluate(RGB, names=NAMES, templates=[templates, templates[:2]], resamples=0)
+    evaluated = library.lab.evaluate(RGB, names=NAMES, templates=[templates, templates[:2]], resamples=0)
     with_all, without = (r.summary["top1"].value for r in evaluated.reports)
     assert effect["blue sky behind {}"].top1 is not None
     assert effect["blue sky behind {}"].top1.value == pytest.approx(with_all - without)
-    assert library.attribute_templates(RGB, template=templates).top1 is None
+    assert library.lab.attribute(RGB, template=templates).top1 is None
     with pytest.raises(ValueError, match="at least two"):
-        library.attribute_templates(RGB)
+        library.lab.attribute(RGB)
     with pytest.raises(ValueError, match="written out"):
-        library.attribute_templates(label_set({"red": ["my red", "a red"], "blue": None}, templates=["a {}", "the {}"]))
+        library.lab.attribute(label_set({"red": ["my red", "a red"], "blue": None}, templates=["a {}", "the {}"]))
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -446,7 +445,7 @@ def test_reports_stand_by_themselves(run: Callable[..., Result], tmp_path: Path)
 def test_a_report_needs_matplotlib(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     from zsindex.lab import plots
 
-    result = library.evaluate(RGB, names=NAMES, resamples=0)
+    result = library.lab.evaluate(RGB, names=NAMES, resamples=0)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ExtraMissing, match=r"zsindex\[plots\]"):
         plots.report(result, "png")

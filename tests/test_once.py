@@ -81,7 +81,7 @@ def test_what_cannot_be_stored_yet_changes_nothing(library: Library, album: Path
         library.classify(LABELS, paths=album)
     assert library.status().missing == 0
     library.classify(LABELS, paths=album)
-    assert (library.status().missing, len(library.skipped())) == (1, 1)
+    assert (library.status().missing, len(library.photos.skipped())) == (1, 1)
 
 
 def test_each_method_of_unknown_runs_once(library: Library, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_each_method_of_unknown_runs_once(library: Library, album: Path, monkeyp
 
     monkeypatch.setattr(Library, "knownness", knownness)
     truth = {str(album / "red.png"): "red", str(album / "blue.png"): "something else"}
-    report = library.evaluate_unknown(["red", "green"], truth, methods=("mcm", "softmax"))
+    report = library.unknown.evaluate(["red", "green"], truth, methods=("mcm", "softmax"))
     assert asked == ["mcm", "softmax"]
     assert [one.method for one in report.methods] == asked
 

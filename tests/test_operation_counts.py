@@ -29,7 +29,7 @@ def made_up(folder: Path, *, folders: int, photos: int) -> Path:
     libraries.new_library(folder)
     with Library.open(folder, encoder=FakeEncoder()) as library:
         library.embed_texts(["This is a photo of red.", "This is a photo of blue."])
-        library.save_label_set("colours", ["red", "blue"])
+        library.labels.save("colours", ["red", "blue"])
     database = Database.open(folder, create=False)
     store = Store(database)
     model = store.default_model()
@@ -47,8 +47,8 @@ QUESTIONS: dict[str, Callable[[Library], Any]] = {
     "saved label set": lambda library: library.classify(label_set="colours"),
     "labels": lambda library: library.classify(["red", "blue"]),
     "below a folder": lambda library: library.classify(["red"], paths="/photos", sync=False),
-    "skipped": lambda library: library.skipped(),
-    "paths": lambda library: library.paths(["/photos"]),
+    "skipped": lambda library: library.photos.skipped(),
+    "paths": lambda library: library.photos.paths(["/photos"]),
 }
 
 
@@ -73,11 +73,11 @@ def test_statements_of_a_cached_question_depend_on_neither_photos_nor_folders(
 
 def test_many_named_photos_take_no_statements_each(two_sizes: tuple[Path, Path]) -> None:
     with Library.open(two_sizes[1]) as library:
-        paths = library.paths()
+        paths = library.photos.paths()
         counts = []
         for part in (paths[:2], paths):
             with counting_statements() as seen:
-                assert library.paths(part) == part
+                assert library.photos.paths(part) == part
             counts.append(len(seen))
     assert counts[0] == counts[1]
 

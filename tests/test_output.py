@@ -39,8 +39,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "photos" / "broken\x1b]0;.png").write_bytes(b"no photo")
     with Library.open(folder / "library", encoder=FakeEncoder(name="nano")) as opened:
         opened.sync([folder / "photos"])
-        opened.save_label_set("odd", LABELS)
-        opened.correct_all("odd", [(path, LABELS[n % len(LABELS)], False) for n, path in enumerate(opened.paths())])
+        opened.labels.save("odd", LABELS)
+        opened.corrections.add_all(
+            "odd", [(path, LABELS[n % len(LABELS)], False) for n, path in enumerate(opened.photos.paths())]
+        )
         opened.classify(label_set="odd", record=True)
     return folder / "library"
 
@@ -86,7 +88,7 @@ def rows_of(ended: Ended) -> list[list[str]]:
 
 def test_every_command_writes_csv_that_reads_back(library: Path, tmp_path: Path) -> None:
     with Library.open(library, encoder=FakeEncoder(name="nano")) as opened:
-        paths = opened.paths()
+        paths = opened.photos.paths()
     truth = tmp_path / "truth.csv"
     corrected = ["correct", "--label-set", "odd", "--list"]
     commands = [
@@ -121,13 +123,13 @@ def test_every_command_writes_csv_that_reads_back(library: Path, tmp_path: Path)
         assert {row[1] for row in judged[1:]} >= set(expected)
     # What was written is read, by each of its readers.
     with Library.open(library, encoder=FakeEncoder(name="nano")) as opened:
-        held = {(photo.paths[0], photo.label) for photo in opened.corrections("odd")}
-        assert len(opened.evaluate("odd", str(truth)).paths) == len(paths)
-        opened.save_label_set("back", LABELS)
+        held = {(photo.paths[0], photo.label) for photo in opened.corrections.list("odd")}
+        assert len(opened.lab.evaluate("odd", str(truth)).paths) == len(paths)
+        opened.labels.save("back", LABELS)
     back = [["correct", "--label-set", "back", "--csv", truth]]
     assert [ended.code for ended in run_all(tmp_path / "back", back, library=library)] == [0]
     with Library.open(library, encoder=FakeEncoder(name="nano")) as opened:
-        assert {(photo.paths[0], photo.label) for photo in opened.corrections("back")} == held
+        assert {(photo.paths[0], photo.label) for photo in opened.corrections.list("back")} == held
         assert len(held) == len(paths)
 
 
@@ -207,7 +209,7 @@ def test_programs_get_names_as_they_are(library: Path, tmp_path: Path) -> None:
         library=library,
     )
     with Library.open(library, encoder=FakeEncoder(name="nano")) as opened:
-        held, left = opened.paths(), opened.skipped()
+        held, left = opened.photos.paths(), opened.photos.skipped()
     assert paths.stdout.decode() == "".join(f"{path}\n" for path in held)
     assert paths0.stdout.decode().split("\0") == [*held, ""]
     assert skipped.stdout.decode().split("\0") == [*(one.path for one in left), ""]

@@ -600,7 +600,9 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_behind(tmp_path: Path, mon
 
 
 def test_a_revision_is_part_of_the_name(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.library.load_encoder", lambda spec, **_: both.ours.library._encoder())
+    monkeypatch.setattr(
+        "zsindex.session.model.load_encoder", lambda spec, **_: both.ours.library.session.model.encoder()
+    )
     for number, (revision, name) in enumerate({None: "ORG/NAME", "main": "ORG/NAME", "v1": "ORG/NAME@v1"}.items()):
         detector = pipeline(TASK, "ORG/NAME", revision=revision, library=tmp_path / str(number))
         assert detector.library.spec.name == name
@@ -612,9 +614,9 @@ def test_a_token_is_for_the_hub_alone(both: Both, tmp_path: Path, monkeypatch: p
 
     def load(spec: Any, **options: Any) -> Any:
         seen.append(os.environ.get("HF_TOKEN"))
-        return both.ours.library._encoder()
+        return both.ours.library.session.model.encoder()
 
-    monkeypatch.setattr("zsindex.library.load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     pipeline(TASK, "some/model", token="hf_secret", library=tmp_path / "library")
     assert seen == ["hf_secret"]
 

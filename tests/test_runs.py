@@ -22,8 +22,8 @@ from zsindex.classification import scores as classify_module
 from zsindex.classification.prompts import label_set
 from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFull, UnknownModel, UnknownRun
 from zsindex.exchange import run_files
-from zsindex.facade.giving import RunNotRecorded
 from zsindex.library import Library
+from zsindex.services.run_store import RunNotRecorded
 
 LABELS = ["red", "green", "blue"]
 
@@ -56,16 +56,16 @@ def no_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plain_question_records_nothing(library: Library) -> None:
     library.classify(LABELS)
-    assert library.runs() == []
+    assert library.runs.list() == []
     assert list((library.path / "index").glob("run-*")) == []
 
 
 def test_a_run_is_kept_with_all_that_is_needed_to_ask_again(library: Library) -> None:
     asked = label_set({"red": ["a red wall", "a red car"], "sea": ["blue"]}, negatives=["green"], groups={"r": ["red"]})
-    library.save_label_set("mine", asked)
+    library.labels.save("mine", asked)
     result = library.classify(label_set="mine", top=2, record=True)
-    [record] = library.runs()
-    assert library.run(record.key) == library.run(record.key[:6]) == record
+    [record] = library.runs.list()
+    assert library.runs.get(record.key) == library.runs.get(record.key[:6]) == record
     assert record.key == result.run.key
     assert record.run == json.loads(json.dumps(result.run.to_dict()))
     assert record.label_set["labels"] == {"red": ["a red wall", "a red car"], "sea": ["blue"]}
@@ -87,7 +87,7 @@ def test_repeating_with_other_ways_of_answering(library: Library, tmp_path: Path
     grouped = label_set([*LABELS, "white"], groups={"colours": LABELS})
     for options in ({"unknown": "mcm:0.3"}, {"multi_label": True}, {"unknown": "mcm:0.3", "top": 2}):
         result = library.classify(grouped, record=True, **options)
-        again = library.repeat_run(result.run.key)
+        again = library.runs.repeat(result.run.key)
         assert again.same
         assert again.result.to_dicts() == result.to_dicts()
         assert library.classify(grouped, record=True, **options).to_dicts() == result.to_dicts()
@@ -101,10 +101,10 @@ def test_prompts_that_templates_make_are_not_kept_twice(library: Library) -> Non
         label_set(labels, templates=templates, negatives=["a", "b"], groups={"g": labels[:3]}),
     ):
         result = library.classify(asked, record=True)
-        record = library.run(result.run.key)
+        record = library.runs.get(result.run.key)
         assert record.label_set["labels"] == labels
         assert len(json.dumps(record.label_set)) < 3000
-        assert library.repeat_run(record.key).same
+        assert library.runs.repeat(record.key).same
 
 
 def test_an_unchanged_question_is_answered_from_the_stored_answer(
@@ -135,7 +135,7 @@ def test_new_photos_and_other_labels_make_another_run(library: Library, tmp_path
     keys.append(library.classify(LABELS, record=True).run.key)
     keys.append(library.classify(LABELS, template="a {} wall", record=True).run.key)
     assert len(set(keys)) == 3
-    assert [record.key for record in library.runs()] == keys[::-1]
+    assert [record.key for record in library.runs.list()] == keys[::-1]
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other version"])
@@ -146,7 +146,7 @@ def test_an_answer_that_does_not_fit_is_computed_again(
     file = run_file(library, first.run.key)
     if damage == "gone":
         file.unlink()
-        assert not library.run(first.run.key).stored
+        assert not library.runs.get(first.run.key).stored
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:-9])
     else:
@@ -162,7 +162,7 @@ def test_an_answer_that_does_not_fit_is_computed_again(
 
 def test_repeating_an_unchanged_run(library: Library) -> None:
     key = library.classify(LABELS, top=1, record=True).run.key
-    again = library.repeat_run(key)
+    again = library.runs.repeat(key)
     assert again.same
     assert (again.compared, again.flips, again.largest_change, again.added, again.gone) == (4, (), 0.0, 0, 0)
 
@@ -174,35 +174,35 @@ def test_repeating_says_what_flipped_came_and_went(library: Library, tmp_path: P
     photo(folder / "new.png", "green", mark=9)
     (folder / "green.png").unlink()
     library.sync()
-    again = library.repeat_run(key)
+    again = library.runs.repeat(key)
     assert not again.same
     assert [(f.path, f.before, f.after) for f in again.flips] == [(str(folder / "red.png"), "red", "blue")]
     assert (again.compared, again.added, again.gone) == (3, 1, 1)
     assert again.largest_change == 0.0
     assert again.result.run.options == library.classify(LABELS, top=1).run.options
-    assert len(library.runs()) == 1
-    assert library.repeat_run(key, record=True).result.run.key in {record.key for record in library.runs()}
+    assert len(library.runs.list()) == 1
+    assert library.runs.repeat(key, record=True).result.run.key in {record.key for record in library.runs.list()}
     assert json.loads(json.dumps(again.to_dict()))["flipped"] == 1
 
 
 def test_repeating_keeps_labels_options_and_filters(library: Library, tmp_path: Path) -> None:
     (tmp_path / "photos" / "sub").mkdir()
-    library.save_label_set("mine", LABELS)
+    library.labels.save("mine", LABELS)
     asked = library.classify(
         label_set="mine", template="a {} wall", paths=tmp_path / "photos", activation="sigmoid", top=2
     ).filtered(min_score=0.6, only=["red", "blue"])
-    library.record_run(asked)
-    library.save_label_set("mine", ["black"])  # what is asked again is what was asked, not what is called so now
-    again = library.repeat_run(asked.run.key)
+    library.runs.record(asked)
+    library.labels.save("mine", ["black"])  # what is asked again is what was asked, not what is called so now
+    again = library.runs.repeat(asked.run.key)
     assert again.same
     assert again.result.to_dicts() == asked.to_dicts()
     photo(tmp_path / "photos" / "new.png", "green", mark=9)
     library.sync()
-    once_more = library.repeat_run(asked.run.key, record=True)
+    once_more = library.runs.repeat(asked.run.key, record=True)
     assert once_more.result.run.labels == tuple(LABELS)
     assert once_more.result.run.activation == "sigmoid"
     assert (once_more.same, once_more.compared, once_more.flips) == (False, len(asked), ())
-    assert library.run(once_more.result.run.key).photos == len(once_more.result)
+    assert library.runs.get(once_more.result.run.key).photos == len(once_more.result)
 
 
 def test_without_the_stored_answer_there_is_nothing_to_compare_with(library: Library, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_without_the_stored_answer_there_is_nothing_to_compare_with(library: Lib
     shutil.rmtree(library.path / "index")
     photo(tmp_path / "photos" / "new.png", "green", mark=9)
     library.sync()
-    again = library.repeat_run(key)
+    again = library.runs.repeat(key)
     assert (again.same, again.compared, again.flips, len(again.result)) == (False, None, (), 5)
 
 
@@ -219,7 +219,7 @@ def test_a_run_of_another_model_is_repeated_with_that(tmp_path: Path, library: L
     with Library.open(library.path, encoder=FakeEncoder("other")) as other:
         other.sync(tmp_path / "photos")
         assert other.classify(LABELS).run.fingerprint != library.model.fingerprint
-        again = other.repeat_run(key)  # not the same: that sync has seen the files anew
+        again = other.runs.repeat(key)  # not the same: that sync has seen the files anew
         assert again.result.run.fingerprint == library.model.fingerprint
         assert (again.compared, again.flips, again.largest_change) == (4, (), 0.0)
 
@@ -230,7 +230,7 @@ def test_a_run_of_a_model_that_is_gone(tmp_path: Path, library: Library) -> None
         key = other.classify(LABELS, record=True).run.key
     library.prune(models=["other"])
     with pytest.raises(UnknownModel, match="weights that the run was made with"):
-        library.repeat_run(key)
+        library.runs.repeat(key)
 
 
 def test_a_run_about_photos_that_are_gone(tmp_path: Path, library: Library) -> None:
@@ -239,29 +239,29 @@ def test_a_run_about_photos_that_are_gone(tmp_path: Path, library: Library) -> N
     library.sync()
     library.prune()
     with pytest.raises(NotInLibrary):
-        library.repeat_run(key)
+        library.runs.repeat(key)
 
 
 def test_unknown_keys(library: Library) -> None:
     with pytest.raises(UnknownRun, match="--record"):
-        library.run("abc")
+        library.runs.get("abc")
     for top in (1, 2, 3):
         library.classify(LABELS, top=top, record=True)
     for key in ("", "x"):
         with pytest.raises(UnknownRun) as caught:
-            library.run(key)
+            library.runs.get(key)
         assert len(caught.value.known) == 3
 
 
 def test_only_so_many_runs_and_bytes_are_kept(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_files, "MAX_RUNS", 3)
     keys = [library.classify(LABELS, template=f"{n} {{}}", record=True).run.key for n in range(5)]
-    assert [record.key for record in library.runs()] == keys[:1:-1]
+    assert [record.key for record in library.runs.list()] == keys[:1:-1]
     assert set((library.path / "index").glob("run-*")) == {run_file(library, key) for key in keys[2:]}
     size = run_file(library, keys[4]).stat().st_size
     monkeypatch.setattr(run_files, "MAX_BYTES", 2 * size + size // 2)
     keys.append(library.classify(LABELS, template="6 {}", record=True).run.key)
-    assert [(record.key, record.stored) for record in library.runs()] == [
+    assert [(record.key, record.stored) for record in library.runs.list()] == [
         (keys[5], True),
         (keys[4], True),
         (keys[3], False),  # the question is still known
@@ -282,7 +282,7 @@ def test_check_and_prune_know_the_files_of_runs(library: Library) -> None:
     [problem] = library.check().problems
     assert "damaged" in problem
     assert library.check(fix=True).ok
-    assert not library.run(key).stored
+    assert not library.runs.get(key).stored
     assert library.check().ok  # one that is not there is no problem: it is derived
 
 
@@ -291,9 +291,9 @@ def test_a_read_only_library_answers_and_records_nothing(library: Library) -> No
     with Library.open(library.path, encoder=FakeEncoder(), read_only=True) as reader:
         assert reader.classify(LABELS, record=True).to_dicts() == first.to_dicts()
         other = reader.classify(LABELS, top=1, record=True)
-        assert len(reader.runs()) == 1
+        assert len(reader.runs.list()) == 1
         with pytest.raises(LibraryReadOnly):
-            reader.record_run(other)
+            reader.runs.record(other)
 
 
 def test_no_room_is_no_reason_to_lose_the_answer(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,18 +304,20 @@ def test_no_room_is_no_reason_to_lose_the_answer(library: Library, monkeypatch: 
     with pytest.warns(RunNotRecorded, match="no space left"):
         assert len(library.classify(LABELS, record=True)) == 4
     with pytest.raises(StorageFull):
-        library.record_run(library.classify(LABELS))
-    assert library.runs() == []
+        library.runs.record(library.classify(LABELS))
+    assert library.runs.list() == []
     monkeypatch.undo()
     assert library.check().ok
 
 
 def test_a_crash_between_file_and_record_leaves_a_stray(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library._lab, "save_run", lambda *a, **o: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        library.session.storage.labels, "save_run", lambda *a, **o: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         library.classify(LABELS, record=True)
     monkeypatch.undo()
-    assert library.runs() == []
+    assert library.runs.list() == []
     assert not library.check().ok
     assert library.check(fix=True).ok
 

@@ -22,8 +22,11 @@ from tests.scenes import photo
 from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification import templates as template_sets
+from zsindex.classification.options import Question
 from zsindex.lab import truth as truths
 from zsindex.library import Library
+from zsindex.services.search import Search
+from zsindex.services.serving import Serving
 from zsindex.web import schemas
 from zsindex.web.lab import schemas as lab_schemas
 
@@ -50,8 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     libraries.new_library(base / "library")
     with Library.open(base / "library", encoder=FakeEncoder()) as opened:
         opened.sync(base / "photos")
-        opened.save_label_set("colours", ["red", "blue"])
-        opened.save_label_set("all", ["red", "green", "blue"])
+        opened.labels.save("colours", ["red", "blue"])
+        opened.labels.save("all", ["red", "green", "blue"])
     return base
 
 
@@ -73,21 +76,21 @@ LABELS = ["red", "blue"]
 
 def written(library: Library, groups: dict[str, Any]) -> Any:
     answers = library.classify(LABELS, top=1)
-    return library.write_tags(answers, groups=groups).changes
+    return library.tags.write(answers, groups=groups).changes
 
 
 def thresholds_removed(library: Library, labels: Any) -> int:
-    library.choose_threshold("colours", "red", count=1)
-    return library.remove_thresholds("colours", labels)
+    library.thresholds.choose("colours", "red", count=1)
+    return library.thresholds.remove("colours", labels)
 
 
 def corrected(library: Library, statements: Any) -> Any:
-    return library.correct_all("colours", statements), library.corrections("colours")
+    return library.corrections.add_all("colours", statements), library.corrections.list("colours")
 
 
 def forgotten(library: Library, paths: Any) -> int:
-    library.correct_all("colours", [(path, "red", False) for path in library.paths()])
-    return library.forget_corrections("colours", paths)
+    library.corrections.add_all("colours", [(path, "red", False) for path in library.photos.paths()])
+    return library.corrections.forget("colours", paths)
 
 
 def models_pruned(library: Library, models: Any) -> Any:
@@ -95,100 +98,107 @@ def models_pruned(library: Library, models: Any) -> Any:
 
 
 def truth_of(library: Library, said: Any = "red") -> dict[Any, Any]:
-    return dict.fromkeys(library.paths()[-1:], said) | {library.paths()[0]: "blue"}
+    return dict.fromkeys(library.photos.paths()[-1:], said) | {library.photos.paths()[0]: "blue"}
 
 
 # By method and argument: how it is asked with what stands for one, as text or otherwise, and what that is.
 PATHS: dict[str, Ask] = {
-    "attribute_templates": lambda lib, paths: lib.attribute_templates(
+    "attribute_templates": lambda lib, paths: lib.lab.attribute(
         LABELS, truth_of(lib), template=["a {}", "the {}"], paths=paths, resamples=10
     ).to_dict(),
     "classify": lambda lib, paths: lib.classify(LABELS, paths=paths).to_dicts(),
-    "diff": lambda lib, paths: lib.diff(LABELS, ["blue"], paths=paths).to_dict(),
-    "duplicate_examples": lambda lib, paths: lib.duplicate_examples(paths=paths),
-    "duplicates": lambda lib, paths: lib.duplicates(paths=paths),
-    "evaluate": lambda lib, paths: lib.evaluate(LABELS, truth_of(lib), paths=paths, resamples=10).to_dict(),
-    "fit_temperature": lambda lib, paths: refused(lambda: lib.fit_temperature(LABELS, truth_of(lib), paths=paths)),
+    "diff": lambda lib, paths: lib.lab.diff(LABELS, ["blue"], paths=paths).to_dict(),
+    "duplicate_examples": lambda lib, paths: lib.neighbours.duplicate_examples(paths=paths),
+    "duplicates": lambda lib, paths: lib.neighbours.duplicates(paths=paths),
+    "evaluate": lambda lib, paths: lib.lab.evaluate(LABELS, truth_of(lib), paths=paths, resamples=10).to_dict(),
+    "fit_temperature": lambda lib, paths: refused(lambda: lib.temperature.fit(LABELS, truth_of(lib), paths=paths)),
     "forget_corrections": forgotten,
-    "knownness": lambda lib, paths: lib.knownness(LABELS, "mcm", paths=paths).paths,
-    "lint": lambda lib, paths: lib.lint(LABELS, paths=paths).to_dict(),
-    "neighbours": lambda lib, paths: lib.neighbours(paths=paths).neighbours.tolist(),
-    "next_to_label": lambda lib, paths: lib.next_to_label("colours", paths=paths),
-    "page": lambda lib, paths: lib.page(lib.embed_texts("red")[0], top=5, paths=paths),
-    "paths": lambda lib, paths: lib.paths(paths),
+    "knownness": lambda lib, paths: lib.unknown.knownness(LABELS, "mcm", paths=paths).paths,
+    "lint": lambda lib, paths: lib.lab.lint(LABELS, paths=paths).to_dict(),
+    "neighbours": lambda lib, paths: lib.neighbours.graph(paths=paths).neighbours.tolist(),
+    "next_to_label": lambda lib, paths: lib.corrections.next("colours", paths=paths),
+    "page": lambda lib, paths: Search(lib.session).page(lib.embed_texts("red")[0], top=5, paths=paths),
+    "paths": lambda lib, paths: lib.photos.paths(paths),
     "prune": lambda lib, paths: lib.prune(paths, dry_run=True),
-    "retract_tags": lambda lib, paths: lib.retract_tags(paths).changes,
+    "retract_tags": lambda lib, paths: lib.tags.retract(paths).changes,
     "search": lambda lib, paths: lib.search("red", paths=paths),
-    "similar": lambda lib, paths: lib.similar(lib.paths()[0], paths=paths),
-    "skipped": lambda lib, paths: lib.skipped(paths),
-    "suggest": lambda lib, paths: lib.suggest(LABELS, ["green"], paths=paths).to_dict(),
+    "similar": lambda lib, paths: lib.similar(lib.photos.paths()[0], paths=paths),
+    "skipped": lambda lib, paths: lib.photos.skipped(paths),
+    "suggest": lambda lib, paths: lib.lab.suggest(LABELS, ["green"], paths=paths).to_dict(),
     "sync": lambda lib, paths: lib.sync(paths, dry_run=True).scanned,
     "view": lambda lib, paths: lib.view(paths).paths,
 }
 # The others. A text for `labels` of the label lab is the name of a saved set, and so is one of `against`.
 OTHERS: dict[str, tuple[Any, Ask]] = {
-    "attribute_templates.labels": ("colours", lambda lib, which: lib.lint(which).to_dict()),
+    "attribute_templates.labels": ("colours", lambda lib, which: lib.lab.lint(which).to_dict()),
     "classify.labels": ("red", lambda lib, labels: lib.classify(labels).to_dicts()),
     "classify.template": ("a {}", lambda lib, template: lib.classify(LABELS, template=template).to_dicts()),
-    "classify_vectors.labels": ("red", lambda lib, labels: lib.classify_vectors(lib.embed_texts("red"), labels)),
+    "classify_vectors.labels": (
+        "red",
+        lambda lib, labels: Serving(lib.session).classify_vectors(lib.embed_texts("red"), Question(labels)),
+    ),
     "classify_vectors.template": (
         "a {}",
-        lambda lib, template: lib.classify_vectors(lib.embed_texts("red"), LABELS, template=template),
+        lambda lib, template: Serving(lib.session).classify_vectors(
+            lib.embed_texts("red"), Question(LABELS, template=template)
+        ),
     ),
     "correct_all.statements": (("", "red", False), corrected),
-    "diff.template_before": ("a {}", lambda lib, t: lib.diff(LABELS, template_before=t).to_dict()),
-    "diff.template_after": ("a {}", lambda lib, t: lib.diff(LABELS, template_after=t).to_dict()),
-    "embed_encoded.images": (b"", lambda lib, images: lib.embed_encoded(images).tolist()),
+    "diff.template_before": ("a {}", lambda lib, t: lib.lab.diff(LABELS, template_before=t).to_dict()),
+    "diff.template_after": ("a {}", lambda lib, t: lib.lab.diff(LABELS, template_after=t).to_dict()),
+    "embed_encoded.images": (b"", lambda lib, images: lib.session.embed.encoded(images).tolist()),
     "embed_images.images": ("", lambda lib, images: lib.embed_images(images).tolist()),
     "embed_texts.texts": ("zebra", lambda lib, texts: lib.embed_texts(texts).tolist()),
     "evaluate.truth": (
         "red",
-        lambda lib, said: lib.evaluate(LABELS, truth_of(lib, said), resamples=10).to_dict(),
+        lambda lib, said: lib.lab.evaluate(LABELS, truth_of(lib, said), resamples=10).to_dict(),
     ),
     "evaluate.template": (
         "a {}",
-        lambda lib, t: lib.evaluate(LABELS, truth_of(lib), template=t, resamples=10).to_dict(),
+        lambda lib, t: lib.lab.evaluate(LABELS, truth_of(lib), template=t, resamples=10).to_dict(),
     ),
     "evaluate.against": (
         "all",
-        lambda lib, other: lib.evaluate("colours", truth_of(lib), against=other, resamples=10).to_dict(),
+        lambda lib, other: lib.lab.evaluate("colours", truth_of(lib), against=other, resamples=10).to_dict(),
     ),
     "evaluate.templates": (
         "a {}",
-        lambda lib, t: lib.evaluate(LABELS, truth_of(lib), templates=t, resamples=10).to_dict(),
+        lambda lib, t: lib.lab.evaluate(LABELS, truth_of(lib), templates=t, resamples=10).to_dict(),
     ),
     "evaluate.models": (
         "fake",
-        lambda lib, models: lib.evaluate(LABELS, truth_of(lib), models=models, resamples=10).to_dict(),
+        lambda lib, models: lib.lab.evaluate(LABELS, truth_of(lib), models=models, resamples=10).to_dict(),
     ),
     "evaluate.names": (
         "red",
-        lambda lib, names: lib.evaluate(LABELS, truth_of(lib, "ruby"), names={"ruby": names}, resamples=10).to_dict(),
+        lambda lib, names: lib.lab.evaluate(
+            LABELS, truth_of(lib, "ruby"), names={"ruby": names}, resamples=10
+        ).to_dict(),
     ),
     "evaluate_unknown.methods": (
         "mcm",
-        lambda lib, methods: lib.evaluate_unknown("colours", truth_of(lib, "green"), methods=methods),
+        lambda lib, methods: lib.unknown.evaluate("colours", truth_of(lib, "green"), methods=methods),
     ),
     "evaluate_unknown.truth": (
         "green",
-        lambda lib, said: lib.evaluate_unknown("colours", truth_of(lib, said), methods=["mcm"]),
+        lambda lib, said: lib.unknown.evaluate("colours", truth_of(lib, said), methods=["mcm"]),
     ),
-    "explain.template": ("a {}", lambda lib, t: lib.explain(1, LABELS, template=t)),
+    "explain.template": ("a {}", lambda lib, t: lib.lab.explain(1, LABELS, template=t)),
     "migrate_model.label_sets": (
         "colours",
-        lambda lib, names: refused(lambda: lib.migrate_model("fake", label_sets=names)),
+        lambda lib, names: refused(lambda: lib.migration.run("fake", label_sets=names)),
     ),
     "prune.models": ("fake", models_pruned),
     "remove_thresholds.labels": ("red", thresholds_removed),
-    "save_label_set.labels": ("red", lambda lib, labels: lib.save_label_set("new", labels).labels),
-    "save_label_set.template": ("a {}", lambda lib, t: lib.save_label_set("new", LABELS, template=t).prompts),
-    "save_template_set.templates": ("a {}", lambda lib, templates: lib.save_template_set("new", templates)),
+    "save_label_set.labels": ("red", lambda lib, labels: lib.labels.save("new", labels).labels),
+    "save_label_set.template": ("a {}", lambda lib, t: lib.labels.save("new", LABELS, template=t).prompts),
+    "save_template_set.templates": ("a {}", lambda lib, templates: lib.templates.save("new", templates)),
     "search.plus": ("blue", lambda lib, terms: lib.search("red", plus=terms)),
     "search.minus": ("blue", lambda lib, terms: lib.search("red", minus=terms)),
     "suggest.vocabulary": (Path("words.txt"), lambda lib, words: None),
     "sync.exclude": ("red*", lambda lib, patterns: lib.sync(exclude=patterns, dry_run=True).scanned),
-    "templates.templates": ("a {}", lambda lib, templates: lib.templates(templates)),
-    "vectors_of.image_ids": (1, lambda lib, ids: lib.vectors_of(ids).tolist()),
+    "templates.templates": ("a {}", lambda lib, templates: lib.templates.resolve(templates)),
+    "vectors_of.image_ids": (1, lambda lib, ids: lib.vectors.of(ids).tolist()),
     "write_tags.groups": ("red", lambda lib, members: written(lib, {"warm": members})),
 }
 # The same argument as another method's, which is tested there; or one to which the rule does not apply, and why.
@@ -255,7 +265,8 @@ def test_one_of_anything_else(argument: str, library: Library, red: Path) -> Non
 
 def test_one_vector(library: Library) -> None:
     red, blue = library.embed_texts(["red", "blue"])
-    assert np.array_equal(library.sum_of(red, blue), library.sum_of([red], [blue]))
+    search = Search(library.session)
+    assert np.array_equal(search.sum_of(red, blue), search.sum_of([red], [blue]))
 
 
 def test_one_text_has_one_vector(library: Library, red: Path) -> None:
@@ -291,7 +302,7 @@ def test_functions_treat_one_alike(name: str) -> None:
 
 @pytest.mark.parametrize("given", [None, 5, [None], ["red", 5], b"red"])
 def test_what_is_no_text_is_refused_by_its_type(library: Library, given: Any) -> None:
-    for ask in (library.embed_texts, partial(library.save_label_set, "other")):
+    for ask in (library.embed_texts, partial(library.labels.save, "other")):
         with pytest.raises(TypeError, match=r"is no text, but (NoneType|int|bytes)"):
             ask(given)
 

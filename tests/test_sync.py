@@ -236,12 +236,12 @@ def test_what_a_change_costs(world: World, change: str) -> None:
     status = world.library.status()
     assert status.files == scanned - skipped
     assert sum(status.skipped.values()) == skipped
-    assert world.library.paths() == sorted(map(str, good_photos(world)), key=os.path.split)
+    assert world.library.photos.paths() == sorted(map(str, good_photos(world)), key=os.path.split)
     assert world.library.check().ok
 
 
 def good_photos(world: World) -> list[Path]:
-    skipped = {file.path for file in world.library.skipped()}
+    skipped = {file.path for file in world.library.photos.skipped()}
     found = [p for root in (world.photos, world.other) for p in root.rglob("*") if p.suffix.lower() == ".png"]
     return [p for p in found if str(p) not in skipped and not p.name.startswith(".")]
 
@@ -290,7 +290,7 @@ def test_deleted_and_restored(world: World) -> None:
     path, aside = world.photos / "one.png", world.base / "aside.png"
     path.rename(aside)
     assert cost(world.sync()) == {"scanned": 4, "unchanged": 4, "missing": 1}
-    assert str(path) not in world.library.paths()
+    assert str(path) not in world.library.photos.paths()
     assert world.library.status().missing == 1
     assert cost(world.sync()) == {"scanned": 4, "unchanged": 4}  # reported once
     aside.rename(path)
@@ -345,7 +345,7 @@ def test_a_root_that_vanished_as_a_whole_is_reported_and_kept(world: World, moun
         assert cost(report) == {"scanned": 1, "unchanged": 1}
     assert [line for line in world.dump() if '"roots"' not in line] == [li for li in before if '"roots"' not in li]
     world.library.prune()
-    assert len(world.library.paths()) == 5
+    assert len(world.library.photos.paths()) == 5
     assert len(world.library.classify(["red", "blue"])) == 5
     shutil.rmtree(world.photos, ignore_errors=True)
     (world.base / "unplugged").rename(world.photos)
@@ -360,7 +360,7 @@ def test_a_named_part_of_a_vanished_root_is_kept_too(world: World) -> None:
     assert cost(report) == {}
     world.photos.mkdir()
     assert cost(world.sync(*paths)) == {}
-    assert len(world.library.paths()) == 5
+    assert len(world.library.photos.paths()) == 5
 
 
 def test_a_root_that_was_emptied_and_gets_a_photo_has_lost_the_others(world: World) -> None:
@@ -451,7 +451,7 @@ def test_a_file_named_by_itself(empty_world: World) -> None:
     assert cost(world.sync(path)) == {"scanned": 1, "added": 1, "to_read": 1, "encoded": 1}
     assert cost(world.sync(odd)) == {"scanned": 1, "added": 1, "to_read": 1, "reused": 1}
     assert world.library.status().roots == []
-    assert world.library.paths() == [str(path), str(odd)]
+    assert world.library.photos.paths() == [str(path), str(odd)]
     path.unlink()
     assert cost(world.sync(path, dry_run=True)) == {"missing": 1}
     assert cost(world.sync(path, path)) == {"missing": 1}
@@ -461,7 +461,7 @@ def test_a_file_named_by_itself(empty_world: World) -> None:
 def test_a_single_path_need_not_be_a_list(world: World) -> None:
     assert cost(world.library.sync(str(world.photos))) == {"scanned": 4, "unchanged": 4}
     assert cost(world.library.sync(world.other)) == {"scanned": 1, "unchanged": 1}
-    assert world.library.paths(str(world.other)) == [str(world.other / "five.png")]
+    assert world.library.photos.paths(str(world.other)) == [str(world.other / "five.png")]
     # One pattern; taken letter by letter the star would leave out everything.
     assert cost(world.library.sync(world.photos, exclude="*.tif")) == {"scanned": 4, "unchanged": 4}
 
@@ -488,7 +488,7 @@ def test_the_library_s_own_folder_is_never_photos(tmp_path: Path) -> None:
         photo(tmp_path / "library" / "thumbnail.png", mark=5)
         report = library.sync([tmp_path])
         assert cost(report) == {"scanned": 1, "added": 1, "to_read": 1, "encoded": 1}
-        assert library.paths() == [str(tmp_path / "a.png")]
+        assert library.photos.paths() == [str(tmp_path / "a.png")]
 
 
 def test_hidden_names_are_taken_on_request(empty_world: World) -> None:
@@ -508,7 +508,7 @@ def test_linked_folders_are_followed_once(world: World) -> None:
     (world.photos / "a link in").symlink_to(world.photos / "trip")
     (world.photos / "trip" / "a loop").symlink_to(world.photos)
     assert cost(world.sync()) == {"scanned": 6, "unchanged": 5, "added": 1, "to_read": 1, "encoded": 1}
-    assert str(world.photos / "a link out" / "six.png") in world.library.paths()
+    assert str(world.photos / "a link out" / "six.png") in world.library.photos.paths()
     assert cost(world.sync()) == {"scanned": 6, "unchanged": 6}
 
 
@@ -522,7 +522,7 @@ def test_names_in_any_script_stay_as_they_are(empty_world: World) -> None:
         pytest.skip("this file system takes both spellings of é for one name")
     report = world.sync(world.photos)
     assert report.encoded == len(names)
-    assert {Path(path).name for path in world.library.paths()} == names
+    assert {Path(path).name for path in world.library.photos.paths()} == names
     assert cost(world.sync(world.photos)) == {"scanned": len(names), "unchanged": len(names)}
 
 
@@ -609,9 +609,11 @@ def test_bad_photos_are_rows_with_a_reason(world: World) -> None:
     assert {skip.path: skip.reason for skip in report.skips} == made
     assert all(skip.detail for skip in report.skips)
     assert (report.unchanged, report.encoded) == (5, 0)
-    assert {skip.path: skip.reason for skip in world.library.skipped()} == made
-    assert world.library.skipped(world.other) == []
-    assert [skip.reason for skip in world.library.skipped([world.photos / "text.jpg"])] == [SkipReason.NOT_AN_IMAGE]
+    assert {skip.path: skip.reason for skip in world.library.photos.skipped()} == made
+    assert world.library.photos.skipped(world.other) == []
+    assert [skip.reason for skip in world.library.photos.skipped([world.photos / "text.jpg"])] == [
+        SkipReason.NOT_AN_IMAGE
+    ]
     assert world.library.status().skipped == {str(reason): len(files) for reason, files in BAD.items()}
 
 
@@ -631,7 +633,7 @@ def test_bad_photos_are_left_alone_until_they_change(world: World) -> None:
     assert cost(world.sync()) == {
         "scanned": 5 + n, "unchanged": 5, "changed": n, "to_read": n, "encoded": n
     }  # fmt: skip
-    assert world.library.skipped() == []
+    assert world.library.photos.skipped() == []
 
 
 def test_a_bad_photo_that_moves_stays_one(world: World) -> None:
@@ -639,7 +641,7 @@ def test_a_bad_photo_that_moves_stays_one(world: World) -> None:
     world.sync()
     path.rename(world.other / "bad.jpg")
     assert cost(world.sync()) == {"scanned": 6, "unchanged": 5, "skipped": 1, "missing": 1, "to_read": 1}
-    assert [skip.path for skip in world.library.skipped()] == [str(world.other / "bad.jpg")]
+    assert [skip.path for skip in world.library.photos.skipped()] == [str(world.other / "bad.jpg")]
 
 
 @dataclass
@@ -774,7 +776,7 @@ def test_a_stopped_sync_keeps_its_batches_and_goes_on(empty_world: World) -> Non
     report = world.library.sync([world.photos], progress=note, should_stop=lambda: bool(done) and done[-1] >= 8)
     assert report.interrupted
     assert cost(report) == {"scanned": 20, "added": 8, "to_read": 20, "encoded": 8, "left": 12}
-    assert len(world.library.paths()) == 8
+    assert len(world.library.photos.paths()) == 8
     report = world.library.sync()
     assert not report.interrupted
     assert cost(report) == {"scanned": 20, "unchanged": 8, "added": 12, "to_read": 12, "encoded": 12}
@@ -809,7 +811,7 @@ def test_a_crash_loses_only_the_batch_in_work(tmp_path: Path) -> None:
     with Library.open(tmp_path / "library", encoder=encoder, batch_size=4, workers=2) as library:
         with pytest.raises(RuntimeError, match="out of memory"):
             library.sync([tmp_path / "photos"])
-        assert len(library.paths()) == 8
+        assert len(library.photos.paths()) == 8
         encoder.broken = False
         report = library.sync()
         assert cost(report) == {"scanned": 20, "unchanged": 8, "added": 12, "to_read": 12, "encoded": 12}
@@ -877,7 +879,7 @@ def test_a_named_file_stays_although_it_does_not_look_like_a_photo(world: World)
     photo(world.photos / "odd.png", mark=50).rename(world.photos / "odd.dat")
     assert cost(world.sync(world.photos / "odd.dat")) == {"scanned": 1, "added": 1, "to_read": 1, "encoded": 1}
     assert cost(world.sync()) == {"scanned": 5, "unchanged": 5}
-    assert str(world.photos / "odd.dat") in world.library.paths()
+    assert str(world.photos / "odd.dat") in world.library.photos.paths()
     (world.photos / "odd.dat").unlink()
     assert cost(world.sync()) == {"scanned": 5, "unchanged": 5, "missing": 1}
 
@@ -954,13 +956,13 @@ def test_photos_that_were_read_although_they_are_cut_short_are_named(world: Worl
     shutil.copy(world.photos / "cut.jpg", world.other / "copy.jpg")
     (world.photos / "cut.jpg").rename(world.photos / "moved.jpg")
     world.sync()
-    named = world.library.incomplete()
+    named = world.library.photos.incomplete()
     assert [one.path for one in named] == [str(world.other / "copy.jpg"), str(world.photos / "moved.jpg")]
     assert {one.detail for one in named} == {"the JPEG is cut short: its end mark is missing"}
     assert world.library.status().incomplete == 2
     for path in (world.other / "copy.jpg", world.photos / "moved.jpg"):
         path.unlink()
     world.sync()
-    assert world.library.incomplete() == []
+    assert world.library.photos.incomplete() == []
     assert world.library.prune().images == 1
     assert world.library.check().problems == ()

@@ -47,7 +47,7 @@ def library(tmp_path: Path, album: Path) -> Iterator[Library]:
 
 def write(library: Library, labels: Any = LABELS, *, top: int = 1, **options: Any) -> tags.TagReport:
     asked = {"label_set": labels} if isinstance(labels, str) else {"labels": labels}
-    return library.write_tags(library.classify(top=top, **asked), **{"apply": True, **options})
+    return library.tags.write(library.classify(top=top, **asked), **{"apply": True, **options})
 
 
 def subjects(file: Path) -> list[str]:
@@ -95,7 +95,7 @@ def test_a_dry_run_says_all_and_writes_nothing(library: Library, album: Path) ->
     before = content(album)
     report = write(library, apply=False)
     assert content(album) == before
-    assert library._lab.sidecar_paths() == []
+    assert library.session.storage.labels.sidecar_paths() == []
     assert not report.applied
     assert {change.path: (change.action, change.added["dc:subject"]) for change in report.changes} == {
         str(album / "blue.png.xmp"): ("create", ["blue"]),
@@ -123,7 +123,7 @@ def test_best_answers_are_written_beside_the_photos(library: Library, album: Pat
 
 def test_all_labels_above_a_score_with_groups_and_a_root(library: Library, album: Path) -> None:
     result = library.classify(LABELS, top=3)
-    report = library.write_tags(result, min_score=0.05, groups={"warm": ["red"]}, root="AI|seen", apply=True)
+    report = library.tags.write(result, min_score=0.05, groups={"warm": ["red"]}, root="AI|seen", apply=True)
     for answer in result:
         good = [p.label for p in answer.predictions if p.score >= 0.05]
         assert subjects(Path(f"{answer.path}.xmp")) == good
@@ -159,21 +159,21 @@ def test_stricter_thresholds_take_former_tags_out(library: Library, album: Path)
         write(library, min_score=1.0)  # none reaches it
         assert (album / "red.png.xmp").read_bytes() == OTHERS
         assert not (album / "blue.png.xmp").exists()
-        assert library._lab.sidecar_paths() == []
+        assert library.session.storage.labels.sidecar_paths() == []
 
 
 def test_label_sets_do_not_disturb_each_other(library: Library, album: Path) -> None:
-    library.save_label_set("colours", LABELS)
-    library.save_label_set("more", ["white", "black", "blue"])
+    library.labels.save("colours", LABELS)
+    library.labels.save("more", ["white", "black", "blue"])
     write(library, "colours")
     write(library, "more")
     file = album / "blue.png.xmp"
     assert subjects(file) == ["blue"]
     assert set(subjects(album / "red.png.xmp")) > {"red"}
-    library.retract_tags(label_set="colours", apply=True)
+    library.tags.retract(label_set="colours", apply=True)
     assert subjects(file) == ["blue"]  # of the other set
     assert "red" not in subjects(album / "red.png.xmp")
-    library.retract_tags(label_set="more", apply=True)
+    library.tags.retract(label_set="more", apply=True)
     assert not file.exists()
 
 
@@ -191,7 +191,7 @@ def test_what_is_all_there_is_left_alone(library: Library, album: Path) -> None:
     (album / "red.png.xmp").write_bytes(full)
     report = write(library)
     assert str(album / "red.png.xmp") not in {change.path for change in report.changes}
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert (album / "red.png.xmp").read_bytes() == full
 
 
@@ -205,7 +205,7 @@ def test_more_photos_than_fit_into_a_batch(tmp_path: Path) -> None:
         write(library, progress=lambda event: told.append((event.done, event.total)))
         assert len(list((tmp_path / "album").glob("*.xmp"))) == n
         assert told == [(tags.BATCH, n), (2 * tags.BATCH, n), (n, n)]
-        library.retract_tags(apply=True)
+        library.tags.retract(apply=True)
         assert list((tmp_path / "album").glob("*.xmp")) == []
 
 
@@ -218,24 +218,24 @@ def test_taking_back_restores_every_byte(library: Library, album: Path) -> None:
     before = content(album)
     write(library, top=2)
     assert content(album) != before
-    dry = library.retract_tags()
+    dry = library.tags.retract()
     assert {change.action for change in dry.changes} == {"change", "delete"}
-    assert len(library._lab.sidecar_paths()) == 3
-    report = library.retract_tags(apply=True)
+    assert len(library.session.storage.labels.sidecar_paths()) == 3
+    report = library.tags.retract(apply=True)
     assert report.changes == dry.changes
     assert content(album) == before
     assert (album / "red.png.xmp").stat().st_mode & 0o777 == 0o640
-    assert library._lab.sidecar_paths() == []
-    assert library.retract_tags(apply=True).changes == ()
+    assert library.session.storage.labels.sidecar_paths() == []
+    assert library.tags.retract(apply=True).changes == ()
 
 
 def test_taking_back_only_below_a_folder(library: Library, album: Path) -> None:
     photo(album / "sub" / "red too.png", "red", mark=4)
     library.sync()
     write(library)
-    library.retract_tags(album / "sub", apply=True)
+    library.tags.retract(album / "sub", apply=True)
     assert sorted(path.name for path in album.rglob("*.xmp")) == ["blue.png.xmp", "green.png.xmp", "red.png.xmp"]
-    library.retract_tags([album / "red.png.xmp", album / "blue.png.xmp"], apply=True)
+    library.tags.retract([album / "red.png.xmp", album / "blue.png.xmp"], apply=True)
     assert [path.name for path in album.rglob("*.xmp")] == ["green.png.xmp"]
 
 
@@ -254,7 +254,7 @@ def test_what_others_changed_since_is_kept(library: Library, album: Path) -> Non
     for name in ("red", "blue"):
         file = album / f"{name}.png.xmp"
         file.write_bytes(rewritten_by_others(file.read_bytes()))
-    report = library.retract_tags(apply=True)
+    report = library.tags.retract(apply=True)
     assert report.skipped == ()
     red, blue = (album / f"{name}.png.xmp" for name in ("red", "blue"))
     assert canonical(red.read_bytes()) == canonical(rewritten_by_others(OTHERS))
@@ -270,7 +270,7 @@ def test_what_others_changed_is_what_later_writing_starts_from(library: Library,
     file.write_bytes(rewritten_by_others(file.read_bytes()))
     write(library, top=1)
     assert set(subjects(file)) == {"holiday", "cat", "by another", "red"}
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert canonical(file.read_bytes()) == canonical(rewritten_by_others(OTHERS))
 
 
@@ -290,7 +290,7 @@ def test_tags_that_others_took_out_come_again(library: Library, album: Path) -> 
     (album / "blue.png.xmp").unlink()
     report = write(library)
     assert {change.path for change in report.changes} == {str(album / f"{n}.png.xmp") for n in ("red", "blue")}
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert (album / "red.png.xmp").read_bytes() == OTHERS
     assert not (album / "blue.png.xmp").exists()
 
@@ -299,10 +299,10 @@ def test_a_sidecar_that_others_deleted_stays_deleted(library: Library, album: Pa
     (album / "red.png.xmp").write_bytes(OTHERS)
     write(library)
     (album / "red.png.xmp").unlink()
-    report = library.retract_tags(apply=True)
+    report = library.tags.retract(apply=True)
     assert report.skipped == ()
     assert list(album.glob("*.xmp")) == []
-    assert library._lab.sidecar_paths() == []
+    assert library.session.storage.labels.sidecar_paths() == []
 
 
 def test_an_empty_sidecar_that_was_there_stays(library: Library, album: Path) -> None:
@@ -310,7 +310,7 @@ def test_an_empty_sidecar_that_was_there_stays(library: Library, album: Path) ->
     (album / "red.png.xmp").write_bytes(empty)
     write(library)
     (album / "red.png.xmp").write_bytes((album / "red.png.xmp").read_bytes() + b"\n")
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert canonical((album / "red.png.xmp").read_bytes()) == canonical(empty)
 
 
@@ -355,7 +355,7 @@ def test_what_cannot_be_read_is_skipped_and_never_overwritten(
     for report in (
         write(library, ["red", "green", "yellow"], apply=False),
         write(library, ["red", "green", "yellow"]),
-        *([library.retract_tags(), library.retract_tags(apply=True)] if when == "after" else []),
+        *([library.tags.retract(), library.tags.retract(apply=True)] if when == "after" else []),
     ):
         [skipped] = report.skipped
         assert skipped.path == str(file)
@@ -373,7 +373,7 @@ def test_vanished_photos_get_no_sidecar_and_lose_theirs(library: Library, album:
     report = write(library, LABELS)
     assert [(Path(s.path).name, s.why) for s in report.skipped] == [("red.png.xmp", "the photo is not there")]
     assert not (album / "red.png.xmp").exists()
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert list(album.glob("*.xmp")) == []
 
 
@@ -384,13 +384,13 @@ def test_a_disk_that_is_not_plugged_in_forgets_nothing(library: Library, album: 
     album.rename(album.with_name("unplugged"))
     if empty:
         album.mkdir()
-    report = library.retract_tags(apply=True)
+    report = library.tags.retract(apply=True)
     assert len(report.skipped) == 3
     assert all(("plugged in" if empty else "No such file") in skipped.why for skipped in report.skipped)
     if empty:
         album.rmdir()
     album.with_name("unplugged").rename(album)
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert [file.read_bytes() for file in album.glob("*.xmp")] == [OTHERS]
 
 
@@ -398,10 +398,10 @@ def test_photos_that_would_share_a_sidecar(library: Library, album: Path) -> Non
     photo(album / "red.jpg", "red")
     library.sync()
     asked = library.classify(LABELS, top=1, paths=album / "red.png")
-    [skipped] = library.write_tags(asked, style="photo.xmp", apply=True).skipped
+    [skipped] = library.tags.write(asked, style="photo.xmp", apply=True).skipped
     assert "1 other photo has" in skipped.why
     assert list(album.glob("*.xmp")) == []
-    assert library.write_tags(asked, apply=True).skipped == ()
+    assert library.tags.write(asked, apply=True).skipped == ()
 
 
 READ_ONLY = """
@@ -437,11 +437,11 @@ def test_what_permissions_forbid_is_a_reason() -> None:
 def test_a_read_only_library_writes_no_tags(library: Library, album: Path) -> None:
     with Library.open(library.path, encoder=FakeEncoder(), read_only=True) as reader:
         result = reader.classify(LABELS, top=1)
-        assert len(reader.write_tags(result).changes) == 3
+        assert len(reader.tags.write(result).changes) == 3
         with pytest.raises(LibraryReadOnly):
-            reader.write_tags(result, apply=True)
+            reader.tags.write(result, apply=True)
         with pytest.raises(LibraryReadOnly):
-            reader.retract_tags(apply=True)
+            reader.tags.retract(apply=True)
     assert list(album.glob("*.xmp")) == []
 
 
@@ -505,14 +505,18 @@ def test_a_kill_while_writing_loses_nothing(
     # Killed at a file; and, if it does not settle, before anything could be recorded about that.
     monkeypatch.setattr(atomic, "write_bytes", killer(at, atomic.write_bytes, after=after))
     if not settles:
-        monkeypatch.setattr(library._lab, "save_sidecars", killer(2, library._lab.save_sidecars, after=False))
+        monkeypatch.setattr(
+            library.session.storage.labels,
+            "save_sidecars",
+            killer(2, library.session.storage.labels.save_sidecars, after=False),
+        )
     with pytest.raises(Killed):
         write(library, top=2)
     monkeypatch.undo()
     # Others may come first, with what they find. Whatever that is, only zsindex's tags go.
     file = album / "red.png.xmp"
     file.write_bytes(rewritten_by_others(file.read_bytes()))
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert canonical(file.read_bytes()) == canonical(rewritten_by_others(OTHERS))
     assert {name: sha for name, sha in content(album).items() if not name.startswith("red.png.x")} == {
         name: sha for name, sha in before.items() if not name.startswith("red.png.x")
@@ -530,7 +534,11 @@ def test_a_kill_while_writing_can_be_undone_to_the_byte(
     before = content(album)
     write(library, top=3)
     monkeypatch.setattr(atomic, "write_bytes", killer(at, atomic.write_bytes, after=after))
-    monkeypatch.setattr(library._lab, "save_sidecars", killer(2, library._lab.save_sidecars, after=False))
+    monkeypatch.setattr(
+        library.session.storage.labels,
+        "save_sidecars",
+        killer(2, library.session.storage.labels.save_sidecars, after=False),
+    )
     with pytest.raises(Killed):
         write(library, top=1)
     monkeypatch.undo()
@@ -538,7 +546,7 @@ def test_a_kill_while_writing_can_be_undone_to_the_byte(
     if again:
         assert write(library, top=1).skipped == ()
         assert [subjects(album / f"{name}.png.xmp") for name in PHOTOS] == [["holiday", "cat", name] for name in PHOTOS]
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert content(album) == before
 
 
@@ -549,13 +557,17 @@ def test_a_kill_while_taking_back(library: Library, album: Path, monkeypatch: py
     before = content(album)
     write(library)
     monkeypatch.setattr(atomic, "write_bytes", killer(at, atomic.write_bytes, after=True))
-    monkeypatch.setattr(library._lab, "save_sidecars", killer(2, library._lab.save_sidecars, after=False))
+    monkeypatch.setattr(
+        library.session.storage.labels,
+        "save_sidecars",
+        killer(2, library.session.storage.labels.save_sidecars, after=False),
+    )
     with pytest.raises(Killed):
-        library.retract_tags(apply=True)
+        library.tags.retract(apply=True)
     monkeypatch.undo()
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert content(album) == before
-    assert library._lab.sidecar_paths() == []
+    assert library.session.storage.labels.sidecar_paths() == []
 
 
 def test_a_full_disk_is_a_reason_and_the_record_is_right(
@@ -567,13 +579,13 @@ def test_a_full_disk_is_a_reason_and_the_record_is_right(
     def full(file: Path, *arguments: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    rows = library._lab.sidecars([str(album / f"{name}.png.xmp") for name in PHOTOS])
+    rows = library.session.storage.labels.sidecars([str(album / f"{name}.png.xmp") for name in PHOTOS])
     monkeypatch.setattr(atomic, "write_bytes", full)
     report = write(library, top=1)
     assert [skipped.why for skipped in report.skipped] == ["No space left on device"] * 3
     assert report.changes == ()
     assert content(album) == before
-    now = library._lab.sidecars(list(rows))
+    now = library.session.storage.labels.sidecars(list(rows))
     assert {path: row._replace(written_at="") for path, row in now.items()} == {
         path: row._replace(written_at="") for path, row in rows.items()
     }
@@ -583,20 +595,20 @@ def test_a_sidecar_that_changes_in_between_is_left_alone(
     library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = album / "red.png.xmp"
-    save = library._lab.save_sidecars
+    save = library.session.storage.labels.save_sidecars
 
     def others_are_faster(*arguments: Any, **options: Any) -> None:
         save(*arguments, **options)
         file.write_bytes(OTHERS)
 
-    monkeypatch.setattr(library._lab, "save_sidecars", others_are_faster)
+    monkeypatch.setattr(library.session.storage.labels, "save_sidecars", others_are_faster)
     report = write(library)
     monkeypatch.undo()
     assert [(Path(s.path).name, "another program" in s.why) for s in report.skipped] == [("red.png.xmp", True)]
     assert file.read_bytes() == OTHERS
-    assert str(file) not in library._lab.sidecar_paths()
+    assert str(file) not in library.session.storage.labels.sidecar_paths()
     write(library)
-    library.retract_tags(apply=True)
+    library.tags.retract(apply=True)
     assert file.read_bytes() == OTHERS
 
 
@@ -693,7 +705,7 @@ def test_what_exiftool_makes_of_it_can_be_taken_back(library: Library, album: Pa
         change += ["-XMP-dc:Subject+=mine"] if name == "red" else []
         subprocess.run([*change, str(album / f"{name}.png.xmp")], check=True, capture_output=True)
     assert b"Image::ExifTool" in (album / "red.png.xmp").read_bytes()
-    assert library.retract_tags(apply=True).skipped == ()
+    assert library.tags.retract(apply=True).skipped == ()
     assert read_with("exiftool", album / "red.png.xmp") == {xmp.SUBJECT: ["mine"]}
     assert read_with("exiftool", album / "green.png.xmp") == {}
     rating = subprocess.run(

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.libraries import unit_vectors
+from zsindex.classification.rules import Method, UnknownRule
 from zsindex.errors import BadLabelFile, BadUnknown
 from zsindex.lab import unknown, vocabulary
-from zsindex.lab.unknown import Cut, Method, Rule, Usual
+from zsindex.lab.unknown import Cut, Usual
 from zsindex.records import FloatArray
 
 IMAGES, TEXTS, WORDS = unit_vectors(9), unit_vectors(5, seed=1), unit_vectors(40, seed=2)
@@ -115,17 +116,17 @@ def test_a_label_that_is_equally_near_to_all_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("mcm:0.1", Rule(Method.MCM, rate=0.1)),
-        ("margin:score=-1.5", Rule(Method.MARGIN, score=-1.5)),
-        ("neglabel", Rule(Method.NEGLABEL)),
-        ("neglabel:0", Rule(Method.NEGLABEL, rate=0.0)),
-        ("neglabel@wordnet", Rule(Method.NEGLABEL, "wordnet")),
-        ("neglabel@a:b/words.txt:score=0.3", Rule(Method.NEGLABEL, "a:b/words.txt", score=0.3)),
-        ("neglabel@a:b", Rule(Method.NEGLABEL, "a:b")),
+        ("mcm:0.1", UnknownRule(Method.MCM, rate=0.1)),
+        ("margin:score=-1.5", UnknownRule(Method.MARGIN, score=-1.5)),
+        ("neglabel", UnknownRule(Method.NEGLABEL)),
+        ("neglabel:0", UnknownRule(Method.NEGLABEL, rate=0.0)),
+        ("neglabel@wordnet", UnknownRule(Method.NEGLABEL, "wordnet")),
+        ("neglabel@a:b/words.txt:score=0.3", UnknownRule(Method.NEGLABEL, "a:b/words.txt", score=0.3)),
+        ("neglabel@a:b", UnknownRule(Method.NEGLABEL, "a:b")),
     ],
 )
-def test_rules_are_read(text: str, rule: Rule) -> None:
-    assert Rule.parse(text) == rule
+def test_rules_are_read(text: str, rule: UnknownRule) -> None:
+    assert UnknownRule.parse(text) == rule
 
 
 @pytest.mark.parametrize(
@@ -143,11 +144,11 @@ def test_rules_are_read(text: str, rule: Rule) -> None:
 )
 def test_rules_that_cannot_be_followed_say_why(text: str, why: str) -> None:
     with pytest.raises(BadUnknown, match=why):
-        Rule.parse(text)
+        UnknownRule.parse(text)
 
 
 def test_without_a_cut_every_method_will_do() -> None:
-    assert Rule.parse("zscore", needs_cut=False) == Rule(Method.ZSCORE)
+    assert UnknownRule.parse("zscore", needs_cut=False) == UnknownRule(Method.ZSCORE)
 
 
 # --- the cut ----------------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ KNOWNNESS = st.lists(st.integers(-5, 5), min_size=1, max_size=30)
 
 @given(KNOWNNESS, st.floats(0, 1))
 def test_a_rate_calls_at_most_so_many_unknown(values: list[int], rate: float) -> None:
-    cut = Cut.of(np.array(values, dtype=np.float32), Rule(Method.MCM, rate=rate))
+    cut = Cut.of(np.array(values, dtype=np.float32), UnknownRule(Method.MCM, rate=rate))
     wanted = round(rate * len(values))
     called = [v for v in values if v < cut.at]
     assert len(called) <= wanted
@@ -171,7 +172,7 @@ def test_a_rate_calls_at_most_so_many_unknown(values: list[int], rate: float) ->
 @given(KNOWNNESS, st.floats(0, 1))
 def test_the_less_known_the_higher_the_score_of_none(values: list[int], rate: float) -> None:
     knownness = np.array(values, dtype=np.float32)
-    cut = Cut.of(knownness, Rule(Method.MCM, rate=rate))
+    cut = Cut.of(knownness, UnknownRule(Method.MCM, rate=rate))
     scores = cut.score(knownness)
     assert ((scores > 0.5) == (knownness < cut.at)).all()
     assert (scores[knownness >= cut.at] == 0).all()
@@ -184,10 +185,10 @@ def test_the_less_known_the_higher_the_score_of_none(values: list[int], rate: fl
 
 def test_cuts_by_score_and_by_the_method_itself() -> None:
     knownness = np.array([0.2, 0.45, 0.5, 0.9], dtype=np.float32)
-    assert Cut.of(knownness, Rule(Method.NEGLABEL)).at == 0.5
-    cut = Cut.of(knownness, Rule(Method.MCM, score=0.4))
+    assert Cut.of(knownness, UnknownRule(Method.NEGLABEL)).at == 0.5
+    cut = Cut.of(knownness, UnknownRule(Method.MCM, score=0.4))
     assert (cut.score(knownness) > 0).tolist() == [True, False, False, False]
-    empty = Cut.of(np.empty(0, dtype=np.float32), Rule(Method.NEGLABEL))
+    empty = Cut.of(np.empty(0, dtype=np.float32), UnknownRule(Method.NEGLABEL))
     assert empty.score(knownness).tolist() == [1, 1, 0, 0]
 
 
@@ -195,7 +196,7 @@ def test_cuts_by_score_and_by_the_method_itself() -> None:
 def test_none_of_these_comes_first_where_a_photo_is_unknown(has_none: bool) -> None:
     before = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [1.0, 0.0, 0.0]], dtype=np.float32)
     knownness = np.array([0.9, 0.1, 0.3], dtype=np.float32)
-    cut = Cut.of(knownness, Rule(Method.NEGLABEL))
+    cut = Cut.of(knownness, UnknownRule(Method.NEGLABEL))
     scorer = unknown.with_none(lambda images: before.copy(), lambda images: knownness, cut, has_none=has_none)
     after = scorer(IMAGES[:3])
     np.testing.assert_allclose(after.sum(axis=1), 1, atol=1e-6)

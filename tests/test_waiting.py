@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import zsindex.index.snapshots
-import zsindex.library
+import zsindex.session.model
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from zsindex.errors import ModelUnavailable
 from zsindex.library import Library
+from zsindex.services.search import Search
 from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.fast_reads import Reader
 from zsindex.upkeep import maintenance
@@ -67,19 +68,19 @@ def album(tmp_path: Path) -> Path:
 @pytest.fixture
 def library(tmp_path: Path, new_library: Path, album: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     """A library whose model is not loaded, and in whose cache are the answers of `QUESTIONS`."""
-    monkeypatch.setattr(zsindex.library, "load_encoder", lambda spec, **options: FakeEncoder(name=spec.name))
-    monkeypatch.setattr(zsindex.library, "fastest_precision", lambda spec: "fp32")
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **options: FakeEncoder(name=spec.name))
+    monkeypatch.setattr("zsindex.session.model.fastest_precision", lambda spec: "fp32")
     folder = tmp_path / "library"
     shutil.copytree(new_library, folder)
     with Library.open(folder, model="fake", workers=2) as opened:
         opened.sync(album)
-        opened.save_label_set("colours", LABELS)
-        opened.correct("colours", album / "red.png", "red")
-        opened.choose_threshold("colours", "red", rate=0.5)
+        opened.labels.save("colours", LABELS)
+        opened.corrections.add("colours", album / "red.png", "red")
+        opened.thresholds.choose("colours", "red", rate=0.5)
         opened.classify(label_set="colours", record=True)
         for ask in QUESTIONS.values():
             ask(opened)
-        assert opened.release_model()
+        assert opened.session.model.release()
         yield opened
 
 
@@ -89,28 +90,37 @@ QUESTIONS: dict[str, Callable[[Library], object]] = {
     "classify, unknown": lambda library: library.classify(LABELS, unknown="mcm:0.5"),
     "classify, thresholds": lambda library: library.classify(label_set="colours", thresholds=True),
     "classify, smooth": lambda library: library.classify(LABELS, smooth=True),
-    "classify, a folder": lambda library: library.classify(LABELS, paths=library.roots(), sync=False),
-    "knownness": lambda library: library.knownness(LABELS, "zscore"),
+    "classify, a folder": lambda library: library.classify(LABELS, paths=library.photos.roots(), sync=False),
+    "knownness": lambda library: library.unknown.knownness(LABELS, "zscore"),
     "search": lambda library: library.search("red"),
-    "similar": lambda library: library.similar(library.paths()[0]),
-    "page": lambda library: library.page(library.embed_texts(["red"])[0], top=2),
+    "similar": lambda library: library.similar(library.photos.paths()[0]),
+    "page": lambda library: Search(library.session).page(library.embed_texts(["red"])[0], top=2),
     "view": lambda library: library.view(),
-    "explain": lambda library: library.explain(1, LABELS),
-    "neighbours": lambda library: library.neighbours(),
-    "next": lambda library: library.next_to_label("colours", 1),
-    "thresholds": lambda library: library.thresholds("colours"),
-    "corrections": lambda library: library.corrections("colours"),
-    "label sets": lambda library: (library.label_sets(), library.label_set("colours"), library.template_sets()),
+    "explain": lambda library: library.lab.explain(1, LABELS),
+    "neighbours": lambda library: library.neighbours.graph(),
+    "next": lambda library: library.corrections.next("colours", 1),
+    "thresholds": lambda library: library.thresholds.curves("colours"),
+    "corrections": lambda library: library.corrections.list("colours"),
+    "label sets": lambda library: (library.labels.list(), library.labels.get("colours"), library.templates.list()),
     "status": lambda library: library.status(),
     "models": lambda library: (library.model, library.models()),
-    "runs": lambda library: library.runs(),
-    "usage": lambda library: (library.usage, library.model_is_loaded, library.release_model(idle_s=1e9)),
-    "paths": lambda library: (library.paths(), library.skipped(), library.photo(1), library.fitted_temperature()),
+    "runs": lambda library: library.runs.list(),
+    "usage": lambda library: (
+        library.usage,
+        library.session.model.loaded is not None,
+        library.session.model.release(idle_s=1e9),
+    ),
+    "paths": lambda library: (
+        library.photos.paths(),
+        library.photos.skipped(),
+        library.photos.get(1),
+        library.temperature.get(),
+    ),
 }
 
 
 def loading(library: Library, hold: Hold) -> Callable[[], object]:
-    hold.at(zsindex.library, "load_encoder")
+    hold.at(zsindex.session.model, "load_encoder")
     return lambda: library.embed_texts(["never asked before"])
 
 
@@ -121,19 +131,19 @@ def encoding_texts(library: Library, hold: Hold) -> Callable[[], object]:
 
 def encoding_photos(library: Library, hold: Hold) -> Callable[[], object]:
     hold.at(FakeEncoder, "encode_images")
-    new = photo(Path(library.roots()[0]) / "new.png", "green")
+    new = photo(Path(library.photos.roots()[0]) / "new.png", "green")
     return lambda: library.embed_images([new])
 
 
 def syncing(library: Library, hold: Hold) -> Callable[[], object]:
     hold.at(FakeEncoder, "encode_images")
-    photo(Path(library.roots()[0]) / "new.png", "green")
+    photo(Path(library.photos.roots()[0]) / "new.png", "green")
     return library.sync
 
 
 def _with_more(library: Library) -> None:
     """What another process stores."""
-    photo(Path(library.roots()[0]) / "new.png", "green")
+    photo(Path(library.photos.roots()[0]) / "new.png", "green")
     with Library.open(library.path, encoder=FakeEncoder()) as other:
         other.sync()
 
@@ -146,7 +156,7 @@ def writing_a_snapshot(library: Library, hold: Hold) -> Callable[[], object]:
 
 
 def writing_the_first_snapshot(library: Library, hold: Hold) -> Callable[[], object]:
-    with library._store.write("forget the snapshot") as connection:
+    with library.session.storage.photos.write("forget the snapshot") as connection:
         connection.exec_driver_sql("DELETE FROM snapshots")
     for file in (library.path / "index").glob("*.faiss"):
         file.unlink()
@@ -182,12 +192,12 @@ def vacuuming(library: Library, hold: Hold) -> Callable[[], object]:
 
 
 def changing_the_model(library: Library, hold: Hold) -> Callable[[], object]:
-    hold.at(zsindex.library, "load_encoder")
+    hold.at(zsindex.session.model, "load_encoder")
     return lambda: library.use_model("other")
 
 
 def probing(library: Library, hold: Hold) -> Callable[[], object]:
-    hold.at(zsindex.library, "fastest_precision")
+    hold.at(zsindex.session.model, "fastest_precision")
     return lambda: library.use_model("other", precision="auto")
 
 
@@ -232,7 +242,7 @@ def test_cached_questions_do_not_wait(
 
 
 def test_threads_that_need_the_same_model_load_it_once(library: Library, hold: Hold) -> None:
-    hold.at(zsindex.library, "load_encoder")
+    hold.at(zsindex.session.model, "load_encoder")
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(library.embed_texts, [f"never asked before {n}"]) for n in range(6)]
         assert hold.reached.wait(WAIT_S)
@@ -247,7 +257,7 @@ def test_a_load_that_fails_holds_nothing(library: Library, monkeypatch: pytest.M
     def load(*_: object, **__: object) -> FakeEncoder:
         raise ModelUnavailable("fake", "not here")
 
-    monkeypatch.setattr(zsindex.library, "load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     with ThreadPoolExecutor(4) as pool:
         for one in [pool.submit(library.embed_texts, ["never asked before"]) for _ in range(4)]:
             assert isinstance(one.exception(WAIT_S), ModelUnavailable)
@@ -286,5 +296,5 @@ def test_the_model_is_changed_as_a_whole(library: Library, hold: Hold) -> None:
         assert library.spec.name == library.model.spec.name == "fake"
         hold.released.set()
         long.result(WAIT_S)
-    assert library.spec.name == library.model.spec.name == library._encoder().info.spec.name == "other"
+    assert library.spec.name == library.model.spec.name == library.session.model.encoder().info.spec.name == "other"
     assert len(library.view()) == 0

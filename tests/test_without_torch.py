@@ -31,19 +31,19 @@ with Library.open(folder) as library:
     shown = [answer.to_dicts(), answer.run.key]
     library.classify(label_set="colours")
     library.classify(label_set="colours", unknown="mcm:0.5", multi_label=True)
-    library.choose_threshold("colours", "red", count=1)
+    library.thresholds.choose("colours", "red", count=1)
     library.classify(label_set="colours", thresholds=True)
-    library.evaluate(["red", "blue"], {{photo: "red"}}, temperature=0.1, resamples=10)
+    library.lab.evaluate(["red", "blue"], {{photo: "red"}}, temperature=0.1, resamples=10)
     library.classify(label_set="colours", smooth=True)
     note("classify")
-    library.correct("colours", photo, "red")
+    library.corrections.add("colours", photo, "red")
     library.classify(label_set="colours", with_corrections="gda")
     library.classify(label_set="colours", with_corrections="tip-adapter")
-    assert len(library.corrections("colours")) == len(library.next_to_label("colours")) == 1
+    assert len(library.corrections.list("colours")) == len(library.corrections.next("colours")) == 1
     note("learn")
-    library.lint("colours"), library.diff("colours", ["red"]), library.suggest(["red"], ["blue"])
+    library.lab.lint("colours"), library.lab.diff("colours", ["red"]), library.lab.suggest(["red"], ["blue"])
     note("words")
-    library.status(), library.paths(), library.skipped(), library.models(), library.label_sets()
+    library.status(), library.photos.paths(), library.photos.skipped(), library.models(), library.labels.list()
     note("status")
     assert library.sync().unchanged == 2
     library.sync(dry_run=True)
@@ -53,7 +53,7 @@ with Library.open(folder) as library:
     note("search")
     library.similar(photo)
     library.search(open(photo, "rb").read())
-    library.duplicates(), library.duplicate_examples()
+    library.neighbours.duplicates(), library.neighbours.duplicate_examples()
     library.embed_texts(["red"]), library.embed_images([photo])
     note("similar")
     assert library.check().ok
@@ -61,12 +61,12 @@ with Library.open(folder) as library:
     library.prune()
     note("upkeep")
     run = library.classify(["red", "blue"], record=True).run
-    library.runs(), library.repeat_run(run.key)
-    library.write_tags(library.classify(["red", "blue"], top=1), apply=True)
-    library.retract_tags(apply=True)
+    library.runs.list(), library.runs.repeat(run.key)
+    library.tags.write(library.classify(["red", "blue"], top=1), apply=True)
+    library.tags.retract(apply=True)
     note("giving")
-    library.export_vectors(folder + " exported")
-    library.import_vectors(folder + " exported")
+    library.vectors.export_to(folder + " exported")
+    library.vectors.import_from(folder + " exported")
     note("exchange")
     from zsindex import pipeline
     pipeline(library=library)(photo, ["red", "blue"])
@@ -82,9 +82,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[st
     red, _ = photo(base / "photos" / "red.png", "red"), photo(base / "photos" / "blue.png", "blue")
     with Library.open(base / "library", encoder=FakeEncoder()) as library:
         library.sync(base / "photos")
-        library.save_label_set("colours", ["red", "blue"])
+        library.labels.save("colours", ["red", "blue"])
         library.embed_texts(["red", "blue"])
-        library.suggest(["red"], ["blue"])
+        library.lab.suggest(["red"], ["blue"])
         answer = library.classify(["red", "blue"])
         expected = [answer.to_dicts(), answer.run.key]
     result = subprocess.run(

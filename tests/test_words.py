@@ -60,7 +60,7 @@ def the(report: LintReport, kind: str) -> Finding:
 
 
 def test_a_clean_set_has_no_findings(library: Library) -> None:
-    report = library.lint(CLEAN)
+    report = library.lab.lint(CLEAN)
     assert report.findings == ()
     assert report.warnings == 0
     assert (report.labels, report.images, report.model) == (6, 36, "fake")  # the copy is no further image
@@ -70,7 +70,7 @@ def test_a_clean_set_has_no_findings(library: Library) -> None:
 
 def test_a_collision_is_found_in_the_vectors_and_on_photos(library: Library, album: Path) -> None:
     # For this encoder the colour is all that matters in a text.
-    report = library.lint([*CLEAN, "something red"])
+    report = library.lab.lint([*CLEAN, "something red"])
     finding = the(report, "collision")
     assert finding.words == ("red", "something red")
     assert finding.severity == "warning"
@@ -88,7 +88,7 @@ def test_a_collision_is_found_in_the_vectors_and_on_photos(library: Library, alb
 
 def test_labels_of_one_group_may_coincide(library: Library) -> None:
     grouped = label_set([*CLEAN, "something red"], groups={"reds": ["red", "something red"]})
-    assert library.lint(grouped).findings == ()
+    assert library.lab.lint(grouped).findings == ()
 
 
 def test_labels_that_photos_cannot_tell_apart_collide_without_equal_vectors(tmp_path: Path, new_library: Path) -> None:
@@ -107,7 +107,7 @@ def test_labels_that_photos_cannot_tell_apart_collide_without_equal_vectors(tmp_
     shutil.copytree(new_library, tmp_path / "library")
     with Library.open(tmp_path / "library", encoder=Askew(name="askew")) as library:
         library.sync(tmp_path / "album")
-        report = library.lint(["red", "green", "yellow", "white", "black", "couch", "sofa"], template="{}")
+        report = library.lab.lint(["red", "green", "yellow", "white", "black", "couch", "sofa"], template="{}")
     finding = the(report, "collision")
     assert finding.words == ("couch", "sofa")
     assert "relative_distance" not in finding.measures  # their vectors are as far apart as others
@@ -117,7 +117,7 @@ def test_labels_that_photos_cannot_tell_apart_collide_without_equal_vectors(tmp_
 
 def test_a_hub_wins_nearly_everything(library: Library, album: Path) -> None:
     class_names = ["red", "green", "blue"]
-    report = library.lint(class_names, paths=album / "red")
+    report = library.lab.lint(class_names, paths=album / "red")
     finding = the(report, "hub")
     assert (finding.words, finding.severity) == (("red",), "warning")
     assert finding.measures == {"won": 1.0, "chance": pytest.approx(1 / 3)}
@@ -128,11 +128,11 @@ def test_a_hub_that_seldom_wins_is_found_by_its_occurrences(library: Library) ->
     # Twenty labels, of which two count as the best: the planted one is second for all but a few photos.
     far = [f"word {n}" for n in range(200)]
     texts = library.embed_texts(far)
-    photos = library.embed_images(library.paths())
+    photos = library.embed_images(library.photos.paths())
     nowhere = [far[n] for n in np.argsort((photos @ texts.T).max(axis=0))[:14].tolist()]
     colours = {colour: [colour] for colour in CLEAN}
     labels = {**colours, "anything": [*CLEAN], **{word: [word] for word in nowhere}}
-    report = library.lint(labels)
+    report = library.lab.lint(labels)
     hub = next(f for f in report.findings if f.kind == "hub")
     assert hub.words == ("anything",)
     assert hub.measures["k"] == 2
@@ -140,7 +140,7 @@ def test_a_hub_that_seldom_wins_is_found_by_its_occurrences(library: Library) ->
     # The same by a naive loop.
     chosen = label_set(labels)
     vectors = library.view().text_vectors(chosen)
-    distinct = {path: row for path, row in zip(library.paths(), photos, strict=True) if "copy" not in path}
+    distinct = {path: row for path, row in zip(library.photos.paths(), photos, strict=True) if "copy" not in path}
     among = sum(list(labels)[i] == "anything" for x in distinct.values() for i in np.argsort(-(vectors @ x))[:2])
     assert hub.measures["among_best"] == among / len(distinct)
     assert among / len(distinct) > (1 + 2 / 21) / 2
@@ -149,16 +149,16 @@ def test_a_hub_that_seldom_wins_is_found_by_its_occurrences(library: Library) ->
 
 def test_photos_of_which_nearly_all_are_none_of_the_labels(library: Library, album: Path) -> None:
     with_negatives = label_set(["red"], negatives=["green"])
-    finding = the(library.lint(with_negatives, paths=album / "green"), "hub")
+    finding = the(library.lab.lint(with_negatives, paths=album / "green"), "hub")
     assert finding.words == ("(none of these)",)
     assert finding.measures == {"won": 1.0, "chance": 0.5}
     # A negative that wins nothing is none to complain about.
-    assert library.lint(with_negatives, paths=album / "red").findings[0].kind == "hub"
-    assert len(library.lint(with_negatives, paths=album / "red").findings) == 1
+    assert library.lab.lint(with_negatives, paths=album / "red").findings[0].kind == "hub"
+    assert len(library.lab.lint(with_negatives, paths=album / "red").findings) == 1
 
 
 def test_a_label_that_never_wins_says_what_is_ahead(library: Library, album: Path) -> None:
-    finding = the(library.lint(["red", "green", "blue"], paths=[album / "red", album / "green"]), "never-wins")
+    finding = the(library.lab.lint(["red", "green", "blue"], paths=[album / "red", album / "green"]), "never-wins")
     assert (finding.words, finding.severity) == (("blue",), "info")
     vectors = library.embed_texts([f"This is a photo of {c}." for c in ("red", "green", "blue")])
     cosines = library.embed_images(sorted(str(p) for d in ("red", "green") for p in (album / d).iterdir())) @ vectors.T
@@ -171,7 +171,7 @@ def test_prompts_that_are_cut_are_counted(library: Library) -> None:
     long = "red " + "very " * 20 + "much"
     labels = {**{colour: [colour] for colour in CLEAN[1:]}, "red": [long]}
     for _ in range(2):  # the second time from the cache
-        finding = the(library.lint(labels), "too-long")
+        finding = the(library.lab.lint(labels), "too-long")
         assert finding.words == ("red", long)
         assert finding.severity == "warning"
         assert finding.measures == {"context_length": 16, "tokens": 24}
@@ -181,21 +181,21 @@ def test_prompts_that_are_cut_are_counted(library: Library) -> None:
 def test_prompts_that_are_cut_are_known_without_a_tokenizer(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "red " + "very " * 20 + "much"
     labels = {"red": [long], "blue": ["blue"]}
-    library.lint(labels)
+    library.lab.lint(labels)
 
     def refuse(spec: ModelSpec, **options: object) -> Encoder:
         raise AssertionError(f"{spec} was to be loaded")
 
-    monkeypatch.setattr("zsindex.library.load_encoder", refuse)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", refuse)
     with Library.open(library.path) as again:
-        finding = the(again.lint(labels), "too-long")
+        finding = the(again.lab.lint(labels), "too-long")
     assert finding.measures == {"context_length": 16}
     assert "needs torch" in finding.message
 
 
 def test_a_useless_template_and_one_that_drowns_the_labels(library: Library) -> None:
     templates = ["{}", "a photo of {}", "{} and white", "{} red red red red red red red red"]
-    report = library.lint(CLEAN, template=templates)
+    report = library.lab.lint(CLEAN, template=templates)
     same = the(report, "template-adds-nothing")
     assert (same.words, same.severity) == (("{}", "a photo of {}"), "info")
     drowned = the(report, "template-drowns-labels")
@@ -213,7 +213,7 @@ def test_a_template_that_disagrees_with_all_others(library: Library) -> None:
 
     templates = ["{}", "{} and white", "{} and black", "not {}"]
     with Library.open(library.path, encoder=Contrary(name="contrary")) as contrary:
-        contrary.sync(library.roots())
+        contrary.sync(library.photos.roots())
         report = contrary.lint(["red", "green", "blue", "yellow"], template=templates)
     finding = the(report, "template-disagrees")
     assert (finding.words, finding.severity) == (("not {}",), "warning")
@@ -222,8 +222,8 @@ def test_a_template_that_disagrees_with_all_others(library: Library) -> None:
 
 def test_measures_of_templates_are_those_of_a_naive_loop(library: Library) -> None:
     templates = ["{}", "{} and white", "{} and black red"]
-    report = library.lint(CLEAN, template=templates)
-    photos = library.embed_images([path for path in library.paths() if "copy" not in path])
+    report = library.lab.lint(CLEAN, template=templates)
+    photos = library.embed_images([path for path in library.photos.paths() if "copy" not in path])
     vectors = {t: library.embed_texts([t.replace("{}", c) for c in CLEAN]) for t in templates}
 
     def answers(using: Sequence[str]) -> list[int]:
@@ -248,22 +248,22 @@ def test_measures_of_templates_are_those_of_a_naive_loop(library: Library) -> No
 def test_lint_needs_no_photos(tmp_path: Path, new_library: Path) -> None:
     shutil.copytree(new_library, tmp_path / "empty")
     with Library.open(tmp_path / "empty", encoder=FakeEncoder()) as library:
-        report = library.lint([*CLEAN, "something red"], template=["{}", "a photo of {}"])
+        report = library.lab.lint([*CLEAN, "something red"], template=["{}", "a photo of {}"])
     assert kinds(report) == {("collision", "warning"), ("template-adds-nothing", "info")}
     assert report.images == 0
 
 
 def test_lint_names_saved_sets_with_their_version(library: Library) -> None:
-    library.save_label_set("colours", ["red", "blue"])
-    library.save_label_set("colours", CLEAN)
-    assert library.lint("colours").label_set == "colours@2"
-    assert library.lint("colours@1").label_set == "colours@1"
+    library.labels.save("colours", ["red", "blue"])
+    library.labels.save("colours", CLEAN)
+    assert library.lab.lint("colours").label_set == "colours@2"
+    assert library.lab.lint("colours@1").label_set == "colours@1"
     with pytest.raises(UnknownLabelSet):
-        library.lint("colors")
+        library.lab.lint("colors")
 
 
 def test_one_label_is_no_finding(library: Library) -> None:
-    assert library.lint(["red"]).findings == ()
+    assert library.lab.lint(["red"]).findings == ()
 
 
 @settings(deadline=None, max_examples=25)
@@ -293,9 +293,9 @@ def test_skewness_of_known_values() -> None:
 
 def test_a_diff_is_that_of_two_classifications(library: Library) -> None:
     before, after = ["red", "green", "white"], ["green", "yellow", "blue", "white"]
-    result = library.diff(before, after)
+    result = library.lab.diff(before, after)
     one, other = library.classify(before, top=3), library.classify(after, top=4)
-    assert result.paths == library.paths()
+    assert result.paths == library.photos.paths()
     assert result.answers == ("red", "green", "white", "yellow", "blue")
     assert (result.only_before, result.only_after) == (("red",), ("yellow", "blue"))
     flips, moved = [], []
@@ -316,7 +316,7 @@ def test_a_diff_is_that_of_two_classifications(library: Library) -> None:
 
 
 def test_flows_counts_and_the_matrix_agree(library: Library) -> None:
-    result = library.diff(["red", "green", "white"], ["green", "yellow", "blue", "white"])
+    result = library.lab.diff(["red", "green", "white"], ["green", "yellow", "blue", "white"])
     matrix = {(a, b): int(n) for a, row in zip(result.answers, result.matrix, strict=True)
               for b, n in zip(result.answers, row, strict=True)}  # fmt: skip
     assert sum(matrix.values()) == len(result) == 37
@@ -332,8 +332,8 @@ def test_flows_counts_and_the_matrix_agree(library: Library) -> None:
 
 
 def test_the_same_on_both_sides_moves_nothing(library: Library) -> None:
-    library.save_label_set("colours", CLEAN)
-    result = library.diff("colours", "colours@1")
+    library.labels.save("colours", CLEAN)
+    result = library.lab.diff("colours", "colours@1")
     assert (len(result.flipped), result.share, float(result.moved.max())) == (0, 0.0, 0.0)
     assert result.flips == result.flows == []
     assert result.to_dict()["flipped"] == 0
@@ -344,21 +344,21 @@ def test_answers_may_have_another_name(library: Library) -> None:
     before = {"rot": ["red"], "blue": ["blue"]}
     after = {"red": ["red"], "blue": ["blue"]}
     red = sum(result.label == "red" for result in library.classify(["red", "blue"]))
-    assert len(library.diff(before, after).flipped) == red >= 7
-    assert len(library.diff(before, after, renamed={"rot": "red"}).flipped) == 0
+    assert len(library.lab.diff(before, after).flipped) == red >= 7
+    assert len(library.lab.diff(before, after, renamed={"rot": "red"}).flipped) == 0
     with pytest.raises(ValueError, match="no answer"):
-        library.diff(before, after, renamed={"green": "red"})
+        library.lab.diff(before, after, renamed={"green": "red"})
     with pytest.raises(ValueError, match="same name"):
-        library.diff(before, after, renamed={"rot": "blue"})
+        library.lab.diff(before, after, renamed={"rot": "blue"})
 
 
 def test_templates_and_versions_are_compared(library: Library) -> None:
-    library.save_label_set("colours", ["red", "blue"], template="{}")
-    library.save_label_set("colours", ["red", "blue", "green"], template="{}")
-    versions = library.diff("colours@1", "colours")
+    library.labels.save("colours", ["red", "blue"], template="{}")
+    library.labels.save("colours", ["red", "blue", "green"], template="{}")
+    versions = library.lab.diff("colours@1", "colours")
     assert versions.only_after == ("green",)
     assert {flow.after for flow in versions.flows} == {"green"}
-    templates = library.diff("colours", template_before="{}", template_after=["{} and white", "{} and black"])
+    templates = library.lab.diff("colours", template_before="{}", template_after=["{} and white", "{} and black"])
     assert templates.after == "colours, 2 templates, fake"
     assert templates.moved.max() > 0
     expected = library.classify(label_set="colours", template=["{} and white", "{} and black"], top=1)
@@ -366,7 +366,7 @@ def test_templates_and_versions_are_compared(library: Library) -> None:
 
 
 def test_sigmoid_scores_move_by_the_largest_difference(library: Library) -> None:
-    result = library.diff(["red", "blue"], ["red", "green"], activation="sigmoid")
+    result = library.lab.diff(["red", "blue"], ["red", "green"], activation="sigmoid")
     one = library.classify(["red", "blue"], activation="sigmoid", top=2).scores
     other = library.classify(["red", "green"], activation="sigmoid", top=2).scores
     moved = np.maximum(np.abs(one[:, 0] - other[:, 0]), np.maximum(one[:, 1], other[:, 1]))
@@ -375,7 +375,7 @@ def test_sigmoid_scores_move_by_the_largest_difference(library: Library) -> None
 
 def test_groups_are_answers(library: Library) -> None:
     grouped = label_set(["red", "yellow", "blue"], groups={"warm": ["red", "yellow"]})
-    result = library.diff(grouped, ["warm", "blue"])
+    result = library.lab.diff(grouped, ["warm", "blue"])
     assert result.answers == ("warm", "blue")
 
 
@@ -393,14 +393,14 @@ def two_models(library: Library, album: Path, monkeypatch: pytest.MonkeyPatch) -
     def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         return Inverted(name=spec.name) if spec.name == "inverted" else FakeEncoder(name=spec.name)
 
-    monkeypatch.setattr("zsindex.library.load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     with Library.open(library.path, model="inverted") as other:
         other.sync([album / colour for colour in ("red", "green", "blue", "white")])
     return library
 
 
 def test_models_are_compared_on_the_photos_that_both_know(two_models: Library) -> None:
-    result = two_models.diff(CLEAN, model_after="inverted")
+    result = two_models.lab.diff(CLEAN, model_after="inverted")
     assert len(result) == 25
     assert result.uncompared == 12
     assert (result.before, result.after) == ("6 labels, fake", "6 labels, inverted")
@@ -408,17 +408,17 @@ def test_models_are_compared_on_the_photos_that_both_know(two_models: Library) -
     with two_models.with_model("inverted") as other:
         expected = other.classify(CLEAN, top=1)
     assert [result.answers[n] for n in result.best_after] == [answer.label for answer in expected]
-    back = two_models.diff(CLEAN, model_before="inverted")
+    back = two_models.lab.diff(CLEAN, model_before="inverted")
     assert {(f.path, f.after, f.before) for f in back.flips} == {(f.path, f.before, f.after) for f in result.flips}
     with pytest.raises(UnknownModel):
-        two_models.diff(CLEAN, model_after="another")
+        two_models.lab.diff(CLEAN, model_after="another")
 
 
 def test_a_diff_refuses_prompts_that_are_too_long(library: Library) -> None:
     long = {"red": ["red " + "very " * 20]}
     with pytest.raises(PromptTooLong):
-        library.diff(long, ["red"])
-    assert len(library.diff(long, ["red"], truncate=True)) == 37
+        library.lab.diff(long, ["red"])
+    assert len(library.lab.diff(long, ["red"], truncate=True)) == 37
 
 
 # --- suggest ----------------------------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_a_diff_refuses_prompts_that_are_too_long(library: Library) -> None:
 
 def test_what_no_label_fits_is_named(library: Library, album: Path) -> None:
     words = ["red", "blue", "yellow", "nothing", "green", "black"]
-    found = library.suggest(["red", "green", "black", "white"], words, share=12 / 36, groups=2, names=2)
+    found = library.lab.suggest(["red", "green", "black", "white"], words, share=12 / 36, groups=2, names=2)
     assert (found.images, found.unfit, found.vocabulary, found.interrupted) == (36, 12, 6, False)
     assert {group.names[0].word for group in found.groups} == {"blue", "yellow"}
     for group in found.groups:
@@ -442,8 +442,8 @@ def test_what_no_label_fits_is_named(library: Library, album: Path) -> None:
 
 
 def test_the_lift_is_that_of_a_naive_loop(library: Library) -> None:
-    found = library.suggest(["red", "green"], ["blue", "yellow", "white"], share=0.5, groups=1, names=3)
-    photos = library.embed_images([path for path in library.paths() if "copy" not in path])
+    found = library.lab.suggest(["red", "green"], ["blue", "yellow", "white"], share=0.5, groups=1, names=3)
+    photos = library.embed_images([path for path in library.photos.paths() if "copy" not in path])
     labels = library.embed_texts([f"This is a photo of {c}." for c in ("red", "green")])
     fit = (photos @ labels.T).max(axis=1)
     unfit = photos[np.argsort(fit, kind="stable")[:18]]
@@ -457,9 +457,9 @@ def test_the_lift_is_that_of_a_naive_loop(library: Library) -> None:
 
 
 def test_the_margin_is_another_measure_of_fit(library: Library) -> None:
-    found = library.suggest(["red", "green"], ["yellow", "blue"], share=6 / 36, by="margin", groups=1)
+    found = library.lab.suggest(["red", "green"], ["yellow", "blue"], share=6 / 36, by="margin", groups=1)
     cosines = np.sort(
-        library.embed_images(library.paths()) @ library.embed_texts(["photo of red", "photo of green"]).T, axis=1
+        library.embed_images(library.photos.paths()) @ library.embed_texts(["photo of red", "photo of green"]).T, axis=1
     )
     assert found.bound == pytest.approx(float(np.sort(10 * (cosines[:, 1] - cosines[:, 0]))[5]), abs=1e-4)
 
@@ -470,15 +470,15 @@ def test_vocabulary_vectors_are_cached_and_stopping_keeps_them(
     monkeypatch.setattr(suggesting, "BATCH", 10)
     words = [f"word {n}" for n in range(35)]
     events: list[Progress] = []
-    stopped = library.suggest(["red"], words, progress=events.append, should_stop=lambda: events[-1].done >= 20)
+    stopped = library.lab.suggest(["red"], words, progress=events.append, should_stop=lambda: events[-1].done >= 20)
     assert stopped.interrupted
     assert (stopped.left, stopped.groups) == (15, ())
     assert [(e.stage, e.done, e.total) for e in events] == [("vocabulary", n, 35) for n in (0, 10, 20)]
     encoder = FakeEncoder()
     with Library.open(library.path, encoder=encoder) as again:
-        assert not again.suggest(["red"], words).interrupted
+        assert not again.lab.suggest(["red"], words).interrupted
         assert len(encoder.texts) == 15
-        assert again.suggest(["red"], words).groups
+        assert again.lab.suggest(["red"], words).groups
         assert len(encoder.texts) == 15
 
 
@@ -492,7 +492,7 @@ def test_vocabulary_vectors_are_cached_and_stopping_keeps_them(
 )
 def test_suggest_refuses_what_it_cannot_do(library: Library, options: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        library.suggest(["red"], ["blue"], **options)  # type: ignore[arg-type]
+        library.lab.suggest(["red"], ["blue"], **options)  # type: ignore[arg-type]
 
 
 @settings(deadline=None, max_examples=25)
@@ -562,8 +562,8 @@ def test_wordnet_gives_one_noun_for_each_meaning(tmp_path: Path, monkeypatch: py
 
 def test_a_label_set_is_left_as_it_is(library: Library) -> None:
     """Looking changes nothing that was saved."""
-    saved = library.save_label_set("colours", CLEAN)
-    library.lint("colours"), library.diff("colours", ["red"]), library.suggest("colours", ["pink"])
+    saved = library.labels.save("colours", CLEAN)
+    library.lab.lint("colours"), library.lab.diff("colours", ["red"]), library.lab.suggest("colours", ["pink"])
     assert isinstance(saved, LabelSet)
-    assert replace(library.label_set("colours")) == saved
-    assert len(library.label_set_history("colours")) == 1
+    assert replace(library.labels.get("colours")) == saved
+    assert len(library.labels.history("colours")) == 1

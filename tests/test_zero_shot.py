@@ -380,7 +380,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, encoder: FakeEncoder) -> list[str]:
         names.append(str(spec))
         return encoder
 
-    monkeypatch.setattr("zsindex.library.load_encoder", load)
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
     return names
 
 

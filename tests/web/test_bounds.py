@@ -58,8 +58,8 @@ def test_an_answer_weighs_what_it_holds(
     for n in range(30):
         photo(album / "more" / f"{n}.png", (n * 8, 255 - n * 8, n), mark=n)
     library.sync()
-    library.save_label_set("many", names)
-    library.correct("many", album / "red.png", "label 1")
+    library.labels.save("many", names)
+    library.corrections.add("many", album / "red.png", "label 1")
     library.classify(label_set="many", **options)  # type: ignore[arg-type]  # whatever is kept elsewhere is kept now
     gc.collect()
     tracemalloc.start()
@@ -70,7 +70,9 @@ def test_an_answer_weighs_what_it_holds(
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    own = {ident: size for ident, (_, size) in parts(answer).items() if ident not in parts(library.last_view)}
+    own = {
+        ident: size for ident, (_, size) in parts(answer).items() if ident not in parts(library.session.index.last_view)
+    }
     assert sum(own.values()) >= 0.8 * grown
     assert sum(own.values()) <= 3 * grown + 100_000
 
@@ -87,7 +89,7 @@ def test_kept_answers_stay_within_their_bound(library: Library) -> None:
 
 
 def test_answers_of_a_former_moment_pay_for_its_photos(library: Library, album: Path) -> None:
-    answers = Answers(1 << 30, now=lambda: library.last_view)
+    answers = Answers(1 << 30, now=lambda: library.session.index.last_view)
     old = library.classify(["red", "blue"])
     answers.keep(old)
     light = answers.bytes
@@ -148,16 +150,18 @@ def test_an_allowance_comes_back_with_time() -> None:
 
 def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zsindex.config.prompt_bytes", lambda: 40_000)
-    library.save_label_set("colours", ["red", "blue"])
+    library.labels.save("colours", ["red", "blue"])
     library.classify(label_set="colours")
     texts = [f"text number {n:04d}, of some length" for n in range(2000)]
     for start in range(0, len(texts), 100):
         library.embed_texts(texts[start : start + 100])
-    with library._database.look() as connection:
+    with library.session.storage.database.look() as connection:
         from zsindex.storage.sqlite.fast_reads import prompt_bytes
 
         assert prompt_bytes(connection) <= 40_000
-    held = library._reader.prompt_vectors({*texts, "This is a photo of red."}, library._model(), truncated=True)
+    held = library.session.storage.reads.prompt_vectors(
+        {*texts, "This is a photo of red."}, library.session.model.row(), truncated=True
+    )
     assert "This is a photo of red." in held
     assert texts[-1] in held
     assert texts[0] not in held
@@ -168,7 +172,7 @@ def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytes
 
 
 def test_prune_forgets_prompts_that_nothing_saved_needs(library: Library) -> None:
-    library.save_label_set("colours", {"red": ["all red"], "blue": ["all blue"]})
+    library.labels.save("colours", {"red": ["all red"], "blue": ["all blue"]})
     library.classify(label_set="colours")
     library.embed_texts(["one", "two"])
     there = prompts(library)
@@ -185,10 +189,10 @@ def test_prune_forgets_prompts_that_nothing_saved_needs(library: Library) -> Non
 
 def test_what_is_derived_has_a_bound(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab_store, "MOST_DERIVED", 5)
-    model = library._model().id
+    model = library.session.model.row().id
     for n in range(12):
-        library._lab.save_derived(model, "far words", f"{n:02d}", [str(n)])
-    library._lab.save_derived(model, "another kind", "1", 1)
-    found = [library._lab.derived(model, "far words", f"{n:02d}") for n in range(12)]
+        library.session.storage.labels.save_derived(model, "far words", f"{n:02d}", [str(n)])
+    library.session.storage.labels.save_derived(model, "another kind", "1", 1)
+    found = [library.session.storage.labels.derived(model, "far words", f"{n:02d}") for n in range(12)]
     assert found == [None] * 7 + [[str(n)] for n in range(7, 12)]
-    assert library._lab.derived(model, "another kind", "1") == 1
+    assert library.session.storage.labels.derived(model, "another kind", "1") == 1

@@ -16,7 +16,9 @@ from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.web.conftest import Serve
 from zsindex.classification import scores as scoring
+from zsindex.classification.options import Question
 from zsindex.library import Library
+from zsindex.services.serving import Serving
 
 LABELS = ["red", "green", "blue", "white"]
 
@@ -36,13 +38,13 @@ def test_the_answer_is_that_of_the_library(client: TestClient, library: Library)
     assert body["counts"] == {"red": 2, "green": 1, "blue": 1, "white": 1}
     assert (body["total"], body["unanswered"], body["next"]) == (5, 0, None)
     for result in body["results"]:
-        assert result["path"] in library.photo(result["image_id"]).paths
+        assert result["path"] in library.photos.get(result["image_id"]).paths
 
 
 def test_groups_negatives_templates_and_saved_sets(client: TestClient, library: Library) -> None:
     body = ask(client, labels=["red", "green", "blue"], groups={"cold": ["green", "blue"]}, negatives=["white"])
     assert body["counts"] == {"red": 2, "cold": 2, "(none of these)": 1}
-    library.save_label_set("colours", LABELS)
+    library.labels.save("colours", LABELS)
     named = ask(client, label_set="colours", templates=["a {} thing", "{}"])
     expected = library.classify(label_set="colours", template=["a {} thing", "{}"])
     assert named["run"]["key"] == expected.run.key
@@ -77,15 +79,15 @@ def test_what_the_label_lab_decides(client: TestClient, library: Library) -> Non
 
 
 def test_corrections_change_the_tag_and_the_answer(client: TestClient, library: Library, album: Path) -> None:
-    library.save_label_set("colours", LABELS)
-    library.correct("colours", album / "red.png", "blue")
+    library.labels.save("colours", LABELS)
+    library.corrections.add("colours", album / "red.png", "blue")
     parameters = {"label_set": "colours", "with_corrections": "tip-adapter"}
     first = client.get("/v1/classify", params=parameters)
     expected = library.classify(label_set="colours", with_corrections="tip-adapter")
     assert [
         {"path": r["path"], "predictions": r["predictions"]} for r in first.json()["results"]
     ] == expected.to_dicts()
-    library.correct("colours", album / "white.png", "green")
+    library.corrections.add("colours", album / "white.png", "green")
     etag = first.headers["etag"]
     again = client.get("/v1/classify", params=parameters, headers={"If-None-Match": etag})
     assert (again.status_code, again.headers["etag"] != etag) == (200, True)
@@ -230,7 +232,7 @@ def test_scores_of_an_upload_are_those_of_the_file(client: TestClient, library: 
         )
         scores = {one["label"]: one["score"] for one in response.json()["results"][0]["predictions"]}
         vector = library.embed_images([file])
-        expected = library.classify_vectors(vector, LABELS, top=4)[0]
+        expected = Serving(library.session).classify_vectors(vector, Question(LABELS, top=4))[0]
         assert scores == {one.label: one.score for one in expected}
 
 

@@ -155,7 +155,7 @@ def test_a_file_of_one_group(client: TestClient, shades: Library) -> None:
 def test_sidecars_are_told_and_not_written(client: TestClient, shades: Library, album: Path) -> None:
     key = ask(client, labels=LABELS)["key"]
     told = get(client, f"/v1/groups/{key}/tags", min_score=0.6, limit=3)
-    expected = shades.write_tags(shades.classify(LABELS, top=1), min_score=0.6)
+    expected = shades.tags.write(shades.classify(LABELS, top=1), min_score=0.6)
     assert told["create"] == len(expected.changes) > 3
     assert (told["change"], told["delete"], told["skipped"]) == (0, 0, 0)
     assert told["changes"] == [change.to_dict() for change in expected.changes[:3]]
@@ -198,7 +198,7 @@ def test_why(client: TestClient, library: Library) -> None:
     image_id = int(library.view().image_ids[0])
     question = {"labels": LABELS, "templates": ["{}", "a {} photo"]}
     body = client.post(f"/v1/images/{image_id}/explain", json=question).json()
-    assert body == library.explain(image_id, LABELS, template=["{}", "a {} photo"]).to_dict() | {
+    assert body == library.lab.explain(image_id, LABELS, template=["{}", "a {} photo"]).to_dict() | {
         name: list(body[name]) for name in ("answers", "prompts", "templates")
     }
     assert body["answers"][0]["label"] == library.classify(LABELS, template=["{}", "a {} photo"])[0].label
@@ -223,9 +223,9 @@ def test_why(client: TestClient, library: Library) -> None:
 def test_why_is_said_with_all_that_was_asked(
     client: TestClient, shades: Library, album: Path, options: dict[str, Any]
 ) -> None:
-    shades.save_label_set("colours", LABELS)
-    shades.correct_all("colours", [(album / "shades" / f"{n:02}.png", LABELS[n % 2], False) for n in range(6)])
-    shades.choose_threshold("colours", "red", score=0.6)
+    shades.labels.save("colours", LABELS)
+    shades.corrections.add_all("colours", [(album / "shades" / f"{n:02}.png", LABELS[n % 2], False) for n in range(6)])
+    shades.thresholds.choose("colours", "red", score=0.6)
     if options.get("paths"):
         options = {**options, "paths": [str(album)]}
     question = {"label_set": "colours", **options}
@@ -250,11 +250,11 @@ def test_why_is_said_with_all_that_was_asked(
 def test_why_of_an_answer_is_of_its_photos_and_of_this_library(library: Library) -> None:
     answer = library.classify(LABELS)
     image_id = int(answer.image_ids[0])
-    assert library.explain(image_id, answer).answers == library.explain(image_id, LABELS).answers
+    assert library.lab.explain(image_id, answer).answers == library.lab.explain(image_id, LABELS).answers
     with pytest.raises(UnknownImage):
-        library.explain(image_id, answer.filtered(only=[next(one for one in LABELS if one != answer[0].label)]))
+        library.lab.explain(image_id, answer.filtered(only=[next(one for one in LABELS if one != answer[0].label)]))
     with pytest.raises(ValueError, match="options of its own"):
-        library.explain(image_id, answer, template="{}")
+        library.lab.explain(image_id, answer, template="{}")
 
 
 def test_places(client: TestClient, shades: Library, album: Path) -> None:
@@ -291,12 +291,12 @@ def test_near_duplicates(client: TestClient, library: Library, album: Path) -> N
     photo(album / "red nearly.png", (250, 4, 2))
     library.sync()
     body = get(client, "/v1/duplicates", look=False)
-    expected = library.duplicates(look=False)
+    expected = library.neighbours.duplicates(look=False)
     assert body["total"] == len(expected.groups) == 1
     [group] = body["groups"]
     assert [one["path"] for one in group["others"]] == [one.path for one in expected.groups[0].others]
     for one in (group["keep"], *group["others"]):
-        assert one["path"] in library.photo(one["image_id"]).paths
+        assert one["path"] in library.photos.get(one["image_id"]).paths
     assert body["removable"] == 2
     assert get(client, "/v1/duplicates", look=False, offset=1)["groups"] == []
     assert client.get("/v1/duplicates?threshold=0").status_code == 422
@@ -306,7 +306,7 @@ def test_near_duplicates(client: TestClient, library: Library, album: Path) -> N
 
 
 def test_a_correction_is_kept_learned_from_and_taken_back(client: TestClient, shades: Library) -> None:
-    shades.save_label_set("colours", LABELS)
+    shades.labels.save("colours", LABELS)
     before = ask(client, label_set="colours")
     [first, *_] = get(client, f"/v1/groups/{before['key']}/photos", answer=0)["photos"]
     said = {"label_set": "colours", "image_id": first["image_id"], "label": "blue"}
@@ -325,7 +325,7 @@ def test_a_correction_is_kept_learned_from_and_taken_back(client: TestClient, sh
 
 
 def test_corrections_that_make_no_sense(client: TestClient, library: Library, serve: Serve) -> None:
-    library.save_label_set("colours", LABELS)
+    library.labels.save("colours", LABELS)
     image_id = int(library.view().image_ids[0])
     wrong = client.post("/v1/corrections", json={"label_set": "colours", "image_id": image_id, "label": "pink"})
     assert (wrong.status_code, wrong.json()["type"]) == (422, "urn:zsindex:problem:labels")

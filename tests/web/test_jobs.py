@@ -19,6 +19,7 @@ from tests.scenes import damaged, photo
 from tests.web.conftest import Serve
 from zsindex.classification.prompts import prompts_for
 from zsindex.library import Library
+from zsindex.services.jobs import Jobs
 from zsindex.storage.sqlite import database
 from zsindex.storage.sqlite.lock import FolderLock
 from zsindex.web import work
@@ -84,7 +85,7 @@ def test_a_sync_is_a_job_whose_events_tell_how_far_it_is(client: TestClient, lib
     assert [step["state"] for step in told[-1]["history"]] == ["queued", "running", "done"]
     assert client.get(f"/v1/jobs/{job['id']}").json() == told[-1]
     assert client.get("/v1/jobs").json() == [told[-1]]
-    assert len(library.paths()) == 5 + 12
+    assert len(library.photos.paths()) == 5 + 12
     again = client.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": "9"})
     assert again.status_code == 204  # or a browser would connect again for ever
     assert client.get("/v1/skipped").json()["total"] == 1
@@ -117,7 +118,7 @@ def test_a_job_can_be_cancelled_and_keeps_what_is_done(serve: Serve, held: tuple
     end = end_of(client, running)
     assert end["state"] == "cancelled"
     assert 0 < end["report"]["encoded"] < 40
-    assert len(library.paths()) == end["report"]["encoded"]
+    assert len(library.photos.paths()) == end["report"]["encoded"]
     assert client.post(f"/v1/jobs/{running}/cancel").json()["state"] == "cancelled"
     assert client.get("/v1/jobs/00ff").status_code == 404
 
@@ -142,15 +143,18 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
     first.stop_soon()
     encoder.permits.release(1)
     first.stop()
-    assert {row.id: row.state for row in library.jobs()} == {job.id: "interrupted", waiting.id: "interrupted"}
-    n = len(library.paths())
+    assert {row.id: row.state for row in Jobs(library.session).list()} == {
+        job.id: "interrupted",
+        waiting.id: "interrupted",
+    }
+    n = len(library.photos.paths())
     assert 0 < n < 40
     encoder.permits.release(1000)
     second = Runner(library, most_queued=9)
     second.start()
     deadline = time.monotonic() + 60
-    while any(row.state != "done" for row in library.jobs()):
-        assert time.monotonic() < deadline, library.jobs()
+    while any(row.state != "done" for row in Jobs(library.session).list()):
+        assert time.monotonic() < deadline, Jobs(library.session).list()
         time.sleep(0.02)
     second.stop()
     document = second.document(job.id)
@@ -163,6 +167,7 @@ PROGRAM = """
 import sys, threading
 from zsindex import database
 from zsindex.library import Library
+from zsindex.services.jobs import Jobs
 from zsindex.web.work import Runner
 from tests.fakes import FakeEncoder
 class Slow(FakeEncoder):
@@ -189,19 +194,19 @@ def test_a_killed_service_leaves_an_interrupted_job_that_goes_on(
         process.kill()
     encoder = FakeEncoder()
     with Library.open(tmp_path / "killed", encoder=encoder, batch_size=4) as library:
-        assert [row.state for row in library.jobs()] == ["running"]  # nobody was left to say otherwise
-        done = len(library.paths())
+        assert [row.state for row in Jobs(library.session).list()] == ["running"]  # nobody was left to say otherwise
+        done = len(library.photos.paths())
         assert done >= 4
         end = end_of(serve(library), job_id)
         assert end["state"] == "done"
         assert [step["state"] for step in end["history"]] == ["queued", "running", "interrupted", "running", "done"]
         assert encoder.image_count == 40 - done
-        assert len(library.paths()) == 40
+        assert len(library.photos.paths()) == 40
 
 
 def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> None:
     document = work.Job("00aa", paths=None, attempts=work.MOST_ATTEMPTS).document()
-    library.save_job("00aa", "sync", "running", document)
+    Jobs(library.session).save("00aa", "sync", "running", document)
     runner = Runner(library, most_queued=9)
     runner.start()
     job = runner.submit(None, retry_skipped=False)
@@ -243,7 +248,7 @@ def test_only_folders_that_are_allowed_can_be_synced(
         assert "nowhere" not in response.text
     for folder in (given, album / "sea"):
         assert end_of(client, client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"])["state"] == "done"
-    assert not any("other" in path for path in library.paths())
+    assert not any("other" in path for path in library.photos.paths())
 
 
 def test_no_folder_yet(serve: Serve, tmp_path: Path, new_library: Path) -> None:
@@ -305,7 +310,7 @@ def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, 
         reached(client, other, "waiting")
     assert end_of(client, other)["report"]["encoded"] == 6
     assert end_of(client, job_id)["state"] == "cancelled"
-    until(lambda: {row.state for row in library.jobs()} == {"cancelled", "done"})
+    until(lambda: {row.state for row in Jobs(library.session).list()} == {"cancelled", "done"})
 
 
 def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, FolderLock]) -> None:
@@ -314,14 +319,14 @@ def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Lib
         runner = Runner(library, most_queued=9)
         runner.start()
         with lock.hold("sync"):
-            if not library.jobs():
+            if not Jobs(library.session).list():
                 runner.submit([str(folder)], retry_skipped=False)
             until(lambda runner=runner: runner.counts["waiting"] == 1)
             runner.stop()
-        assert [row.state for row in library.jobs()] == ["interrupted"]
+        assert [row.state for row in Jobs(library.session).list()] == ["interrupted"]
     last = Runner(library, most_queued=9)
     last.start()
-    until(lambda: library.jobs()[0].state == "done")
+    until(lambda: Jobs(library.session).list()[0].state == "done")
     last.stop()
 
 
@@ -361,7 +366,7 @@ def test_after_an_error_nothing_is_held(
     job = runner.submit([str(folder)], retry_skipped=False)
     until(lambda: runner.document(job.id)["state"] == "done")
     assert seen == [False]
-    assert len(library.paths()) == 6
+    assert len(library.photos.paths()) == 6
     runner.stop()
     assert not runner._is_ours
 
@@ -374,7 +379,7 @@ def test_a_job_that_cannot_be_stored_is_run_all_the_same(
     def save_job(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(library, "save_job", save_job)
+    monkeypatch.setattr(Jobs, "save", save_job)
     runner = Runner(library, most_queued=9)
     runner.start()
     job = runner.submit([str(folder)], retry_skipped=False)

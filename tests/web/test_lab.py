@@ -37,7 +37,7 @@ def ids(library: Library) -> dict[str, int]:
 
 @pytest.fixture
 def colours(library: Library) -> str:
-    library.save_label_set("colours", LABELS)
+    library.labels.save("colours", LABELS)
     return "colours"
 
 
@@ -61,8 +61,8 @@ def test_a_temperature_is_asked_for_and_fitted_ones_are_kept(
     for n in range(12):  # some of which are wrong, or any confidence would do
         photo(album / f"more {n}.png", LABELS[n % 4], mark=n + 3)
     library.sync()
-    truth = {path: LABELS[n % 4] if n % 5 else "white" for n, path in enumerate(sorted(library.paths([album])))}
-    expected_fit = library.fit_temperature(colours, truth, save=False)
+    truth = {path: LABELS[n % 4] if n % 5 else "white" for n, path in enumerate(sorted(library.photos.paths([album])))}
+    expected_fit = library.temperature.fit(colours, truth, save=False)
     assert post(client, "/v1/temperature", label_set=colours, truth=truth) == expected_fit.to_dict()
     assert get(client, "/v1/temperature")["temperature"] is None
     post(client, "/v1/temperature", label_set=colours, truth=truth, apply=True)
@@ -71,7 +71,7 @@ def test_a_temperature_is_asked_for_and_fitted_ones_are_kept(
     fitted = get(client, "/v1/classify", label=LABELS, temperature="fitted")
     assert fitted["run"]["key"] == library.classify(LABELS, temperature=expected_fit.temperature).run.key
     assert client.delete("/v1/temperature").status_code == 204
-    assert library.fitted_temperature() is None
+    assert library.temperature.get() is None
 
 
 def test_smoothing_is_asked_for_and_told(client: TestClient, library: Library) -> None:
@@ -105,17 +105,17 @@ def test_a_run_is_recorded_also_when_its_answer_is_there(client: TestClient, lib
     key = response.json()["run"]["key"]
     [line] = get(client, "/v1/runs")
     assert (line["key"], line["photos"], line["labels"], line["stored"]) == (key, 5, 4, True)
-    assert get(client, f"/v1/runs/{key}") == library.run(key).to_dict()
+    assert get(client, f"/v1/runs/{key}") == library.runs.get(key).to_dict()
     post(client, "/v1/classify", labels=LABELS, record=True)
-    assert len(library.runs()) == 1
+    assert len(library.runs.list()) == 1
     same = post(client, f"/v1/runs/{key[:6]}/repeat")
     assert (same["same"], same["compared"], same["flips"]) == (True, 5, [])
     photo(album / "red.png", "blue")
     library.sync()
     changed = post(client, f"/v1/runs/{key}/repeat", record=True)
-    assert changed == library.repeat_run(key).to_dict()
+    assert changed == library.runs.repeat(key).to_dict()
     assert (changed["same"], changed["flipped"]) == (False, 1)
-    assert len(library.runs()) == 2
+    assert len(library.runs.list()) == 2
     assert client.get("/v1/runs/ffff").json()["type"] == "urn:zsindex:problem:unknown-run"
 
 
@@ -130,7 +130,7 @@ def test_many_corrections_are_one_step(client: TestClient, library: Library, alb
         "statements": 2,
         "corrections": 2,
     }
-    held = {path: one.to_dict() for one in library.corrections(colours) for path in one.paths}
+    held = {path: one.to_dict() for one in library.corrections.list(colours) for path in one.paths}
     assert held[str(album / "sea" / "red again.png")]["label"] == "blue"  # the same bytes
     assert held[str(album / "sea" / "blue.png")]["label"] is None
     assert held[str(album / "sea" / "blue.png")]["not"] == ["red"]
@@ -138,24 +138,24 @@ def test_many_corrections_are_one_step(client: TestClient, library: Library, alb
     assert client.post("/v1/corrections/bulk", json={"label_set": colours, "corrections": wrong}).status_code == 422
     unknown = [{"image_id": red, "label": "green"}, {"image_id": 10**6, "label": "red"}]
     assert client.post("/v1/corrections/bulk", json={"label_set": colours, "corrections": unknown}).status_code == 404
-    assert len(library.corrections(colours)) == 2
-    assert library.undo_corrections(colours) == 2
+    assert len(library.corrections.list(colours)) == 2
+    assert library.corrections.undo(colours) == 2
 
 
 def test_what_to_correct_next(client: TestClient, library: Library, album: Path, colours: str) -> None:
-    library.correct(colours, album / "white.png", "white")
+    library.corrections.add(colours, album / "white.png", "white")
     found = get(client, "/v1/corrections/next", label_set=colours, n=2)
     known = ids(library)
-    expected = library.next_to_label(colours, 2)
+    expected = library.corrections.next(colours, 2)
     assert found == [{"image_id": known[one.path], **one.to_dict()} for one in expected]
     assert len(found) == 2
-    library.save_label_set("one", ["red"])
+    library.labels.save("one", ["red"])
     assert client.get("/v1/corrections/next", params={"label_set": "one"}).status_code == 422
 
 
 def test_thresholds_are_shown_previewed_set_and_removed(client: TestClient, library: Library, colours: str) -> None:
     bare = get(client, "/v1/thresholds", label_set=colours)
-    assert bare == library.thresholds(colours).to_dict()
+    assert bare == library.thresholds.curves(colours).to_dict()
     question = {"label_set": colours, "label": "red", "score": 1.0}
     preview = post(client, "/v1/thresholds", **question, limit=1)
     assert (preview["before"], preview["after"], preview["n_leave"], len(preview["leave"])) == (2, 0, 2, 1)
@@ -185,7 +185,7 @@ def test_a_diff_in_pages_is_the_whole_diff(client: TestClient, library: Library,
         "renamed": {"red": "crimson"},
         "limit": 1,
     }
-    expected = library.diff(["red", "white"], ["crimson", "blue", "green"], renamed={"red": "crimson"}).to_dict()
+    expected = library.lab.diff(["red", "white"], ["crimson", "blue", "green"], renamed={"red": "crimson"}).to_dict()
     page, flips = post(client, "/v1/diff", **question), []
     first = page
     while True:
@@ -216,10 +216,10 @@ def test_a_page_of_a_diff_that_is_gone_is_refused(serve: Serve, library: Library
 
 def test_diffs_of_templates_and_versions(client: TestClient, library: Library, colours: str) -> None:
     found = post(client, "/v1/diff", before={"label_set": colours}, after={"templates": ["plain", "red {}"]})
-    expected = library.diff(colours, template_after=["plain", "red {}"])
+    expected = library.lab.diff(colours, template_after=["plain", "red {}"])
     assert (found["run_before"], found["run_after"]) == (expected.run_before, expected.run_after)
     assert [one["path"] for one in found["flips"]] == [one.path for one in expected.flips]
-    library.save_label_set(colours, ["red", "blue"])
+    library.labels.save(colours, ["red", "blue"])
     versions = post(client, "/v1/diff", before={"label_set": "colours@1"}, after={"label_set": "colours@2"})
     assert versions["only_before"] == ["green", "white"]
     for side in ({"groups": {"x": ["red"]}}, {"labels": ["red"], "label_set": colours}):
@@ -232,7 +232,7 @@ def test_diffs_of_templates_and_versions(client: TestClient, library: Library, c
 
 def test_lint_finds_what_the_library_finds(client: TestClient, library: Library) -> None:
     labels = ["red", "the red one", "green", "blue", "black"]
-    expected = library.lint(labels, template=["{}", "a {} thing"]).to_dict()
+    expected = library.lab.lint(labels, template=["{}", "a {} thing"]).to_dict()
     question: dict[str, Any] = {"labels": labels, "templates": ["{}", "a {} thing"], "limit": 2}
     page, findings = post(client, "/v1/lint", **question), []
     first = page
@@ -252,7 +252,7 @@ def test_lint_finds_what_the_library_finds(client: TestClient, library: Library)
 def test_names_for_what_labels_miss(client: TestClient, library: Library) -> None:
     words = ["green", "blue", "yellow", "black"]
     found = post(client, "/v1/suggest", labels=["red", "white"], vocabulary=words, share=0.5, n_groups=2, names=1)
-    expected = library.suggest(["red", "white"], words, share=0.5, groups=2, names=1).to_dict()
+    expected = library.lab.suggest(["red", "white"], words, share=0.5, groups=2, names=1).to_dict()
     assert found["groups"] == [
         {**group, "photos": list(group["photos"]), "names": list(group["names"])} for group in expected["groups"]
     ]
@@ -273,7 +273,7 @@ def test_eval_by_ids_by_paths_and_by_both(client: TestClient, library: Library, 
     by_path = {str(album / name): label for name, label in TRUTH.items()}
     known = ids(library)
     by_id = {str(known[path]): label for path, label in by_path.items()}
-    expected = library.evaluate(LABELS, by_path, resamples=100).to_dict()
+    expected = library.lab.evaluate(LABELS, by_path, resamples=100).to_dict()
     found = post(client, "/v1/eval", labels=LABELS, truth=by_path, resamples=100)
     [report], [wanted] = found["reports"], expected["reports"]
     assert report["summary"] == wanted["summary"]
@@ -292,12 +292,12 @@ def test_eval_compares_ways_on_corrections_and_folders(
     client: TestClient, library: Library, album: Path, colours: str
 ) -> None:
     for name in ("red", "white"):
-        library.correct(colours, album / f"{name}.png", name)
+        library.corrections.add(colours, album / f"{name}.png", name)
     question = {"template_sets": ["plain", ["{}", "a {} thing"]], "against": [{"labels": ["red", "black"]}]}
     found = post(
         client, "/v1/eval", label_set=colours, truth="corrections", resamples=0, others_are_none=True, **question
     )
-    expected = library.evaluate(
+    expected = library.lab.evaluate(
         colours,
         "corrections",
         templates=["plain", ["{}", "a {} thing"]],
@@ -314,7 +314,7 @@ def test_eval_compares_ways_on_corrections_and_folders(
     assert other["photos"] == 3
     options: dict[str, Any] = {"unknown": "softmax:score=0.9", "temperature": 0.7, "with_corrections": "gda"}
     asked = post(client, "/v1/eval", label_set=colours, truth="corrections", resamples=0, **options)
-    expected = library.evaluate(colours, "corrections", resamples=0, **options)
+    expected = library.lab.evaluate(colours, "corrections", resamples=0, **options)
     assert asked["reports"][0]["run"] == expected.reports[0].about["run"]
     assert asked["reports"][0]["summary"] == expected.to_dict()["reports"][0]["summary"]
 
@@ -333,7 +333,7 @@ def test_lists_of_an_eval_are_cut(client: TestClient, album: Path) -> None:
 def test_near_duplicates_in_pages(client: TestClient, library: Library, album: Path) -> None:
     shutil.copy(album / "white.png", album / "sea" / "white again.png")
     library.sync()
-    expected = library.duplicates(threshold=0.99).to_dict()
+    expected = library.neighbours.duplicates(threshold=0.99).to_dict()
     first = get(client, "/v1/duplicates", threshold=0.99, limit=1)
     second = get(client, "/v1/duplicates", threshold=0.99, limit=1, cursor=first["next"])
     known = ids(library)
@@ -416,7 +416,7 @@ def test_tags_stay_below_what_was_synced(client: TestClient, library: Library, a
 def test_what_keeps_or_writes_needs_the_right_to(serve: Serve, library: Library, album: Path, colours: str) -> None:
     reader = serve(library, security={"tokens": TOKENS}, token=READ)
     writer = serve(library, security={"tokens": TOKENS}, token=WRITE)
-    key = library.record_run(library.classify(LABELS)).key
+    key = library.runs.record(library.classify(LABELS)).key
     truth = {str(album / name): label for name, label in TRUTH.items()}
     for path, body, switch in [
         ("/v1/classify", {"labels": LABELS}, "record"),

@@ -150,7 +150,7 @@ QUESTIONS: list[tuple[str, str, dict[str, Any] | None]] = [
 
 
 def test_photos_times_labels_are_limited(serve: Serve, library: Library) -> None:
-    library.save_label_set("colours", LABELS)
+    library.labels.save("colours", LABELS)
     few, more = (serve(library, limits={"products": products}) for products in (15, 32))
     for method, path, body in QUESTIONS:
         refused = few.request(method, path, json=body)

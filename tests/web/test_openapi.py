@@ -69,7 +69,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         photo(folder / "album" / f"{colour}.png", colour)
     with Library.open(folder / "library", encoder=FakeEncoder(context_length=10_000)) as library:
         library.sync(folder / "album")
-        library.save_label_set("animals", ["owl", "fox"])
+        library.labels.save("animals", ["owl", "fox"])
         app = create_app(
             library,
             security=Security(hosts=frozenset({HOST})),

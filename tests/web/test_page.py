@@ -258,7 +258,7 @@ def test_templates_columns_and_files(page: Any, url: str, library: Library) -> N
     with page.expect_download() as download:
         page.get_by_role("link", name="All photos, JSON").click()
     document = json.loads(Path(download.value.path()).read_text())
-    assert len(document["photos"]) == len(library.paths())
+    assert len(document["photos"]) == len(library.photos.paths())
     assert document["run"]["templates"] == ["a drawing of {}", "a painting of {}"]
 
 
@@ -294,17 +294,17 @@ def test_a_set_is_saved_and_photos_are_corrected_with_one_key(page: Any, url: st
     expect(dialog.get_by_text("What does it show?")).to_be_visible()
     page.keyboard.press("4")
     expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_have_attribute("aria-pressed", "true")
-    [kept] = library.corrections("things")
+    [kept] = library.corrections.list("things")
     assert kept.label == "a rocket"
     expect(dialog.get_by_role("button", name="Undo")).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_label("Learn from corrections (1)").check()
     changed = library.classify(label_set="things", with_corrections="gda")
     expect(page.locator('.tab[data-label="a rocket"] .tab-count')).to_have_text(str(changed.tally()["a rocket"]))
-    assert library.label_set("things").labels == tuple(LABELS)
+    assert library.labels.get("things").labels == tuple(LABELS)
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_label("Learn from corrections (1)")).to_be_hidden()
-    assert library.corrections("things") == []
+    assert library.corrections.list("things") == []
 
 
 def test_only_keys(page: Any, url: str) -> None:
@@ -538,7 +538,7 @@ def group_of(library: Library, label: str, **asked: Any) -> list[tuple[int, str]
 @pytest.fixture
 def things(library: Library) -> tuple[str, list[tuple[int, str]]]:
     """The largest group of a saved label set "things", and its photos; copies are one."""
-    library.save_label_set("things", LABELS)
+    library.labels.save("things", LABELS)
     tally = library.classify(label_set="things", sync=False).tally()
     label = max(tally, key=tally.__getitem__)
     photos = list(dict(group_of(library, label)).items())
@@ -634,7 +634,7 @@ def test_an_answer_that_comes_late_is_about_the_photo_it_was_given_for(
     expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "false")
     page.keyboard.press("ArrowLeft")
     expect(rocket).to_have_attribute("aria-pressed", "true")
-    [kept] = library.corrections("things")
+    [kept] = library.corrections.list("things")
     assert (Path(kept.paths[0]).name, kept.label) == (photos[0][1], "a rocket")
 
 
@@ -725,7 +725,7 @@ def test_a_photo_that_is_not_on_this_disk_is_named_and_not_asked_for_at_each_scr
 ) -> None:
     label, photos = things
     image_id, name = photos[0]
-    files = [Path(path) for path in library.photo(image_id).paths]
+    files = [Path(path) for path in library.photos.get(image_id).paths]
     shutil.rmtree(album.parent / "thumbnails", ignore_errors=True)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if f"/{image_id}/thumbnail" in request.url else None)

@@ -16,6 +16,7 @@ from tests.libraries import add_model, add_photos, open_store, unit_vectors
 from tests.scenes import photo
 from tests.web.conftest import Serve
 from zsindex.library import Library
+from zsindex.services.search import Search
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_pages_are_the_whole_order(serve: Serve, many: Library) -> None:
     with many:
         client = serve(many)
         vector = unit_vectors(1, seed=9)[0]
-        everything = many.page(vector, top=1000)
+        everything = Search(many.session).page(vector, top=1000)
         assert everything.next is None
         assert len(everything.hits) == 1000
         view = many.view()
@@ -89,12 +90,12 @@ def test_pages_are_the_whole_order(serve: Serve, many: Library) -> None:
         naive = sorted(zip((-products.round(12)).tolist(), view.image_ids.tolist(), strict=True))
         assert [hit.image_id for hit in everything.hits] == [image_id for _, image_id in naive]
         ids: list[int] = []
-        page = many.page(vector, top=7)
+        page = Search(many.session).page(vector, top=7)
         while True:
             ids += [hit.image_id for hit in page.hits]
             if page.next is None:
                 break
-            page = many.page(vector, top=7, after=page.next)
+            page = Search(many.session).page(vector, top=7, after=page.next)
         assert ids == [hit.image_id for hit in everything.hits]
         image_id = everything.hits[0].image_id
         first = client.get(f"/v1/images/{image_id}/similar", params={"top": 100}).json()
@@ -104,7 +105,7 @@ def test_pages_are_the_whole_order(serve: Serve, many: Library) -> None:
 def test_photos_that_come_in_meanwhile_shift_nothing(serve: Serve, many: Library) -> None:
     with many:
         client = serve(many)
-        image_id = many.page(unit_vectors(1, seed=9)[0], top=1).hits[0].image_id
+        image_id = Search(many.session).page(unit_vectors(1, seed=9)[0], top=1).hits[0].image_id
         whole = client.get(f"/v1/images/{image_id}/similar", params={"top": 1000}).json()["hits"]
         page = client.get(f"/v1/images/{image_id}/similar", params={"top": 100}).json()
         found, n = list(page["hits"]), 0
@@ -117,7 +118,7 @@ def test_photos_that_come_in_meanwhile_shift_nothing(serve: Serve, many: Library
             page = client.get("/v1/search", params={"cursor": page["next"]}).json()
             found += page["hits"]
         assert [hit["image_id"] for hit in found] == [hit["image_id"] for hit in whole]
-        assert len(many.page(unit_vectors(1, seed=9)[0], top=2000).hits) == 1000 + n
+        assert len(Search(many.session).page(unit_vectors(1, seed=9)[0], top=2000).hits) == 1000 + n
 
 
 def test_a_cursor_outlives_the_service(serve: Serve, many: Library) -> None:
@@ -177,7 +178,7 @@ def test_bad_queries_say_what_is_wrong(client: TestClient, question: Any, status
 
 
 def test_a_made_up_cursor_gets_no_further_than_a_question(client: TestClient, album: Path) -> None:
-    from zsindex.facade.photos import Place
+    from zsindex.services.search import Place
     from zsindex.web.cursors import SearchCursor
 
     photo(album / "one more.png", "red", mark=3)

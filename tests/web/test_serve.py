@@ -29,9 +29,9 @@ ROOT = Path(__file__).parents[2]
 DOCS, READMES = ROOT / "docs" / "service.md", ("README.md", "README.ja.md")
 PROGRAM = """
 import sys
-import zsindex.library
+import zsindex.session.model
 from tests.fakes import FakeEncoder
-zsindex.library.load_encoder = lambda spec, **options: FakeEncoder(name=spec.name)
+zsindex.session.model.load_encoder = lambda spec, **options: FakeEncoder(name=spec.name)
 from zsindex.cli import main
 main()
 """

@@ -89,7 +89,7 @@ def test_label_sets(client: TestClient, library: Library) -> None:
     assert newest["prompts"]["bear"] == ["a bear"]
     assert client.get("/v1/label-sets/my animals/at night@1").json()["labels"] == ["owl", "fox"]
     assert [one["name"] for one in client.get("/v1/label-sets").json()] == ["my animals/at night"]
-    assert library.label_set("my animals/at night").groups == (("birds", ("owl",)),)
+    assert library.labels.get("my animals/at night").groups == (("birds", ("owl",)),)
     assert client.delete("/v1/label-sets/my animals/at night").status_code == 204
     assert client.get("/v1/label-sets/my animals/at night").status_code == 404
     assert client.put("/v1/label-sets/a@2", json=given).status_code == 422
@@ -163,8 +163,8 @@ def test_the_model_is_let_go_of_when_idle_and_comes_back(
         loaded.append(FakeEncoder())
         return loaded[-1]
 
-    monkeypatch.setattr("zsindex.library.load_encoder", load)
-    assert not library.release_model()  # its encoder was given to it, and could not be loaded again
+    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
+    assert not library.session.model.release()  # its encoder was given to it, and could not be loaded again
     with Library.open(library.path) as other:
         client = serve(other, drop_model_after_s=0.2)
         assert client.get("/v1/search", params={"q": "green"}).status_code == 200
@@ -172,16 +172,16 @@ def test_the_model_is_let_go_of_when_idle_and_comes_back(
         service = client.app.state.service  # type: ignore[attr-defined]
         gone = threading.Event()
         for _ in range(200):
-            if not service.library.model_is_loaded:
+            if not service.library.session.model.loaded is not None:
                 break
             gone.wait(0.05)
-        assert not service.library.model_is_loaded
+        assert not service.library.session.model.loaded is not None
         assert client.get("/v1/search", params={"q": "green"}).status_code == 200  # cached: needs no model
         assert len(loaded) == 1
         assert client.get("/v1/search", params={"q": "yellow"}).status_code == 200
         assert len(loaded) == 2
-        assert not other.release_model(idle_s=60)
-        assert other.release_model()
+        assert not other.session.model.release(idle_s=60)
+        assert other.session.model.release()
 
 
 def test_texts_of_simultaneous_requests_go_through_the_model_together() -> None:

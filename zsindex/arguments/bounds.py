@@ -49,6 +49,15 @@ def whole(name: str, value: Any, *, least: float = -math.inf, most: float = 2**6
     )
 
 
+def temperature(value: Any) -> float:
+    """A temperature that logits can be divided by.
+
+    Raises:
+        ValueError: it is out of bounds.
+    """
+    return real("a temperature", value, least=LEAST_TEMPERATURE, most=MOST_TEMPERATURE)
+
+
 def _range(least: float, most: float, above: float | None) -> str:
     lower = f" above {above:g}" if above is not None else f" from {least:g} on" if least > -math.inf else ""
     if most == math.inf:

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from zsindex import config, library
+from zsindex import config
 from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike
 from zsindex.arguments.several import several
 from zsindex.bench.bottleneck import Bottleneck, Rates, advice, expected_sync, find_bottleneck
 from zsindex.errors import ImageError, LibraryNotFound, PathNotFound, ZsindexError
@@ -32,8 +33,9 @@ from zsindex.library import Library
 from zsindex.models.encoder import Encoder, preprocessed
 from zsindex.photos import decode, samples
 from zsindex.photos.scan import scan
-from zsindex.photos.sources import PathsLike
 from zsindex.records import Candidate, DecodeMode, FloatArray
+from zsindex.session import model as asked_model
+from zsindex.session.session import DEFAULT_BATCH_SIZE
 from zsindex.storage.rows import FileOutcome, ImageRecord
 from zsindex.storage.sqlite.storage import SqliteStorage
 
@@ -137,7 +139,7 @@ def measure(
         spec, known = _spec_and_photos(path, scratch, model)
         chosen = _choose(photos, known)
         say(f"loading {spec} …")
-        encoder = library.load_encoder(spec, device=device, batch_size=batch_size)
+        encoder = asked_model.load_encoder(spec, device=device, batch_size=batch_size)
         computed_on = getattr(encoder, "device", "cpu")
         on_cpu = computed_on == "cpu"
         bench = _Bench(encoder, chosen, should_stop or (lambda: False))
@@ -149,7 +151,7 @@ def measure(
         is_fast = spec.decode is DecodeMode.FAST
         decode_fast = None if is_fast else bench.decode(DecodeMode.FAST, 1, 0.1 * seconds)
         say("the model …")
-        encode = bench.encode(batch_size or library.DEFAULT_BATCH_SIZE, 0.2 * seconds)
+        encode = bench.encode(batch_size or DEFAULT_BATCH_SIZE, 0.2 * seconds)
         prompts = bench.prompts(0.05 * seconds)
         expected = expected_sync(decode_all, encode, on_cpu=on_cpu)
         say("a sync …")
@@ -316,7 +318,7 @@ def _spec_and_photos(
     except LibraryNotFound:
         opened = Library.open(scratch / "none", **model)
     with opened:
-        return opened.spec, opened.paths()
+        return opened.spec, opened.photos.paths()
 
 
 def _choose(photos: PathsLike | None, known: list[str]) -> list[str]:

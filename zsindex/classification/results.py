@@ -55,12 +55,12 @@ class Result:
         return {"path": self.path, "predictions": [{"label": p.label, "score": p.score} for p in self.predictions]}
 
 
-class Question(NamedTuple):
+class Asked(NamedTuple):
     """What `Library.classify` was asked.
 
     Attributes:
         labels: with their final prompts.
-        arguments: all others that the answer depends on, by name; plain data.
+        arguments: all else that the answer depends on, see `zsindex.classification.options.Question.arguments`.
     """
 
     labels: LabelSet
@@ -107,7 +107,7 @@ class Run:
     negatives: tuple[str, ...] = ()
     icc: str = "ignore"
     transparency: str = "reference"
-    asked: Question | None = field(default=None, compare=False, repr=False)
+    asked: Asked | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -251,7 +251,7 @@ class ByAnswer:
 
 
 class Classification(Sequence[Result]):
-    """The answers for many photos, in the order of `Library.paths`. Index, slice or iterate it.
+    """The answers for many photos, in the order of `Library.photos.paths`. Index, slice or iterate it.
 
     Attributes:
         paths: of the photos, n of them.

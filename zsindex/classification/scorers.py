@@ -15,7 +15,7 @@ import numpy as np
 from zsindex.classification import scores as classify_module
 from zsindex.classification.scores import probabilities
 from zsindex.index.vectors import Vectors, blocks
-from zsindex.records import Activation, FloatArray, IdArray
+from zsindex.records import Activation, FloatArray, IdArray, LabelSet, ModelInfo
 
 # Image vectors float32 (b, dim) to scores float32 (b, n_answers).
 Scorer: TypeAlias = Callable[[FloatArray], FloatArray]
@@ -65,6 +65,24 @@ class Head:
             activation,
             numbers,
             int(numbers.max(initial=-1)) + 1,
+        )
+
+    @classmethod
+    def of(
+        cls, labels: LabelSet, text_vectors: FloatArray, info: ModelInfo, activation: Activation | None = None
+    ) -> Head:
+        """The model's own classifier of a label set.
+
+        Args:
+            text_vectors: float32 (c, dim), of its concepts; see `zsindex.classification.scores.concept_vectors`.
+            info: whose scale and bias count, and its activation unless another one is given.
+        """
+        return cls.zero_shot(
+            text_vectors,
+            logit_scale=info.logit_scale,
+            logit_bias=info.logit_bias,
+            activation=info.activation if activation is None else activation,
+            answer_of=labels.answer_of,
         )
 
     def logits(self, images: FloatArray) -> FloatArray:

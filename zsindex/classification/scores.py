@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from zsindex.errors import DimensionMismatch
 from zsindex.index import cores
 from zsindex.index.vectors import BLOCK_ROWS, Vectors, blocks
-from zsindex.records import Activation, FloatArray, IdArray
+from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 # Up to so many labels the logits are turned round, labels by photos: numpy reduces many short rows a row at a time, and
 # twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
@@ -51,6 +51,16 @@ def label_vectors(prompt_vectors: FloatArray, prompts_per_label: Sequence[int]) 
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     vectors: FloatArray = np.where((counts == 1)[:, None], prompt_vectors[starts], means).astype(np.float32)
     return vectors
+
+
+def concept_vectors(labels: LabelSet, embed: Callable[[Sequence[str]], FloatArray]) -> FloatArray:
+    """One vector per concept of a label set, the labels and then the negatives: float32 (c, dim).
+
+    Args:
+        embed: float32 (m, dim), L2-normalised, from m texts.
+    """
+    vectors = embed([text for texts in labels.concept_prompts for text in texts])
+    return label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])
 
 
 def logits(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from zsindex.classification.scores import label_vectors
+from zsindex.classification.scores import concept_vectors
 from zsindex.index.vectors import Vectors, blocks
 from zsindex.records import FloatArray, IdArray, LabelSet, ModelInfo
+from zsindex.storage.rows import FileTable
 
 
 @dataclass(frozen=True)
 class View:
-    """Photos with vectors under one model, in the order of `Library.paths`. It does not change when the library does.
+    """Photos with vectors under one model, in the order of `Library.photos.paths`. It does not change when the library
+    does.
 
     Attributes:
         info: the model.
@@ -38,6 +40,34 @@ class View:
     unanswered: tuple[str, ...]
     embed: Callable[[Sequence[str]], FloatArray]
     snapshot: tuple[int, int, int]
+
+    @classmethod
+    def of(
+        cls,
+        files: FileTable,
+        vectors: Vectors,
+        *,
+        info: ModelInfo,
+        model_id: int,
+        embed: Callable[[Sequence[str]], FloatArray],
+        snapshot: tuple[int, int, int],
+    ) -> View:
+        """Those of some files whose images have a vector; the others are `unanswered`."""
+        rows = vectors.rows_of(files.image_ids)
+        answered = rows >= 0
+        whole = bool(answered.all())
+        has_vector = [] if whole else list(zip(files.paths, answered.tolist(), strict=True))
+        return cls(
+            info=info,
+            model_id=model_id,
+            paths=files.paths if whole else [path for path, ok in has_vector if ok],
+            image_ids=files.image_ids if whole else files.image_ids[answered],
+            rows=rows if whole else rows[answered],
+            vectors=vectors,
+            unanswered=tuple(path for path, ok in has_vector if not ok),
+            embed=embed,
+            snapshot=snapshot,
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,5 +96,10 @@ class View:
 
     def text_vectors(self, labels: LabelSet) -> FloatArray:
         """One vector per concept of a label set, the labels and then the negatives: float32 (c, dim)."""
-        vectors = self.embed([text for texts in labels.concept_prompts for text in texts])
-        return label_vectors(vectors, [len(texts) for texts in labels.concept_prompts])
+        return concept_vectors(labels, self.embed)
+
+    def tempered(self, temperature: float) -> View:
+        """The same photos, as if the model had that temperature. All of a logit is divided, its bias too."""
+        own = self.info
+        bias = None if own.logit_bias is None else own.logit_bias / (temperature * own.logit_scale)
+        return replace(self, info=replace(own, logit_scale=1 / temperature, logit_bias=bias))

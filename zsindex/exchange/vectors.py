@@ -116,7 +116,7 @@ def export_vectors(
     progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> ExportReport:
-    """Write the vectors of one model; see `Library.export_vectors`.
+    """Write the vectors of one model; see `Library.vectors.export_to`.
 
     Raises:
         ExportRefused, ExtraMissing, LibraryDamaged
@@ -252,7 +252,7 @@ def import_vectors(
     progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
 ) -> ImportReport:
-    """Take in vectors; see `Library.import_vectors`.
+    """Take in vectors; see `Library.vectors.import_from`.
 
     Args:
         info: the model that the vectors are said to be of.

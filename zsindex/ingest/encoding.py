@@ -19,6 +19,7 @@ import numpy as np
 from zsindex.errors import ImageError
 from zsindex.models.encoder import Encoder, is_out_of_memory, out_of_memory, preprocessed
 from zsindex.photos import decode
+from zsindex.photos.sources import Source
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.storage.rows import FileOutcome, ImageRecord
 
@@ -105,19 +106,9 @@ def encode_files(
             claim = claims.claim(digest)
             if claim is not _Claim.MINE:
                 return _Prepared(file, digest, ImageRecord(digest) if claim is _Claim.KNOWN else None)
-            model = encoder()
-            decoded = decode.decode(
-                content.data,
-                mode=model.info.spec.decode,
-                input_size=model.info.image_size,
-                max_pixels=settings.max_pixels,
-                name_hint=file.name,
-                rendering=model.info.spec.rendering,
-            )
-            pixels = preprocessed(model, decoded.image)
+            image, pixels = _pixels(Source(digest, content.data, file.name), encoder(), settings)
         except ImageError as error:
             return _Prepared(file, digest, error)
-        image = ImageRecord(digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
         return _Prepared(file, digest, image, pixels)
 
     source = iter(files)
@@ -140,7 +131,10 @@ def encode_files(
     def finish_batch() -> list[FileOutcome]:
         nonlocal done
         if to_encode:
-            for prepared, result in zip(to_encode, _encode(encoder(), to_encode), strict=True):
+            ready = [
+                (p.result, p.pixels) for p in to_encode if isinstance(p.result, ImageRecord) and p.pixels is not None
+            ]
+            for prepared, result in zip(to_encode, _encode(encoder(), ready), strict=True):
                 settle(prepared, result)
         to_encode.clear()
         finished, done = done, []
@@ -182,22 +176,53 @@ def encode_files(
                 future.cancel()
 
 
-def _encode(model: Encoder, batch: Sequence[_Prepared]) -> list[ImageRecord | ImageError]:
+def encode_sources(sources: Sequence[Source], model: Encoder, settings: Settings) -> list[ImageRecord]:
+    """Decode and encode images that were read, all of them at once.
+
+    Raises:
+        ImageError: one cannot be decoded or encoded; it is named.
+    """
+    with ThreadPoolExecutor(settings.workers, thread_name_prefix="zsindex-decode") as pool:
+        ready = list(pool.map(lambda source: _pixels(source, model, settings), sources))
+    records = []
+    for source, result in zip(sources, _encode(model, ready), strict=True):
+        if isinstance(result, ImageError):
+            raise ImageError(result.reason, result.detail, path=source.name)
+        records.append(result)
+    return records
+
+
+def _pixels(source: Source, model: Encoder, settings: Settings) -> tuple[ImageRecord, FloatArray]:
+    """What the model is given of an image, and what is to be stored of it beside its vector.
+
+    Raises:
+        ImageError: names the image.
+    """
+    decoded = source.decode(
+        mode=model.info.spec.decode,
+        input_size=model.info.image_size,
+        max_pixels=settings.max_pixels,
+        rendering=model.info.spec.rendering,
+    )
+    record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
+    try:
+        return record, preprocessed(model, decoded.image)
+    except ImageError as error:
+        raise ImageError(error.reason, error.detail, path=source.name) from error
+
+
+def _encode(model: Encoder, ready: Sequence[tuple[ImageRecord, FloatArray]]) -> list[ImageRecord | ImageError]:
     """Encode a batch, in parts where memory is short; an image without a finite vector becomes an error of its own."""
     try:
-        vectors = model.encode_images([p.pixels for p in batch if p.pixels is not None])
+        vectors = model.encode_images([pixels for _, pixels in ready])
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        if len(batch) == 1:
+        if len(ready) == 1:
             return [out_of_memory()]
-        middle = len(batch) // 2
-        return [*_encode(model, batch[:middle]), *_encode(model, batch[middle:])]
-    return [
-        _with_vector(prepared.result, vector)
-        for prepared, vector in zip(batch, vectors, strict=True)
-        if isinstance(prepared.result, ImageRecord)
-    ]
+        middle = len(ready) // 2
+        return [*_encode(model, ready[:middle]), *_encode(model, ready[middle:])]
+    return [_with_vector(image, vector) for (image, _), vector in zip(ready, vectors, strict=True)]
 
 
 def _with_vector(image: ImageRecord, vector: FloatArray) -> ImageRecord | ImageError:

@@ -95,7 +95,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """What `Library.duplicates` found.
+    """What `Library.neighbours.duplicates` found.
 
     Attributes:
         threshold: smallest cosine of near-duplicates.

@@ -178,7 +178,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `Library.evaluate` found, and what it had to leave out.
+    """What `Library.lab.evaluate` found, and what it had to leave out.
 
     Attributes:
         reports: one for each way of asking, all about the same photos.

@@ -59,7 +59,7 @@ class TemplateMeasures:
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """What `Library.lint` found.
+    """What `Library.lab.lint` found.
 
     Attributes:
         label_set: a saved set's name and version; empty for others.

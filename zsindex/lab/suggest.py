@@ -55,7 +55,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What `Library.suggest` found.
+    """What `Library.lab.suggest` found.
 
     Attributes:
         images: looked at, copies once; `unfit` of them were grouped.

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.classification.rules import NATURAL_CUT, UnknownRule
 from zsindex.classification.scorers import Scorer
 from zsindex.classification.scores import logits
-from zsindex.errors import BadUnknown
 from zsindex.records import FloatArray, IdArray
 
 # Image vectors float32 (b, dim) to knownness float32 (b,).
@@ -26,77 +25,6 @@ Knowing: TypeAlias = Callable[[FloatArray], FloatArray]
 # Of NegLabel, as its authors set them: the share of the vocabulary that is chosen, its greatest size, the percentile
 # of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
 SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
-
-
-class Method(StrEnum):
-    """How knownness is measured.
-
-    SOFTMAX is the greatest probability (Hendrycks and Gimpel 2017), MCM the same at temperature 1 (Ming et al. 2022),
-    NEGLABEL the labels' share beside words that are far from them (Jiang et al. 2024). ZSCORE and MARGIN compare the
-    photo with the library: how far its best label stands above what that label has there, and above the next one.
-    """
-
-    SOFTMAX = "softmax"
-    MCM = "mcm"
-    NEGLABEL = "neglabel"
-    ZSCORE = "zscore"
-    MARGIN = "margin"
-
-
-# Below these a photo is unknown, whatever the library.
-NATURAL_CUT = {Method.NEGLABEL: 0.5}
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What is to be called unknown.
-
-    Attributes:
-        method: how knownness is measured.
-        vocabulary: for NEGLABEL, see `zsindex.lab.vocabulary.words`.
-        rate: the share of the library to call unknown.
-        score: or the knownness below which a photo is. Neither: the method's own.
-    """
-
-    method: Method
-    vocabulary: str = "basic"
-    rate: float | None = None
-    score: float | None = None
-
-    @classmethod
-    def parse(cls, text: str, *, needs_cut: bool = True) -> Rule:
-        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` names a vocabulary, too.
-
-        Args:
-            needs_cut: refuse a method that has no cut of its own where the text names none.
-
-        Raises:
-            BadUnknown: says what is wrong with it.
-        """
-        head, _, tail = text.rpartition(":")
-        by_score = tail.startswith("score=")
-        value = _number(tail.removeprefix("score=")) if head else None
-        if value is None:
-            head = text
-        name, at, vocabulary = head.partition("@")
-        if name not in list(Method):
-            raise BadUnknown(text, f"the methods are {', '.join(Method)}")
-        method = Method(name)
-        if at and (method is not Method.NEGLABEL or not vocabulary):
-            raise BadUnknown(text, "a vocabulary goes with neglabel: neglabel@basic, neglabel@wordnet, neglabel@FILE")
-        if value is not None and not by_score and not 0 <= value <= 1:
-            raise BadUnknown(text, "the share of photos to call unknown lies between 0 and 1")
-        if value is None and method not in NATURAL_CUT and needs_cut:
-            raise BadUnknown(text, f"say how many photos to call unknown, such as a tenth: {head}:0.1")
-        return cls(method, vocabulary or "basic", None if by_score else value, value if by_score else None)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
 
 
 # --- knownness --------------------------------------------------------------------------------------------------------
@@ -260,7 +188,7 @@ class Cut:
     shares: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, knownness: FloatArray, rule: Rule) -> Cut:
+    def of(cls, knownness: FloatArray, rule: UnknownRule) -> Cut:
         """The cut that a rule makes in a library.
 
         Args:
@@ -328,7 +256,7 @@ class Separation:
     """How well a method tells photos that show one of the labels from those that do not.
 
     Attributes:
-        method: as in a `Rule`, with its vocabulary.
+        method: as in a `UnknownRule`, with its vocabulary.
         auroc: the chance that a known photo is better known than an unknown one; 0.5 is guessing.
         fpr_at_95: the share of unknown photos that pass where 95 % of the known ones do.
         cut: where the rule draws the line; None where it draws none.
@@ -378,7 +306,7 @@ class Knownness:
     """How well known each photo is.
 
     Attributes:
-        paths: of the photos, n of them, in the order of `Library.paths`.
+        paths: of the photos, n of them, in the order of `Library.photos.paths`.
         values: float32 (n,); larger is better known.
         cut: photos below it are called unknown; None where the rule draws no line.
     """

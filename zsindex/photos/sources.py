@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,8 +15,6 @@ from zsindex.photos.formats import PHOTO_EXTENSIONS, extension
 from zsindex.records import AS_REFERENCE, Decoded, DecodeMode, Rendering, SkipReason
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
-# One path need not be wrapped in a list, see `zsindex.arguments.several`.
-PathsLike: TypeAlias = "str | bytes | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 # From encoded bytes, a decode mode, the height and width of the model's input, and a rendering to an upright image.
 Decoder: TypeAlias = Callable[[bytes, DecodeMode, tuple[int, int], Rendering], Decoded]
 # Why a file cannot be read although it may well exist: somewhere else, or for somebody else.

@@ -159,5 +159,5 @@ def _documented(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, An
 async def _drop_model(service: Service, after_s: float) -> None:
     while True:
         await asyncio.sleep(after_s / _IDLE_CHECKS)
-        if await asyncio.to_thread(service.library.release_model, idle_s=after_s):
+        if await asyncio.to_thread(service.serving.release_model, idle_s=after_s):
             logs.event("model dropped", idle_s=after_s)

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
 from starlette.responses import JSONResponse, Response
 
 from zsindex.classification import prompts
+from zsindex.classification.options import Question
 from zsindex.classification.prompts import LabelsLike
-from zsindex.classification.results import Classification, Prediction, Run
+from zsindex.classification.results import Classification, Prediction
 from zsindex.errors import NoLabels, UnknownRun
 from zsindex.library import Library
 from zsindex.records import LabelSet
@@ -36,8 +37,8 @@ def label_set_of(
         raise Problem("labels", 422, "give either labels or the name of a label set")
     if len(question.labels or ()) + len(question.negatives or ()) > limits.labels:
         raise Problem("labels", 422, f"more than {limits.labels:,} labels")
-    templates = None if question.templates is None else service.library.templates(question.templates)
-    labels: LabelsLike = service.library.label_set(saved) if saved is not None else question.labels or ()
+    templates = None if question.templates is None else service.library.templates.resolve(question.templates)
+    labels: LabelsLike = service.library.labels.get(saved) if saved is not None else question.labels or ()
     if len(labels) * len(templates or ()) > limits.prompts:
         raise Problem("labels", 422, f"labels by templates are more than {limits.prompts:,} prompts")
     chosen = prompts.label_set(
@@ -65,14 +66,6 @@ def require_compatible(asked: Mapping[str, Any]) -> None:
     for one, other in _EXCLUSIVE:
         if asked.get(one) and asked.get(other):
             raise Problem("options", 422, f"{one} and {other} exclude each other")
-
-
-class _Same(Exception):
-    """The client has the answer already."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
 
 
 def _answer(service: Service, request: Request, question: schemas.ClassifyQuestion) -> Response:
@@ -104,24 +97,19 @@ def _answer(service: Service, request: Request, question: schemas.ClassifyQuesti
     if question.cursor is not None:
         wanted, offset = cursors.offset_from_text(question.cursor, asked=asking)
 
-    def known(run: Run) -> Classification | None:
-        key = wanted or run.key
-        found = service.answers.get(key)
-        if key != run.key and found is None:
+    with service.answers.turn(asking), service.heavy.turn() if question.smooth else nullcontext():
+        plan = library.plan(Question(labels, sync=False, **asked))
+        key = wanted or plan.run.key
+        kept = service.answers.get(key)
+        if key != plan.run.key and kept is None:
             raise Problem("cursor-expired", 410, "the library has changed since the first page; ask from the beginning")
         same = unchanged(request, etag_of(key, shown, offset, question.limit))
         if same is not None:
-            raise _Same(same)
-        return found
-
-    try:
-        with service.answers.turn(asking), service.heavy.turn() if question.smooth else nullcontext():
-            answer = library.classify(labels, sync=False, known=known, **asked)
-            service.answers.keep(answer)
-            if question.record:
-                _record(library, answer)
-    except _Same as same:
-        return same.response
+            return same
+        answer = plan.answer(may_be_empty=True) if kept is None else kept
+        service.answers.keep(answer)
+        if question.record:
+            _record(library, answer)
     key, smoothed = answer.run.key, answer.smoothing
     smoothing = None if smoothed is None else {k: v for k, v in smoothed.to_dict().items() if k != "flips"}
     unknown = [label for label in question.only or () if label not in answer.labels]
@@ -155,9 +143,9 @@ def _record(library: Library, answer: Classification) -> None:
         LibraryReadOnly, LibraryBusy, StorageFull
     """
     try:
-        library.run(answer.run.key)
+        library.runs.get(answer.run.key)
     except UnknownRun:
-        library.record_run(answer)
+        library.runs.record(answer)
 
 
 @router.get("/v1/classify", response_model=schemas.Classified, summary="Score photos of the library against labels")
@@ -235,7 +223,7 @@ def classify(
     given = schemas.ClassifyQuestion(labels=candidates, templates=None if template is None else [template])
     labels = label_set_of(service, given)
     vectors = uploads.vectors_of(service, [uploads.from_text(service, question.inputs)])
-    [predictions] = service.library.classify_vectors(vectors, labels, top=len(labels))
+    [predictions] = service.serving.classify_vectors(vectors, Question(labels, top=len(labels)))
     return JSONResponse([{"score": one.score, "label": one.label} for one in predictions])
 
 
@@ -261,7 +249,7 @@ def upload(
     question = schemas.ClassifyQuestion(labels=label, label_set=label_set, templates=template)
     labels = label_set_of(service, question)
     vectors = uploads.vectors_of(service, uploads.read(service, images), store=store)
-    found = service.library.classify_vectors(vectors, labels, top=top, activation=activation)
+    found = service.serving.classify_vectors(vectors, Question(labels, top=top, activation=activation))
     return JSONResponse({"stored": store, "results": _named(images, found)})
 
 

@@ -19,7 +19,7 @@ LabelSetName = Annotated[schemas.Name, Query(description="Of a saved label set."
 
 def _path(library: Library, image_id: int) -> str:
     """A file that shows an image. What is said of it is kept for its bytes, wherever else they are."""
-    paths = library.photo(image_id).paths
+    paths = library.photos.get(image_id).paths
     if not paths:
         raise UnknownImage(image_id)
     return paths[0]
@@ -28,7 +28,7 @@ def _path(library: Library, image_id: int) -> str:
 @router.get("/v1/corrections", response_model=list[schemas.Correction], summary="What was said about photos")
 def corrections(service: ServiceHere, label_set: LabelSetName) -> Response:
     """By path; photos that are not there any more come last."""
-    return JSONResponse([one.to_dict() for one in service.library.corrections(label_set)])
+    return JSONResponse([one.to_dict() for one in service.library.corrections.list(label_set)])
 
 
 @router.post(
@@ -37,8 +37,8 @@ def corrections(service: ServiceHere, label_set: LabelSetName) -> Response:
 def correct(service: ServiceHere, said: schemas.CorrectionQuestion) -> Response:
     """Of all files with its bytes, for all versions of the label set."""
     library = service.library
-    library.correct(said.label_set, _path(library, said.image_id), said.label, not_=said.not_)
-    return JSONResponse({"corrections": len(library.corrections(said.label_set))})
+    library.corrections.add(said.label_set, _path(library, said.image_id), said.label, not_=said.not_)
+    return JSONResponse({"corrections": len(library.corrections.list(said.label_set))})
 
 
 @router.delete(
@@ -49,8 +49,8 @@ def correct(service: ServiceHere, said: schemas.CorrectionQuestion) -> Response:
 )
 def forget(service: ServiceHere, label_set: LabelSetName, image_id: Annotated[schemas.Id, Query()]) -> Response:
     """All of it."""
-    service.library.forget_corrections(label_set, _path(service.library, image_id))
-    return JSONResponse({"corrections": len(service.library.corrections(label_set))})
+    service.library.corrections.forget(label_set, _path(service.library, image_id))
+    return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})
 
 
 @router.post(
@@ -61,5 +61,5 @@ def forget(service: ServiceHere, label_set: LabelSetName, image_id: Annotated[sc
 )
 def undo(service: ServiceHere, label_set: LabelSetName) -> Response:
     """Or the last withdrawal. Nothing happens where there is none left."""
-    service.library.undo_corrections(label_set)
-    return JSONResponse({"corrections": len(service.library.corrections(label_set))})
+    service.library.corrections.undo(label_set)
+    return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})

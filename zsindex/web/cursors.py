@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from zsindex.facade.photos import Place
 from zsindex.records import FloatArray
+from zsindex.services.search import Place
 from zsindex.web.problems import Problem
 
 # A cursor holds some numbers and paths.

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from zsindex.classification import prompts
+from zsindex.classification.options import Question
 from zsindex.classification.results import BLOCK_PHOTOS, Classification
 from zsindex.records import NONE, Activation, IdArray, LabelSet
 from zsindex.web import schemas
@@ -62,7 +63,8 @@ def _ask(service: Service, question: schemas.GroupsQuestion) -> Classification:
     answers = service.answers
     turn = answers.turn(etag_of("groups", prompts.digest(labels), labels.name, asked))
     with turn, service.heavy.turn() if asked.get("smooth") else nullcontext():
-        found = service.library.classify(labels, sync=False, known=lambda run: answers.get(run.key), **asked)
+        plan = service.library.plan(Question(labels, sync=False, **asked))
+        found = answers.get(plan.run.key) or plan.answer(may_be_empty=True)
         answers.keep(found)
     return found
 
@@ -233,7 +235,7 @@ def tags(
     service: ServiceHere, key: Key, min_score: Annotated[schemas.Score, Query()] = 0.0, limit: Limit = 100
 ) -> Response:
     """The best answers as tags, as `zsindex tags write` writes them. Nothing is written here."""
-    report = service.library.write_tags(_kept(service, key).best_only(), min_score=min_score, apply=False)
+    report = service.library.tags.write(_kept(service, key).best_only(), min_score=min_score, apply=False)
     actions = Counter(change.action for change in report.changes)
     body = {
         "create": actions["create"],
@@ -327,8 +329,10 @@ def explain(service: ServiceHere, image_id: ImageId, question: schemas.ExplainQu
     The scores are those of the same question to `/v1/groups` or `/v1/classify`, with all its options.
     """
     if any(getattr(question, name) for name in _MORE):
-        found = service.library.explain(image_id, _ask(service, question))
+        found = service.library.lab.explain(image_id, _ask(service, question))
     else:  # one photo will do
         labels: LabelSet = label_set_of(service, question)
-        found = service.library.explain(image_id, labels, activation=question.activation, truncate=question.truncate)
+        found = service.library.lab.explain(
+            image_id, labels, activation=question.activation, truncate=question.truncate
+        )
     return JSONResponse(found.to_dict())

@@ -35,7 +35,7 @@ MOST_FILE_BYTES = 512 << 20
 @router.get("/v1/images/{image_id}", response_model=schemas.Photo, summary="What is known of a photo")
 def photo(service: ServiceHere, image_id: ImageId) -> Response:
     """All its files, too."""
-    return JSONResponse(asdict(service.library.photo(image_id)))
+    return JSONResponse(asdict(service.library.photos.get(image_id)))
 
 
 @router.get("/v1/images/{image_id}/similar", response_model=schemas.Hits, summary="Photos most like one")
@@ -49,7 +49,7 @@ def similar(
     """Without the photo itself and its copies."""
     if cursor is not None:
         return search.next_page(service, cursor)
-    [vector] = service.library.vectors_of([image_id])
+    [vector] = service.library.vectors.of([image_id])
     return search.first_page(service, vector, top=top, paths=path, leave_out=image_id)
 
 
@@ -66,7 +66,7 @@ def thumbnail(
     size: Annotated[Literal["64", "128", "256", "512", "1024"], Query(description="Of the longer side.")] = "256",
 ) -> Response:
     """A JPEG without the photo's metadata. It is kept on disk, and by the browser for good."""
-    found = service.library.photo(image_id)
+    found = service.library.photos.get(image_id)
     etag = f'"{found.digest[:32]}-{size}"'
     same = unchanged(request, etag, **{"Cache-Control": FOREVER})
     if same is not None:
@@ -79,8 +79,8 @@ def thumbnail(
         try:
             data = service.thumbnails.get(name)
             if data is None:
-                path, content = service.library.read_photo(image_id, max_bytes=MOST_FILE_BYTES)
-                pixels = service.library.max_pixels
+                path, content = service.library.photos.read(image_id, max_bytes=MOST_FILE_BYTES)
+                pixels = service.serving.max_pixels
                 data = thumbnails.render(content.data, int(size), name_hint=path, max_pixels=pixels)
                 service.thumbnails.add(name, data)
         finally:
@@ -97,12 +97,12 @@ def thumbnail(
 )
 def file(service: ServiceHere, request: Request, image_id: ImageId) -> Response:
     """Its bytes are those that were encoded: a file that was changed or exchanged since is not given out."""
-    found = service.library.photo(image_id)
+    found = service.library.photos.get(image_id)
     etag = f'"{found.digest[:32]}"'
     same = unchanged(request, etag, **{"Cache-Control": FOREVER})
     if same is not None:
         return same
-    path, content = service.library.read_photo(image_id, max_bytes=MOST_FILE_BYTES)
+    path, content = service.library.photos.read(image_id, max_bytes=MOST_FILE_BYTES)
     media_type = MEDIA_TYPES.get(found.format, "application/octet-stream")
     shown = "attachment" if media_type == "application/octet-stream" else "inline"
     headers = {

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from zsindex.facade.core import absolute
+from zsindex.config import absolute
 from zsindex.storage.rows import is_under
 from zsindex.web import schemas
 from zsindex.web.problems import Problem
@@ -29,7 +29,7 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
     Raises:
         Problem: one lies elsewhere. It does not say whether there is anything.
     """
-    roots = service.library.roots()
+    roots = service.library.photos.roots()
     if paths is None:
         if not roots and service.security.photo_folders:
             return list(service.security.photo_folders)

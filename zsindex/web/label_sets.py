@@ -35,14 +35,14 @@ def document(found: LabelSet) -> dict[str, Any]:
 @router.get("/v1/label-sets", response_model=list[schemas.SavedLabels], summary="Saved label sets")
 def label_sets(service: ServiceHere) -> Response:
     """The newest version of each."""
-    return JSONResponse([document(found) for found in service.library.label_sets()])
+    return JSONResponse([document(found) for found in service.library.labels.list()])
 
 
 @router.get("/v1/label-sets/{name:path}", response_model=schemas.SavedLabelsWithVersions, summary="A saved label set")
 def label_set(service: ServiceHere, name: SetName) -> Response:
     """With the versions that there are."""
-    found = service.library.label_set(name)
-    versions = service.library.label_set_history(found.name or name)
+    found = service.library.labels.get(name)
+    versions = service.library.labels.history(found.name or name)
     times = [{"version": one.version, "saved_at": one.saved_at} for one in versions]
     return JSONResponse({**document(found), "versions": times})
 
@@ -54,7 +54,7 @@ def save_label_set(service: ServiceHere, name: SetName, labels: schemas.Labels) 
     """As a new version, unless it says the same as the newest."""
     chosen = label_set_of(service, labels)
     try:
-        return JSONResponse(document(service.library.save_label_set(name, chosen)))
+        return JSONResponse(document(service.library.labels.save(name, chosen)))
     except ValueError as error:
         raise Problem("name", 422, str(error)) from error
 
@@ -62,7 +62,7 @@ def save_label_set(service: ServiceHere, name: SetName, labels: schemas.Labels) 
 @router.delete("/v1/label-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Forget a label set")
 def remove_label_set(service: ServiceHere, name: SetName) -> Response:
     """With all its versions."""
-    service.library.remove_label_set(name)
+    service.library.labels.remove(name)
     return Response(status_code=204)
 
 
@@ -73,7 +73,7 @@ def _template_set(name: str, templates: tuple[str, ...]) -> dict[str, Any]:
 @router.get("/v1/template-sets", response_model=list[schemas.TemplateSet], summary="Template sets by name")
 def template_sets(service: ServiceHere) -> Response:
     """The built-in ones first."""
-    return JSONResponse([_template_set(name, texts) for name, texts in service.library.template_sets().items()])
+    return JSONResponse([_template_set(name, texts) for name, texts in service.library.templates.list().items()])
 
 
 @router.put(
@@ -87,7 +87,7 @@ def save_template_set(service: ServiceHere, name: SetName, given: schemas.Templa
     if len(given.templates) > service.limits.labels:
         raise Problem("fields", 422, f"more than {service.limits.labels:,} templates")
     try:
-        return JSONResponse(_template_set(name, service.library.save_template_set(name, given.templates)))
+        return JSONResponse(_template_set(name, service.library.templates.save(name, given.templates)))
     except ValueError as error:
         raise Problem("name", 422, str(error)) from error
 
@@ -95,5 +95,5 @@ def save_template_set(service: ServiceHere, name: SetName, given: schemas.Templa
 @router.delete("/v1/template-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Forget a template set")
 def remove_template_set(service: ServiceHere, name: SetName) -> Response:
     """Label sets that were made with it keep their prompts."""
-    service.library.remove_template_set(name)
+    service.library.templates.remove(name)
     return Response(status_code=204)

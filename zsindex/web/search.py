@@ -41,7 +41,7 @@ def next_page(service: Service, cursor: str) -> Response:
 
 
 def _page(service: Service, at: SearchCursor, *, after: bool) -> Response:
-    page = service.library.page(
+    page = service.search.page(
         at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out
     )
     following = None
@@ -67,7 +67,7 @@ def _terms(service: Service, terms: Sequence[schemas.Term]) -> list[FloatArray]:
         if term.text is not None:
             found += _texts(service, [term.text])
         elif term.image_id is not None:
-            found += list(service.library.vectors_of([term.image_id]))
+            found += list(service.library.vectors.of([term.image_id]))
         elif term.image is not None:
             found += list(uploads.vectors_of(service, [uploads.from_text(service, term.image)]))
     return found
@@ -87,8 +87,7 @@ def search(
     if cursor is not None:
         return next_page(service, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
-    library = service.library
-    vector = library.sum_of(_texts(service, wanted), _texts(service, minus or ()))
+    vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
     return first_page(service, vector, top=top, paths=path)
 
 
@@ -97,7 +96,7 @@ def search_by_terms(service: ServiceHere, question: schemas.SearchQuestion) -> R
     """The query is the sum of the unit vectors of all terms, those of `minus` subtracted."""
     if question.cursor is not None:
         return next_page(service, question.cursor)
-    vector = service.library.sum_of(_terms(service, question.plus), _terms(service, question.minus))
+    vector = service.search.sum_of(_terms(service, question.plus), _terms(service, question.minus))
     return first_page(service, vector, top=question.top, paths=question.paths)
 
 
@@ -111,5 +110,5 @@ def search_by_upload(
 ) -> Response:
     """Texts can be added and subtracted. Further pages come from GET, with the cursor."""
     image_vectors = list(uploads.vectors_of(service, uploads.read(service, [image])))
-    vector = service.library.sum_of([*image_vectors, *_texts(service, plus or ())], _texts(service, minus or ()))
+    vector = service.search.sum_of([*image_vectors, *_texts(service, plus or ())], _texts(service, minus or ()))
     return first_page(service, vector, top=top)

@@ -18,6 +18,8 @@ from starlette.responses import Response
 from zsindex import config
 from zsindex.classification.results import Classification
 from zsindex.library import Library
+from zsindex.services.search import Search
+from zsindex.services.serving import Serving
 from zsindex.web.heavy import Heavy
 from zsindex.web.limits import Limits
 from zsindex.web.metrics import Metrics
@@ -106,17 +108,19 @@ class Service:
 
     def __init__(self, library: Library, *, security: Security, limits: Limits, thumbnails: Path | None) -> None:
         self.library = library
+        self.serving = serving = Serving(library.session)
+        self.search = Search(library.session)
         self.security = security
         self.limits = limits
         self.gate = Gate(running=limits.running, waiting=limits.waiting, wait_s=limits.wait_s, encoding=limits.encoding)
-        self.answers = Answers(limits.results_bytes, now=lambda: library.last_view)
+        self.answers = Answers(limits.results_bytes, now=lambda: serving.last_view)
         self.heavy = Heavy(
             at_once=limits.heavy,
             wait_s=limits.heavy_wait_s,
             longest_s=limits.heavy_s,
             kept=limits.heavy_kept,
             max_bytes=limits.results_bytes,
-            now=lambda: library.last_view,
+            now=lambda: serving.last_view,
         )
         self.readers = Allowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or _thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
@@ -149,7 +153,7 @@ class Service:
             "jobs_running": self.jobs.counts["running"],
             "jobs_waiting": self.jobs.counts["waiting"],
             "index_vectors": sum(sizes.values()),
-            "model_loaded": float(self.library.model_is_loaded),
+            "model_loaded": float(self.serving.model_is_loaded),
             "thumbnail_bytes": self.thumbnails.bytes,
             "answer_bytes": self.answers.bytes + self.heavy.bytes,
         }

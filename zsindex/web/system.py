@@ -31,7 +31,7 @@ def readyz(service: ServiceHere) -> Response:
     try:
         if service.closing.is_set():
             raise Problem("closing", 503, "the service is about to end")
-        service.library.roots()
+        service.library.photos.roots()
     except ZsindexError as error:
         raise Problem("not-ready", 503, "the library cannot be read") from error
     return JSONResponse({"status": "ready"})
@@ -67,7 +67,7 @@ def skipped(
     limit: Annotated[int, Query(ge=0, le=1000)] = 100,
 ) -> Response:
     """In the order of folders and names."""
-    found = service.library.skipped()
+    found = service.library.photos.skipped()
     shown = [
         {"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in found[offset : offset + limit]
     ]

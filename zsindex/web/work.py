@@ -19,6 +19,7 @@ from typing import Any
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, ZsindexError
 from zsindex.library import Library
 from zsindex.records import Progress
+from zsindex.services.jobs import Jobs
 from zsindex.storage.rows import now
 from zsindex.storage.sqlite.lock import FolderLock
 from zsindex.web import logs
@@ -85,6 +86,7 @@ class Runner:
 
     def __init__(self, library: Library, *, most_queued: int) -> None:
         self._library = library
+        self._kept = Jobs(library.session)
         self._most_queued = most_queued
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -155,7 +157,7 @@ class Runner:
         """All jobs that are remembered, newest first."""
         with self._lock:
             live = {job.id: job.document() for job in self._jobs.values()}
-        return [live.get(row.id, row.document) for row in self._library.jobs()]
+        return [live.get(row.id, row.document) for row in self._kept.list()]
 
     def document(self, job_id: str) -> dict[str, Any]:
         """A job.
@@ -166,7 +168,7 @@ class Runner:
         with self._lock:
             if job_id in self._jobs:
                 return self._jobs[job_id].document()
-        row = self._library.job(job_id)
+        row = self._kept.get(job_id)
         if row is None:
             raise Problem("unknown-job", 404, "there is no such job")
         return row.document
@@ -244,7 +246,7 @@ class Runner:
         with self._lock:
             # Their records may be lacking, where these could not be stored.
             self._queue.extend(job for job in self._jobs.values() if job.state not in ENDED and job not in self._queue)
-        rows = [row for row in self._library.jobs() if row.state not in ENDED]
+        rows = [row for row in self._kept.list() if row.state not in ENDED]
         for row in reversed(rows):
             known = row.document
             job = Job(
@@ -379,7 +381,7 @@ class Runner:
 
     def _store(self, job: Job) -> None:
         try:
-            self._library.save_job(job.id, "sync", job.state, job.document())
+            self._kept.save(job.id, "sync", job.state, job.document())
         except ZsindexError as error:  # a full disk, or another writer: the job itself matters more
             logs.event("job not stored", level=30, job=job.id, problem=of_error(error).slug)
         except Exception as error:  # noqa: BLE001  for the same reason

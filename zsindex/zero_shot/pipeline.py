@@ -28,9 +28,10 @@ from zsindex.arguments.several import several
 from zsindex.classification import prompts, templates
 from zsindex.classification import scores as classify_module
 from zsindex.errors import BadTemplate, NoLabels
-from zsindex.library import DEFAULT_BATCH_SIZE, Library
+from zsindex.library import Library
 from zsindex.models import names
 from zsindex.records import Activation, FloatArray, IccMode, ModelInfo, TransparencyMode
+from zsindex.session.session import DEFAULT_BATCH_SIZE
 from zsindex.storage.sqlite import database
 from zsindex.zero_shot import inputs
 from zsindex.zero_shot.inputs import Picture
@@ -176,9 +177,11 @@ class ZeroShotImageClassifier:
         info = self.library.model
         start = 0
         while batch := list(islice(images, batch_size)):
-            read = [inputs.to_image(image, timeout=question.timeout, is_known=self.library.knows) for image in batch]
+            read = [
+                inputs.to_image(image, timeout=question.timeout, is_known=self.library.photos.knows) for image in batch
+            ]
             logits = classify_module.logits(
-                self.library._embed_batch(read, start),
+                self.library.session.embed.batch(read, start),
                 question.vectors,
                 logit_scale=info.logit_scale,
                 logit_bias=info.logit_bias,

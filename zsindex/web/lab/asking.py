@@ -122,7 +122,7 @@ def paths_of(service: Service, image_ids: Sequence[int]) -> dict[int, str]:
         image_id: path for path, image_id in zip(view.paths, view.image_ids.tolist(), strict=True) if image_id in wanted
     }
     for image_id in wanted - found.keys():  # those without a vector
-        paths = service.library.photo(image_id).paths
+        paths = service.library.photos.get(image_id).paths
         if not paths:
             raise UnknownImage(image_id)
         found[image_id] = paths[0]

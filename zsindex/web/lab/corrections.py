@@ -24,8 +24,10 @@ def correct_all(service: ServiceHere, said: schemas.Statements) -> Response:
         raise Problem("too-much", 422, f"more than {service.limits.statements:,} corrections")
     paths = asking.paths_of(service, [one.image_id for one in said.corrections])
     library = service.library
-    n = library.correct_all(said.label_set, [(paths[one.image_id], one.label, one.not_) for one in said.corrections])
-    return JSONResponse({"statements": n, "corrections": len(library.corrections(said.label_set))})
+    n = library.corrections.add_all(
+        said.label_set, [(paths[one.image_id], one.label, one.not_) for one in said.corrections]
+    )
+    return JSONResponse({"statements": n, "corrections": len(library.corrections.list(said.label_set))})
 
 
 @router.get("/v1/corrections/next", response_model=list[schemas.NextPhoto], summary="What to correct next")
@@ -41,7 +43,7 @@ def next_to_label(
     view = asking.photos(service, path)
     asking.require_few(service, view, len(labels.concepts))
     with service.heavy.turn():
-        found = service.library.next_to_label(label_set, n, template=template, paths=path)
+        found = service.library.corrections.next(label_set, n, template=template, paths=path)
     ids = {one.path: view.index_of.get(one.path) for one in found}
     return JSONResponse(
         [

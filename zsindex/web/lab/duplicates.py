@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
-from zsindex.facade.graph import NEAR
 from zsindex.lab.duplicates import Duplicate, Duplicates
 from zsindex.records import Progress
+from zsindex.services.neighbours import NEAR
 from zsindex.web import cursors
 from zsindex.web import schemas as web_schemas
 from zsindex.web.lab import asking, schemas
@@ -44,7 +44,7 @@ def duplicates(
                     f"{step.done:,} of {step.total:,} photos were looked at; ask again to go on", slug="unfinished"
                 )
 
-        found = service.library.duplicates(threshold=threshold, look=look, paths=path, progress=told)
+        found = service.library.neighbours.duplicates(threshold=threshold, look=look, paths=path, progress=told)
         return now, found
 
     key, found, before = service.heavy.page_of(asked, cursor, make, now=now)

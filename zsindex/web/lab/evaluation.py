@@ -34,7 +34,7 @@ def evaluate(service: ServiceHere, question: schemas.EvalQuestion) -> Response:
     sets = [asking.labels_of(service, one) for one in (question, *question.against)]
     if question.with_corrections is not None and any(one.name is None for one in sets):
         raise Problem("labels", 422, "corrections belong to a saved label set; name one")
-    ways = [service.library.templates(given) for given in question.template_sets]
+    ways = [service.library.templates.resolve(given) for given in question.template_sets]
     if sum(sum(map(len, prompts.label_set(one, templates=way).concept_prompts)) for one in sets for way in ways) > (
         service.limits.prompts
     ):
@@ -43,7 +43,7 @@ def evaluate(service: ServiceHere, question: schemas.EvalQuestion) -> Response:
     asking.require_few(service, asking.photos(service, question.paths), n_labels)
     truth = asking.truth_of(service, question.truth)
     with service.heavy.turn():
-        found = service.library.evaluate(
+        found = service.library.lab.evaluate(
             sets[0],
             truth,
             against=sets[1:],

@@ -35,7 +35,7 @@ def runs(service: ServiceHere) -> Response:
                 "photos": one.photos,
                 "stored": one.stored,
             }
-            for one in service.library.runs()
+            for one in service.library.runs.list()
         ]
     )
 
@@ -43,7 +43,7 @@ def runs(service: ServiceHere) -> Response:
 @router.get("/v1/runs/{key}", response_model=schemas.RecordedRun, summary="A recorded run")
 def run(service: ServiceHere, key: RunKey) -> Response:
     """With all labels and options of its question."""
-    return JSONResponse(service.library.run(key).to_dict())
+    return JSONResponse(service.library.runs.get(key).to_dict())
 
 
 @router.post("/v1/runs/{key}/repeat", response_model=schemas.Repeated, summary="Ask a recorded run again")
@@ -54,7 +54,7 @@ def repeat(service: ServiceHere, request: Request, key: RunKey, question: schema
     asking.require_shown(service, question.limit)
     with service.heavy.turn():
         try:
-            found = service.library.repeat_run(key, record=question.record)
+            found = service.library.runs.repeat(key, record=question.record)
         except UnknownModel as error:
             raise Problem("model-gone", 409, "the library holds nothing of the run's model any more") from error
     document = found.to_dict()

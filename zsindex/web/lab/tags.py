@@ -30,7 +30,7 @@ def _require_within(service: Service, files: Sequence[str]) -> None:
     Raises:
         Problem
     """
-    roots = [(root, os.path.realpath(root)) for root in service.library.roots()]
+    roots = [(root, os.path.realpath(root)) for root in service.library.photos.roots()]
     for folder in {os.path.dirname(file) for file in files}:
         real = os.path.realpath(folder)
         if not any(is_under(folder, root) and is_under(real, really) for root, really in roots):
@@ -63,7 +63,7 @@ def write(service: ServiceHere, request: Request, question: schemas.TagQuestion)
             **options,
         )
         _require_within(service, answers.paths)
-        report = service.library.write_tags(
+        report = service.library.tags.write(
             answers,
             min_score=question.min_score,
             groups=dict(labels.groups),
@@ -84,7 +84,7 @@ def retract(service: ServiceHere, request: Request, question: schemas.RetractQue
     if question.paths is not None and len(question.paths) > service.limits.places:
         raise Problem("fields", 422, f"more than {service.limits.places:,} paths")
     with service.heavy.turn() as should_stop:
-        report = service.library.retract_tags(
+        report = service.library.tags.retract(
             question.paths, label_set=question.label_set, apply=question.apply, should_stop=should_stop
         )
     return _told(report, question.limit)

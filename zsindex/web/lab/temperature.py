@@ -14,7 +14,7 @@ router = APIRouter(tags=["truth"])
 @router.get("/v1/temperature", response_model=schemas.KeptTemperature, summary="The model's fitted temperature")
 def kept(service: ServiceHere) -> Response:
     """What `fitted` stands for in a classification."""
-    found = service.library.fitted_temperature()
+    found = service.library.temperature.get()
     temperature, about = (None, None) if found is None else found
     return JSONResponse({"temperature": temperature, "about": about})
 
@@ -28,7 +28,7 @@ def fit(service: ServiceHere, request: Request, question: schemas.TemperatureQue
     asking.require_few(service, asking.photos(service, question.paths), len(labels.concepts))
     truth = asking.truth_of(service, question.truth)
     with service.heavy.turn():
-        found = service.library.fit_temperature(
+        found = service.library.temperature.fit(
             labels,
             truth,
             names=question.names,
@@ -47,5 +47,5 @@ def fit(service: ServiceHere, request: Request, question: schemas.TemperatureQue
 )
 def remove(service: ServiceHere) -> Response:
     """Scores are the model's own again."""
-    service.library.remove_temperature()
+    service.library.temperature.remove()
     return Response(status_code=204)

@@ -19,7 +19,7 @@ LabelSetName = Annotated[web_schemas.Name, Query(description="Of a saved label s
 
 def _require_few(service: Service, label_set: str) -> None:
     # Each column of a few hundred takes a pass of its own.
-    asking.require_few(service, service.library.view(), len(service.library.label_set(label_set).concepts))
+    asking.require_few(service, service.library.view(), len(service.library.labels.get(label_set).concepts))
 
 
 @router.get("/v1/thresholds", response_model=schemas.ScoreCurves, summary="Score curves and thresholds of a label set")
@@ -27,7 +27,7 @@ def curves(service: ServiceHere, label_set: LabelSetName, multi_label: Annotated
     """Of each answer the scores that shares of the photos reach, and how many photos a score leaves."""
     _require_few(service, label_set)
     with service.heavy.turn():
-        return JSONResponse(service.library.thresholds(label_set, multi_label=multi_label).to_dict())
+        return JSONResponse(service.library.thresholds.curves(label_set, multi_label=multi_label).to_dict())
 
 
 @router.post("/v1/thresholds", response_model=schemas.ThresholdChange, summary="Preview a threshold, or set it")
@@ -41,7 +41,7 @@ def choose(service: ServiceHere, request: Request, question: schemas.ThresholdQu
         raise Problem("fields", 422, "give exactly one of score, count and rate")
     _require_few(service, question.label_set)
     with service.heavy.turn():
-        change = service.library.choose_threshold(
+        change = service.library.thresholds.choose(
             question.label_set,
             question.label,
             **given,
@@ -62,4 +62,4 @@ def remove(
     label: Annotated[list[web_schemas.Text] | None, Query(description="Whose. Default: all.")] = None,
 ) -> Response:
     """All of a label set, or of some of its labels."""
-    return JSONResponse({"removed": service.library.remove_thresholds(label_set, label)})
+    return JSONResponse({"removed": service.library.thresholds.remove(label_set, label)})

@@ -40,7 +40,7 @@ def _sides(service: Service, question: schemas.DiffQuestion) -> tuple[LabelSet, 
         raise Problem("labels", 422, "groups and negatives come with labels; name those of the side after, too")
     if after.templates is None:
         return before, before
-    templates = service.library.templates(after.templates)
+    templates = service.library.templates.resolve(after.templates)
     chosen = prompts.label_set(before, templates=templates)
     if sum(map(len, chosen.concept_prompts)) > service.limits.prompts:
         raise Problem("labels", 422, f"more than {service.limits.prompts:,} prompts")
@@ -59,7 +59,7 @@ def diff(service: ServiceHere, question: schemas.DiffQuestion) -> Response:
 
     def make(_: Any) -> tuple[str, Diff]:
         try:
-            found = service.library.diff(
+            found = service.library.lab.diff(
                 before,
                 after,
                 model_before=question.before.model,
@@ -120,7 +120,7 @@ def lint(service: ServiceHere, question: schemas.LintQuestion) -> Response:
     now = etag_of(view.snapshot, view.model_id)
 
     def make(_: Any) -> tuple[str, LintReport]:
-        return now, service.library.lint(labels, paths=question.paths)
+        return now, service.library.lab.lint(labels, paths=question.paths)
 
     key, report, offset = service.heavy.page_of(asked, question.cursor, make, now=now)
     through = min(len(report.findings), offset + question.limit)
@@ -147,7 +147,7 @@ def suggest(service: ServiceHere, question: schemas.SuggestQuestion) -> Response
     view = asking.photos(service, question.paths)
     asking.require_few(service, view, len(labels.concepts))
     with service.heavy.turn() as should_stop:
-        found = service.library.suggest(
+        found = service.library.lab.suggest(
             labels,
             question.vocabulary,
             word_template=template,

@@ -1,36 +1,38 @@
-"""Moving a library from one model to another."""
+"""`library.migration`: from one model to another."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from zsindex.arguments.several import several
-from zsindex.facade.words import Words
+from zsindex.lab.migration import Migration
+from zsindex.records import ModelSpec, Progress
+from zsindex.services.comparing import Asking, diff
+from zsindex.services.ingest import Ingest
+from zsindex.services.labels import Labels, saved_name
+from zsindex.session.model import ModelOptions
+from zsindex.session.session import Session
 
-if TYPE_CHECKING:
-    from zsindex.lab.migration import Migration
-    from zsindex.records import DecodeMode, IccMode, ModelSpec, Progress, TransparencyMode
 
+class Migrations:
+    """Moves a library to another model without a moment in which it has none."""
 
-class Migrating(Words):
-    """From one model to another."""
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
 
-    def migrate_model(
+    def run(
         self,
         model: str,
         *,
-        pretrained: str | None = None,
-        precision: str | None = None,
-        decode: DecodeMode | str | None = None,
-        icc: IccMode | str | None = None,
-        transparency: TransparencyMode | str | None = None,
         label_sets: str | Sequence[str] | None = None,
         switch: bool = False,
         truncate: bool = False,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        **options: Unpack[ModelOptions],
     ) -> Migration:
         """Encode what the library knows with another model, beside the present one, and compare their answers.
 
@@ -40,7 +42,7 @@ class Migrating(Words):
         Only photos that the library knows are encoded. New ones are a matter of `sync`.
 
         Args:
-            model, pretrained, precision, decode, icc, transparency: as for `use_model`.
+            model, options: as for `Library.use_model`.
             label_sets: names of saved ones to compare the answers for. Default: all, each in its newest version.
             switch: make the new model the default at the end.
             truncate: cut prompts that the new model cannot read in full, rather than refuse them.
@@ -50,29 +52,27 @@ class Migrating(Words):
             UnknownLabelSet, PromptTooLong, ModelError, LibraryBusy, LibraryReadOnly, StorageFull
             ValueError: it is the present model.
         """
-        from zsindex.lab.migration import Migration
-
-        self._database.require_writable("encode with another model")
-        chosen = [str(saved.name) for saved in self.label_sets()] if label_sets is None else several(label_sets)
+        self._session.storage.require_writable("encode with another model")
+        chosen = [saved_name(saved) for saved in self._labels.list()] if label_sets is None else several(label_sets)
         for name in chosen:
-            self.label_set(name)  # an unknown one is refused before the long work
-        before = self.model.spec
-        with self._beside(
-            model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
-        ) as other:
-            if other.model.fingerprint == self.model.fingerprint:
-                raise ValueError(f"{other.spec} is the model already")
+            self._labels.get(name)  # an unknown one is refused before the long work
+        before = self._session.info.spec
+        with self._session.beside(model, **options) as other:
+            if other.info.fingerprint == self._session.info.fingerprint:
+                raise ValueError(f"{other.model.spec} is the model already")
             todo = [path for path in other.view().unanswered if os.path.isfile(path)]
-            report = other.sync(todo, progress=progress, should_stop=should_stop) if todo else None
+            report = Ingest(other).sync(todo, progress=progress, should_stop=should_stop) if todo else None
             view = other.view()
             away = tuple(path for path in view.unanswered if not os.path.isfile(path))
             interrupted = report is not None and report.interrupted
             diffs = {}
             if not interrupted:
-                diffs = {name: self._diff_with(other, (name, None), (name, None), truncate=truncate) for name in chosen}
+                diffs = {
+                    name: diff(Asking(self._session, name), Asking(other, name), truncate=truncate) for name in chosen
+                }
             result = Migration(
-                before=_name(before, other.spec),
-                after=_name(other.spec, before),
+                before=_name(before, other.model.spec),
+                after=_name(other.model.spec, before),
                 photos=len(view) + len(view.unanswered),
                 ready=len(view),
                 encoded=0 if report is None else report.encoded,
@@ -83,9 +83,7 @@ class Migrating(Words):
                 switched=switch and not interrupted,
             )
         if result.switched:
-            self.use_model(
-                model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
-            )
+            self._session.use_model(model, **options)
         return result
 
 

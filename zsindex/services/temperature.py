@@ -1,29 +1,32 @@
-"""`Library` fits how confident its scores are."""
+"""`library.temperature`: how confident scores are, fitted to photos with known content."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.classification.options import FITTED
 from zsindex.errors import NoTemperature
-from zsindex.facade.core import WhichLabels, absolute_all
-from zsindex.facade.truths import FOLDERS, TruthLike, Truths
+from zsindex.services.labels import Labels, WhichLabels
+from zsindex.services.truths import FOLDERS, TruthLike, Truths
+from zsindex.session.session import Session
 
 if TYPE_CHECKING:
-    from zsindex.classification.view import View
     from zsindex.lab.temperature import TemperatureFit
-    from zsindex.photos.sources import PathsLike
     from zsindex.records import Activation
 
-FITTED = "fitted"
 
+class Temperature:
+    """The temperature that a model's logits are divided by."""
 
-class Tempering(Truths):
-    """Methods about the temperature that logits are divided by."""
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
+        self._truths = Truths(session)
 
-    def fit_temperature(
+    def fit(
         self,
         labels: WhichLabels,
         truth: TruthLike = FOLDERS,
@@ -58,14 +61,14 @@ class Tempering(Truths):
         from zsindex.lab import gather, temperature
 
         if save:
-            self._database.require_writable("keep a temperature")
-        chosen = self._labels(labels, template)
+            self._session.storage.require_writable("keep a temperature")
+        chosen = self._labels.resolve(labels, template)
         paths = None if paths is None else absolute_all(paths)
-        view = self._view_of(paths, truncate=truncate)
+        view = self._session.view_of(paths, truncate=truncate)
         sample = gather.sample(
             view,
             chosen,
-            self._truth(truth, chosen, paths),
+            self._truths.of(truth, chosen, paths),
             names=names or {},
             others_are_none=others_are_none,
             at_most=max(1000, temperature.MAX_CELLS // len(chosen.concepts)),
@@ -84,23 +87,25 @@ class Tempering(Truths):
         if save:
             about = {"label_set": chosen.name, "labels": list(chosen.labels), "truth": sample.source}
             fit = {**fitted.to_dict(), **about}
-            self._store_under_model(lambda model_id: self._lab.save_temperature(model_id, fitted.temperature, fit))
+            self._session.model.store(
+                lambda model_id: self._session.storage.labels.save_temperature(model_id, fitted.temperature, fit)
+            )
         return fitted
 
-    def fitted_temperature(self) -> tuple[float, dict[str, Any]] | None:
+    def get(self) -> tuple[float, dict[str, Any]] | None:
         """The temperature that was fitted for the model, and what it was fitted to; None if there is none."""
-        return self._lab.temperature(self._model().id)
+        return self._session.storage.labels.temperature(self._session.model.row().id)
 
-    def remove_temperature(self) -> None:
+    def remove(self) -> None:
         """Forget the temperature that was fitted for the model.
 
         Raises:
             NoTemperature, LibraryReadOnly
         """
-        if not self._lab.remove_temperature(self._model().id):
-            raise NoTemperature(str(self.model.spec))
+        if not self._session.storage.labels.remove_temperature(self._session.model.row().id):
+            raise NoTemperature(str(self._session.info.spec))
 
-    def _temperature(self, asked: float | str) -> float:
+    def resolve(self, asked: float | str) -> float:
         """The number that an option stands for.
 
         Raises:
@@ -108,15 +113,8 @@ class Tempering(Truths):
             ValueError: it is out of bounds.
         """
         if asked == FITTED:
-            found = self.fitted_temperature()
+            found = self.get()
             if found is None:
-                raise NoTemperature(str(self.model.spec))
+                raise NoTemperature(str(self._session.info.spec))
             return found[0]
-        return bounds.real("a temperature", asked, least=bounds.LEAST_TEMPERATURE, most=bounds.MOST_TEMPERATURE)
-
-    @staticmethod
-    def _tempered(view: View, temperature: float) -> View:
-        """The same photos, as if the model had that temperature. All of a logit is divided, its bias too."""
-        own = view.info
-        bias = None if own.logit_bias is None else own.logit_bias / (temperature * own.logit_scale)
-        return replace(view, info=replace(own, logit_scale=1 / temperature, logit_bias=bias))
+        return bounds.temperature(asked)

@@ -1,22 +1,25 @@
-"""What `Library` answers from the graph of neighbours."""
+"""`library.neighbours`: photos beside the photos most like them, and files that show the same picture."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zsindex.arguments import bounds
-from zsindex.facade.core import Core
 from zsindex.records import NONE
+from zsindex.session.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from zsindex.arguments.paths import PathsLike
     from zsindex.classification.results import Smoothing
     from zsindex.classification.scorers import Scorer
     from zsindex.classification.view import View
     from zsindex.lab.duplicates import Duplicates, Level, Look
     from zsindex.lab.neighbours import Graph
-    from zsindex.photos.sources import PathsLike
     from zsindex.records import FloatArray, Progress
 
 # Neighbours per image in the graph that is kept.
@@ -25,13 +28,28 @@ NEIGHBOURS = 10
 NEAR = 0.95
 
 
-class Graphs(Core):
-    """Neighbours, smoothing and near-duplicates."""
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Files with the same bytes.
 
-    # What `duplicates` saw, by image id.
-    _looks: dict[int, Look]
+    Attributes:
+        image_id: of their content.
+        paths: two or more.
+    """
 
-    def neighbours(self, *, paths: PathsLike | None = None) -> Graph:
+    image_id: int
+    paths: tuple[str, ...]
+
+
+class Neighbours:
+    """Neighbours, smoothing, copies and near-duplicates."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # What `duplicates` saw, by image id.
+        self._looks: dict[int, Look] = {}
+
+    def graph(self, *, paths: PathsLike | None = None) -> Graph:
         """The nearest neighbours of every image among the photos, by cosine, exactly.
 
         Of the whole library they are kept in its folder and extended when photos were added.
@@ -45,9 +63,9 @@ class Graphs(Core):
         Raises:
             ModelError
         """
-        return self._neighbours(self._view_of(paths), whole=paths is None)
+        return self._graph(self._session.view_of(paths), whole=paths is None)
 
-    def _neighbours(self, view: View, *, whole: bool) -> Graph:
+    def _graph(self, view: View, *, whole: bool) -> Graph:
         from zsindex.index.snapshots import neighbours_file
         from zsindex.lab import neighbours
 
@@ -55,10 +73,10 @@ class Graphs(Core):
             view.vectors,
             view.unique[0],
             NEIGHBOURS,
-            file=neighbours_file(self.path, view.info.fingerprint),
+            file=neighbours_file(self._session.path, view.info.fingerprint),
             generation=view.snapshot[1],
             # Nobody would remove that of a model which others have pruned.
-            keep=whole and not self.read_only and view.snapshot[1] >= 0,
+            keep=whole and not self._session.read_only and view.snapshot[1] >= 0,
         )
 
     def duplicates(
@@ -92,16 +110,16 @@ class Graphs(Core):
         from zsindex.lab import duplicates, neighbours
 
         threshold = bounds.real("threshold", threshold, above=0, most=1)
-        view = self._view_of(paths)
-        graph = self._neighbours(view, whole=paths is None)
+        view = self._session.view_of(paths)
+        graph = self._graph(view, whole=paths is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
         return duplicates.find(
             view,
             pairs,
             threshold=threshold,
-            details=self._store.details_of,
+            details=self._session.storage.photos.details_of,
             known=self._looks if look else None,
-            settings=self._settings,
+            settings=self._session.settings,
             progress=progress or (lambda _: None),
         )
 
@@ -114,10 +132,23 @@ class Graphs(Core):
         """
         from zsindex.lab import duplicates
 
-        view = self._view_of(paths)
-        return duplicates.examples(view, self._neighbours(view, whole=paths is None), each=each)
+        view = self._session.view_of(paths)
+        return duplicates.examples(view, self._graph(view, whole=paths is None), each=each)
 
-    def _smooth(
+    def copies(self) -> list[Copies]:
+        """Photos that several files show, byte for byte, in the order of their first files."""
+        view = self._session.view()
+        images, first, back, counts = np.unique(
+            view.image_ids, return_index=True, return_inverse=True, return_counts=True
+        )
+        paths: dict[int, list[str]] = {int(n): [] for n in np.flatnonzero(counts > 1).tolist()}
+        for photo in np.flatnonzero(counts[back] > 1).tolist():
+            paths[int(back[photo])].append(view.paths[photo])
+        return [
+            Copies(int(images[n]), tuple(found)) for n, found in sorted(paths.items(), key=lambda one: first[one[0]])
+        ]
+
+    def smooth(
         self,
         view: View,
         scorer: Scorer,
@@ -145,6 +176,6 @@ class Graphs(Core):
 
         anchors = smooth.anchors(text_vectors, answer_of, len(answers))
         none = answers.index(NONE) if NONE in answers else None
-        graph = self._neighbours(view, whole=whole)
+        graph = self._graph(view, whole=whole)
         done = smooth.smooth(view.vectors, view.unique[0], scorer, anchors, graph, none=none)
         return done.scores, smooth.report(done, view, answers)

@@ -1,7 +1,8 @@
-"""What people say about photos, and what the answers to all other photos learn from it."""
+"""`library.corrections`: what people say about photos, and what the answers to all other photos learn from it."""
 
 from __future__ import annotations
 
+import builtins
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,35 +11,36 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.prompts import normalise
 from zsindex.classification.scorers import Head, Scorer, largest
+from zsindex.classification.view import View
+from zsindex.config import absolute
 from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
-from zsindex.facade.core import Core, absolute, absolute_all
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
+from zsindex.services.labels import Labels, saved_name
+from zsindex.session.session import Session
 from zsindex.storage.rows import CorrectionEntry
 
 if TYPE_CHECKING:
-    from zsindex.classification.view import View
-    from zsindex.lab.corrections import CorrectedPhoto, Corrections, Lessons
+    from zsindex.lab import corrections as lab
     from zsindex.lab.few_shot import Learned
     from zsindex.lab.next import Suggestion
-    from zsindex.photos.sources import PathsLike
 
-
+# (path, label, whether it does not show that)
 Statement: TypeAlias = "tuple[str | os.PathLike[str], str, bool]"
 
 
-def _statements(given: Statement | Iterable[Statement]) -> list[Any]:
-    is_one = isinstance(given, tuple) and bool(given) and isinstance(given[0], (str, os.PathLike))
-    return [given] if is_one else list(given)
+class Corrections:
+    """Corrections of saved label sets, and what is learned from them."""
 
-
-class Learning(Core):
-    """The part of `Library` that takes corrections and learns from them."""
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
 
     # --- corrections --------------------------------------------------------------------------------------------------
 
-    def correct(self, label_set: str, path: str | os.PathLike[str], label: str, *, not_: bool = False) -> None:
+    def add(self, label_set: str, path: str | os.PathLike[str], label: str, *, not_: bool = False) -> None:
         """Say what a photo shows. It is the photo's content that is remembered, not its path or its vector.
 
         Args:
@@ -50,9 +52,9 @@ class Learning(Core):
         Raises:
             UnknownLabelSet, UnknownLabel, NotInLibrary, LibraryReadOnly
         """
-        self.correct_all(label_set, [(path, label, not_)])
+        self.add_all(label_set, [(path, label, not_)])
 
-    def correct_all(self, label_set: str, statements: Statement | Iterable[Statement]) -> int:
+    def add_all(self, label_set: str, statements: Statement | Iterable[Statement]) -> int:
         """Say what many photos show, in one step that is undone in one. All or, where one is refused, nothing is kept.
 
         Args:
@@ -68,45 +70,47 @@ class Learning(Core):
         """
         from zsindex.lab.corrections import concepts_named
 
-        self._database.require_writable("keep corrections")
-        chosen = self.label_set(label_set)
+        self._session.storage.require_writable("keep corrections")
+        chosen = self._labels.get(label_set)
         named = concepts_named(chosen)
-        said = [(absolute(path), normalise(label), not_) for path, label, not_ in _statements(statements)]
+        said = [(absolute(path), normalise(label), not_) for path, label, not_ in _several(statements)]
         for _, label, _ in said:
             if label not in named:
                 raise UnknownLabel(
                     label, known=[*chosen.labels, *(name for name in named if name not in chosen.labels)]
                 )
         digests = self._digests([path for path, _, _ in said])
-        self._lab.add_corrections(_name(chosen), [CorrectionEntry(digests[path], label, n) for path, label, n in said])
+        self._session.storage.labels.add_corrections(
+            saved_name(chosen), [CorrectionEntry(digests[path], label, n) for path, label, n in said]
+        )
         return len(said)
 
-    def forget_corrections(self, label_set: str, paths: PathsLike) -> int:
+    def forget(self, label_set: str, paths: PathsLike) -> int:
         """Withdraw all that was said about photos; returns of how many anything was. It can be undone, too.
 
         Raises:
             UnknownLabelSet, NotInLibrary, LibraryReadOnly
         """
-        self._database.require_writable("withdraw corrections")
-        name = _name(self.label_set(label_set))
-        held = self._corrections(name).by_digest
+        self._session.storage.require_writable("withdraw corrections")
+        name = saved_name(self._labels.get(label_set))
+        held = self._folded(name).by_digest
         digests = [digest for digest in self._digests(absolute_all(paths)).values() if digest in held]
         entries = [CorrectionEntry(digest, None) for digest in dict.fromkeys(digests)]
         if entries:
-            self._lab.add_corrections(name, entries)
+            self._session.storage.labels.add_corrections(name, entries)
         return len(entries)
 
-    def undo_corrections(self, label_set: str) -> int:
-        """Take back the last step: a `correct`, a `correct_all` or a `forget_corrections`; returns what it consisted
+    def undo(self, label_set: str) -> int:
+        """Take back the last step: an `add`, an `add_all` or a `forget`; returns what it consisted
         of, 0 if there is no step left.
 
         Raises:
             UnknownLabelSet, LibraryReadOnly
         """
-        self._database.require_writable("undo corrections")
-        return len(self._lab.undo_corrections(_name(self.label_set(label_set))))
+        self._session.storage.require_writable("undo corrections")
+        return len(self._session.storage.labels.undo_corrections(saved_name(self._labels.get(label_set))))
 
-    def corrections(self, label_set: str) -> list[CorrectedPhoto]:
+    def list(self, label_set: str) -> builtins.list[lab.CorrectedPhoto]:
         """What holds of every photo that was corrected, by path; those that are not there any more come last.
 
         Raises:
@@ -114,22 +118,22 @@ class Learning(Core):
         """
         from zsindex.lab.corrections import corrected_photos
 
-        chosen = self.label_set(label_set)
-        found = self._corrections(_name(chosen))
-        ids = self._store.images_of(found.by_digest)
+        chosen = self._labels.get(label_set)
+        found = self._folded(saved_name(chosen))
+        ids = self._session.storage.photos.images_of(found.by_digest)
         return corrected_photos(found, ids, self._paths_of(list(ids.values())), chosen)
 
-    def _paths_of(self, image_ids: Sequence[int]) -> dict[int, list[str]]:
-        files = self._reader.files_of(image_ids)
-        found: dict[int, list[str]] = {}
+    def _paths_of(self, image_ids: Sequence[int]) -> dict[int, builtins.list[str]]:
+        files = self._session.storage.reads.files_of(image_ids)
+        found: dict[int, builtins.list[str]] = {}
         for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
             found.setdefault(image_id, []).append(path)
         return found
 
-    def _corrections(self, name: str) -> Corrections:
+    def _folded(self, name: str) -> lab.Corrections:
         from zsindex.lab.corrections import fold
 
-        return fold(self._lab.corrections(name))
+        return fold(self._session.storage.labels.corrections(name))
 
     def _digests(self, paths: Sequence[str]) -> dict[str, bytes]:
         """The digests of known paths.
@@ -137,7 +141,7 @@ class Learning(Core):
         Raises:
             NotInLibrary: names those that are not known.
         """
-        found = self._store.digests_of(paths)
+        found = self._session.storage.photos.digests_of(paths)
         unknown = [path for path in dict.fromkeys(paths) if path not in found]
         if unknown:
             raise NotInLibrary(unknown, "only photos that it holds can be corrected")
@@ -145,7 +149,7 @@ class Learning(Core):
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
-    def next_to_label(
+    def next(
         self,
         label_set: str,
         n: int = 10,
@@ -153,7 +157,7 @@ class Learning(Core):
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
         truncate: bool = False,
-    ) -> list[Suggestion]:
+    ) -> builtins.list[Suggestion]:
         """The photos whose correction would teach most: the answer is unsure, and they speak for other unsure ones.
 
         The answers are those with the corrections that there are (``gda``). Of the photos with the smallest margin
@@ -174,18 +178,12 @@ class Learning(Core):
         from zsindex.lab.next import Suggestion, margins, most_telling
 
         n = bounds.whole("n", n, least=0)
-        chosen = self._labels(label_set, template)
+        chosen = self._labels.resolve(label_set, template)
         if len(chosen.answers) < 2:
             raise BadQuery("with one answer there is nothing to be unsure of; add labels or negatives to the label set")
-        view = self._view_of(paths, truncate=truncate)
-        head = Head.zero_shot(
-            view.text_vectors(chosen),
-            logit_scale=view.info.logit_scale,
-            logit_bias=view.info.logit_bias,
-            activation=view.info.activation,
-            answer_of=chosen.answer_of,
-        )
-        scorer, taught = self._with_corrections(view, chosen, head, "gda")
+        view = self._session.view_of(paths, truncate=truncate)
+        head = Head.of(chosen, view.text_vectors(chosen), view.info)
+        scorer, taught = self.taught(view, chosen, head, "gda", self.of(chosen))
         labelled = view.vectors.rows_of(taught.corrected)
         rows = np.setdiff1d(view.unique[0], labelled)
         telling = most_telling(view.vectors, rows, margins(view.vectors, rows, scorer), labelled, n)
@@ -206,27 +204,36 @@ class Learning(Core):
             )
         ]
 
-    def _with_corrections(self, view: View, labels: LabelSet, head: Head, method: str) -> tuple[Scorer, Taught]:
+    def of(self, labels: LabelSet) -> lab.Corrections:
+        """What was said about photos under a label set.
+
+        Raises:
+            ValueError: the label set is not a saved one.
+        """
+        if labels.name is None:
+            raise ValueError("corrections belong to a saved label set; name one")
+        return self._folded(labels.name)
+
+    def taught(
+        self, view: View, labels: LabelSet, head: Head, method: str, found: lab.Corrections
+    ) -> tuple[Scorer, Taught]:
         """What corrections make of the zero-shot classifier, and what they say themselves.
 
         They are learnt from all photos of the library, whichever `view` is restricted to.
 
         Raises:
-            ValueError: the label set is not a saved one, or there is no such method.
+            ValueError: there is no such method.
         """
         from zsindex.lab import corrections, few_shot
 
-        if labels.name is None:
-            raise ValueError("corrections belong to a saved label set; name one")
-        found = self._corrections(labels.name)
-        ids = self._store.images_of(found.by_digest)
+        ids = self._session.storage.photos.images_of(found.by_digest)
         numbers = np.array(list(ids.values()), dtype=np.int64)
         there = view.vectors.rows_of(numbers) >= 0
         with_vector = {digest: i for (digest, i), ok in zip(ids.items(), there.tolist(), strict=True) if ok}
         lessons = corrections.lessons(found, with_vector, labels)
         examples = view.vectors.take(view.vectors.rows_of(lessons.image_ids))
         scorer, learned = few_shot.learn(head, lessons, examples, few_shot.background(view.vectors), method=method)
-        return scorer, Taught(learned, lessons, np.sort(numbers[there]), head.activation, found.key)
+        return scorer, Taught(learned, lessons, np.sort(numbers[there]), head.activation)
 
 
 @dataclass(frozen=True)
@@ -238,14 +245,12 @@ class Taught:
         lessons: as numbers.
         corrected: int64, ids of all corrected images that have a vector, ascending.
         activation: of the classifier.
-        key: of the corrections: equal ones say the same.
     """
 
     learned: Learned
-    lessons: Lessons
+    lessons: lab.Lessons
     corrected: IdArray
     activation: Activation
-    key: str
 
     def settle(
         self, view: View, answers: Sequence[str], scorer: Scorer, best: IdArray, scores: FloatArray, *, top: int
@@ -288,7 +293,6 @@ class Taught:
         return score
 
 
-def _name(labels: LabelSet) -> str:
-    """The name that a saved label set has in all its versions."""
-    assert labels.name is not None
-    return labels.name
+def _several(given: Statement | Iterable[Statement]) -> list[Any]:
+    is_one = isinstance(given, tuple) and bool(given) and isinstance(given[0], (str, os.PathLike))
+    return [given] if is_one else list(given)

@@ -1,28 +1,34 @@
-"""What callers hand over as the truth."""
+"""What callers hand over as the truth: folders, a table, a mapping, or corrections."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from zsindex.facade.core import Core, absolute, absolute_all
+from zsindex.arguments.paths import PathsLike, absolute_all, is_under
+from zsindex.config import absolute
 from zsindex.records import LabelSet
+from zsindex.services.labels import Labels
+from zsindex.session.session import Session
 
 if TYPE_CHECKING:
     from zsindex.lab.truth import Truth
-    from zsindex.photos.sources import PathsLike
 
 # ``folders``, ``corrections`` or ``corrections:LABEL_SET``; a CSV file; a mapping of paths to labels; or a `Truth`.
 TruthLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
 FOLDERS, CORRECTIONS = "folders", "corrections"
 
 
-class Truths(Core):
+class Truths:
     """Finds out what photos show."""
 
-    def _truth(self, truth: TruthLike, labels: LabelSet, paths: PathsLike | None) -> Truth:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
+
+    def of(self, truth: TruthLike, labels: LabelSet, paths: PathsLike | None) -> Truth:
         """What photos at or below `paths` show.
 
         Raises:
@@ -38,14 +44,14 @@ class Truths(Core):
         elif isinstance(truth, Mapping):
             found = truths.from_mapping({absolute(path): said for path, said in truth.items()})
         elif truth == FOLDERS:
-            found = truths.from_folders(self._reader.files(None).paths)
+            found = truths.from_folders(self._session.storage.reads.files(None).paths)
         elif isinstance(truth, str) and truth.partition(":")[0] == CORRECTIONS:
             name = truth.partition(":")[2] or labels.name
             if not name:
                 raise BadTruth(CORRECTIONS, "they belong to a label set: name it, corrections:NAME")
             found = self._corrected(name)
         elif os.path.isdir(file := absolute(truth)):
-            found = truths.from_folders(self._files(file).paths)
+            found = truths.from_folders(self._session.storage.reads.files([file]).paths)
         else:
             try:
                 text = text_files.read(Path(file))
@@ -54,28 +60,24 @@ class Truths(Core):
             found = truths.from_csv(text, source=str(truth), folder=os.path.dirname(file))
         if paths is None:
             return found
-        within = self._within(paths)
-        return truths.Truth({path: said for path, said in found.labels.items() if within(path)}, found.source)
+        places = absolute_all(paths)
+        return truths.Truth(
+            {path: said for path, said in found.labels.items() if any(is_under(path, place) for place in places)},
+            found.source,
+        )
 
     def _corrected(self, name: str) -> Truth:
         from zsindex.lab import truth as truths
         from zsindex.lab.corrections import fold
 
-        self.label_set(name)  # or it says which there are
-        name = name if self._lab_reader.label_set_versions(name) else name.rpartition("@")[0]
-        labels = fold(self._lab.corrections(name)).labels
-        ids = self._store.images_of(labels)
+        self._labels.get(name)  # or it says which there are
+        name = name if self._session.storage.reads.label_set_versions(name) else name.rpartition("@")[0]
+        labels = fold(self._session.storage.labels.corrections(name)).labels
+        ids = self._session.storage.photos.images_of(labels)
         shown = {image: labels[digest] for digest, image in ids.items()}
-        files = self._reader.files_of(shown)
+        files = self._session.storage.reads.files_of(shown)
         by_path = {path: shown[image] for path, image in zip(files.paths, files.image_ids.tolist(), strict=True)}
         # Photos that are gone are named by what is left of them.
         there = set(files.image_ids.tolist())
         gone = {f"sha256:{digest.hex()}": label for digest, label in labels.items() if ids.get(digest, -1) not in there}
         return truths.from_mapping(by_path | gone, f"corrections of {name}")
-
-    @staticmethod
-    def _within(paths: PathsLike) -> Callable[[str], bool]:
-        from zsindex.storage.rows import is_under
-
-        places = absolute_all(paths)
-        return lambda path: any(is_under(path, place) for place in places)

@@ -1,0 +1,147 @@
+"""A question: what is asked of the photos, checked once. The command line, HTTP and Python build the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, TypedDict, Unpack
+
+from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.arguments.several import several
+from zsindex.classification.prompts import LabelsLike
+from zsindex.classification.rules import UnknownRule
+from zsindex.records import Activation, LabelSet
+
+# What `Classification` holds of each photo unless told otherwise.
+DEFAULT_TOP = 3
+# The temperature that was fitted for the model; see `Library.temperature`.
+FITTED = "fitted"
+
+
+class QuestionOptions(TypedDict, total=False):
+    """The options of a question as callers give them; `Question` says what they mean."""
+
+    label_set: str | None
+    template: str | Sequence[str] | None
+    top: int | None
+    paths: PathsLike | None
+    activation: Activation | str | None
+    unknown: str | None
+    thresholds: bool
+    multi_label: bool
+    with_corrections: str | None
+    temperature: float | str | None
+    smooth: bool
+    truncate: bool
+    sync: bool
+    record: bool
+
+
+@dataclass(frozen=True, init=False)
+class Question:
+    """Labels, and everything that an answer depends on beside them and the library.
+
+    Attributes:
+        labels: names; or a mapping from names to written-out prompts; or a `LabelSet`.
+        label_set: the name of a saved one, instead.
+        template: one or several, each with ``{}`` where the label goes, or names of template sets; several are averaged
+            as vectors. None: those of the label set.
+        top: labels per photo in the result, at most. None: 3; with `multi_label` all that fit.
+        paths: files and folders to restrict to, absolute; what is not in the library is synced first. None: all.
+        activation: ``softmax`` or ``sigmoid``. None: as the model was trained.
+        unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` calls a share
+            of the library so, ``METHOD:score=X`` what is less known than X; ``neglabel`` needs neither. The methods are
+            those of `zsindex.classification.rules.Method`, and ``neglabel@VOCABULARY`` takes its words from ``basic``,
+            ``wordnet`` or a file.
+        thresholds: give only answers at or above their thresholds, see `Library.thresholds`; a photo that is
+            left without any is answered with `zsindex.records.NONE`. Labels without a threshold are given as before.
+        multi_label: give every label that fits, not only the best. Under sigmoid each has its own probability; under
+            softmax each group of the label set is a softmax of its own, with the negatives in it, and so are the labels
+            in no group. A label fits from 0.5 on, or with `thresholds` from its threshold on.
+        with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
+            analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered with what
+            was said. What corrections bring is in `Classification.learned`.
+        temperature: logits are cosines divided by it: the higher, the less confident are the scores. ``fitted`` is what
+            `Library.temperature` found for the model. None: the model's own, ``1 / logit_scale``.
+        smooth: answer the photos together rather than each by itself: photos that look alike draw one another to the
+            same label (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that
+            changed. Scores are then shares of an assignment, mostly near 0 or 1, also under a sigmoid.
+        truncate: cut prompts that the model cannot read in full, rather than refuse them.
+        sync: False refuses what is not in the library instead of adding it.
+        record: keep the run, see `Library.runs`; and where it was recorded before, take its stored answer. A
+            read-only library records nothing.
+    """
+
+    labels: LabelsLike | None = None
+    label_set: str | None = None
+    template: tuple[str, ...] | None = None
+    top: int | None = None
+    paths: tuple[str, ...] | None = None
+    activation: Activation | None = None
+    unknown: str | None = None
+    thresholds: bool = False
+    multi_label: bool = False
+    with_corrections: str | None = None
+    temperature: float | str | None = None
+    smooth: bool = False
+    truncate: bool = False
+    sync: bool = True
+    record: bool = False
+
+    def __init__(self, labels: LabelsLike | None = None, **options: Unpack[QuestionOptions]) -> None:
+        """Check the options, alone and together.
+
+        Raises:
+            ValueError: a number out of its bounds; or two options that exclude each other: `labels` and `label_set`,
+                `smooth` and `thresholds`, or `multi_label` and either of `smooth` and `with_corrections`.
+            BadUnknown, BadPath
+            TypeError: there is no such option.
+        """
+        if strangers := options.keys() - QuestionOptions.__annotations__.keys():
+            raise TypeError(f"a question has no option {', '.join(sorted(strangers))}")
+        template, paths, top = options.get("template"), options.get("paths"), options.get("top")
+        activation, temperature = options.get("activation"), options.get("temperature")
+        checked: dict[str, Any] = {
+            **options,
+            "labels": labels if isinstance(labels, (str, Mapping, LabelSet, NoneType)) else tuple(several(labels)),
+            "template": None if template is None else tuple(several(template)),
+            "paths": None if paths is None else tuple(absolute_all(paths)),
+            "top": None if top is None else bounds.whole("top", top, least=1),
+            "activation": None if activation is None else Activation(activation),
+            "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        if labels and self.label_set is not None:
+            raise ValueError("give either labels or the name of a label set, not both")
+        if self.smooth and (self.thresholds or self.multi_label):
+            raise ValueError("smoothing gives each photo one label: it goes with neither thresholds nor multi_label")
+        if self.with_corrections is not None and self.multi_label:
+            raise ValueError(
+                "a correction says one label of a photo: with_corrections and multi_label exclude each other"
+            )
+        if self.unknown is not None:
+            UnknownRule.parse(self.unknown)
+
+    @property
+    def unknown_rule(self) -> UnknownRule | None:
+        """What `unknown` asks for."""
+        return None if self.unknown is None else UnknownRule.parse(self.unknown)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Plain data: what an answer depends on beside the labels, to be stored and to ask again with."""
+        return {
+            "top": self.top,
+            "paths": None if self.paths is None else list(self.paths),
+            "activation": None if self.activation is None else str(self.activation),
+            "unknown": self.unknown,
+            "thresholds": self.thresholds,
+            "multi_label": self.multi_label,
+            "with_corrections": self.with_corrections,
+            "temperature": self.temperature,
+            "smooth": self.smooth,
+            "truncate": self.truncate,
+        }

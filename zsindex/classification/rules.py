@@ -1,0 +1,80 @@
+"""What is to be called unknown, as it is written: ``METHOD``, ``METHOD:RATE``, ``METHOD:score=X``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from zsindex.errors import BadUnknown
+
+
+class Method(StrEnum):
+    """How knownness is measured.
+
+    SOFTMAX is the greatest probability (Hendrycks and Gimpel 2017), MCM the same at temperature 1 (Ming et al. 2022),
+    NEGLABEL the labels' share beside words that are far from them (Jiang et al. 2024). ZSCORE and MARGIN compare the
+    photo with the library: how far its best label stands above what that label has there, and above the next one.
+    """
+
+    SOFTMAX = "softmax"
+    MCM = "mcm"
+    NEGLABEL = "neglabel"
+    ZSCORE = "zscore"
+    MARGIN = "margin"
+
+
+# Below these a photo is unknown, whatever the library.
+NATURAL_CUT = {Method.NEGLABEL: 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownRule:
+    """What is to be called unknown.
+
+    Attributes:
+        method: how knownness is measured.
+        vocabulary: for NEGLABEL, see `zsindex.lab.vocabulary.words`.
+        rate: the share of the library to call unknown.
+        score: or the knownness below which a photo is. Neither: the method's own.
+    """
+
+    method: Method
+    vocabulary: str = "basic"
+    rate: float | None = None
+    score: float | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, needs_cut: bool = True) -> UnknownRule:
+        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` names a vocabulary, too.
+
+        Args:
+            needs_cut: refuse a method that has no cut of its own where the text names none.
+
+        Raises:
+            BadUnknown: says what is wrong with it.
+        """
+        head, _, tail = text.rpartition(":")
+        by_score = tail.startswith("score=")
+        value = _number(tail.removeprefix("score=")) if head else None
+        if value is None:
+            head = text
+        name, at, vocabulary = head.partition("@")
+        if name not in list(Method):
+            raise BadUnknown(text, f"the methods are {', '.join(Method)}")
+        method = Method(name)
+        if at and (method is not Method.NEGLABEL or not vocabulary):
+            raise BadUnknown(text, "a vocabulary goes with neglabel: neglabel@basic, neglabel@wordnet, neglabel@FILE")
+        if value is not None and not by_score and not 0 <= value <= 1:
+            raise BadUnknown(text, "the share of photos to call unknown lies between 0 and 1")
+        if value is None and method not in NATURAL_CUT and needs_cut:
+            raise BadUnknown(text, f"say how many photos to call unknown, such as a tenth: {head}:0.1")
+        return cls(method, vocabulary or "basic", None if by_score else value, value if by_score else None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,36 @@
+"""The jobs of a service, as the library keeps them. Not part of the public API."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from typing import Any
+
+from zsindex.session.session import Session
+from zsindex.storage.rows import JobRow
+
+# How many are remembered.
+MOST_JOBS = 200
+
+
+class Jobs:
+    """Jobs that outlive the process that runs them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def list(self, limit: int = MOST_JOBS) -> builtins.list[JobRow]:
+        """The newest jobs of services that ran over this library, newest first."""
+        return self._session.storage.jobs.jobs(limit)
+
+    def get(self, job_id: str) -> JobRow | None:
+        """A job by its id; None if there is none."""
+        return self._session.storage.jobs.job(job_id)
+
+    def save(self, job_id: str, kind: str, state: str, document: Mapping[str, Any]) -> None:
+        """Remember a job, in place of what was remembered of it before.
+
+        Raises:
+            LibraryReadOnly
+        """
+        self._session.storage.jobs.save_job(job_id, kind, state, document, keep=MOST_JOBS)

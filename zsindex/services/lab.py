@@ -1,0 +1,454 @@
+"""`library.lab`: which words work. Each method reads what it needs and asks a method of `zsindex.lab`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+
+from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.arguments.several import several
+from zsindex.classification.options import Question, QuestionOptions
+from zsindex.classification.prompts import normalise, prompts_for
+from zsindex.classification.results import Classification
+from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
+from zsindex.errors import UnknownImage
+from zsindex.records import Activation, FloatArray, LabelSet, Progress
+from zsindex.services import comparing
+from zsindex.services.labels import Labels, WhichLabels
+from zsindex.services.questions import Questions
+from zsindex.services.truths import FOLDERS, TruthLike, Truths
+from zsindex.services.unknown import Unknown
+from zsindex.services.vectors import Vectors
+from zsindex.session.session import Session
+
+if TYPE_CHECKING:
+    from zsindex.lab.attribution import Attribution
+    from zsindex.lab.diff import Diff
+    from zsindex.lab.evaluate import Evaluation
+    from zsindex.lab.explain import Why
+    from zsindex.lab.findings import LintReport
+    from zsindex.lab.suggest import Suggestions
+
+
+class Lab:
+    """Label sets under examination."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
+        self._truths = Truths(session)
+
+    def lint(
+        self,
+        labels: WhichLabels,
+        *,
+        template: str | Sequence[str] | None = None,
+        paths: PathsLike | None = None,
+    ) -> LintReport:
+        """Look for what is wrong with a label set, without truth: labels that coincide, that win nothing or nearly
+        everything, prompts that the model cuts, templates that do not earn their place.
+
+        Hubs are found by k-occurrence: Radovanović, Nanopoulos and Ivanović, Hubs in Space: Popular Nearest Neighbors
+        in High-Dimensional Data, JMLR 11, 2010. The other measures are described in docs/methods.md.
+
+        Args:
+            labels: the name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels.
+            template: one or several, or names of template sets; they replace the set's own prompts.
+            paths: files and folders to restrict to. Default: all photos.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet, ModelError
+        """
+        from zsindex.lab.lint import lint
+
+        chosen = self._labels.resolve(labels, template)
+        view = self._session.view_of(paths, truncate=True, may_be_empty=True)
+        texts = [text for prompts in chosen.concept_prompts for text in prompts]
+        view.embed(texts)
+        return lint(view, chosen, too_long=self._too_long(texts))
+
+    def _too_long(self, texts: Sequence[str]) -> dict[str, int | None]:
+        """Those of some encoded texts that the model cuts, with their tokens; None where only torch could count."""
+        from zsindex.models.openvino import runtime
+
+        model = self._session.model.row()
+        fit = self._session.storage.reads.prompt_vectors(set(texts), model, truncated=False)
+        rest = [text for text in dict.fromkeys(texts) if text not in fit]
+        if not rest:
+            return {}
+        # What is cached as cut is known to be too long; but only a tokenizer says by how much.
+        if self._session.model.loaded is None and (
+            (found := runtime.find(model.info.spec)) is None or not found.manifest.text
+        ):
+            return dict.fromkeys(rest)
+        encoder = self._session.model.encoder()
+        counts = {text: encoder.count_tokens(text) for text in rest}
+        return {text: tokens for text, tokens in counts.items() if tokens > model.info.context_length}
+
+    def diff(
+        self,
+        before: WhichLabels,
+        after: WhichLabels | None = None,
+        *,
+        template_before: str | Sequence[str] | None = None,
+        template_after: str | Sequence[str] | None = None,
+        model_before: str | None = None,
+        model_after: str | None = None,
+        renamed: Mapping[str, str] | None = None,
+        activation: Activation | str | None = None,
+        truncate: bool = False,
+        paths: PathsLike | None = None,
+    ) -> Diff:
+        """Classify all photos in two ways, and say which of them get another answer.
+
+        How much a photo moves is the total variation distance of its two sets of scores (Levin, Peres and Wilmer,
+        Markov Chains and Mixing Times, 2009, section 4.1); for sigmoid scores, which do not add up to 1, the largest
+        difference.
+
+        Args:
+            before: the name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels.
+            after: likewise. Default: the same labels, for comparing templates or models.
+            template_before, template_after: templates, or names of template sets, in place of a set's own prompts.
+            model_before, model_after: models that the library holds vectors of. Default: the one it is asked with.
+            renamed: answers of `before`, by the names that they have in `after`. Those that are called alike are the
+                same; those that only one side has score 0 on the other.
+            activation: ``softmax`` or ``sigmoid``. Default: as the models were trained.
+            truncate: cut prompts that a model cannot read in full, rather than refuse them.
+            paths: files and folders to restrict to. Default: all photos. Those without a vector on one of the sides
+                are counted, and left out.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet, PromptTooLong
+            UnknownModel: the library holds no vectors of it.
+            ValueError: `renamed` names what is no answer, or gives two answers the same name.
+        """
+        with ExitStack() as opened:
+            one, other = (
+                self._session if model is None else opened.enter_context(self._session.with_model(model))
+                for model in (model_before, model_after)
+            )
+            return comparing.diff(
+                comparing.Asking(one, before, template_before),
+                comparing.Asking(other, before if after is None else after, template_after),
+                renamed=renamed,
+                activation=activation,
+                truncate=truncate,
+                paths=paths,
+            )
+
+    def suggest(
+        self,
+        labels: WhichLabels,
+        vocabulary: str | os.PathLike[str] | Sequence[str],
+        *,
+        template: str | Sequence[str] | None = None,
+        word_template: str = DEFAULT_TEMPLATE,
+        share: float = 0.1,
+        by: str = "cosine",
+        groups: int | None = None,
+        names: int = 5,
+        examples: int = 5,
+        truncate: bool = False,
+        paths: PathsLike | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Suggestions:
+        """Find names for what the labels miss: photos that no label fits, in groups, with words that fit these.
+
+        Groups are made by spherical k-means: Dhillon and Modha, Concept Decompositions for Large Sparse Text Data Using
+        Clustering, Machine Learning 42, 2001.
+
+        Args:
+            labels: the name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels.
+            vocabulary: words; or a file with one per line; or ``basic``, ``wordnet``, ``wordnet:`` or ``wordnet:all``,
+                see `zsindex.lab.vocabulary.words`. Their vectors are cached like other prompts.
+            template: one or several, or names of template sets; they replace the set's own prompts.
+            word_template: what words are put into.
+            share: of the images that count as not fitted.
+            by: what an image is fitted by: the ``cosine`` with its nearest label, or the ``margin`` between the logits
+                of its two nearest.
+            groups: how many. Default: the square root of half the images that are not fitted, at most 30.
+            names, examples: words and photos to show for each group.
+            truncate: cut prompts of labels that the model cannot read in full, rather than refuse them. Words
+                always are.
+            paths: files and folders to restrict to. Default: all photos.
+            progress: called after every batch of words.
+            should_stop: asked before every batch. What has been encoded by then stays cached.
+
+        Raises:
+            BadLabelFile: the vocabulary cannot be read.
+            NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet, PromptTooLong, ModelError
+            ValueError: `share` is not above 0 and at most 1, `by` is unknown, or `word_template` is no template.
+        """
+        from zsindex.lab.lint import first_photos
+        from zsindex.lab.suggest import suggest
+        from zsindex.lab.vocabulary import words as words_of
+
+        share = bounds.real("share", share, above=0, most=1)
+        if by not in ("cosine", "margin"):
+            raise ValueError(f"by must be cosine or margin, not {by!r}")
+        if not has_place(word_template):
+            raise ValueError(f"{word_template!r} has no place for the word: write {{}} where it goes")
+        if isinstance(vocabulary, (str, os.PathLike)):
+            words = list(words_of(os.fspath(vocabulary)))
+        else:
+            words = list(dict.fromkeys(word for word in map(normalise, vocabulary) if word))
+        chosen = self._labels.resolve(labels, template)
+        view = self._session.view_of(paths, truncate=True)
+        self._session.embed.texts([text for prompts in chosen.concept_prompts for text in prompts], truncate=truncate)
+        return suggest(
+            view,
+            chosen,
+            words,
+            first_photos(view),
+            template=word_template,
+            share=share,
+            by=by,
+            n_groups=groups,
+            names=names,
+            examples=examples,
+            progress=progress or (lambda _: None),
+            should_stop=should_stop or (lambda: False),
+        )
+
+    def evaluate(
+        self,
+        labels: WhichLabels,
+        truth: TruthLike = FOLDERS,
+        *,
+        against: WhichLabels | Sequence[WhichLabels] = (),
+        templates: str | Sequence[str | Sequence[str]] = (),
+        models: str | Sequence[str] = (),
+        names: Mapping[str, str | Sequence[str]] | None = None,
+        others_are_none: bool = False,
+        resamples: int = 1000,
+        seed: int = 0,
+        **options: Unpack[QuestionOptions],
+    ) -> Evaluation:
+        """How often answers are right: top-1, top-5, precision, recall, F1, calibration, confusions; with intervals.
+
+        Several ways of asking are compared on the same photos: every label set with every template set and every model
+        that is named. Differences are to the first of each. docs/methods.md has the sources.
+
+        Args:
+            labels: what to answer with; a text is the name of a saved label set.
+            truth: ``folders``: a photo shows what its folder is called; a folder: so do those below it;
+                ``corrections`` of the label set, or ``corrections:NAME``; a CSV file with the columns ``path`` and
+                ``label``, where relative paths are relative to it; or a mapping of paths to a label or several.
+            against: further label sets. They may name labels otherwise if `names` says so.
+            templates: template sets to compare, each in the place of the option `template`; after it, if that is given,
+                too.
+            models: further models, of which the library holds vectors.
+            names: what labels of the truth are called in the label sets, where that differs: a name or several, of
+                which the first counts that the label set knows.
+            others_are_none: photos of labels that a label set does not know show none of these, rather than being left
+                out.
+            resamples: of the bootstrap; 0 for no intervals.
+            seed: of the bootstrap.
+            options: those of `Library.classify`, such as `template`, `paths`, `activation`, `temperature`, `unknown`
+                and `thresholds`; `top` and `sync` are evaluation's own.
+
+        Raises:
+            BadTruth: it cannot be read, or no photo of it can be compared.
+            UnknownModel: the library holds nothing of a model.
+            UnknownLabelSet, BadTemplate, PromptTooLong
+        """
+        from zsindex.lab import evaluate as lab
+        from zsindex.lab.truth import lists
+
+        against = [against] if isinstance(against, Mapping) else several(against)
+        templates, models = several(templates), several(models)
+        template, paths = options.get("template"), options.get("paths")
+        sets = [self._labels.resolve(which) for which in (labels, *against)]
+        ways = [*([template] if template is not None or not templates else []), *templates]
+        said = self._truths.of(truth, sets[0], paths)
+        asked = []
+        with ExitStack() as opened:
+            for model in (None, *models):
+                session = self._session if model is None else opened.enter_context(self._session.with_model(model))
+                for number, which in enumerate((labels, *against)):
+                    for way in ways:
+                        chosen = Labels(session).resolve(which, way)
+                        parts = [
+                            str(session.info.spec) if models else "",
+                            _set_name(sets[number].name, sets[number].version, number) if against else "",
+                            _template_name(way) if len(ways) > 1 else "",
+                        ]
+                        question = Question(chosen, **(options | {"template": None, "top": lab.BEST, "sync": False}))
+                        answer, knownness = _answers(session, chosen, question)
+                        name = ", ".join(filter(None, parts)) or _set_name(chosen.name, chosen.version, number)
+                        asked.append(lab.Asked(name, chosen, answer, knownness))
+            return lab.evaluate(
+                asked, said, names=lists(names or {}), others_are_none=others_are_none, n_resamples=resamples, seed=seed
+            )
+
+    def attribute(
+        self,
+        labels: WhichLabels,
+        truth: TruthLike | None = None,
+        *,
+        template: str | Sequence[str] | None = None,
+        names: Mapping[str, str | Sequence[str]] | None = None,
+        others_are_none: bool = False,
+        paths: PathsLike | None = None,
+        activation: Activation | str | None = None,
+        truncate: bool = False,
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> Attribution:
+        """Which template helps or hurts which label: each is left out of the average in turn.
+
+        Args:
+            labels, names, others_are_none, paths: as for `evaluate`.
+            truth: as for `evaluate`. Without it, effects are those on answers and their margins only.
+            template: the templates, or names of template sets. Default: those that the label set was made with.
+            activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
+            truncate: cut prompts that the model cannot read in full, rather than refuse them.
+            resamples: of the bootstrap.
+            seed: of the bootstrap; and of the choice of photos, where all would take too long.
+
+        Raises:
+            BadTruth: it cannot be read, or no photo of it can be compared.
+            ValueError: there are fewer than two templates; or none is given, and some prompts were written out.
+        """
+        from zsindex.lab import attribution, gather
+
+        chosen = self._labels.resolve(labels, template)
+        templates = chosen.templates
+        if len(templates) < 2:
+            raise ValueError("it takes at least two templates to say what each of them does")
+        if any(
+            set(p) != set(prompts_for([c], templates))
+            for c, p in zip(chosen.concepts, chosen.concept_prompts, strict=True)
+        ):
+            raise ValueError("some prompts are written out: name the templates to use instead")
+        paths = None if paths is None else absolute_all(paths)
+        view = self._session.view_of(paths, truncate=truncate)
+        n_concepts = len(chosen.concepts)
+        at_most = max(500, attribution.MAX_WORK // (n_concepts * len(templates) * view.info.dim))
+        said = None if truth is None else self._truths.of(truth, chosen, paths)
+        sample = gather.sample(
+            view,
+            chosen,
+            said,
+            names=names or {},
+            others_are_none=others_are_none,
+            at_most=at_most,
+            seed=seed,
+        )
+        prompts = [text for t in templates for text in prompts_for(chosen.concepts, t)]
+        return attribution.attribute(
+            len(sample.photos),
+            lambda photos: view.take(sample.photos[photos]),
+            view.embed(prompts).reshape(len(templates), n_concepts, view.info.dim),
+            templates=templates,
+            answers=chosen.answers,
+            answer_of=sample.answer_of,
+            activation=sample.activation(activation),
+            logit_scale=view.info.logit_scale,
+            right=None if truth is None else sample.right,
+            truth=None if said is None else said.source,
+            n_resamples=resamples,
+            seed=seed,
+        )
+
+    def explain(
+        self,
+        image_id: int,
+        labels: WhichLabels | Classification,
+        *,
+        template: str | Sequence[str] | None = None,
+        activation: Activation | str | None = None,
+        truncate: bool = False,
+        most: int = 8,
+        most_prompts: int = 8,
+    ) -> Why:
+        """Why a photo gets the answer that `classify` gives it.
+
+        Its scores come from the mean of each label's prompts. Beside them stand the cosines of single prompts, and what
+        each template alone would answer: where these disagree, the answer hangs on the wording.
+
+        Args:
+            image_id: of the photo's content.
+            labels: labels, or the name of a saved set. Or an answer of `classify`: then its scores are told, with all
+                that it was asked with, such as corrections, a temperature or an `unknown`.
+            template: in place of the label set's own.
+            activation, truncate: as for `classify`. An answer has its own.
+            most: answers to tell, the best ones.
+            most_prompts: prompts to tell, the nearest ones.
+
+        Raises:
+            UnknownImage: it is unknown, has no vector yet, or is not in the answer.
+            NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
+            ValueError: an answer of another model; or one with other options beside it.
+        """
+        from zsindex.lab.explain import why
+
+        found = None
+        if isinstance(labels, Classification):
+            if template is not None or activation is not None or truncate:
+                raise ValueError("an answer has a template and options of its own")
+            asked = labels.run.asked
+            if asked is None or labels.run.fingerprint != self._session.info.fingerprint:
+                raise ValueError("only an answer that this library gave, by its model, can be explained")
+            [numbers] = np.nonzero(labels.image_ids == image_id)
+            if not len(numbers):
+                raise UnknownImage(image_id)
+            chosen, truncate = asked.labels, bool(asked.arguments["truncate"])
+            found = labels.labels, labels.scores_of(numbers[:1])[0]
+            how = labels.run.logit_scale, labels.run.logit_bias, labels.run.activation
+        else:
+            chosen, info = self._labels.resolve(labels, template), self._session.info
+            how = (
+                info.logit_scale,
+                info.logit_bias,
+                info.activation if activation is None else Activation(activation),
+            )
+        [image] = Vectors(self._session).of([image_id])
+        scale, bias, activation = how
+        return why(
+            image,
+            chosen,
+            self._session.embed.texts([text for texts in chosen.concept_prompts for text in texts], truncate=truncate),
+            logit_scale=scale,
+            logit_bias=bias,
+            activation=activation,
+            found=found,
+            most=most,
+            most_prompts=most_prompts,
+        )
+
+
+def _answers(session: Session, chosen: LabelSet, question: Question) -> tuple[Classification, FloatArray | None]:
+    """Answers, and how well known their photos are where it is said what is unknown: float64 (n,)."""
+    while True:
+        answer = Questions(session).classify(question)
+        if question.unknown is None:
+            return answer, None
+        # Not the score of "none of these": that is 0 for all photos that are not called so.
+        found = Unknown(session).knownness(
+            chosen, question.unknown, paths=question.paths, temperature=question.temperature
+        )
+        place = {path: number for number, path in enumerate(found.paths)}
+        if place.keys() >= set(answer.paths):
+            return answer, found.values[[place[path] for path in answer.paths]]
+        # In between, another process took photos away: ask again.
+
+
+def _set_name(name: str | None, version: int | None, number: int) -> str:
+    if name is None:
+        return "labels" if not number else f"labels {number + 1}"
+    return name if version is None else f"{name}@{version}"
+
+
+def _template_name(template: str | Sequence[str] | None) -> str:
+    if template is None:
+        return "own prompts"
+    if isinstance(template, str):
+        return template
+    return template[0] if len(template) == 1 else f"{len(template)} templates"

@@ -1,0 +1,132 @@
+"""`library.labels`: saved label sets, and label sets from whatever names them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from zsindex.classification import prompts
+from zsindex.classification.options import Question
+from zsindex.classification.prompts import LabelsLike
+from zsindex.errors import UnknownLabelSet
+from zsindex.records import LabelSet
+from zsindex.services.templates import Templates
+from zsindex.session.session import Session
+from zsindex.storage.rows import SavedLabelSet
+
+# The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
+WhichLabels: TypeAlias = "str | LabelsLike"
+
+
+class Labels:
+    """Label sets by name, all versions of each."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._templates = Templates(session)
+
+    def list(self) -> builtins.list[LabelSet]:
+        """Saved label sets by name, the newest version of each."""
+        return [_saved(found) for found in self._session.storage.reads.label_sets()]
+
+    def get(self, name: str) -> LabelSet:
+        """A saved label set.
+
+        Args:
+            name: the newest version; or ``NAME@VERSION``.
+
+        Raises:
+            UnknownLabelSet: names those there are.
+        """
+        versions = self._versions(name)
+        if versions:
+            return _saved(versions[-1])
+        plain, _, number = name.rpartition("@")
+        versions = self._versions(plain)
+        for version in versions:
+            if str(version.version) == number:
+                return _saved(version)
+        raise UnknownLabelSet(name, known=[f"{plain}@{v.version}" for v in versions] or self._names())
+
+    def history(self, name: str) -> builtins.list[SavedLabelSet]:
+        """All versions of a saved label set, oldest first, with their times.
+
+        Raises:
+            UnknownLabelSet: names those there are.
+        """
+        versions = self._versions(name)
+        if not versions:
+            raise UnknownLabelSet(name, known=self._names())
+        return versions
+
+    def save(self, name: str, labels: LabelsLike, *, template: str | Sequence[str] | None = None) -> LabelSet:
+        """Keep a label set in the library. Versions that were saved before under that name stay, see `get`.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, LibraryReadOnly
+            ValueError: the name is empty, or reads like that of a version (``NAME@2``).
+        """
+        if not prompts.checked(name, "the name").strip():
+            raise ValueError("a label set needs a name")
+        if name.rpartition("@")[2].isdigit():
+            raise ValueError(f"a label set cannot be named {name!r}: NAME@NUMBER stands for a version")
+        chosen = replace(self._made(labels, template), name=name)
+        version = self._session.storage.labels.save_label_set(name, prompts.to_document(chosen))
+        return replace(chosen, version=version)
+
+    def remove(self, name: str) -> None:
+        """Forget a saved label set with all its versions and its thresholds. Its prompts stay cached.
+
+        Raises:
+            UnknownLabelSet, LibraryReadOnly
+        """
+        if not self._session.storage.labels.remove_label_set(prompts.checked(name, "the name of a label set")):
+            raise UnknownLabelSet(name, known=self._names())
+
+    def resolve(self, which: WhichLabels, template: str | Sequence[str] | None = None) -> LabelSet:
+        """A label set by its name, or from labels.
+
+        Args:
+            template: one or several, or names of template sets; they replace the set's own prompts.
+
+        Raises:
+            NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet
+        """
+        if not isinstance(which, str):
+            return self._made(which, template)
+        found = self.get(which)
+        if template is None:
+            return found
+        return prompts.label_set(found, templates=self._templates.resolve(template), name=found.name)
+
+    def of(self, question: Question) -> LabelSet:
+        """The label set that a question is about; see `resolve`."""
+        if question.label_set is not None:
+            return self.resolve(question.label_set, question.template)
+        return self._made(() if question.labels is None else question.labels, question.template)
+
+    def _made(self, labels: LabelsLike, template: str | Sequence[str] | None) -> LabelSet:
+        templates = None if template is None else self._templates.resolve(template)
+        made = prompts.label_set(labels, templates=templates)
+        if not isinstance(labels, LabelSet):
+            prompts.warn_of_alike(made)
+        return made
+
+    def _versions(self, name: str) -> builtins.list[SavedLabelSet]:
+        name = prompts.checked(name, "the name of a label set")
+        return self._session.storage.reads.label_set_versions(name)
+
+    def _names(self) -> builtins.list[str]:
+        return [saved.name for saved in self._session.storage.reads.label_sets()]
+
+
+def saved_name(labels: LabelSet) -> str:
+    """The name that a saved label set has in all its versions."""
+    assert labels.name is not None
+    return labels.name
+
+
+def _saved(found: SavedLabelSet) -> LabelSet:
+    return prompts.from_document(found.body, name=found.name, version=found.version)

@@ -1,0 +1,118 @@
+"""`library.photos`: which photos the library holds, and single ones by the id of their content."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zsindex.arguments.paths import PathsLike, absolute_all, guessed
+from zsindex.errors import BadQuery, ImageError, UnknownImage
+from zsindex.records import FileContent, IncompletePhoto, SkippedFile, SkipReason
+from zsindex.session.session import Session
+
+if TYPE_CHECKING:
+    from zsindex.photos.sources import ImageLike
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """An image of the library.
+
+    Attributes:
+        image_id: of its content. Ids are never given again.
+        digest: hex SHA-256 of its bytes.
+        width, height: upright, in pixels; 0 where it was never decoded.
+        format: Pillow's name of the container, such as "JPEG"; empty where it was never decoded.
+        paths: files that show it and are there.
+    """
+
+    image_id: int
+    digest: str
+    width: int
+    height: int
+    format: str
+    paths: tuple[str, ...]
+
+
+class Photos:
+    """The photos of a library, by path and by content."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def roots(self) -> list[str]:
+        """Folders that were synced, in path order: what a sync without paths goes through."""
+        return self._session.storage.photos.roots()
+
+    def paths(self, paths: PathsLike | None = None) -> list[str]:
+        """Photos of the library, folder by folder, each by name; `paths` restricts to files and subtrees."""
+        return self._session.storage.reads.files(None if paths is None else absolute_all(paths)).paths
+
+    def skipped(self, paths: PathsLike | None = None) -> list[SkippedFile]:
+        """Photos that cannot be used, with their reasons; order and `paths` as for `paths`."""
+        return self._session.storage.reads.skipped(None if paths is None else absolute_all(paths))
+
+    def incomplete(self) -> list[IncompletePhoto]:
+        """Photos that were read although they are cut short, with what is missing; by folder and name."""
+        return self._session.storage.photos.incomplete()
+
+    def get(self, image_id: int) -> Photo:
+        """What is known of an image.
+
+        Raises:
+            UnknownImage
+        """
+        found = self._session.storage.photos.image(image_id)
+        if found is None:
+            raise UnknownImage(image_id)
+        paths = tuple(self._session.storage.reads.files_of([image_id]).paths)
+        return Photo(image_id, found.digest.hex(), found.width, found.height, found.format, paths)
+
+    def read(self, image_id: int, *, max_bytes: int = 1 << 30) -> tuple[str, FileContent]:
+        """The path of a file that shows an image, and its bytes, which are those that the library knows.
+
+        A file that was changed or exchanged since is not read out, whatever it is now.
+
+        Raises:
+            UnknownImage
+            ImageError: no file with these bytes can be read.
+        """
+        from zsindex.photos import decode
+
+        photo = self.get(image_id)
+        for path in photo.paths:
+            try:
+                content = decode.read_file(path, max_bytes=max_bytes)
+            except ImageError:
+                continue
+            if content.digest.hex() == photo.digest:
+                return path, content
+        raise ImageError(SkipReason.VANISHED, "no file on this machine has the bytes of this photo any more")
+
+    def knows(self, path: str) -> bool:
+        """Whether a photo of the library has this name, be it on this disk or not."""
+        return self._session.storage.reads.digest_of(guessed(path)) is not None
+
+    def is_image(self, term: ImageLike) -> bool:
+        """Whether `Library.search` takes a term as an image: a string that names a file that exists, or a photo of the
+        library; and all that is no string.
+
+        Raises:
+            BadQuery: a string that reads like the name of a file, but there is none.
+        """
+        if not isinstance(term, str):
+            return True
+        if term.startswith("text:"):
+            return False
+        from zsindex.photos import sources
+
+        if not term or "\0" in term:
+            return False
+        if sources.is_image_path(term) or self.knows(term):
+            return True
+        if sources.reads_like_a_path(term):
+            is_folder = os.path.isdir(os.path.expanduser(term))
+            what = "is a folder" if is_folder else "is no file, nor a photo of the library"
+            raise BadQuery(f"{term} {what}. For the words themselves: text:{term}")
+        return False

@@ -1,0 +1,351 @@
+"""Planning and answering a question: what it will read and its run key, before any score; then the scores."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import zsindex
+from zsindex.classification import prompts, scorers, scores
+from zsindex.classification.options import DEFAULT_TOP, Question
+from zsindex.classification.results import Asked, Classification, Run
+from zsindex.classification.scorers import Head, Scorer
+from zsindex.classification.view import View
+from zsindex.errors import ZsindexWarning
+from zsindex.records import NONE, Activation, FloatArray, IdArray, LabelSet, Progress, SyncReport
+from zsindex.services.labels import Labels
+from zsindex.session.session import Session
+
+# The options that a question does not use are imported where they are used: a plain one does not wait for them.
+if TYPE_CHECKING:
+    from zsindex.lab.corrections import Corrections as Said
+    from zsindex.services.corrections import Taught
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a question will read, before any score; made by `Library.plan`.
+
+    Attributes:
+        question: what was asked.
+        labels: with their final prompts.
+        view: the photos with vectors, as they were when the plan was made.
+        run: everything that the answer is a function of; `Run.key` names it.
+    """
+
+    question: Question
+    labels: LabelSet
+    view: View
+    run: Run
+    _top: int = field(repr=False)
+    _answers: tuple[str, ...] = field(repr=False)
+    _rates: Mapping[str, float] = field(repr=False)
+    _said: Said | None = field(repr=False)
+    _asking: Questions = field(repr=False)
+
+    @cached_property
+    def new_prompts(self) -> tuple[str, ...]:
+        """Prompts that are not cached, and must be encoded."""
+        return self._asking.new_prompts(self)
+
+    @cached_property
+    def new_photos(self) -> int:
+        """How many files at or below the question's paths must be read first, and encoded if their content is new."""
+        return self._asking.new_photos(self)
+
+    def answer(
+        self,
+        *,
+        may_be_empty: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Classification:
+        """Score the photos. What is not in the library is synced first, and then planned anew.
+
+        Args:
+            may_be_empty: a library without photos has an answer, too: that of none.
+            progress, should_stop: for the sync, as for `Library.sync`.
+
+        Raises:
+            PromptTooLong, NoVectors, NotInLibrary, TooManyScores, ModelError
+        """
+        return self._asking.answer(self, may_be_empty=may_be_empty, progress=progress, should_stop=should_stop)
+
+
+class Questions:
+    """Plans and answers questions about the photos of a library."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
+
+    def classify(
+        self,
+        question: Question,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Classification:
+        """See `Library.classify`."""
+        labels, question = self._labels.of(question), self._resolved(question)
+        if question.paths is None:
+            self._session.require_model(None)
+        texts = self._texts(labels, question)
+        encoded = self._ensure(question, progress, should_stop)
+        view = self._session.view(question.paths)
+        if question.paths is None or view.unanswered:
+            self._session.require_vectors(view, question.paths)
+        return self._score(self._planned(question, labels, view), texts, encoded)
+
+    def plan(self, question: Question) -> Plan:
+        """See `Library.plan`."""
+        labels, question = self._labels.of(question), self._resolved(question)
+        return self._planned(question, labels, self._session.view(question.paths))
+
+    def answer(
+        self,
+        plan: Plan,
+        *,
+        may_be_empty: bool,
+        progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> Classification:
+        """See `Plan.answer`."""
+        texts = self._texts(plan.labels, plan.question)
+        encoded = self._ensure(plan.question, progress, should_stop)
+        if plan.question.paths is not None:
+            view = self._session.view(plan.question.paths)
+            if view.snapshot != plan.view.snapshot:
+                plan = self._planned(plan.question, plan.labels, view)
+        if not may_be_empty:
+            self._session.require_vectors(plan.view, plan.question.paths)
+        return self._score(plan, texts, encoded)
+
+    def new_prompts(self, plan: Plan) -> tuple[str, ...]:
+        """See `Plan.new_prompts`."""
+        texts = [text for texts in plan.labels.concept_prompts for text in texts]
+        return self._session.embed.new_texts(texts, truncate=plan.question.truncate)
+
+    def new_photos(self, plan: Plan) -> int:
+        """See `Plan.new_photos`."""
+        if plan.question.paths is None or not plan.question.sync or self._session.read_only:
+            return 0
+        from zsindex.services.ingest import Ingest
+
+        return Ingest(self._session).sync(plan.question.paths, dry_run=True).to_read
+
+    # --- what is asked ------------------------------------------------------------------------------------------------
+
+    def _resolved(self, question: Question) -> Question:
+        if question.temperature is None:
+            return question
+        from zsindex.services.temperature import Temperature
+
+        return replace(question, temperature=Temperature(self._session).resolve(question.temperature))
+
+    def _texts(self, labels: LabelSet, question: Question) -> FloatArray:
+        return self._session.embed.concepts(labels, truncate=question.truncate)
+
+    def _ensure(
+        self,
+        question: Question,
+        progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> int:
+        """Sync paths, or refuse those that the library does not hold. Returns how many photos were encoded."""
+        if question.paths is None:
+            return 0
+        if question.sync and not self._session.read_only:
+            from zsindex.services.ingest import Ingest
+
+            report: SyncReport = Ingest(self._session).sync_if_needed(question.paths, progress, should_stop)
+            for folder, why in report.unlisted.items():
+                warnings.warn(f"cannot look into {folder}: {why}", ZsindexWarning, stacklevel=4)
+            return report.encoded
+        self._session.require_known(question.paths, "it is read-only" if question.sync else "adding was refused")
+        return 0
+
+    def _planned(self, question: Question, labels: LabelSet, view: View) -> Plan:
+        """All that the answer depends on. What is asked for enters the run's key."""
+        if isinstance(question.temperature, float):
+            view = view.tempered(question.temperature)
+        activation = view.info.activation if question.activation is None else question.activation
+        options: dict[str, Any] = {}
+        said: Said | None = None
+        rates: Mapping[str, float] = {}
+        answers = labels.labels if question.multi_label else labels.answers
+        if question.temperature is not None:
+            options["temperature"] = question.temperature
+        if question.with_corrections is not None:
+            from zsindex.services.corrections import Corrections
+
+            said = Corrections(self._session).of(labels)
+            options["with_corrections"] = [question.with_corrections, said.key]
+        if question.multi_label:
+            options["multi_label"] = True
+        if question.thresholds:
+            from zsindex.services.thresholds import Thresholds
+
+            rates = Thresholds(self._session).rates(labels, answers)
+        if question.unknown_rule is not None:
+            from zsindex.services.unknown import describe
+
+            options["unknown"] = describe(question.unknown_rule)
+            answers = _with_none(answers)
+        if question.smooth:
+            options["smooth"] = True
+        if rates:
+            options["thresholds"] = sorted(rates.items())
+        if question.thresholds or question.multi_label:
+            answers = _with_none(answers)
+        default = len(answers) if question.multi_label else DEFAULT_TOP
+        top = max(1, min(default if question.top is None else question.top, len(answers)))
+        paths = None if question.paths is None else list(question.paths)
+        run = replace(
+            run_of(labels, activation, view, top=top, paths=paths, truncate=question.truncate, **options),
+            asked=Asked(labels, replace(question, activation=activation).arguments),
+        )
+        return Plan(question, labels, view, run, top, answers, rates, said, self)
+
+    # --- scores -------------------------------------------------------------------------------------------------------
+
+    def _score(self, plan: Plan, texts: FloatArray, encoded: int) -> Classification:
+        question, view = plan.question, plan.view
+        head = Head.of(plan.labels, texts, view.info, plan.run.activation)
+        scorer, taught = self._scorer(plan, head, texts)
+        recorded = None
+        # A stored answer does not tell what smoothing has changed.
+        if question.record and not question.smooth:
+            from zsindex.services.run_store import RunStore
+
+            recorded = RunStore(self._session).answer_of(plan.run, len(view))
+        rows, back = view.unique
+        smoothing = None
+        score: Callable[[Sequence[int]], FloatArray] = partial(_scores_of, view, scorer)
+        if recorded is not None:
+            best, best_scores, back = recorded.best, recorded.scores, slice(None)
+        elif question.smooth:
+            from zsindex.services.neighbours import Neighbours
+
+            smoothed, smoothing = Neighbours(self._session).smooth(
+                view, scorer, plan._answers, texts, plan.labels.answer_of, whole=question.paths is None
+            )
+            best, best_scores = scorers.rank_scores(smoothed, top=plan._top)
+            score = partial(_rows_of, smoothed, np.arange(len(rows))[back])
+        elif plan.labels.is_plain and scorer is head:
+            best, best_scores = scores.classify(
+                view.vectors,
+                rows,
+                texts,
+                logit_scale=view.info.logit_scale,
+                logit_bias=view.info.logit_bias,
+                activation=plan.run.activation,
+                top=plan._top,
+            )
+        elif question.thresholds or question.multi_label:
+            best, best_scores = scorers.rank_given(view.vectors, rows, scorer, top=plan._top)
+        else:
+            best, best_scores = scorers.rank(view.vectors, rows, scorer, top=plan._top)
+        if taught is not None:
+            if recorded is None:
+                best, best_scores = taught.settle(view, plan._answers, scorer, best, best_scores, top=plan._top)
+            score = taught.all_scores(view, plan._answers, score)
+        result = Classification(
+            paths=view.paths,
+            labels=plan._answers,
+            best=best[back],
+            best_scores=best_scores[back],
+            all_scores=score,
+            run=plan.run,
+            encoded=encoded,
+            unanswered=view.unanswered,
+            image_ids=view.image_ids,
+            learned=None if taught is None else taught.learned,
+            smoothing=smoothing,
+        )
+        if question.record and recorded is None:
+            from zsindex.services.run_store import RunStore
+
+            RunStore(self._session).record_if_possible(result)
+        return result
+
+    def _scorer(self, plan: Plan, head: Head, texts: FloatArray) -> tuple[Scorer, Taught | None]:
+        """The scores of the plan's answers: each option puts the scorer of the one before into its own."""
+        question, labels, view = plan.question, plan.labels, plan.view
+        scorer: Scorer = head
+        answers = labels.answers
+        taught = None
+        if question.with_corrections is not None and plan._said is not None:
+            from zsindex.services.corrections import Corrections
+
+            scorer, taught = Corrections(self._session).taught(
+                view, labels, head, question.with_corrections, plan._said
+            )
+        if question.multi_label:
+            from zsindex.services.scoring import scorer_of
+
+            scorer, answers = scorer_of(view, labels, texts, multi_label=True, activation=plan.run.activation)
+        rule = question.unknown_rule
+        # What a photo is compared with does not depend on which photos were asked for.
+        whole = view
+        if question.paths is not None and (rule or plan._rates):
+            whole = replace(self._session.view(), info=view.info)
+        if rule is not None:
+            from zsindex.services.unknown import Unknown
+
+            scorer, answers = Unknown(self._session).with_none(scorer, answers, whole, labels, texts, rule)
+        if question.thresholds or question.multi_label:
+            from zsindex.services.thresholds import Thresholds
+
+            scorer, answers = Thresholds(self._session).with_cuts(
+                scorer, answers, whole, plan._rates, multi_label=question.multi_label
+            )
+        assert answers == plan._answers
+        return scorer, taught
+
+
+def run_of(labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run:
+    """The run of some labels over the photos of a view; `options` are what else the answer depends on."""
+    info = view.info
+    watermark, generation, files_revision = view.snapshot
+    return Run(
+        model=str(info.spec),
+        fingerprint=info.fingerprint,
+        decode=str(info.spec.decode),
+        precision=info.spec.precision,
+        labels=labels.labels,
+        label_set=labels.name,
+        labels_sha256=prompts.digest(labels),
+        templates=labels.templates,
+        activation=activation,
+        logit_scale=info.logit_scale,
+        logit_bias=info.logit_bias,
+        watermark=watermark,
+        generation=generation,
+        files_revision=files_revision,
+        options=tuple(sorted(options.items())),
+        version=zsindex.__version__,
+        label_set_version=labels.version,
+        groups=labels.groups,
+        negatives=labels.negatives,
+        icc=str(info.spec.icc),
+        transparency=str(info.spec.transparency),
+    )
+
+
+def _with_none(answers: tuple[str, ...]) -> tuple[str, ...]:
+    return answers if NONE in answers else (*answers, NONE)
+
+
+def _scores_of(view: View, scorer: Scorer, photos: Sequence[int]) -> FloatArray:
+    return scorer(view.take(photos))
+
+
+def _rows_of(scores: FloatArray, row_of_photo: IdArray, photos: Sequence[int]) -> FloatArray:
+    rows: FloatArray = scores[row_of_photo[np.asarray(photos, dtype=np.int64)]]
+    return rows

@@ -1,0 +1,255 @@
+"""`Library.search` and `Library.similar`: photos by text, by example, or by a sum of both; and pages of them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.arguments.several import several
+from zsindex.classification import prompts
+from zsindex.classification.results import Hit
+from zsindex.config import absolute
+from zsindex.errors import BadQuery, ImageError, PlaceExpired
+from zsindex.index import nearest
+from zsindex.records import FloatArray
+from zsindex.services.photos import Photos
+from zsindex.session.session import Session
+from zsindex.storage.rows import FileTable
+
+if TYPE_CHECKING:
+    from zsindex.photos.sources import ImageLike
+
+# Shorter sums are what is left where the terms of a query cancel each other out.
+SHORTEST_QUERY = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of photos around a vector, and the moment whose order it is.
+
+    Attributes:
+        watermark, generation: of the vectors at that moment.
+        score, image_id: of the last photo before it.
+    """
+
+    watermark: int
+    generation: int
+    score: float
+    image_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some photos around a vector, best first. `next` is where the next page begins; None after the last."""
+
+    hits: tuple[Hit, ...]
+    next: Place | None
+
+
+class Search:
+    """Finds photos by their vectors."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._photos = Photos(session)
+
+    def search(
+        self,
+        query: ImageLike,
+        *,
+        plus: ImageLike | Sequence[ImageLike] = (),
+        minus: ImageLike | Sequence[ImageLike] = (),
+        top: int = 20,
+        paths: PathsLike | None = None,
+        truncate: bool = False,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """See `Library.search`."""
+        places = self._places(paths)
+        added = [self._term(term, truncate=truncate) for term in (query, *several(plus))]
+        taken = [self._term(term, truncate=truncate) for term in several(minus)]
+        terms = np.stack(added) if added[1:] or taken else None
+        return self._nearest(self.sum_of(added, taken), terms=terms, top=top, paths=places, exact=exact)
+
+    def similar(
+        self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False
+    ) -> list[Hit]:
+        """See `Library.similar`."""
+        places = self._places(paths)
+        itself = absolute(image) if isinstance(image, (str, os.PathLike)) else None
+        vector: FloatArray = self._session.embed.images([image])[0]
+        return self._nearest(vector, top=top, paths=places, exact=exact, leave_out=itself)
+
+    def sum_of(
+        self, plus: FloatArray | Sequence[FloatArray], minus: FloatArray | Sequence[FloatArray] = ()
+    ) -> FloatArray:
+        """The vector of a query: the sum of the unit vectors of its terms.
+
+        Args:
+            plus, minus: float32 (dim,) each, to add and to subtract; or one.
+
+        Returns:
+            float32 (dim,), L2-normalised.
+
+        Raises:
+            BadQuery: there are no terms, or they cancel each other out.
+        """
+        plus, minus = _vectors(plus), _vectors(minus)
+        if not plus and not minus:
+            raise BadQuery("the query is empty")
+        dim = self._session.info.dim
+        vector: FloatArray = _sum(plus, dim) - _sum(minus, dim)
+        norm = float(np.linalg.norm(vector))
+        if norm < SHORTEST_QUERY:
+            raise BadQuery("the terms of the query cancel each other out")
+        return vector / np.float32(norm)
+
+    def page(
+        self,
+        vector: FloatArray,
+        *,
+        top: int,
+        after: Place | None = None,
+        paths: PathsLike | None = None,
+        leave_out: int | None = None,
+    ) -> Page:
+        """The photos most similar to a vector, a page at a time. Every photo is looked at.
+
+        All pages show the order of one moment, that of the first: photos that come into the library meanwhile are in
+        none, and no other is lost or comes twice. Those whose files vanish meanwhile are left out.
+
+        Args:
+            vector: float32 (dim,), L2-normalised.
+            top: photos of a page.
+            after: `Page.next` of the page before.
+            paths: files and folders to restrict to.
+            leave_out: an image that is not wanted.
+
+        Raises:
+            NotInLibrary: something in `paths` is unknown.
+            PlaceExpired: vectors were removed from the library since the first page: its order is gone.
+        """
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self._session.require_known(places)
+        view = self._session.view(places)
+        watermark, generation, _ = view.snapshot
+        rows = view.unique[0]
+        if after is not None:
+            if after.generation != generation:
+                raise PlaceExpired()
+            if after.watermark < watermark:
+                then = self._session.storage.reads.image_ids_of(view.model_id, through=after.watermark)
+                rows = rows[np.isin(view.vectors.ids[rows], then)]
+                watermark = after.watermark
+        # One more shows whether there is a next page. Another makes up for the one to leave out: without it, the rows
+        # would have a gap, and blocks of them would have to be copied.
+        k = top + 1 + (leave_out is not None)
+        found, scores = nearest.exact_after(
+            view.vectors, rows, vector, k, after=None if after is None else (after.score, after.image_id)
+        )
+        if leave_out is not None:
+            wanted = view.vectors.ids[found] != leave_out
+            found, scores = found[wanted], scores[wanted]
+        ids = view.vectors.ids[found].tolist()
+        by_image = _by_image(self._session.storage.reads.files_of(ids[:top]))
+        hits = tuple(
+            Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
+            for image_id, score in zip(ids[:top], scores[:top].tolist(), strict=True)
+            if image_id in by_image
+        )
+        more = len(ids) > top > 0
+        return Page(hits, Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None)
+
+    def _places(self, paths: PathsLike | None) -> list[str] | None:
+        """Where to search; refused before anything is encoded where nothing could be found.
+
+        Raises:
+            NotInLibrary, NoVectors
+        """
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self._session.require_known(places)
+        self._session.require_model(places)
+        return places
+
+    def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
+        if isinstance(term, str) and not self._photos.is_image(term):
+            text = prompts.normalise(term.removeprefix("text:"))
+            if not text:
+                raise BadQuery("the query is empty")
+            vector: FloatArray = self._session.embed.texts([text], truncate=truncate)[0]
+        else:
+            try:
+                vector = self._session.embed.images([term])[0]
+            except ImageError as error:
+                if not isinstance(term, str):
+                    raise
+                raise ImageError(
+                    error.reason, f"{error.detail} (for the words: text:{term})", path=error.path
+                ) from error
+        return vector
+
+    def _nearest(
+        self,
+        vector: FloatArray,
+        *,
+        top: int,
+        paths: Sequence[str] | None,
+        exact: bool,
+        terms: FloatArray | None = None,
+        leave_out: str | None = None,
+    ) -> list[Hit]:
+        top = bounds.whole("top", top, least=0)
+        reads = self._session.storage.reads
+        index, k = self._session.index.open(), top
+        files = None if paths is None else reads.files(paths)
+        selected = None if files is None else files.image_ids
+        while True:
+            ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=exact)
+            # Without a selection only the files of what was found are asked for: listing all of them takes longer
+            # than the search.
+            by_image = _by_image(reads.files_of(ids[0].tolist()) if files is None else files, leave_out)
+            found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
+            if len(found) >= top or len(ids[0]) < k:
+                if not found and paths != []:
+                    self._session.require_vectors(self._session.view(paths), paths)
+                shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
+                return [Hit(paths[0], score, tuple(paths[1:]), i) for i, score, paths in shown_first]
+            k *= 2  # some have vanished, were never files, or are the one to leave out
+
+
+def _vectors(given: FloatArray | Sequence[FloatArray]) -> list[FloatArray]:
+    return [given] if isinstance(given, np.ndarray) and given.ndim == 1 else list(given)
+
+
+def _sum(terms: Iterable[FloatArray], dim: int) -> FloatArray:
+    total = np.zeros(dim, dtype=np.float32)
+    for term in terms:
+        total += term
+    return total
+
+
+def _by_image(files: FileTable, leave_out: str | None = None) -> dict[int, list[str]]:
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
+        if path != leave_out:
+            found[image_id].append(path)
+    return dict(found)
+
+
+def _there_first(paths: list[str]) -> list[str]:
+    """Names of one image, with one that is there in front: a sync of a part of the library does not see that others
+    have gone. The disk is asked only where there is a choice.
+    """
+    if len(paths) > 1:
+        there = next((path for path in paths if os.path.lexists(path)), paths[0])
+        return [there, *(path for path in paths if path != there)]
+    return paths

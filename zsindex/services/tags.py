@@ -1,0 +1,155 @@
+"""`library.tags`: answers as tags in XMP sidecars beside the photos, and out of them again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all, is_under
+from zsindex.arguments.several import several
+from zsindex.classification.results import Classification
+from zsindex.records import NONE, Progress
+from zsindex.session.session import Session
+
+if TYPE_CHECKING:
+    from zsindex.lab.tags import TagReport
+
+
+class Tags:
+    """Tags that zsindex writes, and remembers to have written."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def write(
+        self,
+        answers: Classification,
+        *,
+        min_score: float = 0.0,
+        top: int | None = None,
+        groups: Mapping[str, str | Sequence[str]] | None = None,
+        root: str = "zsindex",
+        style: str = "photo.jpg.xmp",
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Write answers as tags into XMP sidecars beside the photos, which stay untouched; see docs/methods.md.
+
+        Every prediction becomes a tag: with ``top=1`` the best answer alone. What a former call wrote for the
+        same label set into these photos' sidecars, and is no answer now, is taken out again; what others wrote never.
+
+        Args:
+            answers: what `classify` returned; of the same label set: those with the same name, or all without a name.
+            min_score: no tags for predictions below it. Photos that `Classification.filtered` has dropped keep theirs.
+            top: predictions of each photo that become tags, at most. Default: all.
+            groups: names with the labels that stand below them in the hierarchies.
+            root: what all of it stands below in the hierarchies; several levels as ``A|B``; empty for none.
+            style: where the sidecar of photo.jpg is, ``photo.jpg.xmp`` or ``photo.xmp``.
+            apply: write. Otherwise the report says what would be written.
+            progress, should_stop: as for `sync`; asked between sidecars.
+
+        Raises:
+            LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
+        """
+        from zsindex.lab import tags
+
+        if style not in tags.STYLES:
+            raise ValueError(f"style must be one of {', '.join(tags.STYLES)}, not {style!r}")
+        min_score = bounds.real("min_score", min_score)
+        if top is not None:
+            top = bounds.whole("top", top, least=0)
+        group_of = {label: group for group, labels in (groups or {}).items() for label in several(labels)}
+        of_label = [
+            {} if label == NONE else tags.tags_of(label, group=group_of.get(label), root=root)
+            for label in answers.labels
+        ]
+
+        def wanted() -> Iterator[tuple[str, Mapping[str, list[str]]]]:
+            for block in answers.blocks():
+                for photo, (path, count) in enumerate(zip(block.paths, block.counts, strict=True)):
+                    good = [
+                        of_label[block.labels[rank][photo]]
+                        for rank in range(count if top is None else min(count, top))
+                        if block.scores[rank][photo] >= min_score
+                    ]
+                    yield path, tags.merged(good)
+
+        owners = Counter(
+            tags.sidecar_of(path, style) for path in {*self._session.storage.reads.files(None).paths, *answers.paths}
+        )
+
+        def shared(path: str) -> str | None:
+            others = owners[tags.sidecar_of(path, style)] - 1
+            if not others:
+                return None
+            have = "other photo has" if others == 1 else "other photos have"
+            return f"{others} {have} the same sidecar; use the style photo.jpg.xmp"
+
+        with self._writing_tags(apply=apply):
+            return tags.write(
+                self._session.storage.labels,
+                wanted(),
+                label_set=answers.run.label_set or "",
+                style=style,
+                shared=shared,
+                apply=apply,
+                progress=_told(progress, len(answers)),
+                should_stop=should_stop or (lambda: False),
+            )
+
+    def retract(
+        self,
+        paths: PathsLike | None = None,
+        *,
+        label_set: str | None = None,
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Take back what `write` wrote, and nothing else; see docs/methods.md.
+
+        A sidecar that nobody else has changed since is again what it was, byte for byte; one that was made for the tags
+        goes.
+
+        Args:
+            paths: only sidecars at or below these files and folders. Default: all.
+            label_set: only tags of this label set; "" for those of labels without a name. Default: all.
+            apply: do it. Otherwise the report says what would be done.
+            progress, should_stop: as for `write`.
+
+        Raises:
+            LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
+        """
+        from zsindex.lab import tags
+
+        found = self._session.storage.labels.sidecar_paths()
+        if paths is not None:
+            below = absolute_all(paths)
+            found = [path for path in found if any(is_under(path, place) for place in below)]
+        with self._writing_tags(apply=apply):
+            return tags.retract(
+                self._session.storage.labels,
+                found,
+                label_set=label_set,
+                apply=apply,
+                progress=_told(progress, len(found)),
+                should_stop=should_stop or (lambda: False),
+            )
+
+    @contextmanager
+    def _writing_tags(self, *, apply: bool) -> Iterator[None]:
+        """One process at a time: each takes a sidecar for what it was when it was looked at."""
+        if not apply:
+            yield
+            return
+        self._session.storage.require_writable("write tags")
+        with self._session.storage.sync_lock.hold("write tags"):
+            yield
+
+
+def _told(progress: Callable[[Progress], None] | None, total: int) -> Callable[[int], None]:
+    return (lambda done: None) if progress is None else (lambda done: progress(Progress("tag", done, total)))

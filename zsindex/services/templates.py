@@ -1,0 +1,56 @@
+"""`library.templates`: template sets, the built-in ones and those that were saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zsindex.arguments.several import several
+from zsindex.classification import prompts, templates
+from zsindex.errors import UnknownTemplateSet
+from zsindex.session.session import Session
+
+
+class Templates:
+    """Template sets by name."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def list(self) -> dict[str, tuple[str, ...]]:
+        """Template sets by name: the built-in ones, then those that were saved."""
+        return {**templates.BUILT_IN, **self._session.storage.reads.template_sets()}
+
+    def resolve(self, given: str | Sequence[str]) -> tuple[str, ...]:
+        """Templates from templates and names of template sets.
+
+        Raises:
+            BadTemplate: neither; it names the sets there are.
+        """
+        texts = several(given)
+        named = any(not templates.has_place(text) for text in texts)
+        return templates.resolve(texts, self._session.storage.reads.template_sets() if named else None)
+
+    def save(self, name: str, given: str | Sequence[str]) -> tuple[str, ...]:
+        """Keep templates under a name, in place of those that were saved under it before.
+
+        Raises:
+            BadTemplate, LibraryReadOnly
+            ValueError: the name is that of a built-in set, empty, or has a place for a label; or no template is given.
+        """
+        prompts.checked(name, "the name")
+        if name in templates.BUILT_IN or not name.strip() or templates.has_place(name):
+            raise ValueError(f"a template set cannot be named {name!r}")
+        found = self.resolve(given)
+        if not found:
+            raise ValueError("a template set needs at least one template")
+        self._session.storage.labels.save_template_set(name, found)
+        return found
+
+    def remove(self, name: str) -> None:
+        """Forget a saved template set. Label sets that were made with it keep their prompts.
+
+        Raises:
+            UnknownTemplateSet, LibraryReadOnly
+        """
+        if not self._session.storage.labels.remove_template_set(prompts.checked(name, "the name of a template set")):
+            raise UnknownTemplateSet(name, known=[*self._session.storage.reads.template_sets()])

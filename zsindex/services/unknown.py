@@ -1,0 +1,214 @@
+"""`library.unknown`: which photos show none of the labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zsindex.arguments.paths import PathsLike
+from zsindex.arguments.several import several
+from zsindex.classification import prompts
+from zsindex.classification.rules import NATURAL_CUT, Method, UnknownRule
+from zsindex.classification.scorers import Scorer
+from zsindex.classification.templates import DEFAULT_TEMPLATE
+from zsindex.classification.view import View
+from zsindex.config import absolute
+from zsindex.errors import BadUnknown
+from zsindex.models.encoder import may_keep
+from zsindex.records import NONE, FloatArray, LabelSet
+from zsindex.services.labels import Labels, WhichLabels
+from zsindex.services.scoring import BLOCK, over_photos
+from zsindex.services.temperature import Temperature
+from zsindex.session.session import Session
+
+if TYPE_CHECKING:
+    from zsindex.lab.unknown import Cut, Knowing, Knownness, UnknownReport
+
+
+class Unknown:
+    """Tells photos that show one of the labels from those that show none."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._labels = Labels(session)
+        self._temperature = Temperature(session)
+
+    def knownness(
+        self,
+        labels: WhichLabels,
+        method: str = "neglabel",
+        *,
+        template: str | Sequence[str] | None = None,
+        paths: PathsLike | None = None,
+        temperature: float | str | None = None,
+    ) -> Knownness:
+        """How much each photo looks like one of the labels, rather than like none of them.
+
+        docs/methods.md has the formulas: ``softmax`` (Hendrycks and Gimpel 2017), ``mcm`` (Ming et al. 2022),
+        ``neglabel`` (Jiang et al. 2024), ``zscore`` and ``margin``.
+
+        Args:
+            labels: a label set, or the name of a saved one.
+            method: one of these; with a cut as in `classify(unknown=...)` the result has that cut.
+            template: in place of the label set's own.
+            paths: files and folders to restrict to. What is compared with the library is compared with all of it.
+            temperature: as for `classify`.
+
+        Raises:
+            BadUnknown: there is no such method, or it says nothing about these labels.
+            NoLabels, UnknownLabelSet, BadTemplate, BadLabelFile, PromptTooLong
+        """
+        from zsindex.lab.unknown import Knownness
+
+        chosen, rule = self._labels.resolve(labels, template), UnknownRule.parse(method, needs_cut=False)
+        whole = self._session.view_of(None)
+        view = whole if paths is None else self._session.view_of(paths)
+        if temperature is not None:
+            whole = whole.tempered(self._temperature.resolve(temperature))
+        knowing = self._knowing(whole, chosen, whole.text_vectors(chosen), rule)
+        draws = rule.rate is not None or rule.score is not None or rule.method in NATURAL_CUT
+        cut = self._cut(whole, knowing, rule) if draws else None
+        return Knownness(view.paths, over_photos(view, knowing), None if cut is None else cut.at)
+
+    def evaluate(
+        self,
+        labels: WhichLabels,
+        truth: Mapping[str, str | Sequence[str]],
+        *,
+        methods: str | Sequence[str] = ("softmax", "mcm", "neglabel", "zscore", "margin"),
+        template: str | Sequence[str] | None = None,
+    ) -> UnknownReport:
+        """How well methods find the photos that show none of the labels, where the truth is known.
+
+        Args:
+            labels: a label set, or the name of a saved one.
+            truth: paths with their true label, or labels. A photo is known if one of them is a label or an answer of
+                the label set, and unknown otherwise.
+            methods: as for `classify(unknown=...)`; where one draws a line, in the library as there, the report says
+                what it does.
+            template: in place of the label set's own.
+
+        Returns:
+            AUROC and the false-positive rate at 95 % true positives, see `zsindex.lab.metrics`; known photos are the
+            positives.
+
+        Raises:
+            BadUnknown: as for `knownness`; or the truth has no known photo, or no unknown one.
+            NoLabels, UnknownLabelSet, BadTemplate, BadLabelFile, PromptTooLong
+        """
+        from zsindex.lab.metrics import auroc, fpr_at_tpr
+        from zsindex.lab.unknown import Separation, UnknownReport
+
+        methods = several(methods)
+        chosen = self._labels.resolve(labels, template)
+        names = {*chosen.labels, *(answer for answer in chosen.answers if answer != NONE)}
+        first = self.knownness(chosen, methods[0]) if methods else None
+        place = {path: i for i, path in enumerate([] if first is None else first.paths)}
+        given = {absolute(path): several(said) for path, said in truth.items()}
+        photos = [place[path] for path in given if path in place]
+        known = np.array([not names.isdisjoint(said) for path, said in given.items() if path in place], dtype=bool)
+        if known.all() or not known.any():
+            shown = "every photo shows" if known.all() and len(known) else "none of the photos shows"
+            raise BadUnknown(", ".join(methods), f"by the truth {shown} one of the labels; telling takes both kinds")
+        results = []
+        for number, method in enumerate(methods):
+            found = first if first is not None and not number else self.knownness(chosen, method)
+            values = found.values[photos]
+            below = None if found.cut is None else values < np.float64(found.cut)
+            results.append(
+                Separation(
+                    method,
+                    auroc(values, known),
+                    fpr_at_tpr(values, known),
+                    found.cut,
+                    None if below is None else float(below[~known].mean()),
+                    None if below is None else float(below[known].mean()),
+                )
+            )
+        not_held = tuple(path for path in given if path not in place)
+        return UnknownReport(int(known.sum()), int((~known).sum()), not_held, tuple(results))
+
+    def with_none(
+        self,
+        scorer: Scorer,
+        answers: tuple[str, ...],
+        view: View,
+        labels: LabelSet,
+        texts: FloatArray,
+        rule: UnknownRule,
+    ) -> tuple[Scorer, tuple[str, ...]]:
+        """A scorer that also answers `NONE`, and its answers.
+
+        Args:
+            scorer, answers: before.
+            view: all photos of the library.
+            texts: of all concepts of `labels`.
+        """
+        from zsindex.lab import unknown
+
+        knowing = self._knowing(view, labels, texts, rule)
+        has_none = NONE in answers
+        scorer = unknown.with_none(scorer, knowing, self._cut(view, knowing, rule), has_none=has_none)
+        return scorer, answers if has_none else (*answers, NONE)
+
+    def _cut(self, view: View, knowing: Knowing, rule: UnknownRule) -> Cut:
+        from zsindex.lab.unknown import Cut
+
+        return Cut.of(over_photos(view, knowing), rule)
+
+    def _knowing(self, view: View, labels: LabelSet, texts: FloatArray, rule: UnknownRule) -> Knowing:
+        from zsindex.lab import unknown
+
+        n = len(labels)
+        if rule.method is Method.NEGLABEL:
+            negatives = self._far_words(view, labels, texts[:n], rule.vocabulary)
+            return unknown.labels_share(texts, n, negatives, scale=view.info.logit_scale)
+        if rule.method is Method.ZSCORE:
+            return unknown.above_usual(texts, n, unknown.Usual.of(view.blocks(BLOCK), texts))
+        if len(set(labels.answer_of)) < 2:
+            raise BadUnknown(
+                str(rule.method), "it compares answers, and there is only one. Use neglabel, or zscore:RATE"
+            )
+        if rule.method is Method.MARGIN:
+            usual = unknown.Usual.of(view.blocks(BLOCK), texts)
+            return unknown.above_next(texts, n, usual, labels.answer_of)
+        scale = 1.0 if rule.method is Method.MCM else view.info.logit_scale
+        return unknown.greatest_probability(texts, n, scale=scale)
+
+    def _far_words(self, view: View, labels: LabelSet, texts: FloatArray, vocabulary: str) -> FloatArray:
+        """Vectors of the words that are farthest from the labels, which are remembered per model."""
+        from zsindex.lab import unknown
+        from zsindex.lab.vocabulary import words
+
+        own = {label.lower() for label in labels.labels}
+        candidates = [word for word in words(vocabulary) if word.lower() not in own]
+        template = labels.templates[0] if labels.templates else DEFAULT_TEMPLATE
+        settings = [prompts.digest(labels), template, candidates, unknown.SHARE, unknown.MOST, unknown.PERCENTILE]
+        key = hashlib.sha256(json.dumps([*settings, unknown.GROUP]).encode()).hexdigest()
+        far = self._session.storage.labels.derived(view.model_id, "far words", key)
+        if far is None:
+            vectors = view.embed([prompts.fill(template, word) for word in candidates])
+            chosen = unknown.far_words(texts, vectors, n=unknown.n_negatives(len(candidates)))
+            far = [candidates[i] for i in chosen.tolist()]
+            if not self._session.read_only and may_keep.get()(sum(map(len, far))):
+                self._session.model.store(
+                    lambda model_id: self._session.storage.labels.save_derived(model_id, "far words", key, far)
+                )
+        return view.embed([prompts.fill(template, word) for word in far])
+
+
+def describe(rule: UnknownRule) -> dict[str, Any]:
+    """What a rule asks for, in full: equal descriptions mean the same rule, whatever becomes of a file of words."""
+    from zsindex.lab.vocabulary import words
+
+    parts: dict[str, Any] = {"method": str(rule.method), "rate": rule.rate, "score": rule.score}
+    if rule.method is Method.NEGLABEL:
+        digest = hashlib.sha256("\n".join(words(rule.vocabulary)).encode()).hexdigest()
+        name = rule.vocabulary if rule.vocabulary in ("basic", "wordnet") else os.path.basename(rule.vocabulary)
+        parts.update(vocabulary=name, words_sha256=digest)
+    return parts

@@ -1,0 +1,141 @@
+"""`library.vectors`: vectors of photos by their ids, and whole folders of vectors, out and in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.arguments.several import several
+from zsindex.config import absolute
+from zsindex.errors import UnknownImage, UnknownModel
+from zsindex.records import FloatArray, Progress
+from zsindex.session.session import Session
+
+if TYPE_CHECKING:
+    from zsindex.exchange.vectors import ExportReport, ImportReport
+
+
+class Vectors:
+    """Vectors of one library under the model that it is asked with."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of(self, image_ids: int | Sequence[int]) -> FloatArray:
+        """Vectors of images under the model: float32 (len(image_ids), dim).
+
+        Raises:
+            UnknownImage: one is unknown, or has no vector yet.
+        """
+        image_ids = several(image_ids)
+        vectors = self._session.index.open().vectors
+        rows = vectors.rows_of(np.asarray(image_ids, dtype=np.int64))
+        for image_id, row in zip(image_ids, rows.tolist(), strict=True):
+            if row < 0:
+                raise UnknownImage(image_id)
+        return vectors.take(rows)
+
+    def export_to(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        dtype: str = "float32",
+        part_size: int = 1_000_000,
+        paths: PathsLike | None = None,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> ExportReport:
+        """Write the vectors of photos in clip-retrieval's layout; docs/exchange.md describes it. Loads no model.
+
+        Args:
+            folder: a new or empty one. It appears when it is whole.
+            dtype: ``float32``, which loses nothing, or ``float16``.
+            part_size: rows per file.
+            paths: files and folders to restrict to. Default: all.
+            overwrite: replace what an earlier export wrote there.
+            progress, should_stop: as for `Library.sync`; an export that is stopped leaves nothing behind.
+
+        Raises:
+            ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
+            UnknownModel: the library holds nothing of the model.
+            ExtraMissing: pyarrow is not installed.
+        """
+        from zsindex.exchange import parts
+        from zsindex.exchange.vectors import export_vectors
+
+        if dtype not in parts.DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(parts.DTYPES)}, not {dtype!r}")
+        part_size = bounds.whole("part_size", part_size, least=1)
+        model, storage = self._session.model, self._session.storage
+        if model.known is None:
+            held = [str(row.info.spec) for row in storage.reads.models()]
+            raise UnknownModel(str(model.spec), near=held, why="the library holds nothing of such a model")
+        return export_vectors(
+            storage,
+            model.known,
+            Path(absolute(folder)),
+            dtype=dtype,
+            part_size=part_size,
+            paths=None if paths is None else absolute_all(paths),
+            overwrite=overwrite,
+            progress=progress or (lambda _: None),
+            should_stop=should_stop or (lambda: False),
+        )
+
+    def import_from(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        path_column: str = "image_path",
+        read: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> ImportReport:
+        """Take in vectors that this library's model computed elsewhere, in clip-retrieval's layout; encodes nothing.
+
+        All is read and checked before the first vector is stored. What is there already stays, so an import that was
+        stopped or killed goes on when it is called again.
+
+        Args:
+            folder: what clip-retrieval's inference or `export_to` wrote.
+            root: what relative paths in it are relative to. Default: they are refused.
+            path_column: of the tables, with the names of the photos.
+            read: hash photos that are on this disk, so that a sync recognises them. False knows them by their path.
+            progress, should_stop: as for `Library.sync`.
+
+        Raises:
+            ImportRefused: something in the folder cannot be taken in; file and row are named, and nothing was stored.
+            DimensionMismatch: the vectors are of another model.
+            ExtraMissing: pyarrow is not installed.
+            LibraryReadOnly, LibraryBusy, StorageFull, ModelError
+        """
+        from zsindex.exchange.vectors import import_vectors
+
+        model = self._session.model
+        self._session.storage.require_writable("import vectors")
+        model.notice_pruned()
+        # Not recorded before the folder has been found to be good.
+        info = model.encoder().info if model.known is None else model.known.info
+        with self._session.index.while_storing():
+            report = import_vectors(
+                self._session.storage,
+                Path(absolute(folder)),
+                info,
+                model=model.row,
+                root=None if root is None else absolute(root),
+                path_column=path_column,
+                workers=self._session.settings.workers if read else 0,
+                progress=progress or (lambda _: None),
+                should_stop=should_stop or (lambda: False),
+            )
+        if report.stored:
+            self._session.index.open()  # writes the snapshot if one is due
+        return report

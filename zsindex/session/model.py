@@ -1,0 +1,305 @@
+"""The model that a library is asked with: what it is called, what is recorded of it, and itself once it is loaded."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypedDict, TypeVar
+
+from zsindex import config
+from zsindex.arguments.paths import guessed
+from zsindex.config import absolute
+from zsindex.errors import ModelChanged, ModelPruned, UnknownModel
+from zsindex.models import names
+from zsindex.models.encoder import Encoder, OneAtATime, around_model
+from zsindex.records import AS_SEEN, DecodeMode, IccMode, ModelInfo, ModelSpec, TransparencyMode
+from zsindex.session.usage import Usage
+from zsindex.storage.protocol import Reads, Storage
+from zsindex.storage.rows import ModelRow
+
+T = TypeVar("T")
+
+# What a new library is asked with unless told otherwise.
+_NEW = ModelSpec(config.DEFAULT_MODEL, icc=AS_SEEN.icc, transparency=AS_SEEN.transparency)
+
+
+class ModelOptions(TypedDict, total=False):
+    """What tells models of one name apart. What is left out is as it is for the library's present model.
+
+    Keys:
+        pretrained: tag or checkpoint file for a name that is only an architecture.
+        precision: ``fp32``, ``bf16`` or ``fp16``; or ``auto``: what the library has vectors of already, else what this
+            machine is fastest in, which is measured once for each model.
+        decode: ``exact`` or ``fast``; see docs/decoding.md.
+        icc: ``convert`` photos to sRGB by their profiles, or ``ignore`` these, as open_clip and transformers do.
+        transparency: ``show`` what is transparent on a background, or drop the transparency, as the ``reference`` does.
+    """
+
+    pretrained: str | None
+    precision: str | None
+    decode: DecodeMode | str | None
+    icc: IccMode | str | None
+    transparency: TransparencyMode | str | None
+
+
+class AskedModel:
+    """The model that questions are put to. For any number of threads.
+
+    `_lock` is held to look at or to set the fields, never while anything is read, calculated or waited for;
+    `_loading`, which is taken before it, while a model is loaded and recorded.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        spec: ModelSpec,
+        row: ModelRow | None,
+        encoder: Encoder | None,
+        device: str,
+        batch_size: int | None,
+        on_load: Callable[[ModelSpec], None] | None,
+        usage: Usage,
+        forget: Callable[[], None],
+    ) -> None:
+        """Args:
+        row: what is recorded of it; None where the library has never seen it.
+        encoder: given by the caller, who alone can make it again.
+        forget: drops what was derived from the model before, when it is another one.
+        """
+        self.device = device
+        self.batch_size = batch_size
+        self.on_load = on_load
+        self._storage = storage
+        self._spec = spec
+        self._row = row
+        self._loaded = None if encoder is None else OneAtATime(encoder)
+        self._can_load_again = encoder is None
+        self._usage = usage
+        self._forget = forget
+        self._lock = threading.RLock()
+        self._loading = threading.RLock()
+
+    @property
+    def spec(self) -> ModelSpec:
+        """As it was asked for."""
+        return self._spec
+
+    @property
+    def known(self) -> ModelRow | None:
+        """What is recorded of it; None where that is not known without loading it."""
+        return self._row
+
+    @property
+    def loaded(self) -> OneAtATime | None:
+        """It itself, if it is in memory."""
+        return self._loaded
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it is; loads it if the library has never seen it.
+
+        Raises:
+            ModelError
+        """
+        return self.row().info
+
+    def row(self) -> ModelRow:
+        """What is recorded of it; loads and records it if the library has never seen it.
+
+        Raises:
+            ModelError
+        """
+        row = self._row
+        if row is not None:
+            return row
+        with self._loading:
+            row = self._row
+            if row is None:
+                row = self._record(self.encoder().info, make_default=False)
+                with self._lock:
+                    self._row = row
+            return row
+
+    def encoder(self) -> OneAtATime:
+        """It itself; loads it.
+
+        Raises:
+            ModelChanged: it is no longer the one whose vectors the library holds.
+        """
+        loaded, row, spec = self._now()
+        if loaded is None:
+            with around_model.get()(), self._loading:
+                # Whoever had the lock before may have loaded it, or have chosen another one.
+                loaded, row, spec = self._now()
+                if loaded is None:
+                    loaded = self._load(spec)
+                    with self._lock:
+                        self._loaded = loaded
+        if row is not None:
+            expected, got = row.info.fingerprint, loaded.info.fingerprint
+            if expected != got:
+                raise ModelChanged(str(spec), expected=expected, got=got)
+        return loaded
+
+    def use(self, spec: Callable[[ModelSpec], ModelSpec]) -> ModelInfo:
+        """Load another model, and make it the library's default.
+
+        Args:
+            spec: from the present one.
+        """
+        with self._loading:
+            chosen = spec(self._spec)
+            # Until it is there, questions are answered with the model before.
+            loaded = self._load(chosen)
+            row = self._record(loaded.info, make_default=True)
+            with self._lock:
+                self._loaded, self._spec, self._row = loaded, chosen, row
+                self._forget()
+        return row.info
+
+    def release(self, *, idle_s: float = 0.0) -> bool:
+        """Let go of it; what must be encoded later loads it again.
+
+        Args:
+            idle_s: only if it has not been used for so many seconds.
+
+        Returns:
+            Whether it was let go of. One that was given to `Library.open` is kept: nobody could load it again.
+        """
+        with self._lock:
+            if self._loaded is None or not self._can_load_again or self._loaded.idle_s < idle_s:
+                return False
+            self._loaded = None
+            return True
+
+    def close(self) -> None:
+        """Let go of it for good."""
+        with self._lock:
+            self._loaded = None
+
+    # --- beside others ------------------------------------------------------------------------------------------------
+
+    def notice_pruned(self) -> None:
+        """Notice that somebody else has pruned it: it is recorded anew when it is needed, and where that has been done
+        already, this object goes on with that.
+        """
+        row = self._row
+        if row is None or row.id < 0:
+            return
+        rows = self._storage.reads.models()
+        if row.id not in [other.id for other in rows]:
+            same = [other for other in rows if other.info.fingerprint == row.info.fingerprint]
+            with self._lock:
+                if self._row is row:
+                    self._row = same[0] if same else None
+                    self._forget()
+
+    def renew(self, row: ModelRow) -> None:
+        """Go on with a row that was pruned, where nobody has recorded it anew."""
+        with self._lock:
+            self._row = self._row or row
+
+    def store(self, store: Callable[[int], T]) -> T:
+        """Store something under it; it is recorded anew where somebody else has pruned it.
+
+        Args:
+            store: stores it under a model's id, in one transaction.
+        """
+        row = self.row()
+        try:
+            return store(row.id)
+        except ModelPruned:
+            with self._loading:
+                self.notice_pruned()
+                renewed = self._row
+                if renewed is None:
+                    renewed = self._record(row.info, make_default=False)
+                    with self._lock:
+                        self._row = renewed
+            return store(renewed.id)
+
+    def _now(self) -> tuple[OneAtATime | None, ModelRow | None, ModelSpec]:
+        with self._lock:
+            return self._loaded, self._row, self._spec
+
+    def _load(self, spec: ModelSpec) -> OneAtATime:
+        self._storage.require_open()
+        if self.on_load is not None:
+            self.on_load(spec)
+        self._usage.count(model_loads=1)
+        return OneAtATime(load_encoder(spec, device=self.device, batch_size=self.batch_size))
+
+    def _record(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
+        if not self._storage.writable:
+            # It has no vectors here and gets none: a row that exists only in memory, with an id that none has.
+            return ModelRow(-1, info, "")
+        return self._storage.photos.add_model(info, make_default=make_default)
+
+
+def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
+    """Load a model. The only way to torch: everything else works without it."""
+    from zsindex.models import loading
+
+    return loading.load(spec, device=device, batch_size=batch_size)
+
+
+def fastest_precision(spec: ModelSpec) -> str:
+    """The precision in which this machine encodes images fastest."""
+    from zsindex.models import loading
+
+    return loading.fastest_precision(spec)
+
+
+def require_name(model: str | None) -> None:
+    """Refuse an empty name.
+
+    Raises:
+        UnknownModel
+    """
+    if model is not None and not model.strip():
+        raise UnknownModel(model, why="the name of a model is empty")
+
+
+def spec_for(reads: Reads, base: ModelSpec | None, model: str | None, options: ModelOptions) -> ModelSpec:
+    """What is asked for, in one spelling: the same model by another way of naming it must not be encoded again.
+
+    Args:
+        base: what counts where nothing is said; None for a new library's.
+        model: ``nano``, ``ORG/NAME`` of a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
+    """
+    base = _NEW if base is None else base
+    pretrained, precision = options.get("pretrained"), options.get("precision")
+    decode, icc, transparency = options.get("decode"), options.get("icc"), options.get("transparency")
+    if model is None and pretrained is None:
+        name, weights = base.name, base.pretrained
+    else:
+        name, weights = base.name if model is None else model, pretrained
+    require_name(name)
+    if weights is not None:
+        file = guessed(weights)
+        name, weights = (name, file) if os.path.isfile(file) else (f"{name}/{weights}", None)
+    scheme, _, rest = name.partition(":")
+    folder = absolute(rest) if scheme == "local-dir" else guessed(name)
+    if scheme == "local-dir" or (
+        model not in (None, config.DEFAULT_MODEL) and weights is None and os.path.isdir(folder)
+    ):
+        name = f"local-dir:{folder}"
+    elif model is not None and pretrained is None:
+        name = names.in_one_spelling(name, held=[row.info.spec.name for row in reads.models()])
+    spec = ModelSpec(
+        name=name,
+        pretrained=weights,
+        precision=precision or base.precision,
+        decode=base.decode if decode is None else DecodeMode(decode),
+        icc=base.icc if icc is None else IccMode(icc),
+        transparency=base.transparency if transparency is None else TransparencyMode(transparency),
+    )
+    if precision != "auto":
+        return spec
+    # What has been encoded already is faster than anything.
+    there = [row.info.spec for row in reads.models()]
+    alike = [other for other in there if replace(other, precision="auto") == spec]
+    return alike[-1] if alike else replace(spec, precision=fastest_precision(spec))

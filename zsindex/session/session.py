@@ -1,0 +1,320 @@
+"""`Session`: an open storage, the model that it is asked with, and what is derived from both."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Self, Unpack
+
+from zsindex import config
+from zsindex.arguments import bounds
+from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.classification.view import View
+from zsindex.errors import LibraryClosed, NotInLibrary, NoVectors, UnknownModel
+from zsindex.models.encoder import Encoder
+from zsindex.records import ModelInfo, ModelSpec, Settings
+from zsindex.session.embedding import Embedding
+from zsindex.session.index import CurrentIndex
+from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
+from zsindex.session.usage import Usage
+from zsindex.storage.protocol import Storage
+
+DEFAULT_BATCH_SIZE = 32
+
+
+class Session:
+    """What the parts of an open library share. All of it may be used from several threads.
+
+    Attributes:
+        settings: how photos are prepared and encoded.
+        usage: what was encoded and what was found in the cache.
+        clock: seconds, from any beginning.
+        path: the library's folder.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        model: str | None = None,
+        encoder: Encoder | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        on_load: Callable[[ModelSpec], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        **options: Unpack[ModelOptions],
+    ) -> None:
+        """Args are those of `Library.open`. The storage is closed where something is wrong with them."""
+        self.path = storage.folder
+        self.clock = clock
+        self.usage = Usage()
+        self.settings = Settings(
+            batch_size=batch_size or DEFAULT_BATCH_SIZE,
+            workers=workers or os.cpu_count() or 1,
+            max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
+        )
+        self._closed = False
+        self._storage = storage
+        reads = storage.reads
+        remembered = reads.default_model()
+        if encoder is not None:
+            spec = encoder.info.spec
+        else:
+            spec = spec_for(reads, None if remembered is None else remembered.info.spec, model, options)
+        # The default one may be older than another that was loaded under the same name.
+        is_default = remembered is not None and remembered.info.spec == spec
+        row = remembered if is_default else reads.find_model(spec)
+        if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
+            row = None
+        self._index = CurrentIndex(storage, lambda: self.model, self.clock)
+        self._model = AskedModel(
+            storage,
+            spec=spec,
+            row=row,
+            encoder=encoder,
+            device=device,
+            batch_size=batch_size,
+            on_load=on_load,
+            usage=self.usage,
+            forget=self._index.forget,
+        )
+        self._embed = Embedding(storage, lambda: self.model, self.settings, self.usage)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        model: str | None = None,
+        encoder: Encoder | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        on_load: Callable[[ModelSpec], None] | None = None,
+        **options: Unpack[ModelOptions],
+    ) -> Self:
+        """Open the storage at a place, and a session over it; see `Library.open`."""
+        from zsindex.storage.sqlite.storage import SqliteStorage
+
+        require_name(model)  # before a library is made for it
+        if batch_size is not None:
+            batch_size = bounds.whole("batch_size", batch_size, least=1)
+        if workers is not None:
+            workers = bounds.whole("workers", workers, least=1)
+        storage = SqliteStorage.open(config.library_path(path), create=create, read_only=read_only)
+        try:
+            return cls(
+                storage,
+                model=model,
+                encoder=encoder,
+                device=device,
+                batch_size=batch_size,
+                workers=workers,
+                on_load=on_load,
+                **options,
+            )
+        except BaseException:
+            storage.close()
+            raise
+
+    # Whatever uses one of these raises `LibraryClosed` once it is closed, also what is answered from memory.
+
+    @property
+    def storage(self) -> Storage:
+        """What is remembered."""
+        self.require_open()
+        return self._storage
+
+    @property
+    def model(self) -> AskedModel:
+        """The model that questions are put to."""
+        self.require_open()
+        return self._model
+
+    @property
+    def index(self) -> CurrentIndex:
+        """The vectors of that model."""
+        self.require_open()
+        return self._index
+
+    @property
+    def embed(self) -> Embedding:
+        """Vectors of images and texts."""
+        self.require_open()
+        return self._embed
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model is; loads it if the library has never seen it."""
+        return self.model.info
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be stored."""
+        return not self.storage.writable
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`."""
+        if self._closed:
+            raise LibraryClosed(self.path)
+
+    def close(self) -> None:
+        """Let go of storage, index and model. What other threads are storing is finished. Twice does no harm."""
+        self._closed = True
+        self._index.forget()
+        self._model.close()
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        self.require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- other models -------------------------------------------------------------------------------------------------
+
+    def use_model(self, model: str, **options: Unpack[ModelOptions]) -> ModelInfo:
+        """Load a model and make it the library's default; see `Library.use_model`."""
+        self.storage.require_writable("choose the default model")
+        return self.model.use(lambda present: spec_for(self.storage.reads, present, model, options))
+
+    def beside(self, model: str, **options: Unpack[ModelOptions]) -> Session:
+        """The same library with another model, whether or not it holds anything of that. Close both."""
+        require_name(model)
+        storage = self.storage.again(read_only=self.read_only)
+        try:
+            return Session(
+                storage,
+                model=model,
+                device=self.model.device,
+                batch_size=self.model.batch_size,
+                workers=self.settings.workers,
+                on_load=self.model.on_load,
+                clock=self.clock,
+                **options,
+            )
+        except BaseException:
+            storage.close()
+            raise
+
+    def with_model(self, model: str, **options: Unpack[ModelOptions]) -> Session:
+        """The same library with another model that it holds vectors of. Close both.
+
+        Raises:
+            UnknownModel
+        """
+        other = self.beside(model, **options)
+        if other.model.known is None:
+            spec = other.model.spec
+            other.close()
+            held = [str(row.info.spec) for row in self.storage.reads.models()]
+            why = f"the library holds nothing of it (zsindex sync {spec.arguments})"
+            raise UnknownModel(str(spec), near=held, why=why)
+        return other
+
+    def with_fingerprint(self, fingerprint: str, name: str) -> Session:
+        """The same library with another model that it holds vectors of. Close both.
+
+        Raises:
+            UnknownModel: it holds none of a model with that fingerprint, which was called `name`.
+        """
+        rows = self.storage.reads.models()
+        specs = [row.info.spec for row in rows if row.info.fingerprint == fingerprint]
+        if not specs:
+            held = [str(row.info.spec) for row in rows]
+            why = "the library holds nothing of the weights that the run was made with"
+            raise UnknownModel(name, near=held, why=why)
+        spec = specs[0]
+        return self.with_model(
+            spec.name,
+            pretrained=spec.pretrained,
+            precision=spec.precision,
+            decode=spec.decode,
+            icc=spec.icc,
+            transparency=spec.transparency,
+        )
+
+    # --- photos with vectors ------------------------------------------------------------------------------------------
+
+    def view(self, paths: Sequence[str] | None = None) -> View:
+        """The photos with vectors, as they are now, at or below absolute paths or all."""
+        return self.index.view(paths, self.embed.texts)
+
+    def view_of(self, paths: PathsLike | None, *, truncate: bool = False, may_be_empty: bool = False) -> View:
+        """A view of what the library holds at or below some paths, or of all, to ask something about.
+
+        Args:
+            truncate: whether its `embed` cuts texts that are too long, rather than refuse them.
+            may_be_empty: a library without photos is as good as one with photos.
+
+        Raises:
+            NotInLibrary: it knows nothing of one of the paths.
+            NoVectors: no photo has a vector of the model.
+        """
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self.require_known(places)
+        if not may_be_empty:
+            self.require_model(places)
+        view = self.view(places)
+        if not (may_be_empty and not view.unanswered):
+            self.require_vectors(view, places)
+        return replace(view, embed=partial(self.embed.texts, truncate=True)) if truncate else view
+
+    def require_vectors(self, view: View, paths: Sequence[str] | None) -> None:
+        """Refuse a question that no photo of the view can answer: an empty answer would look like one.
+
+        Raises:
+            NoVectors
+        """
+        if not len(view):
+            raise self._no_vectors(paths, len(view.unanswered))
+
+    def require_model(self, paths: Sequence[str] | None) -> None:
+        """Refuse a first question to a model without vectors before that model is loaded for it.
+
+        Raises:
+            NoVectors
+        """
+        if self.index.has_vectors:
+            return
+        reads = self.storage.reads
+        row = self.model.known or reads.find_model(self.model.spec)
+        if row is None or not reads.has_vectors(row.id):
+            raise self._no_vectors(paths, len(reads.files(paths).paths))
+
+    def require_known(self, paths: Sequence[str], why: str = "only photos that it holds can be asked about") -> None:
+        """Refuse paths that are neither files nor folders of the library.
+
+        Raises:
+            NotInLibrary
+        """
+        reads = self.storage.reads
+        held = {*reads.files(paths).paths, *(file.path for file in reads.skipped(paths))}
+        folders: set[str] = set()
+        for folder in {os.path.dirname(path) for path in held}:
+            while folder not in folders:
+                folders.add(folder)
+                folder = os.path.dirname(folder)
+        unknown = [path for path in paths if path not in held and path not in folders]
+        if unknown:
+            raise NotInLibrary(unknown, why)
+
+    def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
+        skipped = 0 if photos else len(self.storage.reads.skipped(paths))
+        return NoVectors(self.model.spec, photos=photos, skipped=skipped)
