@@ -50,11 +50,14 @@
 Three places translate these and nothing else does: the intake turns an `ImageError` into a recorded skip, the CLI
 turns a `ZsindexError` into ``Error: …`` and exit code 1, and a service maps it to a status. Anything else is a bug and
 keeps its traceback.
+
+Every error survives pickling and copying, so that one raised in another process arrives as what it is: with its type,
+its message, its data, its notes and its cause.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,11 +65,43 @@ if TYPE_CHECKING:
     from zsindex.records import ModelSpec, SkipReason
 
 
-class ZsindexError(Exception):
+class _Travels(Exception):
+    """An exception that can be pickled and copied, whatever its constructor asks for.
+
+    Python's own way calls the class with `args`, which is the message alone here, and so fails where a constructor
+    wants data. This one makes the object without calling its constructor, and then sets what it had: data and notes
+    are attributes.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
+        state: dict[str, object] = dict(self.__dict__)
+        if self.__cause__ is not None and _can_travel(self.__cause__):
+            state["__cause__"] = self.__cause__
+        # Set last: it is what setting a cause sets, too, and what `from None` says.
+        state["__suppress_context__"] = self.__suppress_context__
+        return _without_constructor, (type(self), *self.args), state
+
+
+def _without_constructor(kind: type[_Travels], *args: object) -> _Travels:
+    return kind.__new__(kind, *args)  # which sets `args`
+
+
+def _can_travel(cause: BaseException) -> bool:
+    """Whether a cause, which may be anybody's, can be pickled; the error must arrive without one that cannot."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(cause))
+    except Exception:  # noqa: BLE001  of its constructor, or of whatever it carries
+        return False
+    return True
+
+
+class ZsindexError(_Travels):
     """Base of every expected failure."""
 
 
-class ZsindexWarning(UserWarning):
+class ZsindexWarning(_Travels, UserWarning):
     """Base of what is worth telling although it worked."""
 
 
