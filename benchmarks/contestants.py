@@ -73,7 +73,7 @@ def zsindex(photos: str, model: str, decode: str, precision: str, label_sets: li
         "load_s": loading,
         "label_sets_s": seconds,
         "photos": len(vectors),
-        "engine": getattr(encoder, "engine", "torch"),
+        "runtime": getattr(encoder, "runtime", "torch"),
         "vectors": vectors,
     }
 

@@ -1,4 +1,4 @@
-"""What encoding costs on this machine's CPU, by engine and precision, and how far the vectors move.
+"""What encoding costs on this machine's CPU, by runtime and precision, and how far the vectors move.
 
     python benchmarks/encoder.py [--rounds 3] [--json FILE]
 

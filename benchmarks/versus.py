@@ -167,7 +167,7 @@ class Versus:
         }
         others |= self._pipelines(model, photos, sets)
         difference = np.abs(np.load(my_vectors) - np.load(their_vectors)).max()
-        note = f"{mine['engine']}; vectors within {difference:.0e} of open_clip's"
+        note = f"{mine['runtime']}; vectors within {difference:.0e} of open_clip's"
         self.add(row(NEW, model, "zsindex", mine, note=note))
         for who, answer in others.items():
             self.add(row(NEW, model, who, answer, mine, goal=1.0))

@@ -77,7 +77,7 @@ def _show(report: BenchReport) -> None:
         decoding += f"; --decode fast: {rates.decode_fast:.1f} on one core"
     print_pairs(
         {
-            "model": f"{report.model}, {report.precision}, {report.engine} on {report.device}",
+            "model": f"{report.model}, {report.precision}, {report.runtime} on {report.device}",
             "photos": f"{report.photos:,} of {report.megapixels:.1f} megapixels, decode {report.decode}",
             "decoding": decoding,
             "encoding": f"{rates.encode:.1f} images/s",

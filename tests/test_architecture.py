@@ -42,7 +42,7 @@ LAYERS = (
     {"bottleneck"},
     {"export", "assembly"},
     {"towers", "openclip", "transformers_encoder"},
-    {"on_torch", "checkpoints", "familiarity"},
+    {"torch_encoder", "checkpoints", "familiarity"},
     {"hub"},
     {
         "scan",
@@ -82,7 +82,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Costly or replaceable packages, each with the modules that may know of it, at the top or inside a function.
 ONLY_IMPORTERS = {
-    "torch": {"openclip", "export", "transformers_encoder", "on_torch"},
+    "torch": {"openclip", "export", "transformers_encoder", "torch_encoder"},
     "torchvision": {"openclip"},
     "open_clip": {"openclip", "export"},
     "openvino": {"towers", "export"},

@@ -72,7 +72,7 @@ def test_the_report_is_complete(pictures: Path, encoders: list[FakeEncoder]) -> 
     steps: list[str] = []
     report = measure(pictures, seconds=SECONDS, workers=2, progress=steps.append)
     assert (report.model, report.device, report.precision, report.decode) == ("nano", "cpu", "fp32", "exact")
-    assert report.engine == "FakeEncoder"
+    assert report.runtime == "FakeEncoder"
     assert (report.photos, report.workers, report.cores) == (4, 2, os.cpu_count())
     assert 0 < report.megapixels < 1
     rates = report.rates

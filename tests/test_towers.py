@@ -187,7 +187,7 @@ def test_what_cannot_be_exported_is_done_by_the_original(tmp_path: Path, own_cac
     spec = ModelSpec(f"local-dir:{tiny_models.save(tmp_path / 'model', preprocess_cfg=preprocess)}")
     original, exported = openclip.load(spec, device="cpu"), loading.load(spec, device="cpu")
     assert isinstance(exported, TowerEncoder)
-    assert exported.engine == "torch"
+    assert exported.runtime == "torch"
     photo = Image.open(samples.photos()[0])
     np.testing.assert_array_equal(exported.preprocess(photo), original.preprocess(photo))
     np.testing.assert_array_equal(
@@ -350,7 +350,7 @@ def test_a_tower_that_does_not_run_is_replaced_by_the_original(
     graph.write_bytes(b"x" * graph.stat().st_size)
     encoder, original = loading.load(exported, device="cpu"), openclip.load(exported, device="cpu")
     assert isinstance(encoder, TowerEncoder)
-    encoder.engine = "openvino"
+    encoder.runtime = "openvino"
     with caplog.at_level(logging.WARNING):
         pixels = pixels_of(original)
         np.testing.assert_allclose(encoder.encode_images(pixels), original.encode_images(pixels), rtol=0, atol=1e-5)
@@ -371,7 +371,7 @@ def test_what_openvino_keeps_of_a_graph_changes_no_vector(exported: ModelSpec, s
         encoder = TowerEncoder(
             found, exported, device="cpu", batch_size=None, load_original=lambda: pytest.fail("asked")
         )
-        encoder.engine = "openvino"
+        encoder.runtime = "openvino"
         vectors.append((encoder.encode_images(pixels_of(encoder)), encoder.encode_texts(TEXTS[:2])))
         if state != "blocked":
             graphs = list(kept.iterdir())
@@ -388,7 +388,7 @@ def test_the_original_must_be_the_one_that_was_exported(
     """Weights that were replaced without a trace in size and time stamp."""
     encoder = loading.load(exported, device="cpu")
     assert isinstance(encoder, TowerEncoder)
-    encoder.engine = "torch"
+    encoder.runtime = "torch"
     weights = tmp_path / "model" / "open_clip_model.safetensors"
     status = weights.stat()
     tiny_models.save(tmp_path / "model", seed=1)
@@ -509,7 +509,7 @@ def test_the_embedded_model_is_probed_on_this_machine(own_cache: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("speeds", "engine"),
+    ("speeds", "expected"),
     [
         ({"torch": 2.0, "openvino": 1.0}, "torch"),
         ({"torch": 1.0, "openvino": 2.0}, "openvino"),
@@ -517,13 +517,15 @@ def test_the_embedded_model_is_probed_on_this_machine(own_cache: Path, monkeypat
         ({}, "openvino"),
     ],
 )
-def test_torch_encodes_where_it_is_faster_by_enough(exported: ModelSpec, speeds: dict[str, float], engine: str) -> None:
+def test_torch_encodes_where_it_is_faster_by_enough(
+    exported: ModelSpec, speeds: dict[str, float], expected: str
+) -> None:
     found = runtime.find(exported)
     assert found is not None
     replace(found.manifest, speeds={"fp32": speeds}).write(found.folder)
     encoder = loading.load(exported, device="cpu")
     assert isinstance(encoder, TowerEncoder)
-    assert encoder.engine == engine
+    assert encoder.runtime == expected
 
 
 def test_auto_takes_what_the_library_has(tmp_path: Path, tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,7 +234,7 @@ def test_what_does_not_agree_is_left_out(
 def test_images_are_the_originals(folders: dict[str, Path]) -> None:
     encoder, original = loading.load(spec_of(folders["siglip2"]), device="cpu"), original_of(folders["siglip2"])
     assert isinstance(encoder, TowerEncoder)
-    assert encoder.engine == "torch"
+    assert encoder.runtime == "torch"
     photo = Image.open(samples.photos()[0])
     pixels = original.preprocess(photo)
     np.testing.assert_array_equal(encoder.preprocess(photo), pixels)

@@ -58,7 +58,7 @@ class BenchReport:
 
     Attributes:
         model: as `ModelSpec` spells it.
-        engine: what computes it: ``openvino``, ``torch``, or another encoder's class.
+        runtime: what computes it: ``openvino``, ``torch``, or another encoder's class.
         device: where: ``cpu``, ``cuda``, …
         precision, decode: as in `ModelSpec`.
         cores: of the processor.
@@ -78,7 +78,7 @@ class BenchReport:
     """
 
     model: str
-    engine: str
+    runtime: str
     device: str
     precision: str
     decode: str
@@ -165,7 +165,7 @@ def measure(
     rates = Rates(decode_core, decode_all, decode_fast, encode, sync)
     return BenchReport(
         model=str(spec),
-        engine=getattr(encoder, "engine", type(encoder).__name__),
+        runtime=getattr(encoder, "runtime", type(encoder).__name__),
         device=computed_on,
         precision=spec.precision,
         decode=str(spec.decode),

@@ -44,17 +44,17 @@ from zsindex.errors import (
 from zsindex.models import hub, names, nano
 from zsindex.models.familiarity import Familiarity
 from zsindex.models.fingerprint import fingerprint, sha256_of
-from zsindex.models.on_torch import (
+from zsindex.models.preprocess import RESAMPLING
+from zsindex.models.tokenizer import text_of
+from zsindex.models.torch_encoder import (
     PROMPTS_PER_IMAGE,
-    Batches,
+    TorchEncoder,
     batch_size_on,
     check_options,
     device_named,
     quiet,
     weights_sha256,
 )
-from zsindex.models.preprocess import RESAMPLING
-from zsindex.models.tokenizer import text_of
 from zsindex.photos.scaling import fitted_if_thin
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
 
@@ -117,7 +117,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         batch_size: images that go through the model at once (of prompts, eight times as many); None chooses by device.
 
     Raises:
-        ValueError: the precision is none of `zsindex.models.on_torch.PRECISIONS`, or the batch size is below 1.
+        ValueError: the precision is none of `zsindex.models.torch_encoder.PRECISIONS`, or the batch size is below 1.
         UnknownModel: no such architecture, tag, folder or repository name, or a name that says too little or too much.
         ModelUnavailable: a hub could not be reached, refused, or lacks the files.
         CheckpointError: the files are there but damaged, of another architecture, or not plain tensors.
@@ -133,7 +133,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         return _load(spec, source, target, batch_size or batch_size_on(target))
 
 
-class OpenClipEncoder(Batches):
+class OpenClipEncoder(TorchEncoder):
     """An open_clip model as an `Encoder`; made by `load`.
 
     Attributes:

@@ -25,9 +25,9 @@ from zsindex.models import checkpoints
 from zsindex.models.familiarity import Familiarity
 from zsindex.models.fingerprint import fingerprint, sha256_of
 from zsindex.models.hub import one_line
-from zsindex.models.on_torch import (
+from zsindex.models.torch_encoder import (
     PROMPTS_PER_IMAGE,
-    Batches,
+    TorchEncoder,
     batch_size_on,
     check_options,
     device_named,
@@ -71,7 +71,7 @@ def load(spec: ModelSpec, folder: Path, *, device: str = "auto", batch_size: int
         batch_size: images that go through the model at once (of prompts, eight times as many); None chooses by device.
 
     Raises:
-        ValueError: the precision is none of `zsindex.models.on_torch.PRECISIONS`, or the batch size is below 1.
+        ValueError: the precision is none of `zsindex.models.torch_encoder.PRECISIONS`, or the batch size is below 1.
         UnknownModel: it is no dual encoder, or one whose images have no fixed size.
         CheckpointError: files are missing or damaged, hold more than plain tensors, or ask to run code of their own.
         PackageMissing: its tokenizer needs a package that is not installed.
@@ -85,7 +85,7 @@ def load(spec: ModelSpec, folder: Path, *, device: str = "auto", batch_size: int
         return _load(spec, folder, family, target, batch_size or batch_size_on(target))
 
 
-class TransformersEncoder(Batches):
+class TransformersEncoder(TorchEncoder):
     """A checkpoint of transformers as an `Encoder`; made by `load`.
 
     Attributes:

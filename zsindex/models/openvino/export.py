@@ -22,12 +22,12 @@ import torch
 from PIL import Image
 
 from zsindex.models.hub import one_line
-from zsindex.models.on_torch import default_device, quiet
 from zsindex.models.openclip import OpenClipEncoder
 from zsindex.models.openvino import runtime
 from zsindex.models.openvino.runtime import Export, Manifest, Tower
 from zsindex.models.preprocess import Preprocessing
 from zsindex.models.tokenizer import MASKED, ClipTokenizer, FastTokenizer, Layout
+from zsindex.models.torch_encoder import default_device, quiet
 from zsindex.photos import samples
 from zsindex.records import FloatArray, ModelSpec
 
@@ -359,7 +359,7 @@ def probe_bf16(export: Export, encoder: OpenClipEncoder) -> Export:
 
 
 def _speeds(tower: Tower, encoder: OpenClipEncoder, pixels: list[FloatArray]) -> dict[str, float]:
-    """Images per second by engine, in the batches that are used."""
+    """Images per second by runtime, in the batches that are used."""
     batch = np.stack(pixels[: runtime.BATCH_SIZE])
     many = (pixels * encoder.batch_size)[: encoder.batch_size]
     return {

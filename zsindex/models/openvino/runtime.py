@@ -57,7 +57,7 @@ MADE_WITH_TRANSFORMERS = ("transformers", "tokenizers", "openvino")
 PRECISIONS = ("fp32", "bf16")
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # So many times as fast as OpenVINO must torch be: importing it takes the time of a hundred photos and more, and what
-# a probe of a few batches says of two engines that are equally fast is chance.
+# a probe of a few batches says of two runtimes that are equally fast is chance.
 WORTH_TORCH = 1.1
 BATCH_SIZE = 8
 _PROMPTS_AT_ONCE = 64
@@ -83,7 +83,7 @@ class Manifest:
         text: the same of the text tower.
         cut_text: whether tokens after the end token may be left out.
         end_token: whose first place is where the text's vector is read off; None where it is the highest token.
-        speeds: images per second by precision and engine, ``torch`` and ``openvino``, as probed on this machine.
+        speeds: images per second by precision and runtime, ``torch`` and ``openvino``, as probed on this machine.
         deviations: largest difference of a vector's component from torch in fp32, by tower and precision.
         cosines: least cosine to torch in fp32, by precision.
         fast_tokenizer: the fields of `zsindex.models.tokenizer.Layout`; None where the tokenizer is CLIP's own.
@@ -131,7 +131,7 @@ class Manifest:
             weights_sha256=self.weights_sha256,
         )
 
-    def image_engine(self, precision: str) -> str:
+    def image_runtime(self, precision: str) -> str:
         """``torch`` where that is known to be so much faster that importing it pays, else ``openvino``."""
         if not self.image or precision not in PRECISIONS:
             return "torch"
@@ -240,7 +240,7 @@ class TowerEncoder:
     Attributes:
         info: what the model is.
         batch_size: images that go through the model at once.
-        engine: what encodes images: ``openvino`` or ``torch``.
+        runtime: what encodes images: ``openvino`` or ``torch``.
         device: where: ``cpu``, or what torch would choose.
     """
 
@@ -261,7 +261,7 @@ class TowerEncoder:
         self.info = manifest.info(spec)
         self.batch_size = batch_size or BATCH_SIZE
         on_cpu = device == "cpu" or manifest.auto_device == "cpu"
-        self.engine = manifest.image_engine(spec.precision) if on_cpu else "torch"
+        self.runtime = manifest.image_runtime(spec.precision) if on_cpu else "torch"
         self.device = "cpu" if on_cpu else manifest.auto_device
         self._export = export
         self._load_original = load_original
@@ -290,7 +290,7 @@ class TowerEncoder:
         Returns:
             float32, shape (len(pixels), dim), L2-normalised rows in the order given.
         """
-        tower = self._tower(IMAGE) if self.engine == "openvino" else None
+        tower = self._tower(IMAGE) if self.runtime == "openvino" else None
         if tower is None:
             return self._original.encode_images(pixels)
         vectors = np.empty((len(pixels), self.info.dim), dtype=np.float32)

@@ -44,13 +44,13 @@ def batch_size_on(device: torch.device) -> int:
     return _BATCH_SIZES.get(device.type, _BATCH_SIZES["cpu"])
 
 
-class Batches:
-    """Runs a tower over many inputs, so many at a time as the device's memory holds.
+class TorchEncoder:
+    """What an encoder on torch inherits: it runs a tower over many inputs, as many at a time as the device can hold.
 
     Attributes:
         info: what the model is.
         device: the torch device that it computes on.
-        engine: ``torch``, as opposed to `zsindex.models.openvino.runtime`.
+        runtime: ``torch``, as opposed to `zsindex.models.openvino.runtime`.
         batch_size: images that go through the model at once, and an eighth of the prompts that do; halved for good when
             CUDA runs out of memory.
     """
@@ -58,7 +58,7 @@ class Batches:
     def __init__(self, info: ModelInfo, device: torch.device, batch_size: int) -> None:
         self.info = info
         self.device = str(device)
-        self.engine = "torch"
+        self.runtime = "torch"
         self.batch_size = batch_size
 
     def in_batches(self, count: int, encode: Callable[[int, int], torch.Tensor], *, per_step: int = 1) -> FloatArray:
