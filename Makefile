@@ -1,9 +1,9 @@
 # `make check` is what a change must pass; CI runs the test command of the README.
 PYTHON ?= python
 
-.PHONY: check format lint types test docs
+.PHONY: check format lint types test docs docs-site
 
-check: lint types test
+check: lint types docs-site test
 
 format:
 	ruff format .
@@ -21,3 +21,6 @@ test:
 
 docs:
 	$(PYTHON) docs/make_cli_reference.py
+
+docs-site:
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
