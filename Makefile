@@ -21,6 +21,7 @@ test:
 
 docs:
 	$(PYTHON) docs/make_cli_reference.py
+	$(PYTHON) docs/make_notebook_outputs.py
 
 docs-site:
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
