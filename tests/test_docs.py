@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 from pathlib import Path
@@ -12,12 +13,24 @@ from zsindex.cli import cli
 from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex.classification import templates
+from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
+from zsindex.session import model
 from zsindex.storage.tables import metadata
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "training").rglob("*.md")])
+FOLDERS = ("docs", "examples", "training", "zsindex")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+# Paths of the repository; names of zsindex; and what a library is asked for, by its class or by the name it mostly has.
+PATH = re.compile(
+    r"(?<![\w./-])(?:(?:\.ci|benchmarks|cli|docs|examples|migrations|tests|training|zsindex)/[\w*./-]*\w/?)"
+)
+DOTTED = re.compile(r"(?<![\w./-])zsindex(?:\.\w+)+(?![\w/-])")
+OF_LIBRARY = re.compile(r"(?<![\w./-])[Ll]ibrary(?!\.(?:db|md|py)\b)(?:\.[a-z]\w*)+")
+# A file, a key of metadata and a tag, which look like names and paths of ours.
+NO_NAMES = {"zsindex.json", "zsindex.run"}
+NO_PATHS = {"zsindex/mammals/fox"}
 TESTED = re.compile(r"<!-- tested: ([^>]+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
@@ -31,6 +44,45 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    """What is written as a path of the repository is one."""
+    for path in set(PATH.findall(page.read_text(encoding="utf-8"))) - NO_PATHS:
+        assert any(ROOT.glob(path)) or (page.parent / path).exists(), f"{page.name} names {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_names_that_are_named_are_there(page: Path, new_library: Path) -> None:
+    """`zsindex.x.y` can be imported, and `Library.x`, `library.x.y` asked for: a name that is changed is found here."""
+    text = page.read_text(encoding="utf-8")
+    for dotted in set(DOTTED.findall(text)) - NO_NAMES:
+        assert found(dotted), f"{page.name} names {dotted}"
+    with Library.open(new_library, read_only=True) as library:
+        for names in set(OF_LIBRARY.findall(text)):
+            thing: object = library
+            for name in names.partition(".")[2].split("."):
+                assert hasattr(thing, name), f"{page.name} names {names}"
+                thing = getattr(thing, name)
+
+
+def found(dotted: str) -> bool:
+    """Whether there is a module, or something in one, of that name."""
+    names = dotted.split(".")
+    for n in range(len(names), 0, -1):
+        try:
+            thing: object = importlib.import_module(".".join(names[:n]))
+        except ModuleNotFoundError:
+            continue
+        for name in names[n:]:
+            if name in getattr(thing, "__dataclass_fields__", ()):
+                return True
+            if not hasattr(thing, name):
+                return False
+            thing = getattr(thing, name)
+        return True
+    return False
 
 
 def test_the_storage_page_names_each_table_once() -> None:
@@ -50,7 +102,7 @@ def test_readme_examples_run(readme: str, tmp_path: Path, monkeypatch: pytest.Mo
     def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
         return FakeEncoder(name=spec.name, decode=spec.decode)
 
-    monkeypatch.setattr("zsindex.session.model.load_encoder", load)
+    monkeypatch.setattr(model, "load_encoder", load)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     photos.save(tmp_path / "photos" / "owl.jpg", photos.gradient())
