@@ -130,6 +130,21 @@ def test_readme_commands_exist(readme: str) -> None:
                 assert word in options, f"{line}: {word}"
 
 
+@pytest.mark.parametrize(("page", "japanese"), [("README.md", "README.ja.md"), ("docs/guide.md", "docs/guide.ja.md")])
+def test_the_japanese_page_has_the_same_code(page: str, japanese: str) -> None:
+    """Comments are translated, code is not; what has a section, a table or a point on one page has one on the other."""
+    one, other = ((ROOT / name).read_text(encoding="utf-8") for name in (page, japanese))
+    assert codes(one) == codes(other)
+    for kind in (r"^#+ ", r"^\| ", r"^- "):
+        assert len(re.findall(kind, one, re.MULTILINE)) == len(re.findall(kind, other, re.MULTILINE)), kind
+
+
+def codes(page: str) -> list[str]:
+    """The blocks of code of a page, without their comments; drawings are not code."""
+    blocks = re.findall(r"```(?:console|python)\n(.*?)```", page, re.DOTALL)
+    return [re.sub(r" +# .*$", "", block, flags=re.MULTILINE) for block in blocks]
+
+
 def test_the_default_template_is_the_documented_one() -> None:
     for page in ("README.md", "docs/cli.md"):
         assert templates.DEFAULT_TEMPLATE in (ROOT / page).read_text(encoding="utf-8")
