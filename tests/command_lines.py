@@ -14,7 +14,8 @@ from typing import NamedTuple
 _PROGRAM = """
 import contextlib, io, json, os, sys, threading
 from tests.fakes import FakeEncoder
-from zsindex import cli, library
+from zsindex import cli
+from zsindex.session import model
 
 model.load_encoder = lambda spec, *, device, batch_size: FakeEncoder(name=spec.name, decode=spec.decode)
 folder, encoding, where, commands = json.loads(sys.argv[1])

@@ -18,6 +18,7 @@ from zsindex.cli import cli, options, output
 from tests.fakes import FakeEncoder
 from tests.processes import Process
 from zsindex import atomic
+from zsindex.classification import parquet
 from zsindex.classification.results import Hit
 from zsindex.errors import ZsindexError
 
@@ -232,7 +233,7 @@ def test_vectors_go_into_a_pipe(
 
 @pytest.mark.parametrize("to", ["fifo", "file"])
 def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Path, to: str) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
     hits = [Hit("/a.jpg", 0.5, ("/b.jpg",), 1)]
     place = tmp_path / to
     if to == "fifo":
@@ -249,5 +250,5 @@ def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Pa
         parquet.write_hits(hits, str(place))
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         content = place.read_bytes()
-    assert parquet.read_table(io.BytesIO(content)).column("path").to_pylist() == ["/a.jpg"]
+    assert pyarrow_parquet.read_table(io.BytesIO(content)).column("path").to_pylist() == ["/a.jpg"]
     assert os.listdir(tmp_path) == [to]

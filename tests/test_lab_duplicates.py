@@ -26,6 +26,7 @@ from zsindex.lab import duplicates, neighbours
 from zsindex.lab.duplicates import Look, correlation, look_at
 from zsindex.lab.neighbours import Pairs
 from zsindex.library import Library
+from zsindex.services.neighbours import Neighbours
 
 
 def pairs_of(*pairs: tuple[int, int, float]) -> Pairs:
@@ -406,14 +407,14 @@ def test_the_disk_is_asked_right_before_anything_is_printed(
     synced: Run, album: Path, monkeypatch: pytest.MonkeyPatch, fmt: str
 ) -> None:
     """Others remove files while the photos are looked at."""
-    find = Library.duplicates
+    find = Neighbours.duplicates
 
-    def slow(self: Library, **options: Any) -> duplicates.Duplicates:
+    def slow(self: Neighbours, **options: Any) -> duplicates.Duplicates:
         found = find(self, **options)
         (album / "same.png").unlink()
         return found
 
-    monkeypatch.setattr(Library, "duplicates", slow)
+    monkeypatch.setattr(Neighbours, "duplicates", slow)
     shown = synced("duplicates", "--format", fmt).stdout
     assert "same.png" not in shown
     assert "half.png" in shown

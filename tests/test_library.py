@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,6 +59,7 @@ from zsindex.records import (
 )
 from zsindex.services.search import Search
 from zsindex.session.embedding import NotKept
+from zsindex.session.session import Session
 from zsindex.storage.rows import FileTable
 from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.fast_reads import Reader
@@ -1044,7 +1044,7 @@ def test_label_sets_are_kept(library: Library) -> None:
     library.labels.save("animals", ["テンチ", "cafe\u0301"])
     with Library.open(library.path) as later:
         assert later.labels.get("colours") == saved
-        assert [s.name for s in later.label_sets()] == ["animals", "colours"]
+        assert [s.name for s in later.labels.list()] == ["animals", "colours"]
         assert later.labels.get("animals").labels == ("テンチ", "caf\u00e9")
         assert later.status().label_sets == ["animals", "colours"]
     replaced = library.labels.save("colours", ["green"])
@@ -1052,7 +1052,7 @@ def test_label_sets_are_kept(library: Library) -> None:
     again = library.classify(label_set="colours", template="one {}")
     assert (again.run.label_set, again.run.templates) == ("colours", ("one {}",))
     library.labels.remove("colours")
-    for ask in (library.label_set, library.labels.remove):
+    for ask in (library.labels.get, library.labels.remove):
         with pytest.raises(UnknownLabelSet, match="'colours'; the library has animals") as caught:
             ask("colours")
         assert caught.value.known == ("animals",)
@@ -1209,7 +1209,6 @@ def test_photos_are_listed_once_a_second_while_they_are_stored(
 
     monkeypatch.setattr(Reader, "files", counted)
     seconds, step = 100.0, 0.0
-    monkeypatch.setattr("zsindex.session.session.time", SimpleNamespace(monotonic=lambda: seconds))
     seen: list[int] = []
 
     def ask(_: Progress) -> None:
@@ -1217,7 +1216,8 @@ def test_photos_are_listed_once_a_second_while_they_are_stored(
         seconds += step
         seen.append(len(syncing.view()))
 
-    with Library.open(library.path, encoder=FakeEncoder(), batch_size=1, workers=1) as syncing:
+    opened = Session.open(library.path, encoder=FakeEncoder(), batch_size=1, workers=1, clock=lambda: seconds)
+    with Library(opened) as syncing:
         n = len(syncing.view())
         for step, mark in ((0.0, 500), (0.4, 600)):
             for i in range(12):

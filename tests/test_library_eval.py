@@ -24,6 +24,7 @@ from zsindex.errors import BadTruth, ExtraMissing, LibraryReadOnly, NoTemperatur
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import NONE, ModelSpec
+from zsindex.services.unknown import Unknown
 from zsindex.storage.rows import CorrectionEntry
 
 # What the photos of each folder look like. The last of "warm" are nearer to green than to red.
@@ -182,10 +183,10 @@ def test_none_of_these(library: Library) -> None:
 
 
 def test_photos_that_vanish_in_the_middle_are_not_judged(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    knownness, calls = Library.knownness, []
+    knownness, calls = Unknown.knownness, []
 
-    def after_another_process(asked: Library, *arguments: Any, **options: Any) -> object:
-        calls.append(len(asked.paths()))
+    def after_another_process(asked: Unknown, *arguments: Any, **options: Any) -> object:
+        calls.append(len(library.photos.paths()))
         if len(calls) == 1:
             with Library.open(library.path, read_only=False) as other:
                 Path(library.photos.paths()[0]).unlink()
@@ -193,7 +194,7 @@ def test_photos_that_vanish_in_the_middle_are_not_judged(library: Library, monke
                 other.prune()
         return knownness(asked, *arguments, **options)
 
-    monkeypatch.setattr(Library, "knownness", after_another_process)
+    monkeypatch.setattr(Unknown, "knownness", after_another_process)
     names = {"warm": "red", "cold": "blue"}
     [report] = library.lab.evaluate(
         ["red", "blue"], names=names, others_are_none=True, resamples=0, unknown="mcm:0.3"

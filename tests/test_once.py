@@ -14,6 +14,7 @@ from tests.scenes import damaged, photo
 from zsindex.errors import LibraryBusy
 from zsindex.library import Library
 from zsindex.photos import scan
+from zsindex.services.unknown import Unknown
 from zsindex.storage.sqlite.lock import FolderLock
 
 LABELS = ["red", "blue"]
@@ -86,13 +87,13 @@ def test_what_cannot_be_stored_yet_changes_nothing(library: Library, album: Path
 
 def test_each_method_of_unknown_runs_once(library: Library, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    really = Library.knownness
+    really = Unknown.knownness
 
-    def knownness(self: Library, labels: Any, method: str = "neglabel", **options: Any) -> Any:
+    def knownness(self: Unknown, labels: Any, method: str = "neglabel", **options: Any) -> Any:
         asked.append(method)
         return really(self, labels, method, **options)
 
-    monkeypatch.setattr(Library, "knownness", knownness)
+    monkeypatch.setattr(Unknown, "knownness", knownness)
     truth = {str(album / "red.png"): "red", str(album / "blue.png"): "something else"}
     report = library.unknown.evaluate(["red", "green"], truth, methods=("mcm", "softmax"))
     assert asked == ["mcm", "softmax"]

@@ -103,7 +103,7 @@ def test_the_order_of_the_sides_is_hardly_to_be_seen(
 _WITHIN = """
 import resource, sys
 from pathlib import Path
-from zsindex import scaling
+from zsindex.photos import scaling
 from zsindex.models.preprocess import Preprocessing
 from zsindex.lab.duplicates import look_at
 from zsindex.web.thumbnails import render

@@ -167,7 +167,7 @@ class LibraryFollowsDisk(RuleBasedStateMachine):
         assert len(vanished) - report.moved <= report.missing <= len(vanished)
         self.synced, self.moved_on = dict(self.disk), True
         assert self.files() == set(self.readable())
-        assert {Path(s.path).relative_to(self.root).as_posix() for s in self.library.skipped()} == {
+        assert {Path(s.path).relative_to(self.root).as_posix() for s in self.library.photos.skipped()} == {
             path for path in self.disk if path not in self.readable()
         }
 
@@ -198,7 +198,7 @@ class LibraryFollowsDisk(RuleBasedStateMachine):
         return next(name for name, value in COLOURS.items() if value == rgb)
 
     def files(self) -> set[str]:
-        return {Path(path).relative_to(self.root).as_posix() for path in self.library.paths()}
+        return {Path(path).relative_to(self.root).as_posix() for path in self.library.photos.paths()}
 
     # --- what always holds --------------------------------------------------------------------------------------------
 

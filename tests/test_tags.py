@@ -406,7 +406,7 @@ def test_photos_that_would_share_a_sidecar(library: Library, album: Path) -> Non
 
 READ_ONLY = """
 from zsindex.lab import tags
-from zsindex import xmp
+from zsindex.exchange import xmp
 steps = []
 for path in sys.argv[1:]:
     target = tags._Target(path, None, lambda sets: {"": {"dc:subject": ["x"]}})

@@ -535,7 +535,7 @@ def test_auto_takes_what_the_library_has(tmp_path: Path, tiny: ModelSpec, monkey
         asked.append(spec)
         return "bf16"
 
-    monkeypatch.setattr("zsindex.library.fastest_precision", measure)
+    monkeypatch.setattr("zsindex.session.model.fastest_precision", measure)
     name = tiny.name
     with Library.open(tmp_path / "library", model=name, precision="auto") as library:
         assert library.spec.precision == "bf16"

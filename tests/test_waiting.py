@@ -160,7 +160,7 @@ def writing_the_first_snapshot(library: Library, hold: Hold) -> Callable[[], obj
         connection.exec_driver_sql("DELETE FROM snapshots")
     for file in (library.path / "index").glob("*.faiss"):
         file.unlink()
-    library._forget_index()
+    library.session.index.forget()
     hold.at(zsindex.index.snapshots, "_write")
     return library.view
 

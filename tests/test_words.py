@@ -214,7 +214,7 @@ def test_a_template_that_disagrees_with_all_others(library: Library) -> None:
     templates = ["{}", "{} and white", "{} and black", "not {}"]
     with Library.open(library.path, encoder=Contrary(name="contrary")) as contrary:
         contrary.sync(library.photos.roots())
-        report = contrary.lint(["red", "green", "blue", "yellow"], template=templates)
+        report = contrary.lab.lint(["red", "green", "blue", "yellow"], template=templates)
     finding = the(report, "template-disagrees")
     assert (finding.words, finding.severity) == (("not {}",), "warning")
     assert Path(finding.photos[0]).parent.name in ("red", "green", "blue", "white", "black")

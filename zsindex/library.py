@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -429,93 +428,93 @@ class Library:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def labels(self) -> Labels:
         """Saved label sets, all versions of each."""
         from zsindex.services.labels import Labels
 
-        return Labels(self._session)
+        return Labels(self.session)
 
-    @cached_property
+    @property
     def templates(self) -> Templates:
         """Template sets, the built-in ones and saved ones."""
         from zsindex.services.templates import Templates
 
-        return Templates(self._session)
+        return Templates(self.session)
 
-    @cached_property
+    @property
     def corrections(self) -> Corrections:
         """What people say about photos, and which to look at next."""
         from zsindex.services.corrections import Corrections
 
-        return Corrections(self._session)
+        return Corrections(self.session)
 
-    @cached_property
+    @property
     def thresholds(self) -> Thresholds:
         """From which score on an answer is given."""
         from zsindex.services.thresholds import Thresholds
 
-        return Thresholds(self._session)
+        return Thresholds(self.session)
 
-    @cached_property
+    @property
     def temperature(self) -> Temperature:
         """How confident scores are, fitted to photos with known content."""
         from zsindex.services.temperature import Temperature
 
-        return Temperature(self._session)
+        return Temperature(self.session)
 
-    @cached_property
+    @property
     def unknown(self) -> Unknown:
         """Which photos show none of the labels."""
         from zsindex.services.unknown import Unknown
 
-        return Unknown(self._session)
+        return Unknown(self.session)
 
-    @cached_property
+    @property
     def lab(self) -> Lab:
         """Which words work: lint, diff, suggest, evaluate, attribute, explain."""
         from zsindex.services.lab import Lab
 
-        return Lab(self._session)
+        return Lab(self.session)
 
-    @cached_property
+    @property
     def runs(self) -> Runs:
         """Recorded questions with their answers."""
         from zsindex.services.runs import Runs
 
-        return Runs(self._session)
+        return Runs(self.session)
 
-    @cached_property
+    @property
     def tags(self) -> Tags:
         """Answers as tags in XMP sidecars."""
         from zsindex.services.tags import Tags
 
-        return Tags(self._session)
+        return Tags(self.session)
 
-    @cached_property
+    @property
     def neighbours(self) -> Neighbours:
         """Neighbours, copies and near-duplicates."""
         from zsindex.services.neighbours import Neighbours
 
-        return Neighbours(self._session)
+        return Neighbours(self.session)
 
-    @cached_property
+    @property
     def vectors(self) -> Vectors:
         """Vectors by image, and whole folders of vectors, out and in."""
         from zsindex.services.vectors import Vectors
 
-        return Vectors(self._session)
+        return Vectors(self.session)
 
-    @cached_property
+    @property
     def photos(self) -> Photos:
         """Which photos the library holds, and single ones."""
         from zsindex.services.photos import Photos
 
-        return Photos(self._session)
+        return Photos(self.session)
 
-    @cached_property
+    @property
     def migration(self) -> Migrations:
         """From one model to another."""
         from zsindex.services.migration import Migrations
 
-        return Migrations(self._session)
+        return Migrations(self.session)

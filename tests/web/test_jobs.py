@@ -165,7 +165,7 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
 
 PROGRAM = """
 import sys, threading
-from zsindex import database
+from zsindex.storage.sqlite import database
 from zsindex.library import Library
 from zsindex.services.jobs import Jobs
 from zsindex.web.work import Runner

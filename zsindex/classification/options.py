@@ -114,7 +114,7 @@ class Question:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if labels and self.label_set is not None:
+        if self.labels and self.label_set is not None:
             raise ValueError("give either labels or the name of a label set, not both")
         if self.smooth and (self.thresholds or self.multi_label):
             raise ValueError("smoothing gives each photo one label: it goes with neither thresholds nor multi_label")

@@ -263,7 +263,8 @@ class Lab:
 
         against = [against] if isinstance(against, Mapping) else several(against)
         templates, models = several(templates), several(models)
-        template, paths = options.get("template"), options.get("paths")
+        template, paths = options.pop("template", None), options.get("paths")
+        options["paths"] = paths = None if paths is None else absolute_all(paths)
         sets = [self._labels.resolve(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
         said = self._truths.of(truth, sets[0], paths)
@@ -279,7 +280,7 @@ class Lab:
                             _set_name(sets[number].name, sets[number].version, number) if against else "",
                             _template_name(way) if len(ways) > 1 else "",
                         ]
-                        question = Question(chosen, **(options | {"template": None, "top": lab.BEST, "sync": False}))
+                        question = Question(chosen, **(options | {"top": lab.BEST, "sync": False}))
                         answer, knownness = _answers(session, chosen, question)
                         name = ", ".join(filter(None, parts)) or _set_name(chosen.name, chosen.version, number)
                         asked.append(lab.Asked(name, chosen, answer, knownness))

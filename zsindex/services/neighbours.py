@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zsindex.classification.results import Smoothing
     from zsindex.classification.scorers import Scorer
     from zsindex.classification.view import View
-    from zsindex.lab.duplicates import Duplicates, Level, Look
+    from zsindex.lab.duplicates import Duplicates, Level
     from zsindex.lab.neighbours import Graph
     from zsindex.records import FloatArray, Progress
 
@@ -46,8 +46,6 @@ class Neighbours:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        # What `duplicates` saw, by image id.
-        self._looks: dict[int, Look] = {}
 
     def graph(self, *, paths: PathsLike | None = None) -> Graph:
         """The nearest neighbours of every image among the photos, by cosine, exactly.
@@ -118,7 +116,7 @@ class Neighbours:
             pairs,
             threshold=threshold,
             details=self._session.storage.photos.details_of,
-            known=self._looks if look else None,
+            known=self._session.looks if look else None,
             settings=self._session.settings,
             progress=progress or (lambda _: None),
         )

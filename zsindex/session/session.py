@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from zsindex import config
 from zsindex.arguments import bounds
@@ -23,6 +23,9 @@ from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_f
 from zsindex.session.usage import Usage
 from zsindex.storage.protocol import Storage
 
+if TYPE_CHECKING:
+    from zsindex.lab.duplicates import Look
+
 DEFAULT_BATCH_SIZE = 32
 
 
@@ -33,6 +36,7 @@ class Session:
         settings: how photos are prepared and encoded.
         usage: what was encoded and what was found in the cache.
         clock: seconds, from any beginning.
+        looks: what `Library.neighbours` saw of photos, by image id.
         path: the library's folder.
     """
 
@@ -58,6 +62,7 @@ class Session:
             workers=workers or os.cpu_count() or 1,
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
         )
+        self.looks: dict[int, Look] = {}
         self._closed = False
         self._storage = storage
         reads = storage.reads
@@ -98,6 +103,7 @@ class Session:
         batch_size: int | None = None,
         workers: int | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         **options: Unpack[ModelOptions],
     ) -> Self:
         """Open the storage at a place, and a session over it; see `Library.open`."""
@@ -118,6 +124,7 @@ class Session:
                 batch_size=batch_size,
                 workers=workers,
                 on_load=on_load,
+                clock=clock,
                 **options,
             )
         except BaseException:
@@ -174,6 +181,7 @@ class Session:
         """Let go of storage, index and model. What other threads are storing is finished. Twice does no harm."""
         self._closed = True
         self._index.forget()
+        self.looks.clear()
         self._model.close()
         self._storage.close()
 
