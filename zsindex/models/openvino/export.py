@@ -402,7 +402,7 @@ def _convert(module: torch.nn.Module, example: torch.Tensor, shapes: dict[int, A
 
     Through OpenVINO's front end rather than its `convert_model`, which reports its use to its makers over the network.
     """
-    import openvino
+    openvino = runtime.import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 

@@ -25,7 +25,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -62,6 +61,7 @@ WORTH_TORCH = 1.1
 BATCH_SIZE = 8
 _PROMPTS_AT_ONCE = 64
 _importing = threading.Lock()
+_REPORTS = "openvino_telemetry"
 # Every shape costs some milliseconds when it is first met, so rows of tokens are cut to a multiple of four; but in a
 # large tower three columns of nothing cost more than that.
 _LENGTH_STEP = 4
@@ -397,7 +397,7 @@ class Tower:
         hint: ``f32`` or ``bf16``; a CPU without bf16 computes in float32 all the same.
         cache: a folder for what OpenVINO makes of the graph, without weights, which halves the next time of this.
         """
-        openvino = _openvino()
+        openvino = import_openvino()
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": hint,
             # Decoding runs on the same cores.
@@ -424,29 +424,21 @@ class Tower:
         return vectors
 
 
-def _openvino() -> Any:
-    """The module openvino, imported without its converter of other programs' models.
+def import_openvino() -> Any:
+    """The module openvino, without the package through which importing it tells its makers that it was imported.
 
-    That is half of the import's time, and OpenVINO does without it where it is missing. A program that runs zsindex may
-    want it all the same: then it comes when it is called.
+    OpenVINO goes on without that package where it is missing, and is all there otherwise. A program that has imported
+    either for itself keeps what it has.
     """
     with _importing:
-        if "openvino" in sys.modules:
-            import openvino
-
-            return openvino
-        converter = "openvino.tools.ovc"
-        sys.modules[converter] = None  # type: ignore[assignment]  # importing that is an ImportError
+        is_ours = "openvino" not in sys.modules and _REPORTS not in sys.modules
+        if is_ours:
+            sys.modules[_REPORTS] = None  # type: ignore[assignment]  # importing that is an ImportError
         try:
             import openvino
         finally:
-            del sys.modules[converter]
-
-    def convert_model(*arguments: Any, **options: Any) -> Any:
-        openvino.convert_model = import_module(converter).convert_model
-        return openvino.convert_model(*arguments, **options)
-
-    openvino.convert_model = convert_model
+            if is_ours:
+                del sys.modules[_REPORTS]
     return openvino
 
 
