@@ -1,4 +1,4 @@
-"""How fast this machine is with a model and with photos of a kind: `zsindex bench`.
+"""How fast this machine is with a model and with photos of a kind: `zsindex bench`. Asks a library like any user.
 
-Asks a library like any user; so it stands above `zsindex.library`. Start with `measure.bench`.
+May import `library`, `storage`, `models`, `photos` and the ground floor. Start with `measure.measure`. Not public.
 """

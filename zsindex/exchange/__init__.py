@@ -1,4 +1,5 @@
-"""Vectors, tags and stored answers in the formats of others, in and out.
+"""Vectors, tags and stored answers in the formats of other programs, in and out.
 
-Imports storage, index and what is below. Start with `vectors`, which imports and exports clip-retrieval's layout.
+May import `classification`, `index`, `storage`, `photos` and the ground floor. Start with `vectors`, which imports and
+exports clip-retrieval's layout. Not public.
 """

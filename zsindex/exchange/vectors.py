@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-import zsindex
+from zsindex._version import __version__
 from zsindex.errors import ExportRefused, ImageError, ImportRefused
 from zsindex.exchange import parts
 from zsindex.exchange.parts import Manifest, Part, PartWriter, Rows
@@ -211,7 +211,7 @@ def _manifest(info: ModelInfo, report: ExportReport) -> Manifest:
         rows=report.rows,
         parts=report.parts,
         created_at=now(),
-        zsindex=zsindex.__version__,
+        zsindex=__version__,
         icc=str(info.spec.icc),
         transparency=str(info.spec.transparency),
     )

@@ -1,3 +1,152 @@
-"""The label lab: which words work. Each module is one method over cached vectors, in plain numpy; docs/methods.md has
-their sources.
+"""The label lab: which words work. Each module is one method over vectors that are there; docs/methods.md has their
+sources.
+
+May import `exchange`, `classification`, `index`, `storage`, `photos` and the ground floor. Start with `evaluate`.
+Public is what a library's answers are made of, by the names below; the modules themselves are not.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
+    from zsindex.lab.bootstrap import Estimate
+    from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.diff import Diff
+    from zsindex.lab.duplicates import Duplicate, Duplicates
+    from zsindex.lab.evaluate import Confusion, Evaluation, LabelReport, Report
+    from zsindex.lab.explain import AnswerScore, PromptCosine, TemplateScores, Why
+    from zsindex.lab.few_shot import Learned
+    from zsindex.lab.findings import Finding, LintReport, TemplateMeasures
+    from zsindex.lab.metrics import ReliabilityBin
+    from zsindex.lab.migration import Migration
+    from zsindex.lab.neighbours import Graph
+    from zsindex.lab.next import Suggestion
+    from zsindex.lab.runs import Repeat, RunRecord
+    from zsindex.lab.suggest import Suggestions
+    from zsindex.lab.tags import SidecarChange, SkippedSidecar, TagReport
+    from zsindex.lab.temperature import Calibration, TemperatureFit
+    from zsindex.lab.thresholds import Curve, Curves
+    from zsindex.lab.truth import Truth
+    from zsindex.lab.unknown import Knownness, Separation, UnknownReport
+
+_HOMES = {
+    "attribution": (
+        "Attribution",
+        "LabelEffect",
+        "TemplateEffect",
+    ),
+    "bootstrap": ("Estimate",),
+    "corrections": (
+        "CorrectedPhoto",
+        "Statement",
+    ),
+    "diff": ("Diff",),
+    "duplicates": (
+        "Duplicate",
+        "Duplicates",
+    ),
+    "evaluate": (
+        "Confusion",
+        "Evaluation",
+        "LabelReport",
+        "Report",
+    ),
+    "explain": (
+        "AnswerScore",
+        "PromptCosine",
+        "TemplateScores",
+        "Why",
+    ),
+    "few_shot": ("Learned",),
+    "findings": (
+        "Finding",
+        "LintReport",
+        "TemplateMeasures",
+    ),
+    "metrics": ("ReliabilityBin",),
+    "migration": ("Migration",),
+    "neighbours": ("Graph",),
+    "next": ("Suggestion",),
+    "runs": (
+        "Repeat",
+        "RunRecord",
+    ),
+    "suggest": ("Suggestions",),
+    "tags": (
+        "SidecarChange",
+        "SkippedSidecar",
+        "TagReport",
+    ),
+    "temperature": (
+        "Calibration",
+        "TemperatureFit",
+    ),
+    "thresholds": (
+        "Curve",
+        "Curves",
+    ),
+    "truth": ("Truth",),
+    "unknown": (
+        "Knownness",
+        "Separation",
+        "UnknownReport",
+    ),
+}
+
+__all__ = [
+    "AnswerScore",
+    "Attribution",
+    "Calibration",
+    "Confusion",
+    "CorrectedPhoto",
+    "Curve",
+    "Curves",
+    "Diff",
+    "Duplicate",
+    "Duplicates",
+    "Estimate",
+    "Evaluation",
+    "Finding",
+    "Graph",
+    "Knownness",
+    "LabelEffect",
+    "LabelReport",
+    "Learned",
+    "LintReport",
+    "Migration",
+    "PromptCosine",
+    "ReliabilityBin",
+    "Repeat",
+    "Report",
+    "RunRecord",
+    "Separation",
+    "SidecarChange",
+    "SkippedSidecar",
+    "Statement",
+    "Suggestion",
+    "Suggestions",
+    "TagReport",
+    "TemperatureFit",
+    "TemplateEffect",
+    "TemplateMeasures",
+    "TemplateScores",
+    "Truth",
+    "UnknownReport",
+    "Why",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(f"{__name__}.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

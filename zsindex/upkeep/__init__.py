@@ -1,4 +1,4 @@
 """Whether all is well, and what can go: `check`, `prune`, `status`.
 
-Imports storage, index and exchange. Start with `maintenance`.
+May import `exchange`, `index`, `storage` and the ground floor. Start with `maintenance`. Not public.
 """

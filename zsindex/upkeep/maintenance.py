@@ -9,7 +9,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-import zsindex
+from zsindex._version import __version__
 from zsindex.errors import UnknownModel
 from zsindex.exchange import run_files
 from zsindex.index import files as index_files
@@ -152,7 +152,7 @@ def status(storage: Storage) -> Status:
         index_bytes=sum(map(index_files.size_of, index_folder.glob("*"))),
         schema=storage.schema(),
         versions={
-            "zsindex": zsindex.__version__,
+            "zsindex": __version__,
             "python": platform.python_version(),
             **storage.versions(),
             # Asked of the packages' metadata: importing torch to learn its version would take seconds.

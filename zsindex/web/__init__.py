@@ -1,4 +1,8 @@
-"""The HTTP service over a library: `create_app` for other programs, `zsindex serve` for people."""
+"""The HTTP service over a library: `create_app` for other programs, `zsindex serve` for people.
+
+May import `zsindex`, `library`, `services`, `upkeep`, `lab`, `exchange`, `classification`, `storage`, `models`,
+`photos` and the ground floor. Start with `app`. Public is what `__all__` names.
+"""
 
 from __future__ import annotations
 

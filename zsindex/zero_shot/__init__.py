@@ -1,4 +1,5 @@
 """The drop-in for transformers' pipeline and for its guide's second half, with the cache behind it.
 
-Asks a library like any user; so it stands above `zsindex.library`. Start with `pipeline`.
+Asks a library like any user. May import `library`, `classification`, `models`, `photos` and the ground floor. Start
+with `pipeline`. What is public of it, `zsindex` offers.
 """

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-import zsindex
+from zsindex._version import __version__
 from zsindex.errors import FetchError, ImageError
 from zsindex.photos.sources import ImageLike
 from zsindex.records import SkipReason
@@ -180,7 +180,7 @@ def _read(url: str, timeout: float | None) -> bytes:
     pieces: list[bytes] = []
     left = MAX_DOWNLOAD_BYTES
     try:
-        request = urllib.request.Request(_in_ascii(url), headers={"User-Agent": f"zsindex/{zsindex.__version__}"})
+        request = urllib.request.Request(_in_ascii(url), headers={"User-Agent": f"zsindex/{__version__}"})
         with _opener().open(request, timeout=timeout) as response:
             while piece := response.read1(_PIECE):
                 pieces.append(piece)
