@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_info
 
 from zsindex.classification import scores as classify_module
 from zsindex.classification.scores import (
+    _FEW_LABELS,
+    _MANY_ROWS,
     BLOCK_ROWS,
-    FEW_LABELS,
-    MANY_ROWS,
     label_vectors,
     logits,
     probabilities,
@@ -284,7 +284,7 @@ def exact_rows(n: int, *, seed: int) -> FloatArray:
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 16.0, 1024.0], ids=lambda s: f"scale {s:g}")
-@pytest.mark.parametrize("n_labels", [1, 5, FEW_LABELS - 1, FEW_LABELS, FEW_LABELS + 1, 400])
+@pytest.mark.parametrize("n_labels", [1, 5, _FEW_LABELS - 1, _FEW_LABELS, _FEW_LABELS + 1, 400])
 @pytest.mark.parametrize("bias", [None, -64.0, 64.0])
 def test_any_number_of_labels_and_any_logits(
     n_labels: int, scale: float, bias: float | None, monkeypatch: pytest.MonkeyPatch
@@ -294,7 +294,7 @@ def test_any_number_of_labels_and_any_logits(
     exact = scale * images.astype(np.float64) @ texts.astype(np.float64).T + (bias or 0.0)
     expected = reference_softmax(exact)
     for pays in (2**60, 0):  # on one core, and on all
-        monkeypatch.setattr(classify_module, "THREADING_PAYS", pays)
+        monkeypatch.setattr(classify_module, "_THREADING_PAYS", pays)
         for top in sorted({1, min(3, n_labels), min(20, n_labels)}):
             best, scores = run(in_memory(images), np.arange(700), texts, top=top, scale=scale, bias=bias)
             np.testing.assert_array_equal(best, np.argsort(-exact, axis=1, kind="stable")[:, :top])
@@ -302,7 +302,7 @@ def test_any_number_of_labels_and_any_logits(
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("n_labels", [2, FEW_LABELS, 1000])
+@pytest.mark.parametrize("n_labels", [2, _FEW_LABELS, 1000])
 @pytest.mark.parametrize("logit", [-50.0, -39.0, 79.0, 81.2, 87.0, 87.9, 89.0, 200.0])
 def test_labels_that_all_fit_alike_share_the_score(n_labels: int, logit: float) -> None:
     """Where the sum of exponentials comes near the largest float32, and beyond."""
@@ -312,10 +312,10 @@ def test_labels_that_all_fit_alike_share_the_score(n_labels: int, logit: float) 
 
 
 def test_all_cores_do_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, texts = exact_rows(3 * MANY_ROWS + 17, seed=0), exact_rows(3, seed=1)
+    images, texts = exact_rows(3 * _MANY_ROWS + 17, seed=0), exact_rows(3, seed=1)
     rows = np.random.default_rng(2).permutation(len(images))
     alone = run(in_memory(images), rows, texts)
-    monkeypatch.setattr(classify_module, "THREADING_PAYS", 0)
+    monkeypatch.setattr(classify_module, "_THREADING_PAYS", 0)
     together = run(in_memory(images), rows, texts)
     np.testing.assert_array_equal(alone[0], together[0])
     np.testing.assert_array_equal(alone[1], together[1])
@@ -333,9 +333,9 @@ def test_an_error_on_one_core_ends_the_others_and_gives_numpy_its_threads_back(
         scored.append(len(values))
         raise MemoryError
 
-    monkeypatch.setattr(classify_module, "THREADING_PAYS", 0)
+    monkeypatch.setattr(classify_module, "_THREADING_PAYS", 0)
     monkeypatch.setattr(classify_module, "_best", fail)
     with pytest.raises(MemoryError):
-        run(in_memory(exact_rows(50 * MANY_ROWS, seed=0)), np.arange(50 * MANY_ROWS), exact_rows(3, seed=1))
+        run(in_memory(exact_rows(50 * _MANY_ROWS, seed=0)), np.arange(50 * _MANY_ROWS), exact_rows(3, seed=1))
     assert len(scored) <= max(before, default=1)
     assert threads() == before

@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,198 @@ EXPORTS = [
     "softmax",
 ]
 
+# The public modules, and what each offers. What is not in here may change in any version.
+# `zsindex.library` and `zsindex.classification.options` come with the new façade.
+PUBLIC = {
+    "zsindex": EXPORTS,
+    "zsindex.classification.prompts": [
+        "LabelsAlike",
+        "LabelsLike",
+        "WordsUnfamiliar",
+        "checked",
+        "digest",
+        "fill",
+        "from_document",
+        "label_set",
+        "lines_of",
+        "normalise",
+        "parse_labels",
+        "parse_templates",
+        "prompts_for",
+        "to_document",
+        "warn_of_alike",
+        "warn_of_unfamiliar",
+    ],
+    "zsindex.classification.results": [
+        "BLOCK_PHOTOS",
+        "Answer",
+        "Block",
+        "ByAnswer",
+        "Classification",
+        "Flip",
+        "Hit",
+        "Prediction",
+        "Question",
+        "Result",
+        "Run",
+        "Smoothing",
+    ],
+    "zsindex.classification.scores": [
+        "Block",
+        "classify",
+        "label_vectors",
+        "largest",
+        "logits",
+        "probabilities",
+        "sigmoid",
+        "softmax",
+    ],
+    "zsindex.classification.templates": [
+        "BUILT_IN",
+        "DEFAULT_TEMPLATE",
+        "has_place",
+        "put",
+        "resolve",
+    ],
+    "zsindex.errors": [
+        "BadGroups",
+        "BadLabelFile",
+        "BadPath",
+        "BadQuery",
+        "BadTemplate",
+        "BadText",
+        "BadTokenFile",
+        "BadTruth",
+        "BadUnknown",
+        "CheckpointError",
+        "DeviceError",
+        "DimensionMismatch",
+        "DuplicateLabels",
+        "EmptyLabel",
+        "ExportRefused",
+        "ExtraMissing",
+        "FetchError",
+        "ImageError",
+        "ImportRefused",
+        "LabelError",
+        "LibraryBusy",
+        "LibraryClosed",
+        "LibraryDamaged",
+        "LibraryError",
+        "LibraryNotFound",
+        "LibraryReadOnly",
+        "LibraryTooNew",
+        "ModelChanged",
+        "ModelError",
+        "ModelPruned",
+        "ModelUnavailable",
+        "NoLabels",
+        "NoTemperature",
+        "NoThreshold",
+        "NoVectors",
+        "NotALibrary",
+        "NotInLibrary",
+        "PackageMissing",
+        "PathNotFound",
+        "PlaceExpired",
+        "PromptTooLong",
+        "StorageFailed",
+        "StorageFull",
+        "TooManyPairs",
+        "TooManyScores",
+        "UnknownImage",
+        "UnknownLabel",
+        "UnknownLabelSet",
+        "UnknownModel",
+        "UnknownRun",
+        "UnknownTemplateSet",
+        "ZsindexError",
+        "ZsindexWarning",
+    ],
+    "zsindex.lab": [
+        "AnswerScore",
+        "Attribution",
+        "Calibration",
+        "Confusion",
+        "CorrectedPhoto",
+        "Curve",
+        "Curves",
+        "Diff",
+        "Duplicate",
+        "Duplicates",
+        "Estimate",
+        "Evaluation",
+        "Finding",
+        "Graph",
+        "Knownness",
+        "LabelEffect",
+        "LabelReport",
+        "Learned",
+        "LintReport",
+        "Migration",
+        "PromptCosine",
+        "ReliabilityBin",
+        "Repeat",
+        "Report",
+        "RunRecord",
+        "Separation",
+        "SidecarChange",
+        "SkippedSidecar",
+        "Statement",
+        "Suggestion",
+        "Suggestions",
+        "TagReport",
+        "TemperatureFit",
+        "TemplateEffect",
+        "TemplateMeasures",
+        "TemplateScores",
+        "Truth",
+        "UnknownReport",
+        "Why",
+    ],
+    "zsindex.models.encoder": [
+        "Encoder",
+        "OneAtATime",
+        "around_model",
+        "is_out_of_memory",
+        "may_keep",
+        "out_of_memory",
+        "preprocessed",
+    ],
+    "zsindex.records": [
+        "AS_REFERENCE",
+        "AS_SEEN",
+        "NONE",
+        "Activation",
+        "Candidate",
+        "DecodeMode",
+        "Decoded",
+        "FileContent",
+        "FloatArray",
+        "FolderListing",
+        "IccMode",
+        "IdArray",
+        "IncompletePhoto",
+        "LabelSet",
+        "ModelInfo",
+        "ModelSpec",
+        "Progress",
+        "Rendering",
+        "Settings",
+        "SkipReason",
+        "SkippedEntry",
+        "SkippedFile",
+        "SyncReport",
+        "TransparencyMode",
+    ],
+    "zsindex.web": [
+        "Limits",
+        "Security",
+        "Token",
+        "create_app",
+    ],
+}
+
 
 def run_python(program: str) -> str:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -60,8 +253,38 @@ def run_python(program: str) -> str:
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_exports_are_these() -> None:
-    assert zsindex.__all__ == EXPORTS == sorted(EXPORTS)
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_modules_offer_these(module: str) -> None:
+    assert importlib.import_module(module).__all__ == PUBLIC[module]
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_what_a_public_module_defines_has_an_underscore_or_is_offered(module: str) -> None:
+    found = importlib.import_module(module)
+    defined: set[str] = set()
+    for node in ast.parse(inspect.getsource(found)).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined.update(n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name))
+    assert {name for name in defined if not name.startswith("_")} <= set(found.__all__)
+    assert all(hasattr(found, name) for name in found.__all__)
+
+
+def test_packages_say_what_of_them_is_public() -> None:
+    for package in (m.name for m in pkgutil.iter_modules([str(PACKAGE)], "zsindex.") if m.ispkg):
+        said = importlib.import_module(package).__doc__ or ""
+        inside = [name.removeprefix(f"{package}.") for name in PUBLIC if name.startswith(f"{package}.")]
+        assert re.search(r"\b[Pp]ublic\b", said), package
+        assert ("Not public." not in said) or not (inside or package in PUBLIC), package
+        assert all(f"`{name}`" in said for name in inside), package
+
+
+def test_the_page_on_the_architecture_lists_the_public_modules() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = page.partition("## Public modules\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^- `([\w.]+)`", listed, re.MULTILINE)) == sorted(PUBLIC)
 
 
 @pytest.mark.parametrize("name", EXPORTS)

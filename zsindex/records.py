@@ -15,6 +15,33 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from PIL import Image
 
+__all__ = [
+    "AS_REFERENCE",
+    "AS_SEEN",
+    "NONE",
+    "Activation",
+    "Candidate",
+    "DecodeMode",
+    "Decoded",
+    "FileContent",
+    "FloatArray",
+    "FolderListing",
+    "IccMode",
+    "IdArray",
+    "IncompletePhoto",
+    "LabelSet",
+    "ModelInfo",
+    "ModelSpec",
+    "Progress",
+    "Rendering",
+    "Settings",
+    "SkipReason",
+    "SkippedEntry",
+    "SkippedFile",
+    "SyncReport",
+    "TransparencyMode",
+]
+
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IdArray: TypeAlias = npt.NDArray[np.int64]
 

@@ -29,6 +29,25 @@ from zsindex.errors import (
 from zsindex.photos.formats import is_encodable
 from zsindex.records import NONE, LabelSet
 
+__all__ = [
+    "LabelsAlike",
+    "LabelsLike",
+    "WordsUnfamiliar",
+    "checked",
+    "digest",
+    "fill",
+    "from_document",
+    "label_set",
+    "lines_of",
+    "normalise",
+    "parse_labels",
+    "parse_templates",
+    "prompts_for",
+    "to_document",
+    "warn_of_alike",
+    "warn_of_unfamiliar",
+]
+
 
 class WordsUnfamiliar(ZsindexWarning):
     """Words are in a script that the model has hardly seen; its answers about them mean little."""
@@ -252,7 +271,7 @@ def digest(labels: LabelSet) -> str:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-KEYS = ("labels", "templates", "groups", "negatives", "literal")
+_KEYS = ("labels", "templates", "groups", "negatives", "literal")
 
 
 def parse_labels(
@@ -314,11 +333,11 @@ def parse_labels(
     negatives: list[str] | dict[str, list[str]] = []
     literal = False
     if isinstance(content, Mapping) and isinstance(content.get("labels"), (list, Mapping)):
-        strangers = [str(key) for key in content if key not in KEYS]
+        strangers = [str(key) for key in content if key not in _KEYS]
         if strangers:
             raise BadLabelFile(
                 source,
-                f'beside "labels" there is only room for {", ".join(map(json.dumps, KEYS[1:]))}, '
+                f'beside "labels" there is only room for {", ".join(map(json.dumps, _KEYS[1:]))}, '
                 f"not {', '.join(strangers)}",
             )
         templates = templates or _texts(content.get("templates"), source, 'in "templates"')

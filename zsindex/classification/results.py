@@ -20,9 +20,24 @@ if TYPE_CHECKING:
 
     from zsindex.lab.few_shot import Learned
 
+__all__ = [
+    "BLOCK_PHOTOS",
+    "Answer",
+    "Block",
+    "ByAnswer",
+    "Classification",
+    "Flip",
+    "Hit",
+    "Prediction",
+    "Question",
+    "Result",
+    "Run",
+    "Smoothing",
+]
+
 BLOCK_PHOTOS = 4096
 # Scores of all answers at a time: 16 MB.
-BLOCK_SCORES = 2**22
+_BLOCK_SCORES = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +435,7 @@ class Classification(Sequence[Result]):
 
     def score_blocks(self) -> Iterator[tuple[list[str], FloatArray]]:
         """Paths, and every answer's score of these photos, float32 (m, c): `scores`, but never all at once."""
-        size = max(1, min(BLOCK_PHOTOS, BLOCK_SCORES // len(self.labels)))
+        size = max(1, min(BLOCK_PHOTOS, _BLOCK_SCORES // len(self.labels)))
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield self.paths[part], self._all_scores(self._rows[part])

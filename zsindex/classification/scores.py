@@ -13,19 +13,30 @@ from zsindex.index import cores
 from zsindex.index.vectors import BLOCK_ROWS, Vectors, blocks
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
+__all__ = [
+    "Block",
+    "classify",
+    "label_vectors",
+    "largest",
+    "logits",
+    "probabilities",
+    "sigmoid",
+    "softmax",
+]
+
 # Up to so many labels the logits are turned round, labels by photos: numpy reduces many short rows a row at a time, and
 # twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
-FEW_LABELS = 128
+_FEW_LABELS = 128
 # With few labels a block takes more rows, or calling numpy would cost as much as what it does.
-MANY_ROWS = 4096
+_MANY_ROWS = 4096
 # Logits to pass over at a time: 1 MB stays in a core's own cache from the first pass to the last.
-PASS_SIZE = 2**18
+_PASS_SIZE = 2**18
 # Where every row's largest logit lies in between, even a sum of so many exp() can neither overflow nor lose all of a
 # row, and nothing has to be subtracted first. CLIP's usual logits, 20 to 35, do.
-LEAST_SAFE_LOGIT = -40.0
-LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
+_LEAST_SAFE_LOGIT = -40.0
+_LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
 # Below so many multiplications (some milliseconds) threads cost more than they bring.
-THREADING_PAYS = 2**29
+_THREADING_PAYS = 2**29
 # Several at once would only take the processor's cache from each other.
 _ALL_CORES = threading.Lock()
 
@@ -136,7 +147,7 @@ def classify(
 
     def score(pending: Iterator[Block], size: int) -> None:
         buffer = np.empty((min(size, len(rows)), n_labels), dtype=np.float32)
-        step = max(1, PASS_SIZE // n_labels)
+        step = max(1, _PASS_SIZE // n_labels)
         for where, block in pending:
             values = np.matmul(block, scaled, out=buffer[: len(block)])
             if logit_bias is not None:
@@ -145,8 +156,8 @@ def classify(
                 part = slice(where.start + at, min(where.start + at + step, where.stop))
                 best[part], scores[part] = _best(values[at : at + step], top, activation)
 
-    size = BLOCK_ROWS if n_labels > FEW_LABELS else MANY_ROWS
-    if len(rows) * n_labels * vectors.dim < THREADING_PAYS:
+    size = BLOCK_ROWS if n_labels > _FEW_LABELS else _MANY_ROWS
+    if len(rows) * n_labels * vectors.dim < _THREADING_PAYS:
         score(blocks(vectors, rows, size), size)
     else:
         # The blocks of all cores together stay within a few MB.
@@ -159,7 +170,7 @@ def classify(
 def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray, FloatArray]:
     """The best labels of a block of logits (b, c), which is overwritten, and their scores; see `classify`."""
     n_labels = values.shape[1]
-    if n_labels <= FEW_LABELS:
+    if n_labels <= _FEW_LABELS:
         by_label = np.ascontiguousarray(values.T)
         best, shown = _top_by_label(by_label, top)
     else:
@@ -167,13 +178,13 @@ def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray
     if activation is Activation.SIGMOID:
         return best, sigmoid(shown)
     highest = shown[:, 0].copy()
-    if not (highest.min() > LEAST_SAFE_LOGIT and highest.max() < LARGEST_SAFE_SUM - np.log(n_labels)):
+    if not (highest.min() > _LEAST_SAFE_LOGIT and highest.max() < _LARGEST_SAFE_SUM - np.log(n_labels)):
         shown -= highest[:, None]
-        if n_labels <= FEW_LABELS:
+        if n_labels <= _FEW_LABELS:
             by_label -= highest
         else:
             values -= highest[:, None]
-    if n_labels <= FEW_LABELS:
+    if n_labels <= _FEW_LABELS:
         totals = np.exp(by_label, out=by_label).sum(axis=0)
     else:
         # A product with ones is a sum, three times as fast as numpy's over rows.
@@ -202,7 +213,7 @@ def largest(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
 
 
 def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
-    """`largest` of the transposed matrix (c, b), for c up to `FEW_LABELS`; the results are (b, k) all the same."""
+    """`largest` of the transposed matrix (c, b), for c up to `_FEW_LABELS`; the results are (b, k) all the same."""
     n_labels, n = by_label.shape
     if k > 16:
         return largest(np.ascontiguousarray(by_label.T), k)

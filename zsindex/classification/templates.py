@@ -8,8 +8,16 @@ from collections.abc import Mapping, Sequence
 from zsindex.arguments.several import several
 from zsindex.errors import BadTemplate
 
+__all__ = [
+    "BUILT_IN",
+    "DEFAULT_TEMPLATE",
+    "has_place",
+    "put",
+    "resolve",
+]
+
 DEFAULT_TEMPLATE = "This is a photo of {}."
-PLACEHOLDERS = ("{}", "{label}", "{c}")
+_PLACEHOLDERS = ("{}", "{label}", "{c}")
 
 # `openai-80` and `openai-7` are published: the eighty that CLIP's authors wrote for ImageNet, and the seven that they
 # found to do nearly as well (notebooks/Prompt_Engineering_for_ImageNet.ipynb of openai/CLIP, 2021).
@@ -109,7 +117,7 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-_PLACEHOLDER = re.compile("|".join(re.escape(placeholder) for placeholder in PLACEHOLDERS))
+_PLACEHOLDER = re.compile("|".join(re.escape(placeholder) for placeholder in _PLACEHOLDERS))
 
 
 def has_place(text: str) -> bool:

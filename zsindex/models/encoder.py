@@ -20,6 +20,16 @@ from zsindex.records import FloatArray, ModelInfo, SkipReason
 if TYPE_CHECKING:
     from PIL import Image
 
+__all__ = [
+    "Encoder",
+    "OneAtATime",
+    "around_model",
+    "is_out_of_memory",
+    "may_keep",
+    "out_of_memory",
+    "preprocessed",
+]
+
 
 # What is entered while a thread waits for a model, to be loaded or to encode. A service lets others work meanwhile.
 around_model: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("around_model", default=nullcontext)
