@@ -14,8 +14,8 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex import Classification
+    from zsindex.classification.learned import Learned
     from zsindex.classification.results import Smoothing
-    from zsindex.lab.few_shot import Learned
 
 # Changes by smoothing that are told one by one.
 SHOWN_FLIPS = 10

@@ -101,7 +101,7 @@ def write(hits: list[Hit], fmt: str, out: IO[Any]) -> None:
     if fmt == "parquet":
         from zsindex.classification import parquet
 
-        parquet.write_hits(hits, out)
+        parquet.write_hits([(hit.path, hit.score, hit.copies) for hit in hits], out)
     elif fmt == "json":
         write_json([hit.to_dict() for hit in hits], out)
     elif fmt == "ndjson":

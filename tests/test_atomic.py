@@ -19,7 +19,6 @@ from tests.fakes import FakeEncoder
 from tests.processes import Process
 from zsindex import atomic
 from zsindex.classification import parquet
-from zsindex.classification.results import Hit
 from zsindex.errors import ZsindexError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs FIFOs and symbolic links")
@@ -234,7 +233,7 @@ def test_vectors_go_into_a_pipe(
 @pytest.mark.parametrize("to", ["fifo", "file"])
 def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Path, to: str) -> None:
     pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
-    hits = [Hit("/a.jpg", 0.5, ("/b.jpg",), 1)]
+    hits = [("/a.jpg", 0.5, ["/b.jpg"])]
     place = tmp_path / to
     if to == "fifo":
         os.mkfifo(place)
@@ -244,7 +243,7 @@ def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Pa
     else:
         place.write_text("old")
         place.chmod(0o600)
-        with pytest.raises(AttributeError):
+        with pytest.raises(TypeError):
             parquet.write_hits([None], place)  # type: ignore[list-item]
         assert place.read_text() == "old"
         parquet.write_hits(hits, str(place))

@@ -52,9 +52,10 @@ EXPORTS = [
 ]
 
 # The public modules, and what each offers. What is not in here may change in any version.
-# `zsindex.library` and `zsindex.classification.options` come with the new façade.
 PUBLIC = {
     "zsindex": EXPORTS,
+    "zsindex.library": ["Library"],
+    "zsindex.classification.options": ["DEFAULT_TOP", "FITTED", "Question", "QuestionOptions"],
     "zsindex.classification.prompts": [
         "LabelsAlike",
         "LabelsLike",
@@ -76,13 +77,13 @@ PUBLIC = {
     "zsindex.classification.results": [
         "BLOCK_PHOTOS",
         "Answer",
+        "Asked",
         "Block",
         "ByAnswer",
         "Classification",
         "Flip",
         "Hit",
         "Prediction",
-        "Question",
         "Result",
         "Run",
         "Smoothing",
@@ -90,6 +91,7 @@ PUBLIC = {
     "zsindex.classification.scores": [
         "Block",
         "classify",
+        "concept_vectors",
         "label_vectors",
         "largest",
         "logits",

@@ -12,6 +12,7 @@ MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
 PROMPTS_VARIABLE = "ZSINDEX_PROMPTS_MB"
 DEFAULT_MODEL = "nano"
+DEFAULT_BATCH_SIZE = 32  # photos that are stored in one transaction
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
 DEFAULT_PROMPTS_MB = 1024  # half a million prompts of 512 dimensions
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"

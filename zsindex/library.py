@@ -19,6 +19,8 @@ from zsindex.services.questions import Plan, Questions
 from zsindex.session.model import ModelOptions
 from zsindex.session.session import Session
 
+__all__ = ["Library"]
+
 # A part is imported when it is first used: a question from the cache does not wait for the others.
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
@@ -106,6 +108,15 @@ class Library:
                 **options,
             )
         )
+
+    @staticmethod
+    def exists(path: str | os.PathLike[str] | None = None) -> bool:
+        """Whether there is a library, which `open` would not have to make.
+
+        Args:
+            path: as for `open`.
+        """
+        return Session.exists(path)
 
     def close(self) -> None:
         """Let go of the database, the index and the model. What was returned stays valid; all that is asked from now on

@@ -1,4 +1,4 @@
-"""What callers hand over, made uniform: one or several, numbers within bounds, text files in any encoding.
+"""What callers hand over, made uniform: one or several, paths, numbers within bounds, text files in any encoding.
 
-May import `errors`. Start with `several`: every argument that takes several goes through it. Not public.
+May import `config`, `errors`. Start with `several`: every argument that takes several goes through it. Not public.
 """

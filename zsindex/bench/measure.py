@@ -35,9 +35,7 @@ from zsindex.photos import decode, samples
 from zsindex.photos.scan import scan
 from zsindex.records import Candidate, DecodeMode, FloatArray
 from zsindex.session import model as asked_model
-from zsindex.session.session import DEFAULT_BATCH_SIZE
 from zsindex.storage.rows import FileOutcome, ImageRecord
-from zsindex.storage.sqlite.storage import SqliteStorage
 
 DEFAULT_SECONDS = 20.0
 # Random vectors that questions are asked about: as many as the library has photos, within bounds.
@@ -151,7 +149,7 @@ def measure(
         is_fast = spec.decode is DecodeMode.FAST
         decode_fast = None if is_fast else bench.decode(DecodeMode.FAST, 1, 0.1 * seconds)
         say("the model …")
-        encode = bench.encode(batch_size or DEFAULT_BATCH_SIZE, 0.2 * seconds)
+        encode = bench.encode(batch_size or config.DEFAULT_BATCH_SIZE, 0.2 * seconds)
         prompts = bench.prompts(0.05 * seconds)
         expected = expected_sync(decode_all, encode, on_cpu=on_cpu)
         say("a sync …")
@@ -376,16 +374,13 @@ def _copies(paths: Sequence[str], n: int, folder: Path) -> list[str]:
 
 def _fill(own: Library, n_vectors: int) -> None:
     """Add photos that exist only in the database, each with a random vector."""
-    storage = SqliteStorage.open(own.path, create=False)
-    try:
-        model = storage.photos.add_model(own.model, make_default=False)
-        random_numbers = np.random.default_rng(0)
-        for start in range(0, n_vectors, 1_000):
-            vectors = random_numbers.standard_normal((1_000, own.model.dim), dtype=np.float32)
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            storage.photos.save([_made_up(start + i, vector) for i, vector in enumerate(vectors)], model.id)
-    finally:
-        storage.close()
+    photos = own.session.storage.photos
+    model = photos.add_model(own.model, make_default=False)
+    random_numbers = np.random.default_rng(0)
+    for start in range(0, n_vectors, 1_000):
+        vectors = random_numbers.standard_normal((1_000, own.model.dim), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        photos.save([_made_up(start + i, vector) for i, vector in enumerate(vectors)], model.id)
 
 
 def _made_up(number: int, vector: FloatArray) -> FileOutcome:

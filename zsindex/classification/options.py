@@ -14,6 +14,8 @@ from zsindex.classification.prompts import LabelsLike
 from zsindex.classification.rules import UnknownRule
 from zsindex.records import Activation, LabelSet
 
+__all__ = ["DEFAULT_TOP", "FITTED", "Question", "QuestionOptions"]
+
 # What `Classification` holds of each photo unless told otherwise.
 DEFAULT_TOP = 3
 # The temperature that was fitted for the model; see `Library.temperature`.

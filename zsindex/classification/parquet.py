@@ -8,70 +8,82 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
 from zsindex import atomic
 from zsindex.errors import ExtraMissing
+from zsindex.records import FloatArray
 
-if TYPE_CHECKING:
-    from zsindex.classification.results import Classification, Hit
+File: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+# Paths of some photos, how many predictions each has, and a list per rank of label numbers, and one of scores.
+Block: TypeAlias = "tuple[list[str], list[int], list[list[int]], list[list[float]]]"
 
 
-def write_answers(result: Classification, file: str | os.PathLike[str] | IO[bytes], *, wide: bool) -> None:
-    """Write a classification, some thousand photos at a time.
+def write_predictions(file: File, blocks: Iterable[Block], labels: Sequence[str], *, run: Mapping[str, Any]) -> None:
+    """Write a row per prediction: ``path``, ``rank`` (int16, from 1), ``label``, ``score`` (float32), ``run``.
 
-    Long: ``path``, ``rank`` (int16, from 1), ``label``, ``score`` (float32), ``run``; a row per prediction. Wide:
-    ``path``, ``run``, then a column of float32 scores per answer; a row per photo.
+    Args:
+        labels: what the numbers stand for.
+        run: all of it, its ``key`` included.
 
     Raises:
         ExtraMissing: pyarrow is not installed.
     """
     pa, _ = _pyarrow()
     word = pa.dictionary(pa.int32(), pa.string())
-    about = {"zsindex.run": result.run.key, "zsindex": json.dumps(result.run.to_dict(), ensure_ascii=False)}
-    runs = pa.array([result.run.key])
-
-    def column_of_run(n: int) -> Any:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), runs)
-
-    if wide:
-        columns = [(name, pa.float32()) for name in result.wide_columns()]
-        schema = pa.schema([("path", pa.string()), ("run", word), *columns], metadata=about)
-        with _writer(file, schema) as writer:
-            for paths, scores in result.score_blocks():
-                by_answer = [pa.array(column) for column in np.ascontiguousarray(scores.T)]
-                writer.write_batch(
-                    pa.record_batch([pa.array(paths, pa.string()), column_of_run(len(paths)), *by_answer], schema)
-                )
-        return
     schema = pa.schema(
         [("path", pa.string()), ("rank", pa.int16()), ("label", word), ("score", pa.float32()), ("run", word)],
-        metadata=about,
+        metadata=_about(run),
     )
-    labels = pa.array(result.labels, pa.string())
+    names = pa.array(labels, pa.string())
     with _writer(file, schema) as writer:
-        for block in result.blocks():
-            counts = np.array(block.counts)
-            there = np.arange(len(block.labels)) < counts[:, None]
-            ranks = np.broadcast_to(np.arange(1, len(block.labels) + 1, dtype=np.int16), there.shape)[there]
-            numbers = np.array(block.labels, dtype=np.int32).T[there]
-            paths = [path for path, count in zip(block.paths, block.counts, strict=True) for _ in range(count)]
+        for photos, counts, numbers, scores in blocks:
+            there = np.arange(len(numbers)) < np.array(counts)[:, None]
+            ranks = np.broadcast_to(np.arange(1, len(numbers) + 1, dtype=np.int16), there.shape)[there]
+            paths = [path for path, count in zip(photos, counts, strict=True) for _ in range(count)]
             columns = [
                 pa.array(paths, pa.string()),
                 pa.array(ranks),
-                pa.DictionaryArray.from_arrays(pa.array(numbers), labels),
-                pa.array(np.array(block.scores, dtype=np.float32).T[there]),
-                column_of_run(len(paths)),
+                pa.DictionaryArray.from_arrays(pa.array(np.array(numbers, dtype=np.int32).T[there]), names),
+                pa.array(np.array(scores, dtype=np.float32).T[there]),
+                _column_of(run, len(paths)),
             ]
             writer.write_batch(pa.record_batch(columns, schema))
 
 
-def write_hits(hits: Sequence[Hit], file: str | os.PathLike[str] | IO[bytes]) -> None:
+def write_scores(
+    file: File, blocks: Iterable[tuple[list[str], FloatArray]], columns: Sequence[str], *, run: Mapping[str, Any]
+) -> None:
+    """Write a row per photo: ``path``, ``run``, then a column of float32 scores per answer.
+
+    Args:
+        blocks: paths, and scores float32 (m, len(columns)).
+        run: as for `write_predictions`.
+
+    Raises:
+        ExtraMissing: pyarrow is not installed.
+    """
+    pa, _ = _pyarrow()
+    word = pa.dictionary(pa.int32(), pa.string())
+    of_answers = [(name, pa.float32()) for name in columns]
+    schema = pa.schema([("path", pa.string()), ("run", word), *of_answers], metadata=_about(run))
+    with _writer(file, schema) as writer:
+        for paths, scores in blocks:
+            by_answer = [pa.array(column) for column in np.ascontiguousarray(scores.T)]
+            writer.write_batch(
+                pa.record_batch([pa.array(paths, pa.string()), _column_of(run, len(paths)), *by_answer], schema)
+            )
+
+
+def write_hits(hits: Sequence[tuple[str, float, Sequence[str]]], file: File) -> None:
     """Write what a search found: ``rank`` (int32, from 1), ``score`` (float32), ``path``, ``copies`` (a list).
+
+    Args:
+        hits: path, score and copies of each, best first.
 
     Raises:
         ExtraMissing: pyarrow is not installed.
@@ -82,16 +94,25 @@ def write_hits(hits: Sequence[Hit], file: str | os.PathLike[str] | IO[bytes]) ->
     )
     columns = [
         pa.array(range(1, len(hits) + 1), pa.int32()),
-        pa.array([hit.score for hit in hits], pa.float32()),
-        pa.array([hit.path for hit in hits], pa.string()),
-        pa.array([list(hit.copies) for hit in hits], pa.list_(pa.string())),
+        pa.array([score for _, score, _ in hits], pa.float32()),
+        pa.array([path for path, _, _ in hits], pa.string()),
+        pa.array([list(copies) for _, _, copies in hits], pa.list_(pa.string())),
     ]
     with _writer(file, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema))
 
 
+def _about(run: Mapping[str, Any]) -> dict[str, str]:
+    return {"zsindex.run": run["key"], "zsindex": json.dumps(run, ensure_ascii=False)}
+
+
+def _column_of(run: Mapping[str, Any], n: int) -> Any:
+    pa, _ = _pyarrow()
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([run["key"]]))
+
+
 @contextmanager
-def _writer(file: str | os.PathLike[str] | IO[bytes], schema: Any) -> Iterator[Any]:
+def _writer(file: File, schema: Any) -> Iterator[Any]:
     _, parquet = _pyarrow()
     with ExitStack() as stack:
         if isinstance(file, (str, os.PathLike)):

@@ -18,18 +18,18 @@ from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zsindex.lab.few_shot import Learned
+    from zsindex.classification.learned import Learned
 
 __all__ = [
     "BLOCK_PHOTOS",
     "Answer",
+    "Asked",
     "Block",
     "ByAnswer",
     "Classification",
     "Flip",
     "Hit",
     "Prediction",
-    "Question",
     "Result",
     "Run",
     "Smoothing",
@@ -485,7 +485,10 @@ class Classification(Sequence[Result]):
         """
         from zsindex.classification import parquet
 
-        parquet.write_answers(self, file, wide=wide)
+        if wide:
+            parquet.write_scores(file, self.score_blocks(), self.wide_columns(), run=self.run.to_dict())
+        else:
+            parquet.write_predictions(file, self.blocks(), self.labels, run=self.run.to_dict())
 
 
 @dataclass(frozen=True, slots=True)

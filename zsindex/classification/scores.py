@@ -16,6 +16,7 @@ from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 __all__ = [
     "Block",
     "classify",
+    "concept_vectors",
     "label_vectors",
     "largest",
     "logits",

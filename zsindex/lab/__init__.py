@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zsindex.classification.learned import Learned
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.corrections import CorrectedPhoto, Statement
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from zsindex.lab.duplicates import Duplicate, Duplicates
     from zsindex.lab.evaluate import Confusion, Evaluation, LabelReport, Report
     from zsindex.lab.explain import AnswerScore, PromptCosine, TemplateScores, Why
-    from zsindex.lab.few_shot import Learned
     from zsindex.lab.findings import Finding, LintReport, TemplateMeasures
     from zsindex.lab.metrics import ReliabilityBin
     from zsindex.lab.migration import Migration

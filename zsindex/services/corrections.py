@@ -23,8 +23,8 @@ from zsindex.session.session import Session
 from zsindex.storage.rows import CorrectionEntry
 
 if TYPE_CHECKING:
+    from zsindex.classification.learned import Learned
     from zsindex.lab import corrections as lab
-    from zsindex.lab.few_shot import Learned
     from zsindex.lab.next import Suggestion
 
 # (path, label, whether it does not show that)

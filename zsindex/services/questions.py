@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import zsindex
+from zsindex._version import __version__
 from zsindex.classification import prompts, scorers, scores
 from zsindex.classification.options import DEFAULT_TOP, Question
 from zsindex.classification.results import Asked, Classification, Run
@@ -329,7 +329,7 @@ def run_of(labels: LabelSet, activation: Activation, view: View, **options: Any)
         generation=generation,
         files_revision=files_revision,
         options=tuple(sorted(options.items())),
-        version=zsindex.__version__,
+        version=__version__,
         label_set_version=labels.version,
         groups=labels.groups,
         negatives=labels.negatives,

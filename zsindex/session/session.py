@@ -26,8 +26,6 @@ from zsindex.storage.protocol import Storage
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Look
 
-DEFAULT_BATCH_SIZE = 32
-
 
 class Session:
     """What the parts of an open library share. All of it may be used from several threads.
@@ -58,7 +56,7 @@ class Session:
         self.clock = clock
         self.usage = Usage()
         self.settings = Settings(
-            batch_size=batch_size or DEFAULT_BATCH_SIZE,
+            batch_size=batch_size or config.DEFAULT_BATCH_SIZE,
             workers=workers or os.cpu_count() or 1,
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
         )
@@ -130,6 +128,13 @@ class Session:
         except BaseException:
             storage.close()
             raise
+
+    @staticmethod
+    def exists(path: str | os.PathLike[str] | None = None) -> bool:
+        """Whether there is a library at a place; see `Library.exists`."""
+        from zsindex.storage.sqlite.storage import SqliteStorage
+
+        return SqliteStorage.is_at(config.library_path(path))
 
     # Whatever uses one of these raises `LibraryClosed` once it is closed, also what is answered from memory.
 

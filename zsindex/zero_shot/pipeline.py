@@ -31,8 +31,6 @@ from zsindex.errors import BadTemplate, NoLabels
 from zsindex.library import Library
 from zsindex.models import names
 from zsindex.records import Activation, FloatArray, IccMode, ModelInfo, TransparencyMode
-from zsindex.session.session import DEFAULT_BATCH_SIZE
-from zsindex.storage.sqlite import database
 from zsindex.zero_shot import inputs
 from zsindex.zero_shot.inputs import Picture
 
@@ -151,8 +149,8 @@ class ZeroShotImageClassifier:
             return next(self._answers(iter([image]), question, 1))
         size = batch_size or self._batch_size
         if isinstance(image, (list, tuple)):
-            return list(self._answers(iter(image), question, size or DEFAULT_BATCH_SIZE))
-        return Answers(self, image, question, size or (DEFAULT_BATCH_SIZE if hasattr(image, "__len__") else 1))
+            return list(self._answers(iter(image), question, size or config.DEFAULT_BATCH_SIZE))
+        return Answers(self, image, question, size or (config.DEFAULT_BATCH_SIZE if hasattr(image, "__len__") else 1))
 
     def _ask(
         self,
@@ -375,7 +373,7 @@ def open_library(
     folder = None if library is not None else tempfile.TemporaryDirectory(prefix="zsindex-")
     where = config.library_path(library if folder is None else Path(folder.name, "library"))
     # A library that is made here sees photos as the pipeline does; others see them as they were made.
-    is_new = not (where / database.FILE_NAME).exists()
+    is_new = not Library.exists(where)
     opened = None
     try:
         opened = Library.open(
