@@ -32,8 +32,6 @@ from PIL import Image
 
 from zsindex.library import Library
 from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress
-from zsindex.storage.photos import Store
-from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 DIM = 16
@@ -202,14 +200,13 @@ class KillTest:
         if not (self.library / "library.db").exists():
             return
         try:
-            database = Database.open(self.library, create=True)
+            storage = SqliteStorage.open(self.library, create=True)
         except Exception as error:  # noqa: BLE001
             self.outcome.problems.append(f"{type(error).__name__}: {error}")
             return
-        store = Store(database)
-        stored = set(store.files().paths)
-        self.outcome.problems += SqliteStorage(database).problems()
-        database.close()
+        stored = set(storage.reads.files().paths)
+        self.outcome.problems += storage.problems()
+        storage.close()
         self.outcome.lost += len(self._stored - stored)
         self._stored = stored
 

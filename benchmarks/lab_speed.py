@@ -38,8 +38,6 @@ from zsindex.classification.templates import BUILT_IN, DEFAULT_TEMPLATE
 from zsindex.index.snapshots import VectorIndex, neighbours_file
 from zsindex.lab.vocabulary import BASIC
 from zsindex.records import Candidate, FloatArray
-from zsindex.storage.labels import LabStore
-from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord
 from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.storage import SqliteStorage
@@ -77,9 +75,8 @@ def make(home: Path, n: int, dim: int) -> None:
     names = synthetic.label_names(N_LABELS[MANY])
     shows = random.integers(0, len(names), n)
     files = [(str(home / "Pictures" / f"{i // PER_FOLDER:05}"), f"IMG_{i:06}.jpg") for i in range(n)]
-    with closing(Database.open(home / "library", create=True)) as database:
-        store, lab = Store(database), LabStore(database)
-        model = store.add_model(synthetic.model_info(dim), make_default=True)
+    with closing(SqliteStorage.open(home / "library", create=True)) as storage:
+        model = storage.photos.add_model(synthetic.model_info(dim), make_default=True)
         for start in range(0, n, 1000):
             part = slice(start, min(start + 1000, n))
             vectors = photo_vectors(shows[part], concepts, seed=start + 1)
@@ -88,21 +85,21 @@ def make(home: Path, n: int, dim: int) -> None:
                 digest = hashlib.sha256(f"{folder}/{name}".encode()).digest()
                 image = ImageRecord(digest, 4000, 3000, "JPEG", vector)
                 outcomes.append(FileOutcome(Candidate(folder, name, 4_000_000, number), image))
-            store.save(outcomes, model.id)
+            storage.photos.save(outcomes, model.id)
         for seed, template in enumerate((DEFAULT_TEMPLATE, *BUILT_IN["openai-7"], *BUILT_IN["openai-80"])):
             texts = [prompts.fill(template, name) for name in names]
             around = unit(concepts + 0.6 * synthetic.unit_vectors(len(names), dim, seed=10**6 + seed))
-            store.save_prompts(texts, around, model.id, truncated=[False] * len(texts))
+            storage.reads.save_prompts(texts, around, model.id, truncated=[False] * len(texts))
         texts = [prompts.fill(DEFAULT_TEMPLATE, word) for word in BASIC]
         words = synthetic.unit_vectors(len(texts), dim, seed=2 * 10**6)
-        store.save_prompts(texts, words, model.id, truncated=[False] * len(texts))
+        storage.reads.save_prompts(texts, words, model.id, truncated=[False] * len(texts))
         for name, count in N_LABELS.items():
             for labels in (names[: count - 1], names[:count]):  # two versions
-                lab.save_label_set(name, prompts.to_document(label_set(labels)))
-            lab.save_thresholds(
+                storage.labels.save_label_set(name, prompts.to_document(label_set(labels)))
+            storage.labels.save_thresholds(
                 name, [(label, 2 / count, {"by": "rate", "value": 2 / count}) for label in names[:count]]
             )
-        VectorIndex.rebuild(SqliteStorage(store.database), model)
+        VectorIndex.rebuild(storage, model)
     # One photo in ten shows what nobody would think.
     said = np.where(random.random(n) < 0.9, shows, random.integers(0, len(names), n))
     write_csv(home / "truth.csv", [(f"{folder}/{name}", names[said[i]]) for i, (folder, name) in enumerate(files)])
@@ -141,7 +138,7 @@ class Row:
 def rows(home: Path, n: int) -> Iterator[Row]:
     """All commands, in an order in which each finds what it needs."""
     with closing(Database.open(home / "library", create=False)) as database:
-        (model,) = Store(database).models()
+        (model,) = SqliteStorage(database).models()
     graph = neighbours_file(home / "library", model.info.fingerprint)
     truth, labels = str(home / "truth.csv"), ("--label-set", FEW)
     first = ("--path", str(home / "Pictures" / "00000" / "IMG_000000.jpg"))

@@ -29,9 +29,8 @@ import numpy as np
 from zsindex.classification import scores
 from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
 from zsindex.records import Activation, Candidate, FloatArray, ModelInfo, ModelSpec
-from zsindex.storage.photos import Store
+from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
-from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 BATCH = 5000
@@ -67,11 +66,11 @@ def made_up_model(dim: int) -> ModelInfo:
     return ModelInfo(ModelSpec("made-up"), f"{dim:064x}", dim, 100.0, None, 77, (224, 224), "0" * 64)
 
 
-def add(store: Store, model: ModelRow, made: str, n: int, *, start: int) -> None:
+def add(storage: Storage, model: ModelRow, made: str, n: int, *, start: int) -> None:
     """Store photos with vectors, in folders of as many as are stored at a time."""
     for at in range(start, start + n, BATCH):
         vectors = MADE[made](min(BATCH, start + n - at), model.info.dim, seed=at + 1)
-        store.save(
+        storage.photos.save(
             [
                 FileOutcome(
                     Candidate(f"/made-up/{at:09}", f"{at + i:09}.jpg", 1, 1),
@@ -107,31 +106,31 @@ def best_of(times: int, *calls: Callable[[], object]) -> list[float]:
 # --- the steps, each in a process of its own --------------------------------------------------------------------------
 
 
-def step_fill(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
-    model = store.add_model(made_up_model(dim), make_default=True)
+def step_fill(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+    model = storage.photos.add_model(made_up_model(dim), make_default=True)
     started = time.perf_counter()
-    add(store, model, made, n, start=0)
+    add(storage, model, made, n, start=0)
     return {"s": time.perf_counter() - started}
 
 
-def step_write(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
-    (model,) = store.models()
+def step_write(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+    (model,) = storage.reads.models()
     started = time.perf_counter()
-    VectorIndex.rebuild(SqliteStorage(store.database), model)
+    VectorIndex.rebuild(storage, model)
     return {"s": time.perf_counter() - started}
 
 
-def step_open(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+def step_open(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
     started = time.perf_counter()
-    (model,) = store.models()
-    index = VectorIndex.open(SqliteStorage(store.database), model)
+    (model,) = storage.reads.models()
+    index = VectorIndex.open(storage, model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "tail": len(index.vectors.tail)}
 
 
-def step_search(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
-    (model,) = store.models()
-    index = VectorIndex.open(SqliteStorage(store.database), model)
+def step_search(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+    (model,) = storage.reads.models()
+    index = VectorIndex.open(storage, model)
     assert index.vectors.base is not None
     index.vectors.base.vectors.sum()  # into memory, as after a few searches
     grouping = index.vectors.base.cells
@@ -161,9 +160,9 @@ def step_search(store: Store, folder: Path, made: str, n: int, dim: int) -> dict
     return found
 
 
-def step_classify(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
-    (model,) = store.models()
-    vectors = VectorIndex.open(SqliteStorage(store.database), model).vectors
+def step_classify(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+    (model,) = storage.reads.models()
+    vectors = VectorIndex.open(storage, model).vectors
     assert vectors.base is not None
     found: dict[str, Any] = {}
     for rows, n_labels in ((n, 20), (min(n, 100_000), 1000)):
@@ -184,24 +183,24 @@ def step_classify(store: Store, folder: Path, made: str, n: int, dim: int) -> di
     return found
 
 
-def step_add(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
-    (model,) = store.models()
-    index = VectorIndex.open(SqliteStorage(store.database), model)
-    add(store, model, made, n // 100, start=index.watermark)  # what was never there
+def step_add(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+    (model,) = storage.reads.models()
+    index = VectorIndex.open(storage, model)
+    add(storage, model, made, n // 100, start=index.watermark)  # what was never there
     started = time.perf_counter()
-    index = index.refreshed(SqliteStorage(store.database), model)
+    index = index.refreshed(storage, model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "tail": len(index.vectors.tail)}
 
 
-def step_remove(store: Store, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
-    (model,) = store.models()
-    index = VectorIndex.open(SqliteStorage(store.database), model)
-    for home in sorted(store.folders_under("/made-up"))[: max(1, n // 100 // BATCH)]:
-        store.mark_missing(home)
-    store.prune()
+def step_remove(storage: Storage, folder: Path, made: str, n: int, dim: int) -> dict[str, Any]:
+    (model,) = storage.reads.models()
+    index = VectorIndex.open(storage, model)
+    for home in sorted(storage.photos.folders_under("/made-up"))[: max(1, n // 100 // BATCH)]:
+        storage.photos.mark_missing(home)
+    storage.photos.prune()
     started = time.perf_counter()
-    index = index.refreshed(SqliteStorage(store.database), model)
+    index = index.refreshed(storage, model)
     seconds = time.perf_counter() - started
     return {"s": seconds, "vectors": len(index.vectors.rows), "deleted": len(index.vectors.deleted)}
 
@@ -240,8 +239,8 @@ def main() -> None:
     arguments = parser.parse_args()
     made, n, dim = arguments.made, arguments.vectors, arguments.dim
     if arguments.step is not None:
-        with closing(Database.open(arguments.keep, create=True)) as database:
-            found = STEPS[arguments.step](Store(database), arguments.keep, made, n, dim)
+        with closing(SqliteStorage.open(arguments.keep, create=True)) as storage:
+            found = STEPS[arguments.step](storage, arguments.keep, made, n, dim)
         print(json.dumps({**found, "memory": memory_mb()}))
         return
     with tempfile.TemporaryDirectory() as temporary:

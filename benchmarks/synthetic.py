@@ -15,10 +15,7 @@ from zsindex import ModelInfo, ModelSpec, label_set
 from zsindex.classification import prompts
 from zsindex.index.snapshots import VectorIndex
 from zsindex.records import Candidate, FloatArray
-from zsindex.storage.labels import LabStore
-from zsindex.storage.photos import Store
 from zsindex.storage.rows import FileOutcome, ImageRecord
-from zsindex.storage.sqlite.database import Database
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 LABEL_SET = "made-up"
@@ -58,12 +55,11 @@ def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_l
         dim: length of the vectors.
         n_labels: labels whose prompts are cached, and kept as the label set `LABEL_SET`.
     """
-    database = Database.open(library, create=True)
+    storage = SqliteStorage.open(library, create=True)
     try:
-        store = Store(database)
-        model = store.add_model(model_info(dim), make_default=True)
+        model = storage.photos.add_model(model_info(dim), make_default=True)
         for seed, batch in enumerate(batches, start=1):
-            store.save(
+            storage.photos.save(
                 [
                     FileOutcome(file, ImageRecord(hashlib.sha256(file.path.encode()).digest(), 4, 3, "JPEG", vector))
                     for file, vector in zip(batch, unit_vectors(len(batch), dim, seed=seed), strict=True)
@@ -72,8 +68,10 @@ def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_l
             )
         labels = label_set(label_names(n_labels))
         texts = [prompt for of_label in labels.prompts for prompt in of_label]
-        store.save_prompts(texts, unit_vectors(len(texts), dim, seed=0), model.id, truncated=[False] * len(texts))
-        LabStore(database).labels.save(LABEL_SET, prompts.to_document(labels))
-        VectorIndex.rebuild(SqliteStorage(store.database), model)
+        storage.reads.save_prompts(
+            texts, unit_vectors(len(texts), dim, seed=0), model.id, truncated=[False] * len(texts)
+        )
+        storage.labels.save_label_set(LABEL_SET, prompts.to_document(labels))
+        VectorIndex.rebuild(storage, model)
     finally:
-        database.close()
+        storage.close()

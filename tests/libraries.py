@@ -14,23 +14,19 @@ from PIL import Image
 
 from tests.fakes import DIM, FakeEncoder
 from zsindex.records import Candidate, FloatArray, ModelInfo
-from zsindex.storage.photos import Store
+from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
 from zsindex.storage.sqlite.database import FILE_NAME, Database
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 
 @contextmanager
-def open_store(folder: Path, *, create: bool = True, read_only: bool = False) -> Iterator[Store]:
-    database = Database.open(folder, create=create, read_only=read_only)
+def open_storage(folder: Path, *, create: bool = True, read_only: bool = False) -> Iterator[SqliteStorage]:
+    storage = SqliteStorage.open(folder, create=create, read_only=read_only)
     try:
-        yield Store(database)
+        yield storage
     finally:
-        database.close()
-
-
-def storage_of(store: Store) -> SqliteStorage:
-    return SqliteStorage(store.database)
+        storage.close()
 
 
 @cache
@@ -51,8 +47,8 @@ def fake_info(name: str = "fake") -> ModelInfo:
     return FakeEncoder(name).info
 
 
-def add_model(store: Store, name: str = "fake") -> ModelRow:
-    return store.add_model(fake_info(name), make_default=False)
+def add_model(storage: Storage, name: str = "fake") -> ModelRow:
+    return storage.photos.add_model(fake_info(name), make_default=False)
 
 
 def unit_vectors(n: int, *, seed: int = 0, dim: int = DIM) -> FloatArray:
@@ -74,16 +70,16 @@ def photo(
     return FileOutcome(Candidate(folder or "/", name, size, mtime_ns), image)
 
 
-def add_photos(store: Store, model: ModelRow, vectors: FloatArray, *, folder: str = "/photos") -> list[str]:
+def add_photos(storage: Storage, model: ModelRow, vectors: FloatArray, *, folder: str = "/photos") -> list[str]:
     """Store one photo per vector; returns their paths."""
     paths = [f"{folder}/{i:05d}.png" for i in range(len(vectors))]
-    store.save([photo(path, vector=vector) for path, vector in zip(paths, vectors, strict=True)], model.id)
+    storage.photos.save([photo(path, vector=vector) for path, vector in zip(paths, vectors, strict=True)], model.id)
     return paths
 
 
-def add_images(store: Store, model: ModelRow, vectors: FloatArray, *, of: str = "") -> None:
+def add_images(storage: Storage, model: ModelRow, vectors: FloatArray, *, of: str = "") -> None:
     """Store vectors of images that are no files: a quick way to many."""
-    store.save_images([ImageRecord(digest_of(f"{of}{i}"), vector=v) for i, v in enumerate(vectors)], model.id)
+    storage.photos.save_images([ImageRecord(digest_of(f"{of}{i}"), vector=v) for i, v in enumerate(vectors)], model.id)
 
 
 def paint(path: Path, rgb: Sequence[int]) -> Path:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from zsindex.storage.sqlite.database import Database
 
-_look = Database.look
+_reading = Database.reading
 
 
 @contextmanager
@@ -24,8 +24,8 @@ def counting_statements() -> Iterator[list[str]]:
         statements.append(statement)
 
     @contextmanager
-    def look(database: Database) -> Iterator[sqlite3.Connection]:
-        with _look(database) as connection:
+    def reading(database: Database) -> Iterator[sqlite3.Connection]:
+        with _reading(database) as connection:
             connection.set_trace_callback(statements.append)
             try:
                 yield connection
@@ -35,7 +35,7 @@ def counting_statements() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Database, "look", look)
+            patch.setattr(Database, "reading", reading)
             yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", note)

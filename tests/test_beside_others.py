@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder
-from tests.libraries import add_model, add_photos, new_library, storage_of, unit_vectors
+from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.photos import save, solid
 from tests.processes import Process
 from zsindex.errors import LibraryReadOnly, ModelPruned, NoVectors, StorageFailed, StorageFull
@@ -24,9 +24,7 @@ from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
 from zsindex.lab import neighbours
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
-from zsindex.storage.labels import LabStore
-from zsindex.storage.photos import Store
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.upkeep import maintenance
 
 LABELS = ["red", "blue"]
@@ -45,13 +43,11 @@ def pictures(tmp_path: Path) -> Path:
 
 def upkeep(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What another process finds wrong, and what it still finds after it has fixed and pruned all it can."""
-    other = Database.open(folder, create=False)
-    with closing(other):
-        store = Store(other)
-        before = maintenance.check(storage_of(store), fix=False).problems
-        maintenance.check(storage_of(store), fix=True)
-        maintenance.prune(storage_of(store), models=(), under=(), dry_run=False)
-        return before, maintenance.check(storage_of(store), fix=False).problems
+    with open_storage(folder, create=False) as storage:
+        before = maintenance.check(storage, fix=False).problems
+        maintenance.check(storage, fix=True)
+        maintenance.prune(storage, models=(), under=(), dry_run=False)
+        return before, maintenance.check(storage, fix=False).problems
 
 
 class Watched:
@@ -90,20 +86,18 @@ class Watched:
 
 def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = new_library(tmp_path / "library")
-    database = Database.open(folder, create=False)
-    with closing(database):
-        store = Store(database)
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(30))
+    with closing(SqliteStorage.open(folder, create=False)) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(30))
         monkeypatch.setattr(maintenance.VectorIndex, "open", lambda *_: None)  # of prune: here only one writes
         watched = Watched(folder, monkeypatch)
-        found = VectorIndex.rebuild(storage_of(store), model)
+        found = VectorIndex.rebuild(storage, model)
         assert found.vectors.base is not None
         steps = dict(watched.steps)
         assert {"before replace", "after replace", "after fsync"} <= set(steps)
         assert set(steps.values()) == {((), ())}
-        assert [f.name for f in (folder / FOLDER_NAME).iterdir()] == [store.snapshot(model.id).file]  # type: ignore[union-attr]
-        assert snapshots.snapshot_problems(storage_of(store), model) == []
+        assert [f.name for f in (folder / FOLDER_NAME).iterdir()] == [storage.reads.snapshot(model.id).file]  # type: ignore[union-attr]
+        assert snapshots.snapshot_problems(storage, model) == []
 
 
 def test_a_large_snapshot_and_its_scratch_file_are_no_strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +120,8 @@ def test_a_run_in_the_making_is_no_stray(tmp_path: Path, pictures: Path, monkeyp
 
 def test_a_graph_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = new_library(tmp_path / "library")
-    database = Database.open(folder, create=False)
-    with closing(database):
-        model = add_model(Store(database))
+    with closing(SqliteStorage.open(folder, create=False)) as storage:
+        model = add_model(storage)
         file = snapshots.neighbours_file(folder, model.info.fingerprint)
         watched = Watched(folder, monkeypatch)
         graph = neighbours.Graph(np.arange(2), np.array([[1], [0]], dtype=np.int32), np.ones((2, 1), dtype=np.float32))
@@ -201,22 +194,20 @@ def test_a_snapshot_that_is_replaced_while_it_is_checked_is_no_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = new_library(tmp_path / "library")
-    database = Database.open(folder, create=False)
-    with closing(database):
-        store = Store(database)
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(30))
-        VectorIndex.open(storage_of(store), model)
+    with closing(SqliteStorage.open(folder, create=False)) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(30))
+        VectorIndex.open(storage, model)
         real, once = snapshots._open_snapshot, []
 
         def replaced_before(*arguments: Any, **options: Any) -> Any:
             if not once:
                 once.append(1)
-                VectorIndex.rebuild(storage_of(store), model)
+                VectorIndex.rebuild(storage, model)
             return real(*arguments, **options)
 
         monkeypatch.setattr(snapshots, "_open_snapshot", replaced_before)
-        assert snapshots.snapshot_problems(storage_of(store), model) == []
+        assert snapshots.snapshot_problems(storage, model) == []
         assert once
 
 
@@ -283,21 +274,19 @@ def test_a_temperature_and_what_is_derived_are_stored_under_the_model_recorded_a
 
 
 def test_a_row_that_refers_to_a_pruned_model_is_an_expected_failure(tmp_path: Path) -> None:
-    database = Database.open(tmp_path / "library", create=True)
-    with closing(database):
-        store, lab = Store(database), LabStore(database)
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(3))
-        VectorIndex.open(storage_of(store), model)
-        recorded = store.snapshot(model.id)
+    with closing(SqliteStorage.open(tmp_path / "library", create=True)) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(3))
+        VectorIndex.open(storage, model)
+        recorded = storage.reads.snapshot(model.id)
         assert recorded is not None
-        store.prune([model.id])
+        storage.photos.prune([model.id])
         for write in (
-            lambda: lab.save_temperature(model.id, 1.0, {}),
-            lambda: lab.save_derived(model.id, "far words", "key", []),
-            lambda: store.save_prompts(["x"], unit_vectors(1), model.id, truncated=[False]),
-            lambda: store.save_snapshot(model.id, recorded),
-            lambda: add_photos(store, model, unit_vectors(2), folder="/new"),
+            lambda: storage.labels.save_temperature(model.id, 1.0, {}),
+            lambda: storage.labels.save_derived(model.id, "far words", "key", []),
+            lambda: storage.reads.save_prompts(["x"], unit_vectors(1), model.id, truncated=[False]),
+            lambda: storage.photos.save_snapshot(model.id, recorded),
+            lambda: add_photos(storage, model, unit_vectors(2), folder="/new"),
         ):
             with pytest.raises(ModelPruned, match=r"was pruned .* nothing was stored"):
                 write()

@@ -22,7 +22,7 @@ from tests.libraries import unit_vectors
 from zsindex.exchange import parts, vectors
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
-from zsindex.storage.bulk import BulkStore
+from zsindex.storage.bulk import SqlBulk
 
 Run = Callable[..., Result]
 
@@ -131,15 +131,15 @@ def test_refusals_are_messages(run: Run, given: Path) -> None:
 
 def test_ctrl_c_stops_after_a_batch(run: Run, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "BATCH_ROWS", 1)
-    real = BulkStore.save
+    real = SqlBulk.save
 
     def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         return real(*arguments)
 
-    monkeypatch.setattr(BulkStore, "save", interrupted)
+    monkeypatch.setattr(SqlBulk, "save", interrupted)
     first = run("vectors", "import", given, "--model", "nano", "--root", ".", code=130)
-    monkeypatch.setattr(BulkStore, "save", real)
+    monkeypatch.setattr(SqlBulk, "save", real)
     again = run("vectors", "import", given, "--model", "nano", "--root", ".", "--json")
 
     assert "stopped with 2 photos left; the same command goes on from here" in first.stderr

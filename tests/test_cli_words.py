@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from zsindex.cli import cli, cmd_migrate
 
 from tests.fakes import COLOURS, FakeEncoder
-from tests.libraries import add_photos, open_store, unit_vectors
+from tests.libraries import add_photos, open_storage, unit_vectors
 from tests.scenes import photo
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
@@ -311,8 +311,8 @@ def test_a_migration_goes_on_where_it_was_stopped(run: Run, tmp_path: Path, enco
 
 
 def test_photos_that_are_not_here_are_counted_and_those_that_fail_are_named(run: Run, tmp_path: Path) -> None:
-    with open_store(tmp_path / "library") as store:
-        add_photos(store, store.models()[0], unit_vectors(3), folder="/elsewhere")
+    with open_storage(tmp_path / "library") as storage:
+        add_photos(storage, storage.reads.models()[0], unit_vectors(3), folder="/elsewhere")
     (tmp_path / "photos" / "red 1.png").unlink()
     (tmp_path / "photos" / "red 2.png").write_bytes(b"no longer a photo")
     (tmp_path / "photos" / "new.png").write_bytes((tmp_path / "photos" / "blue 1.png").read_bytes())

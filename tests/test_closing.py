@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder
-from tests.libraries import new_library, open_store
+from tests.libraries import new_library, open_storage
 from tests.photos import save, solid
 from tests.processes import Process
 from zsindex.classification.options import Question
@@ -79,7 +79,7 @@ def test_everything_that_is_public_says_that_the_library_is_closed(library: Libr
         with pytest.raises(LibraryClosed):
             method(*ARGUMENTS[name])
     assert claims(library.path) == 0
-    assert storage.database._writing is None
+    assert storage.database._write_connection is None
     assert library.path.name == "library"
 
 
@@ -198,35 +198,35 @@ def test_closing_twice_and_by_several_threads_does_no_harm(library: Library) -> 
         pass
 
 
-@pytest.mark.parametrize("kind", ["read", "look", "write", "jot"])
+@pytest.mark.parametrize("kind", ["read", "reading", "write", "writing"])
 def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind: str) -> None:
     folder = new_library(tmp_path / "library")
     opened = Database.open(folder, create=False)
     begin: Callable[[], Any] = {
         "read": opened.read,
-        "look": opened.look,
+        "reading": opened.reading,
         "write": lambda: opened.write("test"),
-        "jot": lambda: opened.jot("test"),
+        "writing": lambda: opened.writing("test"),
     }[kind]
     with begin() as connection:
         closer = threading.Thread(target=opened.close)
         closer.start()
         closer.join()
         run = connection.exec_driver_sql if kind in ("read", "write") else connection.execute
-        if kind in ("write", "jot"):
+        if kind in ("write", "writing"):
             run("INSERT INTO settings (key, value) VALUES ('kept', 'yes')")
         run("SELECT count(*) FROM settings")
         assert claims(folder) == 1
     assert claims(folder) == 0
-    assert (opened._writing, opened._writer, opened._reader) == (None, None, None)
-    for again in (opened.read, opened.look, lambda: opened.write("x"), lambda: opened.jot("x")):
+    assert (opened._write_connection, opened._write_engine, opened._read_engine) == (None, None, None)
+    for again in (opened.read, opened.reading, lambda: opened.write("x"), lambda: opened.writing("x")):
         with pytest.raises(LibraryClosed), again():
             pass
     with pytest.raises(LibraryClosed):
         opened.vacuum()
-    assert (opened._writing, opened._writer, opened._reader) == (None, None, None)
-    with open_store(folder) as store:
-        assert store.setting("kept") == ("yes" if kind in ("write", "jot") else None)
+    assert (opened._write_connection, opened._write_engine, opened._read_engine) == (None, None, None)
+    with open_storage(folder) as storage:
+        assert storage.reads.setting("kept") == ("yes" if kind in ("write", "writing") else None)
 
 
 def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_pa
         opened.close()
     waiting.join()
     assert len(failed) == 1
-    assert (claims(folder), opened._writing) == (0, None)
+    assert (claims(folder), opened._write_connection) == (0, None)
 
 
 def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
@@ -267,10 +267,10 @@ def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
     with Process(program, folder) as other:
         other.wait_for_step()
         opened.close()
-        assert (claims(folder), opened._writing) == (0, None)
+        assert (claims(folder), opened._write_connection) == (0, None)
         other.finish()
-    with open_store(folder) as store:
-        assert store.setting("kept") == "yes"
+    with open_storage(folder) as storage:
+        assert storage.reads.setting("kept") == "yes"
 
 
 def test_a_busy_library_names_who_holds_it_only_if_that_is_sure(tmp_path: Path) -> None:

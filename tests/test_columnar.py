@@ -95,9 +95,9 @@ def test_uneven_and_empty_answers(library: Library, tmp_path: Path) -> None:
 
 
 def test_blocks_of_scores_are_all_scores(tmp_path: Path) -> None:
-    with libraries.open_store(tmp_path / "many") as store:
-        model = libraries.add_model(store)
-        libraries.add_photos(store, model, libraries.unit_vectors(BLOCK_PHOTOS + 7))
+    with libraries.open_storage(tmp_path / "many") as storage:
+        model = libraries.add_model(storage)
+        libraries.add_photos(storage, model, libraries.unit_vectors(BLOCK_PHOTOS + 7))
     with Library.open(tmp_path / "many", encoder=FakeEncoder()) as library:
         result = library.classify(["red", "blue"])
         parts = list(result.score_blocks())

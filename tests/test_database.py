@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.libraries import add_images, add_model, add_photos, new_library, open_store, photo, storage_of, unit_vectors
+from tests.libraries import (
+    add_images,
+    add_model,
+    add_photos,
+    new_library,
+    open_storage,
+    photo,
+    unit_vectors,
+)
 from tests.processes import Process
 from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
 from zsindex.errors import (
@@ -27,7 +35,6 @@ from zsindex.errors import (
     NotALibrary,
     StorageFull,
 )
-from zsindex.storage.photos import Store
 from zsindex.storage.sqlite import database
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, Database
 from zsindex.storage.sqlite.storage import SqliteStorage
@@ -76,19 +83,19 @@ def log_of(folder: Path) -> Path:
 @pytest.mark.parametrize("name", ["library", "deep/er/library", "a b%20c?mode=ro#d&é", "-x"])
 def test_a_library_is_made_where_there_is_none(tmp_path: Path, name: str) -> None:
     nowhere = tmp_path / name
-    with open_store(nowhere) as store:
-        model = add_model(store)
+    with open_storage(nowhere) as storage:
+        model = add_model(storage)
     assert pragma(nowhere, "journal_mode") == "wal"
     assert pragma(nowhere, "page_size") == PAGE_SIZE
     assert pragma(nowhere, "application_id") == APPLICATION_ID
-    with open_store(nowhere, create=False) as store:
-        assert store.models() == [model]
+    with open_storage(nowhere, create=False) as storage:
+        assert storage.reads.models() == [model]
 
 
 def test_an_empty_folder_becomes_a_library(nowhere: Path) -> None:
     nowhere.mkdir()
-    with open_store(nowhere) as store:
-        assert store.models() == []
+    with open_storage(nowhere) as storage:
+        assert storage.reads.models() == []
 
 
 @pytest.mark.parametrize(("create", "read_only"), [(False, False), (True, True), (False, True)])
@@ -101,11 +108,11 @@ def test_nothing_is_made_unless_asked_for(nowhere: Path, create: bool, read_only
 OPEN_AND_ADD = """
 import sys
 from pathlib import Path
-from tests.libraries import add_model, open_store
+from tests.libraries import add_model, open_storage
 import alembic.command
 step()
-with open_store(Path(sys.argv[1])) as store:
-    add_model(store, sys.argv[2])
+with open_storage(Path(sys.argv[1])) as storage:
+    add_model(storage, sys.argv[2])
 """
 
 
@@ -117,9 +124,9 @@ def test_several_processes_may_make_the_same_library(nowhere: Path) -> None:
             process.go()
         for process in (a, b):
             process.finish()
-    with open_store(nowhere, create=False) as store:
-        assert {row.info.spec.name for row in store.models()} == {"a", "b"}
-        assert storage_of(store).problems() == []
+    with open_storage(nowhere, create=False) as storage:
+        assert {row.info.spec.name for row in storage.reads.models()} == {"a", "b"}
+        assert storage.problems() == []
 
 
 def test_several_threads_may_make_the_same_library(nowhere: Path) -> None:
@@ -168,8 +175,8 @@ def test_an_interrupted_creation_is_finished(nowhere: Path, leave: Callable[[Pat
     leave(nowhere)
     with pytest.raises(LibraryNotFound):
         Database.open(nowhere, create=True, read_only=True)
-    with open_store(nowhere) as store:
-        add_model(store)
+    with open_storage(nowhere) as storage:
+        add_model(storage)
     assert pragma(nowhere, "journal_mode") == "wal"
     assert pragma(nowhere, "page_size") == PAGE_SIZE
 
@@ -179,8 +186,8 @@ def test_a_hot_journal_of_an_interrupted_creation_is_rolled_back(nowhere: Path) 
     nowhere.mkdir()
     an_empty_file(nowhere)
     (nowhere / f"{FILE_NAME}-journal").write_bytes(bytes(512))
-    with open_store(nowhere) as store:
-        assert store.models() == []
+    with open_storage(nowhere) as storage:
+        assert storage.reads.models() == []
 
 
 # --- what is no library -----------------------------------------------------------------------------------------------
@@ -286,14 +293,14 @@ except NotALibrary as error:
 READ = """
 import json
 from pathlib import Path
-from tests.libraries import add_model, open_store
+from tests.libraries import add_model, open_storage
 from zsindex.errors import LibraryReadOnly
-with open_store(Path(sys.argv[1]), create=False) as store:
+with open_storage(Path(sys.argv[1]), create=False) as storage:
     try:
-        add_model(store, "new")
+        add_model(storage, "new")
     except LibraryReadOnly as error:
         refused = str(error)
-    print(json.dumps([store.writable, store.files().paths, refused]))
+    print(json.dumps([storage.writable, storage.reads.files().paths, refused]))
 """
 
 
@@ -310,8 +317,8 @@ def read_only_copy(library: Path) -> Iterator[Path]:
 
 
 def test_a_read_only_library_can_be_read(folder: Path) -> None:
-    with open_store(folder) as store:
-        paths = add_photos(store, add_model(store), unit_vectors(3))
+    with open_storage(folder) as storage:
+        paths = add_photos(storage, add_model(storage), unit_vectors(3))
     assert not log_of(folder).exists()
     with read_only_copy(folder) as copy:
         before = contents(copy)
@@ -324,8 +331,8 @@ def test_a_read_only_library_can_be_read(folder: Path) -> None:
 
 def test_a_read_only_library_can_be_read_when_its_writer_was_killed(folder: Path) -> None:
     """What was committed lies in the write-ahead log, which nobody is left to copy into the database."""
-    with open_store(folder) as store:
-        paths = add_photos(store, add_model(store), unit_vectors(3))
+    with open_storage(folder) as storage:
+        paths = add_photos(storage, add_model(storage), unit_vectors(3))
         assert log_of(folder).stat().st_size > 0
         with read_only_copy(folder) as copy:
             _, found, _ = json.loads(run_unprivileged(READ, str(copy), modules=MODULES))
@@ -336,16 +343,16 @@ def test_a_log_without_its_index_on_a_read_only_disk_is_an_error_with_a_way_out(
     """SQLite cannot read the log then. To leave it out would silently lose what was committed last."""
     program = """
 from pathlib import Path
-from tests.libraries import open_store
+from tests.libraries import open_storage
 from zsindex.errors import LibraryReadOnly
 try:
-    with open_store(Path(sys.argv[1]), create=False) as store:
-        print(store.files().paths)
+    with open_storage(Path(sys.argv[1]), create=False) as storage:
+        print(storage.reads.files().paths)
 except LibraryReadOnly as error:
     print(error)
 """
-    with open_store(folder) as store:
-        add_photos(store, add_model(store), unit_vectors(3))
+    with open_storage(folder) as storage:
+        add_photos(storage, add_model(storage), unit_vectors(3))
         with read_only_copy(folder) as copy:
             (copy / f"{FILE_NAME}-shm").unlink()
             message = run_unprivileged(program, str(copy), modules=MODULES)
@@ -355,26 +362,26 @@ except LibraryReadOnly as error:
 def test_who_may_only_read_sees_what_others_write_meanwhile() -> None:
     program = """
 from pathlib import Path
-from tests.libraries import open_store
-with open_store(Path(sys.argv[1]), create=False) as store:
+from tests.libraries import open_storage
+with open_storage(Path(sys.argv[1]), create=False) as storage:
     for _ in range(3):
-        step(len(store.files()))
-    print(len(store.files()))
+        step(len(storage.reads.files()))
+    print(len(storage.reads.files()))
 """
     with reachable_folder() as parent:
         folder = parent / "library"
-        with open_store(folder) as store:
-            model = add_model(store)
-            add_photos(store, model, unit_vectors(2), folder="/a")
+        with open_storage(folder) as storage:
+            model = add_model(storage)
+            add_photos(storage, model, unit_vectors(2), folder="/a")
         folder.chmod(0o555)
         with Process(unprivileged(program, modules=MODULES), folder) as reader:
             assert reader.wait_for_step() == "2"
             folder.chmod(0o755)  # for us, who need it where the tests do not run as root
-            with open_store(folder) as store:
-                add_photos(store, model, unit_vectors(3), folder="/b")
+            with open_storage(folder) as storage:
+                add_photos(storage, model, unit_vectors(3), folder="/b")
                 reader.go()
                 assert reader.wait_for_step() == "5"
-                add_photos(store, model, unit_vectors(400, seed=1), folder="/c")
+                add_photos(storage, model, unit_vectors(400, seed=1), folder="/c")
                 reader.go()
                 assert reader.wait_for_step() == "405"
             assert not log_of(folder).exists()
@@ -383,12 +390,12 @@ with open_store(Path(sys.argv[1]), create=False) as store:
 
 
 def test_a_library_can_be_opened_for_reading_only(folder: Path) -> None:
-    with open_store(folder) as store:
-        paths = add_photos(store, add_model(store), unit_vectors(3))
-    with open_store(folder, read_only=True) as store:
-        assert store.files().paths == paths
+    with open_storage(folder) as storage:
+        paths = add_photos(storage, add_model(storage), unit_vectors(3))
+    with open_storage(folder, read_only=True) as storage:
+        assert storage.reads.files().paths == paths
         with pytest.raises(LibraryReadOnly, match="cannot record a model"):
-            add_model(store, "new")
+            add_model(storage, "new")
 
 
 @contextmanager
@@ -405,67 +412,67 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
 
 
 def test_a_library_on_a_disk_mounted_for_reading_only_can_be_read(folder: Path, tmp_path: Path) -> None:
-    with open_store(folder) as store:
-        paths = add_photos(store, add_model(store), unit_vectors(3))
-    with mounted(tmp_path / "disk", "--bind", "-o", "ro", str(folder)) as disk, open_store(disk) as store:
-        assert not store.writable
-        assert store.files().paths == paths
+    with open_storage(folder) as storage:
+        paths = add_photos(storage, add_model(storage), unit_vectors(3))
+    with mounted(tmp_path / "disk", "--bind", "-o", "ro", str(folder)) as disk, open_storage(disk) as storage:
+        assert not storage.writable
+        assert storage.reads.files().paths == paths
         with pytest.raises(LibraryReadOnly):
-            add_model(store, "new")
+            add_model(storage, "new")
 
 
 # --- transactions -----------------------------------------------------------------------------------------------------
 
 
 def test_an_open_write_does_not_block_readers_who_see_what_was_before(folder: Path) -> None:
-    with open_store(folder) as writer, open_store(folder) as other:
+    with open_storage(folder) as writer, open_storage(folder) as other:
         model = add_model(writer)
         before = add_photos(writer, model, unit_vectors(2))
-        with writer.write("write") as connection:
+        with writer.database.write("write") as connection:
             connection.execute(sa.delete(files))
             for reader in (writer, other):
-                assert reader.files().paths == before
-        assert len(other.files()) == 0
+                assert reader.reads.files().paths == before
+        assert len(other.reads.files()) == 0
 
 
 def test_a_read_is_one_consistent_view(folder: Path) -> None:
     count = sa.select(sa.func.count()).select_from(files)
-    with open_store(folder) as store, open_store(folder) as other:
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(2))
-        with other.read() as connection:
+    with open_storage(folder) as storage, open_storage(folder) as other:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(2))
+        with other.database.read() as connection:
             assert connection.execute(count).scalar_one() == 2
-            add_photos(store, model, unit_vectors(3), folder="/more")
+            add_photos(storage, model, unit_vectors(3), folder="/more")
             assert connection.execute(count).scalar_one() == 2
-        assert len(other.files()) == 5
+        assert len(other.reads.files()) == 5
 
 
 def test_an_exception_takes_the_whole_transaction_back(folder: Path) -> None:
-    with open_store(folder) as store:
+    with open_storage(folder) as storage:
         twice = [{"key": "a", "value": "b"}] * 2
-        with pytest.raises(sa.exc.IntegrityError), store.write("write") as connection:
+        with pytest.raises(sa.exc.IntegrityError), storage.database.write("write") as connection:
             connection.execute(sa.insert(settings), twice)
-        assert store.setting("a") is None
-        with store.write("write again") as connection:
+        assert storage.reads.setting("a") is None
+        with storage.database.write("write again") as connection:
             connection.execute(sa.insert(settings).values(key="a", value="c"))
-        assert store.setting("a") == "c"
+        assert storage.reads.setting("a") == "c"
 
 
 def test_foreign_keys_are_enforced(folder: Path) -> None:
-    with open_store(folder) as store:
-        with pytest.raises(sa.exc.IntegrityError), store.write("write") as connection:
+    with open_storage(folder) as storage:
+        with pytest.raises(sa.exc.IntegrityError), storage.database.write("write") as connection:
             connection.execute(sa.insert(files).values(folder_id=77, name="a", size=1, mtime_ns=1))
-        add_photos(store, add_model(store), unit_vectors(1))
-        with pytest.raises(sa.exc.IntegrityError), store.write("write") as connection:
+        add_photos(storage, add_model(storage), unit_vectors(1))
+        with pytest.raises(sa.exc.IntegrityError), storage.database.write("write") as connection:
             connection.execute(sa.delete(folders))
 
 
 def test_readers_can_neither_write_nor_checkpoint(folder: Path) -> None:
-    with open_store(folder) as store, open_store(folder) as other:
-        add_model(store)
+    with open_storage(folder) as storage, open_storage(folder) as other:
+        add_model(storage)
         size = log_of(folder).stat().st_size
         assert size > 0
-        with pytest.raises(LibraryReadOnly), other.read() as connection:
+        with pytest.raises(LibraryReadOnly), other.database.read() as connection:
             connection.execute(sa.delete(models))
         raw = sqlite3.connect(f"{(folder / FILE_NAME).as_uri()}?mode=ro", uri=True)
         with closing(raw), pytest.raises(sqlite3.OperationalError):
@@ -477,24 +484,24 @@ def test_the_last_reader_leaves_the_log_of_a_killed_writer_to_the_next_writer(fo
     program = """
 import os, sys
 from pathlib import Path
-from tests.libraries import add_model, open_store
-with open_store(Path(sys.argv[1])) as store:
-    add_model(store)
+from tests.libraries import add_model, open_storage
+with open_storage(Path(sys.argv[1])) as storage:
+    add_model(storage)
     os._exit(0)
 """
     with Process(program, folder) as process:
         process.finish()
     assert log_of(folder).stat().st_size > 0
     before = (folder / FILE_NAME).read_bytes()
-    with open_store(folder) as store:
-        assert len(store.models()) == 1
+    with open_storage(folder) as storage:
+        assert len(storage.reads.models()) == 1
     assert (folder / FILE_NAME).read_bytes() == before
     assert log_of(folder).stat().st_size > 0
-    with open_store(folder) as store:
-        add_model(store, "another")
+    with open_storage(folder) as storage:
+        add_model(storage, "another")
     assert not log_of(folder).exists()
-    with open_store(folder, create=False) as store:
-        assert len(store.models()) == 2
+    with open_storage(folder, create=False) as storage:
+        assert len(storage.reads.models()) == 2
 
 
 def test_looks_share_connections_and_leave_none_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,18 +521,18 @@ def test_looks_share_connections_and_leave_none_open(folder: Path, monkeypatch: 
 
     with closing(Database.open(folder, create=False)) as opened:
         monkeypatch.setattr(sqlite3, "connect", counted)
-        with opened.look() as one, opened.look() as other:
+        with opened.reading() as one, opened.reading() as other:
             assert one is not other
         for _ in range(3):
-            with opened.look() as again:
+            with opened.reading() as again:
                 assert again in (one, other)
                 assert again.in_transaction
             assert not again.in_transaction
         assert len(made) == 1  # opening the library had made the other
-        with pytest.raises(ZeroDivisionError), opened.look() as failed:
+        with pytest.raises(ZeroDivisionError), opened.reading() as failed:
             raise ZeroDivisionError
         assert not is_open(failed)
-        lent = opened.look()
+        lent = opened.reading()
         late = lent.__enter__()
     assert is_open(late)
     lent.__exit__(None, None, None)
@@ -541,10 +548,10 @@ def test_closing_twice_does_no_harm(folder: Path) -> None:
 def test_vacuum_gives_the_room_of_deleted_rows_back(folder: Path) -> None:
     opened = Database.open(folder, create=True)
     with closing(opened):
-        store = Store(opened)
-        add_images(store, add_model(store), unit_vectors(12_000))
+        storage = SqliteStorage(opened)
+        add_images(storage, add_model(storage), unit_vectors(12_000))
         full = opened.size_bytes()
-        store.prune()
+        storage.photos.prune()
         opened.vacuum()
     assert opened.size_bytes() < full / 3
     assert pragma(folder, "application_id") == APPLICATION_ID
@@ -554,7 +561,7 @@ def test_vacuum_gives_the_room_of_deleted_rows_back(folder: Path) -> None:
 def test_the_size_on_disk_counts_the_log_but_no_backups(folder: Path) -> None:
     opened = Database.open(folder, create=True)
     with closing(opened):
-        add_model(Store(opened))
+        add_model(SqliteStorage(opened))
         (folder / f"{FILE_NAME}.backup-0001-20250101T000000").write_bytes(bytes(10_000_000))
         assert log_of(folder).stat().st_size < opened.size_bytes() < 10_000_000
 
@@ -563,41 +570,41 @@ def test_the_size_on_disk_counts_the_log_but_no_backups(folder: Path) -> None:
 
 
 def test_a_write_that_does_not_fit_is_taken_back_and_says_so(folder: Path) -> None:
-    with open_store(folder) as store:
-        model = add_model(store)
-        kept = add_photos(store, model, unit_vectors(10))
-        with store.write("limit") as connection:
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        kept = add_photos(storage, model, unit_vectors(10))
+        with storage.database.write("limit") as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
         with pytest.raises(StorageFull, match="Everything up to the last batch is kept: free some space"):
-            add_photos(store, model, unit_vectors(500, seed=1), folder="/more")
-        assert store.files().paths == kept
-        assert storage_of(store).problems() == []
-    with open_store(folder) as store:
-        add_photos(store, model, unit_vectors(500, seed=1), folder="/more")
-        assert len(store.files()) == 510
+            add_photos(storage, model, unit_vectors(500, seed=1), folder="/more")
+        assert storage.reads.files().paths == kept
+        assert storage.problems() == []
+    with open_storage(folder) as storage:
+        add_photos(storage, model, unit_vectors(500, seed=1), folder="/more")
+        assert len(storage.reads.files()) == 510
 
 
 def test_a_disk_that_fills_up_loses_nothing_that_was_stored(tmp_path: Path) -> None:
     kept: list[str] = []
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2m", "tmpfs") as disk:
         folder = disk / "library"
-        with open_store(folder) as store:
-            model = add_model(store)
+        with open_storage(folder) as storage:
+            model = add_model(storage)
             try:
                 for batch in range(1000):
-                    kept += add_photos(store, model, unit_vectors(100, seed=batch), folder=f"/{batch:03d}")
+                    kept += add_photos(storage, model, unit_vectors(100, seed=batch), folder=f"/{batch:03d}")
                 pytest.fail("the disk did not fill up")
             except StorageFull:
                 pass
             assert len(kept) >= 100
-            assert store.files().paths == kept
+            assert storage.reads.files().paths == kept
             with pytest.raises(StorageFull):
-                store.save_prompts(["x" * 2_000_000], unit_vectors(1), model.id, truncated=[False])
-            assert store.files().paths == kept
-        with open_store(folder, create=False) as store:
-            assert store.files().paths == kept
-            assert storage_of(store).problems() == []
+                storage.reads.save_prompts(["x" * 2_000_000], unit_vectors(1), model.id, truncated=[False])
+            assert storage.reads.files().paths == kept
+        with open_storage(folder, create=False) as storage:
+            assert storage.reads.files().paths == kept
+            assert storage.problems() == []
 
 
 def test_a_library_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
@@ -608,8 +615,8 @@ def test_a_library_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
             Database.open(disk / "library", create=True)
         (disk / "filler").unlink()
         subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-        with open_store(disk / "library") as store:
-            assert store.models() == []
+        with open_storage(disk / "library") as storage:
+            assert storage.reads.models() == []
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -618,10 +625,10 @@ def test_a_library_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
 @pytest.fixture
 def damaged(folder: Path) -> Path:
     """A library of many pages, all but the first few of which are noise."""
-    with open_store(folder) as store:
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(100))
-        add_images(store, model, unit_vectors(12_000))
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(100))
+        add_images(storage, model, unit_vectors(12_000))
     with (folder / FILE_NAME).open("rb+") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(size // 2)
@@ -630,10 +637,10 @@ def damaged(folder: Path) -> Path:
 
 
 def test_a_damaged_database_says_what_to_do(damaged: Path) -> None:
-    with open_store(damaged) as store:
-        model = store.models()[0]
+    with open_storage(damaged) as storage:
+        model = storage.reads.models()[0]
         with pytest.raises(LibraryDamaged, match="Run zsindex check"):
-            store.embeddings_after(model, 0)
+            storage.reads.embeddings_after(model, 0)
 
 
 def test_check_reports_damage_and_does_not_write(damaged: Path) -> None:
@@ -649,13 +656,13 @@ def test_check_reports_damage_and_does_not_write(damaged: Path) -> None:
 
 
 def test_a_cut_database_is_damaged(folder: Path) -> None:
-    with open_store(folder) as store:
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(100))
-        add_images(store, model, unit_vectors(5000))
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(100))
+        add_images(storage, model, unit_vectors(5000))
     os.truncate(folder / FILE_NAME, PAGE_SIZE * 3)
-    with pytest.raises(LibraryDamaged), open_store(folder) as store:
-        store.files()
+    with pytest.raises(LibraryDamaged), open_storage(folder) as storage:
+        storage.reads.files()
 
 
 def test_a_destroyed_first_page_is_damaged(folder: Path) -> None:
@@ -682,16 +689,16 @@ with database.write("store photos") if sys.argv[2] == "write" else database.sync
 
 @pytest.mark.usefixtures("short_timeouts")
 def test_a_second_writer_is_told_who_the_first_one_is(folder: Path) -> None:
-    with open_store(folder) as store:
-        add_model(store)
+    with open_storage(folder) as storage:
+        add_model(storage)
         with Process(HOLD, folder, "write") as holder:
             holder.wait_for_step()
             with pytest.raises(LibraryBusy, match=f"process {holder.pid} on .*: store photos, since .*try again"):
-                add_model(store, "new")
-            assert len(store.models()) == 1
+                add_model(storage, "new")
+            assert len(storage.reads.models()) == 1
             holder.kill()
-            add_model(store, "new")
-        assert len(store.models()) == 2
+            add_model(storage, "new")
+        assert len(storage.reads.models()) == 2
 
 
 @pytest.mark.usefixtures("short_timeouts")
@@ -704,7 +711,7 @@ def test_a_second_sync_is_told_who_the_first_one_is_and_other_writes_go_on(folde
             opened.sync_lock.hold("sync"),
         ):
             pytest.fail("two held it")
-        add_model(Store(opened))
+        add_model(SqliteStorage(opened))
         holder.kill()
         with opened.sync_lock.hold("sync"):
             pass
@@ -726,21 +733,21 @@ def test_a_second_thread_is_told_so(folder: Path) -> None:
         try:
             held.wait()
             with pytest.raises(LibraryBusy, match="another thread of this process"):
-                add_model(Store(opened))
+                add_model(SqliteStorage(opened))
         finally:
             done.set()
             thread.join()
-        add_model(Store(opened))
+        add_model(SqliteStorage(opened))
 
 
 @pytest.mark.usefixtures("short_timeouts")
 def test_another_program_that_writes_to_the_database_is_waited_for_in_vain(folder: Path) -> None:
-    with open_store(folder) as store:
+    with open_storage(folder) as storage:
         with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             with pytest.raises(LibraryBusy, match="another program has the database open"):
-                add_model(store)
-        add_model(store)
+                add_model(storage)
+        add_model(storage)
 
 
 def test_a_lock_may_be_held_several_times_over_by_one_thread(folder: Path) -> None:
@@ -772,13 +779,13 @@ def test_a_note_that_cannot_be_read_does_not_hide_that_the_library_is_busy(folde
 
 
 def test_photos_of_one_batch_are_stored_together_or_not_at_all(folder: Path) -> None:
-    with open_store(folder) as store:
-        model = add_model(store)
+    with open_storage(folder) as storage:
+        model = add_model(storage)
         batch = [photo(f"/{i}.png", vector=unit_vectors(1, seed=i)[0]) for i in range(3)]
         with pytest.raises(sa.exc.IntegrityError):
-            store.save([*batch, batch[0]], model.id)  # the same path twice violates the unique constraint
-        assert len(store.files()) == 0
-        assert store.model_sizes(model)["images"] == 0
+            storage.photos.save([*batch, batch[0]], model.id)  # the same path twice violates the unique constraint
+        assert len(storage.reads.files()) == 0
+        assert storage.photos.model_sizes(model)["images"] == 0
 
 
 def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
@@ -812,14 +819,14 @@ class Interrupting:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("first", ["jot", "write"])
-@pytest.mark.parametrize("then", ["jot", "write"])
+@pytest.mark.parametrize("first", ["writing", "write"])
+@pytest.mark.parametrize("then", ["writing", "write"])
 def test_writing_goes_on_after_a_ctrl_c_in_a_statement(folder: Path, first: str, then: str) -> None:
     statement = "INSERT INTO settings (key, value) VALUES ('a', ?)"
 
     def insert(opened: Database, how: str, value: object) -> None:
-        if how == "jot":
-            with opened.jot("try it") as plain:
+        if how == "writing":
+            with opened.writing("try it") as plain:
                 plain.execute(statement, (value,))
         else:
             with opened.write("try it") as connection:
@@ -828,38 +835,38 @@ def test_writing_goes_on_after_a_ctrl_c_in_a_statement(folder: Path, first: str,
     with closing(Database.open(folder, create=False)) as opened:
         with pytest.raises(KeyboardInterrupt):
             insert(opened, first, Interrupting())
-        assert Store(opened).setting("a") is None
+        assert SqliteStorage(opened).reads.setting("a") is None
         insert(opened, then, "1")
-        assert Store(opened).setting("a") == "1"
+        assert SqliteStorage(opened).reads.setting("a") == "1"
     with closing(Database.open(folder, create=False)) as again:
-        assert Store(again).setting("a") == "1"
+        assert SqliteStorage(again).reads.setting("a") == "1"
 
 
-@pytest.mark.parametrize("first", ["jot", "write"])
+@pytest.mark.parametrize("first", ["writing", "write"])
 def test_what_is_jotted_down_is_a_write_like_any_other(folder: Path, first: str) -> None:
     with closing(Database.open(folder, create=False)) as opened:
 
         def set_value(how: str, value: str) -> None:
             statement = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')"
-            if how == "jot":
-                with opened.jot("try it") as plain:
+            if how == "writing":
+                with opened.writing("try it") as plain:
                     plain.execute(statement)
             else:
                 with opened.write("try it") as connection:
                     connection.exec_driver_sql(statement)
 
-        second = {"jot": "write", "write": "jot"}[first]
+        second = {"writing": "write", "write": "writing"}[first]
         for number, how in enumerate([first, second, first]):
             set_value(how, str(number))
-            assert Store(opened).setting("a") == str(number)
-        with pytest.raises(ZeroDivisionError), opened.jot("try it") as plain:
+            assert SqliteStorage(opened).reads.setting("a") == str(number)
+        with pytest.raises(ZeroDivisionError), opened.writing("try it") as plain:
             assert plain.execute("DELETE FROM settings").rowcount / 0
-        assert Store(opened).setting("a") == "2"
-        with pytest.raises(sqlite3.OperationalError), opened.jot("try it") as plain:
+        assert SqliteStorage(opened).reads.setting("a") == "2"
+        with pytest.raises(sqlite3.OperationalError), opened.writing("try it") as plain:
             plain.execute("INSERT INTO nothing VALUES (1)")
         set_value(second, "3")
-        assert Store(opened).setting("a") == "3"
+        assert SqliteStorage(opened).reads.setting("a") == "3"
     assert not list(folder.glob("*-wal"))  # closed under the lock, with a last checkpoint
     with closing(Database.open(folder, create=False, read_only=True)) as opened:  # noqa: SIM117
-        with pytest.raises(LibraryReadOnly, match="try it"), opened.jot("try it"):
+        with pytest.raises(LibraryReadOnly, match="try it"), opened.writing("try it"):
             pass

@@ -97,7 +97,7 @@ def vectors_of(library: Library, paths: Sequence[str]) -> FloatArray:
 
 def everything(library: Library) -> list[tuple[Any, ...]]:
     """All rows that an import may touch."""
-    with library.session.storage.photos.read() as connection:
+    with library.session.storage.database.read() as connection:
         return [
             tuple(row)
             for table in ("files", "images", "embeddings", "folders", "models")
@@ -288,7 +288,7 @@ def test_an_export_that_is_stopped_or_fails_leaves_nothing(
 
 def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
-    with library.session.storage.photos.write("damage") as connection:
+    with library.session.storage.database.write("damage") as connection:
         connection.execute(text("UPDATE embeddings SET vector = x'00' WHERE seq = 2"))
     with pytest.raises(LibraryDamaged, match="not all vectors of fake have 8 numbers"):
         library.vectors.export_to(tmp_path / "out")
@@ -463,7 +463,7 @@ def test_content_that_an_export_names_is_recognised_later(
 def test_names_of_columns_mean_nothing_where_zsindex_did_not_write_them(library: Library, tmp_path: Path) -> None:
     folder = write(tmp_path / "in", (away(1), unit_vectors(1)), sha256=["ab" * 32], width=[9])
     library.vectors.import_from(folder)
-    with library.session.storage.photos.read() as connection:
+    with library.session.storage.database.read() as connection:
         digest, width = connection.execute(text("SELECT digest, width FROM images")).one()
     assert (digest, width) == (path_digest(away(1)[0]), 0)
 

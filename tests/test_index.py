@@ -22,9 +22,8 @@ from tests.libraries import (
     add_photos,
     digest_of,
     new_library,
-    open_store,
+    open_storage,
     photo,
-    storage_of,
     unit_vectors,
 )
 from zsindex.errors import DimensionMismatch, LibraryBusy, LibraryDamaged, LibraryReadOnly, StorageFull
@@ -33,9 +32,9 @@ from zsindex.index import snapshots as index
 from zsindex.index.snapshots import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.index.vectors import Snapshot, SnapshotError
 from zsindex.records import FloatArray, IdArray
-from zsindex.storage.photos import Store
+from zsindex.storage.photos import SqlPhotos
 from zsindex.storage.rows import ModelRow
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import embeddings, snapshots
 from zsindex.upkeep import maintenance
 
@@ -57,14 +56,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    with open_store(folder) as opened:
+def storage(folder: Path) -> Iterator[SqliteStorage]:
+    with open_storage(folder) as opened:
         yield opened
 
 
 @pytest.fixture
-def model(store: Store) -> ModelRow:
-    return add_model(store)
+def model(storage: SqliteStorage) -> ModelRow:
+    return add_model(storage)
 
 
 def brute_force(
@@ -81,9 +80,9 @@ def brute_force(
 
 
 def assert_searches_like_brute_force(
-    searched: VectorIndex, store: Store, model: ModelRow, queries: FloatArray = QUERIES
+    searched: VectorIndex, storage: SqliteStorage, model: ModelRow, queries: FloatArray = QUERIES
 ) -> None:
-    truth = store.embeddings_after(model, 0)
+    truth = storage.reads.embeddings_after(model, 0)
     ids = truth[1]
     some = ids[::3]
     for k in (1, 3, len(ids), len(ids) + 10):
@@ -102,111 +101,111 @@ def only_snapshot(folder: Path) -> Path:
 # --- every state an index can be in -----------------------------------------------------------------------------------
 
 
-def base_only(store: Store, folder: Path, model: ModelRow) -> None:
-    add_photos(store, model, unit_vectors(30))
-    VectorIndex.open(storage_of(store), model)
+def base_only(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    add_photos(storage, model, unit_vectors(30))
+    VectorIndex.open(storage, model)
 
 
-def base_and_tail(store: Store, folder: Path, model: ModelRow) -> None:
-    base_only(store, folder, model)
-    add_photos(store, model, unit_vectors(20, seed=1), folder="/later")
+def base_and_tail(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_only(storage, folder, model)
+    add_photos(storage, model, unit_vectors(20, seed=1), folder="/later")
 
 
-def pruned(store: Store, folder: Path, model: ModelRow) -> None:
-    base_and_tail(store, folder, model)
-    store.mark_missing("/photos", [f"{i:05d}.png" for i in (0, 7, 29)])
-    store.mark_missing("/later", ["00003.png"])
-    store.prune()
+def pruned(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_and_tail(storage, folder, model)
+    storage.photos.mark_missing("/photos", [f"{i:05d}.png" for i in (0, 7, 29)])
+    storage.photos.mark_missing("/later", ["00003.png"])
+    storage.photos.prune()
 
 
-def pruned_and_more(store: Store, folder: Path, model: ModelRow) -> None:
+def pruned_and_more(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """The newest images are pruned, and others come: none may be taken for one of those."""
-    base_only(store, folder, model)
-    store.mark_missing("/photos", [f"{i:05d}.png" for i in range(25, 30)])
-    store.prune()
-    add_photos(store, model, unit_vectors(8, seed=2), folder="/more")
+    base_only(storage, folder, model)
+    storage.photos.mark_missing("/photos", [f"{i:05d}.png" for i in range(25, 30)])
+    storage.photos.prune()
+    add_photos(storage, model, unit_vectors(8, seed=2), folder="/more")
 
 
-def encoded_anew(store: Store, folder: Path, model: ModelRow) -> None:
+def encoded_anew(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """A vector was found damaged, forgotten and made anew: the snapshot still holds the old one of the same image."""
-    base_and_tail(store, folder, model)
+    base_and_tail(storage, folder, model)
     seqs = [3, 17, 44]
-    store.remove_vectors(model.id, {"embeddings": seqs, "prompts": []})
+    storage.photos.remove_vectors(model.id, {"embeddings": seqs, "prompts": []})
     paths = ["/photos/00002.png", "/photos/00016.png", "/later/00013.png"]
     vectors = unit_vectors(3, seed=3)
-    store.save([photo(path, vector=v) for path, v in zip(paths, vectors, strict=True)], model.id)
+    storage.photos.save([photo(path, vector=v) for path, v in zip(paths, vectors, strict=True)], model.id)
 
 
-def two_models(store: Store, folder: Path, model: ModelRow) -> None:
-    base_and_tail(store, folder, model)
-    other = add_model(store, "other")
-    add_photos(store, other, unit_vectors(30, seed=4))
-    VectorIndex.open(storage_of(store), other)
-    add_photos(store, model, unit_vectors(5, seed=5), folder="/last")
+def two_models(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_and_tail(storage, folder, model)
+    other = add_model(storage, "other")
+    add_photos(storage, other, unit_vectors(30, seed=4))
+    VectorIndex.open(storage, other)
+    add_photos(storage, model, unit_vectors(5, seed=5), folder="/last")
 
 
-def copies(store: Store, folder: Path, model: ModelRow) -> None:
+def copies(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """Photos that differ in their bytes, not in their vectors."""
     few = unit_vectors(3, seed=6)
-    add_photos(store, model, few[np.arange(30) % 3])
-    VectorIndex.open(storage_of(store), model)
-    add_photos(store, model, few[np.arange(20) % 3], folder="/later")
+    add_photos(storage, model, few[np.arange(30) % 3])
+    VectorIndex.open(storage, model)
+    add_photos(storage, model, few[np.arange(20) % 3], folder="/later")
 
 
-def everything_pruned(store: Store, folder: Path, model: ModelRow) -> None:
-    base_and_tail(store, folder, model)
-    store.mark_missing("/photos")
-    store.mark_missing("/later")
-    store.prune()
+def everything_pruned(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_and_tail(storage, folder, model)
+    storage.photos.mark_missing("/photos")
+    storage.photos.mark_missing("/later")
+    storage.photos.prune()
 
 
-def nothing(store: Store, folder: Path, model: ModelRow) -> None:
+def nothing(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     pass
 
 
-State = Callable[[Store, Path, ModelRow], None]
+State = Callable[[SqliteStorage, Path, ModelRow], None]
 STATES: list[State] = [
     nothing, base_only, base_and_tail, pruned, pruned_and_more, encoded_anew, two_models, copies, everything_pruned
 ]  # fmt: skip
 
 
 @pytest.fixture(params=STATES, ids=lambda state: state.__name__)
-def any_state(request: pytest.FixtureRequest, store: Store, folder: Path, model: ModelRow) -> None:
-    request.param(store, folder, model)
+def any_state(request: pytest.FixtureRequest, storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    request.param(storage, folder, model)
 
 
 @pytest.mark.usefixtures("any_state")
-def test_a_search_agrees_with_brute_force(store: Store, folder: Path, model: ModelRow) -> None:
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+def test_a_search_agrees_with_brute_force(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
 @pytest.mark.usefixtures("any_state")
-def test_many_queries_at_once_agree_with_brute_force(store: Store, folder: Path, model: ModelRow) -> None:
+def test_many_queries_at_once_agree_with_brute_force(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """Beyond some twenty queries faiss multiplies matrices instead."""
     queries = unit_vectors(50, seed=98)
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model, queries)
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model, queries)
 
 
 @pytest.mark.usefixtures("any_state")
-def test_without_its_files_the_index_answers_the_same(store: Store, folder: Path, model: ModelRow) -> None:
-    before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
-    recorded = store.snapshot(model.id)
+def test_without_its_files_the_index_answers_the_same(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    before = VectorIndex.open(storage, model).search(QUERIES, 20)
+    recorded = storage.reads.snapshot(model.id)
     shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
     with pytest.warns(IndexRebuilt, match="cannot be read") if recorded else nullcontext():
-        after = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
+        after = VectorIndex.open(storage, model).search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
 
 
 @pytest.mark.usefixtures("any_state")
 def test_without_a_snapshot_a_read_only_library_answers_the_same(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
-    with store.write("forget the snapshots") as connection:
+    before = VectorIndex.open(storage, model).search(QUERIES, 20)
+    with storage.database.write("forget the snapshots") as connection:
         connection.execute(sa.delete(snapshots))
-    with open_store(folder, read_only=True) as reader:
-        found = VectorIndex.open(storage_of(reader), model)
+    with open_storage(folder, read_only=True) as reader:
+        found = VectorIndex.open(reader, model)
         assert found.vectors.base is None
         after = found.search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
@@ -215,27 +214,27 @@ def test_without_a_snapshot_a_read_only_library_answers_the_same(
 
 @pytest.mark.usefixtures("any_state")
 def test_a_snapshot_that_is_due_is_searched_at_once(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "MAX_TAIL", 0)
     monkeypatch.setattr(index, "MAX_TAIL_SHARE", 0.0)
-    found = VectorIndex.open(storage_of(store), model)
+    found = VectorIndex.open(storage, model)
     assert len(found.vectors.tail) == len(found.vectors.deleted) == 0
-    assert_searches_like_brute_force(found, store, model)
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+    assert_searches_like_brute_force(found, storage, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
 @pytest.mark.usefixtures("any_state")
-def test_check_finds_nothing_wrong(store: Store, folder: Path, model: ModelRow) -> None:
-    VectorIndex.open(storage_of(store), model)
-    assert index.snapshot_problems(storage_of(store), model) == []
-    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage_of(store))) == []
+def test_check_finds_nothing_wrong(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    VectorIndex.open(storage, model)
+    assert index.snapshot_problems(storage, model) == []
+    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage)) == []
 
 
 @pytest.mark.usefixtures("any_state")
-def test_rows_of_images(store: Store, folder: Path, model: ModelRow) -> None:
-    vectors = VectorIndex.open(storage_of(store), model).vectors
-    _, ids, truth = store.embeddings_after(model, 0)
+def test_rows_of_images(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    vectors = VectorIndex.open(storage, model).vectors
+    _, ids, truth = storage.reads.embeddings_after(model, 0)
     asked = np.append(ids[::-1], [10**9, 0])
     rows = vectors.rows_of(asked)
     assert rows[-2:].tolist() == [-1, -1]
@@ -244,15 +243,15 @@ def test_rows_of_images(store: Store, folder: Path, model: ModelRow) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(data=st.data())
-def test_filters_never_lose_results(store: Store, folder: Path, model: ModelRow, data: st.DataObject) -> None:
-    if not store.model_sizes(model)["images"]:
-        pruned(store, folder, model)
-    searched = VectorIndex.open(storage_of(store), model)
-    ids = store.image_ids_of(model.id, through=10**9).tolist()
+def test_filters_never_lose_results(storage: SqliteStorage, folder: Path, model: ModelRow, data: st.DataObject) -> None:
+    if not storage.photos.model_sizes(model)["images"]:
+        pruned(storage, folder, model)
+    searched = VectorIndex.open(storage, model)
+    ids = storage.reads.image_ids_of(model.id, through=10**9).tolist()
     chosen = np.array(data.draw(st.lists(st.sampled_from(ids), unique=True)), dtype=np.int64)
     k = data.draw(st.integers(1, 60))
     found, _ = searched.search(QUERIES, k, image_ids=chosen)
-    assert np.array_equal(found, brute_force(store.embeddings_after(model, 0), QUERIES, k, chosen)[0])
+    assert np.array_equal(found, brute_force(storage.reads.embeddings_after(model, 0), QUERIES, k, chosen)[0])
 
 
 # --- ties -------------------------------------------------------------------------------------------------------------
@@ -260,20 +259,20 @@ def test_filters_never_lose_results(store: Store, folder: Path, model: ModelRow,
 
 @pytest.mark.parametrize("n_queries", [1, 30], ids=["one query", "many queries"])
 def test_of_photos_that_tie_for_the_last_place_the_oldest_gets_it(
-    store: Store, folder: Path, model: ModelRow, n_queries: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, n_queries: int
 ) -> None:
     same, better, query = unit_vectors(3, seed=7)
     better = query
-    add_photos(store, model, np.stack([same, same, same, better, same]))
-    searched = VectorIndex.open(storage_of(store), model)
+    add_photos(storage, model, np.stack([same, same, same, better, same]))
+    searched = VectorIndex.open(storage, model)
     queries = np.tile(query, (n_queries, 1))
     for k, expected in ((1, [4]), (2, [4, 1]), (3, [4, 1, 2]), (4, [4, 1, 2, 3]), (5, [4, 1, 2, 3, 5])):
         assert searched.search(queries, k)[0].tolist() == [expected] * n_queries
 
 
-def test_a_few_of_very_many_copies(store: Store, folder: Path, model: ModelRow) -> None:
-    add_images(store, model, np.tile(unit_vectors(1), (1000, 1)))
-    searched = VectorIndex.open(storage_of(store), model)
+def test_a_few_of_very_many_copies(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    add_images(storage, model, np.tile(unit_vectors(1), (1000, 1)))
+    searched = VectorIndex.open(storage, model)
     for k in (1, 99, 150, 999):
         assert searched.search(QUERIES, k)[0].tolist() == [list(range(1, k + 1))] * len(QUERIES)
 
@@ -282,26 +281,28 @@ def test_a_few_of_very_many_copies(store: Store, folder: Path, model: ModelRow) 
 
 
 @pytest.mark.parametrize("dim", [0, 3, DIM - 1, DIM + 1])
-def test_queries_of_another_dimension_are_refused(store: Store, folder: Path, model: ModelRow, dim: int) -> None:
-    base_only(store, folder, model)
-    searched = VectorIndex.open(storage_of(store), model)
+def test_queries_of_another_dimension_are_refused(
+    storage: SqliteStorage, folder: Path, model: ModelRow, dim: int
+) -> None:
+    base_only(storage, folder, model)
+    searched = VectorIndex.open(storage, model)
     with pytest.raises(DimensionMismatch, match=f"{dim} dimensions where {DIM}") as caught:
         searched.search(np.zeros((1, dim), np.float32), 1)
     assert (caught.value.expected, caught.value.got) == (DIM, dim)
 
 
-def test_no_queries_have_no_results(store: Store, folder: Path, model: ModelRow) -> None:
-    base_and_tail(store, folder, model)
-    ids, scores = VectorIndex.open(storage_of(store), model).search(np.empty((0, DIM), np.float32), 3)
+def test_no_queries_have_no_results(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_and_tail(storage, folder, model)
+    ids, scores = VectorIndex.open(storage, model).search(np.empty((0, DIM), np.float32), 3)
     assert ids.shape == scores.shape == (0, 3)
 
 
 # --- what a snapshot is -----------------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_is_recorded_with_what_identifies_it(store: Store, folder: Path, model: ModelRow) -> None:
-    base_only(store, folder, model)
-    recorded = store.snapshot(model.id)
+def test_a_snapshot_is_recorded_with_what_identifies_it(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_only(storage, folder, model)
+    recorded = storage.reads.snapshot(model.id)
     assert recorded is not None
     assert recorded.file == only_snapshot(folder).name
     assert (recorded.watermark, recorded.n_vectors, recorded.generation) == (30, 30, 0)
@@ -309,57 +310,59 @@ def test_a_snapshot_is_recorded_with_what_identifies_it(store: Store, folder: Pa
 
 
 def test_the_vectors_in_a_snapshot_are_those_of_the_database_bit_by_bit_and_aligned(
-    store: Store, folder: Path, model: ModelRow
+    storage: SqliteStorage, folder: Path, model: ModelRow
 ) -> None:
     # Faiss would normalise on the way in and change the last bits: so take some that are not quite of length 1.
     vectors = unit_vectors(30) * np.float32(1.0003)
-    add_photos(store, model, vectors)
-    base = VectorIndex.open(storage_of(store), model).vectors.base
+    add_photos(storage, model, vectors)
+    base = VectorIndex.open(storage, model).vectors.base
     assert base is not None
     assert isinstance(base.vectors, np.memmap)
     assert base.vectors.flags.aligned
     assert base.vectors.flags.c_contiguous
     assert base.vectors.tobytes() == vectors.tobytes()
-    with store.read() as connection:
+    with storage.database.read() as connection:
         blobs = connection.execute(sa.select(embeddings.c.vector).order_by(embeddings.c.seq)).scalars()
         assert base.vectors.tobytes() == b"".join(blobs)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 7, 512, 513])
-def test_snapshots_of_any_dimension_are_aligned(store: Store, folder: Path, model: ModelRow, dim: int) -> None:
+def test_snapshots_of_any_dimension_are_aligned(
+    storage: SqliteStorage, folder: Path, model: ModelRow, dim: int
+) -> None:
     info = replace(model.info, dim=dim, fingerprint=f"{dim:064d}")
-    other = store.add_model(info, make_default=False)
+    other = storage.photos.add_model(info, make_default=False)
     vectors = unit_vectors(5, dim=dim)
-    add_images(store, other, vectors)
-    base = VectorIndex.open(storage_of(store), other).vectors.base
+    add_images(storage, other, vectors)
+    base = VectorIndex.open(storage, other).vectors.base
     assert base is not None
     assert base.vectors.flags.aligned
     assert np.array_equal(base.vectors, vectors)
 
 
-def test_a_snapshot_is_a_faiss_index_by_image_id(store: Store, folder: Path, model: ModelRow) -> None:
+def test_a_snapshot_is_a_faiss_index_by_image_id(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """Anybody with faiss can use the file: image ids come back, and scores are cosines whatever the query's length."""
-    base_only(store, folder, model)
+    base_only(storage, folder, model)
     found = faiss.read_index(str(only_snapshot(folder)))
     scores, ids = found.search(QUERIES * 3, 5)
-    expected_ids, expected_scores = brute_force(store.embeddings_after(model, 0), QUERIES, 5)
+    expected_ids, expected_scores = brute_force(storage.reads.embeddings_after(model, 0), QUERIES, 5)
     assert np.array_equal(ids, expected_ids)
     assert np.allclose(scores, expected_scores, atol=1e-6)
 
 
 def test_a_snapshot_is_replaced_when_enough_has_come(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base_only(store, folder, model)
+    base_only(storage, folder, model)
     first = only_snapshot(folder)
     monkeypatch.setattr(index, "MAX_TAIL", 10)
-    add_photos(store, model, unit_vectors(10, seed=1), folder="/a")
-    VectorIndex.open(storage_of(store), model)
+    add_photos(storage, model, unit_vectors(10, seed=1), folder="/a")
+    VectorIndex.open(storage, model)
     assert only_snapshot(folder) == first
-    add_photos(store, model, unit_vectors(1, seed=2), folder="/b")
-    VectorIndex.open(storage_of(store), model)
+    add_photos(storage, model, unit_vectors(1, seed=2), folder="/b")
+    VectorIndex.open(storage, model)
     assert only_snapshot(folder) != first
-    recorded = store.snapshot(model.id)
+    recorded = storage.reads.snapshot(model.id)
     assert recorded is not None
     assert recorded.n_vectors == 41
 
@@ -367,13 +370,13 @@ def test_a_snapshot_is_replaced_when_enough_has_come(
 def test_a_library_that_was_copied_elsewhere_answers_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_store(folder) as store:
-        model = add_model(store)
-        pruned(store, folder, model)
-        before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        pruned(storage, folder, model)
+        before = VectorIndex.open(storage, model).search(QUERIES, 20)
     shutil.move(folder, tmp_path / "moved")
-    with open_store(tmp_path / "moved", create=False) as store:
-        after = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
+    with open_storage(tmp_path / "moved", create=False) as storage:
+        after = VectorIndex.open(storage, model).search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
 
@@ -428,26 +431,26 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_snapshot_is_rebuilt_with_a_warning(
-    store: Store, folder: Path, model: ModelRow, damage: Callable[[Path], None]
+    storage: SqliteStorage, folder: Path, model: ModelRow, damage: Callable[[Path], None]
 ) -> None:
-    base_only(store, folder, model)
-    before = VectorIndex.open(storage_of(store), model).search(QUERIES, 20)
+    base_only(storage, folder, model)
+    before = VectorIndex.open(storage, model).search(QUERIES, 20)
     damage(only_snapshot(folder))
-    assert index.snapshot_problems(storage_of(store), model) != []
+    assert index.snapshot_problems(storage, model) != []
 
     # Who may not write still gets the answer, and leaves everything as it is.
-    with open_store(folder, read_only=True) as reader, pytest.warns(IndexRebuilt):
-        found = VectorIndex.open(storage_of(reader), model)
+    with open_storage(folder, read_only=True) as reader, pytest.warns(IndexRebuilt):
+        found = VectorIndex.open(reader, model)
     assert np.array_equal(found.search(QUERIES, 20)[0], before[0])
-    assert index.snapshot_problems(storage_of(store), model) != []
+    assert index.snapshot_problems(storage, model) != []
 
     with pytest.warns(IndexRebuilt, match="the index of fake was rebuilt"):
-        found = VectorIndex.open(storage_of(store), model)
+        found = VectorIndex.open(storage, model)
     assert np.array_equal(found.search(QUERIES, 20)[0], before[0])
     assert np.array_equal(found.search(QUERIES, 20)[1], before[1])
 
-    assert index.snapshot_problems(storage_of(store), model) == []
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+    assert index.snapshot_problems(storage, model) == []
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
 @pytest.mark.parametrize(
@@ -456,51 +459,52 @@ def test_a_damaged_snapshot_is_rebuilt_with_a_warning(
     ids=str,
 )
 def test_a_snapshot_that_is_recorded_wrongly_is_rebuilt(
-    store: Store, folder: Path, model: ModelRow, wrong: dict[str, object]
+    storage: SqliteStorage, folder: Path, model: ModelRow, wrong: dict[str, object]
 ) -> None:
-    base_only(store, folder, model)
-    with store.write("damage") as connection:
+    base_only(storage, folder, model)
+    with storage.database.write("damage") as connection:
         connection.execute(sa.update(snapshots).values(wrong))
     with pytest.warns(IndexRebuilt):
-        found = VectorIndex.open(storage_of(store), model)
-    assert_searches_like_brute_force(found, store, model)
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+        found = VectorIndex.open(storage, model)
+    assert_searches_like_brute_force(found, storage, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(content=st.binary(max_size=3000), trusted=st.booleans())
 def test_loading_invalid_data_cannot_crash(
-    store: Store, folder: Path, model: ModelRow, content: bytes, trusted: bool
+    storage: SqliteStorage, folder: Path, model: ModelRow, content: bytes, trusted: bool
 ) -> None:
-    if not store.model_sizes(model)["images"]:
-        base_only(store, folder, model)
+    if not storage.photos.model_sizes(model)["images"]:
+        base_only(storage, folder, model)
     file = only_snapshot(folder)
     file.write_bytes(content)
     if trusted:  # even a record that vouches for it
-        with store.write("vouch") as connection:
+        with storage.database.write("vouch") as connection:
             connection.execute(sa.update(snapshots).values(sha256=index._sha256(file)))
     with pytest.warns(IndexRebuilt):
-        found = VectorIndex.open(storage_of(store), model)
+        found = VectorIndex.open(storage, model)
     assert len(found.vectors) == 30
-    assert np.array_equal(found.search(QUERIES, 5)[0], brute_force(store.embeddings_after(model, 0), QUERIES, 5)[0])
+    expected, _ = brute_force(storage.reads.embeddings_after(model, 0), QUERIES, 5)
+    assert np.array_equal(found.search(QUERIES, 5)[0], expected)
 
 
 def test_a_file_that_only_faiss_cannot_read_is_searched_all_the_same(
-    store: Store, folder: Path, model: ModelRow
+    storage: SqliteStorage, folder: Path, model: ModelRow
 ) -> None:
-    base_only(store, folder, model)
+    base_only(storage, folder, model)
     file = only_snapshot(folder)
     flip(0)(file)
-    with store.write("vouch") as connection:
+    with storage.database.write("vouch") as connection:
         connection.execute(sa.update(snapshots).values(sha256=index._sha256(file)))
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
 @pytest.mark.parametrize("n_vectors", [-1, 0, 29, 31, 10**9])
 def test_a_snapshot_of_another_number_of_vectors_is_not_mapped(
-    store: Store, folder: Path, model: ModelRow, n_vectors: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, n_vectors: int
 ) -> None:
-    base_only(store, folder, model)
+    base_only(storage, folder, model)
     with pytest.raises(SnapshotError):
         Snapshot.map(only_snapshot(folder), n_vectors=n_vectors, dim=DIM)
 
@@ -508,62 +512,60 @@ def test_a_snapshot_of_another_number_of_vectors_is_not_mapped(
 # --- check ------------------------------------------------------------------------------------------------------------
 
 
-def test_check_compares_a_snapshot_row_by_row(store: Store, folder: Path, model: ModelRow) -> None:
-    base_only(store, folder, model)
-    with store.write("damage") as connection:
+def test_check_compares_a_snapshot_row_by_row(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_only(storage, folder, model)
+    with storage.database.write("damage") as connection:
         changed = unit_vectors(1, seed=8)[0].tobytes()
         connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(vector=changed))
-    assert index.snapshot_problems(storage_of(store), model) == ["index of fake: 1 vectors differ from the database"]
+    assert index.snapshot_problems(storage, model) == ["index of fake: 1 vectors differ from the database"]
 
 
-def test_check_finds_vectors_that_only_one_side_has(store: Store, folder: Path, model: ModelRow) -> None:
-    base_only(store, folder, model)
-    with store.write("damage") as connection:
+def test_check_finds_vectors_that_only_one_side_has(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_only(storage, folder, model)
+    with storage.database.write("damage") as connection:
         connection.execute(sa.delete(embeddings).where(embeddings.c.seq == 5))
-    assert index.snapshot_problems(storage_of(store), model) == [
-        "index of fake: 1 vectors that the database does not have"
-    ]
-    add_photos(store, model, unit_vectors(3, seed=1), folder="/later")
-    VectorIndex.rebuild(storage_of(store), model)
-    with store.write("damage") as connection:
+    assert index.snapshot_problems(storage, model) == ["index of fake: 1 vectors that the database does not have"]
+    add_photos(storage, model, unit_vectors(3, seed=1), folder="/later")
+    VectorIndex.rebuild(storage, model)
+    with storage.database.write("damage") as connection:
         # As if an embedding had been stored behind the snapshot's back: it lies before the watermark.
         row = {"seq": 5, "model_id": model.id, "image_id": 5, "vector": unit_vectors(1).tobytes()}
         connection.execute(sa.insert(embeddings).values(row))
-    assert index.snapshot_problems(storage_of(store), model) == ["index of fake: 1 vectors of the database are missing"]
+    assert index.snapshot_problems(storage, model) == ["index of fake: 1 vectors of the database are missing"]
 
 
 @pytest.mark.parametrize(
     "blob", [b"", b"abc", b"\0" * 4, b"\0" * 4 * DIM, np.full(DIM, np.nan, "<f4").tobytes(), b"\0" * 4 * (DIM + 1)]
 )
 def test_check_finds_and_forgets_what_is_no_vector(folder: Path, blob: bytes) -> None:
-    database = Database.open(folder, create=True)
-    with closing(database):
-        store = Store(database)
-        model = add_model(store)
-        base_only(store, folder, model)
-        with store.write("damage") as connection:
+    with closing(SqliteStorage.open(folder, create=True)) as storage:
+        model = add_model(storage)
+        base_only(storage, folder, model)
+        with storage.database.write("damage") as connection:
             connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(vector=blob))
-        report = maintenance.check(storage_of(store), fix=False)
+        report = maintenance.check(storage, fix=False)
         assert not report.ok
         assert "1 stored vectors of fake are not unit vectors" in report.problems[0]
-        report = maintenance.check(storage_of(store), fix=True)
+        report = maintenance.check(storage, fix=True)
         assert report.ok, report
         assert "encodes 1 photos again" in report.fixed[0]
-        assert maintenance.check(storage_of(store), fix=False).problems == ()
-        assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
-        assert store.model_sizes(model)["images"] == 29
+        assert maintenance.check(storage, fix=False).problems == ()
+        assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
+        assert storage.photos.model_sizes(model)["images"] == 29
 
 
-def test_a_stored_vector_of_the_wrong_length_says_what_to_do(store: Store, folder: Path, model: ModelRow) -> None:
-    add_photos(store, model, unit_vectors(2))
-    store.save_prompts(["owl"], unit_vectors(1), model.id, truncated=[False])
+def test_a_stored_vector_of_the_wrong_length_says_what_to_do(
+    storage: SqliteStorage, folder: Path, model: ModelRow
+) -> None:
+    add_photos(storage, model, unit_vectors(2))
+    storage.reads.save_prompts(["owl"], unit_vectors(1), model.id, truncated=[False])
     for table in ("embeddings", "prompts"):
-        with store.write("damage") as connection:
+        with storage.database.write("damage") as connection:
             connection.exec_driver_sql(f"UPDATE {table} SET vector = x'0000803f'")
     ask: list[Callable[[], object]] = [
-        lambda: VectorIndex.open(storage_of(store), model),
-        lambda: store.image_vectors([digest_of("/photos/00000.png")], model),
-        lambda: store.prompt_vectors(["owl"], model, truncated=False),
+        lambda: VectorIndex.open(storage, model),
+        lambda: storage.reads.image_vectors([digest_of("/photos/00000.png")], model),
+        lambda: storage.reads.prompt_vectors(["owl"], model, truncated=False),
     ]
     for question in ask:
         with pytest.raises(LibraryDamaged, match=r"4 bytes are stored .* Run zsindex check"):
@@ -571,25 +573,21 @@ def test_a_stored_vector_of_the_wrong_length_says_what_to_do(store: Store, folde
 
 
 def test_check_removes_stray_files(folder: Path) -> None:
-    database = Database.open(folder, create=True)
-    with closing(database):
-        store = Store(database)
-        base_only(store, folder, add_model(store))
+    with closing(SqliteStorage.open(folder, create=True)) as storage:
+        base_only(storage, folder, add_model(storage))
         snapshot = only_snapshot(folder)
         for name in ("left.faiss", "left.faiss.tmp"):
             (folder / FOLDER_NAME / name).touch()
-        assert maintenance.check(storage_of(store), fix=False).problems == ("2 files in index/ belong to no index",)
-        assert maintenance.check(storage_of(store), fix=True).ok
+        assert maintenance.check(storage, fix=False).problems == ("2 files in index/ belong to no index",)
+        assert maintenance.check(storage, fix=True).ok
         assert only_snapshot(folder) == snapshot
 
 
 def test_check_fixes_a_damaged_snapshot_and_leaves_nothing_behind(folder: Path) -> None:
-    database = Database.open(folder, create=True)
-    with closing(database):
-        store = Store(database)
-        base_only(store, folder, add_model(store))
+    with closing(SqliteStorage.open(folder, create=True)) as storage:
+        base_only(storage, folder, add_model(storage))
         flip(-1)(only_snapshot(folder))
-        report = maintenance.check(storage_of(store), fix=True)
+        report = maintenance.check(storage, fix=True)
         assert (len(report.problems), report.fixed, report.remaining) == (1, ("rebuilt the index of fake",), ())
         assert only_snapshot(folder).stat().st_size > 0
 
@@ -597,87 +595,87 @@ def test_check_fixes_a_damaged_snapshot_and_leaves_nothing_behind(folder: Path) 
 # --- others write meanwhile -------------------------------------------------------------------------------------------
 
 
-def test_what_others_store_is_replayed(store: Store, folder: Path, model: ModelRow) -> None:
-    base_only(store, folder, model)
-    mine = VectorIndex.open(storage_of(store), model)
-    assert mine.refreshed(storage_of(store), model) is mine
-    with open_store(folder) as other:
+def test_what_others_store_is_replayed(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_only(storage, folder, model)
+    mine = VectorIndex.open(storage, model)
+    assert mine.refreshed(storage, model) is mine
+    with open_storage(folder) as other:
         add_photos(other, model, unit_vectors(20, seed=1), folder="/later")
-    refreshed = mine.refreshed(storage_of(store), model)
+    refreshed = mine.refreshed(storage, model)
     assert len(refreshed.vectors.tail) == 20
-    assert_searches_like_brute_force(refreshed, store, model)
+    assert_searches_like_brute_force(refreshed, storage, model)
     assert len(mine.search(QUERIES, 100)[0][0]) == 30  # who still holds the old one sees what it knew
 
 
-def test_what_others_prune_is_forgotten(store: Store, folder: Path, model: ModelRow) -> None:
-    base_and_tail(store, folder, model)
-    mine = VectorIndex.open(storage_of(store), model)
-    with open_store(folder) as other:
-        other.mark_missing("/photos", ["00003.png"])
-        other.mark_missing("/later")
-        other.prune()
-    assert_searches_like_brute_force(mine.refreshed(storage_of(store), model), store, model)
+def test_what_others_prune_is_forgotten(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    base_and_tail(storage, folder, model)
+    mine = VectorIndex.open(storage, model)
+    with open_storage(folder) as other:
+        other.photos.mark_missing("/photos", ["00003.png"])
+        other.photos.mark_missing("/later")
+        other.photos.prune()
+    assert_searches_like_brute_force(mine.refreshed(storage, model), storage, model)
 
 
 def test_a_long_tail_becomes_a_snapshot(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base_only(store, folder, model)
-    mine = VectorIndex.open(storage_of(store), model)
+    base_only(storage, folder, model)
+    mine = VectorIndex.open(storage, model)
     monkeypatch.setattr(index, "MAX_TAIL", 10)
-    add_photos(store, model, unit_vectors(20, seed=1), folder="/later")
-    refreshed = mine.refreshed(storage_of(store), model)
+    add_photos(storage, model, unit_vectors(20, seed=1), folder="/later")
+    refreshed = mine.refreshed(storage, model)
     assert len(refreshed.vectors.tail) == 0
-    assert_searches_like_brute_force(refreshed, store, model)
+    assert_searches_like_brute_force(refreshed, storage, model)
 
 
 @pytest.mark.parametrize("searched_before", [False, True])
 def test_a_snapshot_that_others_replaced_still_answers(
-    store: Store, folder: Path, model: ModelRow, searched_before: bool
+    storage: SqliteStorage, folder: Path, model: ModelRow, searched_before: bool
 ) -> None:
-    base_and_tail(store, folder, model)
-    mine = VectorIndex.open(storage_of(store), model)
+    base_and_tail(storage, folder, model)
+    mine = VectorIndex.open(storage, model)
     if searched_before:
         mine.search(QUERIES, 1)
     assert mine.vectors.base is not None
-    with open_store(folder) as other:
-        VectorIndex.rebuild(storage_of(other), model)
+    with open_storage(folder) as other:
+        VectorIndex.rebuild(other, model)
     assert not mine.vectors.base.file.exists()
-    assert_searches_like_brute_force(mine, store, model)
-    assert_searches_like_brute_force(mine.refreshed(storage_of(store), model), store, model)
+    assert_searches_like_brute_force(mine, storage, model)
+    assert_searches_like_brute_force(mine.refreshed(storage, model), storage, model)
 
 
 def test_a_snapshot_that_is_replaced_while_it_is_opened_is_no_reason_to_warn(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base_only(store, folder, model)
+    base_only(storage, folder, model)
     open_snapshot = index._open_snapshot
 
     def too_late(*arguments: object) -> Snapshot:
         monkeypatch.setattr(index, "_open_snapshot", open_snapshot)
-        with open_store(folder) as other:
-            VectorIndex.rebuild(storage_of(other), model)
+        with open_storage(folder) as other:
+            VectorIndex.rebuild(other, model)
         return open_snapshot(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(index, "_open_snapshot", too_late)
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
 def test_two_that_write_a_snapshot_at_once_leave_one(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base_and_tail(store, folder, model)
+    base_and_tail(storage, folder, model)
     write = index._write
 
     def at_once(*arguments: object) -> Path:
         monkeypatch.setattr(index, "_write", write)
-        with open_store(folder) as other:
-            VectorIndex.rebuild(storage_of(other), model)
+        with open_storage(folder) as other:
+            VectorIndex.rebuild(other, model)
         return write(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(index, "_write", at_once)
-    VectorIndex.rebuild(storage_of(store), model)
-    recorded = store.snapshot(model.id)
+    VectorIndex.rebuild(storage, model)
+    recorded = storage.reads.snapshot(model.id)
     assert recorded is not None
     assert only_snapshot(folder).name == recorded.file
 
@@ -696,22 +694,22 @@ def crash(*_: object, **__: object) -> None:
 CRASHES = {
     "before writing": (index, "_write"),
     "before the snapshot has its name": (Path, "replace"),
-    "before it is recorded": (Store, "save_snapshot"),
+    "before it is recorded": (SqlPhotos, "save_snapshot"),
     "before the old one is removed": (Path, "unlink"),
 }
 
 
 @pytest.mark.parametrize(("owner", "name"), CRASHES.values(), ids=CRASHES.keys())
 def test_a_crash_at_any_point_of_saving_leaves_a_library_that_works(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
 ) -> None:
-    base_and_tail(store, folder, model)
+    base_and_tail(storage, folder, model)
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, crash)
         with pytest.raises(Crash):
-            VectorIndex.rebuild(storage_of(store), model)
-    assert_searches_like_brute_force(VectorIndex.open(storage_of(store), model), store, model)
-    assert index.snapshot_problems(storage_of(store), model) == []
+            VectorIndex.rebuild(storage, model)
+    assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
+    assert index.snapshot_problems(storage, model) == []
 
 
 def refuse_with(error: Exception) -> Callable[..., None]:
@@ -732,28 +730,28 @@ def refuse_with(error: Exception) -> Callable[..., None]:
     ids=lambda error: type(error).__name__,
 )
 def test_an_index_that_cannot_be_written_costs_only_the_snapshot(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, error: Exception
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    add_photos(store, model, unit_vectors(30))
-    monkeypatch.setattr(Store, "save_snapshot", refuse_with(error))
+    add_photos(storage, model, unit_vectors(30))
+    monkeypatch.setattr(SqlPhotos, "save_snapshot", refuse_with(error))
     with pytest.warns(IndexRebuilt, match="not written to disk"):
-        found = VectorIndex.open(storage_of(store), model)
-    assert_searches_like_brute_force(found, store, model)
-    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage_of(store))) == []
+        found = VectorIndex.open(storage, model)
+    assert_searches_like_brute_force(found, storage, model)
+    assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage)) == []
 
 
-def test_a_full_disk_costs_only_the_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
-    add_photos(store, model, unit_vectors(30))
+def test_a_full_disk_costs_only_the_snapshot(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    add_photos(storage, model, unit_vectors(30))
     (folder / FOLDER_NAME).symlink_to("/dev/full")
     with pytest.warns(IndexRebuilt, match="not written to disk"):
-        found = VectorIndex.open(storage_of(store), model)
-    assert_searches_like_brute_force(found, store, model)
+        found = VectorIndex.open(storage, model)
+    assert_searches_like_brute_force(found, storage, model)
 
 
 def test_a_snapshot_that_does_not_read_back_is_not_used(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_photos(store, model, unit_vectors(30))
+    add_photos(storage, model, unit_vectors(30))
     sha256 = index._sha256
 
     def read_badly(file: Path) -> str:
@@ -762,7 +760,7 @@ def test_a_snapshot_that_does_not_read_back_is_not_used(
 
     monkeypatch.setattr(index, "_sha256", read_badly)
     with pytest.warns(IndexRebuilt, match="does not read back"):
-        found = VectorIndex.open(storage_of(store), model)
-    assert_searches_like_brute_force(found, store, model)
-    assert store.snapshot(model.id) is None
+        found = VectorIndex.open(storage, model)
+    assert_searches_like_brute_force(found, storage, model)
+    assert storage.reads.snapshot(model.id) is None
     assert list((folder / FOLDER_NAME).iterdir()) == []

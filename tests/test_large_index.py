@@ -15,15 +15,14 @@ import pytest
 import sqlalchemy as sa
 
 from tests.fakes import DIM
-from tests.libraries import add_images, add_model, add_photos, new_library, open_store, storage_of, unit_vectors
+from tests.libraries import add_images, add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.test_index import QUERIES, STATES, State, assert_searches_like_brute_force, brute_force, flip, only_snapshot
 from zsindex.index import cells, vectors
 from zsindex.index import snapshots as index
 from zsindex.index.snapshots import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.records import FloatArray, IdArray
-from zsindex.storage.photos import Store
 from zsindex.storage.rows import ModelRow
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import metadata, snapshots
 
 N = 4000
@@ -35,14 +34,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[Store]:
-    with open_store(folder) as opened:
+def storage(folder: Path) -> Iterator[SqliteStorage]:
+    with open_storage(folder) as opened:
         yield opened
 
 
 @pytest.fixture
-def model(store: Store) -> ModelRow:
-    return add_model(store)
+def model(storage: SqliteStorage) -> ModelRow:
+    return add_model(storage)
 
 
 @pytest.fixture
@@ -74,10 +73,10 @@ class Exactly:
         return self.opened.search(queries, k, image_ids=image_ids, exact=True)
 
 
-def assert_sound(opened: VectorIndex, store: Store, folder: Path, model: ModelRow) -> None:
+def assert_sound(opened: VectorIndex, storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """Exact where that is asked for, true scores where it is not, rows in their cells, nothing for check to find."""
-    assert_searches_like_brute_force(Exactly(opened), store, model)  # type: ignore[arg-type]
-    _, ids, truth = store.embeddings_after(model, 0)
+    assert_searches_like_brute_force(Exactly(opened), storage, model)  # type: ignore[arg-type]
+    _, ids, truth = storage.reads.embeddings_after(model, 0)
     for k in (1, 5, len(ids)):
         found, scores = opened.search(QUERIES, k)
         assert found.shape == scores.shape == (len(QUERIES), min(k, len(ids)))
@@ -90,7 +89,7 @@ def assert_sound(opened: VectorIndex, store: Store, folder: Path, model: ModelRo
     if base is not None and base.cells is not None:
         nearest = cells.assign(base.vectors, base.cells.centroids)
         assert (nearest == base.cells.of_rows()).mean() > 0.99  # but for what lies on a border to the last bit
-    assert index.snapshot_problems(storage_of(store), model) == []
+    assert index.snapshot_problems(storage, model) == []
 
 
 # --- approximate search -----------------------------------------------------------------------------------------------
@@ -98,11 +97,11 @@ def assert_sound(opened: VectorIndex, store: Store, folder: Path, model: ModelRo
 
 @pytest.mark.parametrize("k", [1, 10, 20, 50])
 def test_an_approximate_search_finds_99_of_100(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, k: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, k: int
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
-    add_images(store, model, clustered(N))
-    opened = VectorIndex.open(storage_of(store), model)
+    add_images(storage, model, clustered(N))
+    opened = VectorIndex.open(storage, model)
     n_cells = len(grouping(opened).centroids)
     assert n_cells == 128
     assert (grouping(opened).n_probe[:2] < n_cells / 2).all()  # or it would prove nothing
@@ -113,10 +112,12 @@ def test_an_approximate_search_finds_99_of_100(
     assert hits >= 0.99 * true.size
 
 
-def test_few_rows_are_looked_at(store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_are_looked_at(
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
-    add_images(store, model, clustered(N))
-    opened = VectorIndex.open(storage_of(store), model)
+    add_images(storage, model, clustered(N))
+    opened = VectorIndex.open(storage, model)
     best, looked_at = index.nearest._best, []
 
     def count(vectors: object, rows: IdArray, *arguments: object) -> object:
@@ -133,13 +134,13 @@ def test_few_rows_are_looked_at(store: Store, folder: Path, model: ModelRow, mon
 
 
 def test_photos_that_are_added_up_are_found_far_from_their_sum(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
-    wide = store.add_model(replace(model.info, dim=64, fingerprint="f" * 64), make_default=False)
+    wide = storage.photos.add_model(replace(model.info, dim=64, fingerprint="f" * 64), make_default=False)
     images = unit_vectors(N, dim=64)
-    add_images(store, wide, images)
-    opened = VectorIndex.open(storage_of(store), wide)
+    add_images(storage, wide, images)
+    opened = VectorIndex.open(storage, wide)
     grouping(opened).n_probe[:] = 1
     missed = 0
     for pair in np.random.default_rng(0).choice(N, (50, 2), replace=False):
@@ -167,16 +168,18 @@ def test_not_many_more_cells_are_looked_at_than_needed(spread: str) -> None:
     assert needed <= found.n_probe[0, 1] <= 2 * needed + 1
 
 
-def test_below_the_threshold_a_search_is_exact(store: Store, folder: Path, model: ModelRow) -> None:
-    add_images(store, model, clustered(500))
-    opened = VectorIndex.open(storage_of(store), model)
+def test_below_the_threshold_a_search_is_exact(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    add_images(storage, model, clustered(500))
+    opened = VectorIndex.open(storage, model)
     assert opened.vectors.base is not None
     assert opened.vectors.base.cells is None
-    assert_searches_like_brute_force(opened, store, model)
+    assert_searches_like_brute_force(opened, storage, model)
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
-def test_texts_are_searched_exactly_until_enough_are_known(store: Store, folder: Path, model: ModelRow) -> None:
+def test_texts_are_searched_exactly_until_enough_are_known(
+    storage: SqliteStorage, folder: Path, model: ModelRow
+) -> None:
     """They lie far from all photos; without any, what they need cannot be measured."""
     images = clustered(N)
     images[:, 0] = np.abs(images[:, 0]) + 2  # to one side, like the images of a CLIP model
@@ -184,14 +187,14 @@ def test_texts_are_searched_exactly_until_enough_are_known(store: Store, folder:
     texts = clustered(200, seed=5)
     texts[:, 0] = -np.abs(texts[:, 0]) - 0.5
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    add_images(store, model, images)
-    opened = VectorIndex.open(storage_of(store), model)
+    add_images(storage, model, images)
+    opened = VectorIndex.open(storage, model)
     assert (grouping(opened).n_probe[-1] == len(grouping(opened).centroids)).all()
     expected = opened.search(texts[150:], 10, exact=True)
     assert np.array_equal(opened.search(texts[150:], 10)[0], expected[0])
 
-    store.save_prompts([f"{i}" for i in range(150)], texts[:150], model.id, truncated=[False] * 150)
-    opened = VectorIndex.rebuild(storage_of(store), model)
+    storage.reads.save_prompts([f"{i}" for i in range(150)], texts[:150], model.id, truncated=[False] * 150)
+    opened = VectorIndex.rebuild(storage, model)
     found, _ = opened.search(texts[150:], 10)
     hits = sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), expected[0].tolist(), strict=True))
     assert hits >= 0.98 * found.size
@@ -199,15 +202,15 @@ def test_texts_are_searched_exactly_until_enough_are_known(store: Store, folder:
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.3, 0.01])
 def test_a_selection_gets_as_many_as_it_has(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, share: float
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", N)
-    add_images(store, model, clustered(N))
-    opened = VectorIndex.open(storage_of(store), model)
+    add_images(storage, model, clustered(N))
+    opened = VectorIndex.open(storage, model)
     random = np.random.default_rng(0)
     # Nothing that is near the query: the nearest cells hold none of the selected.
     query = clustered(1, seed=1)
-    _, ids, truth = store.embeddings_after(model, 0)
+    _, ids, truth = storage.reads.embeddings_after(model, 0)
     far = ids[np.argsort(truth @ query[0])[: int(share * N)]]
     for chosen in (far, random.permutation(ids)[: int(share * N)]):
         for k in (10, 100):
@@ -228,45 +231,47 @@ def test_a_selection_gets_as_many_as_it_has(
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
 @pytest.mark.parametrize("max_tail", [0, 4096])
 def test_every_state_is_sound_with_cells(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, state: State, max_tail: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, state: State, max_tail: int
 ) -> None:
-    state(store, folder, model)
+    state(storage, folder, model)
     monkeypatch.setattr(index, "MAX_TAIL", max_tail)
-    assert_sound(VectorIndex.open(storage_of(store), model), store, folder, model)
+    assert_sound(VectorIndex.open(storage, model), storage, folder, model)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_comes_and_goes_the_index_is_sound(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, seed: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", 150)
     monkeypatch.setattr(index, "MAX_TAIL", 40)
     random = np.random.default_rng(seed)
-    opened = VectorIndex.open(storage_of(store), model)
+    opened = VectorIndex.open(storage, model)
     there: list[tuple[str, str]] = []
     files, grouped = set(), 0
     for step in range(14):
         if step < 4 or random.random() < 0.6:
-            paths = add_photos(store, model, clustered(int(random.integers(1, 90)), seed=step), folder=f"/{step}")
+            paths = add_photos(storage, model, clustered(int(random.integers(1, 90)), seed=step), folder=f"/{step}")
             there += [(f"/{step}", path.rpartition("/")[2]) for path in paths]
         else:
             gone = [there.pop(int(random.integers(len(there)))) for _ in range(min(len(there) - 5, 60))]
             for home, name in gone:
-                store.mark_missing(home, [name])
-            store.prune()
-        opened = opened.refreshed(storage_of(store), model) if random.random() < 0.5 else VectorIndex.open(
-            storage_of(store), model
+                storage.photos.mark_missing(home, [name])
+            storage.photos.prune()
+        opened = opened.refreshed(storage, model) if random.random() < 0.5 else VectorIndex.open(
+            storage, model
         )  # fmt: skip
         assert len(opened.vectors.rows) == len(there)
         assert len(opened.vectors.tail) <= 40
-        assert_sound(opened, store, folder, model)
+        assert_sound(opened, storage, folder, model)
         files.add(only_snapshot(folder).name)
         grouped += opened.vectors.base is not None and opened.vectors.base.cells is not None
     assert len(files) > 2
     assert grouped > 1
 
 
-def test_what_has_a_cell_keeps_it(store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_a_cell_keeps_it(
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until the number of cells changes: neither trained again nor compared with the centroids again."""
     monkeypatch.setattr(index, "CELLS_FROM", 1)
     monkeypatch.setattr(index, "MAX_TAIL", 10)
@@ -274,97 +279,99 @@ def test_what_has_a_cell_keeps_it(store: Store, folder: Path, model: ModelRow, m
     train, assign = cells.train, cells.assign
     monkeypatch.setattr(cells, "train", lambda v, n: trained.append(n) or train(v, n))
     monkeypatch.setattr(cells, "assign", lambda v, c: assigned.append(len(v)) or assign(v, c))
-    add_images(store, model, clustered(300))
-    VectorIndex.open(storage_of(store), model)
-    add_images(store, model, clustered(50, seed=1), of="more")
-    VectorIndex.open(storage_of(store), model)
-    add_images(store, model, clustered(1000, seed=2), of="most")
-    VectorIndex.open(storage_of(store), model)
+    add_images(storage, model, clustered(300))
+    VectorIndex.open(storage, model)
+    add_images(storage, model, clustered(50, seed=1), of="more")
+    VectorIndex.open(storage, model)
+    add_images(storage, model, clustered(1000, seed=2), of="most")
+    VectorIndex.open(storage, model)
     assert trained == [32, 64]
     assert assigned == [300, 50, 1350]
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
-def test_a_removed_photo_does_not_rewrite_the_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
-    add_photos(store, model, clustered(300))
-    VectorIndex.open(storage_of(store), model)
+def test_a_removed_photo_does_not_rewrite_the_snapshot(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    add_photos(storage, model, clustered(300))
+    VectorIndex.open(storage, model)
     before = only_snapshot(folder)
-    store.mark_missing("/photos", [f"{i:05d}.png" for i in range(100)])
-    store.prune()
-    opened = VectorIndex.open(storage_of(store), model)
+    storage.photos.mark_missing("/photos", [f"{i:05d}.png" for i in range(100)])
+    storage.photos.prune()
+    opened = VectorIndex.open(storage, model)
     assert only_snapshot(folder) == before
     assert len(opened.vectors.deleted) == 100
-    assert_sound(opened, store, folder, model)
+    assert_sound(opened, storage, folder, model)
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
-def test_a_grouped_snapshot_that_others_replaced_still_answers(store: Store, folder: Path, model: ModelRow) -> None:
-    add_images(store, model, clustered(300))
-    mine = VectorIndex.open(storage_of(store), model)
+def test_a_grouped_snapshot_that_others_replaced_still_answers(
+    storage: SqliteStorage, folder: Path, model: ModelRow
+) -> None:
+    add_images(storage, model, clustered(300))
+    mine = VectorIndex.open(storage, model)
     before = mine.search(QUERIES, 10)
-    add_images(store, model, clustered(50, seed=1), of="more")
-    with open_store(folder) as other:
-        VectorIndex.rebuild(storage_of(other), model)
+    add_images(storage, model, clustered(50, seed=1), of="more")
+    with open_storage(folder) as other:
+        VectorIndex.rebuild(other, model)
     assert mine.vectors.base is not None
     assert not mine.vectors.base.file.exists()
     assert np.array_equal(mine.search(QUERIES, 10)[0], before[0])
-    assert_sound(mine.refreshed(storage_of(store), model), store, folder, model)
+    assert_sound(mine.refreshed(storage, model), storage, folder, model)
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
 @pytest.mark.parametrize("at", [-1, -8, -8 * 6, -8 * 20, -8 * 23 - 5, -8 * 23 - 16 * DIM * 4 - 3], ids=str)
-def test_damaged_cells_are_made_anew(store: Store, folder: Path, model: ModelRow, at: int) -> None:
-    add_images(store, model, clustered(300))
-    VectorIndex.open(storage_of(store), model)
+def test_damaged_cells_are_made_anew(storage: SqliteStorage, folder: Path, model: ModelRow, at: int) -> None:
+    add_images(storage, model, clustered(300))
+    VectorIndex.open(storage, model)
     flip(at)(only_snapshot(folder))
     with pytest.warns(IndexRebuilt, match="checksum"):
-        opened = VectorIndex.open(storage_of(store), model)
-    assert_sound(opened, store, folder, model)
+        opened = VectorIndex.open(storage, model)
+    assert_sound(opened, storage, folder, model)
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
 @pytest.mark.parametrize("wrong", [0, 1, 15, 17, -1, 10**9])
 def test_another_number_of_cells_than_there_are_is_noticed(
-    store: Store, folder: Path, model: ModelRow, wrong: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, wrong: int
 ) -> None:
-    add_images(store, model, clustered(300))
-    VectorIndex.open(storage_of(store), model)
-    with store.write("damage") as connection:
+    add_images(storage, model, clustered(300))
+    VectorIndex.open(storage, model)
+    with storage.database.write("damage") as connection:
         connection.execute(sa.update(snapshots).values(n_cells=wrong))
     with pytest.warns(IndexRebuilt):
-        opened = VectorIndex.open(storage_of(store), model)
-    assert_sound(opened, store, folder, model)
+        opened = VectorIndex.open(storage, model)
+    assert_sound(opened, storage, folder, model)
 
 
 @pytest.mark.usefixtures("cells_from_the_start")
 def test_a_failure_while_cells_are_made_leaves_nothing_behind(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    add_images(store, model, clustered(300))
+    add_images(storage, model, clustered(300))
     monkeypatch.setattr(cells, "arrange", full)
     with pytest.warns(IndexRebuilt, match="no space left"):
-        opened = VectorIndex.open(storage_of(store), model)
+        opened = VectorIndex.open(storage, model)
     assert list((folder / FOLDER_NAME).iterdir()) == []
-    assert_sound(opened, store, folder, model)
+    assert_sound(opened, storage, folder, model)
 
 
 @pytest.mark.parametrize("cells_from", [1, 10**9], ids=["with cells", "without"])
 def test_writing_holds_a_few_blocks_not_the_vectors(
-    store: Store, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, cells_from: int
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, cells_from: int
 ) -> None:
     monkeypatch.setattr(index, "CELLS_FROM", cells_from)
     monkeypatch.setattr(index, "_BLOCK_ROWS", 1024)
     monkeypatch.setattr(index.nearest, "_MAX_SCORES", 2**18)  # 64 MB, however many vectors there are
     dim, n = 512, 24_000
-    wide = store.add_model(replace(model.info, dim=dim, fingerprint="f" * 64), make_default=False)
+    wide = storage.photos.add_model(replace(model.info, dim=dim, fingerprint="f" * 64), make_default=False)
     for part in range(4):
-        add_images(store, wide, unit_vectors(n // 4, seed=part, dim=dim), of=f"{part}-")
+        add_images(storage, wide, unit_vectors(n // 4, seed=part, dim=dim), of=f"{part}-")
     tracemalloc.start()
     try:
-        opened = VectorIndex.rebuild(storage_of(store), wide)
+        opened = VectorIndex.rebuild(storage, wide)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -396,110 +403,114 @@ def age(file: Path) -> None:
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns - 3600 * 10**9 - 1))
 
 
-def settle(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> Path:
+def settle(storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str]) -> Path:
     """A library with a snapshot that was verified and remembered; returns the file."""
-    add_photos(store, model, unit_vectors(30))
-    VectorIndex.open(storage_of(store), model)
+    add_photos(storage, model, unit_vectors(30))
+    VectorIndex.open(storage, model)
     file = only_snapshot(folder)
     age(file)
-    VectorIndex.open(storage_of(store), model)
+    VectorIndex.open(storage, model)
     readings.clear()
     return file
 
 
-def test_a_large_file_is_read_through_once(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> None:
-    settle(store, folder, model, readings)
+def test_a_large_file_is_read_through_once(
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str]
+) -> None:
+    settle(storage, folder, model, readings)
     for _ in range(3):
-        opened = VectorIndex.open(storage_of(store), model)
+        opened = VectorIndex.open(storage, model)
     assert readings == []
-    assert_searches_like_brute_force(opened, store, model)
+    assert_searches_like_brute_force(opened, storage, model)
 
 
 def test_a_small_file_is_read_through_every_time(
-    store: Store, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vectors, "ALWAYS_HASHED", 10**6)
-    file = settle(store, folder, model, readings)
+    file = settle(storage, folder, model, readings)
     for _ in range(3):
-        VectorIndex.open(storage_of(store), model)
+        VectorIndex.open(storage, model)
     assert readings == [file.name] * 3
 
 
 def test_a_file_just_written_is_not_trusted_for_its_time_stamps(
-    store: Store, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of a change right after could be the same."""
-    add_photos(store, model, unit_vectors(30))
+    add_photos(storage, model, unit_vectors(30))
     monkeypatch.setattr(vectors.time, "time_ns", lambda: 0)  # which is before any time stamp
     for _ in range(3):
-        VectorIndex.open(storage_of(store), model)
+        VectorIndex.open(storage, model)
     assert len(readings) == 3  # the first of them when it was written
-    recorded = store.snapshot(model.id)
+    recorded = storage.reads.snapshot(model.id)
     assert recorded is not None
     assert recorded.verified is None
 
 
 def test_a_copied_library_is_verified_once(
-    store: Store, folder: Path, model: ModelRow, readings: list[str], tmp_path: Path
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str], tmp_path: Path
 ) -> None:
-    settle(store, folder, model, readings)
+    settle(storage, folder, model, readings)
     shutil.copytree(folder, tmp_path / "copy")
     age(only_snapshot(tmp_path / "copy"))
-    with open_store(tmp_path / "copy") as copy:
+    with open_storage(tmp_path / "copy") as copy:
         for _ in range(3):
-            VectorIndex.open(storage_of(copy), model)
+            VectorIndex.open(copy, model)
     assert len(readings) == 1
 
 
 @pytest.mark.parametrize("keep_mtime", [False, True])
 def test_a_changed_byte_in_a_verified_file_is_noticed(
-    store: Store, folder: Path, model: ModelRow, readings: list[str], keep_mtime: bool
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str], keep_mtime: bool
 ) -> None:
-    file = settle(store, folder, model, readings)
+    file = settle(storage, folder, model, readings)
     stat = file.stat()
     flip(-IDS_SIZE - 100)(file)
     if keep_mtime:  # the time of the last change of the file itself cannot be set back
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.warns(IndexRebuilt, match="checksum"):
-        opened = VectorIndex.open(storage_of(store), model)
-    assert_searches_like_brute_force(opened, store, model)
+        opened = VectorIndex.open(storage, model)
+    assert_searches_like_brute_force(opened, storage, model)
 
 
 IDS_SIZE = 8 * 30
 
 
-def test_a_touched_file_is_verified_once(store: Store, folder: Path, model: ModelRow, readings: list[str]) -> None:
-    file = settle(store, folder, model, readings)
+def test_a_touched_file_is_verified_once(
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str]
+) -> None:
+    file = settle(storage, folder, model, readings)
     os.utime(file, ns=(1, 1))
     for _ in range(3):
-        VectorIndex.open(storage_of(store), model)
+        VectorIndex.open(storage, model)
     assert len(readings) == 1
 
 
 def test_who_may_not_write_verifies_every_time(
-    store: Store, folder: Path, model: ModelRow, readings: list[str]
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str]
 ) -> None:
-    file = settle(store, folder, model, readings)
+    file = settle(storage, folder, model, readings)
     os.utime(file, ns=(1, 1))
-    recorded = store.snapshot(model.id)
-    with open_store(folder, read_only=True) as reader:
+    recorded = storage.reads.snapshot(model.id)
+    with open_storage(folder, read_only=True) as reader:
         for _ in range(3):
-            assert_searches_like_brute_force(VectorIndex.open(storage_of(reader), model), reader, model)
+            assert_searches_like_brute_force(VectorIndex.open(reader, model), reader, model)
     assert len(readings) == 3
-    assert store.snapshot(model.id) == recorded
+    assert storage.reads.snapshot(model.id) == recorded
 
 
 def test_check_reads_what_was_verified_all_the_same(
-    store: Store, folder: Path, model: ModelRow, readings: list[str]
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str]
 ) -> None:
     """A disk that decays changes no time stamps."""
-    file = settle(store, folder, model, readings)
+    file = settle(storage, folder, model, readings)
     flip(-IDS_SIZE - 100)(file)
     age(file)
-    with store.write("pretend") as connection:
+    with storage.database.write("pretend") as connection:
         connection.execute(sa.update(snapshots).values(verified=vectors.identity(file.stat())))
-    VectorIndex.open(storage_of(store), model)  # nothing shows
-    (problem,) = index.snapshot_problems(storage_of(store), model)
+    VectorIndex.open(storage, model)  # nothing shows
+    (problem,) = index.snapshot_problems(storage, model)
     assert "checksum" in problem
 
 
@@ -512,11 +523,11 @@ FIRST_TABLES = {
 }  # fmt: skip
 
 
-def test_an_upgraded_library_keeps_its_snapshot(store: Store, folder: Path, model: ModelRow) -> None:
-    add_images(store, model, unit_vectors(30))
-    VectorIndex.open(storage_of(store), model)
-    before = store.snapshot(model.id)
-    with store.write("go back") as connection:
+def test_an_upgraded_library_keeps_its_snapshot(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    add_images(storage, model, unit_vectors(30))
+    VectorIndex.open(storage, model)
+    before = storage.reads.snapshot(model.id)
+    with storage.database.write("go back") as connection:
         for column in ("n_cells", "verified"):
             connection.exec_driver_sql(f"ALTER TABLE snapshots DROP COLUMN {column}")
         for table in set(metadata.tables) - FIRST_TABLES | {"label_sets"}:
@@ -525,11 +536,7 @@ def test_an_upgraded_library_keeps_its_snapshot(store: Store, folder: Path, mode
             "CREATE TABLE label_sets (id INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL, saved_at TEXT)"
         )
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    database = Database.open(folder, create=False)
-    try:
-        upgraded = Store(database)
-        assert upgraded.snapshot(model.id) == before
-        assert_searches_like_brute_force(VectorIndex.open(storage_of(upgraded), model), upgraded, model)
-        assert upgraded.snapshot(model.id) == before
-    finally:
-        database.close()
+    with open_storage(folder, create=False) as upgraded:
+        assert upgraded.reads.snapshot(model.id) == before
+        assert_searches_like_brute_force(VectorIndex.open(upgraded, model), upgraded, model)
+        assert upgraded.reads.snapshot(model.id) == before

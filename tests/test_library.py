@@ -62,7 +62,7 @@ from zsindex.session.embedding import NotKept
 from zsindex.session.session import Session
 from zsindex.storage.rows import FileTable
 from zsindex.storage.sqlite.database import Database
-from zsindex.storage.sqlite.fast_reads import Reader
+from zsindex.storage.sqlite.fast_reads import FastReads
 
 COLOURS = ["red", "green", "blue", "white"]
 
@@ -646,8 +646,8 @@ def test_a_question_is_answered_where_its_words_cannot_be_kept(
     def fail(*_: object, **__: object) -> None:
         raise made
 
-    monkeypatch.setattr(Reader, "save_prompts", fail)
-    monkeypatch.setattr("zsindex.storage.photos.Store.save_images", fail)
+    monkeypatch.setattr(FastReads, "save_prompts", fail)
+    monkeypatch.setattr("zsindex.storage.photos.SqlPhotos.save_images", fail)
     outside = photo(album.parent / "outside.png", "green", mark=9)
     for ask, first in (
         (lambda: library.search("a red one"), "red"),
@@ -1201,13 +1201,13 @@ def test_photos_are_listed_once_a_second_while_they_are_stored(
     library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings: list[int] = []
-    files = Reader.files
+    files = FastReads.files
 
-    def counted(self: Reader, *arguments: Any) -> FileTable:
+    def counted(self: FastReads, *arguments: Any) -> FileTable:
         listings.append(1)
         return files(self, *arguments)
 
-    monkeypatch.setattr(Reader, "files", counted)
+    monkeypatch.setattr(FastReads, "files", counted)
     seconds, step = 100.0, 0.0
     seen: list[int] = []
 

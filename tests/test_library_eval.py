@@ -232,7 +232,7 @@ def test_corrections_are_the_truth_of_their_label_set(library: Library, album: P
     library.labels.save("rgb", RGB)
 
     def said(path: str, label: str | None) -> CorrectionEntry:
-        digest = library.session.storage.photos.digest_of(str(album / path))
+        digest = library.session.storage.reads.digest_of(str(album / path))
         assert digest is not None
         return CorrectionEntry(digest, label)
 

@@ -18,8 +18,7 @@ from tests.scenes import photo
 from tests.statements import counting_statements
 from zsindex.library import Library
 from zsindex.photos import decode
-from zsindex.storage.photos import Store
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 BATCH = 4
 
@@ -30,14 +29,13 @@ def made_up(folder: Path, *, folders: int, photos: int) -> Path:
     with Library.open(folder, encoder=FakeEncoder()) as library:
         library.embed_texts(["This is a photo of red.", "This is a photo of blue."])
         library.labels.save("colours", ["red", "blue"])
-    database = Database.open(folder, create=False)
-    store = Store(database)
-    model = store.default_model()
+    storage = SqliteStorage.open(folder, create=False)
+    model = storage.reads.default_model()
     assert model is not None
     for i in range(folders):
         vectors = libraries.unit_vectors(photos, seed=i)
-        libraries.add_photos(store, model, vectors, folder=f"/photos/{i:03}")
-    database.close()
+        libraries.add_photos(storage, model, vectors, folder=f"/photos/{i:03}")
+    storage.close()
     with Library.open(folder) as library:
         library.classify(label_set="colours")  # writes the snapshot
     return folder

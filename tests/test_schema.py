@@ -18,10 +18,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.fakes import FakeEncoder
-from tests.libraries import add_model, add_photos, open_store, storage_of, unit_vectors
+from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.records import IccMode, ModelSpec
-from zsindex.storage import schema, tables
+from zsindex.storage import tables
+from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import FILE_NAME, Database
 
 PROJECT = Path(__file__).parent.parent
@@ -50,8 +51,8 @@ FAIL = 'op.execute("INSERT INTO no_such_table VALUES (1)")'
 def older(tmp_path: Path) -> Path:
     """A library of today's schema with three photos, which later migrations make old."""
     folder = tmp_path / "library"
-    with open_store(folder) as store:
-        add_photos(store, add_model(store), unit_vectors(3))
+    with open_storage(folder) as storage:
+        add_photos(storage, add_model(storage), unit_vectors(3))
     return folder
 
 
@@ -147,9 +148,9 @@ def test_an_older_library_is_backed_up_and_upgraded_on_open(older: Path, next_ve
     before = schema.HEAD
     next_versions.add(ADD_TABLE)
     after = next_versions.add(REBUILD_IMAGES)
-    with open_store(older, create=False) as store:
-        assert len(store.files()) == 3
-        assert storage_of(store).problems() == []
+    with open_storage(older, create=False) as storage:
+        assert len(storage.reads.files()) == 3
+        assert storage.problems() == []
     assert revision_of(older / FILE_NAME) == after
     assert "extra" in table_names(older / FILE_NAME)
     (backup,) = backups(older)
@@ -161,8 +162,8 @@ def test_an_older_library_is_backed_up_and_upgraded_on_open(older: Path, next_ve
 def test_a_backup_is_a_whole_library(older: Path, next_versions: NextVersions, tmp_path: Path) -> None:
     before = schema.HEAD
     # What is still in the write-ahead log belongs to the library as well.
-    with open_store(older) as store:
-        add_photos(store, store.models()[0], unit_vectors(2, seed=1), folder="/late")
+    with open_storage(older) as storage:
+        add_photos(storage, storage.reads.models()[0], unit_vectors(2, seed=1), folder="/late")
         next_versions.add(ADD_TABLE)
         Database.open(older, create=False).close()
     (backup,) = backups(older)
@@ -170,8 +171,8 @@ def test_a_backup_is_a_whole_library(older: Path, next_versions: NextVersions, t
     restored.mkdir()
     shutil.copy(backup, restored / FILE_NAME)
     assert revision_of(restored / FILE_NAME) == before
-    with open_store(restored, create=False) as store:
-        assert len(store.files()) == 5
+    with open_storage(restored, create=False) as storage:
+        assert len(storage.reads.files()) == 5
 
 
 def test_a_library_is_upgraded_once(older: Path, next_versions: NextVersions) -> None:
@@ -206,8 +207,8 @@ def test_the_library_still_works_after_a_migration_that_failed(older: Path, next
     with pytest.raises(sa.exc.OperationalError):
         Database.open(older, create=False)
     next_versions.mend(ADD_TABLE)
-    with open_store(older, create=False) as store:
-        assert len(store.files()) == 3
+    with open_storage(older, create=False) as storage:
+        assert len(storage.reads.files()) == 3
 
 
 def test_a_new_library_whose_migrations_fail_holds_nothing_and_can_be_made_later(
@@ -218,14 +219,14 @@ def test_a_new_library_whose_migrations_fail_holds_nothing_and_can_be_made_later
         Database.open(tmp_path / "new", create=True)
     assert table_names(tmp_path / "new" / FILE_NAME) == set()
     next_versions.mend(ADD_TABLE)
-    with open_store(tmp_path / "new") as store:
-        assert store.models() == []
+    with open_storage(tmp_path / "new") as storage:
+        assert storage.reads.models() == []
 
 
 def test_two_processes_that_open_an_older_library_upgrade_it_once(older: Path, next_versions: NextVersions) -> None:
     head = next_versions.add(ADD_TABLE)
     program = (
-        "import sys; from pathlib import Path; from zsindex.storage import schema\n"
+        "import sys; from pathlib import Path; from zsindex.storage.sqlite import schema\n"
         "from zsindex.storage.sqlite.database import Database\n"
         "schema.SCRIPTS, schema.HEAD = Path(sys.argv[2]), sys.argv[3]\n"
         "Database.open(Path(sys.argv[1]), create=False).close()"
@@ -309,14 +310,14 @@ def test_models_from_before_there_were_renderings_keep_what_they_are(tmp_path: P
             )
         made.exec_driver_sql("DELETE FROM models WHERE id = 7")
     engine.dispose()
-    with open_store(tmp_path, create=False) as store:
-        (row,) = store.models()
+    with open_storage(tmp_path, create=False) as storage:
+        (row,) = storage.reads.models()
         assert (row.id, row.info.fingerprint, row.info.spec) == (3, f"{3:064x}", ModelSpec("fake"))
-        assert store.find_model(ModelSpec("fake")) == row
-        assert store.find_model(ModelSpec("fake", icc=IccMode.CONVERT)) is None
-        assert store.add_model(FakeEncoder().info, make_default=False).id == 8
-        add_photos(store, row, unit_vectors(2))  # what refers to models still does
-        assert storage_of(store).problems() == []
+        assert storage.reads.find_model(ModelSpec("fake")) == row
+        assert storage.reads.find_model(ModelSpec("fake", icc=IccMode.CONVERT)) is None
+        assert storage.photos.add_model(FakeEncoder().info, make_default=False).id == 8
+        add_photos(storage, row, unit_vectors(2))  # what refers to models still does
+        assert storage.problems() == []
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM embeddings WHERE model_id = 3").fetchone() == (2,)
         assert connection.execute("SELECT generation FROM models WHERE id = 3").fetchone() == (2,)

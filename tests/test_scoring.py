@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.libraries import add_model, add_photos, new_library, open_store, storage_of, unit_vectors
+from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from zsindex.classification import scorers
 from zsindex.classification import scores as classify_module
 from zsindex.classification.prompts import label_set
@@ -64,10 +64,10 @@ def test_answers_of_a_label_set_are_those_of_its_head() -> None:
 def test_ranking_is_sorting_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scorers, "BLOCK_ROWS", 3)
     vectors = unit_vectors(11)
-    with open_store(new_library(tmp_path / "library")) as store:
-        model = add_model(store)
-        add_photos(store, model, vectors)
-        found = VectorIndex.open(storage_of(store), model).vectors
+    with open_storage(new_library(tmp_path / "library")) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, vectors)
+        found = VectorIndex.open(storage, model).vectors
     rows = np.array([10, 2, 3, 4, 0, 7, 7], dtype=np.int64)
     made = head(Activation.SOFTMAX)
     best, scores = scorers.rank(found, rows, made, top=2)
@@ -78,10 +78,10 @@ def test_ranking_is_sorting_block_by_block(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_plain_ranking_agrees_with_the_fast_path(tmp_path: Path) -> None:
-    with open_store(new_library(tmp_path / "library")) as store:
-        model = add_model(store)
-        add_photos(store, model, unit_vectors(50))
-        found = VectorIndex.open(storage_of(store), model).vectors
+    with open_storage(new_library(tmp_path / "library")) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(50))
+        found = VectorIndex.open(storage, model).vectors
     texts = unit_vectors(6, seed=3)
     options = {"logit_scale": 20.0, "logit_bias": None, "activation": Activation.SOFTMAX}
     fast = classify_module.classify(found, found.rows, texts, **options, top=3)  # type: ignore[arg-type]

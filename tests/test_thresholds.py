@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.libraries import add_model, add_photos, new_library, open_store, storage_of, unit_vectors
+from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from zsindex.classification import scorers
 from zsindex.classification.prompts import label_set
 from zsindex.index.snapshots import VectorIndex
@@ -134,10 +134,10 @@ def test_who_is_answered() -> None:
 def test_what_is_given_is_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scorers, "BLOCK_ROWS", 3)
     vectors = unit_vectors(8)
-    with open_store(new_library(tmp_path / "library")) as store:
-        model = add_model(store)
-        add_photos(store, model, vectors)
-        found = VectorIndex.open(storage_of(store), model).vectors
+    with open_storage(new_library(tmp_path / "library")) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, vectors)
+        found = VectorIndex.open(storage, model).vectors
 
     def scorer(images: FloatArray) -> FloatArray:
         return np.maximum(images, 0)

@@ -19,7 +19,7 @@ from zsindex.errors import ModelUnavailable
 from zsindex.library import Library
 from zsindex.services.search import Search
 from zsindex.storage.sqlite.database import Database
-from zsindex.storage.sqlite.fast_reads import Reader
+from zsindex.storage.sqlite.fast_reads import FastReads
 from zsindex.upkeep import maintenance
 
 WAIT_S = 30.0
@@ -156,7 +156,7 @@ def writing_a_snapshot(library: Library, hold: Hold) -> Callable[[], object]:
 
 
 def writing_the_first_snapshot(library: Library, hold: Hold) -> Callable[[], object]:
-    with library.session.storage.photos.write("forget the snapshot") as connection:
+    with library.session.storage.database.write("forget the snapshot") as connection:
         connection.exec_driver_sql("DELETE FROM snapshots")
     for file in (library.path / "index").glob("*.faiss"):
         file.unlink()
@@ -167,7 +167,7 @@ def writing_the_first_snapshot(library: Library, hold: Hold) -> Callable[[], obj
 
 def reading_what_is_new(library: Library, hold: Hold) -> Callable[[], object]:
     _with_more(library)
-    hold.at(Reader, "embeddings_after")
+    hold.at(FastReads, "embeddings_after")
     return library.view
 
 

@@ -155,7 +155,7 @@ def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytes
     texts = [f"text number {n:04d}, of some length" for n in range(2000)]
     for start in range(0, len(texts), 100):
         library.embed_texts(texts[start : start + 100])
-    with library.session.storage.database.look() as connection:
+    with library.session.storage.database.reading() as connection:
         from zsindex.storage.sqlite.fast_reads import prompt_bytes
 
         assert prompt_bytes(connection) <= 40_000

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.fakes import COLOURS, DIM
-from tests.libraries import add_model, add_photos, open_store, unit_vectors
+from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from tests.scenes import photo
 from tests.web.conftest import Serve
 from zsindex.library import Library
@@ -23,9 +23,9 @@ from zsindex.services.search import Search
 def many(tmp_path: Path, new_library: Path) -> Library:
     """A thousand photos, many of which have equal vectors."""
     folder = shutil.copytree(new_library, tmp_path / "many")
-    with open_store(folder) as store:
+    with open_storage(folder) as storage:
         vectors = np.repeat(unit_vectors(250, seed=3), 4, axis=0)
-        add_photos(store, add_model(store), vectors[np.random.default_rng(0).permutation(len(vectors))])
+        add_photos(storage, add_model(storage), vectors[np.random.default_rng(0).permutation(len(vectors))])
     return Library.open(folder)
 
 
@@ -110,10 +110,10 @@ def test_photos_that_come_in_meanwhile_shift_nothing(serve: Serve, many: Library
         page = client.get(f"/v1/images/{image_id}/similar", params={"top": 100}).json()
         found, n = list(page["hits"]), 0
         while page["next"] is not None:
-            with open_store(many.path, create=False) as store:
+            with open_storage(many.path, create=False) as storage:
                 # Equal to what was shown, and to what was not yet: before, at and after the cursor.
-                model = store.models()[0]
-                add_photos(store, model, unit_vectors(250, seed=3)[n : n + 20], folder=f"/later/{n}")
+                model = storage.reads.models()[0]
+                add_photos(storage, model, unit_vectors(250, seed=3)[n : n + 20], folder=f"/later/{n}")
             n += 20
             page = client.get("/v1/search", params={"cursor": page["next"]}).json()
             found += page["hits"]
@@ -132,8 +132,8 @@ def test_a_cursor_from_before_vectors_were_removed_is_refused(serve: Serve, many
     with many:
         client = serve(many)
         first = client.get("/v1/images/1/similar", params={"top": 10}).json()
-        with open_store(many.path, create=False) as store:
-            store.mark_missing("/photos", ["00500.png"])
+        with open_storage(many.path, create=False) as storage:
+            storage.photos.mark_missing("/photos", ["00500.png"])
         assert many.prune().vectors == 1
         response = client.get("/v1/search", params={"cursor": first["next"]})
         assert (response.status_code, response.json()["type"]) == (410, "urn:zsindex:problem:cursor-expired")
@@ -145,8 +145,8 @@ def test_photos_that_vanish_are_left_out_and_nothing_else(serve: Serve, many: Li
         whole = client.get("/v1/images/1/similar", params={"top": 1000}).json()["hits"]
         page = client.get("/v1/images/1/similar", params={"top": 100}).json()
         gone = whole[150]
-        with open_store(many.path, create=False) as store:
-            store.mark_missing("/photos", [Path(gone["path"]).name])
+        with open_storage(many.path, create=False) as storage:
+            storage.photos.mark_missing("/photos", [Path(gone["path"]).name])
         assert pages(client, page) == [hit for hit in whole if hit != gone]
 
 

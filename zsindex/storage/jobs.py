@@ -1,4 +1,4 @@
-"""What a library keeps of the jobs of a service: they outlive the process that runs them."""
+"""What a library keeps of the jobs of a service. `zsindex.storage.protocol.Jobs` in SQL that is no database's own."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import delete, insert, select, update
 
+from zsindex.storage.database import Database
 from zsindex.storage.rows import JobRow, now
-from zsindex.storage.sqlite.database import Database
 from zsindex.storage.tables import jobs
 
 
-class JobStore:
-    """Queries and transactions over the jobs of an open database."""
+class SqlJobs:
+    """`zsindex.storage.protocol.Jobs` over an open database."""
 
     def __init__(self, database: Database) -> None:
-        self.read = database.read
-        self.write = database.write
+        self._read = database.read
+        self._write = database.write
 
     def jobs(self, limit: int) -> list[JobRow]:
         """The newest jobs, newest first."""
         query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
-        with self.read() as connection:
+        with self._read() as connection:
             return [_job(row) for row in connection.execute(query)]
 
     def job(self, job_id: str) -> JobRow | None:
         """A job by its id; None if there is none."""
-        with self.read() as connection:
+        with self._read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
         return None if row is None else _job(row)
 
     def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
         """Store a job, in place of what was stored of it before. Of more than `keep` the oldest go."""
         body = json.dumps(document, ensure_ascii=False)
-        with self.write("keep a job") as connection:
+        with self._write("keep a job") as connection:
             known = connection.execute(update(jobs).where(jobs.c.id == job_id).values(state=state, document=body))
             if not known.rowcount:
                 connection.execute(

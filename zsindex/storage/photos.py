@@ -1,14 +1,14 @@
-"""The truth: what is written to `library.db`, and read from it but for what every question reads
-(`zsindex.storage.sqlite.fast_reads`).
-
-Each public method is one transaction. `zsindex.storage.sqlite.database` opens the file and guards it.
+"""Photos, models and what is recorded of the index: what syncs store, and what is asked of it but for what every
+question asks. `zsindex.storage.protocol.Photos` in SQL that is no database's own.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,17 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
+from zsindex.storage.adding import (
+    FileValues,
+    ImageFacts,
+    add_images,
+    add_vectors,
+    known,
+    put_files,
+    set_setting,
+    touch_files,
+)
+from zsindex.storage.database import Database, Dialect
 from zsindex.storage.rows import (
     NEVER_SEEN,
     FileDetails,
@@ -28,18 +39,9 @@ from zsindex.storage.rows import (
     SnapshotRow,
     is_under,
     now,
+    prompts_in,
 )
-from zsindex.storage.sqlite.database import Database
-from zsindex.storage.sqlite.fast_reads import (
-    MODELS,
-    SNAPSHOT,
-    VECTOR_DTYPE,
-    Reader,
-    chunks,
-    model_row,
-    saved_prompts,
-    to_blob,
-)
+from zsindex.storage.stored import MODEL_COLUMNS, SNAPSHOT_COLUMNS, VECTOR_DTYPE, from_blobs, model_row, to_blob
 from zsindex.storage.tables import (
     derived,
     embeddings,
@@ -47,6 +49,7 @@ from zsindex.storage.tables import (
     folders,
     images,
     incomplete_images,
+    label_sets,
     models,
     prompts,
     roots,
@@ -55,24 +58,25 @@ from zsindex.storage.tables import (
     temperatures,
 )
 
-# --- the store --------------------------------------------------------------------------------------------------------
 
-
-class Store(Reader):
-    """Queries and transactions over an open database. All arrays in and out are float32 and int64."""
+class SqlPhotos:
+    """`zsindex.storage.protocol.Photos` over an open database."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.read = database.read
-        self.write = database.write
+        self._folder = database.folder
+        self._dialect = database.dialect
+        self._read = database.read
+        self._write = database.write
 
     # --- models -------------------------------------------------------------------------------------------------------
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
-        with self.write("record a model") as connection:
-            this_one = f"{MODELS} WHERE fingerprint = ?", (info.fingerprint,)
-            row = connection.exec_driver_sql(*this_one).first()
+        with self._write("record a model") as connection:
+            this_one = select(*(models.c[name] for name in MODEL_COLUMNS)).where(
+                models.c.fingerprint == info.fingerprint
+            )
+            row = connection.execute(this_one).first()
             if row is None:
                 connection.execute(
                     insert(models).values(
@@ -93,22 +97,22 @@ class Store(Reader):
                         created_at=now(),
                     )
                 )
-                row = connection.exec_driver_sql(*this_one).one()
+                row = connection.execute(this_one).one()
             has_default = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).first()
             if make_default or not has_default:
-                _set(connection, "default_model", str(row[0]))
+                set_setting(connection, "default_model", str(row[0]))
         return model_row(row)
 
     # --- files: what is known -----------------------------------------------------------------------------------------
 
     def roots(self) -> list[str]:
         """Folders that were synced, in path order."""
-        with self.read() as connection:
+        with self._read() as connection:
             return list(connection.execute(select(roots.c.path).order_by(roots.c.path)).scalars())
 
     def add_roots(self, paths: Iterable[str]) -> None:
         """Remember folders as synced now; one inside another root is part of that root."""
-        with self.write("record the synced folders") as connection:
+        with self._write("record the synced folders") as connection:
             for path in paths:
                 known = list(connection.execute(select(roots.c.path)).scalars())
                 if any(is_under(path, root) and path != root for root in known):
@@ -132,12 +136,12 @@ class Store(Reader):
             .join(folders)
             .where(folders.c.path == folder)
         )
-        with self.read() as connection:
+        with self._read() as connection:
             return {row[0]: KnownFile(*row[1:]) for row in _fetch(connection, query)}
 
     def every_image_has_vector(self, model_id: int) -> bool:
         """Whether all images have a vector under the model: two counts, where asking for each file takes far longer."""
-        with self.read() as connection:
+        with self._read() as connection:
             of_model = select(func.count()).select_from(embeddings).where(embeddings.c.model_id == model_id)
             n_images = connection.execute(select(func.count()).select_from(images)).scalar_one()
             return bool(connection.execute(of_model).scalar_one() == n_images)
@@ -159,20 +163,16 @@ class Store(Reader):
         settled = sa.and_(files.c.skip_reason.is_(None), has_vector)
         time = sa.case((settled, sa.cast(files.c.mtime_ns, sa.Text)), else_="")
         text = files.c.name + "/" + sa.cast(files.c.size, sa.Text) + "/" + time
-        # As one text per folder: comparing a row of each file would take longer than the walk. In an order that SQLite
-        # does not promise; in another one they would be found different, and looked at one by one.
+        # As one text per folder: comparing a row of each file would take longer than the walk. In an order that no
+        # database promises; in another one they would be found different, and looked at one by one.
         query = (
             select(folders.c.path, func.aggregate_strings(text, "/"))
             .join(folders)
-            .where(files.c.missing_since.is_(None))
+            .where(files.c.missing_since.is_(None), folders.c.path.in_(self._dialect.any_of("paths")))
             .group_by(files.c.folder_id)
         )
-        with self.read() as connection:
-            return {
-                path: listing
-                for part in chunks(folder_paths)
-                for path, listing in connection.execute(query.where(folders.c.path.in_(part)))
-            }
+        with self._read() as connection:
+            return dict(_fetch(connection, query, {"paths": self._dialect.many(folder_paths)}))
 
     def folders_under(self, path: str) -> list[str]:
         """Known folders at or below a path that hold files which are not missing."""
@@ -181,12 +181,12 @@ class Store(Reader):
             .where(_under(folders.c.path, path))
             .where(exists().where(files.c.folder_id == folders.c.id, files.c.missing_since.is_(None)))
         )
-        with self.read() as connection:
+        with self._read() as connection:
             return list(connection.execute(query).scalars())
 
     def has_vector(self, digest: bytes, model_id: int) -> bool:
         """Whether the image with a digest has a vector under the model."""
-        with self.read() as connection:
+        with self._read() as connection:
             return connection.execute(_vector_of(), {"digest": digest, "model_id": model_id}).first() is not None
 
     def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
@@ -194,27 +194,25 @@ class Store(Reader):
         names: defaultdict[str, list[str]] = defaultdict(list)
         for folder, name in {os.path.split(path) for path in paths if is_encodable(path)}:
             names[folder].append(name)
-        query = select(files.c.name, images.c.digest).select_from(files.join(folders).join(images))
-        found: dict[str, bytes] = {}
-        with self.read() as connection:
-            for folder, wanted in names.items():
-                for part in chunks(wanted):
-                    rows = connection.execute(query.where(folders.c.path == folder, files.c.name.in_(part)))
-                    found.update((os.path.join(folder, row.name), row.digest) for row in rows)
-        return found
+        query = (
+            select(files.c.name, images.c.digest)
+            .select_from(files.join(folders).join(images))
+            .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(self._dialect.any_of("names")))
+        )
+        with self._read() as connection:
+            return {
+                os.path.join(folder, row.name): row.digest
+                for folder, wanted in names.items()
+                for row in connection.execute(query, {"folder": folder, "names": self._dialect.many(wanted)})
+            }
 
     def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Ids of the images with these digests, of those that the library knows."""
-        found: dict[bytes, int] = {}
-        with self.read() as connection:
-            for part in chunks(list(digests)):
-                query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
-                found.update((row.digest, row.id) for row in connection.execute(query))
-        return found
+        with self._read() as connection:
+            return self._dialect.image_ids(connection, digests)
 
     def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
         """What is known of the files that are there and show one of the images; in no particular order."""
-        found: list[FileDetails] = []
         query = (
             select(
                 folders.c.path,
@@ -227,20 +225,16 @@ class Store(Reader):
                 images.c.height,
             )
             .select_from(files.join(folders).join(images))
-            .where(files.c.missing_since.is_(None))
+            .where(files.c.missing_since.is_(None), files.c.image_id.in_(self._dialect.any_of("ids")))
         )
-        with self.read() as connection:
-            for part in chunks(list(image_ids)):
-                found += [
-                    FileDetails(os.path.join(folder, name), *rest)
-                    for folder, name, *rest in connection.execute(query.where(files.c.image_id.in_(part)))
-                ]
-        return found
+        with self._read() as connection:
+            rows = connection.execute(query, {"ids": self._dialect.many(image_ids)})
+            return [FileDetails(os.path.join(folder, name), *rest) for folder, name, *rest in rows]
 
     def image(self, image_id: int) -> ImageRecord | None:
         """An image by its id, without its vector; None if there is none."""
         query = select(images.c.digest, images.c.width, images.c.height, images.c.format)
-        with self.read() as connection:
+        with self._read() as connection:
             row = connection.execute(query.where(images.c.id == image_id)).first()
         return None if row is None else ImageRecord(row.digest, row.width, row.height, row.format)
 
@@ -254,34 +248,26 @@ class Store(Reader):
             many of the moved ones had been marked as missing after `since`.
         """
         counts: Counter[str] = Counter()
-        with self.write("store photos") as connection:
-            image_ids = _save_images(connection, [o.image for o in outcomes if o.image is not None], model_id)
-            folder_ids = folder_ids_of(connection, {o.file.folder for o in outcomes})
-            known = _files_by_name(connection, outcomes, folder_ids)
+        with self._write("store photos") as connection:
+            image_ids = self._add_records(connection, [o.image for o in outcomes if o.image is not None], model_id)
+            before = known(connection, self._dialect, ((o.file.path, o.file.folder, o.file.name) for o in outcomes))
             shown = [image_ids[o.image.digest] for o in outcomes if o.image is not None]
-            vanished = _vanished_files(connection, shown, besides={row.id for row in known.values()})
-            new: list[dict[str, Any]] = []
-            again: list[dict[str, Any]] = []
+            vanished = _vanished_files(connection, self._dialect, shown, besides={row.id for row in before.values()})
+            new: list[FileValues] = []
+            again: dict[int, FileValues] = {}
             forgotten: list[int] = []
             for outcome in outcomes:
-                file, folder_id = outcome.file, folder_ids[outcome.file.folder]
-                row = known.get((folder_id, file.name))
+                row = before.get(outcome.file.path)
                 image_id = None if outcome.image is None else image_ids[outcome.image.digest]
-                values = {
-                    "size": file.size,
-                    "mtime_ns": file.mtime_ns,
-                    "image_id": image_id,
-                    "skip_reason": None if outcome.skip_reason is None else str(outcome.skip_reason),
-                    "skip_detail": outcome.skip_detail,
-                    "missing_since": None,
-                }
+                reason = None if outcome.skip_reason is None else str(outcome.skip_reason)
+                values = FileValues(*outcome.file, image_id, reason, outcome.skip_detail)
                 if row is not None:
-                    again.append({"known_id": row.id, **values})
+                    again[row.id] = values
                 else:
-                    new.append({"folder_id": folder_id, "name": file.name, **values})
+                    new.append(values)
                 if image_id is None:
                     counts["skipped"] += 1
-                elif row is not None and row.missing_since is None:
+                elif row is not None and not row.missing:
                     counts["unchanged" if row.image_id == image_id else "changed"] += 1
                 elif row is None and vanished[image_id]:
                     # The last one to vanish is the one that has turned up under a new path.
@@ -291,13 +277,10 @@ class Store(Reader):
                     counts["refound"] += gone.missing_since >= since
                 else:
                     counts["added"] += 1
-            for part in chunks(forgotten):
-                connection.execute(delete(files).where(files.c.id.in_(part)))
-            if new:
-                connection.execute(insert(files), new)
-            if again:
-                connection.execute(update(files).where(files.c.id == sa.bindparam("known_id")), again)
-            touch_files(connection)
+            if forgotten:
+                ids = {"ids": self._dialect.many(forgotten)}
+                connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids"))), ids)
+            put_files(connection, self._dialect, new, again)
         return counts
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
@@ -306,57 +289,67 @@ class Store(Reader):
         What was never seen cannot vanish: imported photos stay.
         """
         here = select(folders.c.id).where(folders.c.path == folder).scalar_subquery()
-        present = update(files).where(
-            files.c.folder_id == here, files.c.missing_since.is_(None), files.c.size != NEVER_SEEN
+        vanish = (
+            update(files)
+            .where(files.c.folder_id == here, files.c.missing_since.is_(None), files.c.size != NEVER_SEEN)
+            .values(missing_since=now())
         )
-        marked = 0
-        with self.write("record vanished files") as connection:
-            parts = [None] if names is None else list(chunks(sorted(names)))
-            for part in parts:
-                which = present if part is None else present.where(files.c.name.in_(part))
-                marked += connection.execute(which.values(missing_since=now())).rowcount
+        parameters = {}
+        if names is not None:
+            vanish = vanish.where(files.c.name.in_(self._dialect.any_of("names")))
+            parameters["names"] = self._dialect.many(names)
+        with self._write("record vanished files") as connection:
+            marked = connection.execute(vanish, parameters).rowcount
             if marked:
                 touch_files(connection)
         return marked
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         """Store images that are no files of the library, with their vectors."""
-        with self.write("store image vectors") as connection:
-            _save_images(connection, records, model_id)
+        with self._write("store image vectors") as connection:
+            self._add_records(connection, records, model_id)
+
+    def _add_records(
+        self, connection: Connection, records: Sequence[ImageRecord], model_id: int | None
+    ) -> dict[bytes, int]:
+        """Store images and vectors that are not there yet; returns the id of every digest."""
+        by_digest = {record.digest: record for record in records}
+        by_digest.update((r.digest, r) for r in records if r.vector is not None)
+        facts = {digest: ImageFacts(r.width, r.height, r.format) for digest, r in by_digest.items()}
+        ids, new = add_images(connection, self._dialect, facts)
+        cut_short = [
+            {"image_id": ids[r.digest], "detail": r.incomplete}
+            for r in by_digest.values()
+            if r.incomplete is not None and ids[r.digest] in new
+        ]
+        if cut_short:
+            connection.execute(insert(incomplete_images), cut_short)
+        vectors = {ids[r.digest]: to_blob(r.vector) for r in by_digest.values() if r.vector is not None}
+        add_vectors(connection, self._dialect, vectors, model_id, new=new)
+        return ids
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
     def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
         """Every cached prompt's vector under a model, float32 (n, dim)."""
         query = select(prompts.c.vector).where(prompts.c.model_id == model.id).order_by(prompts.c.id)
-        with self.read() as connection:
-            return self._vectors(list(connection.execute(query).scalars()), model)
+        with self._read() as connection:
+            return from_blobs(list(connection.execute(query).scalars()), model, self._folder)
 
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
     def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
         """Record a model's snapshot; returns the one that it replaces."""
-        with self.write("record the index") as connection:
-            replaced = connection.exec_driver_sql(SNAPSHOT, (model_id,)).first()
+        with self._write("record the index") as connection:
+            recorded = select(*(snapshots.c[name] for name in SNAPSHOT_COLUMNS)).where(snapshots.c.model_id == model_id)
+            replaced = connection.execute(recorded).first()
             connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
-            connection.execute(
-                insert(snapshots).values(
-                    model_id=model_id,
-                    file=snapshot.file,
-                    watermark=snapshot.watermark,
-                    n_vectors=snapshot.n_vectors,
-                    generation=snapshot.generation,
-                    sha256=snapshot.sha256,
-                    created_at=now(),
-                    n_cells=snapshot.n_cells,
-                    verified=snapshot.verified,
-                )
-            )
+            connection.execute(insert(snapshots).values(model_id=model_id, created_at=now(), **asdict(snapshot)))
         return None if replaced is None else SnapshotRow(*replaced)
 
     def mark_verified(self, file: str, verified: str) -> None:
         """Remember what an index file looked like when its checksum was found to be right."""
-        with self.write("record that the index was verified") as connection:
+        with self._write("record that the index was verified") as connection:
             connection.execute(update(snapshots).where(snapshots.c.file == file).values(verified=verified))
 
     # --- counting, checking, pruning ----------------------------------------------------------------------------------
@@ -364,7 +357,7 @@ class Store(Reader):
     def counts(self) -> dict[str, int]:
         """Files, images and their states, for `status`."""
         present = files.c.missing_since.is_(None)
-        with self.read() as connection:
+        with self._read() as connection:
 
             def count(query: sa.Select[Any]) -> int:
                 return int(connection.execute(query).scalar_one())
@@ -391,7 +384,7 @@ class Store(Reader):
             .join(incomplete_images, incomplete_images.c.image_id == files.c.image_id)
             .where(files.c.missing_since.is_(None))
         )
-        with self.read() as connection:
+        with self._read() as connection:
             rows = sorted(tuple(row) for row in connection.execute(query))
         return [IncompletePhoto(os.path.join(folder, name), detail) for folder, name, detail in rows]
 
@@ -403,12 +396,12 @@ class Store(Reader):
             .group_by(files.c.skip_reason)
             .order_by(func.count().desc(), files.c.skip_reason)
         )
-        with self.read() as connection:
+        with self._read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def model_sizes(self, model: ModelRow) -> dict[str, int]:
         """Images, prompts and bytes of vectors that the library holds under a model."""
-        with self.read() as connection:
+        with self._read() as connection:
             n_images, n_prompts = (
                 connection.execute(select(func.count()).select_from(t).where(t.c.model_id == model.id)).scalar_one()
                 for t in (embeddings, prompts)
@@ -422,7 +415,7 @@ class Store(Reader):
     def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
         """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
         bad: dict[str, list[int]] = {"embeddings": [], "prompts": []}
-        with self.read() as connection:
+        with self._read() as connection:
             for table, key in ((embeddings, embeddings.c.seq), (prompts, prompts.c.id)):
                 query = select(key, table.c.vector).where(table.c.model_id == model.id).order_by(key)
                 for ident, blob in connection.execution_options(yield_per=4096).execute(query):
@@ -436,18 +429,17 @@ class Store(Reader):
 
     def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
         """Forget damaged vectors, so that they are made anew."""
-        with self.write("remove damaged vectors") as connection:
-            for part in chunks(bad["embeddings"]):
-                connection.execute(delete(embeddings).where(embeddings.c.seq.in_(part)))
-            for part in chunks(bad["prompts"]):
-                connection.execute(delete(prompts).where(prompts.c.id.in_(part)))
+        with self._write("remove damaged vectors") as connection:
+            for key, ids in ((embeddings.c.seq, bad["embeddings"]), (prompts.c.id, bad["prompts"])):
+                these = {"ids": self._dialect.many(ids)}
+                connection.execute(delete(key.table).where(key.in_(self._dialect.any_of("ids"))), these)
             connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
 
     def prunable(
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
     ) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
-        with self.read() as connection:
+        with self._read() as connection:
             counts = {
                 name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
                 for name, (table, which) in _prunable(model_ids, under).items()
@@ -469,7 +461,7 @@ class Store(Reader):
             How many rows of each kind went.
         """
         removed = {}
-        with self.write("prune") as connection:
+        with self._write("prune") as connection:
             prunable = _prunable(model_ids, under)
             shrunk = select(embeddings.c.model_id).where(prunable["vectors"][1]).distinct()
             for model_id in list(connection.execute(shrunk).scalars()):
@@ -485,8 +477,8 @@ class Store(Reader):
                 removed[name] = connection.execute(delete(table).where(which)).rowcount
             if prompts:
                 unsaved = _unsaved(connection)
-                for part in chunks(unsaved):
-                    connection.execute(delete(_prompts).where(_prompts.c.id.in_(part)))
+                these = {"ids": self._dialect.many(unsaved)}
+                connection.execute(delete(_prompts).where(_prompts.c.id.in_(self._dialect.any_of("ids"))), these)
                 removed["prompts"] += len(unsaved)
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
@@ -527,22 +519,22 @@ def _vector_of() -> sa.Select[Any]:
     )
 
 
-def _fetch(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+def _fetch(
+    connection: Connection, query: sa.Select[Any], parameters: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
     """All rows as the driver gives them.
 
     For questions with a row per file: SQLAlchemy's rows take twice as long to make and to unpack, and their columns
     are texts and whole numbers, of which it would convert nothing.
     """
-    cursor = connection.execute(query).cursor
+    cursor = connection.execute(query, parameters).cursor
     assert cursor is not None
     return list(cursor.fetchall())
 
 
 def _unsaved(connection: Connection, *, besides: Sequence[int] = ()) -> list[int]:
     """Ids of prompts that belong to no saved label set, under other models than some."""
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    kept = saved_prompts(driver)
+    kept = prompts_in(map(json.loads, connection.execute(select(label_sets.c.body)).scalars()))
     query = select(prompts.c.id, prompts.c.text).where(prompts.c.model_id.not_in(besides))
     return [ident for ident, text in connection.execute(query) if text not in kept]
 
@@ -565,96 +557,17 @@ def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple
     }
 
 
-def _set(connection: Connection, key: str, value: str) -> None:
-    connection.execute(delete(settings).where(settings.c.key == key))
-    connection.execute(insert(settings).values(key=key, value=value))
-
-
-def touch_files(connection: Connection) -> None:
-    """Count a change of the files, in the transaction that makes it."""
-    revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
-    _set(connection, "files_revision", str(int(revision or 0) + 1))
-
-
-def _save_images(connection: Connection, records: Sequence[ImageRecord], model_id: int | None) -> dict[bytes, int]:
-    """Insert images and vectors that are not there yet; returns the id of every digest."""
-    by_digest = {record.digest: record for record in records}
-    by_digest.update((r.digest, r) for r in records if r.vector is not None)
-    ids: dict[bytes, int] = {}
-
-    def look_up(digests: Sequence[bytes]) -> None:
-        for part in chunks(digests):
-            query = select(images.c.digest, images.c.id).where(images.c.digest.in_(part))
-            ids.update((row.digest, row.id) for row in connection.execute(query))
-
-    look_up(list(by_digest))
-    new = [record for digest, record in by_digest.items() if digest not in ids]
-    if new:
-        connection.execute(
-            insert(images),
-            [{"digest": r.digest, "width": r.width, "height": r.height, "format": r.format} for r in new],
-        )
-        look_up([r.digest for r in new])
-        incomplete = [{"image_id": ids[r.digest], "detail": r.incomplete} for r in new if r.incomplete is not None]
-        if incomplete:
-            connection.execute(insert(incomplete_images), incomplete)
-    vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
-    for part in chunks(list(vectors)):
-        query = select(embeddings.c.image_id).where(embeddings.c.model_id == model_id, embeddings.c.image_id.in_(part))
-        for image_id in connection.execute(query).scalars():
-            del vectors[image_id]  # another process was faster: its vector stays
-    if vectors:
-        connection.execute(
-            insert(embeddings),
-            [{"model_id": model_id, "image_id": i, "vector": to_blob(v)} for i, v in vectors.items()],
-        )
-    return ids
-
-
-def folder_ids_of(connection: Connection, paths: Collection[str]) -> dict[str, int]:
-    """Ids of folders by path; those that are not known are made."""
-    ids: dict[str, int] = {}
-
-    def look_up(wanted: Sequence[str]) -> None:
-        for part in chunks(wanted):
-            query = select(folders.c.path, folders.c.id).where(folders.c.path.in_(part))
-            ids.update((row.path, row.id) for row in connection.execute(query))
-
-    look_up(list(paths))
-    new = [path for path in paths if path not in ids]
-    if new:
-        connection.execute(insert(folders), [{"path": path} for path in new])
-        look_up(new)
-    return ids
-
-
-def _files_by_name(
-    connection: Connection, outcomes: Sequence[FileOutcome], folder_ids: Mapping[str, int]
-) -> dict[tuple[int, str], Any]:
-    names: defaultdict[int, list[str]] = defaultdict(list)
-    for outcome in outcomes:
-        names[folder_ids[outcome.file.folder]].append(outcome.file.name)
-    query = select(files.c.id, files.c.folder_id, files.c.name, files.c.image_id, files.c.missing_since)
-    return {
-        (row.folder_id, row.name): row
-        for folder_id, wanted in names.items()
-        for part in chunks(wanted)
-        for row in connection.execute(query.where(files.c.folder_id == folder_id, files.c.name.in_(part)))
-    }
-
-
 def _vanished_files(
-    connection: Connection, image_ids: Sequence[int], *, besides: Collection[int]
+    connection: Connection, dialect: Dialect, image_ids: Collection[int], *, besides: Collection[int]
 ) -> defaultdict[int, list[Any]]:
     """Vanished files that showed the images, the last to vanish last, without those with an id in `besides`."""
+    query = (
+        select(files.c.id, files.c.image_id, files.c.missing_since)
+        .where(files.c.image_id.in_(dialect.any_of("ids")), files.c.missing_since.is_not(None))
+        .order_by(files.c.missing_since)
+    )
     found: defaultdict[int, list[Any]] = defaultdict(list)
-    for part in chunks(image_ids):
-        query = (
-            select(files.c.id, files.c.image_id, files.c.missing_since)
-            .where(files.c.image_id.in_(part), files.c.missing_since.is_not(None))
-            .order_by(files.c.missing_since)
-        )
-        for row in connection.execute(query):
-            if row.id not in besides:
-                found[row.image_id].append(row)
+    for row in connection.execute(query, {"ids": dialect.many(image_ids)}):
+        if row.id not in besides:
+            found[row.image_id].append(row)
     return found

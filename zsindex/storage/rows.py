@@ -1,17 +1,19 @@
-"""What goes into `library.db` and comes out of it, as plain records: whoever only passes them on needs no SQL."""
+"""What goes into a storage and comes out of it, as plain records: whoever passes them on needs no SQL."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from zsindex.photos.formats import is_encodable, printable
 from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkipReason
 
-# Size and time stamp of a file that was imported and that nobody has looked at; see `zsindex.storage.bulk`.
+# Size and time stamp of a file that was imported and that nobody has looked at; see `zsindex.storage.protocol.Bulk`.
 NEVER_SEEN = -1
 
 
@@ -29,6 +31,38 @@ def listing_text(files_of_folder: Iterable[Candidate]) -> str:
 def is_under(path: str, folder: str) -> bool:
     """Whether a path is a folder or lies below it."""
     return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def selected(folders: Iterable[str], prefixes: Sequence[str] | None) -> dict[str, set[str] | None]:
+    """Which folders, of these, a selection of files and folders touches, in their order; with the names of files, None
+    for all of them.
+
+    Args:
+        prefixes: files and folders (their whole subtrees); None for everything.
+    """
+    if prefixes is None:
+        return dict.fromkeys(folders)
+    prefixes = [prefix if is_encodable(prefix) else printable(prefix) for prefix in prefixes]  # as skips are stored
+    wanted = set(prefixes)
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for prefix in prefixes:
+        folder, name = os.path.split(prefix)
+        named[folder].add(name)
+    touched: dict[str, set[str] | None] = {}
+    for folder in folders:
+        if not wanted.isdisjoint(_upwards(folder)):
+            touched[folder] = None
+        elif folder in named:
+            touched[folder] = named[folder]
+    return touched
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path, and all folders that it lies in."""
+    yield path
+    while (parent := os.path.dirname(path)) != path:
+        yield parent
+        path = parent
 
 
 # --- photos and models ------------------------------------------------------------------------------------------------
@@ -66,7 +100,7 @@ class FileTable:
 
     Attributes:
         revision: of the library's files when they were listed, see
-            `zsindex.storage.sqlite.fast_reads.Reader.files_revision`; 0 where it was not asked for.
+            `zsindex.storage.protocol.Reads.files_revision`; 0 where it was not asked for.
     """
 
     paths: list[str]
@@ -171,6 +205,19 @@ class ImportedPhoto(NamedTuple):
     format: str = ""
     seen: SeenFile | None = None
 
+    def shown(self, known: KnownPhoto | None) -> bytes | None:
+        """The digest of the image that its vector is of; None where that is not what the path shows here.
+
+        Args:
+            known: what the library knows of the path.
+        """
+        here = None if self.seen is None else self.seen.digest
+        if here is None and known is not None and not known.missing and known.size != NEVER_SEEN:
+            here = known.digest  # as the last sync saw it
+        if here is not None:
+            return here if self.digest in (None, here) else None
+        return self.digest or (known.digest if known is not None else None) or path_digest(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class ExportedPhotos:
@@ -199,6 +246,21 @@ class SavedLabelSet(NamedTuple):
     version: int
     body: dict[str, Any]
     saved_at: str
+
+
+# Of what took time to compute so many are kept, of each kind and under each model; each is a few hundred words at most.
+MOST_DERIVED = 200
+
+
+def prompts_in(bodies: Iterable[Mapping[str, Any]]) -> set[str]:
+    """All prompts of the bodies of label sets."""
+    return {
+        text
+        for body in bodies
+        for part in ("labels", "negatives")
+        for texts in body.get(part, {}).values()
+        for text in texts
+    }
 
 
 class CorrectionEntry(NamedTuple):

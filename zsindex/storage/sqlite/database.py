@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,14 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage import schema
 from zsindex.storage.failures import NO_SPACE
+from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+    from zsindex.storage.sqlite.dialect import SqliteDialect
 
 FILE_NAME = "library.db"
 APPLICATION_ID = 0x7A736978  # "zsix"; SQLite keeps it in the file's header
@@ -62,9 +64,11 @@ class Database:
         self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
         self._guard = threading.Lock()
         self._in_work = 0  # transactions, of any thread
-        self._reader: Engine | None = None
-        self._writer: Engine | None = None
-        self._writing: sqlite3.Connection | None = None  # used under the lock alone, by `write` and by `jot`
+        self._read_engine: Engine | None = None
+        self._write_engine: Engine | None = None
+        self._write_connection: sqlite3.Connection | None = (
+            None  # used under the lock alone, by `write` and by `writing`
+        )
         self._claimed: tuple[int, int] | None = None
 
     @classmethod
@@ -91,6 +95,13 @@ class Database:
             database.close()
             raise
         return database
+
+    @cached_property
+    def dialect(self) -> SqliteDialect:
+        """What SQL for any database asks of this one; imported with SQLAlchemy."""
+        from zsindex.storage.sqlite.dialect import SqliteDialect
+
+        return SqliteDialect()
 
     def close(self) -> None:
         """Close all connections; what is asked for from now on is refused. Transactions that are in work in other
@@ -131,9 +142,9 @@ class Database:
 
     def _let_go(self) -> None:
         with self._guard:  # once, also where two threads close it
-            reader, self._reader = self._reader, None
-            writer, self._writer = self._writer, None
-            writing, self._writing = self._writing, None
+            reader, self._read_engine = self._read_engine, None
+            writer, self._write_engine = self._write_engine, None
+            writing, self._write_connection = self._write_connection, None
             claimed, self._claimed = self._claimed, None
         try:
             if reader is not None:
@@ -157,16 +168,16 @@ class Database:
         """A read transaction: one consistent view, never blocked by a writer."""
         with self._working(), _translated(self.folder):
             with self._guard:
-                if self._reader is None:
+                if self._read_engine is None:
                     from zsindex.storage.sqlite import engine as engines
 
-                    self._reader = engines.reading(self._connect, pooled=self._keeps_connections)
-                reader = self._reader
+                    self._read_engine = engines.reading(self._connect, pooled=self._keeps_connections)
+                reader = self._read_engine
             with reader.begin() as connection:
                 yield connection
 
     @contextmanager
-    def look(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """The same as `read`, without SQLAlchemy, which takes longer to import than a cached question to answer."""
         with self._working(), _translated(self.folder):
             with self._guard:
@@ -199,16 +210,16 @@ class Database:
         self.require_writable(action)
         with self._working(), self._write_lock.hold(action), _translated(self.folder):
             self.require_open()  # it may have been closed while this waited for the lock
-            if self._writer is None:
+            if self._write_engine is None:
                 from zsindex.storage.sqlite import engine as engines
 
-                self._writer = engines.writing(self._connect_to_write)
-            with self._writer.begin() as connection:
+                self._write_engine = engines.writing(self._connect_to_write)
+            with self._write_engine.begin() as connection:
                 yield connection
 
     @contextmanager
-    def jot(self, action: str) -> Iterator[sqlite3.Connection]:
-        """The same as `write`, without SQLAlchemy; see `look`."""
+    def writing(self, action: str) -> Iterator[sqlite3.Connection]:
+        """The same as `write`, without SQLAlchemy; see `reading`."""
         self.require_writable(action)
         with self._working(), self._write_lock.hold(action), _translated(self.folder):
             self.require_open()
@@ -223,9 +234,9 @@ class Database:
 
     def _connect_to_write(self) -> sqlite3.Connection:
         """The one connection that writes; a new one where SQLAlchemy has closed it, as it does after a Ctrl-C."""
-        if self._writing is None or _is_closed(self._writing):
-            self._writing = _connect_to_write(self.folder)
-        return self._writing
+        if self._write_connection is None or _is_closed(self._write_connection):
+            self._write_connection = _connect_to_write(self.folder)
+        return self._write_connection
 
     def require_writable(self, action: str) -> None:
         """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
@@ -274,7 +285,7 @@ class Database:
                 engine.dispose()
 
     def _revision(self) -> str | None:
-        with self.look() as connection:
+        with self.reading() as connection:
             return schema.current_revision(connection)
 
     def _backup(self, name: str) -> None:

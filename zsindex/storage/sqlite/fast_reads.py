@@ -11,61 +11,48 @@ import json
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from zsindex import config
-from zsindex.errors import LibraryDamaged
-from zsindex.photos.formats import is_encodable, printable
-from zsindex.records import (
-    DecodeMode,
-    FloatArray,
-    IccMode,
-    IdArray,
-    ModelInfo,
-    ModelSpec,
-    SkippedFile,
-    SkipReason,
-    TransparencyMode,
-)
-from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow
+from zsindex.photos.formats import is_encodable
+from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
 from zsindex.storage.sqlite.database import Database
+from zsindex.storage.stored import (
+    MODEL_COLUMNS,
+    SNAPSHOT_COLUMNS,
+    VECTOR_DTYPE,
+    from_blob,
+    from_blobs,
+    model_row,
+    to_blob,
+)
 
-VECTOR_DTYPE = np.dtype("<f4")
 # How many values go into one "IN (…)"; SQLite allows 32,766 variables, PostgreSQL 65,535.
 IN_LIMIT = 10_000
 _PART_ROWS = 4096
 
-# Also run by `zsindex.storage.photos`, inside of its transactions.
-MODELS = """
-    SELECT id, fingerprint, name, pretrained, "precision", decode, icc, transparency, dim, logit_scale, logit_bias,
-           context_length, image_height, image_width, weights_sha256, created_at
-    FROM models"""
-SNAPSHOT = """
-    SELECT file, watermark, n_vectors, generation, sha256, n_cells, verified FROM snapshots WHERE model_id = ?"""
+_MODELS = f"SELECT {', '.join(MODEL_COLUMNS)} FROM models"
+_SNAPSHOT = f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE model_id = ?"
+IMAGE_IDS = "SELECT digest, id FROM images WHERE digest"
 
 
-def to_blob(vector: FloatArray) -> bytes:
-    """The bytes under which a vector is stored: little-endian float32."""
-    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
-
-
-class Reader:
-    """Queries over the photos, models and prompts of an open database. Arrays are float32 and int64."""
+class FastReads:
+    """`zsindex.storage.protocol.Reads` over an open database."""
 
     def __init__(self, database: Database) -> None:
-        self.database = database
-        self.writable = database.writable
+        self._database = database
         self._folder = database.folder
 
     # --- settings and models ------------------------------------------------------------------------------------------
 
     def setting(self, key: str) -> str | None:
         """A value that was stored under a key; None if there is none."""
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             return _setting(connection, key)
 
     def files_revision(self) -> int:
@@ -74,22 +61,22 @@ class Reader:
 
     def models(self) -> list[ModelRow]:
         """All models of the library, oldest first."""
-        with self.database.look() as connection:
-            return [model_row(row) for row in connection.execute(f"{MODELS} ORDER BY id")]
+        with self._database.reading() as connection:
+            return [model_row(row) for row in connection.execute(f"{_MODELS} ORDER BY id")]
 
     def default_model(self) -> ModelRow | None:
         """The model that the library uses unless told otherwise; None before the first one was loaded."""
         chosen = "SELECT CAST(value AS INTEGER) FROM settings WHERE key = 'default_model'"
-        with self.database.look() as connection:
-            row = connection.execute(f"{MODELS} WHERE id = ({chosen})").fetchone()
+        with self._database.reading() as connection:
+            row = connection.execute(f"{_MODELS} WHERE id = ({chosen})").fetchone()
         return None if row is None else model_row(row)
 
     def find_model(self, spec: ModelSpec) -> ModelRow | None:
         """The newest model that was loaded as `spec`."""
         which = 'name = ? AND pretrained IS ? AND "precision" = ? AND decode = ? AND icc = ? AND transparency = ?'
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
-                f"{MODELS} WHERE {which} ORDER BY id DESC",
+                f"{_MODELS} WHERE {which} ORDER BY id DESC",
                 (spec.name, spec.pretrained, spec.precision, str(spec.decode), str(spec.icc), str(spec.transparency)),
             ).fetchone()
         return None if row is None else model_row(row)
@@ -100,7 +87,7 @@ class Reader:
         """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
         if not is_encodable(path):
             return None
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT images.digest FROM files JOIN folders ON folders.id = files.folder_id"
                 " JOIN images ON images.id = files.image_id WHERE folders.path = ? AND files.name = ?",
@@ -119,7 +106,7 @@ class Reader:
             "SELECT folder_id, group_concat(name, char(0)), group_concat(image_id) FROM files"
             " WHERE missing_since IS NULL AND image_id IS NOT NULL"
         )
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             revision = _setting(connection, "files_revision")
             folders, rows = _by_folder(connection, prefixes, query, "GROUP BY folder_id")
         paths: list[str] = []
@@ -143,12 +130,12 @@ class Reader:
     def files_of(self, image_ids: Collection[int]) -> FileTable:
         """Files that are there and show one of the images, in the same order as `files`."""
         found: list[tuple[str, str, int]] = []
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             for part in chunks(list(image_ids)):
                 found += connection.execute(
                     "SELECT folders.path, files.name, files.image_id FROM files"
                     " JOIN folders ON folders.id = files.folder_id"
-                    f" WHERE files.missing_since IS NULL AND files.image_id IN ({_marks(part)})",
+                    f" WHERE files.missing_since IS NULL AND files.image_id IN ({marks(part)})",
                     part,
                 )
         found.sort()
@@ -161,7 +148,7 @@ class Reader:
             "SELECT folder_id, name, skip_reason, skip_detail FROM files"
             " WHERE missing_since IS NULL AND skip_reason IS NOT NULL"
         )
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             folders, rows = _by_folder(connection, prefixes, query)
         of_folder: defaultdict[int, list[tuple[str, str, str | None]]] = defaultdict(list)
         for folder, *about in rows:
@@ -178,28 +165,28 @@ class Reader:
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
         """Cached vectors of images, by content digest."""
         found: dict[bytes, FloatArray] = {}
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             for part in chunks(list(digests)):
                 rows = connection.execute(
                     "SELECT images.digest, embeddings.vector FROM images"
                     " JOIN embeddings ON embeddings.image_id = images.id"
-                    f" WHERE embeddings.model_id = ? AND images.digest IN ({_marks(part)})",
+                    f" WHERE embeddings.model_id = ? AND images.digest IN ({marks(part)})",
                     (model.id, *part),
                 )
-                found.update((digest, self._vector(blob, model)) for digest, blob in rows)
+                found.update((digest, from_blob(blob, model, self._folder)) for digest, blob in rows)
         return found
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
         found: dict[str, FloatArray] = {}
         which = "" if truncated else " AND NOT truncated"
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             for part in chunks(list(texts)):
                 rows = connection.execute(
-                    f"SELECT text, vector FROM prompts WHERE model_id = ? AND text IN ({_marks(part)}){which}",
+                    f"SELECT text, vector FROM prompts WHERE model_id = ? AND text IN ({marks(part)}){which}",
                     (model.id, *part),
                 )
-                found.update((text, self._vector(blob, model)) for text, blob in rows)
+                found.update((text, from_blob(blob, model, self._folder)) for text, blob in rows)
         return found
 
     def save_prompts(
@@ -210,7 +197,7 @@ class Reader:
         Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
         """
         most = config.prompt_bytes()
-        with self.database.jot("store prompt vectors") as connection:
+        with self._database.writing("store prompt vectors") as connection:
             connection.executemany(
                 "INSERT INTO prompts (model_id, text, vector, truncated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (
@@ -253,32 +240,36 @@ class Reader:
             )
             while part := rows.fetchmany(_PART_ROWS):
                 blobs = [row[2] for row in part]
-                yield part[-1][0], np.array([row[1] for row in part], dtype=np.int64), self._vectors(blobs, model)
+                yield (
+                    part[-1][0],
+                    np.array([row[1] for row in part], dtype=np.int64),
+                    from_blobs(blobs, model, self._folder),
+                )
 
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             yield _count_after(connection, model.id, after), parts(connection)
 
     def has_vectors(self, model_id: int) -> bool:
         """Whether there is any embedding of a model."""
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             query = "SELECT EXISTS (SELECT 1 FROM embeddings WHERE model_id = ?)"
             return bool(connection.execute(query, (model_id,)).fetchone()[0])
 
     def count_after(self, model_id: int, seq: int) -> int:
         """How many embeddings of a model were stored after a sequence number."""
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             return _count_after(connection, model_id, seq)
 
     def generation(self, model_id: int) -> int:
         """How often embeddings of the model were deleted; -1 for a model that the library does not hold."""
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             row = connection.execute("SELECT generation FROM models WHERE id = ?", (model_id,)).fetchone()
         return -1 if row is None else int(row[0])
 
     def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
         """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""
         # As one text: a million rows, each of them a Python object, take four times as long.
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             (found,) = connection.execute(
                 "SELECT group_concat(image_id) FROM embeddings WHERE model_id = ? AND seq <= ?", (model_id, through)
             ).fetchone()
@@ -286,53 +277,31 @@ class Reader:
 
     def snapshot(self, model_id: int) -> SnapshotRow | None:
         """What is recorded of a model's index file; None before the first one."""
-        with self.database.look() as connection:
-            row = connection.execute(SNAPSHOT, (model_id,)).fetchone()
+        with self._database.reading() as connection:
+            row = connection.execute(_SNAPSHOT, (model_id,)).fetchone()
         return None if row is None else SnapshotRow(*row)
 
-    def _vector(self, blob: bytes, model: ModelRow) -> FloatArray:
-        if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
-            expected = f"a vector of {model.info.dim} numbers"
-            raise LibraryDamaged(self._folder, f"{len(blob)} bytes are stored where {expected} is expected")
-        return np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float32, copy=False)
-
-    def _vectors(self, blobs: Sequence[bytes], model: ModelRow) -> FloatArray:
-        size = model.info.dim * VECTOR_DTYPE.itemsize
-        if any(len(blob) != size for blob in blobs):
-            self._vector(next(blob for blob in blobs if len(blob) != size), model)
-        joined = np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), model.info.dim)
-        return joined.astype(np.float32, copy=False)
-
-
-class LabReader:
-    """Queries over the label sets and template sets of an open database."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    # --- label sets ---------------------------------------------------------------------------------------------------
 
     def label_sets(self) -> list[SavedLabelSet]:
         """The newest version of each label set, by name."""
         newest = "SELECT max(id) FROM label_sets GROUP BY name"
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             return [
                 _label_set(row) for row in connection.execute(f"{_LABEL_SETS} WHERE id IN ({newest}) ORDER BY name")
             ]
 
     def label_set_versions(self, name: str) -> list[SavedLabelSet]:
         """All versions of a label set, oldest first; empty where there is none of that name."""
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(f"{_LABEL_SETS} WHERE name = ? ORDER BY version", (name,))
             return [_label_set(row) for row in rows]
 
     def template_sets(self) -> dict[str, tuple[str, ...]]:
         """Template sets by name."""
-        with self.database.look() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute("SELECT name, body FROM template_sets ORDER BY name")
             return {name: tuple(json.loads(body)) for name, body in rows}
-
-
-class FastReads(Reader, LabReader):
-    """`zsindex.storage.protocol.Reads` over an open database."""
 
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------
@@ -365,7 +334,7 @@ def _make_room(connection: sqlite3.Connection, most: int) -> None:
     size = prompt_bytes(connection)
     if size <= most:
         return
-    kept = saved_prompts(connection)
+    kept = prompts_in(json.loads(body) for (body,) in connection.execute("SELECT body FROM label_sets"))
     too_much, old = size - int(_LEFT * most), []
     for ident, text, length in connection.execute(
         "SELECT prompts.id, text, length(vector) FROM prompts ORDER BY prompts.id"
@@ -376,17 +345,6 @@ def _make_room(connection: sqlite3.Connection, most: int) -> None:
             old.append((ident,))
             too_much -= length + _BESIDE_TEXT + 2 * len(text.encode())
     connection.executemany("DELETE FROM prompts WHERE id = ?", old)
-
-
-def saved_prompts(connection: sqlite3.Connection) -> set[str]:
-    """Texts that belong to a version of a saved label set, and so to its thresholds and corrections, too."""
-    texts: set[str] = set()
-    for (body,) in connection.execute("SELECT body FROM label_sets"):
-        document = json.loads(body)
-        for part in ("labels", "negatives"):
-            for prompts in document.get(part, {}).values():
-                texts.update(prompts)
-    return texts
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
@@ -403,45 +361,13 @@ def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + IN_LIMIT]
 
 
-def model_row(row: Sequence[Any]) -> ModelRow:
-    """A row of `MODELS`."""
-    (
-        ident,
-        fingerprint,
-        name,
-        pretrained,
-        precision,
-        decode,
-        icc,
-        transparency,
-        dim,
-        scale,
-        bias,
-        context_length,
-        height,
-        width,
-        weights_sha256,
-        created_at,
-    ) = row
-    info = ModelInfo(
-        spec=ModelSpec(name, pretrained, precision, DecodeMode(decode), IccMode(icc), TransparencyMode(transparency)),
-        fingerprint=fingerprint,
-        dim=dim,
-        logit_scale=scale,
-        logit_bias=bias,
-        context_length=context_length,
-        image_size=(height, width),
-        weights_sha256=weights_sha256,
-    )
-    return ModelRow(ident, info, created_at)
-
-
 def _setting(connection: sqlite3.Connection, key: str) -> str | None:
     row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 
 
-def _marks(values: Sequence[Any]) -> str:
+def marks(values: Sequence[Any]) -> str:
+    """The parameters of an "IN (…)"."""
     return ",".join("?" * len(values))
 
 
@@ -465,38 +391,11 @@ def _by_folder(
     Returns:
         Path and names by id, in path order, None for all names; and the rows, in no particular order.
     """
-    paths: dict[int, str] = dict(connection.execute("SELECT id, path FROM folders ORDER BY path"))
+    ids: dict[str, int] = dict(connection.execute("SELECT path, id FROM folders ORDER BY path"))
+    touched = {ids[path]: (path, names) for path, names in selected(ids, prefixes).items()}
     if prefixes is None:
-        return {folder: (path, None) for folder, path in paths.items()}, connection.execute(
-            f"{query} {grouping}"
-        ).fetchall()
-    selected = _selected(paths, prefixes)
+        return touched, connection.execute(f"{query} {grouping}").fetchall()
     rows: list[tuple[Any, ...]] = []
-    for part in chunks(list(selected)):
-        rows += connection.execute(f"{query} AND folder_id IN ({_marks(part)}) {grouping}", part)
-    return {folder: (paths[folder], names) for folder, names in selected.items()}, rows
-
-
-def _selected(paths: Mapping[int, str], prefixes: Sequence[str]) -> dict[int, set[str] | None]:
-    """The ids of the folders that a selection of files and folders touches; with names, None for all."""
-    prefixes = [prefix if is_encodable(prefix) else printable(prefix) for prefix in prefixes]  # as skips are stored
-    wanted = set(prefixes)
-    named: defaultdict[str, set[str]] = defaultdict(set)
-    for prefix in prefixes:
-        folder, name = os.path.split(prefix)
-        named[folder].add(name)
-    selected: dict[int, set[str] | None] = {}
-    for folder_id, path in paths.items():
-        if not wanted.isdisjoint(_upwards(path)):
-            selected[folder_id] = None
-        elif path in named:
-            selected[folder_id] = named[path]
-    return selected
-
-
-def _upwards(path: str) -> Iterator[str]:
-    """A path, and all folders that it lies in."""
-    yield path
-    while (parent := os.path.dirname(path)) != path:
-        yield parent
-        path = parent
+    for part in chunks(list(touched)):
+        rows += connection.execute(f"{query} AND folder_id IN ({marks(part)}) {grouping}", part)
+    return touched, rows

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsindex.errors import LibraryDamaged
-from zsindex.storage import schema
+from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import FILE_NAME, Database
 from zsindex.storage.sqlite.fast_reads import FastReads
 from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
-    from zsindex.storage.bulk import BulkStore
-    from zsindex.storage.jobs import JobStore
-    from zsindex.storage.labels import LabStore
-    from zsindex.storage.photos import Store
+    from zsindex.storage.bulk import SqlBulk
+    from zsindex.storage.jobs import SqlJobs
+    from zsindex.storage.labels import SqlLabels
+    from zsindex.storage.photos import SqlPhotos
 
 
 class SqliteStorage:
@@ -48,32 +48,32 @@ class SqliteStorage:
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
     @cached_property
-    def photos(self) -> Store:
+    def photos(self) -> SqlPhotos:
         """Photos, models and the index."""
-        from zsindex.storage.photos import Store
+        from zsindex.storage.photos import SqlPhotos
 
-        return Store(self.database)
+        return SqlPhotos(self.database)
 
     @cached_property
-    def labels(self) -> LabStore:
+    def labels(self) -> SqlLabels:
         """The label lab's."""
-        from zsindex.storage.labels import LabStore
+        from zsindex.storage.labels import SqlLabels
 
-        return LabStore(self.database)
+        return SqlLabels(self.database)
 
     @cached_property
-    def jobs(self) -> JobStore:
+    def jobs(self) -> SqlJobs:
         """A service's jobs."""
-        from zsindex.storage.jobs import JobStore
+        from zsindex.storage.jobs import SqlJobs
 
-        return JobStore(self.database)
+        return SqlJobs(self.database)
 
     @cached_property
-    def bulk(self) -> BulkStore:
+    def bulk(self) -> SqlBulk:
         """Photos with vectors by the thousand."""
-        from zsindex.storage.bulk import BulkStore
+        from zsindex.storage.bulk import SqlBulk
 
-        return BulkStore(self.database)
+        return SqlBulk(self.database)
 
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
@@ -110,7 +110,7 @@ class SqliteStorage:
     def problems(self) -> list[str]:
         """What SQLite itself finds wrong with the file; nothing, one hopes."""
         try:
-            with self.database.look() as connection:
+            with self.database.reading() as connection:
                 found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
                 found += [
                     f"row {row[1]} of {row[0]} refers to nothing in {row[2]}"

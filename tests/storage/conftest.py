@@ -1,0 +1,44 @@
+"""The implementations that every guarantee of `zsindex.storage.protocol` is tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.libraries import add_model, new_library
+from tests.storage.implementations import Implementation, InMemory, OnSqlite
+from zsindex.storage.protocol import Storage
+from zsindex.storage.rows import ModelRow
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Implementation]:
+    """An empty library."""
+    made = OnSqlite(new_library(tmp_path / "library")) if request.param == "sqlite" else InMemory(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def storage(library: Implementation) -> Storage:
+    """A handle on it."""
+    return library.open()
+
+
+@pytest.fixture
+def other(library: Implementation) -> Storage:
+    """Another handle on it."""
+    return library.open()
+
+
+@pytest.fixture
+def reader(library: Implementation, storage: Storage) -> Storage:
+    """A handle on it that cannot write."""
+    return library.open(read_only=True)
+
+
+@pytest.fixture
+def model(storage: Storage) -> ModelRow:
+    return add_model(storage)

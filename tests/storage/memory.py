@@ -1,0 +1,912 @@
+"""A storage in memory: the whole of `zsindex.storage.protocol` over a few dictionaries and one lock.
+
+It proves that the protocol says enough to write another storage from, and makes a library for tests that leaves no
+database behind. A write works on a copy of the state, which takes the place of the state when it is done: so nothing is
+ever half stored, and who reads has one moment's view for as long as it looks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zsindex import config
+from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
+from zsindex.photos.formats import is_encodable
+from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage.rows import (
+    MOST_DERIVED,
+    NEVER_SEEN,
+    CorrectionEntry,
+    ExportedPhotos,
+    FileDetails,
+    FileOutcome,
+    FileTable,
+    ImageRecord,
+    ImportedPhoto,
+    JobRow,
+    KnownFile,
+    KnownPhoto,
+    ModelRow,
+    SavedLabelSet,
+    SidecarRow,
+    SnapshotRow,
+    ThresholdRow,
+    is_under,
+    now,
+    path_digest,
+    prompts_in,
+    selected,
+)
+
+SYNC_TIMEOUT_S = 0.2
+
+
+class Image(NamedTuple):
+    digest: bytes
+    width: int
+    height: int
+    format: str
+    incomplete: str | None = None
+
+
+class File(NamedTuple):
+    id: int
+    size: int
+    mtime_ns: int
+    image_id: int | None
+    skip_reason: SkipReason | None = None
+    skip_detail: str | None = None
+    missing_since: str | None = None
+
+
+class Embedding(NamedTuple):
+    seq: int
+    vector: bytes
+
+
+class Prompt(NamedTuple):
+    id: int
+    vector: bytes
+    truncated: bool
+
+
+@dataclass
+class State:
+    """Everything that is stored. Values are never changed, only replaced, so that a shallow copy is a copy.
+
+    Attributes:
+        last: the last id that was given to a row of each kind.
+        files: by folder and name.
+        embeddings: by model and image, in the order in which they were stored.
+        prompts: by model and text, in the order in which they were stored.
+        runs, jobs, derived, and bodies elsewhere: as JSON, so that nobody changes what is stored from outside.
+    """
+
+    last: dict[str, int] = field(default_factory=dict)
+    revision: int = 0
+    default_model: int | None = None
+    models: dict[int, ModelRow] = field(default_factory=dict)
+    generations: dict[int, int] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
+    files: dict[tuple[str, str], File] = field(default_factory=dict)
+    images: dict[int, Image] = field(default_factory=dict)
+    by_digest: dict[bytes, int] = field(default_factory=dict)
+    embeddings: dict[tuple[int, int], Embedding] = field(default_factory=dict)
+    prompts: dict[tuple[int, str], Prompt] = field(default_factory=dict)
+    snapshots: dict[int, SnapshotRow] = field(default_factory=dict)
+    label_sets: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    template_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
+    thresholds: dict[tuple[str, str], tuple[float, str, str]] = field(default_factory=dict)
+    temperatures: dict[int, tuple[float, str]] = field(default_factory=dict)
+    derived: dict[tuple[int, str, str], str] = field(default_factory=dict)
+    runs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sidecars: dict[str, tuple[SidecarRow, str]] = field(default_factory=dict)
+    jobs: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
+
+    def copied(self) -> State:
+        """A state of its own, with the same values."""
+        return State(**{f.name: copy(getattr(self, f.name)) for f in fields(self)})
+
+    def next_id(self, kind: str) -> int:
+        self.last[kind] = self.last.get(kind, 0) + 1
+        return self.last[kind]
+
+    def listed(self, folder: str | None = None) -> Iterator[tuple[str, str, File]]:
+        """Files, folder by folder, each by name."""
+        for (path, name), file in sorted(self.files.items()):
+            if folder in (None, path):
+                yield path, name, file
+
+    def present(self, prefixes: Sequence[str] | None = None) -> Iterator[tuple[str, str, File]]:
+        """Those that are there."""
+        touched = selected(sorted({folder for folder, _ in self.files}), prefixes)
+        for folder, name, file in self.listed():
+            if folder in touched and file.missing_since is None:
+                names = touched[folder]
+                if names is None or name in names:
+                    yield folder, name, file
+
+    def of_model(self, model_id: int, after: int = 0) -> list[tuple[int, int, bytes]]:
+        """(seq, image id, vector) of the embeddings after a sequence number, in order."""
+        return [
+            (stored.seq, image_id, stored.vector)
+            for (of, image_id), stored in self.embeddings.items()
+            if of == model_id and stored.seq > after
+        ]
+
+    def unsaved_prompts(self) -> set[tuple[int, str]]:
+        """Prompts that belong to no saved label set."""
+        kept = prompts_in(json.loads(body) for body, _ in self.label_sets.values())
+        return {key for key in self.prompts if key[1] not in kept}
+
+
+class MemoryLibrary:
+    """What all handles on one library share.
+
+    Attributes:
+        state: as the last writer left it.
+        writing: held by who makes the next one.
+        locks: by name, those that are held over many writes.
+    """
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.writing = threading.RLock()
+        self.locks = {name: threading.Lock() for name in ("sync", "jobs")}
+        self.purposes: dict[str, str] = {}
+
+
+class MemoryLock:
+    """`zsindex.storage.protocol.Lock`: one of a handle, which excludes those of all others."""
+
+    def __init__(self, folder: Path, library: MemoryLibrary, name: str, *, timeout_s: float) -> None:
+        self._folder, self._library, self._name, self.timeout_s = folder, library, name, timeout_s
+        self._between_threads = threading.RLock()
+        self._depth = 0
+
+    @contextmanager
+    def hold(self, purpose: str) -> Iterator[None]:
+        if not self._between_threads.acquire(timeout=self.timeout_s):
+            raise self._busy()
+        try:
+            if not self._depth and not self._library.locks[self._name].acquire(timeout=self.timeout_s):
+                raise self._busy()
+            if not self._depth:
+                self._library.purposes[self._name] = purpose
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self._library.locks[self._name].release()
+        finally:
+            self._between_threads.release()
+
+    def _busy(self) -> LibraryBusy:
+        holder = self._library.purposes.get(self._name, "another handle")
+        return LibraryBusy(self._folder, holder=holder, waited_s=self.timeout_s)
+
+
+class MemoryStorage:
+    """`zsindex.storage.protocol.Storage`: a handle on a `MemoryLibrary`."""
+
+    def __init__(self, folder: Path, library: MemoryLibrary | None = None, *, read_only: bool = False) -> None:
+        """Args:
+        folder: for what is derived; there need be nothing in it.
+        library: that others have a handle on, too. None: a new one.
+        """
+        self.folder = folder
+        self.writable = not read_only
+        self.library = MemoryLibrary() if library is None else library
+        self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
+        self.reads = MemoryReads(self)
+        self.photos = MemoryPhotos(self)
+        self.labels = MemoryLabels(self)
+        self.jobs = MemoryJobs(self)
+        self.bulk = MemoryBulk(self)
+        self._closed = False
+
+    def require_open(self) -> None:
+        if self._closed:
+            raise LibraryClosed(self.folder)
+
+    def require_writable(self, action: str) -> None:
+        self.require_open()
+        if not self.writable:
+            raise LibraryReadOnly(self.folder, action)
+
+    def again(self, *, read_only: bool = False) -> MemoryStorage:
+        return type(self)(self.folder, self.library, read_only=read_only)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def schema(self) -> str:
+        return "memory"
+
+    def versions(self) -> dict[str, str]:
+        return {}
+
+    def size_bytes(self) -> int:
+        state = self.state()
+        vectors = [*state.embeddings.values(), *state.prompts.values()]
+        return sum(len(stored.vector) for stored in vectors)
+
+    def vacuum(self) -> None:
+        self.require_writable("vacuum")
+
+    def problems(self) -> list[str]:
+        self.require_open()
+        return []
+
+    def state(self) -> State:
+        """One moment's view: nobody changes it any more."""
+        self.require_open()
+        return self.library.state
+
+    @contextmanager
+    def write(self, action: str) -> Iterator[State]:
+        """The state to be, for one writer at a time; forgotten if anything goes wrong."""
+        self.require_writable(action)
+        with self.library.writing:
+            self.require_open()
+            state = self.library.state.copied()
+            yield state
+            self.library.state = state
+
+    def require_model(self, state: State, model_id: int | None) -> int:
+        """The id of a model that something is to be stored under."""
+        if model_id not in state.models:
+            raise ModelPruned(self.folder)
+        return model_id
+
+
+class _Part:
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+
+class MemoryReads(_Part):
+    """`zsindex.storage.protocol.Reads`."""
+
+    def models(self) -> list[ModelRow]:
+        return list(self._storage.state().models.values())
+
+    def default_model(self) -> ModelRow | None:
+        state = self._storage.state()
+        return None if state.default_model is None else state.models.get(state.default_model)
+
+    def find_model(self, spec: ModelSpec) -> ModelRow | None:
+        found = [row for row in self.models() if row.info.spec == spec]
+        return found[-1] if found else None
+
+    def files_revision(self) -> int:
+        return self._storage.state().revision
+
+    def digest_of(self, path: str) -> bytes | None:
+        return _digests(self._storage.state(), [path]).get(path)
+
+    def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
+        state = self._storage.state()
+        shown = [(f, n, file.image_id) for f, n, file in state.present(prefixes) if file.image_id is not None]
+        return _table(shown, state.revision)
+
+    def files_of(self, image_ids: Collection[int]) -> FileTable:
+        wanted = set(image_ids)
+        shown = self._storage.state().present()
+        return _table([(f, n, file.image_id) for f, n, file in shown if file.image_id in wanted], 0)
+
+    def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
+        return [
+            SkippedFile(os.path.join(folder, name), file.skip_reason, file.skip_detail or "")
+            for folder, name, file in self._storage.state().present(prefixes)
+            if file.skip_reason is not None
+        ]
+
+    def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
+        state = self._storage.state()
+        stored = {d: state.embeddings.get((model.id, state.by_digest.get(d, -1))) for d in digests}
+        return {d: self._vector(found.vector, model) for d, found in stored.items() if found is not None}
+
+    def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
+        state = self._storage.state()
+        stored = {text: state.prompts.get((model.id, text)) for text in texts}
+        return {
+            text: self._vector(found.vector, model)
+            for text, found in stored.items()
+            if found is not None and (truncated or not found.truncated)
+        }
+
+    def save_prompts(
+        self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
+    ) -> None:
+        most = config.prompt_bytes()
+        with self._storage.write("store prompt vectors") as state:
+            for text, vector, cut in zip(texts, vectors, truncated, strict=True):
+                key = (self._storage.require_model(state, model_id), text)
+                if key not in state.prompts:
+                    state.prompts[key] = Prompt(state.next_id("prompts"), _bytes(vector), bool(cut))
+            sizes = {key: len(p.vector) + 2 * len(key[1].encode()) for key, p in state.prompts.items()}
+            too_much = sum(sizes.values()) - 0.9 * most if sum(sizes.values()) > most else 0
+            unsaved = state.unsaved_prompts() if too_much else set()
+            for key in [key for key in state.prompts if key in unsaved]:
+                if too_much <= 0:
+                    break
+                del state.prompts[key]
+                too_much -= sizes[key]
+
+    def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
+        rows = self._storage.state().of_model(model.id, seq)
+        return rows[-1][0] if rows else seq, *self._arrays(rows, model)
+
+    @contextmanager
+    def embeddings(
+        self, model: ModelRow, *, after: int
+    ) -> Iterator[tuple[int, Iterator[tuple[int, IdArray, FloatArray]]]]:
+        rows = self._storage.state().of_model(model.id, after)
+        parts = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
+        yield len(rows), ((part[-1][0], *self._arrays(part, model)) for part in parts)
+
+    def has_vectors(self, model_id: int) -> bool:
+        return bool(self._storage.state().of_model(model_id))
+
+    def count_after(self, model_id: int, seq: int) -> int:
+        return len(self._storage.state().of_model(model_id, seq))
+
+    def generation(self, model_id: int) -> int:
+        return self._storage.state().generations.get(model_id, -1)
+
+    def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
+        rows = self._storage.state().of_model(model_id)
+        return np.array(sorted(image_id for seq, image_id, _ in rows if seq <= through), dtype=np.int64)
+
+    def snapshot(self, model_id: int) -> SnapshotRow | None:
+        return self._storage.state().snapshots.get(model_id)
+
+    def label_sets(self) -> list[SavedLabelSet]:
+        newest = {name: (name, version) for name, version in sorted(self._storage.state().label_sets)}
+        return [_label_set(self._storage.state(), key) for key in newest.values()]
+
+    def label_set_versions(self, name: str) -> list[SavedLabelSet]:
+        state = self._storage.state()
+        return [_label_set(state, key) for key in sorted(state.label_sets) if key[0] == name]
+
+    def template_sets(self) -> dict[str, tuple[str, ...]]:
+        return dict(sorted(self._storage.state().template_sets.items()))
+
+    def _vector(self, stored: bytes, model: ModelRow) -> FloatArray:
+        if len(stored) != 4 * model.info.dim:
+            raise LibraryDamaged(self._storage.folder, f"{len(stored)} bytes are no vector")
+        return np.frombuffer(stored, dtype=np.float32)
+
+    def _arrays(self, rows: Sequence[tuple[int, int, bytes]], model: ModelRow) -> tuple[IdArray, FloatArray]:
+        vectors = np.empty((len(rows), model.info.dim), dtype=np.float32)
+        for i, (_, _, stored) in enumerate(rows):
+            vectors[i] = self._vector(stored, model)
+        return np.array([image_id for _, image_id, _ in rows], dtype=np.int64), vectors
+
+
+class MemoryPhotos(_Part):
+    """`zsindex.storage.protocol.Photos`."""
+
+    def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
+        with self._storage.write("record a model") as state:
+            same = [row for row in state.models.values() if row.info.fingerprint == info.fingerprint]
+            row = same[0] if same else ModelRow(state.next_id("models"), info, now())
+            state.models[row.id] = row
+            state.generations.setdefault(row.id, 0)
+            if make_default or state.default_model is None:
+                state.default_model = row.id
+        return row
+
+    def roots(self) -> list[str]:
+        return sorted(self._storage.state().roots)
+
+    def add_roots(self, paths: Iterable[str]) -> None:
+        with self._storage.write("record the synced folders") as state:
+            for path in paths:
+                if any(is_under(path, root) and path != root for root in state.roots):
+                    continue
+                state.roots = {root: when for root, when in state.roots.items() if not is_under(root, path)}
+                state.roots[path] = now()
+
+    def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
+        state = self._storage.state()
+        return {
+            name: KnownFile(
+                f.id,
+                f.size,
+                f.mtime_ns,
+                f.skip_reason,
+                f.skip_detail,
+                f.missing_since is not None,
+                (model_id, f.image_id) in state.embeddings,
+            )
+            for _, name, f in state.listed(folder)
+        }
+
+    def every_image_has_vector(self, model_id: int) -> bool:
+        state = self._storage.state()
+        return len(state.of_model(model_id)) == len(state.images)
+
+    def last_seen(
+        self, folder_paths: Sequence[str], model_id: int | None, *, all_have_vectors: bool = False
+    ) -> dict[str, str]:
+        state = self._storage.state()
+        texts: defaultdict[str, list[str]] = defaultdict(list)
+        for folder, name, f in state.present():
+            if folder in folder_paths:
+                has_vector = f.image_id is not None and (all_have_vectors or (model_id, f.image_id) in state.embeddings)
+                texts[folder].append(f"{name}/{f.size}/{f.mtime_ns if has_vector else ''}")
+        return {folder: "/".join(files) for folder, files in texts.items()}
+
+    def folders_under(self, path: str) -> list[str]:
+        return sorted({folder for folder, _, _ in self._storage.state().present() if is_under(folder, path)})
+
+    def has_vector(self, digest: bytes, model_id: int) -> bool:
+        state = self._storage.state()
+        return (model_id, state.by_digest.get(digest)) in state.embeddings
+
+    def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
+        return _digests(self._storage.state(), paths)
+
+    def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
+        by_digest = self._storage.state().by_digest
+        return {digest: by_digest[digest] for digest in digests if digest in by_digest}
+
+    def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
+        state = self._storage.state()
+        return [
+            FileDetails(os.path.join(folder, name), f.image_id, f.size, f.mtime_ns, *state.images[f.image_id][:3])
+            for folder, name, f in state.present()
+            if f.image_id is not None and f.image_id in image_ids
+        ]
+
+    def image(self, image_id: int) -> ImageRecord | None:
+        found = self._storage.state().images.get(image_id)
+        return None if found is None else ImageRecord(*found[:4])
+
+    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+        counts: Counter[str] = Counter()
+        with self._storage.write("store photos") as state:
+            ids = self._save_records(state, [o.image for o in outcomes if o.image is not None], model_id)
+            before = {place: state.files.get(place) for place in ((o.file.folder, o.file.name) for o in outcomes)}
+            vanished: defaultdict[int | None, list[tuple[str, tuple[str, str]]]] = defaultdict(list)
+            for place, file in state.files.items():
+                if file.missing_since is not None and place not in before:
+                    vanished[file.image_id].append((file.missing_since, place))
+            for outcome in outcomes:
+                place = (outcome.file.folder, outcome.file.name)
+                known = before[place]
+                image_id = None if outcome.image is None else ids[outcome.image.digest]
+                if image_id is None:
+                    counts["skipped"] += 1
+                elif known is not None and known.missing_since is None:
+                    counts["unchanged" if known.image_id == image_id else "changed"] += 1
+                elif known is None and vanished[image_id]:
+                    gone = max(vanished[image_id])
+                    vanished[image_id].remove(gone)
+                    del state.files[gone[1]]
+                    counts["moved"] += 1
+                    counts["refound"] += gone[0] >= since
+                else:
+                    counts["added"] += 1
+                state.files[place] = File(
+                    state.next_id("files") if known is None else known.id,
+                    outcome.file.size,
+                    outcome.file.mtime_ns,
+                    image_id,
+                    outcome.skip_reason,
+                    outcome.skip_detail,
+                )
+                state.revision += 1
+        return counts
+
+    def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
+        with self._storage.write("record vanished files") as state:
+            gone = [
+                name
+                for _, name, f in state.listed(folder)
+                if f.missing_since is None and f.size != NEVER_SEEN and (names is None or name in names)
+            ]
+            for name in gone:
+                state.files[folder, name] = state.files[folder, name]._replace(missing_since=now())
+            state.revision += bool(gone)
+        return len(gone)
+
+    def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
+        with self._storage.write("store image vectors") as state:
+            self._save_records(state, records, model_id)
+
+    def _save_records(self, state: State, records: Sequence[ImageRecord], model_id: int | None) -> dict[bytes, int]:
+        ids = {}
+        for r in records:
+            ids[r.digest] = _image_id(state, Image(r.digest, r.width, r.height, r.format, r.incomplete))
+            if r.vector is not None:
+                key = (self._storage.require_model(state, model_id), ids[r.digest])
+                if key not in state.embeddings:
+                    state.embeddings[key] = Embedding(state.next_id("embeddings"), _bytes(r.vector))
+        return ids
+
+    def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
+        stored = [p.vector for (of, _), p in self._storage.state().prompts.items() if of == model.id]
+        return np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), model.info.dim)
+
+    def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
+        with self._storage.write("record the index") as state:
+            replaced = state.snapshots.get(self._storage.require_model(state, model_id))
+            state.snapshots[model_id] = snapshot
+        return replaced
+
+    def mark_verified(self, file: str, verified: str) -> None:
+        with self._storage.write("record that the index was verified") as state:
+            for model_id, recorded in state.snapshots.items():
+                if recorded.file == file:
+                    state.snapshots[model_id] = replace(recorded, verified=verified)
+
+    def counts(self) -> dict[str, int]:
+        state = self._storage.state()
+        present = [file for _, _, file in state.present()]
+        shown = [file.image_id for file in present if file.image_id is not None]
+        return {
+            "files": len(shown),
+            "images": len(set(shown)),
+            "duplicates": len(shown) - len(set(shown)),
+            "skipped": len(present) - len(shown),
+            "missing": len(state.files) - len(present),
+            "incomplete": len(self.incomplete()),
+        }
+
+    def incomplete(self) -> list[IncompletePhoto]:
+        state = self._storage.state()
+        details = {image_id: image.incomplete for image_id, image in state.images.items()}
+        shown = ((os.path.join(f, name), details.get(file.image_id or -1)) for f, name, file in state.present())
+        return [IncompletePhoto(path, detail) for path, detail in shown if detail is not None]
+
+    def skip_counts(self) -> dict[str, int]:
+        reasons = Counter(
+            str(f.skip_reason) for _, _, f in self._storage.state().present() if f.skip_reason is not None
+        )
+        return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+    def model_sizes(self, model: ModelRow) -> dict[str, int]:
+        state = self._storage.state()
+        n_images = len(state.of_model(model.id))
+        n_prompts = sum(of == model.id for of, _ in state.prompts)
+        return {"images": n_images, "prompts": n_prompts, "bytes": (n_images + n_prompts) * model.info.dim * 4}
+
+    def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
+        state = self._storage.state()
+        stored = {
+            "embeddings": [(seq, vector) for seq, _, vector in state.of_model(model.id)],
+            "prompts": [(p.id, p.vector) for (of, _), p in state.prompts.items() if of == model.id],
+        }
+        return {
+            kind: [ident for ident, vector in rows if not _is_good(vector, model.info.dim)]
+            for kind, rows in stored.items()
+        }
+
+    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
+        with self._storage.write("remove damaged vectors") as state:
+            state.embeddings = {k: e for k, e in state.embeddings.items() if e.seq not in bad["embeddings"]}
+            state.prompts = {k: p for k, p in state.prompts.items() if p.id not in bad["prompts"]}
+            state.generations[model_id] += 1
+
+    def prunable(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
+        return self._prune(self._storage.state().copied(), model_ids, under, prompts=prompts)
+
+    def prune(
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+    ) -> dict[str, int]:
+        with self._storage.write("prune") as state:
+            return self._prune(state, model_ids, under, prompts=prompts)
+
+    def _prune(self, state: State, model_ids: Sequence[int], under: Sequence[str], *, prompts: bool) -> dict[str, int]:
+        before = {name: len(getattr(state, name)) for name in ("files", "images", "embeddings", "prompts", "models")}
+        state.files = {
+            place: f
+            for place, f in state.files.items()
+            if f.missing_since is None and not any(is_under(place[0], path) for path in under)
+        }
+        shown = {f.image_id for f in state.files.values()}
+        state.images = {image_id: image for image_id, image in state.images.items() if image_id in shown}
+        state.by_digest = {image.digest: image_id for image_id, image in state.images.items()}
+        unsaved = state.unsaved_prompts() if prompts else set()
+        gone = {key for key in state.embeddings if key[1] not in shown or key[0] in model_ids}
+        for model_id in {of for of, _ in gone}:
+            state.generations[model_id] += 1
+        state.embeddings = {key: e for key, e in state.embeddings.items() if key not in gone}
+        state.prompts = {k: p for k, p in state.prompts.items() if k[0] not in model_ids and k not in unsaved}
+        for of_model in (state.models, state.generations, state.snapshots, state.temperatures):
+            for model_id in model_ids:
+                of_model.pop(model_id, None)
+        state.derived = {key: body for key, body in state.derived.items() if key[0] not in model_ids}
+        state.roots = {r: when for r, when in state.roots.items() if not any(is_under(r, path) for path in under)}
+        state.revision += 1
+        removed = {name: n - len(getattr(state, name)) for name, n in before.items()}
+        return {"vectors" if name == "embeddings" else name: n for name, n in removed.items()}
+
+
+class MemoryLabels(_Part):
+    """`zsindex.storage.protocol.Labels`."""
+
+    def save_label_set(self, name: str, body: Mapping[str, Any]) -> int:
+        with self._storage.write("save a label set") as state:
+            last = max((version for of, version in state.label_sets if of == name), default=0)
+            if last and state.label_sets[name, last][0] == json.dumps(body):
+                return last
+            state.label_sets[name, last + 1] = json.dumps(body), now()
+            return last + 1
+
+    def remove_label_set(self, name: str) -> bool:
+        with self._storage.write("remove a label set") as state:
+            gone = [key for key in state.label_sets if key[0] == name]
+            for key in gone:
+                del state.label_sets[key]
+            state.thresholds = {key: row for key, row in state.thresholds.items() if key[0] != name}
+            return bool(gone)
+
+    def save_template_set(self, name: str, templates: Sequence[str]) -> None:
+        with self._storage.write("save a template set") as state:
+            state.template_sets[name] = tuple(templates)
+
+    def remove_template_set(self, name: str) -> bool:
+        with self._storage.write("remove a template set") as state:
+            return state.template_sets.pop(name, None) is not None
+
+    def corrections(self, label_set: str) -> list[CorrectionEntry]:
+        return [entry for batch in self._storage.state().corrections.get(label_set, ()) for entry in batch]
+
+    def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
+        with self._storage.write("keep corrections") as state:
+            batches = state.corrections.get(label_set, ())
+            if entries:
+                state.corrections[label_set] = (*batches, tuple(entries))
+            return len(batches) + 1
+
+    def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
+        with self._storage.write("undo corrections") as state:
+            *kept, last = state.corrections.get(label_set) or ((),)
+            state.corrections[label_set] = tuple(kept)
+            return list(last)
+
+    def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
+        return {
+            label: ThresholdRow(label, rate, json.loads(chosen), when)
+            for (of, label), (rate, chosen, when) in self._storage.state().thresholds.items()
+            if of == label_set
+        }
+
+    def save_thresholds(self, label_set: str, chosen: Iterable[tuple[str, float, Mapping[str, Any]]]) -> None:
+        with self._storage.write("keep thresholds") as state:
+            for label, rate, how in chosen:
+                state.thresholds.pop((label_set, label), None)
+                state.thresholds[label_set, label] = rate, json.dumps(how), now()
+
+    def remove_thresholds(self, label_set: str, labels: Sequence[str] | None = None) -> int:
+        with self._storage.write("remove thresholds") as state:
+            gone = [k for k in state.thresholds if k[0] == label_set and (labels is None or k[1] in labels)]
+            for key in gone:
+                del state.thresholds[key]
+            return len(gone)
+
+    def temperature(self, model_id: int) -> tuple[float, dict[str, Any]] | None:
+        found = self._storage.state().temperatures.get(model_id)
+        return None if found is None else (found[0], json.loads(found[1]))
+
+    def save_temperature(self, model_id: int, temperature: float, fit: Mapping[str, Any]) -> None:
+        with self._storage.write("keep a temperature") as state:
+            state.temperatures[self._storage.require_model(state, model_id)] = temperature, json.dumps(fit)
+
+    def remove_temperature(self, model_id: int) -> bool:
+        with self._storage.write("remove a temperature") as state:
+            return state.temperatures.pop(model_id, None) is not None
+
+    def derived(self, model_id: int, kind: str, key: str) -> Any:
+        body = self._storage.state().derived.get((model_id, kind, key))
+        return None if body is None else json.loads(body)
+
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
+        with self._storage.write("remember what was computed") as state:
+            state.derived.pop((model_id, kind, key), None)
+            state.derived[self._storage.require_model(state, model_id), kind, key] = json.dumps(body)
+            same = [k for k in state.derived if k[:2] == (model_id, kind)]
+            for old in same[:-MOST_DERIVED]:
+                del state.derived[old]
+
+    def runs(self) -> list[tuple[str, dict[str, Any], str]]:
+        rows = self._storage.state().runs.items()
+        return [(key, json.loads(document), when) for key, (document, when) in reversed(rows)]
+
+    def run(self, key: str) -> tuple[str, dict[str, Any], str] | None:
+        return next((row for row in self.runs() if row[0] == key), None)
+
+    def run_files(self) -> dict[str, dict[str, Any]]:
+        return {key: document["stored"] for key, document, _ in self.runs() if "stored" in document}
+
+    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+        with self._storage.write("record a run") as state:
+            gone = [state.runs.pop(key)] if key in state.runs else []
+            state.runs[key] = json.dumps(document, ensure_ascii=False), now()
+            size = 0
+            for n, (other, (text, _)) in enumerate([*state.runs.items()][::-1]):
+                size += len(text)
+                if n and (n >= keep or size > max_size):
+                    gone.append(state.runs.pop(other))
+        stored = [json.loads(text).get("stored", {}).get("file") for text, _ in gone]
+        return sorted(file for file in stored if file is not None)
+
+    def sidecar_paths(self) -> list[str]:
+        return sorted(self._storage.state().sidecars)
+
+    def sidecars(self, paths: Sequence[str]) -> dict[str, SidecarRow]:
+        rows = self._storage.state().sidecars
+        found = {path: rows[path] for path in paths if path in rows}
+        return {path: row._replace(tags=json.loads(tags)) for path, (row, tags) in found.items()}
+
+    def save_sidecars(self, rows: Sequence[SidecarRow], *, forget: Sequence[str] = ()) -> None:
+        if not rows and not forget:
+            return
+        with self._storage.write("record what was written into sidecars") as state:
+            for path in forget:
+                state.sidecars.pop(path, None)
+            for row in rows:
+                state.sidecars[row.path] = row._replace(tags={}, written_at=now()), json.dumps(row.tags)
+
+
+class MemoryJobs(_Part):
+    """`zsindex.storage.protocol.Jobs`."""
+
+    def jobs(self, limit: int) -> list[JobRow]:
+        rows = [
+            JobRow(job_id, kind, state, json.loads(document), when)
+            for job_id, (kind, state, document, when) in self._storage.state().jobs.items()
+        ]
+        return rows[::-1][:limit]
+
+    def job(self, job_id: str) -> JobRow | None:
+        found = self._storage.state().jobs.get(job_id)
+        return None if found is None else JobRow(job_id, found[0], found[1], json.loads(found[2]), found[3])
+
+    def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
+        with self._storage.write("keep a job") as stored:
+            known = stored.jobs.get(job_id)
+            when = now() if known is None else known[3]
+            stored.jobs[job_id] = (kind if known is None else known[0], state, json.dumps(document), when)
+            for old in list(stored.jobs)[:-keep]:
+                del stored.jobs[old]
+
+
+class MemoryBulk(_Part):
+    """`zsindex.storage.protocol.Bulk`."""
+
+    def known_photos(self, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
+        return _known(self._storage.state(), photos)
+
+    def save(self, photos: Sequence[ImportedPhoto], vectors: FloatArray, model_id: int) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        with self._storage.write("import vectors") as state:
+            for photo, vector in zip(photos, vectors, strict=True):
+                known = _known(state, [photo]).get(photo.path)
+                digest = photo.shown(known)
+                if digest is None:
+                    counts["changed"] += 1
+                    continue
+                counts["unread" if photo.seen is None else "found"] += 1
+                image_id = _image_id(state, Image(digest, photo.width, photo.height, photo.format))
+                key = (self._storage.require_model(state, model_id), image_id)
+                counts["kept" if key in state.embeddings else "stored"] += 1
+                if key not in state.embeddings:
+                    state.embeddings[key] = Embedding(state.next_id("embeddings"), _bytes(vector))
+                size, mtime_ns = (NEVER_SEEN, NEVER_SEEN) if photo.seen is None else photo.seen[1:]
+                if known is not None and not known.missing and known.image_id == image_id and photo.seen is None:
+                    size, mtime_ns = known.size, known.mtime_ns
+                counts["added"] += known is None
+                ident = state.next_id("files") if known is None else known.id
+                after = File(ident, size, mtime_ns, image_id)
+                state.revision += state.files.get((photo.folder, photo.name)) != after
+                state.files[photo.folder, photo.name] = after
+        return counts
+
+    @contextmanager
+    def exporting(self, model: ModelRow, paths: Sequence[str] | None) -> Iterator[MemoryExport]:
+        yield MemoryExport(self._storage.state(), model, paths, self._storage.folder)
+
+
+class MemoryExport:
+    """`zsindex.storage.protocol.ExportView`."""
+
+    def __init__(self, state: State, model: ModelRow, paths: Sequence[str] | None, folder: Path) -> None:
+        self._images = state.images
+        self._model = model
+        self._folder = folder
+        shown = [(os.path.join(f, name), file) for f, name, file in state.present(paths) if file.image_id is not None]
+        stored = [(path, file, state.embeddings.get((model.id, file.image_id or -1))) for path, file in shown]
+        self._rows = [(path, file, found.vector) for path, file, found in stored if found is not None]
+        self.n_photos = len(self._rows)
+        self.n_without = len(shown) - self.n_photos
+
+    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
+        rows = iter(self._rows)
+        for size in sizes:
+            part = list(islice(rows, size))
+            if any(len(vector) != 4 * self._model.info.dim for _, _, vector in part):
+                raise LibraryDamaged(self._folder, "not all vectors have the length of the model's")
+            images = [self._images[file.image_id or -1] for _, file, _ in part]
+            yield ExportedPhotos(
+                paths=[path for path, _, _ in part],
+                widths=[image.width or None for image in images],
+                heights=[image.height or None for image in images],
+                formats=[image.format or None for image in images],
+                digests=[
+                    None if file.size == NEVER_SEEN and image.digest == path_digest(path) else image.digest
+                    for (path, file, _), image in zip(part, images, strict=True)
+                ],
+                vectors=np.frombuffer(b"".join(v for _, _, v in part), dtype=np.float32).reshape(len(part), -1),
+            )
+
+
+def _table(shown: Sequence[tuple[str, str, int | None]], revision: int) -> FileTable:
+    paths = [os.path.join(folder, name) for folder, name, _ in shown]
+    return FileTable(paths, np.array([image_id for _, _, image_id in shown], dtype=np.int64), revision)
+
+
+def _digests(state: State, paths: Iterable[str]) -> dict[str, bytes]:
+    files = {path: state.files.get(os.path.split(path)) for path in paths if is_encodable(path)}
+    return {p: state.images[f.image_id].digest for p, f in files.items() if f is not None and f.image_id is not None}
+
+
+def _known(state: State, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
+    found = {photo.path: state.files.get((photo.folder, photo.name)) for photo in photos}
+    return {
+        path: KnownPhoto(
+            f.id,
+            f.size,
+            f.mtime_ns,
+            f.missing_since is not None,
+            f.image_id,
+            None if f.image_id is None else state.images[f.image_id].digest,
+        )
+        for path, f in found.items()
+        if f is not None
+    }
+
+
+def _image_id(state: State, image: Image) -> int:
+    """The id of an image, which is made if it is not known."""
+    if image.digest not in state.by_digest:
+        state.by_digest[image.digest] = state.next_id("images")
+        state.images[state.by_digest[image.digest]] = image
+    return state.by_digest[image.digest]
+
+
+def _label_set(state: State, key: tuple[str, int]) -> SavedLabelSet:
+    body, saved_at = state.label_sets[key]
+    return SavedLabelSet(*key, json.loads(body), saved_at)
+
+
+def _bytes(vector: FloatArray) -> bytes:
+    return np.asarray(vector, dtype=np.float32).tobytes()
+
+
+def _is_good(stored: bytes, dim: int) -> bool:
+    if len(stored) != 4 * dim:
+        return False
+    return bool(abs(np.linalg.norm(np.frombuffer(stored, dtype=np.float32).astype(np.float64)) - 1) < 1e-3)

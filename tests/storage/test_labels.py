@@ -1,0 +1,177 @@
+"""Every storage: what is kept for the label lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.libraries import add_model, digest_of
+from zsindex.storage.protocol import Labels, Storage
+from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, SidecarRow
+
+
+@pytest.fixture
+def labels(storage: Storage) -> Labels:
+    return storage.labels
+
+
+def test_label_sets_are_kept_by_name_and_version(storage: Storage, labels: Labels) -> None:
+    assert labels.save_label_set("b", {"labels": ["ü", "猫"]}) == 1
+    assert labels.save_label_set("a", {"labels": []}) == 1
+    assert labels.save_label_set("b", {"labels": ["new"]}) == 2
+    assert labels.save_label_set("b", {"labels": ["new"]}) == 2  # the same again is no new version
+    assert labels.save_label_set("b", {"labels": ["ü", "猫"]}) == 3  # what an older one says is
+    assert [(s.name, s.version, s.body) for s in storage.reads.label_sets()] == [
+        ("a", 1, {"labels": []}), ("b", 3, {"labels": ["ü", "猫"]})
+    ]  # fmt: skip
+    assert [(s.version, s.body["labels"]) for s in storage.reads.label_set_versions("b")] == [
+        (1, ["ü", "猫"]), (2, ["new"]), (3, ["ü", "猫"])
+    ]  # fmt: skip
+    assert storage.reads.label_set_versions("c") == []
+
+
+def test_the_order_of_labels_makes_a_version(labels: Labels) -> None:
+    assert labels.save_label_set("a", {"labels": {"x": ["p"], "y": ["q"]}}) == 1
+    assert labels.save_label_set("a", {"labels": {"y": ["q"], "x": ["p"]}}) == 2
+
+
+def test_removing_a_label_set_takes_its_versions_and_thresholds(storage: Storage, labels: Labels) -> None:
+    for words in (["x"], ["y"]):
+        labels.save_label_set("a", {"labels": words})
+    labels.save_thresholds("a", [("y", 0.1, {})])
+    labels.add_corrections("a", [CorrectionEntry(digest_of("1"), "y")])
+    assert labels.remove_label_set("a")
+    assert not labels.remove_label_set("a")
+    assert (storage.reads.label_set_versions("a"), labels.thresholds("a")) == ([], {})
+    assert labels.corrections("a") == [CorrectionEntry(digest_of("1"), "y", False)]  # a person's work outlives it
+
+
+def test_template_sets_are_replaced(storage: Storage, labels: Labels) -> None:
+    labels.save_template_set("b", ["a {}"])
+    labels.save_template_set("a", ["ein {}", "das {}"])
+    labels.save_template_set("b", ["the {}"])
+    assert storage.reads.template_sets() == {"a": ("ein {}", "das {}"), "b": ("the {}",)}
+    assert [labels.remove_template_set("b"), labels.remove_template_set("b")] == [True, False]
+
+
+def test_corrections_are_undone_a_batch_at_a_time(labels: Labels) -> None:
+    first = CorrectionEntry(digest_of("1"), "cat")
+    bulk = [CorrectionEntry(digest_of("2"), "dog"), CorrectionEntry(digest_of("1"), "dog", is_not=True)]
+    last = CorrectionEntry(digest_of("1"), None)
+    labels.add_corrections("a", [first])
+    labels.add_corrections("other", [first])
+    labels.add_corrections("a", bulk)
+    labels.add_corrections("a", [last])
+    assert labels.corrections("a") == [first, *bulk, last]
+    assert labels.undo_corrections("a") == [last]
+    assert labels.undo_corrections("a") == bulk
+    labels.add_corrections("a", bulk)
+    assert labels.undo_corrections("a") == bulk
+    assert labels.undo_corrections("a") == [first]
+    assert labels.undo_corrections("a") == []
+    assert labels.corrections("other") == [first]
+
+
+def test_thresholds_replace_those_of_the_same_labels(labels: Labels) -> None:
+    labels.save_thresholds("a", [("cat", 0.25, {"by": "rate"}), ("dog", 0.5, {"by": "score", "score": 0.7})])
+    labels.save_thresholds("a", [("cat", 0.125, {"by": "count"})])
+    found = labels.thresholds("a")
+    assert {label: (row.rate, row.chosen["by"]) for label, row in found.items()} == {
+        "dog": (0.5, "score"), "cat": (0.125, "count")
+    }  # fmt: skip
+    assert labels.remove_thresholds("a", ["dog", "x"]) == 1
+    assert labels.remove_thresholds("a") == 1
+    assert labels.thresholds("a") == {}
+
+
+def test_what_belongs_to_a_model_goes_with_it(storage: Storage, labels: Labels) -> None:
+    kept, gone = add_model(storage, "kept"), add_model(storage, "gone")
+    for model in (kept, gone):
+        labels.save_temperature(model.id, 0.5, {"n": 3})
+        labels.save_temperature(model.id, 0.25, {"n": 4})
+        labels.save_derived(model.id, "negatives", "key", ["x"])
+        labels.save_derived(model.id, "negatives", "key", ["y"])
+    storage.photos.prune([gone.id])
+    assert (labels.temperature(gone.id), labels.derived(gone.id, "negatives", "key")) == (None, None)
+    assert (labels.temperature(kept.id), labels.derived(kept.id, "negatives", "key")) == (
+        (0.25, {"n": 4}),
+        ["y"],
+    )
+    assert labels.derived(kept.id, "other", "key") is None
+    assert [labels.remove_temperature(kept.id), labels.remove_temperature(kept.id)] == [True, False]
+
+
+def test_only_so_many_runs_are_kept(labels: Labels) -> None:
+    def document(n: int, **more: str) -> dict[str, Any]:
+        return {"n": n, "stored": {"file": f"file{n}"}, **more}
+
+    for n in range(4):
+        assert labels.save_run(f"run{n}", document(n), keep=4) == []
+    assert labels.save_run("run0", document(9), keep=4) == ["file0"]  # asked for again: it is the newest now
+    assert labels.save_run("run4", document(4), keep=3) == ["file1", "file2"]
+    assert [(key, document["n"]) for key, document, _ in labels.runs()] == [
+        ("run4", 4),
+        ("run0", 9),
+        ("run3", 3),
+    ]
+    found = labels.run("run3")
+    assert found is not None
+    assert found[:2] == ("run3", document(3))
+    assert labels.run("run1") is None
+    assert labels.save_run("run5", document(5, text="x" * 1000), keep=9, max_size=1060) == [
+        "file3",
+        "file4",
+        "file9",
+    ]
+    assert labels.save_run("run6", document(6), keep=9, max_size=10) == ["file5"]  # the newest always stays
+    assert labels.run_files() == {"run6": {"file": "file6"}}
+
+
+def test_sidecars_are_kept_to_the_byte(labels: Labels) -> None:
+    b = SidecarRow("/b.xmp", b"\x00\xff", "b" * 64, {"dc:subject": ["x"]})
+    a = SidecarRow("/a.xmp", None, "a" * 64, {})
+    labels.save_sidecars([b, a])
+    labels.save_sidecars([a._replace(written_sha256="c" * 64, tags={"dc:subject": ["猫"]})])
+    assert labels.sidecar_paths() == ["/a.xmp", "/b.xmp"]
+    found = labels.sidecars(["/a.xmp", "/b.xmp", "/c.xmp"])
+    assert {path: row._replace(written_at="") for path, row in found.items()} == {
+        "/a.xmp": SidecarRow("/a.xmp", None, "c" * 64, {"dc:subject": ["猫"]}),
+        "/b.xmp": b,
+    }
+    assert all(row.written_at for row in found.values())
+    labels.save_sidecars([a], forget=["/b.xmp"])
+    assert labels.sidecar_paths() == ["/a.xmp"]
+    labels.save_sidecars([], forget=["/a.xmp"])
+    assert labels.sidecars(["/a.xmp", "/b.xmp"]) == {}
+
+
+def test_what_is_stored_is_not_what_the_caller_holds(storage: Storage, labels: Labels) -> None:
+    body = {"labels": {"x": ["a", "b"]}}
+    labels.save_label_set("a", body)
+    labels.save_run("run", body, keep=1)
+    body["labels"]["x"].append("c")
+    storage.reads.label_sets()[0].body["labels"].clear()
+    assert storage.reads.label_sets()[0].body == {"labels": {"x": ["a", "b"]}}
+    assert labels.runs()[0][1] == {"labels": {"x": ["a", "b"]}}
+
+
+def test_adding_no_corrections_makes_no_batch(labels: Labels) -> None:
+    entry = CorrectionEntry(digest_of("1"), "cat")
+    assert labels.add_corrections("a", [entry]) == 1
+    assert labels.add_corrections("a", []) == 2
+    assert labels.undo_corrections("a") == [entry]
+
+
+def test_only_so_much_is_kept_of_what_was_computed(storage: Storage, labels: Labels) -> None:
+    """The newest of each kind under each model; one that is stored again is new."""
+    model, other = add_model(storage), add_model(storage, "other")
+    labels.save_derived(model.id, "another kind", "0", 0)
+    labels.save_derived(other.id, "kind", "0", 0)
+    for n in range(MOST_DERIVED):
+        labels.save_derived(model.id, "kind", str(n), n)
+    labels.save_derived(model.id, "kind", "0", "again")
+    labels.save_derived(model.id, "kind", "new", "new")
+    assert labels.derived(model.id, "kind", "1") is None
+    assert [labels.derived(model.id, "kind", key) for key in ("0", "2", "new")] == ["again", 2, "new"]
+    assert (labels.derived(model.id, "another kind", "0"), labels.derived(other.id, "kind", "0")) == (0, 0)

@@ -1,0 +1,81 @@
+"""What the SQL of this room needs of a database that SQLAlchemy speaks to, and what each kind of them does its own way.
+
+`photos`, `labels`, `jobs` and `bulk` are written against this, not against SQLite: their statements hold for any
+database that SQLAlchemy knows. `zsindex.storage.sqlite` provides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+
+class Database(Protocol):
+    """An open database."""
+
+    @property
+    def folder(self) -> Path:
+        """Stands for the library in messages."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """What this kind of database says in words of its own."""
+        ...
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A read transaction: one consistent view, never blocked by a writer.
+
+        Raises:
+            LibraryClosed, LibraryDamaged, StorageFailed
+        """
+        ...
+
+    def write(self, action: str) -> AbstractContextManager[Connection]:
+        """A write transaction, rolled back as a whole if anything goes wrong. No two of them run at a time, in whatever
+        process: what is read in one still holds when it is committed, and `embeddings.seq` grows in the order of the
+        commits.
+
+        Args:
+            action: completes "cannot …" in the error of a read-only library.
+
+        Raises:
+            LibraryClosed, LibraryReadOnly, LibraryBusy, ModelPruned, StorageFull, StorageFailed, LibraryDamaged
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """What SQL has no common words for, or no fast ones."""
+
+    def any_of(self, parameter: str) -> sa.Select[Any]:
+        """The values of a parameter that `many` has made, as a query: for ``column.in_(…)``."""
+        ...
+
+    def many(self, values: Iterable[int] | Iterable[str]) -> Any:
+        """Any number of values as one parameter."""
+        ...
+
+    def image_ids(self, connection: Connection, digests: Collection[bytes]) -> dict[bytes, int]:
+        """Ids of the images with these digests, of those that are known, however many there are."""
+        ...
+
+    def add_rows(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert rows whose values are in the order of `columns` and of the types of the driver; any number of rows.
+
+        Past SQLAlchemy, which looks at each value of each row: that takes longer than storing them.
+        """
+        ...
+
+    def json_text(self, column: sa.Column[str], *path: str) -> sa.ColumnElement[str | None]:
+        """What a JSON document says under some keys, one in the other: a text as it is, all else as JSON; null where it
+        says nothing.
+        """
+        ...

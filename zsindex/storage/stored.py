@@ -1,0 +1,86 @@
+"""How records lie in tables, for SQL with SQLAlchemy and without: the columns of models and snapshots, and the bytes of
+vectors, which are little-endian float32, one after another, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zsindex.errors import LibraryDamaged
+from zsindex.records import DecodeMode, FloatArray, IccMode, ModelInfo, ModelSpec, TransparencyMode
+from zsindex.storage.rows import ModelRow, SnapshotRow
+
+VECTOR_DTYPE = np.dtype("<f4")
+
+# In the order in which `model_row` and `SnapshotRow` take them.
+MODEL_COLUMNS = (
+    "id",
+    "fingerprint",
+    "name",
+    "pretrained",
+    "precision",
+    "decode",
+    "icc",
+    "transparency",
+    "dim",
+    "logit_scale",
+    "logit_bias",
+    "context_length",
+    "image_height",
+    "image_width",
+    "weights_sha256",
+    "created_at",
+)
+SNAPSHOT_COLUMNS = tuple(field.name for field in fields(SnapshotRow))
+
+
+def model_row(row: Sequence[Any]) -> ModelRow:
+    """The record of `MODEL_COLUMNS`."""
+    ident, fingerprint, name, pretrained, precision, decode, icc, transparency, *rest = row
+    dim, scale, bias, context_length, height, width, weights_sha256, created_at = rest
+    info = ModelInfo(
+        spec=ModelSpec(name, pretrained, precision, DecodeMode(decode), IccMode(icc), TransparencyMode(transparency)),
+        fingerprint=fingerprint,
+        dim=dim,
+        logit_scale=scale,
+        logit_bias=bias,
+        context_length=context_length,
+        image_size=(height, width),
+        weights_sha256=weights_sha256,
+    )
+    return ModelRow(ident, info, created_at)
+
+
+def to_blob(vector: FloatArray) -> bytes:
+    """The bytes of a vector."""
+    return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
+
+
+def from_blob(blob: bytes, model: ModelRow, folder: Path) -> FloatArray:
+    """A vector of a model, float32 (dim,); `folder` is that of the library.
+
+    Raises:
+        LibraryDamaged: these are not the bytes of one.
+    """
+    if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
+        expected = f"a vector of {model.info.dim} numbers"
+        raise LibraryDamaged(folder, f"{len(blob)} bytes are stored where {expected} is expected")
+    return np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float32, copy=False)
+
+
+def from_blobs(blobs: Sequence[bytes], model: ModelRow, folder: Path) -> FloatArray:
+    """Vectors of a model, float32 (n, dim).
+
+    Raises:
+        LibraryDamaged: one of these is none.
+    """
+    size = model.info.dim * VECTOR_DTYPE.itemsize
+    if any(len(blob) != size for blob in blobs):
+        from_blob(next(blob for blob in blobs if len(blob) != size), model, folder)
+    joined = np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), model.info.dim)
+    return joined.astype(np.float32, copy=False)
