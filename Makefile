@@ -23,5 +23,6 @@ docs:
 	$(PYTHON) docs/make_cli_reference.py
 	$(PYTHON) docs/make_notebook_outputs.py
 
+# Not --quiet: warnings that are not shown do not fail a strict build either.
 docs-site:
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
