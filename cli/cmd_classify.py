@@ -111,46 +111,37 @@ def classify(
 
     Photos at PATH that are not in the library yet are added first.
     """
+    from zsindex.classification.options import Question
     from zsindex.config import absolute
     from zsindex.photos.formats import printable
 
     from .answers import write
 
-    if with_corrections is not None and label_set is None:
-        raise click.UsageError("--with-corrections needs --label-set: corrections belong to a saved label set")
-    if with_corrections is not None and multi_label:
-        raise click.UsageError("--with-corrections and --multi-label exclude each other: a correction says one label")
     require_file(fmt, output)
     if wide and fmt not in (*CSV, "parquet"):
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", *PATHS):
         raise click.UsageError("--with-run is for --format csv and ndjson")
-    if smooth and (thresholds or multi_label):
-        raise click.UsageError(
-            "--smooth gives each photo one label: it goes with neither --thresholds nor --multi-label"
-        )
-    labels = options.labels_from(label, label_file, template, saved=label_set)
+    question = Question(
+        options.labels_from(label, label_file, template, saved=label_set),
+        label_set=label_set,
+        template=template if label_set is not None and template else None,
+        top=top,
+        paths=paths or None,
+        activation=activation,
+        unknown=unknown,
+        thresholds=thresholds,
+        multi_label=multi_label,
+        with_corrections=with_corrections,
+        temperature=temperature,
+        smooth=smooth,
+        truncate=truncate,
+        sync=not no_sync,
+        record=record,
+    )
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
-            result = opened.classify(
-                labels,
-                label_set=label_set,
-                template=template if label_set is not None and template else None,
-                top=top,
-                paths=paths or None,
-                activation=activation,
-                unknown=unknown,
-                thresholds=thresholds,
-                multi_label=multi_label,
-                with_corrections=with_corrections,
-                temperature=temperature,
-                smooth=smooth,
-                truncate=truncate,
-                sync=not no_sync,
-                record=record,
-                progress=progress,
-                should_stop=should_stop,
-            )
+            result = opened.classify(question, progress=progress, should_stop=should_stop)
         stopped = should_stop()
         skipped = opened.photos.skipped(paths or None)
         named = {printable(absolute(path)) for path in paths}

@@ -182,10 +182,6 @@ def eval(
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm", ".png"):
         raise click.BadParameter("its name must end in .html or .png", param_hint="--report")
-    if with_corrections is not None and (label or label_files):
-        raise click.UsageError("--with-corrections needs --label-set: corrections belong to a saved label set")
-    if smooth and thresholds:
-        raise click.UsageError("--smooth gives each photo one label: it does not go with --thresholds")
     with options.open_library(library, quiet=quiet, model=models[0] if models else None, **model) as opened:
         sets = _sets(opened, label, label_files, label_sets, template)
         result = opened.lab.evaluate(

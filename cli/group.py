@@ -8,7 +8,7 @@ from typing import Any, TextIO
 import click
 
 import zsindex
-from zsindex.errors import BadPath, BadText, ZsindexError, ZsindexWarning
+from zsindex.errors import BadPath, BadQuestion, BadText, ZsindexError, ZsindexWarning
 
 from . import options
 from .on_demand import OnDemand
@@ -73,6 +73,9 @@ class Commands(click.Group):
         except click.ClickException as error:
             error.message = visible(error.message)  # type: ignore[misc]  # names in it may hold anything
             raise
+        except BadQuestion as error:
+            flags = [f"--{name.replace('_', '-')}" for name in error.options]
+            raise click.UsageError(BadQuestion.describe(flags, error.why)) from error
         except (BadText, BadPath) as error:
             raise click.UsageError(shown(str(error))) from error
         except UnicodeEncodeError as error:

@@ -135,6 +135,16 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.UnknownImage(7), {"image_id": 7}, "number 7"),
     (errors.PlaceExpired(), {}, "from the beginning"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
+    (
+        errors.BadQuestion(("smooth", "thresholds"), "why"),
+        {"options": ("smooth", "thresholds"), "why": "why"},
+        "^smooth and thresholds exclude each other: why$",
+    ),
+    (
+        errors.BadQuestion(["with_corrections"], "name one"),
+        {"options": ("with_corrections",)},
+        "^with_corrections: name one$",
+    ),
     (errors.TooManyPairs(0.5, limit=1000), {"threshold": 0.5, "limit": 1000}, "0.5 more than 1,000.*--show-threshold"),
     (
         errors.TooManyScores(photos=1000, answers=20, limit=9999),

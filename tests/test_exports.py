@@ -55,7 +55,15 @@ EXPORTS = [
 PUBLIC = {
     "zsindex": EXPORTS,
     "zsindex.library": ["Library"],
-    "zsindex.classification.options": ["DEFAULT_TOP", "FITTED", "Question", "QuestionOptions"],
+    "zsindex.classification.options": [
+        "DEFAULT_TOP",
+        "FITTED",
+        "Query",
+        "QueryOptions",
+        "Question",
+        "QuestionOptions",
+        "WhichLabels",
+    ],
     "zsindex.classification.prompts": [
         "LabelsAlike",
         "LabelsLike",
@@ -111,6 +119,7 @@ PUBLIC = {
         "BadLabelFile",
         "BadPath",
         "BadQuery",
+        "BadQuestion",
         "BadTemplate",
         "BadText",
         "BadTokenFile",

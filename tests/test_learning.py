@@ -380,7 +380,10 @@ def test_mistakes_in_corrections_are_named(run: Run, album: Path) -> None:
 
 
 def test_classify_says_what_corrections_brought(run: Run, album: Path, library: Library) -> None:
-    assert "needs --label-set" in run("classify", "-l", "red", "-l", "blue", "--with-corrections", code=2).stderr
+    assert (
+        "--with-corrections: corrections belong to a saved label set"
+        in run("classify", "-l", "red", "-l", "blue", "--with-corrections", code=2).stderr
+    )
     assert "exclude each other" in run("classify", *HEAT, "--with-corrections", "--multi-label", code=2).stderr
     assert "no corrections to learn from" in run("classify", *HEAT, "--with-corrections").stderr
     teach(library, album, range(2))

@@ -149,7 +149,7 @@ def test_an_answer_that_does_not_fit_is_computed_again(
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:-9])
     else:
-        monkeypatch.setattr("zsindex.__version__", "99")
+        monkeypatch.setattr("zsindex.services.questions.__version__", "99")
     called = []
     score = classify_module.classify
     monkeypatch.setattr(classify_module, "classify", lambda *a, **o: called.append(1) or score(*a, **o))

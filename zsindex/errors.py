@@ -39,6 +39,7 @@
     ├── UnknownImage             no image of the library has that id
     ├── PlaceExpired             the order that a next page was asked of is gone
     ├── BadQuery                 a search that asks for nothing
+    ├── BadQuestion              options of a question that exclude each other, or need another one
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
     ├── TooManyScores            smoothing needs more memory than it may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
@@ -69,6 +70,7 @@ __all__ = [
     "BadLabelFile",
     "BadPath",
     "BadQuery",
+    "BadQuestion",
     "BadTemplate",
     "BadText",
     "BadTokenFile",
@@ -621,6 +623,24 @@ class PlaceExpired(ZsindexError):
 
 class BadQuery(ZsindexError):
     """A search that asks for nothing."""
+
+
+class BadQuestion(ZsindexError, ValueError):
+    """The `options` of a question that exclude each other; or one that needs another one."""
+
+    def __init__(self, options: Sequence[str], why: str) -> None:
+        """Args:
+        options: their names in Python; two that exclude each other, or one that lacks something.
+        why: completes "… exclude each other:", or says what is lacking.
+        """
+        super().__init__(self.describe(options, why))
+        self.options = tuple(options)
+        self.why = why
+
+    @staticmethod
+    def describe(options: Sequence[str], why: str) -> str:
+        """The message, for options that are spelt in some way."""
+        return f"{' and '.join(options)} exclude each other: {why}" if len(options) > 1 else f"{options[0]}: {why}"
 
 
 class TooManyPairs(ZsindexError):

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from zsindex.arguments.paths import PathsLike, absolute_all
-from zsindex.classification.options import Question, QuestionOptions
+from zsindex.classification.options import Query, QueryOptions, Question, QuestionOptions
 from zsindex.classification.prompts import LabelsLike
 from zsindex.classification.results import Classification, Hit
 from zsindex.classification.view import View
@@ -306,7 +306,7 @@ class Library:
 
     def classify(
         self,
-        labels: LabelsLike | None = None,
+        labels: LabelsLike | Question | None = None,
         *,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
@@ -315,7 +315,7 @@ class Library:
         """Score photos against labels.
 
         Args:
-            labels: names; or a mapping from names to written-out prompts; or a `LabelSet`.
+            labels: names; or a mapping from names to written-out prompts; or a `LabelSet`. Or a whole `Question`.
             options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
                 `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`;
                 `zsindex.classification.options.Question` says what they mean.
@@ -323,15 +323,17 @@ class Library:
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
-            BadUnknown, NoThreshold, BadLabelFile, NoTemperature
+            BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
             NoVectors: the library holds no photos, or none with a vector of the model.
             NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
             TooManyScores: `smooth` with more photos and labels than fit into memory.
-            ValueError: a number is out of its bounds, `with_corrections` names no such method or is of labels that are
-                no saved label set, or two options exclude each other.
+            ValueError: a number is out of its bounds, or `with_corrections` names no such method.
         """
-        question = Question(labels, **options)
-        return Questions(self.session).classify(question, progress=progress, should_stop=should_stop)
+        if not isinstance(labels, Question):
+            labels = Question(labels, **options)
+        elif options:
+            raise TypeError("a question has its own options")
+        return Questions(self.session).classify(labels, progress=progress, should_stop=should_stop)
 
     def plan(self, question: Question) -> Plan:
         """What a question will read, before any score: its run's key, what is cached, what must be encoded.
@@ -341,17 +343,7 @@ class Library:
         """
         return Questions(self.session).plan(question)
 
-    def search(
-        self,
-        query: ImageLike,
-        *,
-        plus: ImageLike | Sequence[ImageLike] = (),
-        minus: ImageLike | Sequence[ImageLike] = (),
-        top: int = 20,
-        paths: PathsLike | None = None,
-        truncate: bool = False,
-        exact: bool = False,
-    ) -> list[Hit]:
+    def search(self, query: ImageLike, **options: Unpack[QueryOptions]) -> list[Hit]:
         """Find photos by text, by example, or by a sum of both.
 
         The query's vector is the sum of the unit vectors of all positive terms minus those of the negative ones.
@@ -359,12 +351,8 @@ class Library:
         Args:
             query: a text as you would say it; or an image: a `Path`, the name of a file that exists or of a photo of
                 the library, bytes, or a PIL image. ``text:…`` is always a text.
-            plus, minus: a further term of the same kinds, or several, to add and to subtract.
-            top: photos to return.
-            paths: files and folders to restrict to.
-            truncate: cut texts that the model cannot read in full, rather than refuse them.
-            exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, one in a hundred of
-                those that belong into the result may be missing; see docs/storage.md.
+            options: `plus` and `minus`, further terms to add and to subtract; `top`, `paths`, `truncate` and `exact`;
+                `zsindex.classification.options.Query` says what they mean.
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
@@ -374,9 +362,7 @@ class Library:
         """
         from zsindex.services.search import Search
 
-        return Search(self.session).search(
-            query, plus=plus, minus=minus, top=top, paths=paths, truncate=truncate, exact=exact
-        )
+        return Search(self.session).search(Query(query, **options))
 
     def similar(
         self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False
@@ -394,7 +380,7 @@ class Library:
         """
         from zsindex.services.search import Search
 
-        return Search(self.session).similar(image, top=top, paths=paths, exact=exact)
+        return Search(self.session).similar(Query(image, top=top, paths=paths, exact=exact))
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 

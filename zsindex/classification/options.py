@@ -1,25 +1,41 @@
-"""A question: what is asked of the photos, checked once. The command line, HTTP and Python build the same one."""
+"""What is asked of the photos, checked once. The command line, HTTP and Python build the same objects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.classification.prompts import LabelsLike
 from zsindex.classification.rules import UnknownRule
+from zsindex.errors import BadQuestion
 from zsindex.records import Activation, LabelSet
 
-__all__ = ["DEFAULT_TOP", "FITTED", "Question", "QuestionOptions"]
+if TYPE_CHECKING:
+    from zsindex.photos.sources import ImageLike
+
+__all__ = ["DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
 
 # What `Classification` holds of each photo unless told otherwise.
 DEFAULT_TOP = 3
 # The temperature that was fitted for the model; see `Library.temperature`.
 FITTED = "fitted"
+
+
+# The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
+WhichLabels: TypeAlias = "str | LabelsLike"
+
+_ONE_LABEL = "smoothing gives each photo one label"
+_EXCLUSIVE = (
+    ("labels", "label_set", "give either"),
+    ("smooth", "thresholds", _ONE_LABEL),
+    ("smooth", "multi_label", _ONE_LABEL),
+    ("multi_label", "with_corrections", "a correction says one label of a photo"),
+)
 
 
 class QuestionOptions(TypedDict, total=False):
@@ -96,8 +112,10 @@ class Question:
         """Check the options, alone and together.
 
         Raises:
-            ValueError: a number out of its bounds; or two options that exclude each other: `labels` and `label_set`,
-                `smooth` and `thresholds`, or `multi_label` and either of `smooth` and `with_corrections`.
+            BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`, or
+                `multi_label` and either of `smooth` and `with_corrections`; or `with_corrections` lacks the name of a
+                saved label set.
+            ValueError: a number is out of its bounds.
             BadUnknown, BadPath
             TypeError: there is no such option.
         """
@@ -116,16 +134,19 @@ class Question:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        if self.labels and self.label_set is not None:
-            raise ValueError("give either labels or the name of a label set, not both")
-        if self.smooth and (self.thresholds or self.multi_label):
-            raise ValueError("smoothing gives each photo one label: it goes with neither thresholds nor multi_label")
-        if self.with_corrections is not None and self.multi_label:
-            raise ValueError(
-                "a correction says one label of a photo: with_corrections and multi_label exclude each other"
-            )
+        for one, other, why in _EXCLUSIVE:
+            if getattr(self, one) and getattr(self, other):
+                raise BadQuestion((one, other), why)
+        is_saved = self.label_set is not None or (isinstance(self.labels, LabelSet) and self.labels.name is not None)
+        if self.with_corrections is not None and not is_saved:
+            raise BadQuestion(["with_corrections"], "corrections belong to a saved label set; name one")
         if self.unknown is not None:
             UnknownRule.parse(self.unknown)
+
+    @classmethod
+    def about(cls, which: WhichLabels, **options: Unpack[QuestionOptions]) -> Question:
+        """A question about labels, or about a saved label set by its name."""
+        return cls(**(options | {"label_set": which})) if isinstance(which, str) else cls(which, **options)
 
     @property
     def unknown_rule(self) -> UnknownRule | None:
@@ -147,3 +168,60 @@ class Question:
             "smooth": self.smooth,
             "truncate": self.truncate,
         }
+
+
+class QueryOptions(TypedDict, total=False):
+    """The options of a search as callers give them; `Query` says what they mean."""
+
+    plus: ImageLike | Sequence[ImageLike]
+    minus: ImageLike | Sequence[ImageLike]
+    top: int
+    paths: PathsLike | None
+    truncate: bool
+    exact: bool
+
+
+@dataclass(frozen=True, init=False)
+class Query:
+    """Photos that are searched for.
+
+    Attributes:
+        plus, minus: terms that are added and subtracted: a text as you would say it; or an image: a `Path`, the name of
+            a file that exists or of a photo of the library, bytes, or a PIL image. ``text:…`` is always a text.
+        top: photos to return.
+        paths: files and folders to restrict to, absolute. None: all.
+        truncate: cut texts that the model cannot read in full, rather than refuse them.
+        exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, one in a hundred of those
+            that belong into the result may be missing; see docs/storage.md.
+    """
+
+    plus: tuple[ImageLike, ...]
+    minus: tuple[ImageLike, ...] = ()
+    top: int = 20
+    paths: tuple[str, ...] | None = None
+    truncate: bool = False
+    exact: bool = False
+
+    def __init__(self, query: ImageLike, **options: Unpack[QueryOptions]) -> None:
+        """Check the options.
+
+        Args:
+            query: the first term; `plus` are further ones.
+
+        Raises:
+            ValueError: `top` is out of its bounds.
+            BadPath
+            TypeError: there is no such option.
+        """
+        if strangers := options.keys() - QueryOptions.__annotations__.keys():
+            raise TypeError(f"a query has no option {', '.join(sorted(strangers))}")
+        paths = options.get("paths")
+        checked: dict[str, Any] = {
+            **options,
+            "plus": (query, *several(options.get("plus", ()))),
+            "minus": tuple(several(options.get("minus", ()))),
+            "top": bounds.whole("top", options.get("top", self.top), least=0),
+            "paths": None if paths is None else tuple(absolute_all(paths)),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)

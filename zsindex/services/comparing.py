@@ -3,72 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
-from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.classification.options import Question
 from zsindex.classification.scorers import Head
 from zsindex.classification.view import View
 from zsindex.lab.diff import Diff, Side, compare
-from zsindex.records import Activation, LabelSet
-from zsindex.services.labels import Labels, WhichLabels
+from zsindex.records import LabelSet
+from zsindex.services.labels import Labels
 from zsindex.services.questions import run_of
 from zsindex.session.session import Session
 
 
 class Asking(NamedTuple):
-    """One way of asking: a library with a model, labels, and templates in place of the set's own."""
+    """One way of asking: a library with a model, and a question, of which labels and activation count."""
 
     session: Session
-    labels: WhichLabels
-    template: str | Sequence[str] | None = None
+    question: Question
 
 
-def diff(
-    before: Asking,
-    after: Asking,
-    *,
-    renamed: Mapping[str, str] | None = None,
-    activation: Activation | str | None = None,
-    truncate: bool = False,
-    paths: PathsLike | None = None,
-) -> Diff:
-    """See `zsindex.services.lab.Lab.diff`."""
-    places = None if paths is None else absolute_all(paths)
-    view = before.session.view_of(places)
-    other_view = view if after.session is before.session else after.session.view_of(places)
-    chosen = None if activation is None else Activation(activation)
-    return compare(
-        _side(before, view, chosen, truncate=truncate, places=places),
-        _side(after, other_view, chosen, truncate=truncate, places=places),
-        renamed=renamed,
-    )
+def diff(before: Asking, after: Asking, *, renamed: Mapping[str, str] | None = None) -> Diff:
+    """See `zsindex.services.lab.Lab.diff`; both questions are about the same photos."""
+    view = before.session.view_of(before.question.paths)
+    other_view = view if after.session is before.session else after.session.view_of(after.question.paths)
+    return compare(_side(before, view), _side(after, other_view), renamed=renamed)
 
 
-def _side(
-    asking: Asking, view: View, activation: Activation | None, *, truncate: bool, places: Sequence[str] | None
-) -> Side:
-    labels = Labels(asking.session).resolve(asking.labels, asking.template)
-    embed = partial(asking.session.embed.texts, truncate=truncate)
-    head = Head.of(labels, replace(view, embed=embed).text_vectors(labels), view.info, activation)
+def _side(asking: Asking, view: View) -> Side:
+    session, question = asking
+    labels = Labels(session).of(question)
+    head = Head.of(labels, session.embed.concepts(labels, truncate=question.truncate), view.info, question.activation)
+    places = None if question.paths is None else list(question.paths)
     return Side(
-        name=_name(labels, asking.template, str(view.info.spec)),
+        name=_name(labels, question.template, str(view.info.spec)),
         view=view,
         answers=labels.answers,
         scorer=head,
         activation=head.activation,
-        run=run_of(labels, head.activation, view, top=1, paths=places, truncate=truncate).key,
+        run=run_of(labels, head.activation, view, top=1, paths=places, truncate=question.truncate).key,
     )
 
 
-def _name(labels: LabelSet, template: str | Sequence[str] | None, model: str) -> str:
+def _name(labels: LabelSet, template: Sequence[str] | None, model: str) -> str:
     """One side of a comparison, for people."""
     if labels.name is None:
         parts = [f"{len(labels)} labels"]
     else:
         parts = [labels.name if labels.version is None else f"{labels.name}@{labels.version}"]
     if template is not None:
-        given = [template] if isinstance(template, str) else list(template)
-        parts.append(given[0] if len(given) == 1 else f"{len(given)} templates")
+        parts.append(template[0] if len(template) == 1 else f"{len(template)} templates")
     return ", ".join([*parts, model])

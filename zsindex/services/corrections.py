@@ -205,14 +205,8 @@ class Corrections:
         ]
 
     def of(self, labels: LabelSet) -> lab.Corrections:
-        """What was said about photos under a label set.
-
-        Raises:
-            ValueError: the label set is not a saved one.
-        """
-        if labels.name is None:
-            raise ValueError("corrections belong to a saved label set; name one")
-        return self._folded(labels.name)
+        """What was said about photos under a saved label set."""
+        return self._folded(saved_name(labels))
 
     def taught(
         self, view: View, labels: LabelSet, head: Head, method: str, found: lab.Corrections

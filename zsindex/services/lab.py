@@ -12,14 +12,15 @@ import numpy as np
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
-from zsindex.classification.options import Question, QuestionOptions
+from zsindex.classification.options import Question, QuestionOptions, WhichLabels
 from zsindex.classification.prompts import normalise, prompts_for
 from zsindex.classification.results import Classification
 from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
 from zsindex.errors import UnknownImage
 from zsindex.records import Activation, FloatArray, LabelSet, Progress
 from zsindex.services import comparing
-from zsindex.services.labels import Labels, WhichLabels
+from zsindex.services.comparing import Asking
+from zsindex.services.labels import Labels
 from zsindex.services.questions import Questions
 from zsindex.services.truths import FOLDERS, TruthLike, Truths
 from zsindex.services.unknown import Unknown
@@ -132,13 +133,14 @@ class Lab:
                 self._session if model is None else opened.enter_context(self._session.with_model(model))
                 for model in (model_before, model_after)
             )
+            places = None if paths is None else absolute_all(paths)
+            same = QuestionOptions(activation=activation, truncate=truncate, paths=places, sync=False)
             return comparing.diff(
-                comparing.Asking(one, before, template_before),
-                comparing.Asking(other, before if after is None else after, template_after),
+                Asking(one, Question.about(before, **(same | {"template": template_before}))),
+                Asking(
+                    other, Question.about(before if after is None else after, **(same | {"template": template_after}))
+                ),
                 renamed=renamed,
-                activation=activation,
-                truncate=truncate,
-                paths=paths,
             )
 
     def suggest(

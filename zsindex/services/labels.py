@@ -5,19 +5,15 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 from zsindex.classification import prompts
-from zsindex.classification.options import Question
+from zsindex.classification.options import Question, WhichLabels
 from zsindex.classification.prompts import LabelsLike
 from zsindex.errors import UnknownLabelSet
 from zsindex.records import LabelSet
 from zsindex.services.templates import Templates
 from zsindex.session.session import Session
 from zsindex.storage.rows import SavedLabelSet
-
-# The name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
-WhichLabels: TypeAlias = "str | LabelsLike"
 
 
 class Labels:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Unpack
 
 from zsindex.arguments.several import several
+from zsindex.classification.options import Question
 from zsindex.lab.migration import Migration
 from zsindex.records import ModelSpec, Progress
 from zsindex.services.comparing import Asking, diff
@@ -67,8 +68,10 @@ class Migrations:
             interrupted = report is not None and report.interrupted
             diffs = {}
             if not interrupted:
+                questions = {name: Question(label_set=name, truncate=truncate, sync=False) for name in chosen}
                 diffs = {
-                    name: diff(Asking(self._session, name), Asking(other, name), truncate=truncate) for name in chosen
+                    name: diff(Asking(self._session, question), Asking(other, question))
+                    for name, question in questions.items()
                 }
             result = Migration(
                 before=_name(before, other.model.spec),

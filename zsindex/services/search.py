@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
-from zsindex.arguments.several import several
 from zsindex.classification import prompts
+from zsindex.classification.options import Query
 from zsindex.classification.results import Hit
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, PlaceExpired
@@ -60,32 +59,21 @@ class Search:
         self._session = session
         self._photos = Photos(session)
 
-    def search(
-        self,
-        query: ImageLike,
-        *,
-        plus: ImageLike | Sequence[ImageLike] = (),
-        minus: ImageLike | Sequence[ImageLike] = (),
-        top: int = 20,
-        paths: PathsLike | None = None,
-        truncate: bool = False,
-        exact: bool = False,
-    ) -> list[Hit]:
+    def search(self, query: Query) -> list[Hit]:
         """See `Library.search`."""
-        places = self._places(paths)
-        added = [self._term(term, truncate=truncate) for term in (query, *several(plus))]
-        taken = [self._term(term, truncate=truncate) for term in several(minus)]
+        self._require_some(query)
+        added = [self._term(term, truncate=query.truncate) for term in query.plus]
+        taken = [self._term(term, truncate=query.truncate) for term in query.minus]
         terms = np.stack(added) if added[1:] or taken else None
-        return self._nearest(self.sum_of(added, taken), terms=terms, top=top, paths=places, exact=exact)
+        return self._nearest(self.sum_of(added, taken), query, terms=terms)
 
-    def similar(
-        self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False
-    ) -> list[Hit]:
-        """See `Library.similar`."""
-        places = self._places(paths)
+    def similar(self, query: Query) -> list[Hit]:
+        """See `Library.similar`; the query is one image."""
+        self._require_some(query)
+        [image] = query.plus
         itself = absolute(image) if isinstance(image, (str, os.PathLike)) else None
         vector: FloatArray = self._session.embed.images([image])[0]
-        return self._nearest(vector, top=top, paths=places, exact=exact, leave_out=itself)
+        return self._nearest(vector, query, leave_out=itself)
 
     def sum_of(
         self, plus: FloatArray | Sequence[FloatArray], minus: FloatArray | Sequence[FloatArray] = ()
@@ -168,17 +156,15 @@ class Search:
         more = len(ids) > top > 0
         return Page(hits, Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None)
 
-    def _places(self, paths: PathsLike | None) -> list[str] | None:
-        """Where to search; refused before anything is encoded where nothing could be found.
+    def _require_some(self, query: Query) -> None:
+        """Refuse, before anything is encoded, what could find nothing.
 
         Raises:
             NotInLibrary, NoVectors
         """
-        places = None if paths is None else absolute_all(paths)
-        if places is not None:
-            self._session.require_known(places)
-        self._session.require_model(places)
-        return places
+        if query.paths is not None:
+            self._session.require_known(query.paths)
+        self._session.require_model(query.paths)
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
         if isinstance(term, str) and not self._photos.is_image(term):
@@ -198,31 +184,24 @@ class Search:
         return vector
 
     def _nearest(
-        self,
-        vector: FloatArray,
-        *,
-        top: int,
-        paths: Sequence[str] | None,
-        exact: bool,
-        terms: FloatArray | None = None,
-        leave_out: str | None = None,
+        self, vector: FloatArray, query: Query, *, terms: FloatArray | None = None, leave_out: str | None = None
     ) -> list[Hit]:
-        top = bounds.whole("top", top, least=0)
+        top, paths = query.top, query.paths
         reads = self._session.storage.reads
         index, k = self._session.index.open(), top
         files = None if paths is None else reads.files(paths)
         selected = None if files is None else files.image_ids
         while True:
-            ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=exact)
+            ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=query.exact)
             # Without a selection only the files of what was found are asked for: listing all of them takes longer
             # than the search.
             by_image = _by_image(reads.files_of(ids[0].tolist()) if files is None else files, leave_out)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
-                if not found and paths != []:
+                if not found and paths != ():
                     self._session.require_vectors(self._session.view(paths), paths)
                 shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
-                return [Hit(paths[0], score, tuple(paths[1:]), i) for i, score, paths in shown_first]
+                return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, were never files, or are the one to leave out
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
-from zsindex.classification.options import FITTED
+from zsindex.classification.options import FITTED, WhichLabels
 from zsindex.errors import NoTemperature
-from zsindex.services.labels import Labels, WhichLabels
+from zsindex.services.labels import Labels
 from zsindex.services.truths import FOLDERS, TruthLike, Truths
 from zsindex.session.session import Session
 

@@ -13,6 +13,7 @@ import numpy as np
 from zsindex.arguments.paths import PathsLike
 from zsindex.arguments.several import several
 from zsindex.classification import prompts
+from zsindex.classification.options import WhichLabels
 from zsindex.classification.rules import NATURAL_CUT, Method, UnknownRule
 from zsindex.classification.scorers import Scorer
 from zsindex.classification.templates import DEFAULT_TEMPLATE
@@ -21,7 +22,7 @@ from zsindex.config import absolute
 from zsindex.errors import BadUnknown
 from zsindex.models.encoder import may_keep
 from zsindex.records import NONE, FloatArray, LabelSet
-from zsindex.services.labels import Labels, WhichLabels
+from zsindex.services.labels import Labels
 from zsindex.services.scoring import BLOCK, over_photos
 from zsindex.services.temperature import Temperature
 from zsindex.session.session import Session
