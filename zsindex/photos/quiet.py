@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import PIL
 
@@ -45,7 +45,8 @@ _FILTER = ("ignore", None, Warning, _here, 0)
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drop Python's warnings in this thread, and libtiff's messages in all."""
-    filters = cast("list[Any]", warnings.filters)
+    filters = warnings.filters
+    assert isinstance(filters, list)  # the tuple that its type speaks of could not be changed
     if not filters or filters[0] is not _FILTER:  # somebody has put others in front, as tests do
         with suppress(ValueError):
             filters.remove(_FILTER)
