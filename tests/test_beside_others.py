@@ -102,6 +102,7 @@ def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytes
 
 def test_a_large_snapshot_and_its_scratch_file_are_no_strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "CELLS_FROM", 20)
+    monkeypatch.setattr(snapshots, "IN_MEMORY", 0)
     test_a_snapshot_in_the_making_is_no_stray(tmp_path, monkeypatch)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -348,6 +349,45 @@ def test_a_snapshot_is_a_faiss_index_by_image_id(storage: SqliteStorage, folder:
     expected_ids, expected_scores = brute_force(storage.reads.embeddings_after(model, 0), QUERIES, 5)
     assert np.array_equal(ids, expected_ids)
     assert np.allclose(scores, expected_scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("in_memory", [0, 2**24], ids=["by way of a file", "in memory"])
+def test_what_faiss_would_read_otherwise_is_not_recorded(
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    """A version of faiss that lays its files out in another way costs the snapshot, and no answer."""
+    monkeypatch.setattr(index, "IN_MEMORY", in_memory)
+    made = index._faiss_index
+    monkeypatch.setattr(index, "_faiss_index", lambda ids, vectors: made(ids[::-1].copy(), vectors))
+    add_photos(storage, model, unit_vectors(30))
+    real = index.Snapshot.map
+    monkeypatch.setattr(index.Snapshot, "map", lambda *a, **o: replace(real(*a, **o), ids=np.arange(1, 31)))
+    with pytest.warns(IndexRebuilt, match="FAISS does not read .* as it was written"):
+        found = VectorIndex.open(storage, model)
+    assert storage.reads.snapshot(model.id) is None
+    assert list((folder / FOLDER_NAME).iterdir()) == []
+    assert_searches_like_brute_force(found, storage, model)
+
+
+def test_a_snapshot_of_an_earlier_version_still_opens(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
+    """They had the parts around the arrays in another order: "IDMap2,L2norm,Flat"."""
+    base_only(storage, folder, model)
+    recorded = storage.reads.snapshot(model.id)
+    assert recorded is not None
+    vectors = VectorIndex.open(storage, model).vectors.base
+    assert vectors is not None
+    older = faiss.index_factory(DIM, "IDMap2,L2norm,Flat", faiss.METRIC_INNER_PRODUCT)
+    older.add_with_ids(np.asarray(vectors.vectors), vectors.ids)
+    flat = faiss.downcast_index(faiss.downcast_index(older.index).index)
+    faiss.copy_array_to_vector(vectors.vectors.view(np.uint8).reshape(-1), flat.codes)
+    file = only_snapshot(folder)
+    faiss.write_index(older, str(file))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    storage.photos.save_snapshot(model.id, replace(recorded, sha256=sha256))
+    found = VectorIndex.open(storage, model)
+    assert found.vectors.base is not None
+    assert found.vectors.base.file == file
+    assert_searches_like_brute_force(found, storage, model)
 
 
 def test_a_snapshot_is_replaced_when_enough_has_come(

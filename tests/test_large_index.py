@@ -46,7 +46,9 @@ def model(storage: SqliteStorage) -> ModelRow:
 
 @pytest.fixture
 def cells_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few rows, as of those that are too many for the memory."""
     monkeypatch.setattr(index, "CELLS_FROM", 1)
+    monkeypatch.setattr(index, "IN_MEMORY", 0)
 
 
 def clustered(n: int, *, seed: int = 0, n_clusters: int = 60, noise: float = 0.25) -> FloatArray:

@@ -1,8 +1,8 @@
 """The index of one model: writing snapshots, opening them, and searching as of one moment.
 
 SQLite holds the truth; everything here is derived. A snapshot is written beside the old one, read back, compared,
-synced and renamed before the database is told about it: at every instant the recorded snapshot is a whole one. It is a
-FAISS file, but faiss is needed only to write one.
+synced and renamed before the database is told about it: at every instant the recorded snapshot is a whole one. FAISS
+writes it, and reads it once; after that it is mapped without faiss.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,8 @@ MAX_REPLAY = 32_768
 CELLS_FROM = 200_000
 # An approximate search among fewer than this share of all rows would look at most cells, and find little in each.
 MIN_SHARE = 0.5
+# Rows of at most so many bytes are held in memory while they are written; more wait in a file.
+IN_MEMORY = 2**24
 _BLOCK_ROWS = 8192
 
 
@@ -160,26 +163,23 @@ class VectorIndex:
         kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
         making = Making()
         try:
-            with storage.reads.embeddings(model, after=after) as (n_new, parts):
+            with storage.reads.embeddings(model, after=after) as (n_new, parts), ExitStack() as stack:
                 rows = np.flatnonzero(kept.ids >= 0)
                 stream = _Stream(kept, rows, parts, watermark=after)
                 n = len(rows) + n_new
-                if n < CELLS_FROM:
-                    grouping = None
-                    file, sha256, verified = _write(folder, making, model, n, iter(stream), None)
-                else:
-                    with _scratch(folder, making, dim, stream) as everything:
-                        assert everything.base is not None
-                        known = None
-                        if base is not None and base.cells is not None:
-                            known = base.cells.centroids, base.cells.of_rows()[rows]
-                        prompts = storage.photos.all_prompt_vectors(model)
-                        grouping, order = cells.arrange(everything.ids, everything.base.vectors, prompts, known=known)
-                        ordered = (
-                            (everything.ids[part], everything.take(part))
-                            for part in (order[i : i + _BLOCK_ROWS] for i in range(0, n, _BLOCK_ROWS))
-                        )
-                        file, sha256, verified = _write(folder, making, model, n, ordered, grouping)
+                as_they_came = stack.enter_context(ExitStack())
+                ids, vectors = as_they_came.enter_context(_side_by_side(folder, making, n, dim, stream))
+                grouping = None
+                if n >= CELLS_FROM:
+                    known = None
+                    if base is not None and base.cells is not None:
+                        known = base.cells.centroids, base.cells.of_rows()[rows]
+                    prompts = storage.photos.all_prompt_vectors(model)
+                    grouping, order = cells.arrange(ids, vectors, prompts, known=known)
+                    blocks_in_order = _in_order(ids, vectors, order)
+                    ids, vectors = stack.enter_context(_side_by_side(folder, making, n, dim, blocks_in_order))
+                    as_they_came.close()
+                file, sha256, verified = _write(folder, making, model, ids, vectors, grouping)
             record = SnapshotRow(
                 file=file.name,
                 watermark=stream.watermark,
@@ -205,8 +205,8 @@ class VectorIndex:
         if replaced is not None:
             with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
                 (folder / replaced.file).unlink()
-        vectors = Vectors(saved, none, np.empty((0, dim), dtype=np.float32), none)
-        return cls(vectors, watermark=stream.watermark, generation=generation)
+        mapped = Vectors(saved, none, np.empty((0, dim), dtype=np.float32), none)
+        return cls(mapped, watermark=stream.watermark, generation=generation)
 
     def search(
         self,
@@ -312,20 +312,36 @@ class _Stream:
             yield ids, part
 
 
+def _in_order(ids: IdArray, vectors: FloatArray, order: IdArray) -> Iterator[tuple[IdArray, FloatArray]]:
+    for start in range(0, len(order), _BLOCK_ROWS):
+        part = order[start : start + _BLOCK_ROWS]
+        yield ids[part], vectors[part]
+
+
 @contextmanager
-def _scratch(folder: Path, making: Making, dim: int, stream: Iterable[tuple[IdArray, FloatArray]]) -> Iterator[Vectors]:
-    """All rows in the order in which they come, in a file that goes at the end: more than memory may hold."""
+def _side_by_side(
+    folder: Path, making: Making, n: int, dim: int, blocks: Iterable[tuple[IdArray, FloatArray]]
+) -> Iterator[tuple[IdArray, FloatArray]]:
+    """All ids, int64 (n,), and rows, float32 (n, dim), of blocks: in memory, or in a file that goes at the end where
+    they may be more than it holds.
+    """
+    ids = np.empty(n, dtype=np.int64)
+    if 4 * n * dim <= IN_MEMORY:
+        rows, at = np.empty((n, dim), dtype=np.float32), 0
+        for part_ids, part in blocks:
+            ids[at : at + len(part)], rows[at : at + len(part)] = part_ids, part
+            at += len(part)
+        yield ids, rows
+        return
     folder.mkdir(exist_ok=True)
-    file = folder / f"{secrets.token_hex(4)}.rows.tmp"
+    file, at = folder / f"{secrets.token_hex(4)}.rows.tmp", 0
     try:
-        ids = []
         with making.create(file) as out:
-            for part_ids, part in stream:
-                ids.append(part_ids)
+            for part_ids, part in blocks:
+                ids[at : at + len(part)] = part_ids
                 out.write(np.ascontiguousarray(part, dtype="<f4").data)
-        mapped = np.memmap(file, dtype="<f4", mode="r").reshape(-1, dim)
-        none = np.empty(0, dtype=np.int64)
-        yield Vectors(Snapshot(file, np.concatenate(ids), mapped), none, np.empty((0, dim), dtype=np.float32), none)
+                at += len(part)
+        yield ids, np.memmap(file, dtype="<f4", mode="r").reshape(n, dim)
     finally:
         file.unlink(missing_ok=True)
 
@@ -334,41 +350,44 @@ def _write(
     folder: Path,
     making: Making,
     model: ModelRow,
-    n: int,
-    rows: Iterable[tuple[IdArray, FloatArray]],
+    ids: IdArray,
+    vectors: FloatArray,
     grouping: Cells | None,
 ) -> tuple[Path, str, str | None]:
-    """Write an index file of `n` rows: temporary name, sync, read back and compare, rename.
+    """Let FAISS write an index file: temporary name, sync, read back and compare, rename.
 
     Returns:
         The file, its SHA-256, and what `Snapshot.open` takes as `verified`.
     """
+    import faiss
+
     folder.mkdir(exist_ok=True)
     name = f"{model.info.fingerprint[:16]}-{secrets.token_hex(4)}.faiss"
     temporary, final = folder / f"{name}.tmp", folder / name
     checksum = hashlib.sha256()
-    ids = [np.empty(0, dtype=np.int64)]
     try:
         with making.create(temporary) as out:
 
-            def put(data: bytes | memoryview) -> None:
+            def put(data: bytes) -> None:
                 checksum.update(data)
                 out.write(data)
 
-            put(_header(model.info.dim, n))
-            put(np.array(n * model.info.dim, dtype="<i8").tobytes())
-            for block_ids, block in rows:
-                ids.append(block_ids)
-                put(np.ascontiguousarray(block, dtype="<f4").data)
-            put(np.array(n, dtype="<i8").tobytes())
-            put(np.concatenate(ids).astype("<i8").data)
+            faiss.write_index(_faiss_index(ids, vectors), faiss.PyCallbackIOWriter(put))
             if grouping is not None:
-                put(grouping.to_bytes())
+                put(grouping.to_bytes())  # behind its end: FAISS does not read it
             out.flush()
             os.fsync(out.fileno())
         stat, now_ns = temporary.stat(), time.time_ns()
         if _sha256(temporary) != checksum.hexdigest():
             raise OSError(f"{temporary.name} does not read back as it was written")
+        _compare_with_faiss(
+            Snapshot.map(
+                temporary,
+                n_vectors=len(ids),
+                dim=vectors.shape[1],
+                n_cells=0 if grouping is None else len(grouping.centroids),
+            )
+        )
         temporary.replace(final)
         _sync_folder(folder)
     finally:
@@ -379,18 +398,47 @@ def _write(
     return final, checksum.hexdigest(), verified
 
 
-def _header(dim: int, n: int) -> bytes:
-    """What precedes the vectors in a FAISS file of `n` vectors."""
+def _faiss_index(ids: IdArray, vectors: FloatArray) -> Any:
+    """A FAISS index over rows that stay where they are: adding them would copy them, and normalise them once more,
+    which changes their last bits.
+    """
     import faiss
 
-    # "L2norm" makes any query's score a cosine; its header also puts the vectors on a 4-byte boundary of the
-    # file, which numpy wants before it multiplies a mapped matrix without copying it ("IDMap2,Flat" is 2 bytes off).
-    index = faiss.index_factory(dim, "IDMap2,L2norm,Flat", faiss.METRIC_INNER_PRODUCT)
-    normalise = faiss.downcast_index(index.index)
-    # Faiss would have to hold all vectors to write them. So it writes an index without any that says it has `n`; the
-    # two empty arrays at its end are left away.
-    faiss.downcast_index(normalise.index).ntotal = normalise.ntotal = index.ntotal = n
-    return bytes(faiss.serialize_index(index).tobytes()[:-16])
+    n, dim = vectors.shape
+    flat = faiss.IndexFlatIP(dim)
+    by_id = faiss.IndexIDMap2(flat)
+    if n:
+        content = vectors.view(np.uint8).reshape(-1)
+        flat.codes = faiss.MaybeOwnedVectorUInt8.create_view(faiss.swig_ptr(content), content.size, flat.codes.owner)
+        faiss.copy_array_to_vector(ids, by_id.id_map)
+    flat.ntotal = by_id.ntotal = n
+    # Makes any query's score a cosine; what it writes also puts the vectors on a 4-byte boundary of the file, which
+    # numpy wants before it multiplies a mapped matrix without copying it (they would be 2 bytes off).
+    return faiss.IndexPreTransform(faiss.NormalizationTransform(dim), by_id)
+
+
+def _compare_with_faiss(written: Snapshot) -> None:
+    """Let FAISS map a file that was just written: it must find ids and rows where this program does.
+
+    Raises:
+        OSError
+    """
+    import faiss
+
+    try:
+        index = faiss.read_index(str(written.file), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise OSError(f"FAISS does not read {written.file.name}: {error}") from error
+    by_id = faiss.downcast_index(faiss.downcast_index(index).index)
+    n, dim = written.vectors.shape
+    ends = [0, n - 1] if n else []
+    found = [faiss.downcast_index(by_id.index).reconstruct(row) for row in ends]
+    if not (
+        (index.ntotal, index.d) == (n, dim)
+        and np.array_equal(faiss.vector_to_array(by_id.id_map), written.ids)
+        and np.array_equal(np.reshape(found, (-1, dim)), written.vectors[ends])
+    ):
+        raise OSError(f"FAISS does not read {written.file.name} as it was written")
 
 
 def _sync_folder(folder: Path) -> None:
