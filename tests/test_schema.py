@@ -11,16 +11,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from tests.fakes import FakeEncoder
 from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
-from zsindex.records import IccMode, ModelSpec
 from zsindex.storage import tables
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import FILE_NAME, Database
@@ -285,39 +282,3 @@ def test_alembic_asks_which_library(tmp_path: Path) -> None:
     missing = alembic("-x", f"library={tmp_path}", "check")
     assert missing.returncode != 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_models_from_before_there_were_renderings_keep_what_they_are(tmp_path: Path) -> None:
-    """What they saw is what the references do; their ids stay theirs, also those of models that are gone."""
-    file = tmp_path / FILE_NAME
-    Database.open(tmp_path, create=True).close()  # for its settings; the schema comes from the older revision
-    with closing(sqlite3.connect(file)) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            if name != "sqlite_sequence":
-                connection.execute(f'DROP TABLE "{name}"')
-        connection.commit()
-    config = Config()
-    config.set_main_option("script_location", str(schema.SCRIPTS))
-    engine = sa.create_engine(f"sqlite:///{file}")
-    with engine.begin() as made:
-        config.attributes["connection"] = made
-        command.upgrade(config, "0005")
-        for ident in (3, 7):
-            made.exec_driver_sql(
-                "INSERT INTO models"
-                " VALUES (?, ?, 'fake', NULL, 'fp32', 'exact', 8, 10.0, NULL, 16, 8, 8, 'w', 'then', 2)",
-                (ident, f"{ident:064x}"),
-            )
-        made.exec_driver_sql("DELETE FROM models WHERE id = 7")
-    engine.dispose()
-    with open_storage(tmp_path, create=False) as storage:
-        (row,) = storage.reads.models()
-        assert (row.id, row.info.fingerprint, row.info.spec) == (3, f"{3:064x}", ModelSpec("fake"))
-        assert storage.reads.find_model(ModelSpec("fake")) == row
-        assert storage.reads.find_model(ModelSpec("fake", icc=IccMode.CONVERT)) is None
-        assert storage.photos.add_model(FakeEncoder().info, make_default=False).id == 8
-        add_photos(storage, row, unit_vectors(2))  # what refers to models still does
-        assert storage.problems() == []
-    with closing(sqlite3.connect(file)) as connection:
-        assert connection.execute("SELECT count(*) FROM embeddings WHERE model_id = 3").fetchone() == (2,)
-        assert connection.execute("SELECT generation FROM models WHERE id = 3").fetchone() == (2,)

@@ -12,9 +12,10 @@ from tests.fakes import DIM
 from tests.libraries import add_images, add_model, add_photos, digest_of, fake_info, unit_vectors
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
-from zsindex.records import Candidate, DecodeMode, ModelSpec, SkippedFile, SkipReason
+from zsindex.records import Candidate, DecodeMode, IncompletePhoto, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import (
+    FileDetails,
     FileOutcome,
     ImageRecord,
     KnownFile,
@@ -173,6 +174,14 @@ def test_each_vanished_copy_moves_once(storage: Storage, model: ModelRow) -> Non
     assert storage.photos.counts()["missing"] == 0
 
 
+def test_of_several_vanished_copies_the_last_to_vanish_has_moved(storage: Storage, model: ModelRow) -> None:
+    storage.photos.save([seen("/1", "x", VECTOR), seen("/2", "x"), seen("/3", "x")], model.id)
+    for name in ("3", "1", "2"):
+        storage.photos.mark_missing("/", [name])
+    assert storage.photos.save([seen("/new", "x")], model.id) == {"moved": 1, "refound": 1}
+    assert sorted(storage.photos.known_files("/", model.id)) == ["1", "3", "new"]
+
+
 def test_a_copy_beside_the_original_is_no_move(storage: Storage, model: ModelRow) -> None:
     save(storage, model, "/1")
     assert storage.photos.save([seen("/2", "/1")], model.id) == {"added": 1}
@@ -303,6 +312,37 @@ def test_folders_with_files_that_are_there(storage: Storage, model: ModelRow) ->
     assert storage.photos.folders_under("/a/b") == ["/a/b"]
     assert sorted(storage.photos.folders_under("/")) == ["/a", "/a/b", "/ab"]
     assert storage.photos.folders_under("/a/b/2") == []
+
+
+def test_what_is_known_of_images_and_the_files_that_show_them(storage: Storage, model: ModelRow) -> None:
+    storage.photos.save([seen("/a/1", "x", VECTOR, size=5, mtime_ns=6), seen("/b/2", "x"), seen("/b/3", "y")], model.id)
+    storage.photos.mark_missing("/b", ["2"])
+    assert storage.photos.details_of([1, 2, 99]) in (
+        [FileDetails("/a/1", 1, 5, 6, digest_of("x"), 4, 3), FileDetails("/b/3", 2, 1, 1, digest_of("y"), 4, 3)],
+        [FileDetails("/b/3", 2, 1, 1, digest_of("y"), 4, 3), FileDetails("/a/1", 1, 5, 6, digest_of("x"), 4, 3)],
+    )
+    assert storage.photos.details_of([]) == []
+    assert storage.photos.image(1) == ImageRecord(digest_of("x"), 4, 3, "PNG")
+    assert storage.photos.image(99) is None
+    assert storage.reads.files_of([1, 2]).paths == ["/a/1", "/b/3"]
+    assert storage.reads.digest_of("/b/2") == digest_of("x")  # as it was when it was there
+
+
+def test_photos_that_are_cut_short_are_told_as_long_as_they_are_there(storage: Storage, model: ModelRow) -> None:
+    whole, cut = seen("/b/whole", vector=VECTOR), seen("/b/2", "cut")
+    assert cut.image is not None
+    cut = replace(cut, image=replace(cut.image, vector=VECTOR, incomplete="half of it is missing"))
+    again = replace(cut, file=Candidate("/a", "1", 1, 1))
+    storage.photos.save([whole, cut, again], model.id)
+    storage.photos.save([seen("/c/3", "cut")], model.id)  # as it is known by then, it is not read again
+    assert storage.photos.incomplete() == [
+        IncompletePhoto(path, "half of it is missing") for path in ("/a/1", "/b/2", "/c/3")
+    ]
+    assert storage.photos.counts()["incomplete"] == 3
+    storage.photos.mark_missing("/a")
+    assert [photo.path for photo in storage.photos.incomplete()] == ["/b/2", "/c/3"]
+    storage.photos.prune(under=["/b", "/c"])
+    assert storage.photos.incomplete() == []
 
 
 def test_which_images_have_a_vector(storage: Storage, model: ModelRow) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tests.libraries import add_model, add_photos, digest_of, new_library, open_storage, photo, unit_vectors
 from zsindex.storage.rows import ModelRow
-from zsindex.storage.sqlite import fast_reads
+from zsindex.storage.sqlite import fast_reads, parameters
 from zsindex.storage.sqlite.database import FILE_NAME
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import embeddings, metadata
@@ -57,7 +57,7 @@ def test_vectors_are_stored_as_little_endian_floats(storage: SqliteStorage, mode
 def test_batches_larger_than_a_query_takes(
     storage: SqliteStorage, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_reads, "IN_LIMIT", 7)
+    monkeypatch.setattr(parameters, "IN_LIMIT", 7)
     paths = add_photos(storage, model, unit_vectors(20))
     assert storage.photos.save([photo(path) for path in paths], model.id) == {"unchanged": 20}
     assert len(storage.reads.image_vectors([digest_of(path) for path in paths], model)) == 20

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
-from zsindex.storage.sqlite.fast_reads import IMAGE_IDS, chunks, marks
+from zsindex.storage.sqlite.parameters import chunks, marks
 
 
 class SqliteDialect:
@@ -29,7 +29,9 @@ class SqliteDialect:
         """See `Dialect.image_ids`. JSON has no bytes; past SQLAlchemy the many parameters cost little."""
         ids: dict[bytes, int] = {}
         for part in chunks(list(digests)):
-            found = connection.exec_driver_sql(f"{IMAGE_IDS} IN ({marks(part)})", tuple(part)).cursor
+            found = connection.exec_driver_sql(
+                f"SELECT digest, id FROM images WHERE digest IN ({marks(part)})", tuple(part)
+            ).cursor
             assert found is not None
             ids.update(found.fetchall())
         return ids

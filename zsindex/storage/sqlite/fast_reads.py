@@ -22,6 +22,7 @@ from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
 from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.parameters import chunks, marks
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
     SNAPSHOT_COLUMNS,
@@ -32,13 +33,10 @@ from zsindex.storage.stored import (
     to_blob,
 )
 
-# How many values go into one "IN (…)"; SQLite allows 32,766 variables, PostgreSQL 65,535.
-IN_LIMIT = 10_000
 _PART_ROWS = 4096
 
 _MODELS = f"SELECT {', '.join(MODEL_COLUMNS)} FROM models"
 _SNAPSHOT = f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE model_id = ?"
-IMAGE_IDS = "SELECT digest, id FROM images WHERE digest"
 
 
 class FastReads:
@@ -355,20 +353,9 @@ _LABEL_SETS = "SELECT name, version, body, saved_at FROM label_sets"
 _OF_MODEL_BY_SEQ = "+model_id = ?"
 
 
-def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut a sequence into parts that fit into one "IN (…)"."""
-    for start in range(0, len(values), IN_LIMIT):
-        yield values[start : start + IN_LIMIT]
-
-
 def _setting(connection: sqlite3.Connection, key: str) -> str | None:
     row = connection.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
-
-
-def marks(values: Sequence[Any]) -> str:
-    """The parameters of an "IN (…)"."""
-    return ",".join("?" * len(values))
 
 
 def _label_set(row: Sequence[Any]) -> SavedLabelSet:

@@ -1,0 +1,155 @@
+"""Makes the libraries of earlier schemas in `libraries/`, as those versions wrote them: with the migrations up to each
+revision, and with rows in SQL, past all code of today.
+
+    python -m tests.storage.make_libraries
+
+Only for a new revision: what is there is evidence, and is not made again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import sqlite3
+import struct
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from zsindex.storage.sqlite import schema
+from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE
+
+FOLDER = Path(__file__).parent / "libraries"
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+
+DIM = 4
+# Red and blue; cosines are whole tenths.
+RED, BLUE = (0.6, 0.8, 0.0, 0.0), (0.0, 0.0, 0.8, 0.6)
+PATHS = {"/photos/blue.png": BLUE, "/photos/red.png": RED}
+TEMPLATE = "This is a photo of {}."
+LABEL_SET = {"labels": {name: [TEMPLATE.format(name)] for name in ("red", "blue")}, "templates": [TEMPLATE]}
+THEN = "2026-01-02T03:04:05.000006+00:00"
+RUN = {"run": {"key": "0123456789abcdef"}, "answers": ["red"]}
+
+
+def vector(values: tuple[float, ...]) -> bytes:
+    """As it is stored."""
+    return struct.pack(f"<{DIM}f", *values)
+
+
+def digest(text: str) -> bytes:
+    """Stands for the SHA-256 of a photo's bytes."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
+    """Tables and rows of a small library of a revision: as much as it could hold."""
+    models = [
+        {
+            "id": ident,
+            "fingerprint": f"{ident:064x}",
+            "name": name,
+            "precision": "fp32",
+            "decode": "exact",
+            "dim": DIM,
+            "logit_scale": 10.0,
+            "context_length": 77,
+            "image_height": 8,
+            "image_width": 8,
+            "weights_sha256": "w" * 64,
+            "created_at": THEN,
+            "generation": 2,
+            **({"icc": "convert", "transparency": "show"} if revision >= "0006" else {}),
+        }
+        for ident, name in ((3, "first"), (5, "second"))
+    ]
+    images = [
+        {"id": n, "digest": digest(path), "width": 4, "height": 3, "format": "PNG"} for n, path in enumerate(PATHS, 1)
+    ]
+    files = [
+        {"folder_id": 1, "name": path.rpartition("/")[2], "size": 10 + n, "mtime_ns": 20 + n, "image_id": n}
+        for n, path in enumerate(PATHS, 1)
+    ]
+    label_set = {"name": "colours", "body": json.dumps(LABEL_SET), "saved_at": THEN}
+    snapshot = {"model_id": 3, "file": "gone.faiss", "watermark": 8, "n_vectors": 2, "generation": 2,
+                "sha256": "0" * 64, "created_at": THEN}  # fmt: skip
+    found: list[tuple[str, dict[str, Any]]] = [
+        ("settings", {"key": "default_model", "value": "3"}),
+        ("settings", {"key": "files_revision", "value": "4"}),
+        *(("models", row) for row in models),
+        ("roots", {"path": "/photos", "synced_at": THEN}),
+        ("folders", {"path": "/photos"}),
+        *(("images", row) for row in images),
+        *(("files", row) for row in files),
+        ("files", {"folder_id": 1, "name": "bad.png", "size": 1, "mtime_ns": 1, "skip_reason": "truncated",
+                   "skip_detail": "cut"}),
+        ("files", {"folder_id": 1, "name": "gone.png", "size": 1, "mtime_ns": 1, "image_id": 1, "missing_since": THEN}),
+        *(("embeddings", {"seq": 6 + n, "model_id": 3, "image_id": n, "vector": vector(values)})
+          for n, values in enumerate(PATHS.values(), 1)),
+        ("embeddings", {"seq": 9, "model_id": 5, "image_id": 1, "vector": vector(RED)}),
+        *(("prompts", {"model_id": 3, "text": TEMPLATE.format(name), "vector": vector(values), "truncated": False})
+          for name, values in (("red", RED), ("blue", BLUE))),
+        ("label_sets", label_set | ({"version": 1} if revision >= "0003" else {})),
+        ("snapshots", snapshot | ({"n_cells": 0, "verified": "1:2:3:4"} if revision >= "0002" else {})),
+    ]  # fmt: skip
+    if revision >= "0003":
+        found += [
+            ("label_sets", label_set | {"version": 2, "body": json.dumps({**LABEL_SET, "templates": []})}),
+            ("template_sets", {"name": "mine", "body": json.dumps(["a {}"]), "saved_at": THEN}),
+            *(("corrections", {"batch": n, "label_set": "colours", "digest": digest(path), "label": "red",
+                               "is_not": n == 2, "created_at": THEN}) for n, path in enumerate(PATHS, 1)),
+            ("thresholds", {"label_set": "colours", "label": "red", "rate": 0.25, "chosen": '{"by": "rate"}',
+                            "created_at": THEN}),
+            ("temperatures", {"model_id": 3, "temperature": 1.5, "fit": '{"n": 3}', "created_at": THEN}),
+            ("derived", {"model_id": 3, "kind": "negatives", "key": "k", "body": '["x"]', "created_at": THEN}),
+            ("runs", {"key": RUN["run"]["key"], "document": json.dumps(RUN), "created_at": THEN}),
+            ("sidecars", {"path": "/photos/red.xmp", "original": b"\x00before", "written_sha256": "s" * 64,
+                          "tags": '{"sets": {}}', "written_at": THEN}),
+        ]  # fmt: skip
+    if revision >= "0004":
+        found.append(("jobs", {"id": "job", "kind": "sync", "state": "done", "document": "{}", "created_at": THEN}))
+    if revision >= "0005":
+        found.append(("incomplete_images", {"image_id": 2, "detail": "half of it is missing"}))
+    return found
+
+
+def make(revision: str) -> bytes:
+    """The bytes of a `library.db`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, FILE_NAME)
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        config = Config()
+        config.set_main_option("script_location", str(schema.SCRIPTS))
+        engine = sa.create_engine(f"sqlite:///{file}")
+        with engine.begin() as made:
+            config.attributes["connection"] = made
+            command.upgrade(config, revision)
+            for table, row in rows(revision):
+                marks = ", ".join("?" * len(row))
+                made.exec_driver_sql(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+            made.exec_driver_sql("DELETE FROM embeddings WHERE model_id = 5")  # their ids are not given again
+            made.exec_driver_sql("DELETE FROM models WHERE id = 5")
+        engine.dispose()
+        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        return file.read_bytes()
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for revision in REVISIONS:
+        file = FOLDER / f"{revision}.db.gz"
+        if not file.exists():
+            file.write_bytes(gzip.compress(make(revision), mtime=0))
+
+
+if __name__ == "__main__":
+    main()
