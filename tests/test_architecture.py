@@ -19,14 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 
 # Found on 26 November 2026, and being put right: what these modules import although they may not.
-STILL_WRONG = {
-    "zsindex.storage.bulk": {"zsindex.storage.sqlite.fast_reads"},
-    "zsindex.storage.jobs": {"zsindex.storage.sqlite.database"},
-    "zsindex.storage.labels": {"zsindex.storage.sqlite.database", "zsindex.storage.sqlite.fast_reads"},
-    "zsindex.storage.photos": {"zsindex.storage.sqlite.database", "zsindex.storage.sqlite.fast_reads"},
-    "zsindex.storage.schema": {"zsindex.migrations", "sqlite3"},
-    "zsindex.web.work": {"zsindex.storage.sqlite.lock"},
-}
+STILL_WRONG = {"zsindex.web.work": {"zsindex.storage.sqlite.lock"}}
 
 # Costly or replaceable packages, each with the files that may know of it, at the top or inside a function.
 ONLY_IMPORTERS = {
