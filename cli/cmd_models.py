@@ -142,9 +142,9 @@ def _offered() -> list[str]:
     from zsindex.models import loading
 
     with loading.importing_torch():
-        from zsindex.models import openclip
+        from zsindex.models.openclip_files import available_models
 
-    return ["nano", *(f"{architecture}/{tag}" for architecture, tag in openclip.available_models())]
+    return ["nano", *(f"{architecture}/{tag}" for architecture, tag in available_models())]
 
 
 def _twins() -> dict[str, list[str]]:

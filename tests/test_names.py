@@ -14,7 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError, OfflineModeIsEnabled
 from tests import tiny_models
 from zsindex import Library
 from zsindex.errors import ModelUnavailable, PackageMissing, UnknownModel
-from zsindex.models import hub, loading, names, openclip
+from zsindex.models import hub, loading, names, openclip, openclip_files
 from zsindex.models.names import TWINS, in_one_spelling, repository_of
 from zsindex.models.openclip import OpenClipEncoder
 from zsindex.records import ModelSpec
@@ -100,7 +100,7 @@ def test_architectures_are_known_without_open_clip() -> None:
 
 
 def test_every_twin_is_one_of_open_clips() -> None:
-    offered = set(openclip.available_models())
+    offered = set(openclip_files.available_models())
     for repository, pair in TWINS.items():
         architecture, tag = pair.split("/")
         assert (architecture, tag) in offered, pair

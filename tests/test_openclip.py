@@ -40,8 +40,10 @@ from zsindex.errors import (
     PromptTooLong,
     UnknownModel,
 )
-from zsindex.models import loading, nano, openclip
-from zsindex.models.openclip import OpenClipEncoder, available_models, load
+from zsindex.models import loading, nano, openclip, openclip_files
+from zsindex.models.openclip import OpenClipEncoder, load
+from zsindex.models.openclip_files import available_models
+from zsindex.models.text_tower import TextTower
 from zsindex.records import Activation, DecodeMode, FloatArray, ModelSpec
 
 ARCHITECTURE = "tiny-16"
@@ -405,7 +407,7 @@ def test_an_unreachable_hub_is_asked_once(
         raise error
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(openclip, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(openclip_files, "get_hf_file_metadata", refuse)
     with pytest.raises(ModelUnavailable) as caught:
         load(spec)
     assert detail in caught.value.detail
@@ -436,7 +438,7 @@ def test_a_download_that_fails(error: Exception, detail: str, tmp_path: Path, mo
         raise EntryNotFoundError("the probe asks for one of several possible names")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(openclip, "get_hf_file_metadata", missing)
+    monkeypatch.setattr(openclip_files, "get_hf_file_metadata", missing)
     monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", fail)
     with pytest.raises(ModelUnavailable, match=detail):
         load(ModelSpec("hf-hub:org/repo"))
@@ -458,7 +460,7 @@ def test_another_activation_function_is_a_message_and_no_crash(
 ) -> None:
     tags = {"openai": {"file": str(builtin), "quick_gelu": True}}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, ARCHITECTURE, tags)
-    with caplog.at_level(logging.WARNING, logger="zsindex.models.openclip"):
+    with caplog.at_level(logging.WARNING, logger="zsindex.models.openclip_files"):
         load(ModelSpec(ARCHITECTURE, "openai"))
     assert f"{ARCHITECTURE}-quickgelu/openai may fit better" in caplog.text
 
@@ -678,7 +680,7 @@ def test_trimming_a_vit_b_32() -> None:
     """The native text tower with its own width, heads, depth and context of 77; the image tower is left small."""
     config = open_clip.get_model_config("ViT-B-32")
     model = open_clip.CLIP(**{**config, "vision_cfg": tiny_models.CLIP["vision_cfg"]}).eval()
-    tower = openclip.TextTower(model)
+    tower = TextTower(model)
     tokens = open_clip.get_tokenizer("ViT-B-32")(list(TEXTS))
     lengths = tower.needed_lengths(tokens)
     assert tokens.shape[1] == 77

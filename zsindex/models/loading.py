@@ -209,11 +209,9 @@ def _like_open_clips(name: str) -> list[str] | None:
     if not difflib.get_close_matches(first, by_folded, n=1, cutoff=_LIKE_AN_ARCHITECTURE):
         return None
     with importing_torch():
-        from zsindex.models import openclip
+        from zsindex.models.openclip_files import available_models
 
-    pairs = {
-        f"{architecture}/{tag}".casefold(): f"{architecture}/{tag}" for architecture, tag in openclip.available_models()
-    }
+    pairs = {f"{architecture}/{tag}".casefold(): f"{architecture}/{tag}" for architecture, tag in available_models()}
     return [pairs[folded] for folded in difflib.get_close_matches(name.casefold(), pairs, n=3)]
 
 

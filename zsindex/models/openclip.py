@@ -6,32 +6,22 @@ that is about to encode something.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
-import logging
-import os
 import pickle
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from open_clip.transformer import TextTransformer
 
 from zsindex.errors import (
     CheckpointError,
@@ -41,10 +31,12 @@ from zsindex.errors import (
     PromptTooLong,
     UnknownModel,
 )
-from zsindex.models import hub, names, nano
+from zsindex.models import hub, openclip_files
 from zsindex.models.familiarity import Familiarity
 from zsindex.models.fingerprint import fingerprint, sha256_of
+from zsindex.models.openclip_files import CONFIG_NAME, Source
 from zsindex.models.preprocess import RESAMPLING
+from zsindex.models.text_tower import TextTower
 from zsindex.models.tokenizer import text_of
 from zsindex.models.torch_encoder import (
     PROMPTS_PER_IMAGE,
@@ -60,17 +52,6 @@ from zsindex.records import FloatArray, ModelInfo, ModelSpec
 
 if TYPE_CHECKING:
     from PIL import Image
-
-logger = logging.getLogger(__name__)
-
-_CONFIG_NAME = "open_clip_config.json"
-_FOLDER_CHECKPOINTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for in a local-dir; .pt is not among them
-_DEFAULT_WEIGHTS = [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-
-
-def available_models() -> list[tuple[str, str]]:
-    """Return the (architecture, pretrained tag) pairs that open_clip can download, in its order."""
-    return [(str(architecture), str(tag)) for architecture, tag in open_clip.list_pretrained()]
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -90,7 +71,7 @@ def describe(name: str) -> dict[str, Any]:
     with quiet():
         architecture = name.replace("/", "-")
         if architecture not in open_clip.list_models():
-            source = _resolve(ModelSpec(name))
+            source = openclip_files.resolve(ModelSpec(name))
             if source.repository and source.name.startswith("hf-hub:"):
                 raise UnknownModel(name, why="what it is, is known after its download: zsindex models use")
             architecture = source.name
@@ -125,11 +106,11 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         DeviceError: the device is not there.
     """
     check_options(spec, batch_size)
-    source = _resolve(spec)  # not in silence: what it logs is meant for the user
+    source = openclip_files.resolve(spec)  # not in silence: what it logs is meant for the user
     with quiet():
         target = device_named(device, spec)  # before anything is downloaded for it
         if source.repository:
-            source = _download(spec, source)
+            source = openclip_files.download(spec, source)
         return _load(spec, source, target, batch_size or batch_size_on(target))
 
 
@@ -271,234 +252,10 @@ class OpenClipEncoder(TorchEncoder):
                 )
 
 
-class TextTower(torch.nn.Module):
-    """`encode_text` on token rows that are cut to what the text tower needs.
-
-    open_clip pads every prompt to the context length. Where attention is causal and the vector is read off at the end
-    token, no later position reaches it, so the columns after a batch's last end token can go: the same vectors for a
-    fraction of the work. open_clip's encode_text adds the whole positional embedding and the whole mask, so these must
-    be cut too. `functional_call` runs open_clip's own code on cut views of the two and puts the originals back, also
-    after an exception. A copy of encode_text in here would have to follow every change of open_clip's.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        self._cut: dict[str, torch.Tensor] = {}
-        self.end_token: int | None = None
-        # Exact types: a subclass, or CoCa with its class token at the end, may read what comes after the end token.
-        if type(model) is open_clip.CLIP:
-            tower, prefix, pool, end_token = model, "model.", model.text_pool_type, model.text_eos_id
-        elif type(model) is open_clip.CustomTextCLIP and type(model.text) is TextTransformer:
-            tower, prefix, pool, end_token = model.text, "model.text.", model.text.pool_type, model.text.eos_id
-        else:
-            return
-        if tower.attn_mask is None or getattr(tower, "cls_emb", None) is not None or pool not in ("argmax", "eos"):
-            return
-        self._cut = {
-            f"{prefix}positional_embedding": tower.positional_embedding,
-            f"{prefix}attn_mask": tower.attn_mask,
-        }
-        self.end_token = end_token if pool == "eos" else None
-
-    @property
-    def can_be_cut(self) -> bool:
-        """Whether columns after the end token may be left out."""
-        return bool(self._cut)
-
-    def needed_lengths(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Leading columns that each row's vector depends on, as int64 of shape (rows,); all where nothing may be cut.
-
-        The end token is found as open_clip's text_global_pool finds it: the first place of the end token or, where the
-        pooling is "argmax", of the highest token.
-        """
-        if not self._cut:
-            return torch.full((len(tokens),), tokens.shape[1])
-        marks = tokens if self.end_token is None else (tokens == self.end_token).int()
-        return marks.argmax(dim=-1) + 1
-
-    def encode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Encode rows cut to any length that is no less than their `needed_lengths`; features are not normalised."""
-        n = tokens.shape[1]
-        views = {name: whole[:n, :n] if name.endswith("attn_mask") else whole[:n] for name, whole in self._cut.items()}
-        # The two are tied to nothing; looking for ties would walk the whole model, longer than a short prompt takes.
-        features: torch.Tensor = torch.func.functional_call(self, views, (tokens,), tie_weights=False)
-        return features
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What `encode` calls with cut views in place of the originals."""
-        features: torch.Tensor = self.model.encode_text(tokens, normalize=False)
-        return features
-
-
-# --- from a name to files ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A model in open_clip's terms.
-
-    Attributes:
-        name: an architecture, ``hf-hub:ORG/REPO`` or ``local-dir:FOLDER``.
-        pretrained: a tag or a checkpoint file, for an architecture.
-        repository: the hub repository that has to be in the local cache before open_clip is asked.
-        files: what is needed of it; None stands for open_clip's default weights.
-        revision: of the repository; None for its newest.
-    """
-
-    name: str
-    pretrained: str | None = None
-    repository: str | None = None
-    files: tuple[str | None, ...] = ()
-    revision: str | None = None
-
-
-def _resolve(spec: ModelSpec) -> _Source:
-    name = spec.name
-    schema, _, rest = name.partition(":")
-    architectures = set(open_clip.list_models())
-    # Before a tag or a file stands an architecture, whatever else it reads like; also one that was added by a program.
-    is_own = spec.pretrained is not None or _architecture_in(name, architectures) is not None
-    repository = None if is_own and schema != "hf-hub" else names.repository_of(name)
-    if name == "nano" or schema in ("local-dir", "hf-hub") or repository:
-        if spec.pretrained is not None:
-            # open_clip would drop it with a warning, and the user would take these weights for the ones asked for.
-            raise UnknownModel(str(spec), why=f"{name} brings its own weights; leave {spec.pretrained!r} out")
-        if not rest and name != "nano" and not (repository and repository[0]):
-            raise UnknownModel(name, why="a folder or a repository has to follow the colon")
-        if repository:
-            named, revision = repository
-            return _Source(f"hf-hub:{named}", repository=named, revision=revision, files=(_CONFIG_NAME, None))
-        return _folder(spec, nano.FOLDER if name == "nano" else Path(rest).expanduser())
-
-    if spec.pretrained is not None:
-        architecture = name.replace("/", "-")  # ViT-B/32 is ViT-B-32 to open_clip
-        if architecture in architectures:
-            return _weights(spec, architecture, spec.pretrained)
-        raise UnknownModel(str(spec), near=_near(name, sorted(architectures)), why=f"{name!r} is no architecture")
-    if name.replace("/", "-") in architectures:
-        pairs = _pairs(name.replace("/", "-"))
-        why = "an architecture alone has no weights" + ("" if pairs else "; name a checkpoint with --pretrained FILE")
-        raise UnknownModel(name, near=pairs, why=why)
-    if (found := _architecture_in(name, architectures)) is not None:
-        architecture, weights = found
-        return _weights(spec, architecture, weights)
-
-    path = Path(name).expanduser()
-    if name and path.is_dir():
-        return _folder(spec, path)
-    if path.is_file():
-        why = "a checkpoint does not say its architecture; name it too: --model ARCH --pretrained FILE"
-        raise UnknownModel(name, why=why)
-    if name.startswith(("/", "./", "../", "~")):
-        raise UnknownModel(name, why="there is no such folder")
-    known = ["nano", *sorted(architectures), *(f"{a}/{tag}" for a, tag in available_models())]
-    raise UnknownModel(name, near=_near(name, known))
-
-
-def _architecture_in(name: str, architectures: Collection[str]) -> tuple[str, str] | None:
-    """The architecture that a name begins with, and the tag or file after it.
-
-    An architecture may be written with a slash, and the path of a checkpoint has several: all are tried.
-    """
-    for slash in (position for position, letter in enumerate(name) if letter == "/"):
-        if (architecture := name[:slash].replace("/", "-")) in architectures:
-            return architecture, name[slash + 1 :]
-    return None
-
-
-def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> _Source:
-    config = open_clip.get_pretrained_cfg(architecture, pretrained)
-    if config:
-        repository, filename = os.path.split(config.get("hf_hub", ""))
-        if config.get("quick_gelu", False) != open_clip.get_model_config(architecture).get("quick_gelu", False):
-            # open_clip's own warning does not say what to do. The scores are what open_clip gives under this name.
-            logger.warning(
-                "%s was trained with another activation function than %s computes with; %s-quickgelu/%s may fit better",
-                pretrained,
-                architecture,
-                architecture.removesuffix("-quickgelu"),
-                pretrained,
-            )
-        return _Source(architecture, pretrained, repository or None, (filename or None,))
-    path = Path(pretrained).expanduser()
-    if path.is_file():
-        return _Source(architecture, str(path))
-    pairs = _pairs(architecture)
-    near = _near(f"{architecture}/{pretrained}", pairs) or pairs
-    why = f"{pretrained!r} is neither a file nor a pretrained tag of {architecture}"
-    raise UnknownModel(str(spec), near=near, why=why)
-
-
-def _folder(spec: ModelSpec, folder: Path) -> _Source:
-    if not folder.is_dir():
-        raise UnknownModel(str(spec), why=f"there is no folder {folder}")
-    if not (folder / _CONFIG_NAME).is_file():
-        raise UnknownModel(str(spec), why=f"{folder} has neither {_CONFIG_NAME} nor config.json")
-    if not any(file.suffix in _FOLDER_CHECKPOINTS for file in folder.iterdir()):
-        # open_clip would warn and go on with random weights.
-        raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_FOLDER_CHECKPOINTS)})")
-    return _Source(f"local-dir:{folder}")
-
-
-def _files(source: _Source) -> list[str]:
-    """What a model that was just loaded consists of on this disk; empty where that cannot be told."""
-    if source.name.startswith("local-dir:"):
-        return sorted(str(file) for file in Path(source.name.removeprefix("local-dir:")).iterdir() if file.is_file())
-    if source.repository is not None:
-        wanted = [name for one in source.files for name in ([one] if one else _DEFAULT_WEIGHTS)]
-        cached = [try_to_load_from_cache(source.repository, name) for name in wanted]
-        return [os.path.realpath(file) for file in cached if isinstance(file, str)]
-    if source.pretrained is not None and os.path.isfile(source.pretrained):
-        return [source.pretrained]
-    return []
-
-
-def _pairs(architecture: str) -> list[str]:
-    return [f"{architecture}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(architecture)]
-
-
-def _near(name: str, known: Sequence[str]) -> list[str]:
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    return [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, n=3)]
-
-
-def _download(spec: ModelSpec, source: _Source) -> _Source:
-    """Bring a hub repository's files into the local cache, or say in seconds why that is impossible.
-
-    Returns:
-        The source; of a revision, which open_clip cannot name, the folder that its files are in.
-
-    open_clip alone would take from 47 s to several minutes over an unreachable hub: it asks for two file names, and
-    each time the client tries seven times, in the end with a timeout of a minute. So what is not in the cache is asked
-    for once, without a second try, before open_clip is.
-    """
-    repository = str(source.repository)
-    for filename in source.files:
-        wanted, revision = [filename] if filename else _DEFAULT_WEIGHTS, source.revision
-        try:
-            if not any(isinstance(try_to_load_from_cache(repository, name, revision=revision), str) for name in wanted):
-                url = hf_hub_url(repository, wanted[0], revision=revision)
-                get_hf_file_metadata(url, timeout=hub.PROBE_TIMEOUT_S)
-        except HFValidationError as error:
-            raise hub.no_repository(spec, repository) from error
-        except EntryNotFoundError:
-            pass  # the repository is there; what is missing for good is found out below, under all of its names
-        except Exception as error:  # which HTTP library it comes from depends on the version of the hub's client
-            raise hub.unavailable(spec, error) from error
-        try:
-            download_pretrained_from_hf(repository, filename=filename, revision=revision)
-        except FileNotFoundError as error:
-            raise hub.unavailable(spec, error) from error
-    if source.revision is None:
-        return source
-    return _Source(f"local-dir:{hub.snapshot_of(repository, _CONFIG_NAME, source.revision)}")
-
-
 # --- from files to a model --------------------------------------------------------------------------------------------
 
 
-def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: int) -> OpenClipEncoder:
+def _load(spec: ModelSpec, source: Source, device: torch.device, batch_size: int) -> OpenClipEncoder:
     config = _config(spec, source)
     text_config = config["text_cfg"]
     if {"hf_model_name", "hf_tokenizer_name"} & text_config.keys() and not importlib.util.find_spec("transformers"):
@@ -543,22 +300,22 @@ def _load(spec: ModelSpec, source: _Source, device: torch.device, batch_size: in
         preprocess=preprocess,
         device=device,
         batch_size=batch_size,
-        files=_files(source),
+        files=openclip_files.files_of(source),
     )
 
 
-def _config(spec: ModelSpec, source: _Source) -> dict[str, Any]:
+def _config(spec: ModelSpec, source: Source) -> dict[str, Any]:
     try:
         config: dict[str, Any] = open_clip.get_model_config(source.name)
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
     except (OSError, ValueError, AttributeError) as error:  # unreadable, no JSON, or JSON of another shape
-        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model ({hub.one_line(error)})") from error
+        raise CheckpointError(str(spec), f"{CONFIG_NAME} describes no model ({hub.one_line(error)})") from error
     if missing:
-        raise CheckpointError(str(spec), f"{_CONFIG_NAME} describes no model (no {', '.join(sorted(missing))})")
+        raise CheckpointError(str(spec), f"{CONFIG_NAME} describes no model (no {', '.join(sorted(missing))})")
     return config
 
 
-def _create(spec: ModelSpec, source: _Source, precision: str) -> Any:
+def _create(spec: ModelSpec, source: Source, precision: str) -> Any:
     try:
         return open_clip.create_model(
             source.name,
@@ -577,7 +334,7 @@ def _create(spec: ModelSpec, source: _Source, precision: str) -> Any:
         raise _unloadable(spec, error) from error
 
 
-def _tokenizer(spec: ModelSpec, source: _Source) -> Any:
+def _tokenizer(spec: ModelSpec, source: Source) -> Any:
     try:
         return open_clip.get_tokenizer(source.name)
     except ImportError as error:
