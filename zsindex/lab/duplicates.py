@@ -23,7 +23,7 @@ from zsindex.lab import on_disk
 from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.lab.on_disk import Seen
 from zsindex.photos import sources
-from zsindex.photos.decode import codec_errors
+from zsindex.photos.codec_errors import codec_errors
 from zsindex.photos.scaling import resized
 from zsindex.records import AS_SEEN, DecodeMode, IdArray, Progress, Settings
 from zsindex.storage.rows import FileDetails

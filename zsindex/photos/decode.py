@@ -8,9 +8,8 @@ import io
 import os
 import stat
 import struct
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import IO, NamedTuple
 
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, ImageChops, ImageFile, JpegImagePlugin, TiffIma
 from zsindex.config import DEFAULT_MAX_PIXELS
 from zsindex.errors import ImageError
 from zsindex.photos import colour, containers, depth
+from zsindex.photos.codec_errors import codec_errors, failure_of, pillow_limit
 from zsindex.photos.containers import Kind
 from zsindex.photos.formats import RAW_EXTENSIONS, extension, storable
 from zsindex.photos.quiet import quiet
@@ -34,8 +34,6 @@ from zsindex.records import (
 )
 
 DEFAULT_MAX_BYTES = 1 << 30
-# Of a codec's own words in a reason, in letters.
-_MOST_WORDS = 200
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
@@ -164,7 +162,7 @@ def decode(
     """
     if not data:
         raise ImageError(SkipReason.EMPTY, "the file is empty")
-    with _pillow_limit.at_least(max_pixels), quiet(), codec_errors(data):
+    with pillow_limit.at_least(max_pixels), quiet(), codec_errors(data):
         kind, is_named_raw = containers.kind_of(data), extension(name_hint) in RAW_EXTENSIONS
         if kind is Kind.RAW or (is_named_raw and (kind is Kind.MAYBE_RAW or _is_unknown(data, kind))):
             try:
@@ -400,17 +398,17 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     name = containers.name_of(data)
     if name == "TIFF":
         _check_compression(data)
-    failure: Exception | None = None
+    refusal: Exception | None = None
     for factory, accept in _drivers():
         try:
             if accept is None or accept(prefix) is True:
                 return factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # "not mine", as Image.open takes it
-            failure = error
+            refusal = error
     if name == "HEIC" and not _heif_drivers():
         raise ImageError(SkipReason.MISSING_DECODER, "HEIC needs a decoder: pip install 'zsindex[heic]'")
-    if failure is not None:
-        raise _failure(data, failure, in_header=True) from failure
+    if refusal is not None:
+        raise failure_of(data, refusal, in_header=True) from refusal
     for driver, (_, accept) in Image.OPEN.items():
         if driver not in _DRIVERS and accept is not None and accept(prefix):
             raise ImageError(SkipReason.UNSUPPORTED, f"{driver} is not among the formats that are read")
@@ -482,108 +480,4 @@ def _decode_raw(
             raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says") from error
         raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read") from error
     except rawpy.LibRawError as error:
-        raise _failure(data, error, name="camera RAW") from error
-
-
-# --- limits and errors ------------------------------------------------------------------------------------------------
-
-
-class _PillowLimit:
-    """Pillow's own pixel limit, held out of the way while an image is decoded that the caller's limit allows.
-
-    Some drivers check `Image.MAX_IMAGE_PIXELS`, a process-wide setting, again as they load, so that a higher limit of
-    ours has no effect unless that one goes up, too. It does so only for callers that ask for more than it allows, and
-    is put back when the last of them has finished; decoding in several threads is not serialised by it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._own: int | None = None
-
-    @contextmanager
-    def at_least(self, max_pixels: int) -> Iterator[None]:
-        with self._lock:
-            own = self._own if self._inside else Image.MAX_IMAGE_PIXELS
-            raised = own is not None and max_pixels > own
-            if raised:
-                self._own = own
-                self._inside += 1
-                Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            if raised:
-                with self._lock:
-                    self._inside -= 1
-                    if self._inside == 0:
-                        Image.MAX_IMAGE_PIXELS = self._own
-
-
-_pillow_limit = _PillowLimit()
-
-
-@contextmanager
-def codec_errors(data: bytes = b"") -> Iterator[None]:
-    """Turn whatever a codec raises into an `ImageError`.
-
-    Args:
-        data: what it was given, to tell whether that is cut short.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:  # from drivers that check for themselves
-        detail = f"it claims more pixels than the limit allows; ZSINDEX_MAX_PIXELS raises it ({_words(error)})"
-        raise ImageError(SkipReason.TOO_MANY_PIXELS, detail) from error
-    except MemoryError as error:
-        raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory to decode it") from error
-    except Exception as error:
-        # Codecs fed with damaged data raise what happens to come up: OSError, ValueError, SyntaxError, struct.error,
-        # KeyError, ZeroDivisionError, OverflowError, RuntimeError, LibRaw's own. No list of them would stay complete,
-        # and one bad photo must not stop a sync. Only codecs run inside this context.
-        raise _failure(data, error) from error
-
-
-def _failure(data: bytes, error: Exception, *, in_header: bool = False, name: str | None = None) -> ImageError:
-    """What a codec's exception means to somebody who wants to know what is wrong with the file.
-
-    Args:
-        name: of the format; by default what the file begins like.
-    """
-    words = _words(error)
-    in_its_words = f" ({words})" if words else ""
-    name = name or containers.name_of(data)
-    if containers.is_cut_short(data, str(error)):
-        return ImageError(SkipReason.TRUNCATED, f"the {name} is cut short{in_its_words}")
-    if in_header and name in ("TIFF", "BigTIFF"):
-        detail = f"the {name} is of a kind that Pillow cannot read, or damaged{in_its_words}"
-        return ImageError(SkipReason.UNSUPPORTED, detail)
-    if in_header and name != "image":
-        return ImageError(SkipReason.DECODE_FAILED, f"it begins like {name}, but its header is damaged{in_its_words}")
-    return ImageError(SkipReason.DECODE_FAILED, f"the data of the {name} is damaged{in_its_words}")
-
-
-# What Python says of a codec's own mistakes on damaged files, which says nothing of the file.
-_MISTAKES = (IndexError, KeyError, TypeError, AttributeError, struct.error)
-_SAYS_NOTHING = (
-    "not identified by this driver",
-    "decoder error",
-    "Missing dimensions",
-    "index out of range",
-    "invalid literal for int()",
-    "requires a buffer of",
-)
-
-
-def _words(error: Exception) -> str:
-    """A codec's own words on one line, with the exception's name where it is none of the usual ones; or nothing."""
-    first = error.args[0] if error.args else ""
-    text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:_MOST_WORDS]
-    if any(words in text for words in _SAYS_NOTHING):
-        return ""
-    if isinstance(error, _MISTAKES) or " " not in text:
-        return type(error).__name__
-    return text if isinstance(error, (OSError, SyntaxError, ValueError)) else f"{type(error).__name__}: {text}"
+        raise failure_of(data, error, name="camera RAW") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from zsindex.photos import decode
+from zsindex.photos.codec_errors import codec_errors
 from zsindex.records import AS_SEEN, DecodeMode
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -36,7 +37,7 @@ def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
         name_hint=name_hint,
         rendering=AS_SEEN,
     ).image
-    with decode.codec_errors():
+    with codec_errors():
         image = image.convert("RGB")
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
         out = io.BytesIO()
