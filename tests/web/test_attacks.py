@@ -36,10 +36,10 @@ from zsindex.library import Library
 from zsindex.records import DecodeMode
 from zsindex.web import Security, fetching
 from zsindex.web import serve as serving
+from zsindex.web.admission import Rates
 from zsindex.web.problems import Problem
 from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Guard
-from zsindex.web.throttle import Rates
 
 SAFE = ("GET", "/v1/library", None)
 UNSAFE = ("POST", "/v1/sync", {})

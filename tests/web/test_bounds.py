@@ -14,12 +14,13 @@ from tests.scenes import photo
 from tests.web.conftest import READ, TOKENS, WRITE, Serve
 from zsindex.library import Library
 from zsindex.storage import labels as lab_store
-from zsindex.web.service import Allowance, Answers
-from zsindex.web.weight import Kept, parts
+from zsindex.web.admission import CacheAllowance
+from zsindex.web.answers import Answers
+from zsindex.web.memory import RecentlyUsed, reachable
 
 
 def weight(*held: object) -> int:
-    return sum(size for _, size in parts(*held).values())
+    return sum(size for _, size in reachable(*held).values())
 
 
 def test_arrays_count_once_and_as_wholes() -> None:
@@ -70,9 +71,8 @@ def test_an_answer_weighs_what_it_holds(
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    own = {
-        ident: size for ident, (_, size) in parts(answer).items() if ident not in parts(library.session.index.last_view)
-    }
+    anyway = reachable(library.session.index.last_view)
+    own = {ident: size for ident, (_, size) in reachable(answer).items() if ident not in anyway}
     assert sum(own.values()) >= 0.8 * grown
     assert sum(own.values()) <= 3 * grown + 100_000
 
@@ -101,16 +101,16 @@ def test_answers_of_a_former_moment_pay_for_its_photos(library: Library, album: 
 
 
 def test_what_is_used_stays() -> None:
-    kept: Kept[str, bytes] = Kept(3500)
+    kept: RecentlyUsed[str, bytes] = RecentlyUsed(3500)
     for name in "abc":
         value = name.encode() * 1000
-        kept.keep(name, value, parts(value))
+        kept.keep(name, value, reachable(value))
     assert kept.get("a") is not None
     value = b"d" * 1000
-    kept.keep("d", value, parts(value))
+    kept.keep("d", value, reachable(value))
     assert [name for name in "abcd" if kept.get(name) is not None] == ["a", "c", "d"]
     value = b"e" * 9000
-    kept.keep("e", value, parts(value))  # larger than everything
+    kept.keep("e", value, reachable(value))  # larger than everything
     assert (len(kept), kept.bytes) == (0, 0)
 
 
@@ -137,7 +137,7 @@ def test_readers_fill_no_disk(serve: Serve, library: Library) -> None:
 
 def test_an_allowance_comes_back_with_time() -> None:
     now = [0.0]
-    allowance = Allowance(3600, clock=lambda: now[0])
+    allowance = CacheAllowance(3600, clock=lambda: now[0])
     assert allowance.take(3600)
     assert not allowance.take(1)
     now[0] = 10.0

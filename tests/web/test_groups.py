@@ -66,7 +66,7 @@ def test_parts_put_together_are_the_group(client: TestClient, shades: Library) -
             first, second = expected[expected.paths.index(one["path"])].predictions[:2]
             assert (one["label"], one["score"]) == (first.label, first.score)
             assert (one["second"], one["second_score"]) == (second.label, second.score)
-            assert one["path"] in shades.photo(one["image_id"]).paths
+            assert one["path"] in shades.photos.get(one["image_id"]).paths
     everything = get(client, f"/v1/groups/{body['key']}/photos", limit=1000)
     assert [one["score"] for one in everything["photos"]] == sorted((r.score for r in expected), reverse=True)
 
@@ -313,7 +313,7 @@ def test_a_correction_is_kept_learned_from_and_taken_back(client: TestClient, sh
     assert client.post("/v1/corrections", json=said).json() == {"corrections": 1}
     [kept] = get(client, "/v1/corrections", label_set="colours")
     assert kept["label"] == "blue"
-    assert kept == shades.corrections("colours")[0].to_dict()
+    assert kept == shades.corrections.list("colours")[0].to_dict()
     after = ask(client, label_set="colours", with_corrections="gda")
     flips = get(client, f"/v1/groups/{before['key']}/flips/{after['key']}")
     assert ("red", "blue") in {(flip["from"], flip["to"]) for flip in flips["flips"]}

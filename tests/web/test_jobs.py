@@ -22,8 +22,8 @@ from zsindex.library import Library
 from zsindex.services.jobs import Jobs
 from zsindex.storage.sqlite import database
 from zsindex.storage.sqlite.lock import FolderLock
-from zsindex.web import work
-from zsindex.web.work import Runner
+from zsindex.web import job_runner
+from zsindex.web.job_runner import JobRunner
 
 
 def events(client: TestClient, job_id: str) -> Iterator[dict[str, Any]]:
@@ -136,7 +136,7 @@ def test_too_many_jobs_are_refused(serve: Serve, held: tuple[Library, Held, Path
 
 def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Library, Held, Path]) -> None:
     library, encoder, folder = held
-    first = Runner(library, most_queued=9)
+    first = JobRunner(library, most_queued=9)
     job = first.submit([str(folder)], retry_skipped=False)
     waiting = first.submit([str(folder)], retry_skipped=False)
     assert encoder.reached.wait(30)
@@ -150,7 +150,7 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
     n = len(library.photos.paths())
     assert 0 < n < 40
     encoder.permits.release(1000)
-    second = Runner(library, most_queued=9)
+    second = JobRunner(library, most_queued=9)
     second.start()
     deadline = time.monotonic() + 60
     while any(row.state != "done" for row in Jobs(library.session).list()):
@@ -168,7 +168,7 @@ import sys, threading
 from zsindex.storage.sqlite import database
 from zsindex.library import Library
 from zsindex.services.jobs import Jobs
-from zsindex.web.work import Runner
+from zsindex.web.job_runner import JobRunner
 from tests.fakes import FakeEncoder
 class Slow(FakeEncoder):
     def encode_images(self, pixels):
@@ -176,7 +176,7 @@ class Slow(FakeEncoder):
             step(job.id)
         return super().encode_images(pixels)
 library = Library.open(sys.argv[1], encoder=Slow(), batch_size=4, workers=1)
-runner = Runner(library, most_queued=9)
+runner = JobRunner(library, most_queued=9)
 ready = threading.Event()
 job = runner.submit([sys.argv[2]], retry_skipped=False)
 threading.Event().wait()
@@ -205,9 +205,9 @@ def test_a_killed_service_leaves_an_interrupted_job_that_goes_on(
 
 
 def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> None:
-    document = work.Job("00aa", paths=None, attempts=work.MOST_ATTEMPTS).document()
+    document = job_runner.Job("00aa", paths=None, attempts=job_runner.MOST_ATTEMPTS).document()
     Jobs(library.session).save("00aa", "sync", "running", document)
-    runner = Runner(library, most_queued=9)
+    runner = JobRunner(library, most_queued=9)
     runner.start()
     job = runner.submit(None, retry_skipped=False)
     deadline = time.monotonic() + 30
@@ -263,7 +263,7 @@ def test_no_folder_yet(serve: Serve, tmp_path: Path, new_library: Path) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(job_runner, "LOOK_AGAIN_S", 0.05)
     monkeypatch.setattr(database, "SYNC_TIMEOUT_S", 0.05)
 
 
@@ -315,8 +315,8 @@ def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, 
 
 def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, FolderLock]) -> None:
     library, folder, lock = shared
-    for _ in range(work.MOST_ATTEMPTS + 1):  # waiting is no attempt
-        runner = Runner(library, most_queued=9)
+    for _ in range(job_runner.MOST_ATTEMPTS + 1):  # waiting is no attempt
+        runner = JobRunner(library, most_queued=9)
         runner.start()
         with lock.hold("sync"):
             if not Jobs(library.session).list():
@@ -324,7 +324,7 @@ def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Lib
             until(lambda runner=runner: runner.counts["waiting"] == 1)
             runner.stop()
         assert [row.state for row in Jobs(library.session).list()] == ["interrupted"]
-    last = Runner(library, most_queued=9)
+    last = JobRunner(library, most_queued=9)
     last.start()
     until(lambda: Jobs(library.session).list()[0].state == "done")
     last.stop()
@@ -343,10 +343,10 @@ def test_after_an_error_nothing_is_held(
     shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     library, folder, _ = shared
-    runner = Runner(library, most_queued=9)
+    runner = JobRunner(library, most_queued=9)
     really, failed = getattr(runner, where), threading.Event()
     seen: list[bool] = []
-    event = work.logs.event
+    event = job_runner.logs.event
 
     def once(*args: Any) -> Any:
         if not failed.is_set():
@@ -360,7 +360,7 @@ def test_after_an_error_nothing_is_held(
         event(name, **about)
 
     monkeypatch.setattr(runner, where, once)
-    monkeypatch.setattr(work.logs, "event", told)
+    monkeypatch.setattr(job_runner.logs, "event", told)
     runner.start()
     until(lambda: failed.is_set() or runner._is_ours)
     job = runner.submit([str(folder)], retry_skipped=False)
@@ -380,7 +380,7 @@ def test_a_job_that_cannot_be_stored_is_run_all_the_same(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Jobs, "save", save_job)
-    runner = Runner(library, most_queued=9)
+    runner = JobRunner(library, most_queued=9)
     runner.start()
     job = runner.submit([str(folder)], retry_skipped=False)
     until(lambda: runner.document(job.id)["state"] == "done")

@@ -205,7 +205,7 @@ def test_a_diff_in_pages_is_the_whole_diff(client: TestClient, library: Library,
 
 
 def test_a_page_of_a_diff_that_is_gone_is_refused(serve: Serve, library: Library, album: Path) -> None:
-    client = serve(library, limits={"heavy_kept": 0})
+    client = serve(library, limits={"slow_kept": 0})
     question: dict[str, Any] = {"before": {"labels": ["red", "white"]}, "after": {"labels": ["blue"]}, "limit": 1}
     first = post(client, "/v1/diff", **question)
     assert len(post(client, "/v1/diff", **question, cursor=first["next"])["flips"]) == 1
@@ -261,7 +261,7 @@ def test_names_for_what_labels_miss(client: TestClient, library: Library) -> Non
 
 
 def test_time_that_is_up_stops_suggesting(serve: Serve, library: Library) -> None:
-    client = serve(library, limits={"heavy_s": -1.0})
+    client = serve(library, limits={"slow_stop_s": -1.0})
     found = post(client, "/v1/suggest", labels=["red"], vocabulary=["green", "blue"])
     assert (found["interrupted"], found["left"], found["groups"]) == (True, 2, [])
 
@@ -356,7 +356,7 @@ def test_looking_at_photos_goes_on_where_time_was_up(serve: Serve, library: Libr
     for n in range(6):
         photo(album / f"grey {n}.png", "#808080", mark=n)
     library.sync()
-    client = serve(library, limits={"heavy_s": -1.0})
+    client = serve(library, limits={"slow_stop_s": -1.0})
     statuses = []
     while True:
         response = client.get("/v1/duplicates", params={"threshold": 0.999})
@@ -434,8 +434,8 @@ def test_what_keeps_or_writes_needs_the_right_to(serve: Serve, library: Library,
 
 
 def test_a_few_at_a_time(serve: Serve, library: Library) -> None:
-    client = serve(library, limits={"heavy": 1, "heavy_wait_s": 0.01})
-    with client.app.state.service.heavy.turn():  # type: ignore[attr-defined]
+    client = serve(library, limits={"slow_running": 1, "slow_wait_s": 0.01})
+    with client.app.state.service.slow.turn():  # type: ignore[attr-defined]
         for path, body in [
             ("/v1/lint", {"labels": LABELS}),
             ("/v1/diff", {"before": {"labels": LABELS}, "after": {"templates": ["{}"]}}),

@@ -15,8 +15,8 @@ import pytest
 from tests.fakes import FakeEncoder
 from tests.web.conftest import Serve
 from zsindex.library import Library
+from zsindex.web.admission import Gate
 from zsindex.web.problems import Problem
-from zsindex.web.throttle import Gate
 
 WAIT_S = 30.0
 

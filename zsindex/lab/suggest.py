@@ -21,7 +21,7 @@ BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class SuggestedName:
     """A word proposed for a group.
 
     Attributes:
@@ -36,7 +36,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class UnfittedGroup:
     """Photos that no label fits, and that are like each other.
 
     Attributes:
@@ -50,7 +50,7 @@ class Group:
     photos: tuple[str, ...]
     cohesion: float
     label: str
-    names: tuple[Name, ...]
+    names: tuple[SuggestedName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Suggestions:
     bound: float
     vocabulary: int
     left: int
-    groups: tuple[Group, ...]
+    groups: tuple[UnfittedGroup, ...]
 
     @property
     def interrupted(self) -> bool:
@@ -134,7 +134,7 @@ def suggest(
         fitting = vectors[mine] @ view.embed([fill(template, word) for _, word in found]).T
         answers = np.bincount(best[unfit[mine]], minlength=len(label_vectors))
         groups.append(
-            Group(
+            UnfittedGroup(
                 images=len(mine),
                 photos=tuple(
                     view.paths[photo] for photo in images[unfit[mine[np.argsort(-near, kind="stable")[:examples]]]]
@@ -142,7 +142,7 @@ def suggest(
                 cohesion=float(near.mean()),
                 label=labels.concepts[int(answers.argmax())],
                 names=tuple(
-                    Name(word, lift, float((fitting[:, i] > nearest_label[mine]).mean()))
+                    SuggestedName(word, lift, float((fitting[:, i] > nearest_label[mine]).mean()))
                     for i, (lift, word) in enumerate(found)
                 ),
             )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from zsindex import atomic
 from zsindex.exchange import xmp
@@ -42,6 +42,9 @@ BATCH = 64
 
 class _Unusable(Exception):
     """A sidecar is not to be touched; says why. It becomes a line of the report."""
+
+
+Action: TypeAlias = Literal["create", "change", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class SidecarChange:
     """
 
     path: str
-    action: str
+    action: Action
     added: dict[str, list[str]]
     removed: dict[str, list[str]]
 
@@ -372,7 +375,7 @@ def _described(step: _Step) -> SidecarChange:
     if step.current is None and step.after is not None and step.after.original is None:
         return SidecarChange(step.sidecar, "create", step.after.tags["added"], {})  # as for most: nothing to look into
     before, after = ({} if data is None else xmp.texts_in(data) for data in (step.current, step.new))
-    action = "create" if step.current is None else "delete" if step.new is None else "change"
+    action: Action = "create" if step.current is None else "delete" if step.new is None else "change"
     return SidecarChange(step.sidecar, action, _missing(after, before), _missing(before, after))
 
 

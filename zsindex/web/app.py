@@ -1,14 +1,11 @@
-"""Puts the service together. To add a subject: a module with a `router`, and its name in `ROUTERS`, or in
-those of `zsindex.web.lab`.
-"""
+"""Puts the service together: endpoints, pages, and what every request goes through on its way to them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -18,49 +15,14 @@ from starlette.exceptions import HTTPException
 import zsindex
 from zsindex.errors import ZsindexError
 from zsindex.library import Library
-from zsindex.web import (
-    classify,
-    corrections,
-    duplicates,
-    groups,
-    images,
-    jobs,
-    label_sets,
-    logs,
-    pages,
-    problems,
-    schemas,
-    search,
-    system,
-)
-from zsindex.web import lab as label_lab
+from zsindex.web import logs, openapi, pages, problems
+from zsindex.web.access_log import AccessLog
+from zsindex.web.admission import Admission
 from zsindex.web.limits import Limits
-from zsindex.web.observe import Observe
+from zsindex.web.routes import ROUTERS
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
-from zsindex.web.throttle import Throttle
 
-ROUTERS = (
-    classify.router,
-    groups.router,
-    corrections.router,
-    duplicates.router,
-    search.router,
-    images.router,
-    label_sets.router,
-    jobs.router,
-    system.router,
-)
-
-DESCRIPTION = """Encode a photo library once, then ask it anything.
-
-Failures are problem documents (RFC 9457), of the media type `application/problem+json`. Where the service needs a
-token, it comes as `Authorization: Bearer TOKEN`, or as the cookie that `POST /v1/session` sets. Too much at once is
-answered with 429 and `Retry-After`."""
-_REFUSED = {
-    "description": "Why not",
-    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
 _IDLE_CHECKS = 4
 SPARE_THREADS = 16
 
@@ -105,31 +67,31 @@ def create_app(
     app = FastAPI(
         title="zsindex",
         version=zsindex.__version__,
-        description=DESCRIPTION,
+        description=openapi.DESCRIPTION,
         lifespan=lifespan,
         openapi_url="/v1/openapi.json",
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        responses={"4XX": _REFUSED, "5XX": _REFUSED},
+        responses=openapi.REFUSALS,
     )
     app.state.service = service
-    for router in (*ROUTERS, *label_lab.ROUTERS):
+    for router in ROUTERS:
         app.include_router(router)
     public = pages.mount(app, page, security)
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.
     app.add_middleware(
-        Throttle,
+        Admission,
         limits=service.limits,
         gate=service.gate,
         refused=service.metrics.refused,
-        readers=service.readers.take,
+        readers=service.cache_allowance.take,
     )
     app.add_middleware(Guard, security=security, public=public)
-    app.add_middleware(Observe, metrics=service.metrics)
-    app.openapi = _documented(app.openapi)  # type: ignore[method-assign]
+    app.add_middleware(AccessLog, metrics=service.metrics)
+    app.openapi = openapi.completed(app.openapi)  # type: ignore[method-assign]
     return app
 
 
@@ -137,23 +99,6 @@ def loopback_hosts(port: int) -> frozenset[str]:
     """What a Host header may say where the service listens on this machine only."""
     names = ("127.0.0.1", "localhost", "[::1]")
     return frozenset(names if port == 80 else (f"{name}:{port}" for name in names))
-
-
-def _documented(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    def openapi() -> dict[str, Any]:
-        document = make()
-        parts = document.setdefault("components", {})
-        parts.setdefault("schemas", {}).setdefault("Problem", schemas.Problem.model_json_schema())
-        for name in ("HTTPValidationError", "ValidationError"):
-            parts["schemas"].pop(name, None)
-        parts["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer"},
-            "session": {"type": "apiKey", "in": "cookie", "name": "zsindex_session"},
-        }
-        document["security"] = [{}, {"token": []}, {"session": []}]
-        return document
-
-    return openapi
 
 
 async def _drop_model(service: Service, after_s: float) -> None:

@@ -1,4 +1,4 @@
-"""How much the service lets itself in for."""
+"""Limits of the service: requests, bodies, memory, time."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Limits:
         readers_bytes: of prompts that all who may only read may have cached in an hour. What goes beyond is encoded
             without being kept.
         thumbnail_bytes: on disk.
-        heavy: questions of the label lab at work at a time; others wait for `heavy_wait_s`. After `heavy_s` those stop
-            that can go on another time.
-        heavy_kept: their answers that are kept for next pages.
+        slow_running: slow questions, such as those of the label lab, at work at a time; others wait for `slow_wait_s`.
+            After `slow_stop_s` those stop that can go on another time.
+        slow_kept: their answers that are kept for next pages.
         products: photos times labels times ways to ask, in such a question.
         places, ways, statements: paths to restrict to, ways to ask, and statements about photos, in one of them.
     """
@@ -63,10 +63,10 @@ class Limits:
     results_bytes: int = 128 * MB
     readers_bytes: int = 64 * MB
     thumbnail_bytes: int = 1024 * MB
-    heavy: int = max(1, (os.cpu_count() or 1) // 2)
-    heavy_wait_s: float = 2.0
-    heavy_s: float = 60.0
-    heavy_kept: int = 8
+    slow_running: int = max(1, (os.cpu_count() or 1) // 2)
+    slow_wait_s: float = 2.0
+    slow_stop_s: float = 60.0
+    slow_kept: int = 8
     products: int = 10**9
     places: int = 1_000
     ways: int = 16

@@ -1,0 +1,60 @@
+"""Classifications that are kept in memory: for their next pages, and for whoever asks the same again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from zsindex.classification.results import Classification
+from zsindex.web.memory import RecentlyUsed, reachable
+
+# `Classification.by_answer`, which is made when it is asked for: three orders and a label of 8 bytes, a score of 4.
+LATER_BYTES = 28
+
+
+class Answers:
+    """The last classifications by their keys, as many as fit into so many bytes.
+
+    The photos of the library as it is now do not count: it holds them itself. Those of former moments do.
+    """
+
+    def __init__(self, max_bytes: int, now: Callable[[], object] = lambda: None) -> None:
+        """Args:
+        now: what the library itself holds.
+        """
+        self._lock = threading.Lock()
+        self._kept: RecentlyUsed[str, Classification] = RecentlyUsed(max_bytes)
+        self._now = now
+        self._turns: dict[str, tuple[threading.Lock, int]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """How much they take."""
+        return self._kept.bytes
+
+    def get(self, key: str) -> Classification | None:
+        """The answer of a run, if it is still there."""
+        with self._lock:
+            return self._kept.get(key)
+
+    @contextmanager
+    def turn(self, question: str) -> Iterator[None]:
+        """Wait while another thread asks the same: its answer may do for both."""
+        with self._lock:
+            turn, others = self._turns.get(question, (threading.Lock(), 0))
+            self._turns[question] = turn, others + 1
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                turn, others = self._turns.pop(question)
+                if others > 1:
+                    self._turns[question] = turn, others - 1
+
+    def keep(self, answer: Classification) -> None:
+        """Remember an answer, in place of those that were used least recently."""
+        reached, anyway = reachable(answer), reachable(self._now())
+        with self._lock:
+            self._kept.keep(answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)

@@ -1,0 +1,44 @@
+"""Pages of the photos nearest to a vector, from the best one on: of a search, and of the photos like one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from zsindex.records import FloatArray
+from zsindex.web.cursors import SearchCursor
+from zsindex.web.service import Service
+
+
+def first_page(
+    service: Service, vector: FloatArray, *, top: int, paths: Sequence[str] | None = None, leave_out: int | None = None
+) -> Response:
+    """The photos nearest to a vector."""
+    start = SearchCursor(
+        service.library.model.fingerprint,
+        vector,
+        place=None,  # type: ignore[arg-type]  # the page itself says where the next one begins
+        paths=None if paths is None else tuple(paths),
+        leave_out=leave_out,
+        top=top,
+    )
+    return _page(service, start, after=False)
+
+
+def next_page(service: Service, cursor: str) -> Response:
+    """The page where a cursor points."""
+    model = service.library.model
+    return _page(service, SearchCursor.from_text(cursor, fingerprint=model.fingerprint, dim=model.dim), after=True)
+
+
+def _page(service: Service, at: SearchCursor, *, after: bool) -> Response:
+    page = service.search.page(
+        at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out
+    )
+    following = None
+    if page.next is not None:
+        following = SearchCursor(at.fingerprint, at.vector, page.next, at.paths, at.leave_out, at.top).to_text()
+    hits: list[dict[str, Any]] = [{"image_id": hit.image_id, **hit.to_dict()} for hit in page.hits]
+    return JSONResponse({"hits": hits, "next": following})

@@ -1,0 +1,222 @@
+"""What questions have in common: labels, photos, limits, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from zsindex.classification import prompts
+from zsindex.classification.options import Question, QuestionOptions
+from zsindex.classification.prompts import LabelsLike
+from zsindex.classification.results import Classification
+from zsindex.classification.view import View
+from zsindex.errors import NotInLibrary, UnknownImage
+from zsindex.records import LabelSet
+from zsindex.services.questions import Plan
+from zsindex.web.conditional import etag_of
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.groups import GroupsRequest
+from zsindex.web.schemas.images import ExplainRequest
+from zsindex.web.schemas.label_sets import LabelsRequest
+from zsindex.web.schemas.questions import BasicOptions, LabelChoice
+from zsindex.web.service import Service
+
+
+def labels_of(service: Service, choice: LabelChoice | LabelsRequest) -> LabelSet:
+    """The label set that a body spells out or names.
+
+    Raises:
+        Problem: neither or both; or it is too large.
+        LabelError
+    """
+    limits, saved = service.limits, getattr(choice, "label_set", None)
+    if (choice.labels is None) == (saved is None):
+        raise Problem("labels", 422, "give either labels or the name of a label set")
+    if len(choice.labels or ()) + len(choice.negatives or ()) > limits.labels:
+        raise Problem("labels", 422, f"more than {limits.labels:,} labels")
+    templates = None if choice.templates is None else service.library.templates.resolve(choice.templates)
+    labels: LabelsLike = service.library.labels.get(saved) if saved is not None else choice.labels or ()
+    if len(labels) * len(templates or ()) > limits.prompts:
+        raise Problem("labels", 422, f"labels by templates are more than {limits.prompts:,} prompts")
+    chosen = prompts.label_set(
+        labels,
+        templates=templates,
+        groups=choice.groups,
+        negatives=choice.negatives or (),
+        literal=getattr(choice, "literal", False),
+    )
+    require_few_prompts(service, chosen)
+    return chosen
+
+
+def require_few_prompts(service: Service, *label_sets: LabelSet) -> None:
+    """Refuse more prompts than one question may have.
+
+    Raises:
+        Problem
+    """
+    if sum(len(texts) for one in label_sets for texts in one.concept_prompts) > service.limits.prompts:
+        raise Problem("labels", 422, f"more than {service.limits.prompts:,} prompts")
+
+
+def require_models(service: Service, models: Sequence[str]) -> None:
+    """Refuse models that the library holds nothing of. Other names could be folders of the host.
+
+    Raises:
+        Problem
+    """
+    held = {model.name for model in service.library.models()}
+    if not held.issuperset(models):
+        raise Problem("unknown-model", 404, "the library holds no vectors of a model of that name; see /v1/models")
+
+
+# What a body says of a question beside its labels.
+_OPTIONS = QuestionOptions.__annotations__.keys() - {"label_set", "template", "record", "sync"}
+
+
+def question_of(labels: LabelSet, body: BasicOptions, **fixed: Any) -> Question:
+    """What a body asks of some labels.
+
+    Args:
+        fixed: options of the question that are not the body's to say.
+
+    Raises:
+        Problem: options exclude each other, or corrections are asked for without a saved label set.
+    """
+    if body.with_corrections is not None and labels.name is None:
+        raise Problem("labels", 422, "corrections belong to a saved label set; name one")
+    asked = {name: value for name, value in body if name in _OPTIONS}
+    try:
+        return Question(labels, sync=False, **(asked | fixed))
+    except ValueError as error:
+        raise Problem("options", 422, str(error)) from error
+
+
+def asking_of(labels: LabelSet, question: Question, *shown: object) -> str:
+    """What stands for a question, whatever the library holds, and for what is shown of its answer."""
+    return etag_of(prompts.digest(labels), labels.name, question.arguments, shown)
+
+
+def answer_of(service: Service, plan: Plan) -> Classification:
+    """The answer to a question that was planned: a kept one, or a new one, which is kept.
+
+    Raises:
+        Problem: too many slow questions are at work.
+    """
+    answer = service.answers.get(plan.run.key)
+    if answer is None:
+        with service.slow.turn() if plan.question.smooth else nullcontext():
+            answer = plan.answer(may_be_empty=True)
+        service.answers.keep(answer)
+    return answer
+
+
+def grouped(service: Service, body: GroupsRequest | ExplainRequest) -> Classification:
+    """The answer that groups the library: the best label of each photo, and the second best.
+
+    Raises:
+        Problem: the labels are too many, or options exclude each other.
+        LabelError
+    """
+    labels = labels_of(service, body)
+    question = question_of(labels, body, top=2)
+    with service.answers.turn(asking_of(labels, question)):
+        return answer_of(service, service.library.plan(question))
+
+
+def photos(service: Service, paths: Sequence[str] | None) -> View:
+    """The photos that a question is about.
+
+    Raises:
+        Problem: too many paths.
+        NotInLibrary: there are none at these.
+    """
+    if paths is None:
+        return service.library.view()
+    if len(paths) > service.limits.places:
+        raise Problem("fields", 422, f"more than {service.limits.places:,} paths")
+    view = service.library.view(paths)
+    if not view.paths and not view.unanswered:
+        raise NotInLibrary(paths, "adding was refused")
+    return view
+
+
+def require_few(service: Service, view: View, labels: int) -> None:
+    """Refuse what would take too long.
+
+    Args:
+        labels: that all photos are compared with, over all ways of asking.
+
+    Raises:
+        Problem
+    """
+    products = len(view.unique[0]) * labels
+    if products > service.limits.products:
+        detail = f"{len(view):,} photos by {labels:,} labels are too much for one question; name fewer, or some paths"
+        raise Problem("too-much", 422, detail)
+
+
+def require_shown(service: Service, limit: int) -> None:
+    """Refuse longer lists than the service gives out.
+
+    Raises:
+        Problem
+    """
+    if limit > service.limits.page:
+        raise Problem("fields", 422, f"a page has at most {service.limits.page:,} entries")
+
+
+def truth_of(service: Service, truth: Mapping[str, Any] | str) -> Mapping[str, Any] | str:
+    """A truth as the library takes it: ids of images become the paths of their files.
+
+    Raises:
+        Problem: it says too much, or is about something that is neither an id nor a path.
+        UnknownImage: the library holds no photo of an id.
+    """
+    if isinstance(truth, str):
+        return truth
+    if len(truth) > service.limits.statements:
+        raise Problem("truth", 422, f"more than {service.limits.statements:,} photos")
+    by_path = {key: said for key, said in truth.items() if not key.isascii() or not key.isdigit()}
+    for path in by_path:
+        if not is_absolute(path):
+            raise Problem("truth", 422, "photos are named by their ids, or by their paths as answers show them")
+    numbers = {int(key): said for key, said in truth.items() if key not in by_path}
+    if not numbers:
+        return by_path
+    view = service.library.view()
+    found: dict[str, Any] = {}
+    known = set()
+    for path, image_id in zip(view.paths, view.image_ids.tolist(), strict=True):
+        if image_id in numbers:
+            found[path] = numbers[image_id]
+            known.add(image_id)
+    unknown = numbers.keys() - known
+    if unknown:
+        raise UnknownImage(min(unknown))
+    return found | by_path
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a path is one, as `schemas.fields.PhotoPath` says. Whatever else would be the host's business."""
+    return path.startswith("/") or (path[:1].isalpha() and path[1:3] in (":/", ":\\"))
+
+
+def paths_of(service: Service, image_ids: Sequence[int]) -> dict[int, str]:
+    """A file of each of some images.
+
+    Raises:
+        UnknownImage
+    """
+    view = service.library.view()
+    wanted = set(image_ids)
+    found = {
+        image_id: path for path, image_id in zip(view.paths, view.image_ids.tolist(), strict=True) if image_id in wanted
+    }
+    for image_id in wanted - found.keys():  # those without a vector
+        paths = service.library.photos.get(image_id).paths
+        if not paths:
+            raise UnknownImage(image_id)
+        found[image_id] = paths[0]
+    return found

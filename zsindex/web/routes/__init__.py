@@ -1,0 +1,55 @@
+"""The endpoints: a module per resource, each with a `router` that `ROUTERS` names. Start with `classify`.
+
+An endpoint reads the request, makes one call of the library and shows what comes back; `zsindex.web.schemas` says what
+both look like. Questions that look at all photos take turns with `service.slow`.
+"""
+
+from __future__ import annotations
+
+from zsindex.web.routes import (
+    classify,
+    corrections,
+    diff,
+    duplicates,
+    evaluation,
+    groups,
+    health,
+    images,
+    jobs,
+    label_sets,
+    library,
+    lint,
+    runs,
+    search,
+    session,
+    suggest,
+    tags,
+    temperature,
+    template_sets,
+    thresholds,
+)
+
+ROUTERS = (
+    classify.router,
+    groups.router,
+    search.router,
+    images.router,
+    label_sets.router,
+    template_sets.router,
+    corrections.router,
+    thresholds.router,
+    diff.router,
+    lint.router,
+    suggest.router,
+    evaluation.router,
+    temperature.router,
+    duplicates.router,
+    runs.router,
+    tags.router,
+    jobs.router,
+    library.router,
+    session.router,
+    health.router,
+)
+
+__all__ = ["ROUTERS"]

@@ -1,0 +1,152 @@
+"""``/v1/classify``: photos of the library, uploads, and what clients of model hubs send."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
+from starlette.responses import JSONResponse, Response
+
+from zsindex.classification.options import Question
+from zsindex.classification.results import Classification, Prediction
+from zsindex.errors import NoLabels, UnknownRun
+from zsindex.library import Library
+from zsindex.web import cursors, questions, uploads
+from zsindex.web.conditional import etag_of, unchanged
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.classify import ClassifyPage, ClassifyQuery, ClassifyRequest, HubRequest, UploadResults
+from zsindex.web.schemas.fields import ActivationName, Name, Text, Top
+from zsindex.web.schemas.questions import LabelChoice
+from zsindex.web.service import Service, ServiceHere, require_write
+
+router = APIRouter(tags=["classify"])
+
+
+def _answer(service: Service, request: Request, body: ClassifyRequest) -> Response:
+    library, limits = service.library, service.limits
+    if body.limit > limits.page:
+        raise Problem("fields", 422, f"a page has at most {limits.page:,} photos")
+    if body.record:
+        require_write(request)
+    labels = questions.labels_of(service, body)
+    question = questions.question_of(labels, body)
+    # Who has the answer already need not have had it recorded.
+    shown = (body.only, body.min_score, body.order, body.record)
+    asking = questions.asking_of(labels, question, shown)
+    wanted, offset = None, 0
+    if body.cursor is not None:
+        wanted, offset = cursors.offset_from_text(body.cursor, asked=asking)
+    with service.answers.turn(asking):
+        plan = library.plan(question)
+        key = wanted or plan.run.key
+        kept = service.answers.get(key)
+        if key != plan.run.key and kept is None:
+            raise Problem("cursor-expired", 410, "the library has changed since the first page; ask from the beginning")
+        same = unchanged(request, etag_of(key, shown, offset, body.limit))
+        if same is not None:
+            return same
+        answer = questions.answer_of(service, plan) if kept is None else kept
+        if body.record:
+            _record(library, answer)
+    key, smoothed = answer.run.key, answer.smoothing
+    smoothing = None if smoothed is None else {k: v for k, v in smoothed.to_dict().items() if k != "flips"}
+    unknown = [label for label in body.only or () if label not in answer.labels]
+    if unknown:
+        raise Problem("labels", 422, f"not among the answers: {', '.join(unknown)}")
+    if body.only is not None or body.min_score:
+        answer = answer.filtered(min_score=body.min_score, only=body.only)
+    if body.order == "label":
+        answer = answer.grouped()
+    through = min(len(answer), offset + body.limit)
+    more = through < len(answer) and body.limit
+    document = {
+        "run": answer.run.to_dict(),
+        "total": len(answer),
+        "counts": answer.tally(),
+        "unanswered": len(answer.unanswered),
+        "smoothing": smoothing,
+        "results": [
+            {"image_id": image_id, **result.to_dict()}
+            for image_id, result in zip(answer.image_ids[offset:through].tolist(), answer[offset:through], strict=True)
+        ],
+        "next": cursors.offset_to_text(key, asking, through) if more else None,
+    }
+    return JSONResponse(document, headers={"ETag": etag_of(key, shown, offset, body.limit)})
+
+
+def _record(library: Library, answer: Classification) -> None:
+    """Keep a run, unless it is kept already.
+
+    Raises:
+        LibraryReadOnly, LibraryBusy, StorageFull
+    """
+    try:
+        library.runs.get(answer.run.key)
+    except UnknownRun:
+        library.runs.record(answer)
+
+
+@router.get("/v1/classify", response_model=ClassifyPage, summary="Score photos of the library against labels")
+def ask(service: ServiceHere, request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
+    """Its ETag comes from the run's key: with If-None-Match, an unchanged question is answered with 304 and scores
+    nothing.
+    """
+    return _answer(service, request, query.request())
+
+
+@router.post(
+    "/v1/classify",
+    response_model=ClassifyPage | list[Prediction],
+    summary="Score photos of the library against labels, or one image as model hubs do",
+)
+def classify(service: ServiceHere, request: Request, body: Annotated[ClassifyRequest | HubRequest, Body()]) -> Response:
+    """A body with `inputs` is that of a model hub, and is answered as one."""
+    if isinstance(body, ClassifyRequest):
+        return _answer(service, request, body)
+    candidates = body.parameters.candidate_labels
+    if isinstance(candidates, str):
+        candidates = [label.strip() for label in candidates.split(",") if label.strip()]
+    if not candidates:
+        raise NoLabels()
+    template = body.parameters.hypothesis_template
+    given = LabelChoice(labels=candidates, templates=None if template is None else [template])
+    labels = questions.labels_of(service, given)
+    vectors = uploads.vectors_of(service, [uploads.from_text(service, body.inputs)])
+    [predictions] = service.serving.classify_vectors(vectors, Question(labels, top=len(labels)))
+    return JSONResponse([{"score": one.score, "label": one.label} for one in predictions])
+
+
+@router.post(
+    "/v1/classify/upload",
+    response_model=UploadResults,
+    summary="Score photos that are not in the library",
+)
+def upload(
+    service: ServiceHere,
+    request: Request,
+    images: Annotated[list[UploadFile], File(description="Photos, encoded.")],
+    label: Annotated[list[Text] | None, Form(description="Or `label_set`.")] = None,
+    label_set: Annotated[Name | None, Form()] = None,
+    template: Annotated[list[Text] | None, Form()] = None,
+    top: Annotated[Top, Form()] = 3,
+    activation: Annotated[ActivationName | None, Form()] = None,
+    store: Annotated[bool, Form(description="Keep their vectors, which needs the right to write.")] = False,
+) -> Response:
+    """Nothing of them is stored unless `store` asks for it; then only their vectors are."""
+    if store:
+        require_write(request)
+    labels = questions.labels_of(service, LabelChoice(labels=label, label_set=label_set, templates=template))
+    vectors = uploads.vectors_of(service, uploads.read(service, images), store=store)
+    found = service.serving.classify_vectors(vectors, Question(labels, top=top, activation=activation))
+    return JSONResponse({"stored": store, "results": _named(images, found)})
+
+
+def _named(images: Sequence[UploadFile], found: Sequence[Sequence[Prediction]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": image.filename or "",
+            "predictions": [{"label": one.label, "score": one.score} for one in predictions],
+        }
+        for image, predictions in zip(images, found, strict=True)
+    ]

@@ -1,0 +1,112 @@
+"""``/v1/corrections``: what people say that photos show, one by one or many at once, and which would teach most."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from zsindex.errors import UnknownImage
+from zsindex.library import Library
+from zsindex.web import questions
+from zsindex.web.parameters import LabelSetName
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.corrections import (
+    Correction,
+    CorrectionCount,
+    CorrectionRequest,
+    CorrectionsRequest,
+    NextPhoto,
+    StatementCount,
+)
+from zsindex.web.schemas.fields import Id, PhotoPath, Text
+from zsindex.web.schemas.questions import LabelChoice
+from zsindex.web.service import WRITES, ServiceHere
+
+router = APIRouter(tags=["corrections"])
+
+
+def _path(library: Library, image_id: int) -> str:
+    """A file that shows an image. What is said of it is kept for its bytes, wherever else they are."""
+    paths = library.photos.get(image_id).paths
+    if not paths:
+        raise UnknownImage(image_id)
+    return paths[0]
+
+
+@router.get("/v1/corrections", response_model=list[Correction], summary="What was said about photos")
+def corrections(service: ServiceHere, label_set: LabelSetName) -> Response:
+    """By path; photos that are not there any more come last."""
+    return JSONResponse([one.to_dict() for one in service.library.corrections.list(label_set)])
+
+
+@router.post("/v1/corrections", response_model=CorrectionCount, dependencies=[WRITES], summary="Say what a photo shows")
+def correct(service: ServiceHere, body: CorrectionRequest) -> Response:
+    """Of all files with its bytes, for all versions of the label set."""
+    library = service.library
+    library.corrections.add(body.label_set, _path(library, body.image_id), body.label, not_=body.not_)
+    return JSONResponse({"corrections": len(library.corrections.list(body.label_set))})
+
+
+@router.delete(
+    "/v1/corrections",
+    response_model=CorrectionCount,
+    dependencies=[WRITES],
+    summary="Withdraw what was said of a photo",
+)
+def forget(service: ServiceHere, label_set: LabelSetName, image_id: Annotated[Id, Query()]) -> Response:
+    """All of it."""
+    service.library.corrections.forget(label_set, _path(service.library, image_id))
+    return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})
+
+
+@router.post(
+    "/v1/corrections/undo",
+    response_model=CorrectionCount,
+    dependencies=[WRITES],
+    summary="Take back the last correction",
+)
+def undo(service: ServiceHere, label_set: LabelSetName) -> Response:
+    """Or the last withdrawal. Nothing happens where there is none left."""
+    service.library.corrections.undo(label_set)
+    return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})
+
+
+@router.post(
+    "/v1/corrections/bulk", response_model=StatementCount, dependencies=[WRITES], summary="Say what many photos show"
+)
+def correct_all(service: ServiceHere, body: CorrectionsRequest) -> Response:
+    """In one step, which is undone in one. All of it is kept or, where something is refused, nothing."""
+    if len(body.corrections) > service.limits.statements:
+        raise Problem("too-much", 422, f"more than {service.limits.statements:,} corrections")
+    paths = questions.paths_of(service, [one.image_id for one in body.corrections])
+    library = service.library
+    n = library.corrections.add_all(
+        body.label_set, [(paths[one.image_id], one.label, one.not_) for one in body.corrections]
+    )
+    return JSONResponse({"statements": n, "corrections": len(library.corrections.list(body.label_set))})
+
+
+@router.get("/v1/corrections/next", response_model=list[NextPhoto], summary="What to correct next")
+def next_to_label(
+    service: ServiceHere,
+    label_set: LabelSetName,
+    n: Annotated[int, Query(ge=1, le=200)] = 10,
+    template: Annotated[list[Text] | None, Query()] = None,
+    path: Annotated[list[PhotoPath] | None, Query()] = None,
+) -> Response:
+    """Photos whose answer is unsure and that speak for other unsure ones, best first."""
+    labels = questions.labels_of(service, LabelChoice(label_set=label_set, templates=template))
+    view = questions.photos(service, path)
+    questions.require_few(service, view, len(labels.concepts))
+    with service.slow.turn():
+        found = service.library.corrections.next(label_set, n, template=template, paths=path)
+    ids = {one.path: view.index_of.get(one.path) for one in found}
+    return JSONResponse(
+        [
+            {"image_id": int(view.image_ids[number]), **one.to_dict()}
+            for one in found
+            if (number := ids[one.path]) is not None  # else it came into the library meanwhile
+        ]
+    )

@@ -1,0 +1,84 @@
+"""``/v1/duplicates`` and ``/v1/copies``: photos that are nearly the same, and files with the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from zsindex.lab.duplicates import Duplicate, Duplicates
+from zsindex.records import Progress
+from zsindex.services.neighbours import NEAR
+from zsindex.web import cursors, questions
+from zsindex.web.conditional import etag_of
+from zsindex.web.parameters import Offset
+from zsindex.web.problems import busy
+from zsindex.web.schemas.duplicates import CopiesPage, DuplicatesPage
+from zsindex.web.schemas.fields import Cursor, PhotoPath
+from zsindex.web.service import ServiceHere
+
+router = APIRouter(tags=["duplicates"])
+
+
+@router.get("/v1/duplicates", response_model=DuplicatesPage, summary="Near-duplicates, and which to keep")
+def duplicates(
+    service: ServiceHere,
+    threshold: Annotated[float, Query(ge=0.5, le=1, allow_inf_nan=False, description="Smallest cosine.")] = NEAR,
+    look: Annotated[bool, Query(description="Compare pictures, too, rather than vectors alone.")] = True,
+    path: Annotated[list[PhotoPath] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=0, le=10_000, description="Groups of a page.")] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="Begin there, without a cursor.")] = 0,
+    cursor: Annotated[Cursor | None, Query()] = None,
+) -> Response:
+    """Nothing is deleted. Looking at many photos for the first time may take several requests: 429 until it is done."""
+    questions.require_shown(service, limit)
+    view = questions.photos(service, path)
+    now = etag_of(view.snapshot, view.model_id)
+    asked = etag_of("duplicates", threshold, look, path)
+
+    def make(should_stop: Callable[[], bool]) -> tuple[str, Duplicates]:
+        def told(step: Progress) -> None:
+            # What was looked at is remembered.
+            if should_stop() and step.done != step.total:
+                raise busy(
+                    f"{step.done:,} of {step.total:,} photos were looked at; ask again to go on", slug="unfinished"
+                )
+
+        found = service.library.neighbours.duplicates(threshold=threshold, look=look, paths=path, progress=told)
+        return now, found
+
+    key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)
+    start = max(before, offset)
+    through = min(len(found.groups), start + limit)
+
+    def shown(one: Duplicate) -> dict[str, Any]:
+        number = view.index_of.get(one.path)
+        return {"image_id": None if number is None else int(view.image_ids[number]), **one.to_dict()}
+
+    document = {
+        "threshold": found.threshold,
+        "photos": found.photos,
+        "removable": len(found.removable),
+        "removable_bytes": found.removable_bytes,
+        "unread": found.unread,
+        "total": len(found.groups),
+        "left_out": found.left_out,
+        # Those of a kept answer that went since stay counted, so that the pages fit together, but are not shown.
+        "groups": [
+            {"keep": shown(group.keep), "others": [shown(other) for other in group.others]}
+            for old in found.groups[start:through]
+            if (group := old.still_there()) is not None
+        ],
+        "next": cursors.offset_to_text(key, asked, through) if limit and through < len(found.groups) else None,
+    }
+    return JSONResponse(document)
+
+
+@router.get("/v1/copies", response_model=CopiesPage, summary="Files with the same bytes")
+def copies(service: ServiceHere, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=1000)] = 100) -> Response:
+    """Photos that several files show, in the order of their first files."""
+    found = service.library.neighbours.copies()
+    shown = [{"image_id": one.image_id, "paths": list(one.paths)} for one in found[offset : offset + limit]]
+    return JSONResponse({"total": len(found), "copies": shown})

@@ -1,0 +1,79 @@
+"""``/v1/eval``: how often answers are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from zsindex.classification import prompts
+from zsindex.lab.evaluate import Evaluation, Report
+from zsindex.web import questions
+from zsindex.web.problems import Problem
+from zsindex.web.schemas import evaluation as schemas
+from zsindex.web.service import ServiceHere
+
+router = APIRouter(tags=["truth"])
+
+
+@router.post("/v1/eval", response_model=schemas.Evaluation, summary="How often answers are right")
+def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
+    """With intervals; and, of several label sets, templates and models, the differences on the same photos."""
+    questions.require_shown(service, body.limit)
+    questions.require_models(service, body.models)
+    n_ways = (1 + len(body.against)) * max(1, len(body.template_sets)) * (1 + len(body.models))
+    if n_ways > service.limits.ways:
+        raise Problem("too-much", 422, f"more than {service.limits.ways} ways to ask")
+    sets = [questions.labels_of(service, one) for one in (body, *body.against)]
+    [question, *_] = [questions.question_of(one, body) for one in sets]
+    ways = [service.library.templates.resolve(given) for given in body.template_sets]
+    questions.require_few_prompts(service, *(prompts.label_set(one, templates=way) for one in sets for way in ways))
+    n_labels = sum(len(one.concepts) for one in sets) * max(1, len(ways)) * (1 + len(body.models))
+    questions.require_few(service, questions.photos(service, body.paths), n_labels)
+    truth = questions.truth_of(service, body.truth)
+    with service.slow.turn():
+        found = service.library.lab.evaluate(
+            sets[0],
+            truth,
+            against=sets[1:],
+            templates=body.template_sets,
+            models=body.models,
+            names=body.names,
+            others_are_none=body.others_are_none,
+            resamples=body.resamples,
+            seed=body.seed,
+            **question.arguments,
+        )
+    return JSONResponse(_document(found, body.limit, most=service.limits.page))
+
+
+def _document(found: Evaluation, limit: int, *, most: int) -> dict[str, Any]:
+    """The evaluation, with its lists cut: of a library without truth, each would name all of its photos."""
+
+    def some(paths: Sequence[str]) -> dict[str, Any]:
+        return {"total": len(paths), "paths": list(paths[:limit])}
+
+    def told(report: Report) -> dict[str, Any]:
+        document = report.to_dict()
+        return {
+            **document,
+            "n_confusions": len(document["confusions"]),
+            "confusions": document["confusions"][:most],
+            "n_wrong": len(report.wrong),
+            "wrong": [found.paths[photo] for photo in report.wrong[:limit].tolist()],
+        }
+
+    return {
+        "truth": found.truth,
+        "photos": len(found.paths),
+        "resamples": found.resamples,
+        "seed": found.seed,
+        "unknown_labels": dict(list(found.unknown_labels.items())[:most]),
+        "left_out": some(found.left_out),
+        "not_held": some(found.not_held),
+        "unanswered": some(found.unanswered),
+        "without_truth": some(found.without_truth),
+        "reports": [told(report) for report in found.reports],
+    }

@@ -1,0 +1,286 @@
+"""``/v1/groups``: the library as its answers group it, to be looked at: counts first, then any part of any group.
+
+An answer is named by the key of its run. What is asked of it never changes; when it is no longer kept, 410 says so, and
+the question has to be put again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from zsindex.classification.results import BLOCK_PHOTOS, Classification
+from zsindex.records import NONE, Activation, IdArray
+from zsindex.web import questions
+from zsindex.web.conditional import etag_of, unchanged
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.fields import Id, Score
+from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, Places, TagPreview
+from zsindex.web.service import Service, ServiceHere
+
+router = APIRouter(tags=["groups"])
+
+Key: TypeAlias = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Of a run.", examples=["0f1e2d3c4b5a6978"])]
+Answer: TypeAlias = Annotated[int | None, Query(ge=0, le=100_000, description="Its number. Default: all of them.")]
+Start: TypeAlias = Annotated[int, Query(ge=0, le=2**31)]
+Limit: TypeAlias = Annotated[int, Query(ge=0, le=1000)]
+
+# Scores at which photos are counted. Those of a sigmoid are often small, and then their order of size matters.
+LINEAR = tuple(n / 100 for n in range(101))
+LOGARITHMIC = (0.0, *(round(10 ** (n / 25 - 4), 8) for n in range(101)))
+# How many kinds of flips, and of copies, are told.
+MOST_FLIPS = 1000
+
+
+def _kept(service: Service, key: str) -> Classification:
+    found = service.answers.get(key)
+    if found is None:
+        raise Problem("answer-gone", 410, "this answer is no longer kept; ask for it again")
+    return found
+
+
+def _photos(answer: Classification, photos: Sequence[int]) -> list[dict[str, Any]]:
+    found = []
+    for photo in photos:
+        result = answer[photo]
+        second = result.predictions[1] if len(result.predictions) > 1 else None
+        found.append(
+            {
+                "image_id": int(answer.image_ids[photo]),
+                "path": result.path,
+                "label": result.label,
+                "score": result.score,
+                "second": None if second is None else second.label,
+                "second_score": None if second is None else second.score,
+            }
+        )
+    return found
+
+
+@router.post("/v1/groups", response_model=Groups, summary="Group the library by its answers")
+def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Response:
+    """How many photos each answer has, and at least which scores. It is short however many photos there are."""
+    answer = questions.grouped(service, body)
+    levels = LINEAR if answer.run.activation is Activation.SOFTMAX else LOGARITHMIC
+    ranked = answer.by_answer
+    found = []
+    for number, label in enumerate(answer.labels):
+        n = len(ranked.of(number))
+        at_least = ranked.at_least(number, levels).tolist() if n else []
+        found.append({"label": label, "count": n, "at_least": at_least})
+    return JSONResponse(
+        {
+            "key": answer.run.key,
+            "run": answer.run.to_dict(),
+            "total": len(answer),
+            "unanswered": len(answer.unanswered),
+            "levels": levels,
+            "none": answer.labels.index(NONE) if NONE in answer.labels else None,
+            "groups": found,
+        }
+    )
+
+
+@router.get("/v1/groups/{key}/photos", response_model=GroupPhotos, summary="Some photos of a group")
+def photos(
+    service: ServiceHere, request: Request, key: Key, answer: Answer = None, start: Start = 0, limit: Limit = 100
+) -> Response:
+    """The surest first. Any part can be asked for, in any order: scroll bars jump. Without `answer` these are all
+    photos but those that are none of these.
+    """
+    etag = etag_of(key, answer, start, limit)
+    same = unchanged(request, etag)
+    if same is not None:
+        return same
+    found = _kept(service, key)
+    chosen = _labelled(found) if answer is None else _of(found, answer)
+    shown = _photos(found, chosen[start : start + limit].tolist())
+    return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
+
+
+@router.get("/v1/groups/{key}/places", response_model=Places, summary="Where photos stand in an answer")
+def places(
+    service: ServiceHere,
+    request: Request,
+    key: Key,
+    image_id: Annotated[list[Id], Query(min_length=1, max_length=100, description="Which photos.")],
+) -> Response:
+    """With it a list that has changed is gone on with at the same photo. Photos that are not in it are left out."""
+    etag = etag_of("places", key, image_id)
+    same = unchanged(request, etag)
+    if same is not None:
+        return same
+    found = _kept(service, key)
+    ranked, labelled = found.by_answer, _labelled(found)
+    told = []
+    for wanted in dict.fromkeys(image_id):
+        numbers = np.flatnonzero(found.image_ids == wanted)  # copies of it all get the same answer
+        answer = int(ranked.labels[numbers[0]]) if len(numbers) else -1
+        if answer >= 0:
+            among = np.flatnonzero(np.isin(labelled, numbers))
+            place = int(np.flatnonzero(np.isin(ranked.of(answer), numbers))[0])
+            told.append(
+                {
+                    "image_id": wanted,
+                    "answer": answer,
+                    "place": place,
+                    "place_of_all": int(among[0]) if len(among) else None,
+                }
+            )
+    return JSONResponse({"places": told}, headers={"ETag": etag})
+
+
+def _labelled(found: Classification) -> IdArray:
+    ranked = found.by_answer
+    if NONE not in found.labels:
+        return ranked.by_score
+    labelled: IdArray = ranked.by_score[ranked.labels[ranked.by_score] != found.labels.index(NONE)]
+    return labelled
+
+
+def _of(found: Classification, answer: int | None) -> IdArray:
+    if answer is None:
+        return found.by_answer.by_score
+    if answer >= len(found.labels):
+        raise Problem("labels", 422, f"there are {len(found.labels)} answers")
+    return found.by_answer.of(answer)
+
+
+@router.get(
+    "/v1/groups/{key}/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}, "application/json": {"schema": {}}}}},
+    summary="All photos with their answers, as a file",
+)
+def export(
+    service: ServiceHere,
+    key: Key,
+    format: Annotated[Literal["csv", "json"], Query()] = "csv",
+    answer: Answer = None,
+    min_score: Annotated[Score, Query(description="Below it a photo is none of these.")] = 0.0,
+) -> Response:
+    """Each photo with its best label and its score, the surest first."""
+    found = _kept(service, key)
+    chosen = _of(found, answer)
+    write = _csv if format == "csv" else _json
+    headers = {"Content-Disposition": f'attachment; filename="zsindex-{key}.{format}"'}
+    media_type = "text/csv; charset=utf-8" if format == "csv" else "application/json"
+    return StreamingResponse(write(found, chosen, min_score), media_type=media_type, headers=headers)
+
+
+def _rows(found: Classification, chosen: IdArray, min_score: float) -> Iterator[list[tuple[str, str, float]]]:
+    for start in range(0, len(chosen), BLOCK_PHOTOS):
+        part = [found[photo] for photo in chosen[start : start + BLOCK_PHOTOS].tolist()]
+        yield [(one.path, one.label if one.score >= min_score else NONE, one.score) for one in part]
+
+
+def _csv(found: Classification, chosen: IdArray, min_score: float) -> Iterator[bytes]:
+    yield b"path,label,score\r\n"
+    for rows in _rows(found, chosen, min_score):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\r\n").writerows(rows)
+        yield text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _json(found: Classification, chosen: IdArray, min_score: float) -> Iterator[bytes]:
+    run = json.dumps({"run": found.run.to_dict(), "min_score": min_score})
+    yield f'{run[:-1]}, "photos": ['.encode()
+    separator = "\n"
+    for rows in _rows(found, chosen, min_score):
+        lines = [json.dumps({"path": path, "label": label, "score": score}) for path, label, score in rows]
+        yield (separator + ",\n".join(lines)).encode()
+        separator = ",\n"
+    yield b"\n]}\n"
+
+
+@router.get("/v1/groups/{key}/tags", response_model=TagPreview, summary="What would be written into XMP sidecars")
+def tags(service: ServiceHere, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100) -> Response:
+    """The best answers as tags, as `zsindex tags write` writes them. Nothing is written here."""
+    report = service.library.tags.write(_kept(service, key).best_only(), min_score=min_score, apply=False)
+    actions = Counter(change.action for change in report.changes)
+    document = {
+        "create": actions["create"],
+        "change": actions["change"],
+        "delete": actions["delete"],
+        "unchanged": report.unchanged,
+        "skipped": len(report.skipped),
+        "changes": [change.to_dict() for change in report.changes[:limit]],
+    }
+    return JSONResponse(document)
+
+
+# --- two answers ------------------------------------------------------------------------------------------------------
+
+
+def _pair(service: Service, key: str, other: str) -> tuple[Classification, Classification]:
+    before, after = _kept(service, key), _kept(service, other)
+    if before.paths is not after.paths and before.paths != after.paths:
+        raise Problem("answer-gone", 410, "the answers are of different photos; ask for both again")
+    return before, after
+
+
+@router.get("/v1/groups/{key}/flips/{other}", response_model=Flips, summary="Where two answers differ")
+def flips(service: ServiceHere, request: Request, key: Key, other: Key) -> Response:
+    """How many photos went from which label to which, most first."""
+    etag = etag_of("flips", key, other)
+    same = unchanged(request, etag)
+    if same is not None:
+        return same
+    before, after = _pair(service, key, other)
+    pairs, counts = np.unique(_moves(before, after), return_counts=True)
+    was, becomes = np.divmod(pairs, len(after.labels))
+    # A label that both have is the same wherever it stands.
+    number = {label: n for n, label in enumerate(after.labels)}
+    kept = np.array([number.get(label, -1) for label in before.labels], dtype=np.int64)[was] == becomes
+    changed = np.flatnonzero(~kept)
+    most = changed[np.argsort(-counts[changed], kind="stable")][:MOST_FLIPS]
+    found = [
+        {"was": a, "becomes": b, "from": before.labels[a], "to": after.labels[b], "count": count}
+        for a, b, count in zip(was[most].tolist(), becomes[most].tolist(), counts[most].tolist(), strict=True)
+    ]
+    document = {"total": len(before), "same": int(counts[kept].sum()), "kinds": len(changed), "flips": found}
+    return JSONResponse(document, headers={"ETag": etag})
+
+
+@router.get("/v1/groups/{key}/flips/{other}/photos", response_model=FlippedPhotos, summary="Photos whose label changed")
+def flipped(
+    service: ServiceHere,
+    request: Request,
+    key: Key,
+    other: Key,
+    was: Annotated[int, Query(ge=0, le=100_000)],
+    becomes: Annotated[int, Query(ge=0, le=100_000)],
+    start: Start = 0,
+    limit: Limit = 100,
+) -> Response:
+    """Those of one kind. First come those where both answers were sure."""
+    etag = etag_of("flipped", key, other, was, becomes, start, limit)
+    same = unchanged(request, etag)
+    if same is not None:
+        return same
+    before, after = _pair(service, key, other)
+    if was >= len(before.labels) or becomes >= len(after.labels):
+        raise Problem("labels", 422, "there is no such answer")
+    chosen = np.flatnonzero(_moves(before, after) == was * len(after.labels) + becomes)
+    sure = np.minimum(before.by_answer.scores[chosen], after.by_answer.scores[chosen])
+    chosen = chosen[np.argsort(-sure, kind="stable")]
+    shown = chosen[start : start + limit].tolist()
+    both = zip(_photos(before, shown), _photos(after, shown), strict=True)
+    document = {
+        "total": len(chosen),
+        "photos": [{**new, "old": old["label"], "old_score": old["score"]} for old, new in both],
+    }
+    return JSONResponse(document, headers={"ETag": etag})
+
+
+def _moves(before: Classification, after: Classification) -> IdArray:
+    moves: IdArray = before.by_answer.labels * len(after.labels) + after.by_answer.labels
+    return moves

@@ -1,0 +1,140 @@
+"""``/v1/images/{id}``: single photos, by the id of their content and never by a path."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path as FilePath
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from zsindex.lab.explain import Why
+from zsindex.services.photos import Photo
+from zsindex.web import hit_pages, questions, thumbnails
+from zsindex.web.conditional import unchanged
+from zsindex.web.parameters import ImageId
+from zsindex.web.problems import busy
+from zsindex.web.schemas.fields import Cursor, PhotoPath, Top
+from zsindex.web.schemas.images import ExplainRequest
+from zsindex.web.schemas.questions import AllOptions
+from zsindex.web.schemas.search import HitPage
+from zsindex.web.service import ServiceHere
+
+router = APIRouter(tags=["images"])
+
+# What an id stands for never changes. It is somebody's photo, so only the browser itself keeps it.
+FOREVER = "private, max-age=31536000, immutable"
+# What makes an answer of more than the words of its labels.
+_MORE = AllOptions.model_fields.keys() - {"activation", "truncate"}
+# Of a photo's bytes; anything else is downloaded rather than shown.
+MEDIA_TYPES = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+}
+MOST_FILE_BYTES = 512 << 20
+
+
+@router.get("/v1/images/{image_id}", response_model=Photo, summary="What is known of a photo")
+def photo(service: ServiceHere, image_id: ImageId) -> Response:
+    """All its files, too."""
+    return JSONResponse(asdict(service.library.photos.get(image_id)))
+
+
+@router.get("/v1/images/{image_id}/similar", response_model=HitPage, summary="Photos most like one")
+def similar(
+    service: ServiceHere,
+    image_id: ImageId,
+    top: Annotated[Top, Query()] = 20,
+    path: Annotated[list[PhotoPath] | None, Query()] = None,
+    cursor: Annotated[Cursor | None, Query()] = None,
+) -> Response:
+    """Without the photo itself and its copies."""
+    if cursor is not None:
+        return hit_pages.next_page(service, cursor)
+    [vector] = service.library.vectors.of([image_id])
+    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id)
+
+
+@router.get(
+    "/v1/images/{image_id}/thumbnail",
+    response_class=Response,
+    responses={200: {"content": {thumbnails.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}},
+    summary="A small picture of a photo",
+)
+def thumbnail(
+    service: ServiceHere,
+    request: Request,
+    image_id: ImageId,
+    size: Annotated[Literal["64", "128", "256", "512", "1024"], Query(description="Of the longer side.")] = "256",
+) -> Response:
+    """A JPEG without the photo's metadata. It is kept on disk, and by the browser for good."""
+    found = service.library.photos.get(image_id)
+    etag = f'"{found.digest[:32]}-{size}"'
+    same = unchanged(request, etag, **{"Cache-Control": FOREVER})
+    if same is not None:
+        return same
+    name = f"{found.digest}-{size}.jpg"
+    data = service.thumbnails.get(name)
+    if data is None:
+        if not service.thumbnails.making.acquire(timeout=service.limits.wait_s):
+            raise busy("too many thumbnails are being made")
+        try:
+            data = service.thumbnails.get(name)
+            if data is None:
+                path, content = service.library.photos.read(image_id, max_bytes=MOST_FILE_BYTES)
+                pixels = service.serving.max_pixels
+                data = thumbnails.render(content.data, int(size), name_hint=path, max_pixels=pixels)
+                service.thumbnails.add(name, data)
+        finally:
+            service.thumbnails.making.release()
+    headers = {"ETag": etag, "Cache-Control": FOREVER}
+    return Response(data, media_type=thumbnails.MEDIA_TYPE, headers=headers)
+
+
+@router.get(
+    "/v1/images/{image_id}/file",
+    response_class=Response,
+    responses={200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}},
+    summary="A photo as it is",
+)
+def file(service: ServiceHere, request: Request, image_id: ImageId) -> Response:
+    """Its bytes are those that were encoded: a file that was changed or exchanged since is not given out."""
+    found = service.library.photos.get(image_id)
+    etag = f'"{found.digest[:32]}"'
+    same = unchanged(request, etag, **{"Cache-Control": FOREVER})
+    if same is not None:
+        return same
+    path, content = service.library.photos.read(image_id, max_bytes=MOST_FILE_BYTES)
+    media_type = MEDIA_TYPES.get(found.format, "application/octet-stream")
+    shown = "attachment" if media_type == "application/octet-stream" else "inline"
+    headers = {
+        "ETag": etag,
+        "Cache-Control": FOREVER,
+        "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(FilePath(path).name, errors='replace')}",
+        # Whatever it is, it is no page.
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    return Response(content.data, media_type=media_type, headers=headers)
+
+
+@router.post(
+    "/v1/images/{image_id}/explain", response_model=Why, summary="Why a photo gets its answer", tags=["groups"]
+)
+def explain(service: ServiceHere, image_id: ImageId, body: ExplainRequest) -> Response:
+    """Scores per label, what each template alone would answer, and the prompts nearest to the photo.
+
+    The scores are those of the same question to `/v1/groups` or `/v1/classify`, with all its options.
+    """
+    if any(getattr(body, name) for name in _MORE):
+        found = service.library.lab.explain(image_id, questions.grouped(service, body))
+    else:  # one photo will do
+        labels = questions.labels_of(service, body)
+        found = service.library.lab.explain(image_id, labels, activation=body.activation, truncate=body.truncate)
+    return JSONResponse(found.to_dict())

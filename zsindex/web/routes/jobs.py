@@ -1,0 +1,105 @@
+"""``/v1/sync`` and ``/v1/jobs``: work that outlasts a request, and watching it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from zsindex.arguments.paths import is_under
+from zsindex.config import absolute
+from zsindex.web.job_runner import ENDED
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.jobs import Job, SyncRequest
+from zsindex.web.service import WRITES, Service, ServiceHere
+
+router = APIRouter(tags=["jobs"])
+
+JobId = Annotated[str, Path(min_length=1, max_length=32, pattern="^[0-9a-f]+$", examples=["5f2c8a1e0b7d4c39"])]
+_EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, 204: {"description": "No news"}}
+
+
+def _places(service: Service, paths: list[str] | None) -> list[str] | None:
+    """Paths that may be synced, absolute.
+
+    Raises:
+        Problem: one lies elsewhere. It does not say whether there is anything.
+    """
+    roots = service.library.photos.roots()
+    if paths is None:
+        if not roots and service.security.photo_folders:
+            return list(service.security.photo_folders)
+        if not roots:
+            raise Problem("no-folders", 422, "no folder was synced yet; zsindex serve --photos FOLDER names some")
+        return None
+    allowed = [*roots, *(absolute(folder) for folder in service.security.photo_folders)]
+    places = [os.path.normpath(absolute(path)) for path in paths]
+    for place in places:
+        # Also as it really is: a link inside a folder of photos may lead out of it.
+        real = os.path.realpath(place)
+        if not any(is_under(place, one) and is_under(real, os.path.realpath(one)) for one in allowed):
+            raise Problem("path", 403, "this service may sync folders that were synced before, or that it was given")
+    return places
+
+
+@router.post(
+    "/v1/sync",
+    response_model=Job,
+    status_code=202,
+    dependencies=[WRITES],
+    summary="Begin to bring the library up to date",
+)
+def sync(service: ServiceHere, body: SyncRequest) -> Response:
+    """Answers with a job. Its `Location` can be asked, and its events watched."""
+    job = service.jobs.submit(_places(service, body.paths), retry_skipped=body.retry_skipped)
+    return JSONResponse(job.document(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
+
+
+@router.get("/v1/jobs", response_model=list[Job], summary="Jobs, newest first")
+def jobs(service: ServiceHere) -> Response:
+    """The last ones, also of earlier services over this library."""
+    return JSONResponse(service.jobs.documents())
+
+
+@router.get("/v1/jobs/{job_id}", response_model=Job, summary="A job")
+def job(service: ServiceHere, job_id: JobId) -> Response:
+    """How far it is, or what came of it."""
+    return JSONResponse(service.jobs.document(job_id))
+
+
+@router.post("/v1/jobs/{job_id}/cancel", response_model=Job, dependencies=[WRITES], summary="Stop a job")
+def cancel(service: ServiceHere, job_id: JobId) -> Response:
+    """After the batch in work. What is stored is kept, and the next sync goes on from there."""
+    return JSONResponse(service.jobs.cancel(job_id))
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses=_EVENTS,  # type: ignore[arg-type]
+    summary="A job as it goes on",
+)
+async def events(service: ServiceHere, request: Request, job_id: JobId) -> Response:
+    """Server-sent events: `job`, with the job as its data, now and at every change; the stream ends with the job.
+
+    A browser that connects again after the end gets 204, which tells it to stop.
+    """
+    from starlette.concurrency import run_in_threadpool
+
+    known = await run_in_threadpool(service.jobs.document, job_id)
+    if known["state"] in ENDED and request.headers.get("last-event-id"):
+        return Response(status_code=204)
+
+    async def stream() -> AsyncIterator[str]:
+        async for news in service.jobs.watch(job_id):
+            if news is None:
+                yield ": still here\n\n"
+            else:
+                yield f"id: {news[0]}\nevent: job\ndata: {json.dumps(news[1])}\n\n"
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)

@@ -1,0 +1,84 @@
+"""``/v1/search``: photos by texts, by images, and by sums of both, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from starlette.responses import Response
+
+from zsindex.classification.prompts import normalise
+from zsindex.errors import BadQuery
+from zsindex.records import FloatArray
+from zsindex.web import uploads
+from zsindex.web.hit_pages import first_page, next_page
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.fields import Cursor, PhotoPath, Text, Top
+from zsindex.web.schemas.search import HitPage, SearchRequest, Term
+from zsindex.web.service import Service, ServiceHere
+
+router = APIRouter(tags=["search"])
+
+
+def _texts(service: Service, texts: Sequence[str]) -> list[FloatArray]:
+    # Never anything but a text: Library.search would read an image from a path.
+    normalised = [normalise(text) for text in texts]
+    if not all(normalised):
+        raise BadQuery("the query is empty")
+    return list(service.library.embed_texts(normalised)) if texts else []
+
+
+def _terms(service: Service, terms: Sequence[Term]) -> list[FloatArray]:
+    found: list[FloatArray] = []
+    for term in terms:
+        if sum(value is not None for value in (term.text, term.image_id, term.image)) != 1:
+            raise Problem("query", 422, "a term is one of: text, image_id, image")
+        if term.text is not None:
+            found += _texts(service, [term.text])
+        elif term.image_id is not None:
+            found += list(service.library.vectors.of([term.image_id]))
+        elif term.image is not None:
+            found += list(uploads.vectors_of(service, [uploads.from_text(service, term.image)]))
+    return found
+
+
+@router.get("/v1/search", response_model=HitPage, summary="Find photos by words")
+def search(
+    service: ServiceHere,
+    q: Annotated[Text | None, Query(examples=["a red car"])] = None,
+    plus: Annotated[list[Text] | None, Query(max_length=32)] = None,
+    minus: Annotated[list[Text] | None, Query(max_length=32)] = None,
+    path: Annotated[list[PhotoPath] | None, Query()] = None,
+    top: Annotated[Top, Query()] = 20,
+    cursor: Annotated[Cursor | None, Query(description="`next` of the page before, and nothing else.")] = None,
+) -> Response:
+    """All terms are texts; POST takes images, too."""
+    if cursor is not None:
+        return next_page(service, cursor)
+    wanted = [*([] if q is None else [q]), *(plus or ())]
+    vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
+    return first_page(service, vector, top=top, paths=path)
+
+
+@router.post("/v1/search", response_model=HitPage, summary="Find photos by words and images together")
+def search_by_terms(service: ServiceHere, body: SearchRequest) -> Response:
+    """The query is the sum of the unit vectors of all terms, those of `minus` subtracted."""
+    if body.cursor is not None:
+        return next_page(service, body.cursor)
+    vector = service.search.sum_of(_terms(service, body.plus), _terms(service, body.minus))
+    return first_page(service, vector, top=body.top, paths=body.paths)
+
+
+@router.post("/v1/search/upload", response_model=HitPage, summary="Find photos like one that is uploaded")
+def search_by_upload(
+    service: ServiceHere,
+    image: Annotated[UploadFile, File(description="A photo, encoded. It is not stored.")],
+    plus: Annotated[list[Text] | None, Form()] = None,
+    minus: Annotated[list[Text] | None, Form()] = None,
+    top: Annotated[Top, Form()] = 20,
+) -> Response:
+    """Texts can be added and subtracted. Further pages come from GET, with the cursor."""
+    image_vectors = list(uploads.vectors_of(service, uploads.read(service, [image])))
+    vector = service.search.sum_of([*image_vectors, *_texts(service, plus or ())], _texts(service, minus or ()))
+    return first_page(service, vector, top=top)

@@ -1,0 +1,131 @@
+"""Of ``/v1/classify``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zsindex.classification.results import Prediction
+from zsindex.web.schemas.fields import (
+    Base64,
+    Cursor,
+    Name,
+    OnlyPaths,
+    Order,
+    PhotoPath,
+    Score,
+    Several,
+    Text,
+    Top,
+    examples,
+)
+from zsindex.web.schemas.questions import AllOptions, LabelChoice
+
+
+class ClassifyOptions(AllOptions):
+    """All but the labels and the paths, which a query in a URL calls otherwise."""
+
+    top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
+    record: bool = Field(default=False, description="Keep the run, see /v1/runs; needs the right to write.")
+    only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
+    min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
+    order: Order = Field(default="path", description="`label`: by best label, the surest first.")
+    limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos of a page.")
+    cursor: Cursor | None = Field(default=None, description="`next` of the page before; all else must be the same.")
+
+
+class ClassifyRequest(LabelChoice, ClassifyOptions):
+    """Score photos of the library against labels."""
+
+    paths: OnlyPaths = None
+
+    model_config = examples(
+        {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
+        {"label_set": "animals", "only": ["owl"], "min_score": 0.5, "order": "label"},
+    )
+
+
+class ClassifyQuery(ClassifyOptions):
+    """The same in a URL, where what can be said several times is named in the singular."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label: Several[Text] | None = Field(default=None, examples=[["owl", "fox"]])
+    label_set: Name | None = None
+    template: Several[Text] | None = None
+    negative: Several[Text] | None = None
+    path: Several[PhotoPath] | None = None
+
+    def request(self) -> ClassifyRequest:
+        """The body that asks the same."""
+        renamed = {"label": "labels", "template": "templates", "negative": "negatives", "path": "paths"}
+        return ClassifyRequest(**{renamed.get(name, name): value for name, value in self})
+
+
+class HubParameters(BaseModel):
+    """As model hubs have them; what is not known here is ignored, as there."""
+
+    candidate_labels: list[Text] | Text
+    hypothesis_template: Text | None = None
+
+
+class HubRequest(BaseModel):
+    """What clients of model hubs send for zero-shot image classification."""
+
+    inputs: Base64 = Field(description="An image in base64; a URL only where the service was told to fetch them.")
+    parameters: HubParameters
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"inputs": "iVBORw0KGgo…", "parameters": {"candidate_labels": ["owl", "fox"]}}]
+        },
+    )
+
+
+class PhotoResult(BaseModel):
+    """The answer for one photo, best first."""
+
+    image_id: int
+    path: str
+    predictions: list[Prediction]
+
+
+class Smoothed(BaseModel):
+    """What smoothing did: how many photos it looked at, and of how many it changed the best answer."""
+
+    photos: int
+    changed: int
+    iterations: int
+    converged: bool
+
+
+class ClassifyPage(BaseModel):
+    """A page of answers.
+
+    `run` is what they are a function of; equal keys mean equal answers. `counts` says of how many photos each answer is
+    the best, over all pages.
+    """
+
+    run: dict[str, Any]
+    total: int
+    counts: dict[str, int]
+    unanswered: int
+    smoothing: Smoothed | None
+    results: list[PhotoResult]
+    next: str | None
+
+
+class UploadResult(BaseModel):
+    """The answer for one upload."""
+
+    name: str
+    predictions: list[Prediction]
+
+
+class UploadResults(BaseModel):
+    """Answers for uploads, in their order."""
+
+    stored: bool
+    results: list[UploadResult]

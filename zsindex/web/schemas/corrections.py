@@ -1,0 +1,68 @@
+"""Of ``/v1/corrections``."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from zsindex.web.schemas.fields import Body, Id, Name, Several, Text, examples
+
+
+class Statement(Body):
+    """What a photo shows, or with `not` does not show."""
+
+    image_id: Id
+    label: Text = Field(description="A label, a group or a negative of the set; or `(none of these)`.")
+    not_: bool = Field(default=False, alias="not")
+
+
+class CorrectionRequest(Statement):
+    """What a photo shows, or with `not` does not show."""
+
+    label_set: Name
+
+    model_config = examples({"label_set": "animals", "image_id": 7, "label": "owl"})
+
+
+class CorrectionsRequest(Body):
+    """What many photos show."""
+
+    label_set: Name
+    corrections: Several[Statement] = Field(min_length=1)
+
+    model_config = examples({"label_set": "animals", "corrections": [{"image_id": 7, "label": "owl"}]})
+
+
+class Correction(BaseModel):
+    """What holds of a photo: a label, or labels that it does not show. `unknown` are not in the set any more."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    paths: list[str]
+    digest: str
+    label: str | None
+    not_: list[str] = Field(alias="not")
+    unknown: list[str]
+
+
+class CorrectionCount(BaseModel):
+    """Of how many photos something is said now."""
+
+    corrections: int
+
+
+class StatementCount(CorrectionCount):
+    """How many statements were kept, and of how many photos something is said now."""
+
+    statements: int
+
+
+class NextPhoto(BaseModel):
+    """A photo whose correction would teach much, with its two best answers."""
+
+    image_id: int
+    path: str
+    label: str
+    score: float
+    second: str
+    second_score: float
+    margin: float
+    copies: list[str]

@@ -1,0 +1,97 @@
+"""Of ``/v1/eval``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from zsindex.lab.evaluate import Confusion
+from zsindex.lab.metrics import ReliabilityBin
+from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, Seed, Several, Text, examples
+from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
+from zsindex.web.schemas.truth import Names, Truth
+
+
+class EvaluationRequest(LabelChoice, DecidingOptions):
+    """Compare answers with the truth."""
+
+    truth: Truth
+    against: Several[LabelChoice] = Field(default_factory=list, description="Further label sets, on the same photos.")
+    template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
+    models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
+    names: Names = None
+    others_are_none: bool = Field(default=False, description="Photos of other labels show none of these.")
+    smooth: bool = False
+    paths: OnlyPaths = None
+    resamples: Annotated[int, Field(ge=0, le=1000)] = Field(default=200, description="For intervals; 0 for none.")
+    seed: Seed = 0
+    limit: ListLimit = 100
+
+    model_config = examples(
+        {"labels": ["owl", "fox"], "truth": {"7": "owl", "12": "fox"}},
+        {"label_set": "animals", "truth": "corrections", "template_sets": ["default", "openai-7"]},
+    )
+
+
+class Measured(BaseModel):
+    """A number, and between what 95 % of the resamples lie; null where there is none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class LabelNumbers(BaseModel):
+    """How well an answer is found."""
+
+    label: str
+    photos: int
+    answered: int
+    right: int
+    precision: Measured
+    recall: Measured
+    f1: Measured
+    average_precision: Measured | None = None
+
+
+class EvaluationReport(BaseModel):
+    """How right one way of asking is; `differences` are to the first one. Lists are cut at `limit`."""
+
+    name: str
+    model: str
+    label_set: str | None
+    label_set_version: int | None
+    templates: list[str]
+    run: str
+    photos: int
+    summary: dict[str, Measured]
+    differences: dict[str, Measured]
+    labels: list[LabelNumbers]
+    n_confusions: int
+    confusions: list[Confusion]
+    reliability: list[ReliabilityBin]
+    n_wrong: int
+    wrong: list[str]
+
+
+class PhotoList(BaseModel):
+    """How many photos, and the paths of the first."""
+
+    total: int
+    paths: list[str]
+
+
+class Evaluation(BaseModel):
+    """What was measured, and what had to be left out."""
+
+    truth: str
+    photos: int
+    resamples: int
+    seed: int
+    unknown_labels: dict[str, int]
+    left_out: PhotoList
+    not_held: PhotoList
+    unanswered: PhotoList
+    without_truth: PhotoList
+    reports: list[EvaluationReport]

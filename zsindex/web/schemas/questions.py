@@ -1,0 +1,62 @@
+"""What questions have in common: the labels, and how photos are scored by them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from zsindex.web.schemas.fields import (
+    ActivationName,
+    Body,
+    Name,
+    Several,
+    Teaching,
+    Temperature,
+    Text,
+    Unknown,
+    examples,
+)
+
+
+class LabelChoice(Body):
+    """Labels, or the name of a saved label set."""
+
+    labels: Several[Text] | dict[Text, Several[Text]] | None = Field(default=None, description="Or `label_set`.")
+    label_set: Name | None = Field(default=None, description="A saved one; NAME@2 is its second version.")
+    templates: Several[Text] | None = Field(default=None, description="In place of the label set's own.")
+    groups: dict[Text, Several[Text]] | None = Field(default=None, description="Labels that count as one answer.")
+    negatives: Several[Text] | None = Field(
+        default=None, description="What photos may show that is none of the answers."
+    )
+
+    model_config = examples({"labels": ["owl", "fox"], "templates": ["openai-7"]}, {"label_set": "animals"})
+
+
+class BasicOptions(Body):
+    """How the labels are asked about."""
+
+    activation: ActivationName | None = Field(default=None, description="Default: as the model was trained.")
+    unknown: Unknown | None = Field(
+        default=None,
+        description="Answer photos of none of the labels so: METHOD:RATE or METHOD:score=X.",
+        examples=["softmax:0.05"],
+    )
+    with_corrections: Teaching | None = Field(
+        default=None, description="Also learn from the corrections of the saved label set."
+    )
+    truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
+
+
+class DecidingOptions(BasicOptions):
+    """And which scores make an answer."""
+
+    temperature: Temperature | None = Field(
+        default=None, description="Cosines are divided by it; or `fitted`, see /v1/temperature. Default: the model's."
+    )
+    thresholds: bool = Field(default=False, description="Only answers at or above the label set's thresholds.")
+
+
+class AllOptions(DecidingOptions):
+    """And what else an answer can depend on."""
+
+    multi_label: bool = Field(default=False, description="Every label that fits.")
+    smooth: bool = Field(default=False, description="Answer the photos together: those that look alike, alike.")

@@ -1,0 +1,54 @@
+"""Of ``/v1/tags``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from zsindex.lab.tags import SidecarChange, SkippedSidecar
+from zsindex.web.schemas.fields import Body, ListLimit, Name, OnlyPaths, Score, examples
+from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
+
+
+class TagsRequest(LabelChoice, DecidingOptions):
+    """Answers as tags in XMP sidecars beside the photos. Groups become levels of the hierarchy."""
+
+    every: bool = Field(
+        default=False, description="A tag for each of up to 50 labels from `min_score` on, not for the best only."
+    )
+    min_score: Score = 0.0
+    paths: OnlyPaths = None
+    root: Name | Literal[""] = Field(default="zsindex", description="What all tags stand below in the hierarchies.")
+    style: Literal["photo.jpg.xmp", "photo.xmp"] = "photo.jpg.xmp"
+    apply: bool = Field(default=False, description="Write, which needs the right to; else it is a dry run.")
+    limit: ListLimit = 100
+
+    model_config = examples({"label_set": "animals", "min_score": 0.5, "apply": False})
+
+
+class RetractRequest(Body):
+    """Take tags out again that zsindex wrote, and nothing else."""
+
+    label_set: Name | Literal[""] | None = Field(
+        default=None, description="Only tags of this one; empty for those of labels without a name."
+    )
+    paths: OnlyPaths = None
+    apply: bool = Field(default=False, description="Do it, which needs the right to write; else it is a dry run.")
+    limit: ListLimit = 100
+
+    model_config = examples({"label_set": "animals"})
+
+
+class TagChanges(BaseModel):
+    """What was written or, without `applied`, would be. `interrupted`: time was up; the same request goes on."""
+
+    applied: bool
+    interrupted: bool
+    create: int
+    change: int
+    delete: int
+    unchanged: int
+    n_skipped: int
+    changes: list[SidecarChange]
+    skipped: list[SkippedSidecar]
