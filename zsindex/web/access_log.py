@@ -1,4 +1,4 @@
-"""The outermost ASGI middleware: headers of every answer, a log line, metrics; and no failure without an answer."""
+"""The outermost ASGI middleware: every answer gets its headers, a line in the log and a count; a bug gets an answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class AccessLog:
                 id=request_id,
             )
             if not status:
-                problem = Problem("failure", 500, "something went wrong; the log has it under this id", id=request_id)
+                problem = Problem(
+                    "failure", 500, "something went wrong; the log says what, under this id", id=request_id
+                )
                 await problem.response()(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started

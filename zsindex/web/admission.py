@@ -70,10 +70,10 @@ class CacheAllowance:
 
 
 class Gate:
-    """Lets some in at a time and some wait, in order; sends the others away.
+    """Lets a few in at a time, has others wait in order, and sends the rest away.
 
-    Who waits for a model gives its place to another one meanwhile, or a few new words would keep everybody waiting who
-    asks for what is in the cache.
+    A request that waits for a model gives its place to another one meanwhile, or a few new words would hold up all
+    those who ask for what is in the cache.
     """
 
     def __init__(self, *, running: int, waiting: int, wait_s: float, encoding: int) -> None:
@@ -119,7 +119,7 @@ class Gate:
         """
         with self._counting:
             if self.encoding >= self._most_encoding:
-                raise busy("too many questions wait for the model")
+                raise busy("too many requests are waiting for the model")
             self.encoding += 1
         loop.call_soon_threadsafe(self._pass_on)
         try:
@@ -147,7 +147,7 @@ class Gate:
             elif turn in self._queue:
                 self._queue.remove(turn)
             if isinstance(error, TimeoutError):
-                raise busy("the service had no time for this") from error
+                raise busy("the service was too busy to take this in time") from error
             raise
 
     def _pass_on(self) -> None:

@@ -51,22 +51,24 @@ class SearchCursor:
         """From a client.
 
         Raises:
-            Problem: it is none, or belongs to another model.
+            Problem: it is not a cursor, or belongs to another model.
         """
         found = _unpack(text)
         try:
             if found["m"] != fingerprint:
-                raise Problem("cursor-expired", 410, "the cursor is of another model; ask from the beginning")
+                raise Problem(
+                    "cursor-expired", 410, "the cursor belongs to another model; start again from the first page"
+                )
             vector = np.frombuffer(base64.b64decode(found["v"], validate=True), dtype="<f4").astype(np.float32)
             if vector.shape != (dim,) or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:
-                raise ValueError("no unit vector")
+                raise ValueError("not a unit vector")
             watermark, generation, score, image_id = found["p"]
             numbers = [*map(_whole, (watermark, generation, image_id))]
             paths, leave_out = found["in"], found["out"]
             if paths is not None and not all(isinstance(path, str) and path and "\0" not in path for path in paths):
-                raise ValueError("no paths")
+                raise ValueError("not paths")
             if not isinstance(score, float) or not abs(score) < 2 or not 1 <= _whole(found["top"]) <= 1000:
-                raise ValueError("no score")
+                raise ValueError("not a score")
             return cls(
                 fingerprint,
                 vector,
@@ -88,14 +90,14 @@ def offset_from_text(text: str, *, asked: str) -> tuple[str, int]:
     """The key and the offset.
 
     Raises:
-        Problem: it is none, or of another question.
+        Problem: it is not a cursor, or belongs to another question.
     """
     found = _unpack(text)
     try:
         if found["q"] != asked:
             raise Problem("cursor", 422, "the cursor belongs to another question")
         if not isinstance(found["k"], str):
-            raise ValueError("no key")
+            raise ValueError("not a key")
         return found["k"], _whole(found["n"])
     except (KeyError, TypeError, ValueError) as error:
         raise _bad() from error
@@ -103,7 +105,7 @@ def offset_from_text(text: str, *, asked: str) -> tuple[str, int]:
 
 def _whole(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError("no whole number")
+        raise ValueError("not a whole number")
     return value
 
 
@@ -124,4 +126,4 @@ def _unpack(text: str) -> dict[str, Any]:
 
 
 def _bad() -> Problem:
-    return Problem("cursor", 422, "this is no cursor")
+    return Problem("cursor", 422, "this is not a valid cursor")

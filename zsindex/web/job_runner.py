@@ -266,7 +266,7 @@ class JobRunner:
                 elif job.attempts >= MOST_ATTEMPTS:
                     with suppress(ValueError):
                         self._queue.remove(job)
-                    detail = f"it was interrupted {job.attempts} times; start another one to go on"
+                    detail = f"it was interrupted {job.attempts} times; start another one to continue"
                     job.problem = Problem("interrupted", 500, detail).document()
                     self._set(job, "failed")
                 elif job not in self._queue:
@@ -346,7 +346,7 @@ class JobRunner:
             self._end(job, "failed")
         except Exception as error:  # noqa: BLE001  one job's bug must not end all others
             logs.event("job failed", level=40, error=error, job=job.id)
-            job.problem = Problem("failure", 500, "something went wrong; the log has it").document()
+            job.problem = Problem("failure", 500, "something went wrong; the log says what").document()
             self._end(job, "failed")
         else:
             job.report = report.to_dict()

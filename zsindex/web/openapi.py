@@ -15,7 +15,7 @@ Failures are problem documents (RFC 9457), of the media type `application/proble
 token, it comes as `Authorization: Bearer TOKEN`, or as the cookie that `POST /v1/session` sets. Too much at once is
 answered with 429 and `Retry-After`."""
 _REFUSED = {
-    "description": "Why not",
+    "description": "Why the request was refused",
     "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": _REFUSED, "5XX": _REFUSED}

@@ -91,9 +91,9 @@ def of_error(error: errors.ZsindexError) -> Problem:
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         case errors.StorageFull():
-            return Problem("storage-full", 507, "no space is left for the library; what is in it is kept")
+            return Problem("storage-full", 507, "no space is left for the library; nothing in it is lost")
         case errors.LibraryError():
-            return Problem("library", 500, "the library cannot be used; zsindex check, on its machine, says why")
+            return Problem("library", 500, "the library cannot be used; run zsindex check on its machine to see why")
         case errors.PromptTooLong():
             detail = (
                 f"the prompt {error.prompt!r} has {error.tokens} tokens, but the model reads {error.context_length}"
@@ -102,7 +102,7 @@ def of_error(error: errors.ZsindexError) -> Problem:
         case errors.NoTemperature():
             return Problem("no-temperature", 422, "no temperature is fitted for the model: POST /v1/temperature")
         case errors.ModelError():
-            return Problem("model", 503, "the model cannot be loaded; zsindex models, on its machine, says why")
+            return Problem("model", 503, "the model cannot be loaded; run zsindex models on its machine to see why")
         case errors.UnknownLabelSet() | errors.UnknownTemplateSet():
             kind = "label set" if isinstance(error, errors.UnknownLabelSet) else "template set"
             return Problem("unknown-set", 404, f"there is no {kind} {error.name!r}", known=list(error.known))
@@ -113,9 +113,9 @@ def of_error(error: errors.ZsindexError) -> Problem:
         case errors.BadTruth():
             return Problem("truth", 422, str(error))
         case errors.UnknownRun():
-            return Problem("unknown-run", 404, f"no single run is known by the key {error.key!r}")
+            return Problem("unknown-run", 404, f"no run, or more than one, has a key that begins with {error.key!r}")
         case errors.TooManyPairs():
-            detail = f"at a cosine of {error.threshold:g} more than {error.limit:,} pairs of photos are alike; raise it"
+            detail = f"more than {error.limit:,} pairs of photos have a cosine of {error.threshold:g} or more; raise it"
             return Problem("threshold", 422, detail)
         case errors.TooManyScores():
             return Problem("too-much", 422, str(error))

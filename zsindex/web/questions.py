@@ -38,7 +38,7 @@ def labels_of(service: Service, choice: LabelChoice | LabelsRequest) -> LabelSet
     templates = None if choice.templates is None else service.library.templates.resolve(choice.templates)
     labels: LabelsLike = service.library.labels.get(saved) if saved is not None else choice.labels or ()
     if len(labels) * len(templates or ()) > limits.prompts:
-        raise Problem("labels", 422, f"labels by templates are more than {limits.prompts:,} prompts")
+        raise Problem("labels", 422, f"labels times templates are more than {limits.prompts:,} prompts")
     chosen = prompts.label_set(
         labels,
         templates=templates,
@@ -68,7 +68,7 @@ def require_models(service: Service, models: Sequence[str]) -> None:
     """
     held = {model.name for model in service.library.models()}
     if not held.issuperset(models):
-        raise Problem("unknown-model", 404, "the library holds no vectors of a model of that name; see /v1/models")
+        raise Problem("unknown-model", 404, "the library has no vectors of a model of that name; see /v1/models")
 
 
 # What a body says of a question beside its labels.
@@ -153,7 +153,7 @@ def require_few(service: Service, view: View, labels: int) -> None:
     """
     products = len(view.unique[0]) * labels
     if products > service.limits.products:
-        detail = f"{len(view):,} photos by {labels:,} labels are too much for one question; name fewer, or some paths"
+        detail = f"{len(view):,} photos by {labels:,} labels are too many for one question; use fewer, or some paths"
         raise Problem("too-much", 422, detail)
 
 
@@ -181,7 +181,7 @@ def truth_of(service: Service, truth: Mapping[str, Any] | str) -> Mapping[str, A
     by_path = {key: said for key, said in truth.items() if not key.isascii() or not key.isdigit()}
     for path in by_path:
         if not is_absolute(path):
-            raise Problem("truth", 422, "photos are named by their ids, or by their paths as answers show them")
+            raise Problem("truth", 422, "name photos by their ids, or by their paths as answers show them")
     numbers = {int(key): said for key, said in truth.items() if key not in by_path}
     if not numbers:
         return by_path

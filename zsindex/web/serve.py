@@ -1,4 +1,4 @@
-"""Listening: sockets, tokens from a file, and a server that is patient with nobody for ever."""
+"""Listening: sockets, tokens from a file, and a server that does not wait for slow clients for ever."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class SlowQuestions:
             Problem: too many are at work.
         """
         if not self._places.acquire(timeout=self._wait_s):
-            raise busy("too many questions of the label lab are at work")
+            raise busy("too many slow questions are at work")
         end = time.monotonic() + self._stop_s
         try:
             yield lambda: time.monotonic() > end
@@ -96,7 +96,9 @@ class SlowQuestions:
         with self.turn() as should_stop:
             key, answer = make(should_stop)
         if wanted not in (None, key):
-            raise Problem("cursor-expired", 410, "the library has changed since the first page; ask from the beginning")
+            raise Problem(
+                "cursor-expired", 410, "the library has changed since the first page; start again from the first page"
+            )
         reached, anyway = reachable(answer), reachable(self._now())
         with self._lock:
             self._kept.keep((asked, key), answer, reached, anyway=anyway)

@@ -37,14 +37,14 @@ def from_text(service: Service, text: str) -> bytes:
     """
     if text[:8].lower().startswith(("http://", "https://")):
         if not service.security.fetch_urls:
-            raise Problem("fetching-off", 403, "this service fetches no URLs; send the image itself, in base64")
+            raise Problem("fetching-off", 403, "this service does not fetch URLs; send the image itself, in base64")
         return fetching.fetch(text, max_bytes=service.limits.upload_bytes)
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Problem("image", 422, "this is no image in base64", reason="not-an-image") from error
+        raise Problem("image", 422, "this is not an image in base64", reason="not-an-image") from error
     if not data:
         raise Problem("image", 422, "the image is empty", reason="empty")
     return data

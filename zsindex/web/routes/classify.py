@@ -42,7 +42,9 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         key = wanted or plan.run.key
         kept = service.answers.get(key)
         if key != plan.run.key and kept is None:
-            raise Problem("cursor-expired", 410, "the library has changed since the first page; ask from the beginning")
+            raise Problem(
+                "cursor-expired", 410, "the library has changed since the first page; start again from the first page"
+            )
         same = unchanged(request, etag_of(key, shown, offset, body.limit))
         if same is not None:
             return same
@@ -89,8 +91,8 @@ def _record(library: Library, answer: Classification) -> None:
 
 @router.get("/v1/classify", response_model=ClassifyPage, summary="Score photos of the library against labels")
 def ask(service: ServiceHere, request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
-    """Its ETag comes from the run's key: with If-None-Match, an unchanged question is answered with 304 and scores
-    nothing.
+    """The ETag comes from the run's key: with If-None-Match, an unchanged question is answered with 304, and nothing is
+    scored.
     """
     return _answer(service, request, query.request())
 
@@ -125,8 +127,8 @@ def classify(service: ServiceHere, request: Request, body: Annotated[ClassifyReq
 def upload(
     service: ServiceHere,
     request: Request,
-    images: Annotated[list[UploadFile], File(description="Photos, encoded.")],
-    label: Annotated[list[Text] | None, Form(description="Or `label_set`.")] = None,
+    images: Annotated[list[UploadFile], File(description="Image files.")],
+    label: Annotated[list[Text] | None, Form(description="Give these or `label_set`.")] = None,
     label_set: Annotated[Name | None, Form()] = None,
     template: Annotated[list[Text] | None, Form()] = None,
     top: Annotated[Top, Form()] = 3,

@@ -35,15 +35,15 @@ def _path(library: Library, image_id: int) -> str:
     return paths[0]
 
 
-@router.get("/v1/corrections", response_model=list[Correction], summary="What was said about photos")
+@router.get("/v1/corrections", response_model=list[Correction], summary="Corrections of a label set")
 def corrections(service: ServiceHere, label_set: LabelSetName) -> Response:
-    """By path; photos that are not there any more come last."""
+    """By path; photos that are gone come last."""
     return JSONResponse([one.to_dict() for one in service.library.corrections.list(label_set)])
 
 
-@router.post("/v1/corrections", response_model=CorrectionCount, dependencies=[WRITES], summary="Say what a photo shows")
+@router.post("/v1/corrections", response_model=CorrectionCount, dependencies=[WRITES], summary="Correct a photo")
 def correct(service: ServiceHere, body: CorrectionRequest) -> Response:
-    """Of all files with its bytes, for all versions of the label set."""
+    """It holds for all files with the same bytes, and for all versions of the label set."""
     library = service.library
     library.corrections.add(body.label_set, _path(library, body.image_id), body.label, not_=body.not_)
     return JSONResponse({"corrections": len(library.corrections.list(body.label_set))})
@@ -53,10 +53,10 @@ def correct(service: ServiceHere, body: CorrectionRequest) -> Response:
     "/v1/corrections",
     response_model=CorrectionCount,
     dependencies=[WRITES],
-    summary="Withdraw what was said of a photo",
+    summary="Remove the corrections of a photo",
 )
 def forget(service: ServiceHere, label_set: LabelSetName, image_id: Annotated[Id, Query()]) -> Response:
-    """All of it."""
+    """All of them, for one label set."""
     service.library.corrections.forget(label_set, _path(service.library, image_id))
     return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})
 
@@ -65,19 +65,19 @@ def forget(service: ServiceHere, label_set: LabelSetName, image_id: Annotated[Id
     "/v1/corrections/undo",
     response_model=CorrectionCount,
     dependencies=[WRITES],
-    summary="Take back the last correction",
+    summary="Undo the last step",
 )
 def undo(service: ServiceHere, label_set: LabelSetName) -> Response:
-    """Or the last withdrawal. Nothing happens where there is none left."""
+    """Be it corrections or their removal. Nothing happens where no step is left."""
     service.library.corrections.undo(label_set)
     return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})
 
 
 @router.post(
-    "/v1/corrections/bulk", response_model=StatementCount, dependencies=[WRITES], summary="Say what many photos show"
+    "/v1/corrections/bulk", response_model=StatementCount, dependencies=[WRITES], summary="Correct many photos"
 )
 def correct_all(service: ServiceHere, body: CorrectionsRequest) -> Response:
-    """In one step, which is undone in one. All of it is kept or, where something is refused, nothing."""
+    """In one step, which is undone as one. Where a statement is refused, none is saved."""
     if len(body.corrections) > service.limits.statements:
         raise Problem("too-much", 422, f"more than {service.limits.statements:,} corrections")
     paths = questions.paths_of(service, [one.image_id for one in body.corrections])
@@ -96,7 +96,7 @@ def next_to_label(
     template: Annotated[list[Text] | None, Query()] = None,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
 ) -> Response:
-    """Photos whose answer is unsure and that speak for other unsure ones, best first."""
+    """Photos whose answer is unsure and that resemble other unsure ones, the most useful first."""
     labels = questions.labels_of(service, LabelChoice(label_set=label_set, templates=template))
     view = questions.photos(service, path)
     questions.require_few(service, view, len(labels.concepts))

@@ -1,4 +1,4 @@
-"""``/v1/diff``: which photos get another answer by other words, or by another model."""
+"""``/v1/diff``: which photos get a different answer by other words, or by another model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _sides(service: Service, body: DiffRequest) -> tuple[LabelSet, LabelSet]:
     if after.labels is not None or after.label_set is not None:
         return before, questions.labels_of(service, after)
     if after.groups is not None or after.negatives is not None:
-        raise Problem("labels", 422, "groups and negatives come with labels; name those of the side after, too")
+        raise Problem("labels", 422, "groups and negatives need labels: give those of `after`, too")
     if after.templates is None:
         return before, before
     templates = service.library.templates.resolve(after.templates)
@@ -34,9 +34,9 @@ def _sides(service: Service, body: DiffRequest) -> tuple[LabelSet, LabelSet]:
     return before, chosen
 
 
-@router.post("/v1/diff", response_model=DiffPage, summary="Which photos get another answer")
+@router.post("/v1/diff", response_model=DiffPage, summary="Which photos get a different answer")
 def diff(service: ServiceHere, body: DiffRequest) -> Response:
-    """Of two label sets, two template sets or two models. The photos that move most come first."""
+    """Compares two label sets, two template sets or two models. Photos that move most come first."""
     questions.require_shown(service, body.limit)
     models = [model for model in (body.before.model, body.after.model) if model is not None]
     questions.require_models(service, models)

@@ -25,11 +25,13 @@ router = APIRouter(tags=["duplicates"])
 @router.get("/v1/duplicates", response_model=DuplicatesPage, summary="Near-duplicates, and which to keep")
 def duplicates(
     service: ServiceHere,
-    threshold: Annotated[float, Query(ge=0.5, le=1, allow_inf_nan=False, description="Smallest cosine.")] = NEAR,
-    look: Annotated[bool, Query(description="Compare pictures, too, rather than vectors alone.")] = True,
+    threshold: Annotated[
+        float, Query(ge=0.5, le=1, allow_inf_nan=False, description="Lowest cosine similarity.")
+    ] = NEAR,
+    look: Annotated[bool, Query(description="Also compare the pictures, not only their vectors.")] = True,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
-    limit: Annotated[int, Query(ge=0, le=10_000, description="Groups of a page.")] = 100,
-    offset: Annotated[int, Query(ge=0, le=2**31, description="Begin there, without a cursor.")] = 0,
+    limit: Annotated[int, Query(ge=0, le=10_000, description="Groups per page.")] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="Start there, without a cursor.")] = 0,
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """Nothing is deleted. Looking at many photos for the first time may take several requests: 429 until it is done."""
@@ -39,14 +41,14 @@ def duplicates(
     asked = etag_of("duplicates", threshold, look, path)
 
     def make(should_stop: Callable[[], bool]) -> tuple[str, Duplicates]:
-        def told(step: Progress) -> None:
+        def stop_in_time(step: Progress) -> None:
             # What was looked at is remembered.
             if should_stop() and step.done != step.total:
                 raise busy(
-                    f"{step.done:,} of {step.total:,} photos were looked at; ask again to go on", slug="unfinished"
+                    f"{step.done:,} of {step.total:,} photos were looked at; ask again to continue", slug="unfinished"
                 )
 
-        found = service.library.neighbours.duplicates(threshold=threshold, look=look, paths=path, progress=told)
+        found = service.library.neighbours.duplicates(threshold=threshold, look=look, paths=path, progress=stop_in_time)
         return now, found
 
     key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)

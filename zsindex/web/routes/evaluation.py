@@ -20,7 +20,7 @@ router = APIRouter(tags=["truth"])
 
 @router.post("/v1/eval", response_model=schemas.Evaluation, summary="How often answers are right")
 def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
-    """With intervals; and, of several label sets, templates and models, the differences on the same photos."""
+    """With intervals; with several label sets, templates or models, also with differences on the same photos."""
     questions.require_shown(service, body.limit)
     questions.require_models(service, body.models)
     n_ways = (1 + len(body.against)) * max(1, len(body.template_sets)) * (1 + len(body.models))
@@ -55,7 +55,7 @@ def _document(found: Evaluation, limit: int, *, most: int) -> dict[str, Any]:
     def some(paths: Sequence[str]) -> dict[str, Any]:
         return {"total": len(paths), "paths": list(paths[:limit])}
 
-    def told(report: Report) -> dict[str, Any]:
+    def shown(report: Report) -> dict[str, Any]:
         document = report.to_dict()
         return {
             **document,
@@ -75,5 +75,5 @@ def _document(found: Evaluation, limit: int, *, most: int) -> dict[str, Any]:
         "not_held": some(found.not_held),
         "unanswered": some(found.unanswered),
         "without_truth": some(found.without_truth),
-        "reports": [told(report) for report in found.reports],
+        "reports": [shown(report) for report in found.reports],
     }

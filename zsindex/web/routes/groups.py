@@ -28,15 +28,19 @@ from zsindex.web.service import Service, ServiceHere
 
 router = APIRouter(tags=["groups"])
 
-Key: TypeAlias = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Of a run.", examples=["0f1e2d3c4b5a6978"])]
-Answer: TypeAlias = Annotated[int | None, Query(ge=0, le=100_000, description="Its number. Default: all of them.")]
+Key: TypeAlias = Annotated[
+    str, Path(pattern="^[0-9a-f]{16}$", description="Key of a run.", examples=["0f1e2d3c4b5a6978"])
+]
+Answer: TypeAlias = Annotated[
+    int | None, Query(ge=0, le=100_000, description="Index of the answer. Default: all of them.")
+]
 Start: TypeAlias = Annotated[int, Query(ge=0, le=2**31)]
 Limit: TypeAlias = Annotated[int, Query(ge=0, le=1000)]
 
 # Scores at which photos are counted. Those of a sigmoid are often small, and then their order of size matters.
 LINEAR = tuple(n / 100 for n in range(101))
 LOGARITHMIC = (0.0, *(round(10 ** (n / 25 - 4), 8) for n in range(101)))
-# How many kinds of flips, and of copies, are told.
+# How many kinds of flips are shown.
 MOST_FLIPS = 1000
 
 
@@ -67,7 +71,7 @@ def _photos(answer: Classification, photos: Sequence[int]) -> list[dict[str, Any
 
 @router.post("/v1/groups", response_model=Groups, summary="Group the library by its answers")
 def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Response:
-    """How many photos each answer has, and at least which scores. It is short however many photos there are."""
+    """How many photos each answer has, and how many reach each score: short, however many photos there are."""
     answer = questions.grouped(service, body)
     levels = LINEAR if answer.run.activation is Activation.SOFTMAX else LOGARITHMIC
     ranked = answer.by_answer
@@ -89,12 +93,12 @@ def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Respo
     )
 
 
-@router.get("/v1/groups/{key}/photos", response_model=GroupPhotos, summary="Some photos of a group")
+@router.get("/v1/groups/{key}/photos", response_model=GroupPhotos, summary="Photos of a group")
 def photos(
     service: ServiceHere, request: Request, key: Key, answer: Answer = None, start: Start = 0, limit: Limit = 100
 ) -> Response:
-    """The surest first. Any part can be asked for, in any order: scroll bars jump. Without `answer` these are all
-    photos but those that are none of these.
+    """Highest scores first. Any part can be asked for, in any order: scroll bars jump. Without `answer`, all photos but
+    those that show none of the labels.
     """
     etag = etag_of(key, answer, start, limit)
     same = unchanged(request, etag)
@@ -113,21 +117,21 @@ def places(
     key: Key,
     image_id: Annotated[list[Id], Query(min_length=1, max_length=100, description="Which photos.")],
 ) -> Response:
-    """With it a list that has changed is gone on with at the same photo. Photos that are not in it are left out."""
+    """With it a changed list can be continued at the same photo. Photos that are not in the answer are left out."""
     etag = etag_of("places", key, image_id)
     same = unchanged(request, etag)
     if same is not None:
         return same
     found = _kept(service, key)
     ranked, labelled = found.by_answer, _labelled(found)
-    told = []
+    found_places = []
     for wanted in dict.fromkeys(image_id):
         numbers = np.flatnonzero(found.image_ids == wanted)  # copies of it all get the same answer
         answer = int(ranked.labels[numbers[0]]) if len(numbers) else -1
         if answer >= 0:
             among = np.flatnonzero(np.isin(labelled, numbers))
             place = int(np.flatnonzero(np.isin(ranked.of(answer), numbers))[0])
-            told.append(
+            found_places.append(
                 {
                     "image_id": wanted,
                     "answer": answer,
@@ -135,7 +139,7 @@ def places(
                     "place_of_all": int(among[0]) if len(among) else None,
                 }
             )
-    return JSONResponse({"places": told}, headers={"ETag": etag})
+    return JSONResponse({"places": found_places}, headers={"ETag": etag})
 
 
 def _labelled(found: Classification) -> IdArray:
@@ -150,7 +154,7 @@ def _of(found: Classification, answer: int | None) -> IdArray:
     if answer is None:
         return found.by_answer.by_score
     if answer >= len(found.labels):
-        raise Problem("labels", 422, f"there are {len(found.labels)} answers")
+        raise Problem("labels", 422, f"there are only {len(found.labels)} answers")
     return found.by_answer.of(answer)
 
 
@@ -165,9 +169,9 @@ def export(
     key: Key,
     format: Annotated[Literal["csv", "json"], Query()] = "csv",
     answer: Answer = None,
-    min_score: Annotated[Score, Query(description="Below it a photo is none of these.")] = 0.0,
+    min_score: Annotated[Score, Query(description="Photos below it count as showing none of the labels.")] = 0.0,
 ) -> Response:
-    """Each photo with its best label and its score, the surest first."""
+    """Each photo with its best label and its score, highest scores first."""
     found = _kept(service, key)
     chosen = _of(found, answer)
     write = _csv if format == "csv" else _json
@@ -223,13 +227,13 @@ def tags(service: ServiceHere, key: Key, min_score: Annotated[Score, Query()] = 
 def _pair(service: Service, key: str, other: str) -> tuple[Classification, Classification]:
     before, after = _kept(service, key), _kept(service, other)
     if before.paths is not after.paths and before.paths != after.paths:
-        raise Problem("answer-gone", 410, "the answers are of different photos; ask for both again")
+        raise Problem("answer-gone", 410, "the answers are about different photos; ask for both again")
     return before, after
 
 
 @router.get("/v1/groups/{key}/flips/{other}", response_model=Flips, summary="Where two answers differ")
 def flips(service: ServiceHere, request: Request, key: Key, other: Key) -> Response:
-    """How many photos went from which label to which, most first."""
+    """How many photos went from which label to which, the most frequent first."""
     etag = etag_of("flips", key, other)
     same = unchanged(request, etag)
     if same is not None:
@@ -261,7 +265,7 @@ def flipped(
     start: Start = 0,
     limit: Limit = 100,
 ) -> Response:
-    """Those of one kind. First come those where both answers were sure."""
+    """Photos that went from one label to another; first those where both answers were sure."""
     etag = etag_of("flipped", key, other, was, becomes, start, limit)
     same = unchanged(request, etag)
     if same is not None:

@@ -14,7 +14,7 @@ from zsindex.web.service import ServiceHere
 router = APIRouter(tags=["system"])
 
 
-@router.get("/healthz", response_model=Health, summary="Whether the service runs")
+@router.get("/healthz", response_model=Health, summary="Whether the service is running")
 async def healthz() -> Response:
     """Asks nothing of the library."""
     return JSONResponse({"status": "ok"})
@@ -25,7 +25,7 @@ def readyz(service: ServiceHere) -> Response:
     """Reads from the library."""
     try:
         if service.closing.is_set():
-            raise Problem("closing", 503, "the service is about to end")
+            raise Problem("closing", 503, "the service is shutting down")
         service.library.photos.roots()
     except ZsindexError as error:
         raise Problem("not-ready", 503, "the library cannot be read") from error

@@ -43,11 +43,11 @@ MOST_FILE_BYTES = 512 << 20
 
 @router.get("/v1/images/{image_id}", response_model=Photo, summary="What is known of a photo")
 def photo(service: ServiceHere, image_id: ImageId) -> Response:
-    """All its files, too."""
+    """Including all files that show it."""
     return JSONResponse(asdict(service.library.photos.get(image_id)))
 
 
-@router.get("/v1/images/{image_id}/similar", response_model=HitPage, summary="Photos most like one")
+@router.get("/v1/images/{image_id}/similar", response_model=HitPage, summary="Photos most similar to one")
 def similar(
     service: ServiceHere,
     image_id: ImageId,
@@ -72,9 +72,11 @@ def thumbnail(
     service: ServiceHere,
     request: Request,
     image_id: ImageId,
-    size: Annotated[Literal["64", "128", "256", "512", "1024"], Query(description="Of the longer side.")] = "256",
+    size: Annotated[
+        Literal["64", "128", "256", "512", "1024"], Query(description="Pixels of the longer side.")
+    ] = "256",
 ) -> Response:
-    """A JPEG without the photo's metadata. It is kept on disk, and by the browser for good."""
+    """A JPEG without the photo's metadata. It is cached on disk, and by browsers for good."""
     found = service.library.photos.get(image_id)
     etag = f'"{found.digest[:32]}-{size}"'
     same = unchanged(request, etag, **{"Cache-Control": FOREVER})
@@ -102,10 +104,10 @@ def thumbnail(
     "/v1/images/{image_id}/file",
     response_class=Response,
     responses={200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}},
-    summary="A photo as it is",
+    summary="The file of a photo",
 )
 def file(service: ServiceHere, request: Request, image_id: ImageId) -> Response:
-    """Its bytes are those that were encoded: a file that was changed or exchanged since is not given out."""
+    """The bytes that were encoded: a file that has been changed or replaced since is not served."""
     found = service.library.photos.get(image_id)
     etag = f'"{found.digest[:32]}"'
     same = unchanged(request, etag, **{"Cache-Control": FOREVER})
@@ -118,7 +120,7 @@ def file(service: ServiceHere, request: Request, image_id: ImageId) -> Response:
         "ETag": etag,
         "Cache-Control": FOREVER,
         "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(FilePath(path).name, errors='replace')}",
-        # Whatever it is, it is no page.
+        # Whatever it is, it must not act as a page.
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }
     return Response(content.data, media_type=media_type, headers=headers)

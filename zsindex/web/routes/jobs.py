@@ -20,7 +20,10 @@ from zsindex.web.service import WRITES, Service, ServiceHere
 router = APIRouter(tags=["jobs"])
 
 JobId = Annotated[str, Path(min_length=1, max_length=32, pattern="^[0-9a-f]+$", examples=["5f2c8a1e0b7d4c39"])]
-_EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, 204: {"description": "No news"}}
+_EVENTS = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    204: {"description": "The job has ended"},
+}
 
 
 def _places(service: Service, paths: list[str] | None) -> list[str] | None:
@@ -34,7 +37,7 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
         if not roots and service.security.photo_folders:
             return list(service.security.photo_folders)
         if not roots:
-            raise Problem("no-folders", 422, "no folder was synced yet; zsindex serve --photos FOLDER names some")
+            raise Problem("no-folders", 422, "no folder has been synced yet; zsindex serve --photos FOLDER names some")
         return None
     allowed = [*roots, *(absolute(folder) for folder in service.security.photo_folders)]
     places = [os.path.normpath(absolute(path)) for path in paths]
@@ -42,7 +45,9 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
         # Also as it really is: a link inside a folder of photos may lead out of it.
         real = os.path.realpath(place)
         if not any(is_under(place, one) and is_under(real, os.path.realpath(one)) for one in allowed):
-            raise Problem("path", 403, "this service may sync folders that were synced before, or that it was given")
+            raise Problem(
+                "path", 403, "this service syncs only folders that were synced before, or that it was started with"
+            )
     return places
 
 
@@ -51,29 +56,29 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
     response_model=Job,
     status_code=202,
     dependencies=[WRITES],
-    summary="Begin to bring the library up to date",
+    summary="Start to bring the library up to date",
 )
 def sync(service: ServiceHere, body: SyncRequest) -> Response:
-    """Answers with a job. Its `Location` can be asked, and its events watched."""
+    """Answers with a job, whose state is at the `Location` and whose events can be watched."""
     job = service.jobs.submit(_places(service, body.paths), retry_skipped=body.retry_skipped)
     return JSONResponse(job.document(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
 
 
 @router.get("/v1/jobs", response_model=list[Job], summary="Jobs, newest first")
 def jobs(service: ServiceHere) -> Response:
-    """The last ones, also of earlier services over this library."""
+    """The most recent ones, also those of earlier services over this library."""
     return JSONResponse(service.jobs.documents())
 
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, summary="A job")
 def job(service: ServiceHere, job_id: JobId) -> Response:
-    """How far it is, or what came of it."""
+    """How far it has come, or its result."""
     return JSONResponse(service.jobs.document(job_id))
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=Job, dependencies=[WRITES], summary="Stop a job")
 def cancel(service: ServiceHere, job_id: JobId) -> Response:
-    """After the batch in work. What is stored is kept, and the next sync goes on from there."""
+    """It stops after the current batch. What is stored is kept, and the next sync continues from there."""
     return JSONResponse(service.jobs.cancel(job_id))
 
 
@@ -81,12 +86,12 @@ def cancel(service: ServiceHere, job_id: JobId) -> Response:
     "/v1/jobs/{job_id}/events",
     response_class=StreamingResponse,
     responses=_EVENTS,  # type: ignore[arg-type]
-    summary="A job as it goes on",
+    summary="Watch a job",
 )
 async def events(service: ServiceHere, request: Request, job_id: JobId) -> Response:
     """Server-sent events: `job`, with the job as its data, now and at every change; the stream ends with the job.
 
-    A browser that connects again after the end gets 204, which tells it to stop.
+    A browser that reconnects after the end gets 204, which tells it to stop.
     """
     from starlette.concurrency import run_in_threadpool
 

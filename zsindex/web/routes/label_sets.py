@@ -38,7 +38,7 @@ def label_sets(service: ServiceHere) -> Response:
 
 @router.get("/v1/label-sets/{name:path}", response_model=SavedLabelsWithVersions, summary="A saved label set")
 def label_set(service: ServiceHere, name: SetName) -> Response:
-    """With the versions that there are."""
+    """With its versions."""
     found = service.library.labels.get(name)
     versions = service.library.labels.history(found.name or name)
     times = [{"version": one.version, "saved_at": one.saved_at} for one in versions]
@@ -47,7 +47,7 @@ def label_set(service: ServiceHere, name: SetName) -> Response:
 
 @router.put("/v1/label-sets/{name:path}", response_model=SavedLabels, dependencies=[WRITES], summary="Save a label set")
 def save_label_set(service: ServiceHere, name: SetName, body: LabelsRequest) -> Response:
-    """As a new version, unless it says the same as the newest."""
+    """As a new version, unless it equals the newest one."""
     chosen = questions.labels_of(service, body)
     try:
         return JSONResponse(_document(service.library.labels.save(name, chosen)))
@@ -55,7 +55,7 @@ def save_label_set(service: ServiceHere, name: SetName, body: LabelsRequest) -> 
         raise Problem("name", 422, str(error)) from error
 
 
-@router.delete("/v1/label-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Forget a label set")
+@router.delete("/v1/label-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Delete a label set")
 def remove_label_set(service: ServiceHere, name: SetName) -> Response:
     """With all its versions."""
     service.library.labels.remove(name)

@@ -1,4 +1,4 @@
-"""``/v1/lint``: what is wrong with labels."""
+"""``/v1/lint``: problems with labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zsindex.web.service import ServiceHere
 router = APIRouter(tags=["words"])
 
 
-@router.post("/v1/lint", response_model=LintPage, summary="What is wrong with labels")
+@router.post("/v1/lint", response_model=LintPage, summary="Problems with labels")
 def lint(service: ServiceHere, body: LintRequest) -> Response:
     """Labels that coincide, that win nothing or nearly everything, prompts that are cut, templates that do nothing."""
     questions.require_shown(service, body.limit)

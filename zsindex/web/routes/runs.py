@@ -18,13 +18,13 @@ router = APIRouter(tags=["runs"])
 
 RunKey = Annotated[
     str,
-    Path(pattern="^[0-9a-f]{4,64}$", description="Or its beginning.", examples=["0f1e2d3c4b5a6978"]),
+    Path(pattern="^[0-9a-f]{4,64}$", description="The key, or its beginning.", examples=["0f1e2d3c4b5a6978"]),
 ]
 
 
 @router.get("/v1/runs", response_model=list[RunLine], summary="Recorded runs, newest first")
 def runs(service: ServiceHere) -> Response:
-    """In short."""
+    """In brief; `/v1/runs/{key}` has all of a run."""
     return JSONResponse(
         [
             {
@@ -44,13 +44,13 @@ def runs(service: ServiceHere) -> Response:
 
 @router.get("/v1/runs/{key}", response_model=RunRecord, summary="A recorded run")
 def run(service: ServiceHere, key: RunKey) -> Response:
-    """With all labels and options of its body."""
+    """With all labels and options of its question."""
     return JSONResponse(service.library.runs.get(key).to_dict())
 
 
-@router.post("/v1/runs/{key}/repeat", response_model=RepeatedRun, summary="Ask a recorded run again")
+@router.post("/v1/runs/{key}/repeat", response_model=RepeatedRun, summary="Repeat a recorded run")
 def repeat(service: ServiceHere, request: Request, key: RunKey, body: RepeatRequest) -> Response:
-    """The same question on the photos of today, and what has changed."""
+    """Asks the same question of the photos as they are now, and says what has changed."""
     if body.record:
         require_write(request)
     questions.require_shown(service, body.limit)
@@ -58,6 +58,6 @@ def repeat(service: ServiceHere, request: Request, key: RunKey, body: RepeatRequ
         try:
             found = service.library.runs.repeat(key, record=body.record)
         except UnknownModel as error:
-            raise Problem("model-gone", 409, "the library holds nothing of the run's model any more") from error
+            raise Problem("model-gone", 409, "the library no longer has vectors of the run's model") from error
     document = found.to_dict()
     return JSONResponse({**document, "flips": document["flips"][: body.limit]})

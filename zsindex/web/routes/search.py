@@ -51,9 +51,9 @@ def search(
     minus: Annotated[list[Text] | None, Query(max_length=32)] = None,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     top: Annotated[Top, Query()] = 20,
-    cursor: Annotated[Cursor | None, Query(description="`next` of the page before, and nothing else.")] = None,
+    cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
 ) -> Response:
-    """All terms are texts; POST takes images, too."""
+    """All terms are texts; POST also takes images."""
     if cursor is not None:
         return next_page(service, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
@@ -73,7 +73,7 @@ def search_by_terms(service: ServiceHere, body: SearchRequest) -> Response:
 @router.post("/v1/search/upload", response_model=HitPage, summary="Find photos like one that is uploaded")
 def search_by_upload(
     service: ServiceHere,
-    image: Annotated[UploadFile, File(description="A photo, encoded. It is not stored.")],
+    image: Annotated[UploadFile, File(description="An image file. It is not stored.")],
     plus: Annotated[list[Text] | None, Form()] = None,
     minus: Annotated[list[Text] | None, Form()] = None,
     top: Annotated[Top, Form()] = 20,

@@ -27,7 +27,7 @@ def session(service: ServiceHere, request: Request) -> Response:
     return JSONResponse({"right": "read" if security.read_only else right})
 
 
-@router.post("/v1/session", response_model=Session, summary="Begin a session of a browser")
+@router.post("/v1/session", response_model=Session, summary="Start a browser session")
 def begin_session(service: ServiceHere, request: Request, body: SessionRequest) -> Response:
     """Takes a token and sets a cookie, since a browser sends no token with an image."""
     security = service.security
@@ -35,7 +35,7 @@ def begin_session(service: ServiceHere, request: Request, body: SessionRequest) 
         return JSONResponse({"right": "read" if security.read_only else "write"})
     value = security.begin_session(body.token)
     if value is None:
-        raise Problem("token", 401, "this is no token of this service", headers={"WWW-Authenticate": "Bearer"})
+        raise Problem("token", 401, "this is not a token of this service", headers={"WWW-Authenticate": "Bearer"})
     right = security.right_of_session(value)
     response = JSONResponse({"right": "read" if security.read_only else right})
     response.set_cookie(
@@ -44,9 +44,9 @@ def begin_session(service: ServiceHere, request: Request, body: SessionRequest) 
     return response
 
 
-@router.delete("/v1/session", status_code=204, summary="End a session of a browser")
+@router.delete("/v1/session", status_code=204, summary="End a browser session")
 def end_session(service: ServiceHere, request: Request) -> Response:
-    """Forgets it, and its cookie."""
+    """Ends it here, and deletes its cookie."""
     known = session_of(request.headers)
     if known is not None:
         service.security.end_session(known)

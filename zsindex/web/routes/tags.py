@@ -33,12 +33,12 @@ def _require_within(service: Service, files: Sequence[str]) -> None:
     for folder in {os.path.dirname(file) for file in files}:
         real = os.path.realpath(folder)
         if not any(is_under(folder, root) and is_under(real, really) for root, really in roots):
-            raise Problem("path", 403, "some of the photos are outside of the folders that were synced; name others")
+            raise Problem("path", 403, "some of the photos lie outside the folders that were synced; choose others")
 
 
 @router.post("/v1/tags", response_model=TagChanges, summary="Answers as tags in XMP sidecars")
 def write(service: ServiceHere, request: Request, body: TagsRequest) -> Response:
-    """Photos stay untouched, and so are tags of others; what was written before for the same label set is replaced."""
+    """Photos and other programs' tags stay untouched; what was written for the same label set before is replaced."""
     if body.apply:
         require_write(request)
     questions.require_shown(service, body.limit)
@@ -63,10 +63,10 @@ def write(service: ServiceHere, request: Request, body: TagsRequest) -> Response
             apply=body.apply,
             should_stop=should_stop,
         )
-    return _told(report, body.limit)
+    return _shown(report, body.limit)
 
 
-@router.post("/v1/tags/retract", response_model=TagChanges, summary="Take tags out of XMP sidecars again")
+@router.post("/v1/tags/retract", response_model=TagChanges, summary="Remove tags from XMP sidecars")
 def retract(service: ServiceHere, request: Request, body: RetractRequest) -> Response:
     """Those that zsindex wrote, and no others."""
     if body.apply:
@@ -78,10 +78,10 @@ def retract(service: ServiceHere, request: Request, body: RetractRequest) -> Res
         report = service.library.tags.retract(
             body.paths, label_set=body.label_set, apply=body.apply, should_stop=should_stop
         )
-    return _told(report, body.limit)
+    return _shown(report, body.limit)
 
 
-def _told(report: TagReport, limit: int) -> Response:
+def _shown(report: TagReport, limit: int) -> Response:
     actions = Counter(change.action for change in report.changes)
     document = {
         "applied": report.applied,

@@ -45,7 +45,7 @@ def fit(service: ServiceHere, request: Request, body: TemperatureRequest) -> Res
 
 
 @router.delete(
-    "/v1/temperature", status_code=204, dependencies=[WRITES], summary="Forget the model's fitted temperature"
+    "/v1/temperature", status_code=204, dependencies=[WRITES], summary="Delete the model's fitted temperature"
 )
 def remove(service: ServiceHere) -> Response:
     """Scores are the model's own again."""

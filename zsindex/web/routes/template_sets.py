@@ -33,7 +33,7 @@ def template_sets(service: ServiceHere) -> Response:
     summary="Save a template set",
 )
 def save_template_set(service: ServiceHere, name: SetName, body: TemplatesRequest) -> Response:
-    """In place of the one of that name."""
+    """In place of the set of that name."""
     if len(body.templates) > service.limits.labels:
         raise Problem("fields", 422, f"more than {service.limits.labels:,} templates")
     try:
@@ -42,7 +42,7 @@ def save_template_set(service: ServiceHere, name: SetName, body: TemplatesReques
         raise Problem("name", 422, str(error)) from error
 
 
-@router.delete("/v1/template-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Forget a template set")
+@router.delete("/v1/template-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Delete a template set")
 def remove_template_set(service: ServiceHere, name: SetName) -> Response:
     """Label sets that were made with it keep their prompts."""
     service.library.templates.remove(name)

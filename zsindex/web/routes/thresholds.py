@@ -18,13 +18,13 @@ router = APIRouter(tags=["thresholds"])
 
 
 def _require_few(service: Service, label_set: str) -> None:
-    # Each column of a few hundred takes a pass of its own.
+    # Each few hundred labels take a pass of their own.
     questions.require_few(service, service.library.view(), len(service.library.labels.get(label_set).concepts))
 
 
 @router.get("/v1/thresholds", response_model=ScoreCurves, summary="Score curves and thresholds of a label set")
 def curves(service: ServiceHere, label_set: LabelSetName, multi_label: Annotated[bool, Query()] = False) -> Response:
-    """Of each answer the scores that shares of the photos reach, and how many photos a score leaves."""
+    """For each answer, which scores given shares of the photos reach, and how many photos reach a score."""
     _require_few(service, label_set)
     with service.slow.turn():
         return JSONResponse(service.library.thresholds.curves(label_set, multi_label=multi_label).to_dict())
@@ -32,7 +32,7 @@ def curves(service: ServiceHere, label_set: LabelSetName, multi_label: Annotated
 
 @router.post("/v1/thresholds", response_model=ThresholdChange, summary="Preview a threshold, or set it")
 def choose(service: ServiceHere, request: Request, body: ThresholdRequest) -> Response:
-    """Says which photos come and go. Kept is the share of photos, so that another model does not change its meaning."""
+    """Says which photos gain and lose the label. What is saved is the share, which means the same for any model."""
     if body.apply:
         require_write(request)
     questions.require_shown(service, body.limit)
@@ -55,11 +55,11 @@ def choose(service: ServiceHere, request: Request, body: ThresholdRequest) -> Re
     return JSONResponse(document)
 
 
-@router.delete("/v1/thresholds", response_model=RemovedCount, dependencies=[WRITES], summary="Forget thresholds")
+@router.delete("/v1/thresholds", response_model=RemovedCount, dependencies=[WRITES], summary="Delete thresholds")
 def remove(
     service: ServiceHere,
     label_set: LabelSetName,
-    label: Annotated[list[Text] | None, Query(description="Whose. Default: all.")] = None,
+    label: Annotated[list[Text] | None, Query(description="Labels whose thresholds are deleted. Default: all.")] = None,
 ) -> Response:
     """All of a label set, or of some of its labels."""
     return JSONResponse({"removed": service.library.thresholds.remove(label_set, label)})

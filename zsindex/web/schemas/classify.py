@@ -24,15 +24,17 @@ from zsindex.web.schemas.questions import AllOptions, LabelChoice
 
 
 class ClassifyOptions(AllOptions):
-    """All but the labels and the paths, which a query in a URL calls otherwise."""
+    """All but the labels and the paths, which have other names in a URL."""
 
     top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
-    record: bool = Field(default=False, description="Keep the run, see /v1/runs; needs the right to write.")
+    record: bool = Field(default=False, description="Record the run, see /v1/runs; needs the right to write.")
     only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
-    order: Order = Field(default="path", description="`label`: by best label, the surest first.")
-    limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos of a page.")
-    cursor: Cursor | None = Field(default=None, description="`next` of the page before; all else must be the same.")
+    order: Order = Field(default="path", description="`label` sorts by best label, highest scores first.")
+    limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos per page.")
+    cursor: Cursor | None = Field(
+        default=None, description="`next` of the previous page; everything else must be the same."
+    )
 
 
 class ClassifyRequest(LabelChoice, ClassifyOptions):
@@ -47,7 +49,7 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
 
 
 class ClassifyQuery(ClassifyOptions):
-    """The same in a URL, where what can be said several times is named in the singular."""
+    """The same in a URL, where parameters that can be repeated are named in the singular."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -64,7 +66,7 @@ class ClassifyQuery(ClassifyOptions):
 
 
 class HubParameters(BaseModel):
-    """As model hubs have them; what is not known here is ignored, as there."""
+    """Parameters as model hubs know them; others are ignored, as there."""
 
     candidate_labels: list[Text] | Text
     hypothesis_template: Text | None = None
@@ -85,7 +87,7 @@ class HubRequest(BaseModel):
 
 
 class PhotoResult(BaseModel):
-    """The answer for one photo, best first."""
+    """A photo with its predictions, best first."""
 
     image_id: int
     path: str
@@ -93,7 +95,7 @@ class PhotoResult(BaseModel):
 
 
 class Smoothed(BaseModel):
-    """What smoothing did: how many photos it looked at, and of how many it changed the best answer."""
+    """What smoothing did: how many photos it looked at, and how many got another best answer."""
 
     photos: int
     changed: int
@@ -104,8 +106,8 @@ class Smoothed(BaseModel):
 class ClassifyPage(BaseModel):
     """A page of answers.
 
-    `run` is what they are a function of; equal keys mean equal answers. `counts` says of how many photos each answer is
-    the best, over all pages.
+    `run` is what they are a function of; equal keys mean equal answers. `counts` says how many photos
+    have each answer as their best one, over all pages.
     """
 
     run: dict[str, Any]
@@ -118,7 +120,7 @@ class ClassifyPage(BaseModel):
 
 
 class UploadResult(BaseModel):
-    """The answer for one upload."""
+    """An upload with its predictions, best first."""
 
     name: str
     predictions: list[Prediction]

@@ -33,7 +33,7 @@ class CorrectionsRequest(Body):
 
 
 class Correction(BaseModel):
-    """What holds of a photo: a label, or labels that it does not show. `unknown` are not in the set any more."""
+    """What is known of a photo: its label, or labels it does not show. Those in `unknown` are no longer in the set."""
 
     model_config = ConfigDict(populate_by_name=True)
     paths: list[str]
@@ -44,19 +44,19 @@ class Correction(BaseModel):
 
 
 class CorrectionCount(BaseModel):
-    """Of how many photos something is said now."""
+    """How many photos have corrections now."""
 
     corrections: int
 
 
 class StatementCount(CorrectionCount):
-    """How many statements were kept, and of how many photos something is said now."""
+    """How many statements were saved, and how many photos have corrections now."""
 
     statements: int
 
 
 class NextPhoto(BaseModel):
-    """A photo whose correction would teach much, with its two best answers."""
+    """A photo that is worth correcting next, with its two best answers."""
 
     image_id: int
     path: str

@@ -11,20 +11,24 @@ from zsindex.web.schemas.questions import LabelChoice
 class DiffSide(LabelChoice):
     """One of two ways to classify."""
 
-    model: Name | None = Field(default=None, description="One that the library holds vectors of. Default: its own.")
+    model: Name | None = Field(
+        default=None, description="A model that the library has vectors of. Default: the library's own."
+    )
 
 
 class DiffRequest(Body):
     """Compare two label sets, two template sets or two models on all photos."""
 
     before: DiffSide
-    after: DiffSide = Field(description="Without labels, those of `before`.")
+    after: DiffSide = Field(description="Without labels, it has those of `before`.")
     renamed: dict[Text, Text] | None = Field(default=None, description="Answers of `before`, as `after` calls them.")
     activation: ActivationName | None = None
     truncate: bool = False
     paths: OnlyPaths = None
-    limit: ListLimit = Field(default=100, description="Photos of a page.")
-    cursor: Cursor | None = Field(default=None, description="`next` of the page before; all else must be the same.")
+    limit: ListLimit = Field(default=100, description="Photos per page.")
+    cursor: Cursor | None = Field(
+        default=None, description="`next` of the previous page; everything else must be the same."
+    )
 
     model_config = examples(
         {"before": {"label_set": "animals@1"}, "after": {"label_set": "animals@2"}},
@@ -33,7 +37,7 @@ class DiffRequest(Body):
 
 
 class AnswerCount(BaseModel):
-    """Of how many photos an answer is the best."""
+    """How many photos have an answer as their best one, before and after."""
 
     answer: str
     before: int
@@ -41,7 +45,7 @@ class AnswerCount(BaseModel):
 
 
 class AnswerFlow(BaseModel):
-    """How many photos went from one answer to another, and the one that moved most."""
+    """How many photos went from one answer to another, and the photo that moved most."""
 
     before: str
     after: str
@@ -50,7 +54,7 @@ class AnswerFlow(BaseModel):
 
 
 class MovedPhoto(BaseModel):
-    """A photo with another best answer; `moved` says how far its scores are apart, from 0 to 1."""
+    """A photo with another best answer; `moved` is how far apart its scores are, from 0 to 1."""
 
     path: str
     before: str

@@ -8,14 +8,14 @@ from zsindex.services.neighbours import Copies
 
 
 class CopiesPage(BaseModel):
-    """Some of them."""
+    """A page of photos that several files show."""
 
     total: int
     copies: list[Copies]
 
 
 class AlikePhoto(BaseModel):
-    """A photo of a group; `cosine` and `correlation` are to the one to keep."""
+    """A photo of a group; `cosine` and `correlation` compare it with the one to keep."""
 
     image_id: int | None
     path: str
@@ -36,7 +36,7 @@ class AlikeGroup(BaseModel):
 
 
 class DuplicatesPage(BaseModel):
-    """Groups of near-duplicates, a page of them."""
+    """A page of groups of near-duplicates."""
 
     threshold: float
     photos: int

@@ -21,10 +21,12 @@ class EvaluationRequest(LabelChoice, DecidingOptions):
     template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
     models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
     names: Names = None
-    others_are_none: bool = Field(default=False, description="Photos of other labels show none of these.")
+    others_are_none: bool = Field(default=False, description="Photos with other labels count as showing none of these.")
     smooth: bool = False
     paths: OnlyPaths = None
-    resamples: Annotated[int, Field(ge=0, le=1000)] = Field(default=200, description="For intervals; 0 for none.")
+    resamples: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=200, description="Resamples for the intervals; 0 for no intervals."
+    )
     seed: Seed = 0
     limit: ListLimit = 100
 
@@ -35,7 +37,7 @@ class EvaluationRequest(LabelChoice, DecidingOptions):
 
 
 class Measured(BaseModel):
-    """A number, and between what 95 % of the resamples lie; null where there is none."""
+    """A number, and the interval in which 95 % of the resamples lie; null where there is none."""
 
     value: float | None
     low: float | None
@@ -43,7 +45,7 @@ class Measured(BaseModel):
 
 
 class LabelNumbers(BaseModel):
-    """How well an answer is found."""
+    """How well one answer is recognised."""
 
     label: str
     photos: int
@@ -56,7 +58,7 @@ class LabelNumbers(BaseModel):
 
 
 class EvaluationReport(BaseModel):
-    """How right one way of asking is; `differences` are to the first one. Lists are cut at `limit`."""
+    """How accurate one way of asking is; `differences` are relative to the first one. Lists are cut at `limit`."""
 
     name: str
     model: str
@@ -76,7 +78,7 @@ class EvaluationReport(BaseModel):
 
 
 class PhotoList(BaseModel):
-    """How many photos, and the paths of the first."""
+    """How many photos, and the paths of the first ones."""
 
     total: int
     paths: list[str]

@@ -19,38 +19,38 @@ from pydantic import (
 from zsindex.arguments import bounds
 
 
-def _sayable(text: str) -> str:
+def _encodable(text: str) -> str:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("it holds characters that no text has")
+        raise ValueError("it contains characters that are not allowed in text")
     return text
 
 
-def _no_truth_value(value: Any) -> Any:
+def _no_boolean(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
+        raise ValueError("true and false are not numbers")
     return value
 
 
 # Half of a surrogate pair can be written in JSON, and nowhere else.
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_sayable)]
-Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_sayable)]
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_encodable)]
+Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_encodable)]
 # Absolute, as answers show them: what another one is relative to, and what ~ stands for, is the host's business.
 PhotoPath: TypeAlias = Annotated[
-    str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(/|[A-Za-z]:[/\\])"), AfterValidator(_sayable)
+    str, StringConstraints(min_length=1, max_length=4096, pattern=r"^(/|[A-Za-z]:[/\\])"), AfterValidator(_encodable)
 ]
-# What may be synced is looked at by itself.
-Folder: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_sayable)]
-Cursor: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=65_536), AfterValidator(_sayable)]
+# Which folders may be synced is checked by the endpoint.
+Folder: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_encodable)]
+Cursor: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=65_536), AfterValidator(_encodable)]
 Base64: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 # SQLite's largest.
-Id: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_no_truth_value)]
+Id: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_no_boolean)]
 Top: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 Score: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # Not a vocabulary from a file, as on the command line: it would be read on the service's machine.
 Unknown: TypeAlias = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
 ]
-Teaching: TypeAlias = Literal["gda", "tip-adapter"]
+CorrectionMethod: TypeAlias = Literal["gda", "tip-adapter"]
 Temperature: TypeAlias = (
     Annotated[float, Field(ge=bounds.LEAST_TEMPERATURE, le=bounds.MOST_TEMPERATURE, allow_inf_nan=False)]
     | Literal["fitted"]
@@ -58,7 +58,7 @@ Temperature: TypeAlias = (
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
 Order: TypeAlias = Literal["path", "label"]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
-ListLimit: TypeAlias = Annotated[int, Field(ge=0, le=10_000, description="Entries of a list in the answer.")]
+ListLimit: TypeAlias = Annotated[int, Field(ge=0, le=10_000, description="Most entries of a list in the answer.")]
 T = TypeVar("T")
 
 
@@ -79,7 +79,7 @@ def examples(*bodies: dict[str, JsonValue]) -> ConfigDict:
 
 
 class Body(BaseModel):
-    """A body: fields that nobody knows are refused, or a typing error would change the question unseen."""
+    """The body of a request. Unknown fields are refused: a misspelt one would change the question unnoticed."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -87,4 +87,4 @@ class Body(BaseModel):
     @classmethod
     def _numbers_only(cls, value: Any, info: ValidationInfo) -> Any:
         taken = cls.model_fields[info.field_name or ""].annotation
-        return value if taken is bool or bool in get_args(taken) else _no_truth_value(value)
+        return value if taken is bool or bool in get_args(taken) else _no_boolean(value)

@@ -20,7 +20,7 @@ class GroupsRequest(LabelChoice, BasicOptions):
 
 
 class Group(BaseModel):
-    """An answer, its photos, and how many of them have at least each of the levels as their score."""
+    """An answer, how many photos have it, and how many of them reach each of the levels."""
 
     label: str
     count: int
@@ -28,7 +28,7 @@ class Group(BaseModel):
 
 
 class Groups(BaseModel):
-    """The library, grouped. `key` names the answer from now on; `none` is the number of "(none of these)"."""
+    """The library, grouped. `key` names the answer from now on; `none` is the index of "(none of these)", if any."""
 
     key: str
     run: dict[str, Any]
@@ -59,7 +59,7 @@ class GroupPhotos(BaseModel):
 
 class Place(BaseModel):
     """Where a photo stands: its answer, and its place among the photos of that answer and among all that have a label,
-    both from 0 on, the surest first.
+    both counted from 0, highest scores first.
     """
 
     image_id: int
@@ -69,13 +69,13 @@ class Place(BaseModel):
 
 
 class Places(BaseModel):
-    """In the order of the question."""
+    """Places in the order that they were asked for."""
 
     places: list[Place]
 
 
 class TagPreview(BaseModel):
-    """How many sidecars would be made, changed and deleted, and some of these changes."""
+    """How many sidecars would be created, changed and deleted, and some of these changes."""
 
     create: int
     change: int
@@ -86,7 +86,7 @@ class TagPreview(BaseModel):
 
 
 class FlipCount(BaseModel):
-    """How many photos went from one answer to another, by their numbers and names."""
+    """How many photos went from one answer to another; answers by index and by name."""
 
     model_config = ConfigDict(populate_by_name=True)
     was: int

@@ -6,6 +6,6 @@ from pydantic import BaseModel
 
 
 class Health(BaseModel):
-    """Whether the service is there."""
+    """The state of the service."""
 
     status: str

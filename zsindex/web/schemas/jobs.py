@@ -15,14 +15,14 @@ class SyncRequest(Body):
 
     paths: Several[Folder] | None = Field(
         default=None,
-        description="Folders that were synced before, or are below one, or that the service was given. Default: all.",
+        description="Folders synced before, folders below them, or those of `zsindex serve --photos`. Default: all.",
         examples=[["/home/me/Pictures"]],
     )
-    retry_skipped: bool = Field(default=False, description="Read again what could not be read before.")
+    retry_skipped: bool = Field(default=False, description="Try again to read photos that could not be read before.")
 
 
 class Step(BaseModel):
-    """How far a job is."""
+    """How far a job has come."""
 
     stage: str
     done: int
@@ -30,7 +30,7 @@ class Step(BaseModel):
 
 
 class Change(BaseModel):
-    """When a job came into a state."""
+    """When a job entered a state."""
 
     state: str
     at: str

@@ -8,10 +8,10 @@ from zsindex.web.schemas.fields import Body, Several, Text, examples
 
 
 class LabelsRequest(Body):
-    """Labels with what belongs to them."""
+    """Labels with their templates, groups and negatives."""
 
     labels: Several[Text] | dict[Text, Several[Text]] = Field(
-        description="Names in order; or names with written-out prompts, where an empty list stands for the templates."
+        description="Names in order; or names with written-out prompts, where an empty list means the templates."
     )
     templates: Several[Text] | None = Field(
         default=None, description="With {} where the label goes, or names of template sets. Several are averaged."
@@ -45,7 +45,7 @@ class Version(BaseModel):
 
 
 class SavedLabelsWithVersions(SavedLabels):
-    """A saved label set, and the versions there are of it."""
+    """A saved label set and its versions."""
 
     versions: list[Version]
 

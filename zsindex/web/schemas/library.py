@@ -8,7 +8,7 @@ from zsindex.records import SkippedFile
 
 
 class SkippedPage(BaseModel):
-    """Some of them."""
+    """A page of photos that cannot be used."""
 
     total: int
     skipped: list[SkippedFile]

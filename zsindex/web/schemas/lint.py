@@ -12,15 +12,17 @@ from zsindex.web.schemas.questions import LabelChoice
 
 
 class LintRequest(LabelChoice):
-    """Look for what is wrong with labels."""
+    """Look for problems with labels."""
 
     paths: OnlyPaths = None
-    limit: ListLimit = Field(default=100, description="Findings of a page.")
-    cursor: Cursor | None = Field(default=None, description="`next` of the page before; all else must be the same.")
+    limit: ListLimit = Field(default=100, description="Findings per page.")
+    cursor: Cursor | None = Field(
+        default=None, description="`next` of the previous page; everything else must be the same."
+    )
 
 
 class LintFinding(BaseModel):
-    """One thing that somebody should look at."""
+    """Something about the labels that deserves a look."""
 
     kind: str
     severity: Literal["warning", "info"]

@@ -7,9 +7,9 @@ from pydantic import Field
 from zsindex.web.schemas.fields import (
     ActivationName,
     Body,
+    CorrectionMethod,
     Name,
     Several,
-    Teaching,
     Temperature,
     Text,
     Unknown,
@@ -20,8 +20,10 @@ from zsindex.web.schemas.fields import (
 class LabelChoice(Body):
     """Labels, or the name of a saved label set."""
 
-    labels: Several[Text] | dict[Text, Several[Text]] | None = Field(default=None, description="Or `label_set`.")
-    label_set: Name | None = Field(default=None, description="A saved one; NAME@2 is its second version.")
+    labels: Several[Text] | dict[Text, Several[Text]] | None = Field(
+        default=None, description="Names in order, or names with their prompts. Give these or `label_set`."
+    )
+    label_set: Name | None = Field(default=None, description="Name of a saved label set; NAME@2 is its second version.")
     templates: Several[Text] | None = Field(default=None, description="In place of the label set's own.")
     groups: dict[Text, Several[Text]] | None = Field(default=None, description="Labels that count as one answer.")
     negatives: Several[Text] | None = Field(
@@ -32,22 +34,22 @@ class LabelChoice(Body):
 
 
 class BasicOptions(Body):
-    """How the labels are asked about."""
+    """Options of every question."""
 
     activation: ActivationName | None = Field(default=None, description="Default: as the model was trained.")
     unknown: Unknown | None = Field(
         default=None,
-        description="Answer photos of none of the labels so: METHOD:RATE or METHOD:score=X.",
+        description="How to recognise photos that show none of the labels: METHOD:RATE or METHOD:score=X.",
         examples=["softmax:0.05"],
     )
-    with_corrections: Teaching | None = Field(
+    with_corrections: CorrectionMethod | None = Field(
         default=None, description="Also learn from the corrections of the saved label set."
     )
     truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
 
 
 class DecidingOptions(BasicOptions):
-    """And which scores make an answer."""
+    """These, and what decides which scores make an answer."""
 
     temperature: Temperature | None = Field(
         default=None, description="Cosines are divided by it; or `fitted`, see /v1/temperature. Default: the model's."
@@ -56,7 +58,9 @@ class DecidingOptions(BasicOptions):
 
 
 class AllOptions(DecidingOptions):
-    """And what else an answer can depend on."""
+    """All options that an answer depends on."""
 
-    multi_label: bool = Field(default=False, description="Every label that fits.")
-    smooth: bool = Field(default=False, description="Answer the photos together: those that look alike, alike.")
+    multi_label: bool = Field(default=False, description="Answer with every label that fits, not only the best.")
+    smooth: bool = Field(
+        default=False, description="Score the photos together, so that similar ones get similar answers."
+    )

@@ -9,7 +9,7 @@ from zsindex.web.schemas.fields import Body, ListLimit, examples
 
 
 class RunLine(BaseModel):
-    """A recorded run in short."""
+    """A recorded run in brief."""
 
     key: str
     recorded_at: str
@@ -22,16 +22,16 @@ class RunLine(BaseModel):
 
 
 class RepeatRequest(Body):
-    """Ask a recorded run again."""
+    """Repeat a recorded run."""
 
-    record: bool = Field(default=False, description="Record the new one, too; needs the right to write.")
+    record: bool = Field(default=False, description="Record the new run, too; needs the right to write.")
     limit: ListLimit = 100
 
     model_config = examples({"record": False})
 
 
 class RepeatedRun(BaseModel):
-    """What has changed. `compared` is null where the former answer is not stored any more."""
+    """What has changed. `compared` is null where the earlier answer is no longer stored."""
 
     before: str
     now: str

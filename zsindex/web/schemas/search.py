@@ -24,7 +24,7 @@ class SearchRequest(Body):
     minus: Several[Term] = Field(default_factory=list, max_length=32)
     paths: Several[PhotoPath] | None = None
     top: Top = 20
-    cursor: Cursor | None = Field(default=None, description="`next` of the page before, instead of terms and paths.")
+    cursor: Cursor | None = Field(default=None, description="`next` of the previous page, instead of terms and paths.")
 
     model_config = examples({"plus": [{"text": "a beach"}], "minus": [{"text": "people"}], "top": 20})
 
@@ -39,7 +39,7 @@ class Hit(BaseModel):
 
 
 class HitPage(BaseModel):
-    """A page of hits, best first. All pages show the order of one moment: none is lost and none comes twice."""
+    """A page of hits, best first. All show the library as it was at the first: no photo is lost, none comes twice."""
 
     hits: list[Hit]
     next: str | None

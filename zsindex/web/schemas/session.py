@@ -10,12 +10,12 @@ from zsindex.web.schemas.fields import Body
 
 
 class SessionRequest(Body):
-    """Begin a session of a browser."""
+    """Start a browser session."""
 
     token: Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class Session(BaseModel):
-    """What a session, or a request, may do."""
+    """What this client may do."""
 
     right: Literal["read", "write"]

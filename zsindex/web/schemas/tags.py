@@ -15,33 +15,37 @@ class TagsRequest(LabelChoice, DecidingOptions):
     """Answers as tags in XMP sidecars beside the photos. Groups become levels of the hierarchy."""
 
     every: bool = Field(
-        default=False, description="A tag for each of up to 50 labels from `min_score` on, not for the best only."
+        default=False, description="Tag each of up to 50 labels that reach `min_score`, not only the best."
     )
     min_score: Score = 0.0
     paths: OnlyPaths = None
-    root: Name | Literal[""] = Field(default="zsindex", description="What all tags stand below in the hierarchies.")
+    root: Name | Literal[""] = Field(default="zsindex", description="The top of the tags' hierarchy.")
     style: Literal["photo.jpg.xmp", "photo.xmp"] = "photo.jpg.xmp"
-    apply: bool = Field(default=False, description="Write, which needs the right to; else it is a dry run.")
+    apply: bool = Field(
+        default=False, description="Write the tags, which needs the right to write; otherwise this is a dry run."
+    )
     limit: ListLimit = 100
 
     model_config = examples({"label_set": "animals", "min_score": 0.5, "apply": False})
 
 
 class RetractRequest(Body):
-    """Take tags out again that zsindex wrote, and nothing else."""
+    """Remove tags that zsindex wrote, and nothing else."""
 
     label_set: Name | Literal[""] | None = Field(
-        default=None, description="Only tags of this one; empty for those of labels without a name."
+        default=None, description="Only tags of this label set; empty for tags of labels without a name."
     )
     paths: OnlyPaths = None
-    apply: bool = Field(default=False, description="Do it, which needs the right to write; else it is a dry run.")
+    apply: bool = Field(
+        default=False, description="Remove them, which needs the right to write; otherwise this is a dry run."
+    )
     limit: ListLimit = 100
 
     model_config = examples({"label_set": "animals"})
 
 
 class TagChanges(BaseModel):
-    """What was written or, without `applied`, would be. `interrupted`: time was up; the same request goes on."""
+    """What was written or, without `applied`, would be. `interrupted`: time ran out; the same request continues."""
 
     applied: bool
     interrupted: bool

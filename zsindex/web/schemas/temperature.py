@@ -12,7 +12,7 @@ from zsindex.web.schemas.truth import Names, Truth
 
 
 class TemperatureRequest(LabelChoice):
-    """Fit how confident the model's scores are."""
+    """Fit a temperature, which decides how confident the model's scores are."""
 
     truth: Truth
     names: Names = None
@@ -21,13 +21,13 @@ class TemperatureRequest(LabelChoice):
     paths: OnlyPaths = None
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     seed: Seed = 0
-    apply: bool = Field(default=False, description="Keep it with the model, which needs the right to write.")
+    apply: bool = Field(default=False, description="Save it with the model, which needs the right to write.")
 
     model_config = examples({"label_set": "animals", "truth": "corrections", "apply": True})
 
 
 class KeptTemperature(BaseModel):
-    """The temperature that was fitted for the model, and to what; null where there is none."""
+    """The temperature that was fitted for the model, and what it was fitted to; null where there is none."""
 
     temperature: float | None
     about: dict[str, Any] | None

@@ -10,22 +10,24 @@ from zsindex.web.schemas.fields import Body, ListLimit, Name, Score, Text, examp
 
 
 class ThresholdRequest(Body):
-    """From which score on an answer is given. Exactly one of `score`, `count` and `rate`."""
+    """The score from which an answer is given, by exactly one of `score`, `count` and `rate`."""
 
     label_set: Name
     label: Text
-    score: Score | None = Field(default=None, description="The least score.")
-    count: Annotated[int, Field(ge=0, le=2**53)] | None = Field(default=None, description="How many photos have it.")
-    rate: Score | None = Field(default=None, description="Their share.")
+    score: Score | None = Field(default=None, description="The lowest score.")
+    count: Annotated[int, Field(ge=0, le=2**53)] | None = Field(default=None, description="How many photos reach it.")
+    rate: Score | None = Field(default=None, description="The share of photos that reach it.")
     multi_label: bool = False
-    apply: bool = Field(default=False, description="Keep it, which needs the right to write; else it is a preview.")
+    apply: bool = Field(
+        default=False, description="Save it, which needs the right to write; otherwise this is a preview."
+    )
     limit: ListLimit = 100
 
     model_config = examples({"label_set": "animals", "label": "owl", "rate": 0.02})
 
 
 class ThresholdChange(BaseModel):
-    """What a threshold does: how many photos have its label before and after, and which come and go."""
+    """What a threshold does: how many photos have its label before and after, and which gain and lose it."""
 
     label_set: str
     label: str
@@ -49,7 +51,7 @@ class Quantile(BaseModel):
 
 
 class CurvePoint(BaseModel):
-    """So many photos have this score or more."""
+    """How many photos have this score or more."""
 
     photos: int
     score: float
@@ -73,7 +75,7 @@ class ScoreCurve(BaseModel):
 
 
 class ScoreCurves(BaseModel):
-    """The score curves of a label set; `unused` are labels with a threshold that are no answers here."""
+    """The score curves of a label set; `unused` are labels with a threshold that are not among the answers."""
 
     label_set: str
     photos: int
@@ -83,6 +85,6 @@ class ScoreCurves(BaseModel):
 
 
 class RemovedCount(BaseModel):
-    """How many there were."""
+    """How many thresholds were deleted."""
 
     removed: int

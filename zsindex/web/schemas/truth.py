@@ -14,7 +14,7 @@ Source: TypeAlias = Annotated[Text, StringConstraints(pattern=r"^(folders|correc
 Truth: TypeAlias = Annotated[
     Said | Source,
     Field(
-        description="What photos show: labels by image id or path; or `folders`, what their folders are called; or "
+        description="What photos show: labels by image id or path; or `folders`, the names of their folders; or "
         "`corrections` of the label set, or `corrections:NAME`.",
         examples=[{"7": "owl", "/photos/fox.jpg": ["fox"]}, "folders"],
     ),
