@@ -18,9 +18,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 
-# Found on 26 November 2026, and being put right: what these modules import although they may not.
-STILL_WRONG = {"zsindex.web.work": {"zsindex.storage.sqlite.lock"}}
-
 # Costly or replaceable packages, each with the files that may know of it, at the top or inside a function.
 ONLY_IMPORTERS = {
     "PIL": {
@@ -107,7 +104,7 @@ class Code:
         self.imports = {module: frozenset(self._imports(module)) for module in sources}
         self.own_imports = {
             module: {name if name in sources else name.rpartition(".")[0] for name in names}
-            & sources.keys() - STILL_WRONG.get(module, set())
+            & sources.keys()
             for module, names in self.imports.items()
         }
 
@@ -271,7 +268,6 @@ def test_only_some_files_know_a_package(package: str) -> None:
         path_of(module)
         for module in CODE.trees
         if any(name.partition(".")[0] == package for name in CODE.imports[module])
-        and package not in STILL_WRONG.get(module, set())
     }
     assert not {file for file in files if not any(fnmatch(file, allowed) for allowed in ONLY_IMPORTERS[package])}
     unused = {allowed for allowed in ONLY_IMPORTERS[package] if not any(fnmatch(file, allowed) for file in files)}
