@@ -181,6 +181,40 @@ def test_an_unchanged_question_costs_nothing(
     assert calls == [1, 1]
 
 
+def test_who_has_the_answer_waits_for_no_turn(serve: Serve, library: Library) -> None:
+    parameters = {"label": LABELS, "smooth": True}
+    etag = serve(library).get("/v1/classify", params=parameters).headers["etag"]
+    other = serve(library, limits={"slow_running": 1, "slow_wait_s": 0.01})  # it has not kept the answer
+    with other.app.state.service.slow.turn():  # type: ignore[attr-defined]
+        same = other.get("/v1/classify", params=parameters, headers={"If-None-Match": etag})
+        assert (same.status_code, same.headers["etag"]) == (304, etag)
+        assert other.get("/v1/classify", params=parameters).status_code == 429
+    answered = other.get("/v1/classify", params=parameters)
+    assert (answered.status_code, answered.headers["etag"]) == (200, etag)
+    with other.app.state.service.slow.turn():  # type: ignore[attr-defined]
+        assert other.get("/v1/classify", params=parameters).json() == answered.json()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"smooth": True, "thresholds": True},
+        {"smooth": True, "multi_label": True},
+        {"multi_label": True, "with_corrections": "gda"},
+    ],
+    ids=lambda options: "+".join(options),
+)
+def test_what_excludes_what_is_said_by_the_question(
+    client: TestClient, library: Library, options: dict[str, Any]
+) -> None:
+    library.labels.save("colours", LABELS)
+    with pytest.raises(ValueError, match=r"multi_label|thresholds") as said:
+        Question(label_set="colours", **options)
+    refused = client.post("/v1/classify", json={"label_set": "colours", **options})
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:zsindex:problem:options")
+    assert refused.json()["detail"] == str(said.value)
+
+
 def test_the_tag_of_a_post_is_a_precondition(client: TestClient) -> None:
     first = client.post("/v1/classify", json={"labels": LABELS})
     again = client.post("/v1/classify", json={"labels": LABELS}, headers={"If-None-Match": first.headers["etag"]})

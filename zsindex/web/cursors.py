@@ -103,6 +103,18 @@ def offset_from_text(text: str, *, asked: str) -> tuple[str, int]:
         raise _bad() from error
 
 
+def page_of(key: str, asked: str, *, start: int, limit: int, total: int) -> tuple[slice, str | None]:
+    """Which part of an answer a page shows, and the cursor of the next page; None after the last."""
+    end = min(total, start + limit)
+    return slice(start, end), offset_to_text(key, asked, end) if limit and end < total else None
+
+
+def expired() -> Problem:
+    """The refusal of a cursor into an answer that is gone, and would be another one now."""
+    detail = "the library has changed since the first page; start again from the first page"
+    return Problem("cursor-expired", 410, detail)
+
+
 def _whole(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError("not a whole number")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from zsindex.web import cursors
 from zsindex.web.memory import RecentlyUsed, reachable
-from zsindex.web.problems import Problem, busy
+from zsindex.web.problems import busy
 
 T = TypeVar("T")
 
@@ -96,9 +96,7 @@ class SlowQuestions:
         with self.turn() as should_stop:
             key, answer = make(should_stop)
         if wanted not in (None, key):
-            raise Problem(
-                "cursor-expired", 410, "the library has changed since the first page; start again from the first page"
-            )
+            raise cursors.expired()
         reached, anyway = reachable(answer), reachable(self._now())
         with self._lock:
             self._kept.keep((asked, key), answer, reached, anyway=anyway)

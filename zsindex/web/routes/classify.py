@@ -42,9 +42,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         key = wanted or plan.run.key
         kept = service.answers.get(key)
         if key != plan.run.key and kept is None:
-            raise Problem(
-                "cursor-expired", 410, "the library has changed since the first page; start again from the first page"
-            )
+            raise cursors.expired()
         same = unchanged(request, etag_of(key, shown, offset, body.limit))
         if same is not None:
             return same
@@ -60,8 +58,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         answer = answer.filtered(min_score=body.min_score, only=body.only)
     if body.order == "label":
         answer = answer.grouped()
-    through = min(len(answer), offset + body.limit)
-    more = through < len(answer) and body.limit
+    part, following = cursors.page_of(key, asking, start=offset, limit=body.limit, total=len(answer))
     document = {
         "run": answer.run.to_dict(),
         "total": len(answer),
@@ -70,9 +67,9 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         "smoothing": smoothing,
         "results": [
             {"image_id": image_id, **result.to_dict()}
-            for image_id, result in zip(answer.image_ids[offset:through].tolist(), answer[offset:through], strict=True)
+            for image_id, result in zip(answer.image_ids[part].tolist(), answer[part], strict=True)
         ],
-        "next": cursors.offset_to_text(key, asking, through) if more else None,
+        "next": following,
     }
     return JSONResponse(document, headers={"ETag": etag_of(key, shown, offset, body.limit)})
 

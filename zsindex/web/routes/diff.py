@@ -61,8 +61,7 @@ def diff(service: ServiceHere, body: DiffRequest) -> Response:
         return f"{found.run_before} {found.run_after}", found
 
     key, found, offset = service.slow.page_of(Diff, asked, body.cursor, make)
-    through = min(len(found.flipped), offset + body.limit)
-    more = through < len(found.flipped) and body.limit
+    part, following = cursors.page_of(key, asked, start=offset, limit=body.limit, total=len(found.flipped))
     flows = found.flows
     document = {
         "before": found.before,
@@ -79,15 +78,15 @@ def diff(service: ServiceHere, body: DiffRequest) -> Response:
         "counts": [{"answer": a, "before": n, "after": m} for a, n, m in found.counts()],
         "n_flows": len(flows),
         "flows": [flow._asdict() for flow in flows[: service.limits.page]],
-        "flips": [flip._asdict() for flip in _flips(found, offset, through)],
-        "next": cursors.offset_to_text(key, asked, through) if more else None,
+        "flips": [flip._asdict() for flip in _flips(found, part)],
+        "next": following,
     }
     return JSONResponse(document)
 
 
-def _flips(found: Diff, start: int, end: int) -> list[Flip]:
+def _flips(found: Diff, part: slice) -> list[Flip]:
     """Those of a page: of 100,000 photos, naming them all would take longer than comparing them."""
-    n = found.flipped[start:end]
+    n = found.flipped[part]
     columns = (found.best_before, found.best_after, found.scores_before, found.scores_after, found.moved)
     return [
         Flip(found.paths[photo], found.answers[before], found.answers[after], *numbers)

@@ -52,8 +52,7 @@ def duplicates(
         return now, found
 
     key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)
-    start = max(before, offset)
-    through = min(len(found.groups), start + limit)
+    part, following = cursors.page_of(key, asked, start=max(before, offset), limit=limit, total=len(found.groups))
 
     def shown(one: Duplicate) -> dict[str, Any]:
         number = view.index_of.get(one.path)
@@ -70,10 +69,10 @@ def duplicates(
         # Those of a kept answer that went since stay counted, so that the pages fit together, but are not shown.
         "groups": [
             {"keep": shown(group.keep), "others": [shown(other) for other in group.others]}
-            for old in found.groups[start:through]
+            for old in found.groups[part]
             if (group := old.still_there()) is not None
         ],
-        "next": cursors.offset_to_text(key, asked, through) if limit and through < len(found.groups) else None,
+        "next": following,
     }
     return JSONResponse(document)
 

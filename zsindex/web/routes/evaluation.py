@@ -27,7 +27,7 @@ def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
     if n_ways > service.limits.ways:
         raise Problem("too-much", 422, f"more than {service.limits.ways} ways to ask")
     sets = [questions.labels_of(service, one) for one in (body, *body.against)]
-    [question, *_] = [questions.question_of(one, body) for one in sets]
+    [question, *_] = [questions.question_of(one, body) for one in sets]  # each must go with the options
     ways = [service.library.templates.resolve(given) for given in body.template_sets]
     questions.require_few_prompts(service, *(prompts.label_set(one, templates=way) for one in sets for way in ways))
     n_labels = sum(len(one.concepts) for one in sets) * max(1, len(ways)) * (1 + len(body.models))

@@ -31,12 +31,11 @@ def lint(service: ServiceHere, body: LintRequest) -> Response:
         return now, service.library.lab.lint(labels, paths=body.paths)
 
     key, report, offset = service.slow.page_of(LintReport, asked, body.cursor, make, now=now)
-    through = min(len(report.findings), offset + body.limit)
-    more = through < len(report.findings) and body.limit
+    part, following = cursors.page_of(key, asked, start=offset, limit=body.limit, total=len(report.findings))
     document = {
         **report.to_dict(),
         "total": len(report.findings),
-        "findings": [finding.to_dict() for finding in report.findings[offset:through]],
-        "next": cursors.offset_to_text(key, asked, through) if more else None,
+        "findings": [finding.to_dict() for finding in report.findings[part]],
+        "next": following,
     }
     return JSONResponse(document)
