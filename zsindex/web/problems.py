@@ -110,6 +110,9 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("labels", 422, "no labels given")
         case errors.LabelError():
             return Problem("labels", 422, str(error))
+        case errors.BadQuestion():
+            excluding = len(error.options) > 1
+            return Problem("options", 422, str(error)) if excluding else Problem("labels", 422, error.why)
         case errors.BadTruth():
             return Problem("truth", 422, str(error))
         case errors.UnknownRun():

@@ -82,15 +82,11 @@ def question_of(labels: LabelSet, body: BasicOptions, **fixed: Any) -> Question:
         fixed: options of the question that are not the body's to say.
 
     Raises:
-        Problem: options exclude each other, or corrections are asked for without a saved label set.
+        BadQuestion: options exclude each other, or corrections are asked for without a saved label set.
+        BadUnknown
     """
-    if body.with_corrections is not None and labels.name is None:
-        raise Problem("labels", 422, "corrections belong to a saved label set; name one")
     asked = {name: value for name, value in body if name in _OPTIONS}
-    try:
-        return Question(labels, sync=False, **(asked | fixed))
-    except ValueError as error:
-        raise Problem("options", 422, str(error)) from error
+    return Question(labels, sync=False, **(asked | fixed))
 
 
 def asking_of(labels: LabelSet, question: Question, *shown: object) -> str:
@@ -116,8 +112,8 @@ def grouped(service: Service, body: GroupsRequest | ExplainRequest) -> Classific
     """The answer that groups the library: the best label of each photo, and the second best.
 
     Raises:
-        Problem: the labels are too many, or options exclude each other.
-        LabelError
+        Problem: the labels are too many.
+        LabelError, BadQuestion
     """
     labels = labels_of(service, body)
     question = question_of(labels, body, top=2)
