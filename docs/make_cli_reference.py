@@ -14,21 +14,21 @@ INTRODUCTION = """# Command line
 Written from `--help` by `docs/make_cli_reference.py`; do not edit. Results go to stdout, progress and notes to stderr.
 
 What programs read (`json`, `ndjson`, `csv`, `paths`, `--json`) is UTF-8 whatever the locale says, the same bytes as
-with `--output FILE`. Tables and notes are in the locale's encoding; what it cannot say is escaped.
+with `--output FILE`. Tables and notes are in the locale's encoding; what it cannot represent is escaped.
 
-- `csv` quotes whatever has to be, CR and LF among it, so that every name and label reads back as it was (in Python:
-  `csv.reader(open(file, newline="", encoding="utf-8"))`). Nothing else is done to a cell.
-- `csv-excel` is for spreadsheets: a byte order mark, without which Excel takes UTF-8 for the code page of the country;
-  CRLF; and a `'` before a text that begins with `=`, `+`, `-`, `@`, a tab or a line end, which would be computed as a
-  formula.
-- `paths` are lines; with `-0`/`--print0` each ends with NUL, since a name may hold a line end:
+- `csv` quotes whatever has to be quoted, including CR and LF, so that every name and label reads back as it was (in
+  Python: `csv.reader(open(file, newline="", encoding="utf-8"))`). Nothing else is done to a cell.
+- `csv-excel` is for spreadsheets: it has a byte order mark, without which Excel takes UTF-8 for the code page of the
+  country; lines end with CRLF; and a text that begins with `=`, `+`, `-`, `@`, a tab or a line end, which would be
+  computed as a formula, gets a `'` in front.
+- `paths` has one path per line; with `-0`/`--print0` each ends with NUL, since a name may contain a line end:
   `zsindex search cat -0 | xargs -0 ls -l`.
 
-Control characters, line ends and marks that turn the direction of letters around are escaped in tables, in notes and in
-whatever goes to a terminal: a name could hold a sequence that the terminal obeys. Programs get names as they are.
+Control characters, line ends and marks that reverse the direction of text are escaped in tables, in notes and in
+whatever goes to a terminal: a name could contain a sequence that the terminal obeys. Programs get names as they are.
 
-If stdout cannot take everything, the exit code is 1 and stderr says why; if whoever read it has gone, as `head` does,
-it is 141. Notes that cannot be written end nothing.
+If not everything can be written to stdout, the exit code is 1 and stderr says why; if the reader has gone, as `head`
+does, it is 141. A command does not end because a note cannot be written.
 """
 
 
