@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -12,6 +13,7 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
+from tests.test_exports import PUBLIC
 from zsindex.classification import templates
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
@@ -31,6 +33,7 @@ OF_LIBRARY = re.compile(r"(?<![\w./-])[Ll]ibrary(?!\.(?:db|md|py)\b)(?:\.[a-z]\w
 # A file, a key of metadata and a tag, which look like names and paths of ours.
 NO_NAMES = {"zsindex.json", "zsindex.run"}
 NO_PATHS = {"zsindex/mammals/fox"}
+REFERENCE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 TESTED = re.compile(r"<!-- tested: ([^>]+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
@@ -83,6 +86,26 @@ def found(dotted: str) -> bool:
             thing = getattr(thing, name)
         return True
     return False
+
+
+def test_the_reference_has_whatever_is_public() -> None:
+    """Every class and function of a public module, by itself or with the module that it comes from."""
+    shown = {name for page in (ROOT / "docs" / "api").glob("*.md") for name in REFERENCE.findall(page.read_text())}
+    for module, names in PUBLIC.items():
+        for name in names:
+            thing = getattr(importlib.import_module(module), name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                home = thing.__module__
+                assert shown & {module, f"{module}.{name}", home, f"{home}.{name}"}, f"{module}.{name} is on no page"
+
+
+def test_the_reference_shows_methods_that_there_are() -> None:
+    page = (ROOT / "docs" / "api" / "parts.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^::: (\S+)\.(\w+)\n    options:\n.*\n      members: \[(.*)\]$", page, re.MULTILINE)
+    assert len(parts) == len(REFERENCE.findall(page))
+    for module, name, members in parts:
+        part = getattr(importlib.import_module(module), name)
+        assert [member for member in members.split(", ") if not hasattr(part, member)] == []
 
 
 def test_the_storage_page_names_each_table_once() -> None:
