@@ -12,7 +12,7 @@ from typing import Any
 
 import griffe
 
-SECTION = re.compile(r"(Args|Attributes|Raises):")
+SECTION = re.compile(r"(Args|Attributes|Keys|Raises):")
 ENTRY = re.compile(r"( +)(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?::(?: (.*))?)?")
 
 
@@ -42,6 +42,8 @@ def _lines(lines: list[str], errors: dict[str, str]) -> Iterator[str]:
     while waiting:
         line = waiting.pop(0)
         found = SECTION.fullmatch(line)
+        if line == "Keys:":  # of a dictionary, which is what its class declares as attributes
+            line = "Attributes:"
         if found or (line and not line.startswith(" ")):
             section = found[1] if found else ""
         entry = ENTRY.fullmatch(line) if section else None
