@@ -14,7 +14,7 @@ from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.config import absolute
 from zsindex.errors import UnknownImage, UnknownModel
-from zsindex.records import FloatArray, Progress
+from zsindex.records import FloatArray, IdArray, Progress
 from zsindex.session.session import Session
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Vectors:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def of(self, image_ids: int | Sequence[int]) -> FloatArray:
+    def of(self, image_ids: int | Sequence[int] | IdArray) -> FloatArray:
         """Vectors of images under the model: float32 (len(image_ids), dim).
 
         Raises:
