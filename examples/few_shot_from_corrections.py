@@ -49,9 +49,9 @@ with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "libra
             told[path] = label
     others = [path for path in truth if path not in told]
 
-    def right(**options: str) -> float:
-        """The share of the others that is answered right."""
-        answers = library.classify(label_set="ours", paths=others, **options)
+    def right(method: str | None = None) -> float:
+        """The share of the others that is answered right: by the words alone, or with corrections by a method."""
+        answers = library.classify(label_set="ours", paths=others, with_corrections=method)
         return sum(answer.label == truth[answer.path] for answer in answers) / len(others)
 
     print(f"by the words alone: {right():.0%} of {len(others)} photos are right")
@@ -59,7 +59,7 @@ with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "libra
     # A correction belongs to the content of a photo and to the name of the label set: it outlives moves, other models
     # and other versions of the labels. All of these are one step, which corrections.undo("ours") takes back.
     library.corrections.add_all("ours", [(path, label, False) for path, label in told.items()])
-    print(f"after {len(told)} corrections: {right(with_corrections='gda'):.0%}")
+    print(f"after {len(told)} corrections: {right('gda'):.0%}")
 
     # Judged from the corrections alone, each left out in turn: this is known also where nobody knows the truth.
     learned = library.classify(label_set="ours", with_corrections="gda").learned

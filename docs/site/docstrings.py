@@ -31,7 +31,7 @@ def _summary(error: griffe.Class) -> str:
 
 def _rewrite(thing: griffe.Object, errors: dict[str, str]) -> None:
     for member in thing.members.values():
-        if not member.is_alias:
+        if isinstance(member, griffe.Object):  # an alias leads to what stands elsewhere
             _rewrite(member, errors)
     if thing.docstring is not None:
         thing.docstring.value = "\n".join(_lines(thing.docstring.value.split("\n"), errors))

@@ -6,6 +6,7 @@ name, and its links along.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "examples/README.md": "examples.md",
+    "examples/first_look.ipynb": "first-look.md",
     "training/nano/README.md": "nano-recipe.md",
     "zsindex/models/nano/README.md": "nano.md",
 }
@@ -34,7 +36,7 @@ SCRIPT = re.compile(r"^\[[^\]\n]+\]\(([^)\s]+\.py)\)$", re.MULTILINE)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, and whatever they link to that is no page."""
     for path, page in PAGES.items():
-        text = (ROOT / path).read_text(encoding="utf-8")
+        text = _text(path)
         files.append(File.generated(config, page, content=text))
         for target in LINK.findall(text):
             linked = _resolve(path, target)
@@ -57,6 +59,21 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return os.path.relpath(PAGES.get(linked, linked.removeprefix("docs/")), PurePosixPath(here).parent)
 
     return LINK.sub(led, SCRIPT.sub(shown, markdown))
+
+
+def _text(path: str) -> str:
+    """A page as Markdown; of a notebook its cells, and what they show, in their order."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if not path.endswith(".ipynb"):
+        return text
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            shown = output["text"] if "text" in output else output["data"]["text/plain"]
+            parts.append(f"```text\n{''.join(shown).rstrip()}\n```")
+    return "\n\n".join(parts)
 
 
 def _resolve(path: str, target: str) -> str:
