@@ -103,8 +103,7 @@ class Code:
         self.trees = {module: ast.parse(source) for module, source in sources.items()}
         self.imports = {module: frozenset(self._imports(module)) for module in sources}
         self.own_imports = {
-            module: {name if name in sources else name.rpartition(".")[0] for name in names}
-            & sources.keys()
+            module: {name if name in sources else name.rpartition(".")[0] for name in names} & sources.keys()
             for module, names in self.imports.items()
         }
 

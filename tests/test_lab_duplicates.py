@@ -393,7 +393,7 @@ def test_what_cannot_be_reached_or_is_no_file_is_not_named(empty: Library, place
 
 def test_of_imported_vectors_nothing_is_named(empty: Library) -> None:
     add_photos(
-        empty.session.storage.photos,
+        empty.session.storage,
         empty.session.model.row(),
         np.repeat(unit_vectors(1), 3, axis=0),
         folder="/nowhere",
