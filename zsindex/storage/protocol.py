@@ -1,8 +1,39 @@
-"""What the program asks of a storage: everything else is derived from what is in there.
+"""What the program asks of a storage, with what it relies on. Everything else is derived from what is in there.
 
-A storage is a handle on one library; several may be open on the same one, in this process and in others. Records that
-go in and come out are those of `zsindex.storage.rows`; vectors are float32, ids int64. Each method is one transaction:
-it happens whole or not at all, and what it returns is one moment's view.
+A `Storage` is a handle on one library; several may be open on the same one, in this process and in others, and each may
+be used from several threads. What goes in and comes out are the records of `zsindex.storage.rows`; vectors are float32,
+L2-normalised, and come back bit by bit; ids are int64. These things hold of every method, and `tests/storage` tries
+them on every implementation:
+
+**Whole or not at all.** Each method that stores is one transaction. When it returns, what it stored is kept: on a
+disk, also where the process or the machine stops the next instant. When it raises, whatever it raises, nothing has
+changed.
+
+**One at a time.** No two transactions that write overlap, in whatever process: what one has read still holds when it is
+done. They wait for one another for a while, and give up with `LibraryBusy`.
+
+**One moment's view.** What a method returns is how things were at one moment, with all that was stored before it was
+called through any handle. Of what is read in parts (`Reads.embeddings`, `Bulk.exporting`) this holds to the end of the
+``with`` block. Nobody who reads waits for somebody who writes.
+
+**Saying it again does no harm.** Whatever is stored is recognised when it comes again: an image by its digest, a model
+by its fingerprint, a prompt by its text, a file by its path. A vector that is there stays, and is not replaced.
+
+**Refusals.** After `Storage.close` everything raises `LibraryClosed`, but for what other threads are storing, which
+comes to its end. What stores raises `LibraryReadOnly` where the handle is not `Storage.writable`, whose message says
+what was to be done, `StorageFull` and `StorageFailed` where the system refuses, and, where it names a model that
+somebody has pruned, `ModelPruned`. What reads raises `LibraryDamaged` where what is stored can be nothing of the kind.
+
+**Ids and sequence numbers are never given again**, also not after what had them was pruned: whoever still holds one of
+a model or an image never takes another for it.
+
+**Watermarks.** Embeddings are numbered by `seq` in the order in which they become visible: whoever has read all of a
+model's up to a number, the watermark, and later reads those after it, has then read all of them, whatever writers
+overlapped with the reading, came to an end in another order than they began in, or failed. Numbers may have gaps. A
+database that gives out numbers before it commits must let its writers wait for one another, or it breaks this.
+
+**Generations.** `Reads.generation` of a model is the same as long as no embedding of it was deleted. So what was read
+up to a watermark is still true while the generation is what it was before the reading began.
 """
 
 from __future__ import annotations
@@ -34,10 +65,12 @@ from zsindex.storage.rows import (
 
 
 class Lock(Protocol):
-    """A lock that excludes all other handles on the same library, of any thread or process."""
+    """A lock that excludes the same lock of all other handles on the library, of any process, and the other threads of
+    this one. It goes with its process.
+    """
 
     def hold(self, purpose: str) -> AbstractContextManager[None]:
-        """Hold it. Reentrant within a thread.
+        """Hold it. A thread that holds it may do so again, through the same handle. Nobody needs it to read or store.
 
         Args:
             purpose: tells others why they wait.
@@ -53,7 +86,7 @@ class Storage(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where files that are derived from it lie on this machine."""
+        """Where files that are derived from it lie on this machine. It also stands for the library in messages."""
         ...
 
     @property
@@ -105,11 +138,13 @@ class Storage(Protocol):
         ...
 
     def again(self, *, read_only: bool = False) -> Storage:
-        """Another handle on the same library, which is closed by itself."""
+        """Another handle on the same library, as it was opened or only to read. It is closed by itself."""
         ...
 
     def close(self) -> None:
-        """Let go of it; what is asked for from now on is refused. What other threads are storing is finished."""
+        """Let go of it: what is asked for from now on is refused. What other threads are storing is finished. Other
+        handles go on. Closing twice does no harm.
+        """
         ...
 
     def schema(self) -> str:
@@ -134,7 +169,11 @@ class Storage(Protocol):
 
 
 class Reads(Protocol):
-    """What questions ask, and the prompts that they leave. Needs no import that takes longer than the answer."""
+    """What questions ask, and the prompts that they leave.
+
+    A cold command has only this: nothing here may need an import that takes longer than the answer. Each method runs a
+    number of queries that does not depend on how many photos there are.
+    """
 
     def models(self) -> list[ModelRow]:
         """All models of the library, oldest first."""
@@ -145,11 +184,13 @@ class Reads(Protocol):
         ...
 
     def find_model(self, spec: ModelSpec) -> ModelRow | None:
-        """The newest model that was loaded as `spec`."""
+        """The newest model that was loaded as `spec`, with all that belongs to it; None if there is none."""
         ...
 
     def files_revision(self) -> int:
-        """Grows with every change of the files: together with a model's watermark it names a state of the library."""
+        """Grows with every change of the files, and with every prune; whatever else is stored leaves it as it is.
+        Together with a model's watermark and generation it names a state of the library.
+        """
         ...
 
     def digest_of(self, path: str) -> bytes | None:
@@ -157,10 +198,12 @@ class Reads(Protocol):
         ...
 
     def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
-        """Files that are there and have an image, folder by folder, each by name.
+        """Files that are there and have an image, folder by folder, each by name, both by code point; with the revision
+        of that moment.
 
         Args:
-            prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library.
+            prefixes: files and folders (their whole subtrees) to restrict to; None for the whole library. What several
+                of them select comes once; what none of the library's files is, or lies below, selects nothing.
         """
         ...
 
@@ -173,19 +216,29 @@ class Reads(Protocol):
         ...
 
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
-        """Cached vectors of images, by content digest."""
+        """Cached vectors of images, by content digest; those that have none under the model are left out."""
         ...
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
-        """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
+        """Cached vectors of prompts by their exact text; those of cut texts only where the caller allows `truncated`
+        ones. Those that are not cached are left out.
+        """
         ...
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
     ) -> None:
-        """Store prompts; those that another process stored meanwhile are left as they are.
+        """Store prompts, in the order given; those that somebody else stored meanwhile are left as they are.
 
-        Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
+        Where they take more than `config.prompt_bytes` in all, their vectors and their texts twice, the oldest go that
+        belong to no version of a saved label set, until a tenth of it is free.
+
+        Args:
+            vectors: float32, shape (len(texts), dim).
+            truncated: whether each text was cut to the model's context.
+
+        Raises:
+            LibraryReadOnly, LibraryBusy, ModelPruned, StorageFull
         """
         ...
 
@@ -193,7 +246,8 @@ class Reads(Protocol):
         """Embeddings stored after a sequence number.
 
         Returns:
-            The last sequence number (`seq` if there is nothing), image ids (n,), vectors float32 (n, dim), in order.
+            The last sequence number, which is the next watermark (`seq` if there is nothing), image ids (n,), vectors
+            float32 (n, dim), in the order of their numbers. None of a model that is not there.
         """
         ...
 
@@ -203,7 +257,7 @@ class Reads(Protocol):
         """How many embeddings were stored after a sequence number, and these, in order, some thousand at a time.
 
         Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim). All of it is one moment's
-        view, whatever is stored meanwhile.
+        view, whatever is stored and deleted meanwhile, and more than memory holds may come.
         """
         ...
 
@@ -216,11 +270,15 @@ class Reads(Protocol):
         ...
 
     def generation(self, model_id: int) -> int:
-        """How often embeddings of the model were deleted; -1 for a model that the library does not hold."""
+        """How often embeddings of the model were deleted, whatever deleted how many at a time; -1 for a model that the
+        library does not hold.
+        """
         ...
 
     def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
-        """Image ids, ascending, whose vector under the model was stored up to the sequence number `through`."""
+        """Image ids, ascending, of the embeddings of a model that are there now with a number up to `through`: one that
+        was deleted and made anew has a later number.
+        """
         ...
 
     def snapshot(self, model_id: int) -> SnapshotRow | None:
@@ -236,7 +294,7 @@ class Reads(Protocol):
         ...
 
     def template_sets(self) -> dict[str, tuple[str, ...]]:
-        """Template sets by name."""
+        """Template sets by name, in the order of names."""
         ...
 
 
@@ -244,7 +302,11 @@ class Photos(Protocol):
     """Photos, models and the index: what syncs store, and what is asked more rarely."""
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
-        """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
+        """Record a model unless its fingerprint is known; the first one becomes the default in any case.
+
+        Returns:
+            Its row, as it was recorded first.
+        """
         ...
 
     def roots(self) -> list[str]:
@@ -303,7 +365,11 @@ class Photos(Protocol):
         ...
 
     def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
-        """Store one batch in one transaction.
+        """Store what came of reading some files, each of them another path: their images, the vectors that came with
+        them, and what the files are now. They are there from now on.
+
+        A file that is new, and shows an image whose other file has vanished, has moved: the row of the vanished one, of
+        several the last to vanish, becomes that of the new one. Files of this batch are never taken for vanished.
 
         Returns:
             How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
@@ -312,22 +378,23 @@ class Photos(Protocol):
         ...
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
-        """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many.
+        """Mark files of one folder, not those of folders in it, as vanished; None for all of them. Their vectors stay.
+        Returns how many were there before.
 
         What was never seen cannot vanish: imported photos stay.
         """
         ...
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
-        """Store images that are no files of the library, with their vectors."""
+        """Store images that are no files of the library, with their vectors. The next prune forgets them."""
         ...
 
     def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
-        """Every cached prompt's vector under a model, float32 (n, dim)."""
+        """Every cached prompt's vector under a model, float32 (n, dim), in the order in which they were stored."""
         ...
 
     def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
-        """Record a model's snapshot; returns the one that it replaces."""
+        """Record a model's snapshot; returns the one that it replaces, whose file nobody opens any more."""
         ...
 
     def mark_verified(self, file: str, verified: str) -> None:
@@ -355,7 +422,7 @@ class Photos(Protocol):
         ...
 
     def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
-        """Forget damaged vectors, so that they are made anew."""
+        """Forget damaged vectors, as `bad_vectors` found them, so that they are made anew: a new generation."""
         ...
 
     def prunable(
@@ -367,7 +434,9 @@ class Photos(Protocol):
     def prune(
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
     ) -> dict[str, int]:
-        """Forget vanished files, images that no file shows, their vectors, and whole models.
+        """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
+        temperatures and what was derived under them. Label sets, corrections and runs stay. Models that lose vectors
+        have a new generation.
 
         Args:
             model_ids: models to forget with all their vectors and prompts.
@@ -375,20 +444,30 @@ class Photos(Protocol):
             prompts: also those that belong to no saved label set, under any model.
 
         Returns:
-            How many rows of each kind went.
+            How many ``files``, ``images``, ``vectors``, ``prompts`` and ``models`` went.
         """
         ...
 
 
 class Labels(Protocol):
-    """The label lab: label sets, templates, corrections, thresholds, temperatures, runs and sidecars."""
+    """The label lab: label sets, templates, corrections, thresholds, temperatures, runs and sidecars.
+
+    Bodies and documents are plain data for JSON. What is stored is a copy: who changes what was given or returned does
+    not change the library.
+    """
 
     def save_label_set(self, name: str, body: Mapping[str, Any]) -> int:
-        """Store a label set as its newest version, unless that says the same. Returns the version's number."""
+        """Store a label set as its newest version, unless that says the same, in the same order of labels.
+
+        Returns:
+            The number of the version that says so, counted from 1 for each name.
+        """
         ...
 
     def remove_label_set(self, name: str) -> bool:
-        """Forget a label set with all versions and thresholds; False if there was none of that name."""
+        """Forget a label set with all versions and thresholds, but not its corrections, which are a person's work.
+        False if there was none of that name.
+        """
         ...
 
     def save_template_set(self, name: str, templates: Sequence[str]) -> None:
@@ -412,7 +491,7 @@ class Labels(Protocol):
         ...
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
-        """Thresholds of a label set by label."""
+        """Thresholds of a label set by label, in the order in which they were stored."""
         ...
 
     def save_thresholds(self, label_set: str, chosen: Iterable[tuple[str, float, Mapping[str, Any]]]) -> None:
@@ -483,7 +562,7 @@ class Labels(Protocol):
 
 
 class Jobs(Protocol):
-    """The jobs of a service, which outlive the process that runs them."""
+    """The jobs of a service, which outlive the process that runs them. Documents are plain data for JSON."""
 
     def jobs(self, limit: int) -> list[JobRow]:
         """The newest jobs, newest first."""
@@ -494,12 +573,18 @@ class Jobs(Protocol):
         ...
 
     def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
-        """Store a job, in place of what was stored of it before. Of more than `keep` the oldest go."""
+        """Store a job, in place of what was stored of it before; its kind and when it came stay. Of more than `keep`
+        the oldest go.
+        """
         ...
 
 
 class Bulk(Protocol):
-    """Photos with their vectors by the thousand, in and out."""
+    """Photos with vectors that somebody else computed, by the thousand, in and out.
+
+    They often have no file on this disk. Such a photo has no content that could identify it, so its path does: its
+    image has `path_digest` of the path, and its file the size and time stamp `NEVER_SEEN`, which no file has.
+    """
 
     def known_photos(self, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
         """What the library knows of photos, by path."""
@@ -508,7 +593,8 @@ class Bulk(Protocol):
     def save(self, photos: Sequence[ImportedPhoto], vectors: FloatArray, model_id: int) -> Counter[str]:
         """Store photos and their vectors, float32 (len(photos), dim), in one transaction.
 
-        A vector that an image has already stays.
+        A vector that an image has already stays. Of a path that stands there twice the vectors are equal. Photos whose
+        content is not what the path shows here (`ImportedPhoto.shown`) are left out.
 
         Returns:
             How many vectors were ``stored`` and ``kept``, how many paths were ``added``, and how many photos were
