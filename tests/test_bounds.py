@@ -43,7 +43,7 @@ def test_bounds_of_real_numbers() -> None:
 
 def test_bounds_of_whole_numbers() -> None:
     for value in (*NO_NUMBERS, True, 1.0, "1", None, 0, -1, 2**63):
-        with pytest.raises(ValueError, match=r"^n must be a whole number from 1 on, not "):
+        with pytest.raises(ValueError, match=r"^n must be a whole number of at least 1, not "):
             bounds.whole("n", value, least=1)
     assert bounds.whole("n", np.int64(3), least=1) == 3
 

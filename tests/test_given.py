@@ -258,13 +258,13 @@ def no_photos(tmp_path: Path) -> dict[str, Path]:
         "not valid UTF-8": folder / os.fsdecode(b"\xff.png"),
         "the file is empty": folder / "empty.png",
         "leads nowhere": folder / "link.png",
-        "is no image": folder / "broken.png",
+        "is not an image": folder / "broken.png",
     }
     os.mkfifo(found["a pipe, socket or device"])
     photos.save(folder / "red.png", photos.solid("red")).rename(found["not valid UTF-8"])
     found["the file is empty"].touch()
     found["leads nowhere"].symlink_to("nowhere")
-    found["is no image"].write_text("no image")
+    found["is not an image"].write_text("no image")
     return found
 
 

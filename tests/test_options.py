@@ -67,7 +67,7 @@ def test_corrections_go_with_one_label_of_a_saved_set() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"top": 0}, ValueError, "top must be a whole number from 1 on"),
+        ({"top": 0}, ValueError, "top must be a whole number of at least 1"),
         ({"temperature": float("nan")}, ValueError, "a temperature must be a number"),
         ({"activation": "relu"}, ValueError, "relu"),
         ({"unknown": "mcm"}, BadUnknown, "such as a tenth"),
@@ -90,7 +90,7 @@ def test_a_query_is_made_uniform_once(tmp_path: Path) -> None:
     assert (query.plus, query.minus) == (("a dog", "snow"), ("rain", b"an image"))
     assert query.paths == (str(tmp_path), str(Path.home()))
     assert (query.top, query.exact) == (20, False)
-    with pytest.raises(ValueError, match="top must be a whole number from 0 on"):
+    with pytest.raises(ValueError, match="top must be a whole number of at least 0"):
         Query("a dog", top=-1)
     with pytest.raises(TypeError, match="no option tpo"):
         Query("a dog", tpo=3)  # type: ignore[call-arg]

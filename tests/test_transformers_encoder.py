@@ -254,8 +254,8 @@ def test_two_places_of_a_checkpoint_share_their_vectors(
     ("family", "reason"),
     [
         ("siglip2", "no fixed size"),
-        ("blip-2", "no dual encoder"),
-        ("videoprism", "none of the dual encoders"),
+        ("blip-2", "not a dual encoder"),
+        ("videoprism", "not one of the dual encoders"),
         ("bert", "does not compare pictures with words"),
         (None, "what its config.json describes"),
     ],
@@ -349,7 +349,7 @@ def test_weights_of_other_shapes_are_named(folders: dict[str, Path], tmp_path: P
     shutil.copytree(folders["clip"], folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, "projection_dim": 20}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"not of the shape .* config\.json says: text_projection\.weight"):
+    with pytest.raises(CheckpointError, match=r"do not have the shape .* config\.json gives: text_projection\.weight"):
         encoder_of(folder)
 
 

@@ -19,11 +19,11 @@ STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
 def absolute(path: str | bytes | os.PathLike[str]) -> str:
-    """A path from the root, with ``~`` put out.
+    """An absolute path, with ``~`` expanded.
 
     Raises:
-        BadPath: it is empty, which is no way to say the current folder; relative where there is none; or holds what no
-            name of a file can hold.
+        BadPath: it is empty, which does not stand for the current folder; relative where there is none; or holds what
+            the name of a file cannot hold.
     """
     # Not Path.expanduser, which raises for "~name" where no user has that name. It may well be a file.
     full = os.path.expanduser(os.fsdecode(path))
@@ -39,7 +39,7 @@ def absolute(path: str | bytes | os.PathLike[str]) -> str:
         return os.path.abspath(full)
     except FileNotFoundError as error:
         raise BadPath(
-            full, f"the working folder is gone, and {full} is relative to it: change to another one, or write it out"
+            full, f"the working folder is gone, and {full} is relative to it: go to another one, or give a full path"
         ) from error
 
 

@@ -29,7 +29,7 @@
     │   └── UnknownLabel         a label that the label set does not have
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
-    ├── BadText                  what is no text: half of a surrogate pair, or NUL, where a text was expected
+    ├── BadText                  not a text: half of a surrogate pair, or NUL, where one was expected
     ├── BadPath                  an empty path, or a relative one where the working folder is gone
     ├── PathNotFound             a path that was named does not exist
     ├── NotInLibrary             photos that the library does not hold, where adding them was refused
@@ -37,7 +37,7 @@
     ├── DimensionMismatch        vectors of two models were mixed
     ├── UnknownRun               no run was recorded under that key
     ├── UnknownImage             no image of the library has that id
-    ├── PlaceExpired             the order that a next page was asked of is gone
+    ├── PlaceExpired             the order that the next page belongs to is gone
     ├── BadQuery                 a search that asks for nothing
     ├── BadQuestion              options of a question that exclude each other, or need another one
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
@@ -209,8 +209,8 @@ class LibraryReadOnly(LibraryError):
 
     def __init__(self, path: Path, action: str) -> None:
         super().__init__(
-            f"cannot {action}: the library at {path} is read-only. What is cached can still be asked; to add to it, "
-            f"make the folder writable, or use a copy of it elsewhere.",
+            f"cannot {action}: the library at {path} is read-only. What is cached can still be queried; to add to it, "
+            f"make the folder writable, or work on a copy of it.",
             path=path,
         )
         self.action = action
@@ -246,8 +246,8 @@ class ModelPruned(LibraryError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"the model in use was pruned from the library at {path} meanwhile; nothing was stored. Ask again: it is "
-            f"recorded anew.",
+            f"the model in use was pruned from the library at {path} in the meantime; nothing was stored. Ask again: "
+            f"it is recorded anew.",
             path=path,
         )
 
@@ -314,7 +314,7 @@ class ModelUnavailable(ModelError):
     """
 
     def __init__(self, model: str, detail: str, *, cache: str | None = None) -> None:
-        copied = f"; a copy of another machine's cache of the hub belongs into {cache} (or HF_HOME names it)"
+        copied = f"; a copy of another machine's hub cache goes into {cache} (or wherever HF_HOME points)"
         super().__init__(
             f"the weights of {model!r} could not be downloaded ({detail}). Two ways out without a model hub: the "
             f"embedded model, --model nano; or a checkpoint on this disk, --model local-dir:FOLDER"
@@ -364,7 +364,7 @@ class DeviceError(ModelError):
     """The `device` is not there; those in `available` are."""
 
     def __init__(self, device: str, *, available: Sequence[str], model: str) -> None:
-        super().__init__(f"device {device!r} is not available here; there is: {', '.join(available)}", model=model)
+        super().__init__(f"device {device!r} is not available here; available: {', '.join(available)}", model=model)
         self.device = device
         self.available = tuple(available)
 
@@ -388,7 +388,7 @@ class NoTemperature(ModelError):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"no temperature is fitted for {model!r}. Fit one: zsindex temperature fit TRUTH; or give a number.",
+            f"no temperature has been fitted for {model!r}. Fit one: zsindex temperature fit TRUTH; or give a number.",
             model=model,
         )
 
@@ -424,7 +424,7 @@ class DuplicateLabels(LabelError):
 
 
 class BadTemplate(LabelError):
-    """A `template` has no place for the label, and is no name of a template set; those in `known` are there."""
+    """A `template` has no place for the label, and is not the name of a template set; those in `known` are there."""
 
     def __init__(self, template: str, *, known: Sequence[str] = ()) -> None:
         there = f". Template sets by name: {', '.join(known)}" if known else ""
@@ -455,7 +455,7 @@ class UnknownTemplateSet(LabelError):
     """No saved template set has that `name`; those in `known` are there."""
 
     def __init__(self, name: str, *, known: Sequence[str]) -> None:
-        there = f"saved are {', '.join(known)}" if known else "none is saved yet: zsindex templates save NAME"
+        there = f"saved: {', '.join(known)}" if known else "none is saved yet: zsindex templates save NAME"
         super().__init__(f"no saved template set is named {name!r}; {there}")
         self.name = name
         self.known = tuple(known)
@@ -600,8 +600,8 @@ class UnknownRun(ZsindexError):
 
     def __init__(self, key: str, *, known: Sequence[str]) -> None:
         shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
-        there = f"recorded are {shown}" if known else "none is recorded yet: zsindex classify --record"
-        super().__init__(f"no single run is known by the key {key!r}; {there}")
+        there = f"recorded: {shown}" if known else "none is recorded yet: zsindex classify --record"
+        super().__init__(f"no single run is recorded under the key {key!r}; {there}")
         self.key = key
         self.known = tuple(known)
 
@@ -618,7 +618,9 @@ class PlaceExpired(ZsindexError):
     """A next page was asked for in an order that can no longer be told: vectors were removed since."""
 
     def __init__(self) -> None:
-        super().__init__("the library has changed so much that the next page cannot be told; ask from the beginning")
+        super().__init__(
+            "the library has changed so much that there is no next page any more; start from the beginning"
+        )
 
 
 class BadQuery(ZsindexError):
@@ -661,7 +663,7 @@ class TooManyScores(ZsindexError):
     def __init__(self, *, photos: int, answers: int, limit: int) -> None:
         super().__init__(
             f"smoothing {photos:,} photos by {answers:,} labels takes {photos * answers:,} scores in memory, and "
-            f"{limit:,} are the limit: name fewer labels, or a part of the photos"
+            f"{limit:,} are the limit: use fewer labels, or fewer photos"
         )
         self.photos = photos
         self.answers = answers

@@ -59,7 +59,7 @@ def temperature(value: Any) -> float:
 
 
 def _range(least: float, most: float, above: float | None) -> str:
-    lower = f" above {above:g}" if above is not None else f" from {least:g} on" if least > -math.inf else ""
+    lower = f" above {above:g}" if above is not None else f" of at least {least:g}" if least > -math.inf else ""
     if most == math.inf:
         return lower
     if above is not None or least == -math.inf:

@@ -1,4 +1,4 @@
-"""Paths as callers give them, and as the library knows them: absolute, with ``~`` put out."""
+"""Paths as callers give them, and as the library knows them: absolute, with ``~`` expanded."""
 
 from __future__ import annotations
 

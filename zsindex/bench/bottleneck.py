@@ -73,7 +73,7 @@ def advice(rates: Rates, *, model: str, precision: str, on_cpu: bool) -> str:
             "A slow disk, or other programs on the same cores? Measure again when it is quiet."
         )
     if found is Bottleneck.DECODING:
-        rest = faster or "nothing in here would make that faster; more processor cores would."
+        rest = faster or "no option makes that faster; more processor cores would."
         return f"Decoding holds up the model: {rest}"
     if found is Bottleneck.MODEL:
         return f"The model holds up decoding: {_faster_model(model, precision, on_cpu=on_cpu)}"

@@ -336,7 +336,7 @@ def _choose(photos: PathsLike | None, known: list[str]) -> list[str]:
             raise PathNotFound(missing)
         found = [candidate.path for listing in scan(absolute) for candidate in listing.candidates]
         if not found:
-            raise ZsindexError("there are no photos in there; name others")
+            raise ZsindexError("there are no photos there; name others")
     chosen = random.Random(0).sample(found, min(len(found), _MOST_PHOTOS))
     return list(_within(chosen, _MOST_BYTES))
 

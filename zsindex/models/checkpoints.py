@@ -25,7 +25,7 @@ def read(model: str, file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(model, f"{file.name} cannot be read ({error})") from error
     if not isinstance(found, dict):
-        raise CheckpointError(model, f"{file.name} is no JSON object")
+        raise CheckpointError(model, f"{file.name} is not a JSON object")
     return found
 
 

@@ -109,7 +109,7 @@ def snapshot_of(repository: str, filename: str, revision: str) -> Path | None:
 
 def no_repository(spec: ModelSpec, repository: str) -> UnknownModel:
     """The error for what is not named as repositories are."""
-    return UnknownModel(str(spec), why=f"{repository!r} is no name of a repository, which is ORG/NAME")
+    return UnknownModel(str(spec), why=f"{repository!r} is not the name of a repository, which has the form ORG/NAME")
 
 
 def unavailable(spec: ModelSpec, error: BaseException) -> ModelUnavailable:

@@ -73,7 +73,7 @@ def describe(name: str) -> dict[str, Any]:
         if architecture not in open_clip.list_models():
             source = openclip_files.resolve(ModelSpec(name))
             if source.repository and source.name.startswith("hf-hub:"):
-                raise UnknownModel(name, why="what it is, is known after its download: zsindex models use")
+                raise UnknownModel(name, why="what it is will be known once it has been downloaded: zsindex models use")
             architecture = source.name
         config = open_clip.get_model_config(architecture)
         text, vision = config["text_cfg"], config["vision_cfg"]

@@ -78,7 +78,7 @@ def resolve(spec: ModelSpec) -> Source:
         architecture = name.replace("/", "-")  # ViT-B/32 is ViT-B-32 to open_clip
         if architecture in architectures:
             return _weights(spec, architecture, spec.pretrained)
-        raise UnknownModel(str(spec), near=_near(name, sorted(architectures)), why=f"{name!r} is no architecture")
+        raise UnknownModel(str(spec), near=_near(name, sorted(architectures)), why=f"{name!r} is not an architecture")
     if name.replace("/", "-") in architectures:
         pairs = _pairs(name.replace("/", "-"))
         why = "an architecture alone has no weights" + ("" if pairs else "; name a checkpoint with --pretrained FILE")

@@ -34,7 +34,7 @@ def check_options(spec: ModelSpec, batch_size: int | None) -> None:
         ValueError: the precision is none of `PRECISIONS`, or the batch size is below 1.
     """
     if spec.precision not in PRECISIONS:
-        raise ValueError(f"precision {spec.precision!r} is none of {', '.join(PRECISIONS)}")
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {spec.precision!r}")
     if batch_size is not None:
         bounds.whole("batch_size", batch_size, least=1)
 
@@ -136,14 +136,14 @@ def weights_sha256(spec: ModelSpec, model: torch.nn.Module) -> str:
     as float16 or float32, with or without a ``module.`` prefix.
 
     Raises:
-        CheckpointError: a weight is no finite number.
+        CheckpointError: a weight is not a finite number.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         # A sum is finite only where all values are, and takes a tenth of the hash's time; looking at each takes more
         # than the hash. A sum that is not may have overflowed.
         if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
-            raise CheckpointError(str(spec), f"{name} holds values that are no finite numbers")
+            raise CheckpointError(str(spec), f"{name} holds values that are not finite numbers")
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

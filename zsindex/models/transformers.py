@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 FAMILIES = ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip")
 _REFUSED = {
     "siglip2": "its images have no fixed size (NaFlex); SigLIP 2's checkpoints of a fixed resolution work",
-    "blip-2": "it is no dual encoder: its matching head looks at a picture and a text together",
+    "blip-2": "it is not a dual encoder: its matching head looks at a picture and a text together",
 }
 _WEIGHTS = (".safetensors", ".bin")
 _IMAGE_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -72,7 +72,7 @@ def load(spec: ModelSpec, folder: Path, *, device: str = "auto", batch_size: int
 
     Raises:
         ValueError: the precision is none of `zsindex.models.torch_encoder.PRECISIONS`, or the batch size is below 1.
-        UnknownModel: it is no dual encoder, or one whose images have no fixed size.
+        UnknownModel: it is not a dual encoder, or one whose images have no fixed size.
         CheckpointError: files are missing or damaged, hold more than plain tensors, or ask to run code of their own.
         PackageMissing: its tokenizer needs a package that is not installed.
         DeviceError: the device is not there.
@@ -229,7 +229,7 @@ def _family(spec: ModelSpec, folder: Path) -> str:
     if family in _REFUSED:
         raise UnknownModel(str(spec), why=_REFUSED[family])
     if family in MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES:
-        raise UnknownModel(str(spec), why=f"{family} is none of the dual encoders that zsindex knows")
+        raise UnknownModel(str(spec), why=f"{family} is not one of the dual encoders that zsindex knows")
     what = f"a model of type {family}" if family else "what its config.json describes"
     raise UnknownModel(str(spec), why=f"{what} does not compare pictures with words")
 
@@ -259,7 +259,7 @@ def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batc
         },
     )
     if others := sorted(name for name, *_ in loaded["mismatched_keys"]):
-        raise CheckpointError(str(spec), f"weights are not of the shape that its config.json says: {others[0]}")
+        raise CheckpointError(str(spec), f"weights do not have the shape that its config.json gives: {others[0]}")
     if missing := sorted(loaded["missing_keys"]):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CheckpointError(str(spec), f"it lacks weights: {missing[0]}{more}")
@@ -325,7 +325,7 @@ def _require_vocabulary(spec: ModelSpec, folder: Path, tokenizer: Any) -> None:
     has_own = all((folder / name).is_file() for name in own) if own else any(folder.glob("*.model"))
     if not has_own and not (folder / _TOKENIZER).is_file():
         ways = [_TOKENIZER, *([" and ".join(own)] if own else [])]
-        raise CheckpointError(str(spec), f"{folder} has no vocabulary of its tokenizer ({', or '.join(ways)})")
+        raise CheckpointError(str(spec), f"{folder} has no vocabulary for its tokenizer ({', or '.join(ways)})")
 
 
 def _missing_package(spec: ModelSpec, error: ImportError) -> ModelError:

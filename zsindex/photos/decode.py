@@ -373,9 +373,7 @@ def _check_scans(data: bytes) -> None:
         and data.count(b"\xff\xda") > _MOST_SCANS
         and sum(1 for _ in containers.jpeg_scans(data)) > _MOST_SCANS
     ):
-        raise ImageError(
-            SkipReason.DECODE_FAILED, f"the JPEG has more than {_MOST_SCANS} passes, made to take for ever"
-        )
+        raise ImageError(SkipReason.DECODE_FAILED, f"the JPEG has more than {_MOST_SCANS} passes, made to take forever")
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -414,7 +412,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
             raise ImageError(SkipReason.UNSUPPORTED, f"{driver} is not among the formats that are read")
     if name in ("BigTIFF", "JPEG 2000", "AVIF"):  # which Pillow may have been built without, or reads in part
         raise ImageError(SkipReason.UNSUPPORTED, f"a {name} of a kind that Pillow does not read")
-    raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says")
+    raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is not an image, whatever the name says")
 
 
 def _check_compression(data: bytes) -> None:
@@ -477,7 +475,7 @@ def _decode_raw(
             return Decoded(Image.fromarray(developed), width, height, "RAW")
     except rawpy.LibRawFileUnsupportedError as error:
         if containers.kind_of(data) is Kind.UNKNOWN:
-            raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is no image, whatever the name says") from error
+            raise ImageError(SkipReason.NOT_AN_IMAGE, "the content is not an image, whatever the name says") from error
         raise ImageError(SkipReason.UNSUPPORTED, "a camera RAW that this version of LibRaw cannot read") from error
     except rawpy.LibRawError as error:
         raise failure_of(data, error, name="camera RAW") from error

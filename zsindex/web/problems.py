@@ -100,7 +100,7 @@ def of_error(error: errors.ZsindexError) -> Problem:
             )
             return Problem("prompt-too-long", 422, detail)
         case errors.NoTemperature():
-            return Problem("no-temperature", 422, "no temperature is fitted for the model: POST /v1/temperature")
+            return Problem("no-temperature", 422, "no temperature has been fitted for the model: POST /v1/temperature")
         case errors.ModelError():
             return Problem("model", 503, "the model cannot be loaded; run zsindex models on its machine to see why")
         case errors.UnknownLabelSet() | errors.UnknownTemplateSet():
