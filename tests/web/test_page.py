@@ -456,7 +456,7 @@ def test_who_has_no_token_is_asked_for_it(page: Any, start: Start) -> None:
     page.goto(f"{url}/?{QUERY}")
     page.get_by_label("Token").fill("not the one")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("This is no token of this service.")).to_be_visible()
+    expect(page.get_by_text("This token is not valid for this service.")).to_be_visible()
     page.get_by_label("Token").fill(TOKEN)
     page.keyboard.press("Enter")
     expect(cells(page).first).to_be_visible()
@@ -572,7 +572,7 @@ def test_a_photo_that_nobody_sees_is_not_corrected(
     expect(dialog.get_by_role("heading", level=2)).to_have_text(name)
     expect(dialog.locator("img.large")).to_have_count(0)  # nor is the one before there any more
     expect(page).to_have_url(re.compile(f"photo={image_id}$"))
-    expect(dialog.get_by_text("Numbers count as soon as its picture is here.")).to_be_visible()
+    expect(dialog.get_by_text("Number keys work as soon as its picture is here.")).to_be_visible()
     expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_be_disabled()
     page.keyboard.press("4")
     accessible(page, "photo-waits")

@@ -85,7 +85,7 @@ function signIn() {
     const wrong = h("p", { class: "wrong", role: "alert" });
     const form = h("form", { method: "dialog", class: "sign-in" },
       h("h2", {}, "Sign in"),
-      h("p", {}, "This library is for people who have a token. It stands in the file that zsindex serve was given."),
+      h("p", {}, "This library is for people who have a token. It is in the token file of zsindex serve."),
       h("label", { for: "token" }, "Token"), input, wrong,
       h("button", { type: "submit", class: "primary" }, "Sign in"));
     const dialog = h("dialog", { class: "small", "aria-label": "Sign in" }, form);
@@ -96,7 +96,7 @@ function signIn() {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token: input.value }),
       });
       if (!response.ok) {
-        wrong.textContent = response.status === 401 ? "This is no token of this service." : "That did not work; try again.";
+        wrong.textContent = response.status === 401 ? "This token is not valid for this service." : "That did not work; try again.";
         input.select();
         return;
       }

@@ -67,7 +67,7 @@ export class Editor {
     this.own = h("textarea", { id: `${id}-own`, rows: 3, spellcheck: false, placeholder: "a photo of a {}.",
       oninput: () => this.#wrote() });
     this.ownField = h("div", { class: "field", hidden: true },
-      h("label", { for: `${id}-own` }, "Own templates, one a line; {} is the label"), this.own);
+      h("label", { for: `${id}-own` }, "Own templates, one per line; {} is the label"), this.own);
     this.wrong = h("p", { class: "wrong", role: "alert" });
     this.sets = h("select", { id: `${id}-sets`, onchange: () => this.#load(this.sets.value) });
     this.save = h("button", { type: "button", hidden: true, onclick: () => this.#save() }, "Save…");
@@ -219,7 +219,7 @@ export class Editor {
     const wrong = h("p", { class: "wrong", role: "alert" });
     const form = h("form", { method: "dialog" },
       h("h2", {}, "Save the label set"),
-      h("p", { class: "quiet" }, "Under a name that is taken it becomes the next version of it."),
+      h("p", { class: "quiet" }, "With a name that exists, it becomes the next version."),
       h("label", { for: "set-name" }, "Name"), input, wrong,
       h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
         h("button", { type: "submit", class: "primary" }, "Save")));

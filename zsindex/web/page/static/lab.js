@@ -90,7 +90,7 @@ function failed(error) {
   answer = null;
   draw();
   showState(byId("state"), aboutWords
-    ? { title: "These labels cannot be asked", text: error.message, kind: "error" }
+    ? { title: "These labels cannot be used", text: error.message, kind: "error" }
     : { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => regroup() } });
 }
 
@@ -231,7 +231,7 @@ function drawGroup(top, at = null) {
   if (!chosen.count) {
     byId("grid").hidden = true;
     showState(byId("state"), { title: "No photos here",
-      text: level ? `No photo is “${chosen.label}” with at least ${percent(answer.levels[level])}.` : `For no photo “${chosen.label}” is the best of these labels.` });
+      text: level ? `No photo is “${chosen.label}” with at least ${percent(answer.levels[level])}.` : `“${chosen.label}” is not the best label of any photo.` });
     return;
   }
   grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top, at });
@@ -444,7 +444,7 @@ function tellKept(text) {
 
 async function correctAt(item, key) {
   if (!corrections.may || !view.asked.set) {
-    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service keeps no corrections from you.");
+    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not take corrections from you.");
     return;
   }
   if (key > sayable().length) return;

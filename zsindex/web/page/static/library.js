@@ -124,7 +124,7 @@ function said(job) {
     report.added && `${number(report.added)} new`, report.changed && `${number(report.changed)} changed`, report.moved && `${number(report.moved)} moved`,
     report.missing && `${number(report.missing)} vanished`, report.skipped && `${number(report.skipped)} skipped`,
   ].filter(Boolean) : [];
-  return { done: "Done", failed: "Failed", cancelled: "Stopped", queued: "Waiting", waiting: "Waiting for another sync", running: "Running", interrupted: "Interrupted; it will go on" }[job.state]
+  return { done: "Done", failed: "Failed", cancelled: "Stopped", queued: "Waiting", waiting: "Waiting for another sync", running: "Running", interrupted: "Interrupted; it will continue" }[job.state]
     + (job.problem ? `: ${job.problem.detail}` : parts.length ? `: ${parts.join(", ")}.` : ".");
 }
 
@@ -177,7 +177,7 @@ byId("sync").addEventListener("click", async () => {
     watch(await ask("/v1/sync", { body: { retry_skipped: byId("retry").checked } }));
   } catch (error) {
     byId("job").textContent = error instanceof Problem && error.kind === "no-folders"
-      ? "No folder was synced yet. Start the service with zsindex serve --photos FOLDER, or sync once with zsindex sync FOLDER." : error.message;
+      ? "No folder has been synced yet. Start the service with zsindex serve --photos FOLDER, or sync once with zsindex sync FOLDER." : error.message;
   } finally { byId("sync").disabled = false; }
 });
 
@@ -195,7 +195,7 @@ async function begin() {
     writes = await mayWrite();
     byId("sync").hidden = !writes;
     document.querySelector(".check").hidden = !writes;
-    if (!writes) byId("job").textContent = "This service only reads: syncs are for those who may write.";
+    if (!writes) byId("job").textContent = "Syncing needs the right to write, which you do not have here.";
     await drawStatus();
     drawSkipped();
     drawCopies();

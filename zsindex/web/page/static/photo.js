@@ -228,15 +228,15 @@ export class PhotoDialog {
         `The prompt nearest to the photo is `, h("q", {}, nearest.prompt), ` (cosine ${nearest.cosine.toFixed(3)})`,
         nearest.label === best.label ? "." : h("span", {}, `, which stands for ${nearest.label}: the average of the prompts says otherwise.`),
         why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would say the same.` : ""),
-      said && asked?.with_corrections ? h("p", {}, `It was corrected: ${said} is what was said of it.`) : null,
-      best.score < least && best.label !== NONE ? h("p", {}, `That is less than the ${percent(least)} that are asked for, so that it counts as none of these.`) : null);
+      said && asked?.with_corrections ? h("p", {}, `This answer is a correction: ${said}.`) : null,
+      best.score < least && best.label !== NONE ? h("p", {}, `That is less than the ${percent(least)} asked for, so it counts as none of these.`) : null);
   }
 
   #correct() {
     const labels = this.oncorrect.labels();
     const said = this.oncorrect.said(this.photo.digest);
-    const note = this.problem ? "Its picture cannot be shown, so that number keys do not count. Who knows what it shows can choose."
-      : !this.seen ? "Numbers count as soon as its picture is here."
+    const note = this.problem ? "Its picture cannot be shown, so number keys are off. If you know what it shows, choose."
+      : !this.seen ? "Number keys work as soon as its picture is here."
       : said ? `Kept: it shows ${said}.` : "Press a number, or choose.";
     return h("section", { class: "correct" }, h("h3", {}, "What does it show?"),
       h("div", { class: "answers", role: "group", "aria-label": "What the photo shows" }, ...labels.map((label, n) => h("button", {

@@ -186,7 +186,7 @@ async function take(files) {
     try {
       add({ kind: "drop", value: await drops.keep(file), minus: false });
     } catch {
-      toast("This browser keeps nothing for this page, so that dropped photos cannot be looked for.");
+      toast("This browser stores nothing for this page, so dropped photos cannot be searched for.");
     }
   }
 }
