@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from zsindex.index.vectors import Vectors
+from zsindex.index.vectors import VectorTable
 from zsindex.lab import neighbours
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     centres = rng.standard_normal((200, args.dim), dtype=np.float32)
     rows = centres[rng.integers(0, 200, n)] + 1.5 * rng.standard_normal((n, args.dim), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    vectors, every = Vectors(None, np.arange(1, n + 1), rows, none), np.arange(n)
+    vectors, every = VectorTable(None, np.arange(1, n + 1), rows, none), np.arange(n)
 
     size = neighbours.BLOCK_ROWS
     a, b = rows[:size], rows[-size:]

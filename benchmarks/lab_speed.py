@@ -39,7 +39,7 @@ from zsindex.index.snapshots import VectorIndex, neighbours_file
 from zsindex.lab.vocabulary import BASIC
 from zsindex.records import Candidate, FloatArray
 from zsindex.storage.rows import FileOutcome, ImageRecord
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 FEW, MANY = "few", "many"  # the label sets, of 20 and 200 labels
@@ -137,7 +137,7 @@ class Row:
 
 def rows(home: Path, n: int) -> Iterator[Row]:
     """All commands, in an order in which each finds what it needs."""
-    with closing(Database.open(home / "library", create=False)) as database:
+    with closing(SqliteDatabase.open(home / "library", create=False)) as database:
         (model,) = SqliteStorage(database).models()
     graph = neighbours_file(home / "library", model.info.fingerprint)
     truth, labels = str(home / "truth.csv"), ("--label-set", FEW)

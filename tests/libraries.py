@@ -16,7 +16,7 @@ from tests.fakes import DIM, FakeEncoder
 from zsindex.records import Candidate, FloatArray, ModelInfo
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
-from zsindex.storage.sqlite.database import FILE_NAME, Database
+from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 
@@ -32,7 +32,7 @@ def open_storage(folder: Path, *, create: bool = True, read_only: bool = False) 
 @cache
 def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        Database.open(Path(folder), create=True).close()
+        SqliteDatabase.open(Path(folder), create=True).close()
         return Path(folder, FILE_NAME).read_bytes()
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 
-_reading = Database.reading
+_reading = SqliteDatabase.reading
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def counting_statements() -> Iterator[list[str]]:
         statements.append(statement)
 
     @contextmanager
-    def reading(database: Database) -> Iterator[sqlite3.Connection]:
+    def reading(database: SqliteDatabase) -> Iterator[sqlite3.Connection]:
         with _reading(database) as connection:
             connection.set_trace_callback(statements.append)
             try:
@@ -35,7 +35,7 @@ def counting_statements() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Database, "reading", reading)
+            patch.setattr(SqliteDatabase, "reading", reading)
             yield statements
     finally:
         event.remove(Engine, "before_cursor_execute", note)

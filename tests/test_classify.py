@@ -23,7 +23,7 @@ from zsindex.classification.scores import (
     softmax,
 )
 from zsindex.errors import DimensionMismatch
-from zsindex.index.vectors import Snapshot, Vectors
+from zsindex.index.vectors import Snapshot, VectorTable
 from zsindex.records import Activation, FloatArray, IdArray
 
 DIM = 16
@@ -160,18 +160,18 @@ def test_prompts_that_cancel_out_score_like_nothing_and_do_not_warn() -> None:
 # --- block by block ---------------------------------------------------------------------------------------------------
 
 
-def in_memory(vectors: FloatArray) -> Vectors:
-    return Vectors(None, np.arange(len(vectors)), vectors, np.empty(0, dtype=np.int64))
+def in_memory(vectors: FloatArray) -> VectorTable:
+    return VectorTable(None, np.arange(len(vectors)), vectors, np.empty(0, dtype=np.int64))
 
 
-def split(vectors: FloatArray, n_base: int) -> Vectors:
+def split(vectors: FloatArray, n_base: int) -> VectorTable:
     """The same vectors, the first of them in a snapshot."""
     base = Snapshot(Path("unused"), np.arange(n_base), vectors[:n_base])
-    return Vectors(base, np.arange(n_base, len(vectors)), vectors[n_base:], np.empty(0, dtype=np.int64))
+    return VectorTable(base, np.arange(n_base, len(vectors)), vectors[n_base:], np.empty(0, dtype=np.int64))
 
 
 def run(
-    vectors: Vectors,
+    vectors: VectorTable,
     rows: IdArray,
     texts: FloatArray,
     *,

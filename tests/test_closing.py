@@ -21,7 +21,7 @@ from zsindex.classification.options import Question
 from zsindex.errors import LibraryBusy, LibraryClosed
 from zsindex.library import Library
 from zsindex.storage.sqlite import database as database_module
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 
 LABELS = ["red", "blue"]
 # `open` makes another one. The folder's name is no question to the library.
@@ -201,7 +201,7 @@ def test_closing_twice_and_by_several_threads_does_no_harm(library: Library) -> 
 @pytest.mark.parametrize("kind", ["read", "reading", "write", "writing"])
 def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind: str) -> None:
     folder = new_library(tmp_path / "library")
-    opened = Database.open(folder, create=False)
+    opened = SqliteDatabase.open(folder, create=False)
     begin: Callable[[], Any] = {
         "read": opened.read,
         "reading": opened.reading,
@@ -231,7 +231,7 @@ def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind
 
 def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_path: Path) -> None:
     folder = new_library(tmp_path / "library")
-    opened = Database.open(folder, create=False)
+    opened = SqliteDatabase.open(folder, create=False)
     failed: list[BaseException] = []
 
     def write() -> None:
@@ -257,7 +257,7 @@ def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
 ) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
     folder = new_library(tmp_path / "library")
-    opened = Database.open(folder, create=False)
+    opened = SqliteDatabase.open(folder, create=False)
     with opened.write("test") as connection:
         connection.exec_driver_sql("INSERT INTO settings (key, value) VALUES ('kept', 'yes')")
     program = (
@@ -275,7 +275,7 @@ def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
 
 def test_a_busy_library_names_who_holds_it_only_if_that_is_sure(tmp_path: Path) -> None:
     folder = new_library(tmp_path / "library")
-    one, two = (Database.open(folder, create=False) for _ in range(2))
+    one, two = (SqliteDatabase.open(folder, create=False) for _ in range(2))
     two._write_lock.timeout_s = 0.05
     started, done = threading.Event(), threading.Event()
 

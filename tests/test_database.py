@@ -36,7 +36,7 @@ from zsindex.errors import (
     StorageFull,
 )
 from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, Database
+from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import files, folders, models, settings
 from zsindex.upkeep import maintenance
@@ -101,7 +101,7 @@ def test_an_empty_folder_becomes_a_library(nowhere: Path) -> None:
 @pytest.mark.parametrize(("create", "read_only"), [(False, False), (True, True), (False, True)])
 def test_nothing_is_made_unless_asked_for(nowhere: Path, create: bool, read_only: bool) -> None:
     with pytest.raises(LibraryNotFound, match="Make one with: zsindex sync"):
-        Database.open(nowhere, create=create, read_only=read_only)
+        SqliteDatabase.open(nowhere, create=create, read_only=read_only)
     assert not nowhere.exists()
 
 
@@ -138,7 +138,7 @@ def test_several_threads_may_make_the_same_library(nowhere: Path) -> None:
     def work() -> None:
         start.wait()
         try:
-            Database.open(nowhere, create=True).close()
+            SqliteDatabase.open(nowhere, create=True).close()
         except BaseException as error:  # noqa: BLE001
             caught.append(error)
 
@@ -174,7 +174,7 @@ def test_an_interrupted_creation_is_finished(nowhere: Path, leave: Callable[[Pat
     nowhere.mkdir()
     leave(nowhere)
     with pytest.raises(LibraryNotFound):
-        Database.open(nowhere, create=True, read_only=True)
+        SqliteDatabase.open(nowhere, create=True, read_only=True)
     with open_storage(nowhere) as storage:
         add_model(storage)
     assert pragma(nowhere, "journal_mode") == "wal"
@@ -252,7 +252,7 @@ def test_what_is_no_library_is_refused_and_left_alone(
     make(nowhere)
     before = contents(nowhere)
     with pytest.raises(NotALibrary, match=f"{why}.*Name a library, or a new or empty folder") as caught:
-        Database.open(nowhere, create=create)
+        SqliteDatabase.open(nowhere, create=create)
     assert caught.value.path == nowhere
     assert contents(nowhere) == before
 
@@ -260,13 +260,13 @@ def test_what_is_no_library_is_refused_and_left_alone(
 def test_a_library_cannot_be_made_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotALibrary, match="cannot be made"):
-        Database.open(tmp_path / "file" / "library", create=True)
+        SqliteDatabase.open(tmp_path / "file" / "library", create=True)
 
 
 def test_a_link_that_leads_nowhere_is_refused(nowhere: Path) -> None:
     nowhere.symlink_to(nowhere.parent / "unmounted")
     with pytest.raises(NotALibrary, match="cannot be made"):
-        Database.open(nowhere, create=True)
+        SqliteDatabase.open(nowhere, create=True)
     assert not nowhere.exists()
 
 
@@ -519,7 +519,7 @@ def test_looks_share_connections_and_leave_none_open(folder: Path, monkeypatch: 
             return False
         return True
 
-    with closing(Database.open(folder, create=False)) as opened:
+    with closing(SqliteDatabase.open(folder, create=False)) as opened:
         monkeypatch.setattr(sqlite3, "connect", counted)
         with opened.reading() as one, opened.reading() as other:
             assert one is not other
@@ -540,13 +540,13 @@ def test_looks_share_connections_and_leave_none_open(folder: Path, monkeypatch: 
 
 
 def test_closing_twice_does_no_harm(folder: Path) -> None:
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
     opened.close()
     opened.close()
 
 
 def test_vacuum_gives_the_room_of_deleted_rows_back(folder: Path) -> None:
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
     with closing(opened):
         storage = SqliteStorage(opened)
         add_images(storage, add_model(storage), unit_vectors(12_000))
@@ -559,7 +559,7 @@ def test_vacuum_gives_the_room_of_deleted_rows_back(folder: Path) -> None:
 
 
 def test_the_size_on_disk_counts_the_log_but_no_backups(folder: Path) -> None:
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
     with closing(opened):
         add_model(SqliteStorage(opened))
         (folder / f"{FILE_NAME}.backup-0001-20250101T000000").write_bytes(bytes(10_000_000))
@@ -612,7 +612,7 @@ def test_a_library_cannot_be_made_on_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space"):
             (disk / "filler").write_bytes(bytes(1 << 20))
         with pytest.raises(StorageFull):
-            Database.open(disk / "library", create=True)
+            SqliteDatabase.open(disk / "library", create=True)
         (disk / "filler").unlink()
         subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
         with open_storage(disk / "library") as storage:
@@ -645,7 +645,7 @@ def test_a_damaged_database_says_what_to_do(damaged: Path) -> None:
 
 def test_check_reports_damage_and_does_not_write(damaged: Path) -> None:
     before = (damaged / FILE_NAME).read_bytes()
-    opened = Database.open(damaged, create=False)
+    opened = SqliteDatabase.open(damaged, create=False)
     with closing(opened):
         for fix in (False, True):
             report = maintenance.check(SqliteStorage(opened), fix=fix)
@@ -666,12 +666,12 @@ def test_a_cut_database_is_damaged(folder: Path) -> None:
 
 
 def test_a_destroyed_first_page_is_damaged(folder: Path) -> None:
-    Database.open(folder, create=True).close()
+    SqliteDatabase.open(folder, create=True).close()
     with (folder / FILE_NAME).open("rb+") as file:
         file.seek(100)
         file.write(b"\xa5" * (PAGE_SIZE - 100))
     with pytest.raises(LibraryDamaged):
-        Database.open(folder, create=True)
+        SqliteDatabase.open(folder, create=True)
 
 
 # --- two writers ------------------------------------------------------------------------------------------------------
@@ -681,7 +681,7 @@ import sys
 from pathlib import Path
 import zsindex.storage.sqlite.database
 zsindex.storage.sqlite.database.SYNC_TIMEOUT_S = 0.1
-database = zsindex.storage.sqlite.database.Database.open(Path(sys.argv[1]), create=False)
+database = zsindex.storage.sqlite.database.SqliteDatabase.open(Path(sys.argv[1]), create=False)
 with database.write("store photos") if sys.argv[2] == "write" else database.sync_lock.hold("sync"):
     step()
 """
@@ -703,7 +703,7 @@ def test_a_second_writer_is_told_who_the_first_one_is(folder: Path) -> None:
 
 @pytest.mark.usefixtures("short_timeouts")
 def test_a_second_sync_is_told_who_the_first_one_is_and_other_writes_go_on(folder: Path) -> None:
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
     with closing(opened), Process(HOLD, folder, "sync") as holder:
         holder.wait_for_step()
         with (
@@ -720,7 +720,7 @@ def test_a_second_sync_is_told_who_the_first_one_is_and_other_writes_go_on(folde
 @pytest.mark.usefixtures("short_timeouts")
 def test_a_second_thread_is_told_so(folder: Path) -> None:
     held, done = threading.Event(), threading.Event()
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
 
     def hold() -> None:
         with opened.write("hold"):
@@ -751,7 +751,7 @@ def test_another_program_that_writes_to_the_database_is_waited_for_in_vain(folde
 
 
 def test_a_lock_may_be_held_several_times_over_by_one_thread(folder: Path) -> None:
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
     with closing(opened):
         with opened.sync_lock.hold("outer"):
             with opened.sync_lock.hold("inner"):
@@ -769,7 +769,7 @@ def test_a_lock_may_be_held_several_times_over_by_one_thread(folder: Path) -> No
 
 
 def test_a_note_that_cannot_be_read_does_not_hide_that_the_library_is_busy(folder: Path, short_timeouts: None) -> None:
-    opened = Database.open(folder, create=True)
+    opened = SqliteDatabase.open(folder, create=True)
     with closing(opened), Process(HOLD, folder, "sync") as holder:
         holder.wait_for_step()
         for note in ("", "{", "[]", '{"pid": 1}', "null"):
@@ -791,10 +791,10 @@ def test_photos_of_one_batch_are_stored_together_or_not_at_all(folder: Path) -> 
 def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
     """Where they were lost, another process took itself for the last one and deleted the log that this one writes."""
     log = nowhere / f"{FILE_NAME}-wal"
-    with closing(Database.open(nowhere, create=True)) as first:
+    with closing(SqliteDatabase.open(nowhere, create=True)) as first:
         with first.write("test") as connection:
             connection.execute(sa.insert(settings).values(key="before", value="1"))
-        Database.open(nowhere, create=False).close()
+        SqliteDatabase.open(nowhere, create=False).close()
         inode = log.stat().st_ino
         elsewhere = (
             "import sys; from pathlib import Path; from zsindex.storage.sqlite.database import Database\n"
@@ -807,7 +807,7 @@ def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
         assert log.stat().st_ino == inode
         with first.write("test") as connection:
             connection.execute(sa.insert(settings).values(key="after", value="2"))
-    with closing(Database.open(nowhere, create=False)) as again, again.read() as connection:
+    with closing(SqliteDatabase.open(nowhere, create=False)) as again, again.read() as connection:
         found = connection.execute(sa.select(settings.c.key).where(settings.c.key.in_(["before", "after"]))).scalars()
         assert sorted(found) == ["after", "before"]
 
@@ -824,7 +824,7 @@ class Interrupting:
 def test_writing_goes_on_after_a_ctrl_c_in_a_statement(folder: Path, first: str, then: str) -> None:
     statement = "INSERT INTO settings (key, value) VALUES ('a', ?)"
 
-    def insert(opened: Database, how: str, value: object) -> None:
+    def insert(opened: SqliteDatabase, how: str, value: object) -> None:
         if how == "writing":
             with opened.writing("try it") as plain:
                 plain.execute(statement, (value,))
@@ -832,19 +832,19 @@ def test_writing_goes_on_after_a_ctrl_c_in_a_statement(folder: Path, first: str,
             with opened.write("try it") as connection:
                 connection.exec_driver_sql(statement, (value,))
 
-    with closing(Database.open(folder, create=False)) as opened:
+    with closing(SqliteDatabase.open(folder, create=False)) as opened:
         with pytest.raises(KeyboardInterrupt):
             insert(opened, first, Interrupting())
         assert SqliteStorage(opened).reads.setting("a") is None
         insert(opened, then, "1")
         assert SqliteStorage(opened).reads.setting("a") == "1"
-    with closing(Database.open(folder, create=False)) as again:
+    with closing(SqliteDatabase.open(folder, create=False)) as again:
         assert SqliteStorage(again).reads.setting("a") == "1"
 
 
 @pytest.mark.parametrize("first", ["writing", "write"])
 def test_what_is_jotted_down_is_a_write_like_any_other(folder: Path, first: str) -> None:
-    with closing(Database.open(folder, create=False)) as opened:
+    with closing(SqliteDatabase.open(folder, create=False)) as opened:
 
         def set_value(how: str, value: str) -> None:
             statement = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')"
@@ -867,6 +867,6 @@ def test_what_is_jotted_down_is_a_write_like_any_other(folder: Path, first: str)
         set_value(second, "3")
         assert SqliteStorage(opened).reads.setting("a") == "3"
     assert not list(folder.glob("*-wal"))  # closed under the lock, with a last checkpoint
-    with closing(Database.open(folder, create=False, read_only=True)) as opened:  # noqa: SIM117
+    with closing(SqliteDatabase.open(folder, create=False, read_only=True)) as opened:  # noqa: SIM117
         with pytest.raises(LibraryReadOnly, match="try it"), opened.writing("try it"):
             pass

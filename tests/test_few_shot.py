@@ -13,7 +13,7 @@ from tests.libraries import unit_vectors
 from zsindex.classification.prompts import label_set
 from zsindex.classification.scorers import Head
 from zsindex.classification.scores import softmax
-from zsindex.index.vectors import Vectors
+from zsindex.index.vectors import VectorTable
 from zsindex.lab import few_shot
 from zsindex.lab.corrections import Lessons, Settled
 from zsindex.lab.few_shot import Background, Gda, Learned, Tip, background, learn
@@ -280,9 +280,9 @@ def test_to_dict_says_all() -> None:
     assert set(found) == {*Learned.__dataclass_fields__, "doubts"}
 
 
-def vectors_of(rows: np.ndarray, deleted: list[int] | None = None) -> Vectors:
+def vectors_of(rows: np.ndarray, deleted: list[int] | None = None) -> VectorTable:
     ids = np.arange(100, 100 + len(rows))
-    return Vectors(None, ids, rows.astype(np.float32), np.array(deleted or [], dtype=np.int64))
+    return VectorTable(None, ids, rows.astype(np.float32), np.array(deleted or [], dtype=np.int64))
 
 
 def test_the_background_is_mean_and_variance(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tests.libraries import unit_vectors
 from tests.scenes import photo
 from zsindex.errors import NoVectors, TooManyPairs
 from zsindex.index.snapshots import neighbours_file
-from zsindex.index.vectors import Vectors
+from zsindex.index.vectors import VectorTable
 from zsindex.lab import neighbours
 from zsindex.lab.neighbours import Graph
 from zsindex.library import Library
@@ -23,8 +23,8 @@ from zsindex.records import FloatArray
 NONE = np.empty(0, dtype=np.int64)
 
 
-def in_memory(rows: FloatArray, *, first_id: int = 1) -> Vectors:
-    return Vectors(None, np.arange(first_id, first_id + len(rows)), rows, NONE)
+def in_memory(rows: FloatArray, *, first_id: int = 1) -> VectorTable:
+    return VectorTable(None, np.arange(first_id, first_id + len(rows)), rows, NONE)
 
 
 def by_hand(rows: FloatArray) -> FloatArray:
@@ -78,7 +78,7 @@ def test_extending_calculates_only_what_is_new(monkeypatch: pytest.MonkeyPatch) 
     products = neighbours._products
     met: list[tuple[int, int]] = []
 
-    def watched(vectors: Vectors, order: object, n_known: int) -> object:
+    def watched(vectors: VectorTable, order: object, n_known: int) -> object:
         for a, b, values in products(vectors, order, n_known):  # type: ignore[arg-type]
             met.append((a.start, b.start))
             yield a, b, values

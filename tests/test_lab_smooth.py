@@ -19,7 +19,7 @@ from tests.scenes import photo
 from tests.test_cli import Run, encoders, run  # noqa: F401
 from zsindex.classification.prompts import label_set
 from zsindex.errors import NoVectors, TooManyScores
-from zsindex.index.vectors import Vectors
+from zsindex.index.vectors import VectorTable
 from zsindex.lab import neighbours, smooth
 from zsindex.library import Library
 from zsindex.records import NONE, FloatArray
@@ -27,8 +27,8 @@ from zsindex.records import NONE, FloatArray
 Doubles = npt.NDArray[np.float64]
 
 
-def in_memory(rows: FloatArray) -> Vectors:
-    return Vectors(None, np.arange(1, len(rows) + 1), rows, np.empty(0, dtype=np.int64))
+def in_memory(rows: FloatArray) -> VectorTable:
+    return VectorTable(None, np.arange(1, len(rows) + 1), rows, np.empty(0, dtype=np.int64))
 
 
 def log_density(image: Doubles, mean: Doubles, variances: Doubles) -> float:

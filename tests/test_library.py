@@ -61,7 +61,7 @@ from zsindex.services.search import Search
 from zsindex.session.embedding import NotKept
 from zsindex.session.session import Session
 from zsindex.storage.rows import FileTable
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
 
 COLOURS = ["red", "green", "blue", "white"]
@@ -391,7 +391,7 @@ def test_unknown_paths_can_be_refused(library: Library, encoder: FakeEncoder, al
 
 
 def test_known_paths_are_answered_while_another_process_syncs(library: Library, album: Path) -> None:
-    elsewhere = Database.open(library.path, create=False)
+    elsewhere = SqliteDatabase.open(library.path, create=False)
     elsewhere.sync_lock.timeout_s = 0
     try:
         with elsewhere.sync_lock.hold("sync"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.libraries import unit_vectors
-from zsindex.index.vectors import Vectors
+from zsindex.index.vectors import VectorTable
 from zsindex.lab import next as choosing
 from zsindex.lab.next import Suggestion, margins, most_telling
 from zsindex.records import FloatArray
@@ -16,8 +16,8 @@ from zsindex.records import FloatArray
 NONE_YET = np.empty(0, dtype=np.int64)
 
 
-def vectors_of(rows: FloatArray) -> Vectors:
-    return Vectors(None, np.arange(len(rows)), rows, np.empty(0, dtype=np.int64))
+def vectors_of(rows: FloatArray) -> VectorTable:
+    return VectorTable(None, np.arange(len(rows)), rows, np.empty(0, dtype=np.int64))
 
 
 def test_margins_are_best_less_second() -> None:

@@ -32,12 +32,12 @@ from tests import transformers_models
 from tests.beside import LABELS, TASK, Both
 from tests.test_reference import one_thread  # noqa: F401  small models are slower in several
 from zsindex.errors import BadTemplate, DeviceError, ImageError, NoLabels, PromptTooLong
-from zsindex.zero_shot.pipeline import Answers, pipeline
+from zsindex.zero_shot.pipeline import AnswerStream, pipeline
 
 
 def plain(answer: Any) -> Any:
     """An answer as lists, however it came."""
-    if isinstance(answer, Answers) or hasattr(answer, "loader"):
+    if isinstance(answer, AnswerStream) or hasattr(answer, "loader"):
         return [plain(one) for one in answer]
     return answer
 

@@ -20,7 +20,7 @@ from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.storage import tables
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import FILE_NAME, Database
+from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
 
 PROJECT = Path(__file__).parent.parent
 
@@ -111,7 +111,7 @@ def test_revisions_are_numbered_so_that_older_versions_can_tell_newer_ones() -> 
 
 
 def test_migrating_from_nothing_makes_the_tables_that_the_store_queries(tmp_path: Path) -> None:
-    Database.open(tmp_path, create=True).close()
+    SqliteDatabase.open(tmp_path, create=True).close()
     with closing(sqlite3.connect(f"{(tmp_path / FILE_NAME).as_uri()}?mode=ro", uri=True)) as raw:
         engine = sa.create_engine("sqlite://", creator=lambda: raw, poolclass=sa.pool.StaticPool)
         with engine.connect() as connection:
@@ -122,7 +122,7 @@ def test_migrating_from_nothing_makes_the_tables_that_the_store_queries(tmp_path
 
 def test_migrating_from_nothing_makes_the_same_database_as_the_metadata(tmp_path: Path) -> None:
     """Autogenerate compares neither names of primary keys nor AUTOINCREMENT: compare what SQLite was told."""
-    Database.open(tmp_path, create=True).close()
+    SqliteDatabase.open(tmp_path, create=True).close()
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'other.db'}")
     tables.metadata.create_all(engine)
     engine.dispose()
@@ -162,7 +162,7 @@ def test_a_backup_is_a_whole_library(older: Path, next_versions: NextVersions, t
     with open_storage(older) as storage:
         add_photos(storage, storage.reads.models()[0], unit_vectors(2, seed=1), folder="/late")
         next_versions.add(ADD_TABLE)
-        Database.open(older, create=False).close()
+        SqliteDatabase.open(older, create=False).close()
     (backup,) = backups(older)
     restored = tmp_path / "restored"
     restored.mkdir()
@@ -175,12 +175,12 @@ def test_a_backup_is_a_whole_library(older: Path, next_versions: NextVersions, t
 def test_a_library_is_upgraded_once(older: Path, next_versions: NextVersions) -> None:
     next_versions.add(ADD_TABLE)
     for _ in range(2):
-        Database.open(older, create=False).close()
+        SqliteDatabase.open(older, create=False).close()
     assert len(backups(older)) == 1
 
 
 def test_a_new_library_is_not_backed_up(tmp_path: Path) -> None:
-    Database.open(tmp_path, create=True).close()
+    SqliteDatabase.open(tmp_path, create=True).close()
     assert backups(tmp_path) == []
 
 
@@ -192,7 +192,7 @@ def test_a_migration_that_fails_takes_back_those_before_it(
     next_versions.add(ADD_TABLE)
     next_versions.add(failing)
     with pytest.raises((sa.exc.OperationalError, RuntimeError), match=r"no_such_table|refers to nothing"):
-        Database.open(older, create=False)
+        SqliteDatabase.open(older, create=False)
     assert revision_of(older / FILE_NAME) == before
     assert "extra" not in table_names(older / FILE_NAME)
     (backup,) = backups(older)
@@ -202,7 +202,7 @@ def test_a_migration_that_fails_takes_back_those_before_it(
 def test_the_library_still_works_after_a_migration_that_failed(older: Path, next_versions: NextVersions) -> None:
     next_versions.add(FAIL)
     with pytest.raises(sa.exc.OperationalError):
-        Database.open(older, create=False)
+        SqliteDatabase.open(older, create=False)
     next_versions.mend(ADD_TABLE)
     with open_storage(older, create=False) as storage:
         assert len(storage.reads.files()) == 3
@@ -213,7 +213,7 @@ def test_a_new_library_whose_migrations_fail_holds_nothing_and_can_be_made_later
 ) -> None:
     next_versions.add(FAIL)
     with pytest.raises(sa.exc.OperationalError):
-        Database.open(tmp_path / "new", create=True)
+        SqliteDatabase.open(tmp_path / "new", create=True)
     assert table_names(tmp_path / "new" / FILE_NAME) == set()
     next_versions.mend(ADD_TABLE)
     with open_storage(tmp_path / "new") as storage:
@@ -243,7 +243,7 @@ def test_a_library_of_a_newer_version_is_refused_and_left_alone(older: Path) -> 
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     content = (older / FILE_NAME).read_bytes()
     with pytest.raises(LibraryTooNew, match=r"newer zsindex .*9999.*Upgrade zsindex") as caught:
-        Database.open(older, create=True)
+        SqliteDatabase.open(older, create=True)
     assert (caught.value.found, caught.value.newest_known) == ("9999", schema.HEAD)
     assert (older / FILE_NAME).read_bytes() == content
     assert backups(older) == []
@@ -253,7 +253,7 @@ def test_an_older_library_that_cannot_be_written_says_so(older: Path, next_versi
     before = schema.HEAD
     after = next_versions.add(ADD_TABLE)
     with pytest.raises(LibraryReadOnly, match=f"upgrade it from schema {before} to {after}"):
-        Database.open(older, create=False, read_only=True)
+        SqliteDatabase.open(older, create=False, read_only=True)
     assert revision_of(older / FILE_NAME) == before
 
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from zsindex.classification.scores import classify
 from zsindex.index import cores, nearest
 from zsindex.index.snapshots import VectorIndex
-from zsindex.index.vectors import Snapshot, Vectors, blocks
+from zsindex.index.vectors import Snapshot, VectorTable, blocks
 from zsindex.records import Activation, FloatArray, IdArray
 
 N, DIM, WAIT_S = 20_000, 128, 30.0
@@ -27,9 +27,9 @@ def unit(n: int, seed: int) -> FloatArray:
 
 
 @pytest.fixture(scope="module")
-def vectors() -> Vectors:
+def vectors() -> VectorTable:
     none = np.empty(0, dtype=np.int64)
-    return Vectors(Snapshot(Path("none"), np.arange(N), unit(N, 1)), N + np.arange(50), unit(50, 2), none)
+    return VectorTable(Snapshot(Path("none"), np.arange(N), unit(N, 1)), N + np.arange(50), unit(50, 2), none)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ class Held:
         self.queries: list[int] = []
         really = nearest._one_pass
 
-        def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+        def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
             self.queries.append(len(queries))
             if len(self.queries) == 1:
                 self.began.set()
@@ -68,20 +68,20 @@ def all_wait(together: nearest._Together, n: int) -> None:
     raise AssertionError("they do not wait")
 
 
-def of_rows(vectors: Vectors, query: FloatArray) -> tuple[IdArray, FloatArray]:
+def of_rows(vectors: VectorTable, query: FloatArray) -> tuple[IdArray, FloatArray]:
     return nearest.exact_after(vectors, vectors.rows, query, 20)
 
 
-def of_an_index(vectors: Vectors, query: FloatArray) -> tuple[IdArray, FloatArray]:
+def of_an_index(vectors: VectorTable, query: FloatArray) -> tuple[IdArray, FloatArray]:
     return VectorIndex(vectors, watermark=1, generation=0).search(query[None], 20)
 
 
 @pytest.mark.parametrize("ask", [of_rows, of_an_index])
 def test_who_asks_meanwhile_is_answered_by_one_pass(
-    vectors: Vectors,
+    vectors: VectorTable,
     together: nearest._Together,
     monkeypatch: pytest.MonkeyPatch,
-    ask: Callable[[Vectors, FloatArray], tuple[IdArray, FloatArray]],
+    ask: Callable[[VectorTable, FloatArray], tuple[IdArray, FloatArray]],
 ) -> None:
     queries = unit(9, 3)
     alone = [ask(vectors, query) for query in queries]
@@ -100,7 +100,7 @@ def test_who_asks_meanwhile_is_answered_by_one_pass(
 
 
 def test_other_rows_are_passes_of_their_own(
-    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries, some = unit(3, 3), np.arange(0, N, 1)[100:]
     alone = nearest.exact(vectors, some, queries[:1], 5)
@@ -119,7 +119,7 @@ def test_other_rows_are_passes_of_their_own(
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), KeyboardInterrupt()])
 def test_whoever_fails_fails_alone(
-    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     queries, rows = unit(4, 3), vectors.rows
     held = Held(monkeypatch, first=error)
@@ -136,13 +136,13 @@ def test_whoever_fails_fails_alone(
 
 
 def test_a_pass_that_fails_for_several_is_made_for_each_again(
-    vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries, rows = unit(4, 3), vectors.rows
     held = Held(monkeypatch)
     slow = nearest._one_pass
 
-    def one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+    def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
         if len(queries) > 1:
             held.queries.append(len(queries))
             raise MemoryError("no room for several")
@@ -160,7 +160,9 @@ def test_a_pass_that_fails_for_several_is_made_for_each_again(
     assert [type(error) for error in results].count(type(None)) == 2
 
 
-def test_memory_stays_bounded(vectors: Vectors, together: nearest._Together, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_stays_bounded(
+    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = vectors.rows
     monkeypatch.setattr(nearest, "_MAX_SCORES", 3 * len(rows))
     held = Held(monkeypatch)
@@ -176,10 +178,10 @@ def test_memory_stays_bounded(vectors: Vectors, together: nearest._Together, mon
     assert sum(held.queries) == 8
 
 
-def test_rows_with_gaps_are_copied_a_few_at_a_time(vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_with_gaps_are_copied_a_few_at_a_time(vectors: VectorTable, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    take = Vectors.take
-    monkeypatch.setattr(Vectors, "take", lambda self, rows: sizes.append(len(rows)) or take(self, rows))  # type: ignore[func-returns-value]
+    take = VectorTable.take
+    monkeypatch.setattr(VectorTable, "take", lambda self, rows: sizes.append(len(rows)) or take(self, rows))  # type: ignore[func-returns-value]
     nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1), alone=False)
     assert 0 < max(sizes) <= nearest._BLOCK_ROWS
 
@@ -200,7 +202,7 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_one_pass_has_all_cores_and_two_have_one_each(vectors: Vectors) -> None:
+def test_one_pass_has_all_cores_and_two_have_one_each(vectors: VectorTable) -> None:
     before = threads()
     first, second = blocks(vectors, vectors.rows), blocks(vectors, vectors.rows)
     next(first)
@@ -215,7 +217,7 @@ def test_one_pass_has_all_cores_and_two_have_one_each(vectors: Vectors) -> None:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("wrong", [ValueError("a bug"), KeyboardInterrupt()])
-def test_the_setting_comes_back_whatever_happens(vectors: Vectors, wrong: BaseException) -> None:
+def test_the_setting_comes_back_whatever_happens(vectors: VectorTable, wrong: BaseException) -> None:
     before = threads()
 
     def work(items: Iterator[tuple[slice, FloatArray]]) -> None:
@@ -231,7 +233,7 @@ def test_the_setting_comes_back_whatever_happens(vectors: Vectors, wrong: BaseEx
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("n_labels", [2, 20, 200])
-def test_scores_do_not_depend_on_who_else_asks(vectors: Vectors, n_labels: int, busy: Callable[[], None]) -> None:
+def test_scores_do_not_depend_on_who_else_asks(vectors: VectorTable, n_labels: int, busy: Callable[[], None]) -> None:
     def ask() -> tuple[IdArray, FloatArray]:
         return classify(
             vectors,
@@ -252,7 +254,7 @@ def test_scores_do_not_depend_on_who_else_asks(vectors: Vectors, n_labels: int, 
 
 
 @pytest.fixture
-def busy(vectors: Vectors) -> Iterator[Callable[[], None]]:
+def busy(vectors: VectorTable) -> Iterator[Callable[[], None]]:
     """Has another pass go on until the end of the test."""
     others = [blocks(vectors, vectors.rows) for _ in range(2)]
     yield lambda: [next(one) for one in others] and None

@@ -18,7 +18,7 @@ from tests.scenes import photo
 from zsindex.errors import ModelUnavailable
 from zsindex.library import Library
 from zsindex.services.search import Search
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
 from zsindex.upkeep import maintenance
 
@@ -187,7 +187,7 @@ def pruning(library: Library, hold: Hold) -> Callable[[], object]:
 
 
 def vacuuming(library: Library, hold: Hold) -> Callable[[], object]:
-    hold.at(Database, "vacuum")
+    hold.at(SqliteDatabase, "vacuum")
     return library.prune
 
 

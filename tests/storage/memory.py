@@ -402,7 +402,7 @@ class MemoryReads(_Part):
 
 
 class MemoryPhotos(_Part):
-    """`zsindex.storage.protocol.Photos`."""
+    """`zsindex.storage.protocol.PhotoStorage`."""
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         with self._storage.write("record a model") as state:
@@ -645,7 +645,7 @@ class MemoryPhotos(_Part):
 
 
 class MemoryLabels(_Part):
-    """`zsindex.storage.protocol.Labels`."""
+    """`zsindex.storage.protocol.LabelStorage`."""
 
     def save_label_set(self, name: str, body: Mapping[str, Any]) -> int:
         with self._storage.write("save a label set") as state:
@@ -772,7 +772,7 @@ class MemoryLabels(_Part):
 
 
 class MemoryJobs(_Part):
-    """`zsindex.storage.protocol.Jobs`."""
+    """`zsindex.storage.protocol.JobStorage`."""
 
     def jobs(self, limit: int) -> list[JobRow]:
         rows = [
@@ -795,7 +795,7 @@ class MemoryJobs(_Part):
 
 
 class MemoryBulk(_Part):
-    """`zsindex.storage.protocol.Bulk`."""
+    """`zsindex.storage.protocol.BulkStorage`."""
 
     def known_photos(self, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
         return _known(self._storage.state(), photos)

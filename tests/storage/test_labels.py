@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from tests.libraries import add_model, digest_of
-from zsindex.storage.protocol import Labels, Storage
+from zsindex.storage.protocol import LabelStorage, Storage
 from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, SidecarRow
 
 
 @pytest.fixture
-def labels(storage: Storage) -> Labels:
+def labels(storage: Storage) -> LabelStorage:
     return storage.labels
 
 
-def test_label_sets_are_kept_by_name_and_version(storage: Storage, labels: Labels) -> None:
+def test_label_sets_are_kept_by_name_and_version(storage: Storage, labels: LabelStorage) -> None:
     assert labels.save_label_set("b", {"labels": ["ü", "猫"]}) == 1
     assert labels.save_label_set("a", {"labels": []}) == 1
     assert labels.save_label_set("b", {"labels": ["new"]}) == 2
@@ -31,12 +31,12 @@ def test_label_sets_are_kept_by_name_and_version(storage: Storage, labels: Label
     assert storage.reads.label_set_versions("c") == []
 
 
-def test_the_order_of_labels_makes_a_version(labels: Labels) -> None:
+def test_the_order_of_labels_makes_a_version(labels: LabelStorage) -> None:
     assert labels.save_label_set("a", {"labels": {"x": ["p"], "y": ["q"]}}) == 1
     assert labels.save_label_set("a", {"labels": {"y": ["q"], "x": ["p"]}}) == 2
 
 
-def test_removing_a_label_set_takes_its_versions_and_thresholds(storage: Storage, labels: Labels) -> None:
+def test_removing_a_label_set_takes_its_versions_and_thresholds(storage: Storage, labels: LabelStorage) -> None:
     for words in (["x"], ["y"]):
         labels.save_label_set("a", {"labels": words})
     labels.save_thresholds("a", [("y", 0.1, {})])
@@ -47,7 +47,7 @@ def test_removing_a_label_set_takes_its_versions_and_thresholds(storage: Storage
     assert labels.corrections("a") == [CorrectionEntry(digest_of("1"), "y", False)]  # a person's work outlives it
 
 
-def test_template_sets_are_replaced(storage: Storage, labels: Labels) -> None:
+def test_template_sets_are_replaced(storage: Storage, labels: LabelStorage) -> None:
     labels.save_template_set("b", ["a {}"])
     labels.save_template_set("a", ["ein {}", "das {}"])
     labels.save_template_set("b", ["the {}"])
@@ -55,7 +55,7 @@ def test_template_sets_are_replaced(storage: Storage, labels: Labels) -> None:
     assert [labels.remove_template_set("b"), labels.remove_template_set("b")] == [True, False]
 
 
-def test_corrections_are_undone_a_batch_at_a_time(labels: Labels) -> None:
+def test_corrections_are_undone_a_batch_at_a_time(labels: LabelStorage) -> None:
     first = CorrectionEntry(digest_of("1"), "cat")
     bulk = [CorrectionEntry(digest_of("2"), "dog"), CorrectionEntry(digest_of("1"), "dog", is_not=True)]
     last = CorrectionEntry(digest_of("1"), None)
@@ -73,7 +73,7 @@ def test_corrections_are_undone_a_batch_at_a_time(labels: Labels) -> None:
     assert labels.corrections("other") == [first]
 
 
-def test_thresholds_replace_those_of_the_same_labels(labels: Labels) -> None:
+def test_thresholds_replace_those_of_the_same_labels(labels: LabelStorage) -> None:
     labels.save_thresholds("a", [("cat", 0.25, {"by": "rate"}), ("dog", 0.5, {"by": "score", "score": 0.7})])
     labels.save_thresholds("a", [("cat", 0.125, {"by": "count"})])
     found = labels.thresholds("a")
@@ -85,7 +85,7 @@ def test_thresholds_replace_those_of_the_same_labels(labels: Labels) -> None:
     assert labels.thresholds("a") == {}
 
 
-def test_what_belongs_to_a_model_goes_with_it(storage: Storage, labels: Labels) -> None:
+def test_what_belongs_to_a_model_goes_with_it(storage: Storage, labels: LabelStorage) -> None:
     kept, gone = add_model(storage, "kept"), add_model(storage, "gone")
     for model in (kept, gone):
         labels.save_temperature(model.id, 0.5, {"n": 3})
@@ -102,7 +102,7 @@ def test_what_belongs_to_a_model_goes_with_it(storage: Storage, labels: Labels) 
     assert [labels.remove_temperature(kept.id), labels.remove_temperature(kept.id)] == [True, False]
 
 
-def test_only_so_many_runs_are_kept(labels: Labels) -> None:
+def test_only_so_many_runs_are_kept(labels: LabelStorage) -> None:
     def document(n: int, **more: str) -> dict[str, Any]:
         return {"n": n, "stored": {"file": f"file{n}"}, **more}
 
@@ -128,7 +128,7 @@ def test_only_so_many_runs_are_kept(labels: Labels) -> None:
     assert labels.run_files() == {"run6": {"file": "file6"}}
 
 
-def test_sidecars_are_kept_to_the_byte(labels: Labels) -> None:
+def test_sidecars_are_kept_to_the_byte(labels: LabelStorage) -> None:
     b = SidecarRow("/b.xmp", b"\x00\xff", "b" * 64, {"dc:subject": ["x"]})
     a = SidecarRow("/a.xmp", None, "a" * 64, {})
     labels.save_sidecars([b, a])
@@ -146,7 +146,7 @@ def test_sidecars_are_kept_to_the_byte(labels: Labels) -> None:
     assert labels.sidecars(["/a.xmp", "/b.xmp"]) == {}
 
 
-def test_what_is_stored_is_not_what_the_caller_holds(storage: Storage, labels: Labels) -> None:
+def test_what_is_stored_is_not_what_the_caller_holds(storage: Storage, labels: LabelStorage) -> None:
     body = {"labels": {"x": ["a", "b"]}}
     labels.save_label_set("a", body)
     labels.save_run("run", body, keep=1)
@@ -156,14 +156,14 @@ def test_what_is_stored_is_not_what_the_caller_holds(storage: Storage, labels: L
     assert labels.runs()[0][1] == {"labels": {"x": ["a", "b"]}}
 
 
-def test_adding_no_corrections_makes_no_batch(labels: Labels) -> None:
+def test_adding_no_corrections_makes_no_batch(labels: LabelStorage) -> None:
     entry = CorrectionEntry(digest_of("1"), "cat")
     assert labels.add_corrections("a", [entry]) == 1
     assert labels.add_corrections("a", []) == 2
     assert labels.undo_corrections("a") == [entry]
 
 
-def test_only_so_much_is_kept_of_what_was_computed(storage: Storage, labels: Labels) -> None:
+def test_only_so_much_is_kept_of_what_was_computed(storage: Storage, labels: LabelStorage) -> None:
     """The newest of each kind under each model; one that is stored again is new."""
     model, other = add_model(storage), add_model(storage, "other")
     labels.save_derived(model.id, "another kind", "0", 0)

@@ -36,7 +36,7 @@ from zsindex.library import Library
 from zsindex.records import DecodeMode
 from zsindex.web import Security, fetching
 from zsindex.web import serve as serving
-from zsindex.web.admission import Rates
+from zsindex.web.admission import RequestRates
 from zsindex.web.problems import Problem
 from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Guard
@@ -237,7 +237,7 @@ def test_too_many_requests(serve: Serve, library: Library) -> None:
 
 def test_rates_refill_steadily_and_clients_are_told_apart() -> None:
     now = 0.0
-    rates = Rates(2.0, clock=lambda: now)
+    rates = RequestRates(2.0, clock=lambda: now)
     assert [rates.take("a") for _ in range(4)] == [0.0] * 4
     assert rates.take("a") == 0.5
     assert rates.take("b") == 0.0
@@ -245,7 +245,7 @@ def test_rates_refill_steadily_and_clients_are_told_apart() -> None:
     assert (rates.take("a"), rates.take("a")) == (0.0, 0.5)
     now = 1000.0
     assert [rates.take("a") > 0 for _ in range(5)] == [False] * 4 + [True]
-    assert [Rates(0.0).take("a") for _ in range(1000)] == [0.0] * 1000
+    assert [RequestRates(0.0).take("a") for _ in range(1000)] == [0.0] * 1000
 
 
 # --- bombs ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from zsindex.classification import scores as classify_module
 from zsindex.classification.scores import probabilities
-from zsindex.index.vectors import Vectors, blocks
+from zsindex.index.vectors import VectorTable, blocks
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet, ModelInfo
 
 # Image vectors float32 (b, dim) to scores float32 (b, n_answers).
@@ -110,7 +110,7 @@ class Head:
         return scores
 
 
-def rank(vectors: Vectors, rows: IdArray, scorer: Scorer, *, top: int) -> tuple[IdArray, FloatArray]:
+def rank(vectors: VectorTable, rows: IdArray, scorer: Scorer, *, top: int) -> tuple[IdArray, FloatArray]:
     """The best answers of each image, a block at a time.
 
     Args:
@@ -129,7 +129,7 @@ def rank(vectors: Vectors, rows: IdArray, scorer: Scorer, *, top: int) -> tuple[
 
 
 def rank_given(
-    vectors: Vectors, rows: IdArray, scorer: Scorer, *, top: int | None = None
+    vectors: VectorTable, rows: IdArray, scorer: Scorer, *, top: int | None = None
 ) -> tuple[IdArray, FloatArray]:
     """The answers that each image is given, those with a score above 0: not as many for one as for another.
 

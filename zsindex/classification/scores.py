@@ -10,7 +10,7 @@ import numpy as np
 
 from zsindex.errors import DimensionMismatch
 from zsindex.index import cores
-from zsindex.index.vectors import BLOCK_ROWS, Vectors, blocks
+from zsindex.index.vectors import BLOCK_ROWS, VectorTable, blocks
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 __all__ = [
@@ -120,7 +120,7 @@ def probabilities(logits: FloatArray, activation: Activation) -> FloatArray:
 
 
 def classify(
-    vectors: Vectors,
+    vectors: VectorTable,
     rows: IdArray,
     text_vectors: FloatArray,
     *,

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from zsindex.classification.scores import concept_vectors
-from zsindex.index.vectors import Vectors, blocks
+from zsindex.index.vectors import VectorTable, blocks
 from zsindex.records import FloatArray, IdArray, LabelSet, ModelInfo
 from zsindex.storage.rows import FileTable
 
@@ -36,7 +36,7 @@ class View:
     paths: list[str]
     image_ids: IdArray
     rows: IdArray
-    vectors: Vectors
+    vectors: VectorTable
     unanswered: tuple[str, ...]
     embed: Callable[[Sequence[str]], FloatArray]
     snapshot: tuple[int, int, int]
@@ -45,7 +45,7 @@ class View:
     def of(
         cls,
         files: FileTable,
-        vectors: Vectors,
+        vectors: VectorTable,
         *,
         info: ModelInfo,
         model_id: int,

@@ -43,7 +43,7 @@ _MANIFEST_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ExportManifest:
     """What zsindex.json says: of which model the vectors are, and how many there must be."""
 
     model: str
@@ -66,7 +66,7 @@ class Manifest:
         (folder / MANIFEST_FILE).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest | None:
+    def read(cls, folder: Path) -> ExportManifest | None:
         """Read that of a folder; None where there is none.
 
         Raises:

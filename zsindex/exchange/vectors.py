@@ -1,8 +1,9 @@
 """Takes vectors out of a library, and vectors that were computed elsewhere in, without a model or a photo.
 
-The files are those of clip-retrieval (`zsindex.exchange.parts`), the rows those of `zsindex.storage.protocol.Bulk`. An
-import reads everything twice: whatever is wrong with the files is found before the first row is stored. Its memory
-grows by 16 bytes per row, which is what it takes to notice a path that stands there twice.
+The files are those of clip-retrieval (`zsindex.exchange.parts`), the rows those of
+`zsindex.storage.protocol.BulkStorage`. An import reads everything twice: whatever is wrong with the files is found
+before the first row is stored. Its memory grows by 16 bytes per row, which is what it takes to notice a path that
+stands there twice.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ import numpy as np
 from zsindex._version import __version__
 from zsindex.errors import ExportRefused, ImageError, ImportRefused
 from zsindex.exchange import parts
-from zsindex.exchange.parts import Manifest, Part, PartWriter, Rows
+from zsindex.exchange.parts import ExportManifest, Part, PartWriter, Rows
 from zsindex.photos import decode
 from zsindex.photos.formats import is_encodable, printable, storable
 from zsindex.records import ModelInfo, Progress
-from zsindex.storage.protocol import Bulk, ExportView, Storage
+from zsindex.storage.protocol import BulkStorage, ExportView, Storage
 from zsindex.storage.rows import ImportedPhoto, ModelRow, SeenFile, now
 
 # Rows in memory at a time, and in one transaction. Digests are scattered over their index, so that each transaction
@@ -200,8 +201,8 @@ def _write_parts(export: ExportView, folder: Path, dim: int, dtype: str, part_si
                 yield len(batch.paths)
 
 
-def _manifest(info: ModelInfo, report: ExportReport) -> Manifest:
-    return Manifest(
+def _manifest(info: ModelInfo, report: ExportReport) -> ExportManifest:
+    return ExportManifest(
         model=str(info.spec),
         precision=info.spec.precision,
         decode=str(info.spec.decode),
@@ -310,7 +311,7 @@ class _Import:
             raise ImportRefused(folder, "there is no such folder")
         if root is not None and not is_encodable(root):
             raise ImportRefused(folder, f"the root {printable(root)} is not valid UTF-8; rename that folder")
-        manifest = Manifest.read(folder)
+        manifest = ExportManifest.read(folder)
         if manifest is not None and manifest.fingerprint != info.fingerprint:
             raise ImportRefused(folder, _other_model(manifest, info))
         # What zsindex says of the content of its photos can be relied on. Others' tables have columns of the same names
@@ -344,7 +345,7 @@ class _Import:
         self._compare_repeated(np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2))
         return True
 
-    def store(self, bulk: Bulk, model: ModelRow, *, workers: int) -> Counter[str]:
+    def store(self, bulk: BulkStorage, model: ModelRow, *, workers: int) -> Counter[str]:
         """Store everything that is not there yet, a batch in one transaction each.
 
         Args:
@@ -450,7 +451,7 @@ class _Import:
         return vectors
 
 
-def _other_model(manifest: Manifest, info: ModelInfo) -> str:
+def _other_model(manifest: ExportManifest, info: ModelInfo) -> str:
     spec = info.spec
     return (
         f"its vectors are of {manifest.model} (--precision {manifest.precision} --decode {manifest.decode} "
@@ -485,7 +486,7 @@ class _Look:
         n_to_read: files that must be hashed.
     """
 
-    def __init__(self, bulk: Bulk, photos: Sequence[ImportedPhoto], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, bulk: BulkStorage, photos: Sequence[ImportedPhoto], pool: ThreadPoolExecutor) -> None:
         self._pool = pool
         there = {}
         is_folder: dict[str, bool] = {}

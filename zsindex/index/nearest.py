@@ -10,7 +10,7 @@ import numpy as np
 
 from zsindex.index import cores
 from zsindex.index.cells import Cells
-from zsindex.index.vectors import Vectors, cut
+from zsindex.index.vectors import VectorTable, cut
 from zsindex.records import FloatArray, IdArray
 
 # How many scores are kept at a time: 64 MB.
@@ -36,7 +36,7 @@ class _Asked:
         gone: nobody waits for it any more.
     """
 
-    vectors: Vectors
+    vectors: VectorTable
     rows: IdArray
     queries: FloatArray
     products: FloatArray | None = None
@@ -61,7 +61,7 @@ class _Together:
         self._at_work: _Asked | None = None
         self.passes = 0
 
-    def products(self, vectors: Vectors, rows: IdArray, queries: FloatArray) -> FloatArray:
+    def products(self, vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
         """float32 (q, len(rows)), of queries float32 (q, dim)."""
         if len(rows) * vectors.dim * len(queries) < _THREADING_PAYS:
             products = np.empty((len(queries), len(rows)), dtype=np.float32)
@@ -123,7 +123,7 @@ class _Together:
             one.woken.set()
 
 
-def _one_pass(vectors: Vectors, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
     """Products of queries and rows; `alone`: nobody else asks for any at the moment."""
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
     if alone:
@@ -153,7 +153,7 @@ def _multiply(block: FloatArray, queries: FloatArray, out: FloatArray) -> None:
         out[:] = (block @ queries.T).T
 
 
-def exact(vectors: Vectors, rows: IdArray, queries: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
+def exact(vectors: VectorTable, rows: IdArray, queries: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
     """The `k` most similar of some rows.
 
     Args:
@@ -177,7 +177,7 @@ def exact(vectors: Vectors, rows: IdArray, queries: FloatArray, k: int) -> tuple
 
 @cores.a_pass()
 def probe(
-    vectors: Vectors,
+    vectors: VectorTable,
     cells: Cells,
     query: FloatArray,
     k: int,
@@ -233,7 +233,7 @@ def _within(rows: IdArray, selected: IdArray | None) -> IdArray:
 
 
 def exact_after(
-    vectors: Vectors, rows: IdArray, query: FloatArray, k: int, *, after: tuple[float, int] | None = None
+    vectors: VectorTable, rows: IdArray, query: FloatArray, k: int, *, after: tuple[float, int] | None = None
 ) -> tuple[IdArray, FloatArray]:
     """The `k` most similar of the rows that come after a place in the order of `exact`; fewer where there are no more.
 
@@ -260,7 +260,7 @@ def exact_after(
 
 
 def _best(
-    vectors: Vectors, rows: IdArray, products: FloatArray, query: FloatArray, k: int
+    vectors: VectorTable, rows: IdArray, products: FloatArray, query: FloatArray, k: int
 ) -> tuple[IdArray, FloatArray]:
     """The best `k` rows by their inner products with the query, which are calculated again for the best of them."""
     last = np.partition(products, len(products) - k)[len(products) - k]
@@ -270,7 +270,7 @@ def _best(
     return close[best], scores[best]
 
 
-def _scores(vectors: Vectors, rows: IdArray, query: FloatArray) -> FloatArray:
+def _scores(vectors: VectorTable, rows: IdArray, query: FloatArray) -> FloatArray:
     """Inner products float32 (len(rows),) that come out the same for the same vector, wherever it lies: no matrix
     product, and summed in float64.
     """

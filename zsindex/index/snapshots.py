@@ -31,7 +31,7 @@ from zsindex.errors import (
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
 from zsindex.index.files import Making
-from zsindex.index.vectors import Snapshot, SnapshotError, Vectors, blocks, identity, is_settled
+from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow, SnapshotRow
@@ -67,7 +67,7 @@ class VectorIndex:
         generation: of the model's embeddings; another number in the database means that some were deleted since.
     """
 
-    def __init__(self, vectors: Vectors, *, watermark: int, generation: int) -> None:
+    def __init__(self, vectors: VectorTable, *, watermark: int, generation: int) -> None:
         self.vectors = vectors
         self.watermark = watermark
         self.generation = generation
@@ -104,7 +104,7 @@ class VectorIndex:
             if saved is not None:
                 return saved
         watermark, tail_ids, tail = storage.reads.embeddings_after(model, after)
-        return cls(Vectors(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
+        return cls(VectorTable(base, tail_ids, tail, deleted), watermark=watermark, generation=generation)
 
     @classmethod
     def rebuild(cls, storage: Storage, model: ModelRow) -> VectorIndex:
@@ -114,7 +114,7 @@ class VectorIndex:
         if saved is not None:
             return saved
         watermark, ids, vectors = storage.reads.embeddings_after(model, 0)
-        return cls(Vectors(None, ids, vectors, none), watermark=watermark, generation=generation)
+        return cls(VectorTable(None, ids, vectors, none), watermark=watermark, generation=generation)
 
     def is_current(self, storage: Storage, model: ModelRow) -> bool:
         """Whether nothing was stored or deleted since, also by other processes."""
@@ -137,7 +137,7 @@ class VectorIndex:
         watermark, ids, vectors = storage.reads.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
         return VectorIndex(
-            Vectors(old.base, tail_ids, tail, old.deleted), watermark=watermark, generation=self.generation
+            VectorTable(old.base, tail_ids, tail, old.deleted), watermark=watermark, generation=self.generation
         )
 
     @classmethod
@@ -160,7 +160,7 @@ class VectorIndex:
         """
         folder = storage.folder / FOLDER_NAME
         none, dim, file = np.empty(0, dtype=np.int64), model.info.dim, None
-        kept = Vectors(base, none, np.empty((0, dim), dtype=np.float32), deleted)
+        kept = VectorTable(base, none, np.empty((0, dim), dtype=np.float32), deleted)
         making = Making()
         try:
             with storage.reads.embeddings(model, after=after) as (n_new, parts), ExitStack() as stack:
@@ -205,7 +205,7 @@ class VectorIndex:
         if replaced is not None:
             with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
                 (folder / replaced.file).unlink()
-        mapped = Vectors(saved, none, np.empty((0, dim), dtype=np.float32), none)
+        mapped = VectorTable(saved, none, np.empty((0, dim), dtype=np.float32), none)
         return cls(mapped, watermark=stream.watermark, generation=generation)
 
     def search(
@@ -300,7 +300,7 @@ class _Stream:
     """
 
     def __init__(
-        self, kept: Vectors, rows: IdArray, parts: Iterator[tuple[int, IdArray, FloatArray]], *, watermark: int
+        self, kept: VectorTable, rows: IdArray, parts: Iterator[tuple[int, IdArray, FloatArray]], *, watermark: int
     ) -> None:
         self.kept, self.rows, self.parts, self.watermark = kept, rows, parts, watermark
 
@@ -467,7 +467,7 @@ def snapshot_problems(storage: Storage, model: ModelRow) -> list[str]:
             return snapshot_problems(storage, model)  # another process has just replaced it
         return [f"index of {model.info.spec}: {error}"]
     none = np.empty(0, dtype=np.int64)
-    written = Vectors(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
+    written = VectorTable(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
     due = storage.reads.image_ids_of(model.id, through=recorded.watermark)
     missing = np.setdiff1d(due, snapshot.ids)
     if len(missing):

@@ -119,7 +119,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class VectorTable:
     """All vectors under a model. Rows of `base` come first, then those of `tail`.
 
     Attributes:
@@ -184,7 +184,9 @@ class Vectors:
         return out
 
 
-def blocks(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[tuple[slice, FloatArray], None, None]:
+def blocks(
+    vectors: VectorTable, rows: IdArray, size: int = BLOCK_ROWS
+) -> Generator[tuple[slice, FloatArray], None, None]:
     """Yield (where in `rows`, float32 (b, dim)) a block at a time; runs of neighbouring rows are views, not copies.
 
     What is multiplied with the blocks meanwhile shares the cores with other such passes: see
@@ -194,7 +196,7 @@ def blocks(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator
         yield from cut(vectors, rows, size)
 
 
-def cut(vectors: Vectors, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[tuple[slice, FloatArray], None, None]:
+def cut(vectors: VectorTable, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[tuple[slice, FloatArray], None, None]:
     """The same, for what has cores of its own or needs none."""
     for start in range(0, len(rows), size):
         where = slice(start, min(start + size, len(rows)))

@@ -47,7 +47,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Corrections:
+class FoldedCorrections:
     """What holds of every corrected image.
 
     Attributes:
@@ -99,7 +99,7 @@ class CorrectedPhoto:
         }
 
 
-def fold(entries: Iterable[CorrectionEntry]) -> Corrections:
+def fold(entries: Iterable[CorrectionEntry]) -> FoldedCorrections:
     """What holds after all entries of a log.
 
     A photo shows one label: a later one takes the place of an earlier one. Saying a label takes back that it does not
@@ -118,7 +118,7 @@ def fold(entries: Iterable[CorrectionEntry]) -> Corrections:
             state[digest] = Said(None if said.label == label else said.label, (*others, label))
         else:
             state[digest] = Said(label, others)
-    return Corrections(state)
+    return FoldedCorrections(state)
 
 
 def concepts_named(labels: LabelSet) -> dict[str, tuple[int, ...]]:
@@ -238,7 +238,7 @@ class Settled:
         return shared.astype(np.float32)
 
 
-def lessons(corrections: Corrections, image_id_of: Mapping[bytes, int], labels: LabelSet) -> Lessons:
+def lessons(corrections: FoldedCorrections, image_id_of: Mapping[bytes, int], labels: LabelSet) -> Lessons:
     """What can be learnt from corrections for one label set.
 
     Args:
@@ -282,7 +282,10 @@ def lessons(corrections: Corrections, image_id_of: Mapping[bytes, int], labels: 
 
 
 def corrected_photos(
-    corrections: Corrections, image_id_of: Mapping[bytes, int], paths: Mapping[int, Sequence[str]], labels: LabelSet
+    corrections: FoldedCorrections,
+    image_id_of: Mapping[bytes, int],
+    paths: Mapping[int, Sequence[str]],
+    labels: LabelSet,
 ) -> list[CorrectedPhoto]:
     """Corrections for people: by path, those without one last.
 

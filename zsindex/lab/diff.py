@@ -38,7 +38,7 @@ class Side:
     run: str
 
 
-class Flip(NamedTuple):
+class MovedPhoto(NamedTuple):
     """A photo that gets another answer."""
 
     path: str
@@ -105,11 +105,11 @@ class Diff:
         return len(self.flipped) / max(1, len(self))
 
     @cached_property
-    def flips(self) -> list[Flip]:
+    def flips(self) -> list[MovedPhoto]:
         """The photos that get another answer, those that moved most first."""
         n = self.flipped
         return [
-            Flip(self.paths[photo], self.answers[before], self.answers[after], *numbers)
+            MovedPhoto(self.paths[photo], self.answers[before], self.answers[after], *numbers)
             for photo, before, after, *numbers in zip(
                 n.tolist(),
                 self.best_before[n].tolist(),

@@ -73,13 +73,13 @@ class Duplicate:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class DuplicateGroup:
     """Photos that are alike: the one to keep, and the others, the most alike first."""
 
     keep: Duplicate
     others: tuple[Duplicate, ...]
 
-    def still_there(self) -> Group | None:
+    def still_there(self) -> DuplicateGroup | None:
         """The group without what has changed or gone since it was made; None where nothing is left to choose from, or
         the one to keep has gone.
         """
@@ -109,7 +109,7 @@ class Duplicates:
 
     threshold: float
     photos: int
-    groups: tuple[Group, ...]
+    groups: tuple[DuplicateGroup, ...]
     unread: int | None
     left_out: int = 0
 
@@ -237,7 +237,7 @@ def find(
             for file in there[image]
         ]
         if len(shown) > 1:
-            groups.append((photos_of[best][0], Group(shown[0], tuple(shown[1:]))))
+            groups.append((photos_of[best][0], DuplicateGroup(shown[0], tuple(shown[1:]))))
     groups.sort(key=lambda group: group[0])
     # Looking takes its time, and others work meanwhile.
     return Duplicates(threshold, len(view), tuple(group for _, group in groups), unread, left_out).still_there()

@@ -29,7 +29,7 @@ CELLS = 2**24
 
 
 @dataclass(frozen=True)
-class Asked:
+class Contestant:
     """One way of asking, and what all photos were answered with, the best five of each at least.
 
     Attributes:
@@ -223,7 +223,7 @@ class Evaluation:
 
 
 def evaluate(
-    asked: Sequence[Asked],
+    asked: Sequence[Contestant],
     truth: Truth,
     *,
     names: Mapping[str, Sequence[str]],
@@ -274,7 +274,7 @@ def evaluate(
     )
 
 
-def _why_nothing(asked: Asked, truth: Truth, unknown: Sequence[str], *, n_not_held: int) -> str:
+def _why_nothing(asked: Contestant, truth: Truth, unknown: Sequence[str], *, n_not_held: int) -> str:
     if not len(truth):
         return "it says nothing"
     if n_not_held == len(truth):
@@ -292,7 +292,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _outcome(asked: Asked, numbers: IdArray, known: Known) -> Outcome:
+def _outcome(asked: Contestant, numbers: IdArray, known: Known) -> Outcome:
     """Of the photos with these numbers."""
     answer = asked.answer
     ranked, ranked_scores = answer.ranked

@@ -16,7 +16,7 @@ import numpy as np
 from zsindex.classification.learned import LEAST, Learned
 from zsindex.classification.scorers import Head, Scorer
 from zsindex.classification.scores import probabilities
-from zsindex.index.vectors import Vectors, blocks
+from zsindex.index.vectors import VectorTable, blocks
 from zsindex.lab.corrections import Bools, Lessons
 from zsindex.records import FloatArray, IdArray
 
@@ -58,7 +58,7 @@ class Background:
     spread: float
 
 
-def background(vectors: Vectors) -> Background:
+def background(vectors: VectorTable) -> Background:
     """Average and spread of a library, over at most `SAMPLE` photos at regular distances."""
     rows = _spread_out(vectors.rows, SAMPLE)
     total, squares = np.zeros(vectors.dim), 0.0

@@ -222,7 +222,7 @@ def close_pairs(vectors: FloatArray, answer_of: Sequence[int]) -> dict[tuple[int
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class CloseConcepts:
     """Two concepts on the images that either of them wins.
 
     Attributes:
@@ -238,14 +238,14 @@ class Neighbours:
     images: IdArray
 
 
-def neighbours(standings: Standings, i: int, j: int) -> Neighbours:
+def neighbours(standings: Standings, i: int, j: int) -> CloseConcepts:
     """What two concepts do on photos."""
     first, second = standings.first, standings.second
     won = (first == i) | (first == j)
     next_to = won & ((second == i) | (second == j))
     images = np.flatnonzero(next_to)
     leads = standings.lead[images]
-    return Neighbours(
+    return CloseConcepts(
         int(won.sum()),
         len(images) / max(1, int(won.sum())),
         float(np.median(leads)) if len(images) else math.inf,

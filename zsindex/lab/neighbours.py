@@ -18,7 +18,7 @@ import numpy as np
 
 from zsindex.errors import TooManyPairs
 from zsindex.index.files import Making
-from zsindex.index.vectors import Vectors
+from zsindex.index.vectors import VectorTable
 from zsindex.records import FloatArray, IdArray
 
 # Rows of a block: a product of two blocks is 16 MB.
@@ -79,7 +79,7 @@ class Pairs:
 # --- building ---------------------------------------------------------------------------------------------------------
 
 
-def build(vectors: Vectors, rows: IdArray, k: int, *, known: Graph | None = None) -> Graph:
+def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = None) -> Graph:
     """The k nearest neighbours of each image among all of them, exactly.
 
     Which of several images that tie for the last place is in (to within 1e-5) is not defined.
@@ -137,7 +137,7 @@ def _cut(start: int, stop: int) -> list[slice]:
     return [slice(i, min(i + BLOCK_ROWS, stop)) for i in range(start, stop, BLOCK_ROWS)]
 
 
-def _products(vectors: Vectors, rows: IdArray, n_known: int) -> Iterator[tuple[slice, slice, FloatArray]]:
+def _products(vectors: VectorTable, rows: IdArray, n_known: int) -> Iterator[tuple[slice, slice, FloatArray]]:
     """Products of every two blocks of rows, once; but not of two blocks among the first `n_known` rows.
 
     First each block with itself, so that every row has neighbours from then on and little of the rest comes nearer.
@@ -198,7 +198,7 @@ class _Best:
         self.cosines[rows] = np.take_along_axis(values, order, 1)
 
 
-def _settle(vectors: Vectors, rows: IdArray, found: IdArray, cosines: FloatArray) -> None:
+def _settle(vectors: VectorTable, rows: IdArray, found: IdArray, cosines: FloatArray) -> None:
     """Calculate the cosines again, one by one, so that the same two vectors always have the same."""
     for part in _cut(0, len(rows)):
         own = vectors.take(rows[part])
@@ -215,7 +215,7 @@ def _cosines(one: FloatArray, other: FloatArray) -> FloatArray:
 # --- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def pairs_above(vectors: Vectors, rows: IdArray, graph: Graph, threshold: float) -> Pairs:
+def pairs_above(vectors: VectorTable, rows: IdArray, graph: Graph, threshold: float) -> Pairs:
     """All pairs of images with a cosine of at least a threshold, exactly.
 
     Images whose last neighbour in the graph is below it have all their pairs there. The others, such as those in the
@@ -319,7 +319,7 @@ def save(graph: Graph, file: Path, *, generation: int) -> bool:
     return True
 
 
-def graph(vectors: Vectors, rows: IdArray, k: int, *, file: Path | None, generation: int, keep: bool) -> Graph:
+def graph(vectors: VectorTable, rows: IdArray, k: int, *, file: Path | None, generation: int, keep: bool) -> Graph:
     """The graph of some images: read from a file if it is there, built or extended and written there otherwise.
 
     Args:

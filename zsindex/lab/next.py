@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zsindex.classification.scorers import Scorer, largest
-from zsindex.index.vectors import Vectors, blocks
+from zsindex.index.vectors import VectorTable, blocks
 from zsindex.lab.corrections import Bools
 from zsindex.records import FloatArray, IdArray
 
@@ -55,7 +55,7 @@ class Suggestion:
         }
 
 
-def margins(vectors: Vectors, rows: IdArray, scorer: Scorer) -> FloatArray:
+def margins(vectors: VectorTable, rows: IdArray, scorer: Scorer) -> FloatArray:
     """How far the best answer of each image is ahead of the second: float32 (len(rows),). At least two answers."""
     found = np.empty(len(rows), dtype=np.float32)
     for where, block in blocks(vectors, rows, BLOCK_ROWS):
@@ -64,7 +64,7 @@ def margins(vectors: Vectors, rows: IdArray, scorer: Scorer) -> FloatArray:
     return found
 
 
-def most_telling(vectors: Vectors, rows: IdArray, margins: FloatArray, labelled: IdArray, n: int) -> IdArray:
+def most_telling(vectors: VectorTable, rows: IdArray, margins: FloatArray, labelled: IdArray, n: int) -> IdArray:
     """Choose photos that are unsure, and that speak for other unsure ones: Wei, Iyer and Bilmes 2015.
 
     Of the photos with the smallest margins those are taken, one after the other, that add most to how well all of them

@@ -48,7 +48,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class ChangedAnswer:
     """A photo whose best answer is another one than before; None where it had, or has, none."""
 
     path: str
@@ -72,7 +72,7 @@ class Repeat:
     before: RunRecord
     result: Classification
     compared: int | None
-    flips: tuple[Flip, ...] = ()
+    flips: tuple[ChangedAnswer, ...] = ()
     largest_change: float = 0.0
     added: int = 0
     gone: int = 0
@@ -110,7 +110,7 @@ def compare(before: RunRecord, stored: Answer | None, result: Classification) ->
     old_best, new_best = _first(stored.best, stored.scores, old_rows), _first(now.best, now.scores, new_rows)
     old_names, new_names = _names(before.answers, old_best[0]), _names(result.labels, new_best[0])
     flips = tuple(
-        Flip(result.paths[row], old, new)
+        ChangedAnswer(result.paths[row], old, new)
         for row, old, new in zip(new_rows.tolist(), old_names, new_names, strict=True)
         if old != new
     )

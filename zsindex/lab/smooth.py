@@ -19,7 +19,7 @@ from zsindex.classification.results import Flip, Smoothing
 from zsindex.classification.scorers import Scorer
 from zsindex.classification.view import View
 from zsindex.errors import TooManyScores
-from zsindex.index.vectors import Vectors, blocks
+from zsindex.index.vectors import VectorTable, blocks
 from zsindex.lab.neighbours import Graph
 from zsindex.records import FloatArray, IdArray
 
@@ -99,7 +99,7 @@ def report(smoothed: Smoothed, view: View, answers: Sequence[str]) -> Smoothing:
 
 
 def smooth(
-    vectors: Vectors,
+    vectors: VectorTable,
     rows: IdArray,
     scorer: Scorer,
     anchors: FloatArray,
@@ -139,7 +139,7 @@ def smooth(
 
 
 def stata(
-    vectors: Vectors,
+    vectors: VectorTable,
     rows: IdArray,
     scores: FloatArray,
     anchors: FloatArray,
@@ -210,7 +210,7 @@ class _Moments(NamedTuple):
     squares: DoubleArray
 
 
-def _moments(vectors: Vectors, rows: IdArray, assigned: FloatArray) -> _Moments:
+def _moments(vectors: VectorTable, rows: IdArray, assigned: FloatArray) -> _Moments:
     sums, squares = np.zeros((2, assigned.shape[1], vectors.dim))
     for where, block in blocks(vectors, rows, _BLOCK_ROWS):
         sums += assigned[where].T @ block

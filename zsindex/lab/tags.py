@@ -31,7 +31,7 @@ from typing import Any, Literal, TypeAlias
 
 from zsindex import atomic
 from zsindex.exchange import xmp
-from zsindex.storage.protocol import Labels
+from zsindex.storage.protocol import LabelStorage
 from zsindex.storage.rows import SidecarRow
 
 # Where the sidecar of photo.jpg is.
@@ -173,7 +173,7 @@ class _Step:
 
 
 def write(
-    lab: Labels,
+    lab: LabelStorage,
     wanted: Iterable[tuple[str, Mapping[str, list[str]]]],
     *,
     label_set: str,
@@ -205,7 +205,7 @@ def write(
 
 
 def retract(
-    lab: Labels,
+    lab: LabelStorage,
     sidecars: Sequence[str],
     *,
     label_set: str | None,
@@ -223,7 +223,7 @@ def retract(
 
 
 def _work(
-    lab: Labels,
+    lab: LabelStorage,
     targets: Iterator[_Target],
     *,
     apply: bool,
@@ -321,7 +321,7 @@ def _base(current: bytes | None, row: SidecarRow | None) -> bytes | None:
     return None if is_empty and row.original is None else rest
 
 
-def _apply(lab: Labels, steps: Sequence[_Step]) -> dict[str, str]:
+def _apply(lab: LabelStorage, steps: Sequence[_Step]) -> dict[str, str]:
     """Do it. Returns the sidecars for which that was not possible, with the reasons; they are as they were."""
     # Should this be cut off, the record must know of all that may be in the file: of what was, and of what will be.
     recorded = {step.sidecar: step.before if step.after is None else _pending(step) for step in steps}

@@ -34,7 +34,7 @@ from zsindex.errors import (
 from zsindex.models import hub, openclip_files
 from zsindex.models.familiarity import Familiarity
 from zsindex.models.fingerprint import fingerprint, sha256_of
-from zsindex.models.openclip_files import CONFIG_NAME, Source
+from zsindex.models.openclip_files import CONFIG_NAME, WeightsSource
 from zsindex.models.preprocess import RESAMPLING
 from zsindex.models.text_tower import TextTower
 from zsindex.models.tokenizer import text_of
@@ -255,7 +255,7 @@ class OpenClipEncoder(TorchEncoder):
 # --- from files to a model --------------------------------------------------------------------------------------------
 
 
-def _load(spec: ModelSpec, source: Source, device: torch.device, batch_size: int) -> OpenClipEncoder:
+def _load(spec: ModelSpec, source: WeightsSource, device: torch.device, batch_size: int) -> OpenClipEncoder:
     config = _config(spec, source)
     text_config = config["text_cfg"]
     if {"hf_model_name", "hf_tokenizer_name"} & text_config.keys() and not importlib.util.find_spec("transformers"):
@@ -304,7 +304,7 @@ def _load(spec: ModelSpec, source: Source, device: torch.device, batch_size: int
     )
 
 
-def _config(spec: ModelSpec, source: Source) -> dict[str, Any]:
+def _config(spec: ModelSpec, source: WeightsSource) -> dict[str, Any]:
     try:
         config: dict[str, Any] = open_clip.get_model_config(source.name)
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
@@ -315,7 +315,7 @@ def _config(spec: ModelSpec, source: Source) -> dict[str, Any]:
     return config
 
 
-def _create(spec: ModelSpec, source: Source, precision: str) -> Any:
+def _create(spec: ModelSpec, source: WeightsSource, precision: str) -> Any:
     try:
         return open_clip.create_model(
             source.name,
@@ -334,7 +334,7 @@ def _create(spec: ModelSpec, source: Source, precision: str) -> Any:
         raise _unloadable(spec, error) from error
 
 
-def _tokenizer(spec: ModelSpec, source: Source) -> Any:
+def _tokenizer(spec: ModelSpec, source: WeightsSource) -> Any:
     try:
         return open_clip.get_tokenizer(source.name)
     except ImportError as error:

@@ -32,7 +32,7 @@ def available_models() -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightsSource:
     """A model in open_clip's terms.
 
     Attributes:
@@ -50,7 +50,7 @@ class Source:
     revision: str | None = None
 
 
-def resolve(spec: ModelSpec) -> Source:
+def resolve(spec: ModelSpec) -> WeightsSource:
     """Tell what a name means; see `zsindex.models.openclip.load`.
 
     Raises:
@@ -71,7 +71,7 @@ def resolve(spec: ModelSpec) -> Source:
             raise UnknownModel(name, why="a folder or a repository has to follow the colon")
         if repository:
             named, revision = repository
-            return Source(f"hf-hub:{named}", repository=named, revision=revision, files=(CONFIG_NAME, None))
+            return WeightsSource(f"hf-hub:{named}", repository=named, revision=revision, files=(CONFIG_NAME, None))
         return _folder(spec, nano.FOLDER if name == "nano" else Path(rest).expanduser())
 
     if spec.pretrained is not None:
@@ -110,7 +110,7 @@ def _architecture_in(name: str, architectures: Collection[str]) -> tuple[str, st
     return None
 
 
-def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> Source:
+def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> WeightsSource:
     config = open_clip.get_pretrained_cfg(architecture, pretrained)
     if config:
         repository, filename = os.path.split(config.get("hf_hub", ""))
@@ -123,17 +123,17 @@ def _weights(spec: ModelSpec, architecture: str, pretrained: str) -> Source:
                 architecture.removesuffix("-quickgelu"),
                 pretrained,
             )
-        return Source(architecture, pretrained, repository or None, (filename or None,))
+        return WeightsSource(architecture, pretrained, repository or None, (filename or None,))
     path = Path(pretrained).expanduser()
     if path.is_file():
-        return Source(architecture, str(path))
+        return WeightsSource(architecture, str(path))
     pairs = _pairs(architecture)
     near = _near(f"{architecture}/{pretrained}", pairs) or pairs
     why = f"{pretrained!r} is neither a file nor a pretrained tag of {architecture}"
     raise UnknownModel(str(spec), near=near, why=why)
 
 
-def _folder(spec: ModelSpec, folder: Path) -> Source:
+def _folder(spec: ModelSpec, folder: Path) -> WeightsSource:
     if not folder.is_dir():
         raise UnknownModel(str(spec), why=f"there is no folder {folder}")
     if not (folder / CONFIG_NAME).is_file():
@@ -141,10 +141,10 @@ def _folder(spec: ModelSpec, folder: Path) -> Source:
     if not any(file.suffix in _FOLDER_CHECKPOINTS for file in folder.iterdir()):
         # open_clip would warn and go on with random weights.
         raise CheckpointError(str(spec), f"{folder} has no weights ({', '.join(_FOLDER_CHECKPOINTS)})")
-    return Source(f"local-dir:{folder}")
+    return WeightsSource(f"local-dir:{folder}")
 
 
-def files_of(source: Source) -> list[str]:
+def files_of(source: WeightsSource) -> list[str]:
     """What a model that was just loaded consists of on this disk; empty where that cannot be told."""
     if source.name.startswith("local-dir:"):
         return sorted(str(file) for file in Path(source.name.removeprefix("local-dir:")).iterdir() if file.is_file())
@@ -166,7 +166,7 @@ def _near(name: str, known: Sequence[str]) -> list[str]:
     return [by_folded[folded] for folded in difflib.get_close_matches(name.casefold(), by_folded, n=3)]
 
 
-def download(spec: ModelSpec, source: Source) -> Source:
+def download(spec: ModelSpec, source: WeightsSource) -> WeightsSource:
     """Bring a hub repository's files into the local cache, or say in seconds why that is impossible.
 
     open_clip alone would take from 47 s to several minutes over an unreachable hub: it asks for two file names, and
@@ -199,4 +199,4 @@ def download(spec: ModelSpec, source: Source) -> Source:
             raise hub.unavailable(spec, error) from error
     if source.revision is None:
         return source
-    return Source(f"local-dir:{hub.snapshot_of(repository, CONFIG_NAME, source.revision)}")
+    return WeightsSource(f"local-dir:{hub.snapshot_of(repository, CONFIG_NAME, source.revision)}")

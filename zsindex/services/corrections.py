@@ -130,7 +130,7 @@ class Corrections:
             found.setdefault(image_id, []).append(path)
         return found
 
-    def _folded(self, name: str) -> lab.Corrections:
+    def _folded(self, name: str) -> lab.FoldedCorrections:
         from zsindex.lab.corrections import fold
 
         return fold(self._session.storage.labels.corrections(name))
@@ -204,12 +204,12 @@ class Corrections:
             )
         ]
 
-    def of(self, labels: LabelSet) -> lab.Corrections:
+    def of(self, labels: LabelSet) -> lab.FoldedCorrections:
         """What was said about photos under a saved label set."""
         return self._folded(saved_name(labels))
 
     def taught(
-        self, view: View, labels: LabelSet, head: Head, method: str, found: lab.Corrections
+        self, view: View, labels: LabelSet, head: Head, method: str, found: lab.FoldedCorrections
     ) -> tuple[Scorer, Taught]:
         """What corrections make of the zero-shot classifier, and what they say themselves.
 

@@ -285,7 +285,7 @@ class Lab:
                         question = Question(chosen, **(options | {"top": lab.BEST, "sync": False}))
                         answer, knownness = _answers(session, chosen, question)
                         name = ", ".join(filter(None, parts)) or _set_name(chosen.name, chosen.version, number)
-                        asked.append(lab.Asked(name, chosen, answer, knownness))
+                        asked.append(lab.Contestant(name, chosen, answer, knownness))
             return lab.evaluate(
                 asked, said, names=lists(names or {}), others_are_none=others_are_none, n_resamples=resamples, seed=seed
             )

@@ -23,7 +23,7 @@ from zsindex.session.session import Session
 
 # The options that a question does not use are imported where they are used: a plain one does not wait for them.
 if TYPE_CHECKING:
-    from zsindex.lab.corrections import Corrections as Said
+    from zsindex.lab.corrections import FoldedCorrections as Said
     from zsindex.services.corrections import Taught
 
 

@@ -1,5 +1,5 @@
 """Photos with their vectors in bulk, into the tables and out of them: what exchanging vectors needs.
-`zsindex.storage.protocol.Bulk` in SQL that is no database's own.
+`zsindex.storage.protocol.BulkStorage` in SQL that is no database's own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_SEEN = (None, NEVER_SEEN, NEVER_SEEN)
 
 
 class SqlBulk:
-    """`zsindex.storage.protocol.Bulk` over an open database."""
+    """`zsindex.storage.protocol.BulkStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

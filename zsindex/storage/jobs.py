@@ -1,4 +1,6 @@
-"""What a library keeps of the jobs of a service. `zsindex.storage.protocol.Jobs` in SQL that is no database's own."""
+"""What a library keeps of the jobs of a service. `zsindex.storage.protocol.JobStorage` in SQL that is no database's
+own.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from zsindex.storage.tables import jobs
 
 
 class SqlJobs:
-    """`zsindex.storage.protocol.Jobs` over an open database."""
+    """`zsindex.storage.protocol.JobStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
         self._read = database.read

@@ -1,5 +1,5 @@
 """What a library keeps for the label lab: label sets, templates, corrections, thresholds, temperatures, runs, sidecars.
-`zsindex.storage.protocol.Labels` in SQL that is no database's own. Bodies are stored as JSON.
+`zsindex.storage.protocol.LabelStorage` in SQL that is no database's own. Bodies are stored as JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zsindex.storage.tables import (
 
 
 class SqlLabels:
-    """`zsindex.storage.protocol.Labels` over an open database."""
+    """`zsindex.storage.protocol.LabelStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
         self._dialect = database.dialect

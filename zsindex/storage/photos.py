@@ -1,5 +1,5 @@
 """Photos, models and what is recorded of the index: what syncs store, and what is asked of it but for what every
-question asks. `zsindex.storage.protocol.Photos` in SQL that is no database's own.
+question asks. `zsindex.storage.protocol.PhotoStorage` in SQL that is no database's own.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from zsindex.storage.tables import (
 
 
 class SqlPhotos:
-    """`zsindex.storage.protocol.Photos` over an open database."""
+    """`zsindex.storage.protocol.PhotoStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
         self._folder = database.folder

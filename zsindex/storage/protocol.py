@@ -13,8 +13,8 @@ changed.
 done. They wait for one another for a while, and give up with `LibraryBusy`.
 
 **One moment's view.** What a method returns is how things were at one moment, with all that was stored before it was
-called through any handle. Of what is read in parts (`Reads.embeddings`, `Bulk.exporting`) this holds to the end of the
-``with`` block. Nobody who reads waits for somebody who writes.
+called through any handle. Of what is read in parts (`Reads.embeddings`, `BulkStorage.exporting`) this holds to the end
+of the ``with`` block. Nobody who reads waits for somebody who writes.
 
 **Saying it again does no harm.** Whatever is stored is recognised when it comes again: an image by its digest, a model
 by its fingerprint, a prompt by its text, a file by its path. A vector that is there stays, and is not replaced.
@@ -100,22 +100,22 @@ class Storage(Protocol):
         ...
 
     @property
-    def photos(self) -> Photos:
+    def photos(self) -> PhotoStorage:
         """Photos, models and the index."""
         ...
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelStorage:
         """The label lab's."""
         ...
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> JobStorage:
         """A service's jobs."""
         ...
 
     @property
-    def bulk(self) -> Bulk:
+    def bulk(self) -> BulkStorage:
         """Photos with vectors by the thousand."""
         ...
 
@@ -298,7 +298,7 @@ class Reads(Protocol):
         ...
 
 
-class Photos(Protocol):
+class PhotoStorage(Protocol):
     """Photos, models and the index: what syncs store, and what is asked more rarely."""
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
@@ -449,7 +449,7 @@ class Photos(Protocol):
         ...
 
 
-class Labels(Protocol):
+class LabelStorage(Protocol):
     """The label lab: label sets, templates, corrections, thresholds, temperatures, runs and sidecars.
 
     Bodies and documents are plain data for JSON. What is stored is a copy: who changes what was given or returned does
@@ -561,7 +561,7 @@ class Labels(Protocol):
         ...
 
 
-class Jobs(Protocol):
+class JobStorage(Protocol):
     """The jobs of a service, which outlive the process that runs them. Documents are plain data for JSON."""
 
     def jobs(self, limit: int) -> list[JobRow]:
@@ -579,7 +579,7 @@ class Jobs(Protocol):
         ...
 
 
-class Bulk(Protocol):
+class BulkStorage(Protocol):
     """Photos with vectors that somebody else computed, by the thousand, in and out.
 
     They often have no file on this disk. Such a photo has no content that could identify it, so its path does: its

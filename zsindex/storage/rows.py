@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from zsindex.photos.formats import is_encodable, printable
 from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkipReason
 
-# Size and time stamp of a file that was imported and that nobody has looked at; see `zsindex.storage.protocol.Bulk`.
+# Size and time stamp of a file that was imported and that nobody has looked at; see
+# `zsindex.storage.protocol.BulkStorage`.
 NEVER_SEEN = -1
 
 

@@ -26,7 +26,7 @@ NOT_COUNTED = ("/healthz", "/readyz", "/metrics")
 STREAM = "/events"
 
 
-class Rates:
+class RequestRates:
     """A bucket of requests for each client that refills steadily; holds twice what comes in a second."""
 
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -184,7 +184,7 @@ class Admission:
         self._gate = gate
         self._refused = refused
         self._readers = readers
-        self._rates = Rates(limits.requests_per_s)
+        self._rates = RequestRates(limits.requests_per_s)
         self._buffered = self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

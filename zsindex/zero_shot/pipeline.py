@@ -48,7 +48,7 @@ PRECISIONS = {
 }
 
 
-class Answers(Iterator["Answer"]):
+class AnswerStream(Iterator["Answer"]):
     """The answers for a generator or a data set, one per image, each made when it is asked for.
 
     Nothing is read ahead but the batch in work. For a data set there is a `len`, and ``for`` begins anew each time.
@@ -59,7 +59,7 @@ class Answers(Iterator["Answer"]):
         self._question, self._batch_size = question, batch_size
         self._running: Iterator[Answer] | None = None
 
-    def __iter__(self) -> Answers:
+    def __iter__(self) -> AnswerStream:
         self._running = self._classifier._answers(inputs.each(self._images), self._question, self._batch_size)
         return self
 
@@ -111,7 +111,7 @@ class ZeroShotImageClassifier:
         batch_size: int | None = None,
         num_workers: int | None = None,
         images: Picture | Iterable[Picture] | None = None,
-    ) -> Answer | list[Answer] | Answers:
+    ) -> Answer | list[Answer] | AnswerStream:
         """Score one image, or each of several, against labels.
 
         Args:
@@ -150,7 +150,9 @@ class ZeroShotImageClassifier:
         size = batch_size or self._batch_size
         if isinstance(image, (list, tuple)):
             return list(self._answers(iter(image), question, size or config.DEFAULT_BATCH_SIZE))
-        return Answers(self, image, question, size or (config.DEFAULT_BATCH_SIZE if hasattr(image, "__len__") else 1))
+        return AnswerStream(
+            self, image, question, size or (config.DEFAULT_BATCH_SIZE if hasattr(image, "__len__") else 1)
+        )
 
     def _ask(
         self,

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from zsindex.models import nano
 from zsindex.models.openvino import runtime
-from zsindex.models.openvino.runtime import Export, Manifest
+from zsindex.models.openvino.runtime import Export, TowerManifest
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def assemble(folder: Path) -> Export | None:
     try:
         layout = json.loads((FOLDER / LAYOUT).read_text(encoding="utf-8"))
         files = sorted(str(file) for file in nano.FOLDER.iterdir() if file.is_file())
-        manifest = Manifest.from_fields(
+        manifest = TowerManifest.from_fields(
             {
                 **layout["manifest"],
                 "versions": versions,

@@ -24,7 +24,7 @@ from PIL import Image
 from zsindex.models.hub import one_line
 from zsindex.models.openclip import OpenClipEncoder
 from zsindex.models.openvino import runtime
-from zsindex.models.openvino.runtime import Export, Manifest, Tower
+from zsindex.models.openvino.runtime import Export, Tower, TowerManifest
 from zsindex.models.preprocess import Preprocessing
 from zsindex.models.tokenizer import MASKED, ClipTokenizer, FastTokenizer, Layout
 from zsindex.models.torch_encoder import default_device, quiet
@@ -101,7 +101,7 @@ def export_transformers(encoder: TransformersEncoder, folder: Path) -> Export | 
     return _made(encoder.info.spec, folder, lambda temporary: _write_transformers(encoder, temporary))
 
 
-def _made(spec: ModelSpec, folder: Path, write: Callable[[Path], Manifest]) -> Export | None:
+def _made(spec: ModelSpec, folder: Path, write: Callable[[Path], TowerManifest]) -> Export | None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the final place, so that it can be renamed.
@@ -118,7 +118,7 @@ def _made(spec: ModelSpec, folder: Path, write: Callable[[Path], Manifest]) -> E
         return None
 
 
-def _write(encoder: OpenClipEncoder, folder: Path) -> Manifest:
+def _write(encoder: OpenClipEncoder, folder: Path) -> TowerManifest:
     manifest = replace(
         _manifest(encoder, runtime.versions(), preprocessing=asdict(encoder.preprocess_config)),
         cut_text=encoder.text_tower.can_be_cut,
@@ -133,7 +133,7 @@ def _write(encoder: OpenClipEncoder, folder: Path) -> Manifest:
     return manifest
 
 
-def _write_transformers(encoder: TransformersEncoder, folder: Path) -> Manifest:
+def _write_transformers(encoder: TransformersEncoder, folder: Path) -> TowerManifest:
     manifest = replace(
         _manifest(encoder, runtime.versions(runtime.MADE_WITH_TRANSFORMERS), preprocessing={}),
         left_out={"image": "torch scales its pictures"},
@@ -149,10 +149,10 @@ def _write_transformers(encoder: TransformersEncoder, folder: Path) -> Manifest:
 
 def _manifest(
     encoder: OpenClipEncoder | TransformersEncoder, versions: dict[str, str], *, preprocessing: dict[str, Any]
-) -> Manifest:
+) -> TowerManifest:
     """What is known before anything is exported."""
     info = encoder.info
-    return Manifest(
+    return TowerManifest(
         format=runtime.FORMAT,
         versions=versions,
         sources=[runtime.identity_of(file) for file in encoder.files],
@@ -183,7 +183,7 @@ class _TextGraph(torch.nn.Module):
         return features
 
 
-def _export_text(encoder: OpenClipEncoder, manifest: Manifest, folder: Path) -> Manifest:
+def _export_text(encoder: OpenClipEncoder, manifest: TowerManifest, folder: Path) -> TowerManifest:
     tokenizer = _tokenizer(encoder)
     tokenizer.save(folder / runtime.TOKENIZER)
     tokens, _ = tokenizer(_TEXTS)
@@ -233,7 +233,7 @@ class _MaskedTextGraph(torch.nn.Module):
         return features
 
 
-def _export_transformers_text(encoder: TransformersEncoder, manifest: Manifest, folder: Path) -> Manifest:
+def _export_transformers_text(encoder: TransformersEncoder, manifest: TowerManifest, folder: Path) -> TowerManifest:
     tokenizer = _fast_tokenizer(encoder)
     tokenizer.save(folder / runtime.TOKENIZER)
     layout = tokenizer.layout
@@ -303,7 +303,7 @@ class _ImageGraph(torch.nn.Module):
         return features
 
 
-def _export_image(encoder: OpenClipEncoder, manifest: Manifest, folder: Path) -> Manifest:
+def _export_image(encoder: OpenClipEncoder, manifest: TowerManifest, folder: Path) -> TowerManifest:
     preprocessing = Preprocessing.from_config(manifest.preprocessing)
     if preprocessing is None:
         raise NotExportable(f"its preprocessing is {manifest.preprocessing}")
@@ -414,7 +414,7 @@ def _convert(module: torch.nn.Module, example: torch.Tensor, shapes: dict[int, A
     openvino.save_model(front_end.convert(loaded), file, compress_to_fp16=False)
 
 
-def _compared(manifest: Manifest, part: str, exported: FloatArray, original: FloatArray) -> Manifest:
+def _compared(manifest: TowerManifest, part: str, exported: FloatArray, original: FloatArray) -> TowerManifest:
     deviation = float(np.abs(exported - original).max())
     if not deviation <= MAX_DEVIATION:  # not: NaN compares false
         raise NotExportable(f"its {part} vectors differ by {deviation:.1e}")

@@ -69,7 +69,7 @@ _LARGE_TOWER = 50_000_000  # bytes
 
 
 @dataclass(frozen=True)
-class Manifest:
+class TowerManifest:
     """What is known of an exported model.
 
     Attributes:
@@ -168,7 +168,7 @@ class Export:
     """A model's export: its folder and what is known of it."""
 
     folder: Path
-    manifest: Manifest
+    manifest: TowerManifest
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
@@ -181,7 +181,7 @@ def folder_of(spec: ModelSpec) -> Path | None:
     return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:16]
 
 
-def finish(manifest: Manifest, made: Path, folder: Path) -> Export:
+def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
     """Complete an export that was made beside `folder`, and give it that name.
 
     Processes that have an old one open keep its files.
@@ -205,7 +205,7 @@ def find(spec: ModelSpec) -> Export | None:
     if folder is None or spec.precision not in PRECISIONS:
         return None
     try:
-        manifest = Manifest.read(folder)
+        manifest = TowerManifest.read(folder)
         if (
             manifest.format != FORMAT
             or [identity_of(path) for path, *_ in manifest.sources] != manifest.sources
@@ -442,7 +442,7 @@ def import_openvino() -> Any:
     return openvino
 
 
-def encode_tokens(tower: Tower, tokens: IdArray, manifest: Manifest) -> FloatArray:
+def encode_tokens(tower: Tower, tokens: IdArray, manifest: TowerManifest) -> FloatArray:
     """Encode rows of tokens, short ones together and each cut to what its vector depends on.
 
     open_clip pads every prompt to the context length. Where attention is causal and the vector is read off at the end
@@ -461,7 +461,7 @@ def encode_tokens(tower: Tower, tokens: IdArray, manifest: Manifest) -> FloatArr
     return vectors
 
 
-def needed_lengths(tokens: IdArray, manifest: Manifest) -> IdArray:
+def needed_lengths(tokens: IdArray, manifest: TowerManifest) -> IdArray:
     """Leading columns that each row's vector depends on, int64 (rows,)."""
     if not manifest.cut_text:
         return np.full(len(tokens), tokens.shape[1], dtype=np.int64)

@@ -50,8 +50,8 @@ BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
 
 
-class Database:
-    """An open `library.db`. Make one with `Database.open`; close it when done."""
+class SqliteDatabase:
+    """An open `library.db`. Make one with `SqliteDatabase.open`; close it when done."""
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
         self.folder = folder
@@ -72,7 +72,7 @@ class Database:
         self._claimed: tuple[int, int] | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> Database:
+    def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> SqliteDatabase:
         """Open the library in `folder`, making it if `create`, and bring its schema up to date.
 
         Raises:

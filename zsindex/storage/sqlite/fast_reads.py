@@ -21,7 +21,7 @@ from zsindex import config
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.parameters import chunks, marks
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
@@ -42,7 +42,7 @@ _SNAPSHOT = f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE model_id
 class FastReads:
     """`zsindex.storage.protocol.Reads` over an open database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._folder = database.folder
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from zsindex.errors import LibraryDamaged
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import FILE_NAME, Database
+from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
 from zsindex.storage.sqlite.lock import FolderLock
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class SqliteStorage:
     """`zsindex.storage.protocol.Storage` over an open database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.folder = database.folder
         self.writable = database.writable
@@ -38,7 +38,7 @@ class SqliteStorage:
         Raises:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
         """
-        return cls(Database.open(folder, create=create, read_only=read_only))
+        return cls(SqliteDatabase.open(folder, create=create, read_only=read_only))
 
     @staticmethod
     def is_at(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from zsindex.classification import prompts
-from zsindex.lab.diff import Diff, Flip
+from zsindex.lab.diff import Diff, MovedPhoto
 from zsindex.records import LabelSet
 from zsindex.web import cursors, questions
 from zsindex.web.conditional import etag_of
@@ -84,11 +84,11 @@ def diff(service: ServiceHere, body: DiffRequest) -> Response:
     return JSONResponse(document)
 
 
-def _flips(found: Diff, part: slice) -> list[Flip]:
+def _flips(found: Diff, part: slice) -> list[MovedPhoto]:
     """Those of a page: of 100,000 photos, naming them all would take longer than comparing them."""
     n = found.flipped[part]
     columns = (found.best_before, found.best_after, found.scores_before, found.scores_after, found.moved)
     return [
-        Flip(found.paths[photo], found.answers[before], found.answers[after], *numbers)
+        MovedPhoto(found.paths[photo], found.answers[before], found.answers[after], *numbers)
         for photo, before, after, *numbers in zip(n.tolist(), *(column[n].tolist() for column in columns), strict=True)
     ]

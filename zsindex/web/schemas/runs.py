@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from zsindex.lab.runs import Flip
+from zsindex.lab.runs import ChangedAnswer
 from zsindex.web.schemas.fields import Body, ListLimit, examples
 
 
@@ -41,4 +41,4 @@ class RepeatedRun(BaseModel):
     largest_change: float
     added: int
     gone: int
-    flips: list[Flip]
+    flips: list[ChangedAnswer]
