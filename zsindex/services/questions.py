@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zsindex.services.corrections import Taught
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a question will read, before any score; made by `Library.plan`.
 
@@ -42,11 +42,14 @@ class Plan:
     labels: LabelSet
     view: View
     run: Run
-    _top: int = field(repr=False)
-    _answers: tuple[str, ...] = field(repr=False)
-    _rates: Mapping[str, float] = field(repr=False)
-    _said: Said | None = field(repr=False)
-    _asking: Questions = field(repr=False)
+    _top: int
+    _answers: tuple[str, ...]
+    _rates: Mapping[str, float]
+    _said: Said | None
+    _asking: Questions
+
+    def __repr__(self) -> str:
+        return f"<Plan for {len(self.view)} photos by {len(self._answers)} answers, run {self.run.key}>"
 
     @cached_property
     def new_prompts(self) -> tuple[str, ...]:
