@@ -54,7 +54,6 @@ EXPORTS = [
 # The public modules, and what each offers. What is not in here may change in any version.
 PUBLIC = {
     "zsindex": EXPORTS,
-    "zsindex.library": ["Library"],
     "zsindex.classification.options": [
         "DEFAULT_TOP",
         "FITTED",
@@ -211,14 +210,17 @@ PUBLIC = {
         "UnknownReport",
         "Why",
     ],
+    "zsindex.library": ["Library"],
     "zsindex.models.encoder": [
         "Encoder",
+        "JudgeOfWords",
         "OneAtATime",
         "around_model",
         "is_out_of_memory",
         "may_keep",
         "out_of_memory",
         "preprocessed",
+        "unfamiliar_words",
     ],
     "zsindex.records": [
         "AS_REFERENCE",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from zsindex.errors import ImageError, ZsindexError
 from zsindex.records import FloatArray, ModelInfo, SkipReason
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Encoder",
+    "JudgeOfWords",
     "OneAtATime",
     "around_model",
     "is_out_of_memory",
     "may_keep",
     "out_of_memory",
     "preprocessed",
+    "unfamiliar_words",
 ]
 
 
@@ -83,6 +85,20 @@ class Encoder(Protocol):
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end tokens included, before any truncation."""
         ...
+
+
+@runtime_checkable
+class JudgeOfWords(Protocol):
+    """What an `Encoder` may do besides: tell which words its model can hardly know."""
+
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """Words of texts that the model has hardly seen, each once, in order; see `zsindex.models.familiarity`."""
+        ...
+
+
+def unfamiliar_words(encoder: Encoder, texts: Sequence[str]) -> list[str]:
+    """Words of texts that an encoder's model has hardly seen; none where it cannot tell."""
+    return encoder.unfamiliar(texts) if isinstance(encoder, JudgeOfWords) else []
 
 
 def preprocessed(encoder: Encoder, image: Image.Image) -> FloatArray:
@@ -180,12 +196,8 @@ class OneAtATime:
         return mine.vectors
 
     def unfamiliar(self, texts: Sequence[str]) -> list[str]:
-        """Words of texts that the model has hardly seen (`zsindex.models.familiarity`); none where an encoder cannot
-        tell.
-        """
-        judge = getattr(self._encoder, "unfamiliar", None)
-        found: list[str] = [] if judge is None else judge(texts)
-        return found
+        """See `unfamiliar_words`."""
+        return unfamiliar_words(self._encoder, texts)
 
     def _answer(self, asked: Sequence[_Asked], *, truncate: bool) -> None:
         """Encode the texts of all in one call; those of each by themselves if one of them cannot be encoded."""

@@ -227,7 +227,7 @@ class OpenClipEncoder(TorchEncoder):
         return len(ids) + (3 if clips else 0)  # this mode adds start, end and class tokens by hand
 
     def unfamiliar(self, texts: Sequence[str]) -> list[str]:
-        """See `zsindex.models.encoder.OneAtATime`."""
+        """See `zsindex.models.encoder.JudgeOfWords`."""
         tokenizer = self.tokenizer
         if isinstance(tokenizer, open_clip.SimpleTokenizer):
             found = Familiarity(map(text_of, tokenizer.encoder), lambda word: list(map(str, tokenizer.encode(word))))

@@ -191,7 +191,7 @@ class TransformersEncoder(TorchEncoder):
         return len(self.tokenizer(text, verbose=False)["input_ids"])
 
     def unfamiliar(self, texts: Sequence[str]) -> list[str]:
-        """See `zsindex.models.encoder.OneAtATime`."""
+        """See `zsindex.models.encoder.JudgeOfWords`."""
         return Familiarity.of_transformers(self.tokenizer).unfamiliar(texts)
 
     def tokens(self, texts: list[str]) -> BatchEncoding:

@@ -34,6 +34,7 @@ import numpy as np
 from zsindex import config
 from zsindex.errors import PromptTooLong
 from zsindex.models import nano
+from zsindex.models.encoder import Encoder, unfamiliar_words
 from zsindex.models.fingerprint import fingerprint
 from zsindex.models.preprocess import Preprocessing
 from zsindex.records import FloatArray, IdArray, ModelInfo, ModelSpec
@@ -41,7 +42,6 @@ from zsindex.records import FloatArray, IdArray, ModelInfo, ModelSpec
 if TYPE_CHECKING:
     from PIL import Image
 
-    from zsindex.models.encoder import Encoder
     from zsindex.models.tokenizer import ClipTokenizer, FastTokenizer
 
 logger = logging.getLogger(__name__)
@@ -340,10 +340,9 @@ class TowerEncoder:
         return int(self._tokens([text])[1][0])
 
     def unfamiliar(self, texts: Sequence[str]) -> list[str]:
-        """See `zsindex.models.encoder.OneAtATime`."""
+        """See `zsindex.models.encoder.JudgeOfWords`."""
         if not self._export.manifest.text:
-            found: list[str] = self._original.unfamiliar(texts)  # type: ignore[attr-defined]
-            return found
+            return unfamiliar_words(self._original, texts)
         from zsindex.models.familiarity import Familiarity
         from zsindex.models.tokenizer import FastTokenizer
 
