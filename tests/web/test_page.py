@@ -752,7 +752,7 @@ def test_a_photo_that_is_not_on_this_disk_is_named_and_not_asked_for_at_each_scr
         dialog = page.get_by_role("dialog")
         expect(dialog.locator(".cannot")).to_contain_text(name)
         expect(dialog.locator(".cannot")).to_contain_text("Not on this disk")
-        expect(dialog.get_by_text("number keys do not count")).to_be_visible()
+        expect(dialog.get_by_text("number keys are off")).to_be_visible()
         accessible(page, "photo-gone")
         page.keyboard.press("4")
         dialog.get_by_role("button", name="a galaxy", exact=True).click()  # by who knows it from its name

@@ -228,7 +228,7 @@ export class PhotoDialog {
         `The prompt nearest to the photo is `, h("q", {}, nearest.prompt), ` (cosine ${nearest.cosine.toFixed(3)})`,
         nearest.label === best.label ? "." : h("span", {}, `, which stands for ${nearest.label}: the average of the prompts says otherwise.`),
         why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would say the same.` : ""),
-      said && asked?.with_corrections ? h("p", {}, `This answer is a correction: ${said}.`) : null,
+      said && asked?.with_corrections ? h("p", {}, `It was corrected: ${said}.`) : null,
       best.score < least && best.label !== NONE ? h("p", {}, `That is less than the ${percent(least)} asked for, so it counts as none of these.`) : null);
   }
 
