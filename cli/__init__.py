@@ -1,7 +1,7 @@
 """The command line. A command parses, makes one `Library` call, and formats; what it needs is imported inside it.
 
 May import `web`, `bench`, `zsindex`, `library`, `upkeep`, `lab`, `exchange`, `classification`, `models`, `photos` and
-the ground floor. Start with `group`. Public are the commands, not their Python.
+the ground floor. Start with `group`. What is public is the commands, not their Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """The entry point of the console script and of ``python -m zsindex``."""
-    # Nothing that is imported becomes garbage; looking for it takes a tenth of the start. `open_library` ends this.
+    # Imported modules never become garbage, and looking for it takes a tenth of the start. `open_library` turns it on
+    # again.
     gc.disable()
     with standard_streams():
         cli.main(prog_name="zsindex")

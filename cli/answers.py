@@ -1,7 +1,7 @@
 """Writing classifications: a table for people; JSON, NDJSON, CSV and paths for programs.
 
-There is a line or more per photo, of 100,000 photos easily. So nothing is made per photo but its text, by filling a
-pattern with columns; what the patterns look like follows from `Result.to_dict` and the modules `json` and `csv`.
+A result easily has 100,000 photos, and one or more lines for each. So all that is built per photo is its text, by
+filling a pattern from columns; the patterns follow from `Result.to_dict` and the modules `json` and `csv`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .streams import all_shown, for_programs
 if TYPE_CHECKING:
     from zsindex import Classification
 
-# Makes texts fit for a format: those of labels once each, those of paths a block at a time.
+# Prepares texts for a format: labels once each, paths a block at a time.
 Quote = Callable[[Iterable[str]], Iterable[str]]
 SCORE_WIDTH = len("0.123")
 
@@ -41,8 +41,8 @@ def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False,
 
     Args:
         out: open for bytes if the format is ``parquet``.
-        wide: of ``csv`` and ``parquet``: a row per photo, with a column per answer.
-        with_run: of ``csv`` and ``ndjson``: name the run in every row. ``json`` and ``parquet`` always name it.
+        wide: for ``csv`` and ``parquet``: one row per photo, with a column per answer.
+        with_run: for ``csv`` and ``ndjson``: name the run in every row. ``json`` and ``parquet`` always name it.
     """
     run = result.run.key if with_run else None
     if fmt == "parquet":
@@ -129,9 +129,9 @@ _SHOWN = [f"{number / 1000:.3f}" for number in range(1001)]
 
 
 def _thousandths(scores: Sequence[float]) -> list[str]:
-    """Scores in [0, 1] with three digits after the point, looked up: a third of the time of formatting them.
+    """Format scores in [0, 1] with three decimals, by looking them up: a third of the time of formatting.
 
-    A thousand times a float32 has all its bits in a float64, and both ways round half to even: the texts are the same.
+    A float32 times 1000 is exact in float64, and both ways round half to even, so the texts are the same.
     """
     return [_SHOWN[round(1000 * score)] for score in scores]
 
@@ -140,9 +140,9 @@ def _filled(result: Classification, pattern: Callable[[int], str], quote: Quote)
     """The photos' texts, a block of photos at a time.
 
     Args:
-        pattern: the text of a photo with n predictions, for `str.format`: field 0 is the path; those of the r-th
-            prediction are 2r - 1, the label, and 2r, the score.
-        quote: makes paths and labels fit for the format.
+        pattern: the text of a photo with n predictions, for `str.format`: field 0 is the path; fields 2r - 1 and 2r are
+            label and score of the r-th prediction.
+        quote: escapes paths and labels for the format.
     """
     labels = list(quote(result.labels))
     fill = [pattern(n).format for n in range(int(result.counts.max(initial=0)) + 1)]
@@ -166,7 +166,7 @@ def _json_texts(texts: Iterable[str]) -> Iterable[str]:
     return map(json.JSONEncoder(ensure_ascii=False).encode, texts)
 
 
-# Whether and how the module `csv` quotes a text depends on its version only where one of these is in it.
+# How the module `csv` quotes a text depends on its version only if the text holds one of these.
 _MAY_BE_QUOTED = re.compile(r"""[",\r\n]""")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=options.Real(min=0, min_open=True),
     default=20.0,
     show_default=True,
-    help="How long to measure for, about; loading the model comes on top.",
+    help="About how long to measure; loading the model is extra.",
 )
 @options.json_flag
 @options.quiet
@@ -42,14 +42,14 @@ def bench(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Measure how fast photos are encoded here, and say what holds it up.
+    """Measure how fast photos are encoded here, and name the bottleneck.
 
-    PHOTOS are files or folders. Without them: the library's photos, or a few that come along. Nothing of the library is
-    changed; what is measured is done in a temporary one.
+    PHOTOS are files or folders; without them, the library's photos or a few samples are used. The library is not
+    changed: measurements use a temporary one.
     """
     from zsindex.bench.measure import measure
 
-    gc.enable()  # what `options.open_library` does for other commands
+    gc.enable()  # as `options.open_library` does for other commands
     if not quiet:
         options.show_notes()
     with stop_on_interrupt() as should_stop:

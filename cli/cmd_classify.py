@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zsindex.classification.learned import Learned
     from zsindex.classification.results import Smoothing
 
-# Changes by smoothing that are told one by one.
+# Changes by smoothing that are listed one by one.
 SHOWN_FLIPS = 10
 
 
@@ -29,47 +29,49 @@ SHOWN_FLIPS = 10
 @click.option(
     "--top",
     type=options.Whole(min=1),
-    help="Labels per photo, at most.  [default: 3; with --multi-label all that fit]",
+    help="Labels per photo, at most.  [default: 3; with --multi-label, all that fit]",
 )
 @click.option("--min-score", type=options.Real(0, 1), default=0.0, help="Leave out predictions below this score.")
 @click.option("--only", multiple=True, metavar="LABEL", help="Only photos whose best label is LABEL. Repeatable.")
 @click.option(
     "--activation",
     type=click.Choice(["softmax", "sigmoid"]),
-    help="Scores over all labels together, or per label. Default: as the model was trained.",
+    help="Score all labels together (softmax) or each on its own (sigmoid). Default: as the model was trained.",
 )
 @click.option(
     "--unknown",
     metavar="METHOD[:RATE]",
-    help="Answer photos that show none of the labels with '(none of these)'. mcm:0.1 calls a tenth of the library so, "
-    "mcm:score=X what is less known than X; neglabel needs neither, and neglabel@wordnet or neglabel@FILE compares "
-    "with other words. Also softmax, zscore and margin; docs/methods.md explains them.",
+    help="Answer '(none of these)' for photos that show none of the labels. mcm:0.1 does so for a tenth of the "
+    "library, mcm:score=X for photos less known than X; neglabel needs neither, and neglabel@wordnet or neglabel@FILE "
+    "compares with other words. Also softmax, zscore and margin; see docs/methods.md.",
 )
 @click.option(
     "--thresholds",
     is_flag=True,
-    help="Give only answers at or above their thresholds, see zsindex thresholds; '(none of these)' where none is.",
+    help="Give only answers at or above their thresholds (see zsindex thresholds); '(none of these)' if there are "
+    "none.",
 )
 @click.option(
     "--multi-label",
     is_flag=True,
-    help="Give every label that fits: per label for models trained so, per group of the label set for others; from 0.5 "
-    "on, or from its threshold on with --thresholds.",
+    help="Give every label that fits: each on its own for models trained that way, otherwise within its group of the "
+    "label set. A label fits from 0.5 up, or with --thresholds from its threshold up.",
 )
 @options.with_corrections
 @options.temperature
 @click.option(
     "--smooth",
     is_flag=True,
-    help="Answer the photos together: those that look alike draw one another to the same label. What that changes is "
-    "shown.",
+    help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
-@click.option("--record", is_flag=True, help="Keep question and answer; see zsindex runs.")
+@click.option("--record", is_flag=True, help="Keep the question and the answer; see zsindex runs.")
 @options.truncate
 @export_option
-@click.option("--wide", is_flag=True, help="csv and parquet: a row per photo, with a column per answer.")
-@click.option("--with-run", is_flag=True, help="csv and ndjson: name the run in every row, as json and parquet do.")
+@click.option("--wide", is_flag=True, help="csv and parquet: one row per photo, with a column per answer.")
+@click.option(
+    "--with-run", is_flag=True, help="csv and ndjson: name the run in every row; json and parquet always name it."
+)
 @options.output
 @options.strict
 @options.library
@@ -109,7 +111,7 @@ def classify(
 ) -> None:
     """Score photos against labels: the whole library, or files and folders.
 
-    Photos at PATH that are not in the library yet are added first.
+    Photos at PATH that are not yet in the library are added first.
     """
     from zsindex.classification.options import Question
     from zsindex.config import absolute
@@ -149,7 +151,7 @@ def classify(
         if min_score or only:
             strange = [name for name in only if name not in result.labels]
             if strange:
-                raise click.UsageError(f"--only names what is not in the label set: {', '.join(strange)}")
+                raise click.UsageError(f"--only names labels that are not in the label set: {', '.join(strange)}")
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
@@ -169,7 +171,7 @@ def classify(
     n_skipped = sum(one.path not in named for one in skipped)
     _explain(result, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
     if stopped:
-        note("stopped before all photos were added; the same command goes on from here", quiet=quiet)
+        note("stopped before all photos were added; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
     if strict and (skipped or result.unanswered):
         ctx.exit(3)
@@ -180,9 +182,12 @@ def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: b
 
     run = result.run
     if result.encoded:
-        note(f"encoded {plural(result.encoded, 'photo')} that the library did not know", quiet=quiet)
+        note(f"encoded {plural(result.encoded, 'photo')} that were new to the library", quiet=quiet)
     if len(result.labels) == 1 and run.activation == "softmax":
-        note("one label: under softmax every photo scores 1; add a second label, or --activation sigmoid", quiet=quiet)
+        note(
+            "only one label: with softmax every photo scores 1; add a second label, or use --activation sigmoid",
+            quiet=quiet,
+        )
     if result.unanswered:
         n = plural(len(result.unanswered), "photo")
         note(f"{n} not yet encoded by {run.model}: {to_encode}", quiet=quiet)
@@ -197,27 +202,30 @@ def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: b
 def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
     if learned.unknown_labels:
         names = ", ".join(f"{label} ({n})" for label, n in learned.unknown_labels.items())
-        note(f"corrections kept but not used, since {label_set} has no such label: {names}", quiet=quiet)
+        note(f"corrections kept but not used, because {label_set} has no such label: {names}", quiet=quiet)
     if learned.without_vector:
         n = plural(learned.without_vector, "corrected photo")
-        note(f"{n} without a vector under this model: not used", quiet=quiet)
+        note(f"{n} without a vector from this model: not used", quiet=quiet)
     if learned.interval is None or learned.gain is None or learned.without is None or learned.accuracy is None:
         note(
-            f"no corrections to learn from: zsindex correct PATH LABEL --label-set {shlex.quote(label_set)}",
+            f"no corrections to learn from; add some: zsindex correct PATH LABEL --label-set {shlex.quote(label_set)}",
             quiet=quiet,
         )
         return
     low, high = learned.interval
     note(
-        f"{plural(learned.used, 'correction')} by {learned.method}: {learned.without:.1%} right by words alone, "
-        f"{learned.accuracy:.1%} with the others, gain {100 * learned.gain:+.1f} points "
-        f"(95 %: {100 * low:+.1f} to {100 * high:+.1f})",
+        f"{plural(learned.used, 'correction')} by {learned.method}: {learned.without:.1%} right with words alone, "
+        f"{learned.accuracy:.1%} with the other corrections, gain {100 * learned.gain:+.1f} points (95 %: "
+        f"{100 * low:+.1f} to {100 * high:+.1f})",
         quiet=quiet,
     )
     if not learned.weight:
-        note("the words alone do best: the answers are those without corrections", quiet=quiet)
+        note("words alone do best: the answers are the same as without corrections", quiet=quiet)
     if learned.doubts:
-        note(f"too little to trust yet: {'; '.join(learned.doubts)}. What to label: zsindex next", quiet=quiet)
+        note(
+            f"too little to trust yet: {'; '.join(learned.doubts)}. To see what to label next: zsindex next",
+            quiet=quiet,
+        )
 
 
 def _explain_smoothing(smoothing: Smoothing, *, quiet: bool) -> None:
@@ -226,4 +234,4 @@ def _explain_smoothing(smoothing: Smoothing, *, quiet: bool) -> None:
     for flip in smoothing.flips[:SHOWN_FLIPS]:
         note(f"  {flip.before} {flip.before_score:.3f} → {flip.after} {flip.after_score:.3f}  {flip.path}", quiet=quiet)
     if n > SHOWN_FLIPS:
-        note(f"  and {n - SHOWN_FLIPS:,} more; --format json names all", quiet=quiet)
+        note(f"  and {n - SHOWN_FLIPS:,} more; --format json lists all", quiet=quiet)

@@ -32,12 +32,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path", required=False)
 @click.argument("label", required=False)
-@click.option("--label-set", required=True, metavar="NAME", help="The saved label set whose words are used.")
+@click.option("--label-set", required=True, metavar="NAME", help="The saved label set that LABEL belongs to.")
 @click.option("--not", "not_labels", multiple=True, metavar="LABEL", help="PATH does not show LABEL. Repeatable.")
-@click.option("--csv", "file", metavar="FILE|-", help="Many at once: a table with the columns path, label and not.")
-@click.option("--forget", multiple=True, metavar="PATH", help="Withdraw all that was said about PATH. Repeatable.")
-@click.option("--undo", is_flag=True, help="Take back the last step.")
-@click.option("--list", "show", is_flag=True, help="Show what holds; as CSV in the form that --csv reads.")
+@click.option(
+    "--csv", "file", metavar="FILE|-", help="Read corrections from a CSV table with the columns path, label and not."
+)
+@click.option("--forget", multiple=True, metavar="PATH", help="Withdraw all corrections of PATH. Repeatable.")
+@click.option("--undo", is_flag=True, help="Undo the last step.")
+@click.option(
+    "--list",
+    "show",
+    is_flag=True,
+    help="List the corrections in effect; with --format csv, in the form that --csv reads.",
+)
 @format_option
 @options.output
 @options.library
@@ -56,10 +63,10 @@ def correct(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Say what a photo shows: a label, a group or a negative of a label set.
+    """Record what a photo shows: a label, group or negative of a label set.
 
-    Corrections belong to the photo's content and to the label set: they stay when the photo is moved, when another
-    model is used, and when the label set changes. They are used by zsindex classify --with-corrections.
+    Corrections belong to the photo's content and the label set: they are kept when the photo is moved, when another
+    model is used, and when the label set changes. zsindex classify --with-corrections uses them.
 
     \b
     zsindex correct beach.jpg "a beach" --label-set holidays
@@ -88,10 +95,10 @@ def correct(
             _explain_unknown(found, label_set, quiet=quiet)
         elif undo:
             n = opened.corrections.undo(label_set)
-            note(f"took back {plural(n, 'correction')}" if n else "there is nothing to take back", quiet=quiet)
+            note(f"undid {plural(n, 'correction')}" if n else "nothing to undo", quiet=quiet)
         elif forget:
             n = opened.corrections.forget(label_set, forget)
-            note(f"withdrew what was said about {plural(n, 'photo')}", quiet=quiet)
+            note(f"withdrew the corrections of {plural(n, 'photo')}", quiet=quiet)
         else:
             if file is not None:
                 text, name, _ = options.read_text(file)
@@ -102,7 +109,8 @@ def correct(
             n = opened.corrections.add_all(label_set, said)
             quoted = shlex.quote(label_set)
             note(
-                f"kept {plural(n, 'correction')}. Use: zsindex classify --label-set {quoted} --with-corrections",
+                f"kept {plural(n, 'correction')}. To use them: zsindex classify --label-set {quoted} "
+                "--with-corrections",
                 quiet=quiet,
             )
 
@@ -110,12 +118,10 @@ def correct(
 def _explain_unknown(found: list[CorrectedPhoto], label_set: str, *, quiet: bool) -> None:
     unknown = sorted({name for photo in found for name in photo.unknown})
     if unknown:
-        note(f"kept but not used, since {label_set} has no such label: {', '.join(unknown)}", quiet=quiet)
+        note(f"kept but not used, because {label_set} has no such label: {', '.join(unknown)}", quiet=quiet)
     gone = sum(not photo.paths for photo in found)
     if gone:
-        note(
-            f"{plural(gone, 'corrected photo')} not in the library any more: kept, in case of coming back", quiet=quiet
-        )
+        note(f"{plural(gone, 'corrected photo')} no longer in the library: kept, in case of a return", quiet=quiet)
 
 
 def _write_corrections(found: list[CorrectedPhoto], fmt: str, out: IO[str]) -> None:
@@ -145,7 +151,7 @@ def _write_corrections(found: list[CorrectedPhoto], fmt: str, out: IO[str]) -> N
 
 @click.command()
 @click.option("--label-set", required=True, metavar="NAME", help="A saved label set.")
-@click.option("-n", "n", type=options.Whole(min=1), default=10, show_default=True, help="Photos to name.")
+@click.option("-n", "n", type=options.Whole(min=1), default=10, show_default=True, help="Photos to suggest.")
 @options.template
 @options.within
 @options.truncate
@@ -166,9 +172,10 @@ def next(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Name the photos that are best labelled next: their answers are unsure, and they speak for many others.
+    """Suggest photos to label next: those with unsure answers that stand for many others.
 
-    What was corrected before is learnt from, as by zsindex classify --with-corrections, and not named again.
+    Earlier corrections are learnt from, as in zsindex classify --with-corrections; their photos are not suggested
+    again.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
         found = opened.corrections.next(label_set, n, template=template or None, paths=paths or None, truncate=truncate)

@@ -36,13 +36,13 @@ MOST_SHOWN = 12
     "--library",
     type=options.FilePath(path_type=Path),
     callback=options.nearest,
-    help="Folder of the demo's library. Default: one in your user-cache folder, which is named.",
+    help="Folder of the demo's library. Default: one in your user-cache folder; the demo prints its path.",
 )
 @click.pass_context
 def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -> None:
-    """See it work, on PHOTOS (files or folders) or on a few that come along.
+    """See it work, on PHOTOS (files or folders) or on a few samples.
 
-    Uses the built-in model; nothing is downloaded, nothing needs to be set up. Run it twice to see the cache at work.
+    Uses the built-in model: nothing to download, nothing to set up. Run it twice to see the cache at work.
     """
     if library is None:
         import platformdirs
@@ -59,11 +59,11 @@ def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -
         if should_stop():
             ctx.exit(130)
         if not opened.photos.paths(shown):
-            raise ZsindexError("none of these photos can be read; name others")
+            raise ZsindexError("none of these photos can be read; try others")
         steps = _Steps(opened, shown)
-        steps.classify("2. Classify them by a label set", FIRST_LABELS)
+        steps.classify("2. Classify them with a label set", FIRST_LABELS)
         steps.classify("3. Another label set, never seen before: only its prompts are encoded", SECOND_LABELS)
-        steps.classify("4. The first label set once more: nothing is encoded", FIRST_LABELS, brief=True)
+        steps.classify("4. The first label set again: nothing is encoded", FIRST_LABELS, brief=True)
         steps.search(f"5. Search: “{QUERY}”")
         steps.similar("6. More like this")
         _heading("What the library holds now")

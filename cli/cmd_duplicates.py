@@ -35,13 +35,19 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     type=options.Real(0, 1, min_open=True),
-    help="Smallest cosine of near-duplicates; 1 for the same pictures only.  [default: 0.95, which suits nano]",
+    help="Minimum cosine of near-duplicates; 1 finds identical pictures only.  [default: 0.95, which suits nano]",
 )
 @click.option(
-    "--show-threshold", is_flag=True, help="Show pairs at several cosines instead, to choose the threshold by."
+    "--show-threshold", is_flag=True, help="Show example pairs at several cosines instead, to help choose a threshold."
 )
-@click.option("--each", type=options.Whole(min=1), default=2, show_default=True, help="Pairs that it shows of each.")
-@click.option("--no-look", is_flag=True, help="Read no photo: go by vectors, pixels and file sizes alone.")
+@click.option(
+    "--each",
+    type=options.Whole(min=1),
+    default=2,
+    show_default=True,
+    help="Pairs that --show-threshold shows per cosine.",
+)
+@click.option("--no-look", is_flag=True, help="Do not read photos: go by vectors, pixel counts and file sizes alone.")
 @options.within
 @format_option
 @options.output
@@ -60,24 +66,24 @@ def duplicates(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Find photos that are the same or nearly so, and suggest which one of each to keep.
+    """Find identical and near-identical photos, and suggest which of each group to keep.
 
-    Near-duplicates have similar vectors and, where both can be read, the same picture. Kept is the one with the most
-    pixels; among equals the sharpest, then the largest file. Nothing is deleted: --format paths prints the others, to
-    look at or to pipe.
+    Near-duplicates have similar vectors and, if both can be read, show the same picture. The one to keep has the most
+    pixels; among equals it is the sharpest, then the largest file. Nothing is deleted: --format paths prints the
+    others, for review or for a pipe.
 
     \b
     zsindex duplicates --show-threshold
     zsindex duplicates --threshold 0.98 --format paths > to-look-at.txt
     """
     if show_threshold and (threshold is not None or no_look):
-        raise click.UsageError("--show-threshold goes with neither --threshold nor --no-look")
+        raise click.UsageError("--show-threshold cannot be combined with --threshold or --no-look")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if show_threshold:
             levels = opened.neighbours.duplicate_examples(each=each, paths=paths or None)
             with destination(output) as out:
                 _write_levels(levels, fmt, out)
-            note("choose the lowest cosine whose pairs you would call the same: --threshold COSINE", quiet=quiet)
+            note("choose the lowest cosine whose pairs you would call the same photo: --threshold COSINE", quiet=quiet)
             return
         with Reporter(quiet=quiet) as progress:
             chosen = {} if threshold is None else {"threshold": threshold}
@@ -154,17 +160,16 @@ def _write_levels(levels: list[Level], fmt: str, out: IO[str]) -> None:
 def _explain(found: Duplicates, *, quiet: bool) -> None:
     if found.unread:
         n = plural(found.unread, "photo")
-        note(f"{n} cannot be read here and now: taken by their vectors alone", quiet=quiet)
+        note(f"{n} could not be read: compared by vectors alone", quiet=quiet)
     if found.left_out:
-        is_not = (
-            "is not on this disk as it was last synced, or is"
-            if found.left_out == 1
-            else ("are not on this disk as they were last synced, or are")
+        note(
+            f"{plural(found.left_out, 'photo')} left out: missing, changed since the last sync, or another name of a "
+            "file that counts already",
+            quiet=quiet,
         )
-        note(f"{plural(found.left_out, 'photo')} left out: {is_not} another name of a file that counts", quiet=quiet)
     others = [other for group in found.groups for other in group.others]
     exact = sum(other.exact for other in others)
-    counted = f"{exact:,} exact and {len(others) - exact:,} near copies besides those to keep"
+    counted = f"{exact:,} exact and {len(others) - exact:,} near copies besides the ones to keep"
     note(
         f"{plural(len(found.groups), 'group')} among {plural(found.photos, 'photo')}: {counted}, "
         f"{size(found.removable_bytes)}; nothing was deleted",

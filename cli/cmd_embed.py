@@ -35,14 +35,14 @@ def embed(
     library: Path | None,
     **model: Any,
 ) -> None:
-    """Print the vectors of texts and images, L2-normalised; cached like all others.
+    """Print the L2-normalised vectors of texts and images; they are cached like all others.
 
-    An input that names an existing file or a photo of the library is that image; text:INPUT is always text.
+    An input that names an existing file or a photo of the library is taken as that image; text:INPUT is always text.
     """
     if not all(inputs):
         raise click.UsageError("an input is empty")
     if fmt == "npy" and output is None and sys.stdout.isatty():
-        raise click.UsageError("--format npy is binary: name a file with --output, or pipe it somewhere")
+        raise click.UsageError("--format npy is binary: name a file with --output, or pipe it")
     import numpy as np
 
     from zsindex.errors import ImageError
@@ -57,13 +57,13 @@ def embed(
             vectors[mask] = opened.embed_images(images)
         except ImageError as error:
             raise ImageError(
-                error.reason, f"{error.detail} (for the words: text:{error.path})", path=error.path
+                error.reason, f"{error.detail} (to embed it as text: text:{error.path})", path=error.path
             ) from error
         vectors[~mask] = opened.embed_texts(texts, truncate=truncate)
         name = str(opened.spec)
     with destination(output, binary=fmt == "npy") as out:
         if fmt == "npy":
-            packed = io.BytesIO()  # numpy wants to know where in the file it is, and a pipe does not tell
+            packed = io.BytesIO()  # numpy asks for the position in the file, which a pipe does not have
             np.save(packed, vectors, allow_pickle=False)
             out.write(packed.getbuffer())
         else:

@@ -77,23 +77,21 @@ names = click.option(
     multiple=True,
     metavar="NAME=LABEL|@FILE",
     callback=_pairs,
-    help="What a NAME of the truth is called in the labels; or a JSON file of such pairs. Repeatable.",
+    help="The label for a NAME in the truth; or a JSON file of such pairs. Repeatable.",
 )
 others_are_none = click.option(
     "--others-are-none",
     is_flag=True,
-    help="Photos of what no label names show none of these. Default: they are left out.",
+    help="Photos whose truth no label names count as none of these. Default: they are left out.",
 )
 truth_options = options.together(names, others_are_none)
-seed = click.option(
-    "--seed", type=options.Whole(min=0), default=0, show_default=True, help="Of what is drawn at random."
-)
+seed = click.option("--seed", type=options.Whole(min=0), default=0, show_default=True, help="Random seed.")
 resamples = click.option(
     "--resamples",
     type=options.Whole(min=0),
     default=1000,
     show_default=True,
-    help="Of the bootstrap that intervals come from; 0 for none.",
+    help="Bootstrap resamples for the intervals; 0 for no intervals.",
 )
 
 
@@ -109,7 +107,7 @@ resamples = click.option(
     "--compare-templates",
     multiple=True,
     metavar="TEXT|NAME|@FILE",
-    help="A template or template set to compare with others, in the place of all prompts. Repeatable.",
+    help="A template or template set that replaces all prompts, for comparison. Repeatable.",
 )
 @click.option("--model", "models", multiple=True, help="A model of the library. Repeatable, to compare.")
 @options.how_model
@@ -117,14 +115,18 @@ resamples = click.option(
 @options.within
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
 @options.temperature
-@click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)' as zsindex classify does with it.")
+@click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)', as in zsindex classify.")
 @click.option("--thresholds", is_flag=True, help="Give only answers at or above their thresholds.")
 @options.with_corrections
-@click.option("--smooth", is_flag=True, help="Answer the photos together, as zsindex classify does with it.")
+@click.option("--smooth", is_flag=True, help="Answer the photos together, as in zsindex classify.")
 @options.truncate
 @resamples
 @seed
-@click.option("--fail-under", type=options.Real(0, 1), help="Exit with 3 if top-1 of the first is below this.")
+@click.option(
+    "--fail-under",
+    type=options.Real(0, 1),
+    help="Exit with 3 if top-1 (of the first, if several are compared) is below this.",
+)
 @click.option(
     "--report",
     type=options.FilePath(dir_okay=False, path_type=Path),
@@ -165,11 +167,11 @@ def eval(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """How often answers are right, with intervals of 95 %.
+    """Measure how often answers are right, with 95 % intervals.
 
-    TRUTH: folders, a photo shows what its folder is called; a folder, for those below it; corrections, or
-    corrections:NAME, what was said with zsindex correct; or a CSV file with the columns path and label, where a|b are
-    two labels, and paths are relative to the file.
+    TRUTH is one of: folders (a photo shows what its folder is called); a folder (the same, for photos below it);
+    corrections or corrections:NAME (what zsindex correct recorded); or a CSV file with the columns path and label,
+    where a|b means two labels and paths are relative to the file.
 
     Several label sets, template sets or models are compared with the first one, on the same photos.
 
@@ -177,8 +179,8 @@ def eval(
     zsindex eval folders --labels kinds.txt --map t-shirt=T-shirt
     zsindex eval truth.csv --label-set pets --compare-templates default --compare-templates openai-80
 
-    Formats: table; json and ndjson, with everything; csv, a line per measure and label; paths of photos that the first
-    one answers wrongly.
+    Formats: table; json and ndjson hold everything; csv has a line per measure and label; paths lists the photos that
+    the first one gets wrong.
     """
     if report is not None and report.suffix.lower() not in (".html", ".htm", ".png"):
         raise click.BadParameter("its name must end in .html or .png", param_hint="--report")
@@ -251,7 +253,7 @@ def _templates_of(text: str) -> str | Sequence[str]:
 @click.group()
 @options.library_before
 def temperature() -> None:
-    """How confident scores are: a temperature, fitted to photos with known content."""
+    """Calibrate scores: fit a temperature to photos with known content."""
 
 
 @temperature.command()
@@ -262,9 +264,9 @@ def temperature() -> None:
 @truth_options
 @options.within
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
-@click.option("--folds", type=options.Whole(min=2), default=5, show_default=True, help="Parts to leave out in turn.")
+@click.option("--folds", type=options.Whole(min=2), default=5, show_default=True, help="Folds of the cross-validation.")
 @seed
-@click.option("--dry-run", is_flag=True, help="Only say what it would be.")
+@click.option("--dry-run", is_flag=True, help="Only show it; do not keep it.")
 @options.truncate
 @options.json_flag
 @options.library
@@ -289,9 +291,9 @@ def fit(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Fit the model's temperature to TRUTH, as zsindex eval takes it, and keep it: classify --temperature fitted.
+    """Fit the model's temperature to TRUTH (as in zsindex eval), and keep it for classify --temperature fitted.
 
-    What it brings is measured on photos that it was not fitted to.
+    The gain is measured on photos held out of the fit.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
         fitted = opened.temperature.fit(
@@ -320,7 +322,7 @@ def fit(
 @options.library
 @options.which_model
 def show(as_json: bool, library: Path | None, **model: Any) -> None:
-    """Print the temperature that is kept for the model, and what it was fitted to."""
+    """Print the model's fitted temperature, and what it was fitted to."""
     from zsindex.errors import NoTemperature
 
     with options.open_library(library, **model) as opened:
@@ -340,7 +342,7 @@ def show(as_json: bool, library: Path | None, **model: Any) -> None:
 @options.which_model
 @options.quiet
 def remove(library: Path | None, quiet: bool, **model: Any) -> None:
-    """Forget the temperature that is kept for the model."""
+    """Remove the model's fitted temperature."""
     with options.open_library(library, quiet=quiet, **model) as opened:
         opened.temperature.remove()
     note("removed", quiet=quiet)
@@ -370,7 +372,7 @@ def _temperature_table(fit: Mapping[str, Any]) -> str:
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
 @resamples
 @seed
-@click.option("--top", type=options.Whole(min=1), default=10, show_default=True, help="Labels to show of each kind.")
+@click.option("--top", type=options.Whole(min=1), default=10, show_default=True, help="Labels to show per table.")
 @options.truncate
 @options.json_flag
 @options.library
@@ -395,12 +397,12 @@ def attribute(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Say which template helps or hurts which label: each is left out of the average in turn.
+    """Show which template helps or hurts which label, by leaving each out of the average in turn.
 
-    TRUTH as zsindex eval takes it. Without it, only how answers and their margins change is known, not whether for the
+    TRUTH is as in zsindex eval. Without it, only the change of answers and margins is known, not whether it is for the
     better.
 
-    
+    \b
     zsindex templates attribute folders --label-set kinds --template openai-7
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
@@ -433,11 +435,11 @@ def _attribution_tables(found: Attribution, top: int) -> str:
         rows.sort(key=lambda row: float(row[2]))
         labels = sorted(found.labels, key=lambda e: (e.agreement, e.template, e.label))[:top]
         changed = [(e.template, e.label, e.photos, _percent_of(e.agreement), f"{e.margin:+.3f}") for e in labels]
-        header = ["template", "same answer without it %", "margin with less without it"]
+        header = ["template", "same answer without it %", "margin with minus without it"]
         return "\n\n".join(
             [
                 table(header, rows, align=["left", "right", "right"]),
-                "where a template changes most answers\n"
+                "where a template changes the most answers\n"
                 + table(
                     ["template", "label", "photos", *header[1:]],
                     changed,
@@ -449,7 +451,7 @@ def _attribution_tables(found: Attribution, top: int) -> str:
     parts = [
         f"top-1 with all templates: {_percent(found.top1)} %",
         table(
-            ["template", "top-1 with less without it, points", "top-1 alone %", "same answer without it %"],
+            ["template", "top-1 with minus without it, points", "top-1 alone %", "same answer without it %"],
             [
                 (e.template, _percent(e.top1, sign=True), _percent_of(e.alone or 0.0), _percent_of(e.agreement))
                 for e in effects
@@ -491,7 +493,7 @@ def _write(result: Evaluation, fmt: str, out: IO[str]) -> None:
 
 
 def _rows(result: Evaluation) -> Iterator[Sequence[Any]]:
-    """A row per measure: of the whole (no label), of differences to the first, and of each label."""
+    """A row per measure: overall (no label), differences from the first, and of each label."""
     for report in result.reports:
         for kind, measures in (("", report.summary), ("difference in ", report.differences)):
             for name, estimate in measures.items():
@@ -518,7 +520,7 @@ def _table(result: Evaluation) -> str:
             [report.name, *(_percent(report.differences.get(name), sign=True) for name in measures)]
             for report in result.reports[1:]
         ]
-        header = [f"less {first.name}", *(MEASURES[name] for name in measures)]
+        header = [f"minus {first.name}", *(MEASURES[name] for name in measures)]
         parts.append(table(header, rows, align=["left", *["right"] * len(measures)]))
     for report in result.reports:
         title = f"{report.name}: " if len(result.reports) > 1 else ""
@@ -562,11 +564,11 @@ def _explain(result: Evaluation, *, quiet: bool) -> None:
 
     if result.unknown_labels:
         said = [f"{name} ({n:,})" for name, n in result.unknown_labels.items()]
-        note(f"no label for: {some(said)}; --map NAME=LABEL says which it is", quiet=quiet)
+        note(f"no label for: {some(said)}; map them with --map NAME=LABEL", quiet=quiet)
     for paths, what in (
-        (result.left_out, "that show nothing else: left out"),
-        (result.not_held, "of the truth that the library does not hold"),
-        (result.unanswered, "of the truth that have no vector under a model: zsindex sync"),
+        (result.left_out, "left out, with nothing else in the truth"),
+        (result.not_held, "of the truth that are not in the library"),
+        (result.unanswered, "of the truth without a vector from each model: zsindex sync"),
         (result.without_truth, "without truth"),
     ):
         if paths:

@@ -16,7 +16,7 @@ from .output import note, plural, table, write_json, write_names
 @click.group()
 @options.library_before
 def labels() -> None:
-    """Label sets that the library keeps, and which of their words work."""
+    """Save label sets in the library, and find out which of their words work."""
 
 
 labels.commands = OnDemand({"lint": "cmd_words", "diff": "cmd_words", "suggest": "cmd_words"})
@@ -36,7 +36,7 @@ def save(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Keep labels as NAME, with their final prompts. What was saved as NAME before stays as an older version."""
+    """Save labels as NAME, with their final prompts. An earlier NAME is kept as an older version."""
     chosen = options.labels_from(label, label_file, template, by=None)
     assert chosen is not None
     with options.open_library(library, create=True) as opened:
@@ -55,7 +55,7 @@ def save(
 @options.library
 @options.json_flag
 def list_(library: Path | None, as_json: bool) -> None:
-    """Name the saved label sets."""
+    """List the saved label sets."""
     with options.open_library(library) as opened:
         sets = opened.labels.list()
     rows = [(str(s.name), s.version, len(s), sum(len(prompts) for prompts in s.prompts)) for s in sets]
@@ -96,7 +96,7 @@ def history(name: str, library: Path | None, as_json: bool) -> None:
 @options.library
 @options.json_flag
 def show(name: str, library: Path | None, as_json: bool) -> None:
-    """Print a saved label set: its labels, one per line; with --json all of it, in the form that --labels reads."""
+    """Print a saved label set: its labels, one per line; with --json, all of it, in the form that --labels reads."""
     from zsindex.classification.prompts import to_document
 
     with options.open_library(library) as opened:
@@ -112,7 +112,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 @options.library
 @options.quiet
 def remove(name: str, library: Path | None, quiet: bool) -> None:
-    """Forget a saved label set with all its versions. Its prompts stay cached."""
+    """Remove a saved label set with all its versions. Its prompts stay cached."""
     with options.open_library(library) as opened:
         opened.labels.remove(name)
     note(f"removed {name}", quiet=quiet)
@@ -121,7 +121,7 @@ def remove(name: str, library: Path | None, quiet: bool) -> None:
 @click.group()
 @options.library_before
 def templates() -> None:
-    """Template sets: built-in ones, and those that the library keeps. --template takes their names."""
+    """Template sets: the built-in ones, and those saved in the library. --template takes their names."""
 
 
 templates.commands = OnDemand({"attribute": "cmd_eval"})
@@ -133,7 +133,7 @@ templates.commands = OnDemand({"attribute": "cmd_eval"})
 @options.library
 @options.quiet
 def save_templates(name: str, template: tuple[str, ...], library: Path | None, quiet: bool) -> None:
-    """Keep templates as NAME. Replaces a set of that name."""
+    """Save templates as NAME, replacing any set of that name."""
     with options.open_library(library, create=True) as opened:
         try:
             saved = opened.templates.save(name, template)
@@ -146,7 +146,7 @@ def save_templates(name: str, template: tuple[str, ...], library: Path | None, q
 @options.library
 @options.json_flag
 def list_templates(library: Path | None, as_json: bool) -> None:
-    """Name the template sets."""
+    """List the template sets."""
     from zsindex.classification.templates import BUILT_IN
     from zsindex.errors import LibraryNotFound
 
@@ -154,7 +154,7 @@ def list_templates(library: Path | None, as_json: bool) -> None:
         with options.open_library(library) as opened:
             sets = opened.templates.list()
     except LibraryNotFound:
-        sets = dict(BUILT_IN)  # they are there before any library is
+        sets = dict(BUILT_IN)  # available without a library
     if as_json:
         write_json({name: list(texts) for name, texts in sets.items()}, sys.stdout)
     else:
@@ -186,7 +186,7 @@ def show_templates(name: str, library: Path | None, as_json: bool) -> None:
 @options.library
 @options.quiet
 def remove_templates(name: str, library: Path | None, quiet: bool) -> None:
-    """Forget a saved template set. Label sets that were made with it keep their prompts."""
+    """Remove a saved template set. Label sets made with it keep their prompts."""
     with options.open_library(library) as opened:
         opened.templates.remove(name)
     note(f"removed {name}", quiet=quiet)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 @click.command("migrate-model")
 @click.argument("model", metavar="NEW")
-@click.option("--pretrained", metavar="TAG|FILE", help="Weights for a NEW that is only an architecture.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="What NEW computes in.")
+@click.option("--pretrained", metavar="TAG|FILE", help="Weights, if NEW names only an architecture.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Precision that NEW computes in."
+)
 @click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
 @options.icc
 @options.transparency
@@ -58,10 +60,10 @@ def migrate_model(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Move the library to the model NEW: encode beside the old one, show which answers change, then switch.
+    """Move the library to the model NEW: encode alongside the old one, show which answers change, then switch.
 
-    Until then the old model answers, also in other terminals. Stopped or killed, the same command goes on from there.
-    No vector is deleted: zsindex models use leads back.
+    Until then the old model keeps answering, also in other terminals. If stopped or killed, run the same command again
+    to continue. No vectors are deleted: zsindex models use switches back.
     """
     with options.open_library(library, quiet=quiet, device=device, batch_size=batch_size, workers=workers) as opened:
         old = opened.spec
@@ -88,15 +90,15 @@ def migrate_model(
             _show(found)
         if found.interrupted:
             note(
-                f"stopped with {found.photos - found.ready:,} photos left; the same command goes on from here",
+                f"stopped with {found.photos - found.ready:,} photos left; run the same command again to continue",
                 quiet=quiet,
             )
             ctx.exit(130)
         if not found.switched:
             if not can_ask():
-                raise click.ClickException("not switched: there is no terminal to ask at. Add --yes to switch")
+                raise click.ClickException("not switched: there is no terminal to ask on; add --yes to switch")
             if not click.confirm(f"Make {found.after} the default?", err=True):
-                note(f"not switched. Later: zsindex migrate-model {model} --yes", quiet=quiet)
+                note(f"not switched. To switch later: zsindex migrate-model {model} --yes", quiet=quiet)
                 return
             opened.use_model(
                 model, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency
@@ -104,11 +106,11 @@ def migrate_model(
     back = f"zsindex models use {old}"
     if any(option is not None for option in (precision, decode, icc, transparency)):
         back += f" --precision {old.precision} {old.seen_as}"
-    note(f"{found.after} is now the default. Back again: {back}", quiet=quiet)
+    note(f"{found.after} is now the default. To go back: {back}", quiet=quiet)
 
 
 def can_ask() -> bool:
-    """Whether somebody can answer a question."""
+    """Whether someone is there to answer a question."""
     return sys.stdin.isatty()
 
 

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 @click.group()
 @options.library_before
 def models() -> None:
-    """Models: what the library holds, and what there is."""
+    """Models: those in the library, and those available."""
 
 
 @models.command("list")
 @click.argument("pattern", default="")
-@click.option("--held", is_flag=True, help="Only what the library holds; quick, as no model code is loaded.")
+@click.option("--held", is_flag=True, help="Only models in the library; fast, because no model code is loaded.")
 @options.library
 @options.json_flag
 def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None:
-    """List the library's models, and those offered for download; with PATTERN in their names.
+    """List the library's models and those available for download, with PATTERN in their names.
 
-    Behind one of open_clip's is the name of the same weights as a checkpoint of transformers, where there is one. Any
-    other ORG/NAME of a hub can be named as well.
+    Next to a model of open_clip stands the transformers checkpoint with the same weights, if there is one. Any other
+    ORG/NAME on a hub works as well.
     """
     rows = [row for row in _held(library) if pattern.lower() in row.name.lower()]
     twins = _twins()
@@ -80,7 +80,7 @@ def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None
 @options.library
 @options.json_flag
 def show(name: str, library: Path | None, as_json: bool) -> None:
-    """Tell about a model: one of the library, by name or the beginning of its fingerprint, or one that is offered."""
+    """Describe a model: one in the library, by name or the beginning of its fingerprint, or an available one."""
     rows = [row for row in _held(library) if name and (row.name == name or row.fingerprint.startswith(name))]
     if rows:
         found = [_to_dict(row) for row in rows]
@@ -99,8 +99,8 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--pretrained", metavar="TAG|FILE", help="Weights for a NAME that is only an architecture.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="What the model computes in.")
+@click.option("--pretrained", metavar="TAG|FILE", help="Weights, if NAME is only an architecture.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Precision that the model computes in.")
 @click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
 @options.icc
 @options.transparency
@@ -118,7 +118,7 @@ def use(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Make a model the library's default. Vectors of the others stay."""
+    """Make a model the library's default. Vectors of other models are kept."""
     with options.open_library(library, create=True, device=device) as opened:
         opened.use_model(
             name, pretrained=pretrained, precision=precision, decode=decode, icc=icc, transparency=transparency

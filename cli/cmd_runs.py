@@ -16,7 +16,7 @@ SHOWN_FLIPS = 20
 @click.group()
 @options.library_before
 def runs() -> None:
-    """Classifications that were recorded with classify --record, and what they would answer today."""
+    """Classifications recorded with classify --record, and what they would answer today."""
 
 
 @runs.command("list")
@@ -68,21 +68,21 @@ def show(key: str, library: Path | None, as_json: bool) -> None:
             "photos": f"{record.photos:,}",
             "snapshot": ", ".join(f"{name} {value}" for name, value in run["snapshot"].items()),
             "zsindex": run["zsindex"],
-            "answer": "stored" if record.stored else "not stored any more",
+            "answer": "stored" if record.stored else "no longer stored",
         }
     )
 
 
 @runs.command()
 @click.argument("key")
-@click.option("--record", is_flag=True, help="Record the new run, too.")
+@click.option("--record", is_flag=True, help="Record the new run as well.")
 @options.library
 @options.json_flag
 @options.quiet
 def repeat(key: str, record: bool, library: Path | None, as_json: bool, quiet: bool) -> None:
-    """Ask the question of the run KEY again, on the library of today, and say what has changed.
+    """Repeat the run KEY on the library of today, and show what changed.
 
-    Model, labels, prompts and options are those of then.
+    Model, labels, prompts and options are the recorded ones.
     """
     with options.open_library(library, quiet=quiet) as opened:
         again = opened.runs.repeat(key, record=record)
@@ -95,7 +95,7 @@ def repeat(key: str, record: bool, library: Path | None, as_json: bool, quiet: b
         return
     if again.compared is None:
         click.echo(f"run {new}: {plural(len(again.result), 'photo')}")
-        note("the former answer is not stored any more, so there is nothing to compare with", quiet=quiet)
+        note("the earlier answer is no longer stored, so there is nothing to compare with", quiet=quiet)
         return
     click.echo(
         f"run {new}: of {plural(again.compared, 'photo')} that both runs answered, {len(again.flips):,} flipped; "
@@ -105,11 +105,11 @@ def repeat(key: str, record: bool, library: Path | None, as_json: bool, quiet: b
         rows = [(flip.before or "", flip.after or "", flip.path) for flip in again.flips[:SHOWN_FLIPS]]
         click.echo(table(["before", "now", "photo"], rows, align=["left", "left", "left"]))
     if len(again.flips) > SHOWN_FLIPS:
-        note(f"and {len(again.flips) - SHOWN_FLIPS:,} more; --json has all", quiet=quiet)
+        note(f"and {len(again.flips) - SHOWN_FLIPS:,} more; --json lists all", quiet=quiet)
 
 
 def _seen_as(run: dict[str, object]) -> str:
-    # Runs that were recorded before there was a choice do not say.
+    # Runs recorded before these options existed do not name them.
     return f"{run['decode']}, icc {run.get('icc', 'ignore')}, transparency {run.get('transparency', 'reference')}"
 
 

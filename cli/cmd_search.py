@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("query")
-@click.option("--plus", multiple=True, metavar="TERM", help="A further term: text or image. Repeatable.")
+@click.option("--plus", multiple=True, metavar="TERM", help="Another term: text or image. Repeatable.")
 @click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
 @options.top
 @options.within
@@ -52,7 +52,7 @@ def search(
 ) -> None:
     """Find photos by words, or by words and images together.
 
-    A term that names an existing file or a photo of the library is that image; text:TERM is always text.
+    A term that names an existing file or a photo of the library is taken as that image; text:TERM is always text.
 
     \b
     zsindex search "a beach" --plus "a dog" --minus person
@@ -87,7 +87,7 @@ def similar(
 ) -> None:
     """Find the photos most like IMAGE.
 
-    It need not be in the library; and of a photo that is, the file need not be here.
+    IMAGE need not be in the library; if it is, the file itself need not be on this disk.
     """
     require_file(fmt, output)
     with options.open_library(library, **model) as opened:

@@ -13,42 +13,48 @@ from .output import note
 
 @click.command()
 @options.library
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", type=options.Whole(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=options.Whole(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
 @click.option(
     "--token-file",
     type=options.FilePath(dir_okay=False, path_type=Path),
-    help="Who may ask: a right, read or write, and a token on each line. Made if it is missing. Needed for any address "
-    "but this machine's own.",
+    help="Tokens of clients: on each line a right, read or write, and a token. Created if it is missing. Needed for "
+    "any address but this machine's own.",
 )
-@click.option("--read-only", is_flag=True, help="Nothing is written, whatever the token.")
+@click.option("--read-only", is_flag=True, help="Write nothing, whatever a token allows.")
 @click.option(
     "--allow-host",
     "hosts",
     multiple=True,
     metavar="NAME[:PORT]",
-    help="A name that the service is reached by, such as a proxy's. Repeatable.",
+    help="Another host name of the service, such as a proxy's. Repeatable.",
 )
 @click.option(
     "--photos",
     multiple=True,
     type=options.FilePath(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="A folder that clients may have synced, beside those that were synced before. Repeatable.",
+    help="A folder that clients may sync, besides those synced before. Repeatable.",
 )
-@click.option("--fetch-urls", is_flag=True, help="Let clients name images by URL. Private networks stay closed.")
+@click.option("--fetch-urls", is_flag=True, help="Let clients name images by URL. Private networks are refused.")
 @click.option(
     "--drop-model-after",
     type=options.Real(min=1),
     metavar="SECONDS",
-    help="Let go of the model when it was not needed for so long; it is loaded again when it is.",
+    help="Unload the model after this long without use; it is loaded again when needed.",
 )
 @click.option(
     "--rate",
     type=options.Real(min=0),
     default=300,
     show_default=True,
-    help="Requests per second of one client; 0 for no limit.",
+    help="Requests per second per client; 0 for no limit.",
 )
 @click.option(
     "--thumbnail-cache",
@@ -56,7 +62,7 @@ from .output import note
     default=1024,
     show_default=True,
     metavar="MB",
-    help="Space on disk for thumbnails, in the user's cache folder.",
+    help="Disk space for thumbnails, in the user's cache folder.",
 )
 @options.which_model
 @options.how_fast
@@ -78,19 +84,19 @@ def serve(
 ) -> None:
     """Answer questions about the library over HTTP, until Ctrl-C.
 
-    Only this machine can ask, unless --host says otherwise. docs/service.md describes what can be asked; logs are lines
-    of JSON on stderr.
+    Only this machine can connect, unless --host says otherwise. docs/service.md describes the requests; logs are JSON
+    lines on stderr.
     """
     from zsindex.web import Limits, Security
     from zsindex.web import serve as web
 
     if token_file is None and not web.is_loopback(host):
-        raise click.UsageError(f"--host {host} lets other machines ask: name a --token-file, too")
+        raise click.UsageError(f"--host {host} lets other machines connect: name a --token-file as well")
     tokens = () if token_file is None else web.read_tokens(token_file)
     try:
         listening = web.listen(host, port)
     except OSError as error:
-        raise click.ClickException(f"cannot listen at {host}, port {port}: {error.strerror or error}") from error
+        raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
     with (
         listening,
         options.open_library(library, create=not read_only, quiet=True, read_only=read_only, **model) as opened,

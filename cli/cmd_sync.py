@@ -32,11 +32,11 @@ MOST_SKIPS_SHOWN = 10
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help="Leave out names or paths that match, as in .gitignore. Repeatable.",
+    help="Leave out names or paths that match, with patterns as in .gitignore. Repeatable.",
 )
-@click.option("--include-hidden", is_flag=True, help="Also names that begin with a dot.")
-@click.option("--retry-skipped", is_flag=True, help="Read again what could not be read before.")
-@click.option("--dry-run", is_flag=True, help="Only look: read, encode and store nothing.")
+@click.option("--include-hidden", is_flag=True, help="Include names that begin with a dot.")
+@click.option("--retry-skipped", is_flag=True, help="Retry files that could not be read before.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done: read, encode and store nothing.")
 @options.strict
 @options.json_flag
 @options.quiet
@@ -55,20 +55,20 @@ def sync(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Encode what is new in folders and files; notice what moved, changed, vanished.
+    """Encode new photos in folders and files; notice what moved, changed or vanished.
 
-    Without PATH: the folders that were synced before. A library is made where there is none. Stopped or killed, the
-    next sync goes on where this one was.
+    Without PATH, the folders synced before are synced again. A library is created if there is none. If stopped or
+    killed, the next sync continues where this one left off.
     """
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(options.open_library(library, create=not dry_run, quiet=quiet, **model))
         except LibraryNotFound:
-            # Looking must not make a library; what a first sync would do can be seen in one that is thrown away.
+            # A dry run must not create a library; what a first sync would do is found out in a temporary one.
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="zsindex-")), "library")
             opened = stack.enter_context(options.open_library(scratch, create=True, quiet=quiet, **model))
         if not paths and not opened.photos.roots():
-            raise click.UsageError("name the folders to sync; the library knows of none yet")
+            raise click.UsageError("name the folders to sync; the library has none yet")
         if not quiet and not dry_run and not opened.models():
             _introduce(str(opened.spec), str(opened.path))
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
@@ -87,7 +87,7 @@ def sync(
         click.echo(summary(report))
     say_what_was_left(report, quiet=quiet or as_json)
     if report.interrupted:
-        note(f"stopped with {plural(report.left, 'photo')} left; the same command goes on from here", quiet=quiet)
+        note(f"stopped with {plural(report.left, 'photo')} left; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
     if strict and report.skipped:
         ctx.exit(3)
@@ -112,16 +112,16 @@ def summary(report: SyncReport) -> str:
 
 
 def say_what_was_left(report: SyncReport, *, quiet: bool) -> None:
-    """Name skipped photos, and folders that nobody could look into."""
+    """Name skipped photos, and folders that could not be listed."""
     for skipped in report.skips[:MOST_SKIPS_SHOWN]:
         note(f"skipped {skipped.path}: {skipped.detail or skipped.reason}", quiet=quiet)
     if len(report.skips) > MOST_SKIPS_SHOWN:
         note(f"… and {len(report.skips) - MOST_SKIPS_SHOWN:,} more: zsindex status --skipped", quiet=quiet)
     for root in report.vanished_roots:
         note(
-            f"{root} is gone or empty (a disk that is not mounted?); what is known of it is kept. "
-            f"Gone for good? zsindex prune --path {root}",
+            f"{root} is missing or empty (a disk that is not mounted?); what is known about it is kept. If it is gone "
+            f"for good: zsindex prune --path {root}",
             quiet=quiet,
         )
     for folder, why in report.unlisted.items():
-        note(f"cannot look into {folder}: {why}; what is known of it is kept", quiet=quiet)
+        note(f"cannot list {folder}: {why}; what is known about it is kept", quiet=quiet)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 SHOWN = 20
 EVERY = sys.maxsize
 
-apply_option = click.option("--apply", is_flag=True, help="Write. Without it, only say what would be written.")
+apply_option = click.option("--apply", is_flag=True, help="Write the changes. Without it, they are only shown.")
 
 
 @click.group()
 @options.library_before
 def tags() -> None:
-    """Answers as tags in XMP sidecars beside the photos, for other programs. Photos stay untouched."""
+    """Answers as tags in XMP sidecars next to the photos, for other programs. Photos are not touched."""
 
 
 @tags.command()
@@ -33,24 +33,24 @@ def tags() -> None:
 @options.which_labels
 @options.label_set
 @options.template
-@click.option("--run", metavar="KEY", help="The question of a recorded run, with all its options, instead of labels.")
+@click.option(
+    "--run", metavar="KEY", help="Use the question of a recorded run, with all its options, instead of labels."
+)
 @click.option(
     "--all",
     "every",
     is_flag=True,
-    help="A tag for every label that reaches --min-score, or that the --run gave, not for the best one only; a run "
-    "with --multi-label always has them all.",
+    help="Write a tag for every label that reaches --min-score, or that the --run gave, not just for the best one. "
+    "Always so for a run with --multi-label.",
 )
-@click.option("--min-score", type=options.Real(0, 1), default=0.0, help="No tag for labels below this score.")
-@click.option(
-    "--root", default="zsindex", show_default=True, help="What hierarchical tags stand below: ROOT|GROUP|LABEL."
-)
+@click.option("--min-score", type=options.Real(0, 1), default=0.0, help="No tags for labels below this score.")
+@click.option("--root", default="zsindex", show_default=True, help="Top level of hierarchical tags: ROOT|GROUP|LABEL.")
 @click.option(
     "--style",
     type=click.Choice(["photo.jpg.xmp", "photo.xmp"]),
     default="photo.jpg.xmp",
     show_default=True,
-    help="Where the sidecar of photo.jpg is. Lightroom reads photo.xmp; digiKam and darktable photo.jpg.xmp.",
+    help="Name of the sidecar of photo.jpg. Lightroom reads photo.xmp; digiKam and darktable read photo.jpg.xmp.",
 )
 @apply_option
 @options.truncate
@@ -81,10 +81,10 @@ def write(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Write the best label of each photo, or all above --min-score, as tags into XMP sidecars.
+    """Write the best label of each photo, or all from --min-score up, as tags to XMP sidecars.
 
-    Says what it would write; with --apply it does. Tags that it wrote before for the same label set, and that no longer
-    hold, go.
+    Shows what it would write; --apply writes it. Tags that it wrote earlier for the same label set and that no longer
+    apply are removed.
     """
     if every and not min_score and run is None:
         raise click.UsageError("--all without --min-score would give every photo every label")
@@ -98,7 +98,7 @@ def write(
         else:
             chosen = options.label_set_from(opened, label, label_file, template, saved=label_set)
             groups, several = dict(chosen.groups), every
-            # A label decides, and its group is the level above it.
+            # Labels are the answers; the group of a label becomes the level above it.
             answers = opened.classify(
                 replace(chosen, groups=()),
                 top=EVERY if every else 1,
@@ -141,10 +141,10 @@ def retract(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Take tags that zsindex wrote out of the sidecars again, and nothing else.
+    """Remove the tags that zsindex wrote from sidecars, and nothing else.
 
-    Says what it would do; with --apply it does. A sidecar that no other program has changed since becomes what it was,
-    to the byte. PATH restricts to sidecars at or below it.
+    Shows what it would do; --apply does it. A sidecar that no other program has changed since is restored byte for
+    byte. With PATH, only sidecars at or below it.
     """
     with (
         options.open_library(library) as opened,
@@ -165,7 +165,7 @@ def _finish(ctx: click.Context, report: TagReport, *, as_json: bool, strict: boo
             ([change.action, _shown(change), change.path] for change in report.changes[:SHOWN]), [6, 24], sys.stdout
         )
         if len(report.changes) > SHOWN:
-            note(f"and {len(report.changes) - SHOWN:,} more; --json has all", quiet=quiet)
+            note(f"and {len(report.changes) - SHOWN:,} more; --json lists all", quiet=quiet)
     for skipped in report.skipped[: len(report.skipped) if as_json else SHOWN]:
         note(f"skipped {skipped.path}: {skipped.why}", quiet=quiet)
     counts = {
@@ -178,16 +178,16 @@ def _finish(ctx: click.Context, report: TagReport, *, as_json: bool, strict: boo
         quiet=quiet,
     )
     if not report.applied and report.changes:
-        note("nothing was written: add --apply", quiet=quiet)
+        note("nothing was written; add --apply to write", quiet=quiet)
     if report.interrupted:
-        note("stopped; the same command goes on from here", quiet=quiet)
+        note("stopped; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
     if strict and report.skipped:
         ctx.exit(3)
 
 
 def _shown(change: SidecarChange) -> str:
-    """Tags that come and go, by the last level of their names."""
+    """Added and removed tags, by the last level of their names."""
     from zsindex.exchange.xmp import HIERARCHY, SUBJECT
 
     def names(tags: dict[str, list[str]]) -> list[str]:

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 BARS = " ▁▂▃▄▅▆▇█"
 
 multi_label = click.option(
-    "--multi-label", is_flag=True, help="Scores, and answers, as classify --multi-label gives them."
+    "--multi-label", is_flag=True, help="Scores and answers as classify --multi-label gives them."
 )
 choice = options.together(
-    click.option("--score", type=options.Real(0, 1), help="The least score."),
-    click.option("--count", type=options.Whole(min=0), help="How many photos of the library shall have it."),
-    click.option("--rate", type=options.Real(0, 1), help="The share of the library that shall have it."),
+    click.option("--score", type=options.Real(0, 1), help="The lowest score that passes."),
+    click.option("--count", type=options.Whole(min=0), help="The number of photos of the library that pass."),
+    click.option("--rate", type=options.Real(0, 1), help="The share of the library that passes."),
 )
 
 
 @click.group()
 @options.library_before
 def thresholds() -> None:
-    """From which score on an answer of a saved label set is given.
+    """Minimum scores for the answers of a saved label set.
 
-    A threshold is kept as a rate, the share of the library's photos at or above it, so that it keeps its meaning under
+    A threshold is kept as a rate, the share of the library's photos at or above it, so that it keeps its meaning with
     another model. classify --thresholds applies them.
     """
 
@@ -45,10 +45,10 @@ def thresholds() -> None:
 @options.library
 @options.json_flag
 def show(label_set: str, multi_label: bool, truncate: bool, library: Path | None, as_json: bool) -> None:
-    """Draw how the scores of each answer fall over the library, and its threshold.
+    """Show how the scores of each answer are spread over the library, and its threshold.
 
-    Columns headed by a share give the score that so many of the photos have or exceed. The curve goes from the best
-    photo on the left to the last one on the right, evenly on a logarithmic scale of photos.
+    A column headed by a share gives the score that this share of the photos reaches. The curve runs from the best photo
+    on the left to the last one on the right, on a logarithmic scale of photos.
     """
     with options.open_library(library) as opened:
         found = opened.thresholds.curves(label_set, multi_label=multi_label, truncate=truncate)
@@ -62,13 +62,13 @@ def show(label_set: str, multi_label: bool, truncate: bool, library: Path | None
     align = ["left", "right", "right", *["right"] * (len(RATES) + 1), "left"]
     click.echo(table(header, rows, align=align))
     if found.unused:
-        note(f"no answers here, so their thresholds do nothing: {', '.join(found.unused)}")
+        note(f"not among the answers here, so these thresholds have no effect: {', '.join(found.unused)}")
 
 
 def _threshold(curve: Curve) -> list[str]:
     if curve.rate is None:
         return ["", ""]
-    return ["none has it" if curve.score is None else f"{curve.score:.3f}", f"{curve.photos:,}"]
+    return ["none reaches it" if curve.score is None else f"{curve.score:.3f}", f"{curve.photos:,}"]
 
 
 def _scores(curve: Curve) -> list[str]:
@@ -80,7 +80,7 @@ def _scores(curve: Curve) -> list[str]:
 
 
 def _plot(curve: Curve) -> str:
-    """A bar per point; those of scores above 0 are never blank."""
+    """A bar per point; scores above 0 never get a blank one."""
     last = len(BARS) - 1
     return "".join(BARS[max(round(score * last), int(score > 0))] for _, score in curve.points)
 
@@ -92,7 +92,7 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
         choice,
         multi_label,
         options.truncate,
-        click.option("--list", "listed", is_flag=True, help="Name the photos that come (+) and go (-)."),
+        click.option("--list", "listed", is_flag=True, help="List the photos that are added (+) and removed (-)."),
         options.library,
         options.json_flag,
         options.quiet,
@@ -103,14 +103,14 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
 @thresholds.command()
 @_changing
 def preview(library: Path | None, **choice: Any) -> None:
-    """Say which photos a threshold would add to those answered with LABEL, and which it would take away."""
+    """Show which photos a threshold would add to those answered with LABEL, and which it would remove."""
     _change(library, dry_run=True, **choice)
 
 
 @thresholds.command("set")
 @_changing
 def set_(library: Path | None, **choice: Any) -> None:
-    """Keep a threshold for LABEL, in place of an earlier one. Choose it by score, by count or by rate."""
+    """Set the threshold of LABEL, by score, count or rate, replacing any earlier one."""
     _change(library, dry_run=False, **choice)
 
 
@@ -130,7 +130,7 @@ def _change(
     dry_run: bool,
 ) -> None:
     if sum(value is not None for value in (score, count, rate)) != 1:
-        raise click.UsageError("choose by one of --score, --count and --rate")
+        raise click.UsageError("use one of --score, --count and --rate")
     with options.open_library(library, quiet=quiet) as opened:
         change = opened.thresholds.choose(
             label_set,
@@ -155,11 +155,11 @@ def _change(
 
 
 def _said(change: Change) -> str:
-    cut = "above every score" if change.score is None else f"from {change.score:.3f} on"
+    cut = "above every score" if change.score is None else f"from {change.score:.3f} up"
     return (
-        f"{change.label}: {cut}, {plural(change.photos, 'photo')} ({change.rate:.2%} of the library). "
-        f"Answered with it: {change.before:,} before, {change.after:,} then; "
-        f"{len(change.arrive):,} come, {len(change.leave):,} go."
+        f"{change.label}: {cut}, {plural(change.photos, 'photo')} ({change.rate:.2%} of the library). Answered with "
+        f"it: {change.before:,} before, {change.after:,} after; {len(change.arrive):,} added, {len(change.leave):,} "
+        "removed."
     )
 
 
@@ -173,7 +173,7 @@ def _list(sign: str, paths: Iterable[str]) -> None:
 @options.library
 @options.quiet
 def remove(label_set: str, label: tuple[str, ...], library: Path | None, quiet: bool) -> None:
-    """Forget the thresholds of some labels, or all of the label set."""
+    """Remove the thresholds of some labels, or all of the label set."""
     with options.open_library(library) as opened:
         n = opened.thresholds.remove(label_set, label or None)
     note(f"removed {plural(n, 'threshold')}", quiet=quiet)

@@ -13,15 +13,15 @@ from .streams import shown
 
 
 @click.command()
-@click.option("--skipped", is_flag=True, help="Name every photo that cannot be used, with the reason.")
-@click.option("-0", "--print0", is_flag=True, help="With --skipped: only the paths, with NUL after each.")
-@click.option("--incomplete", is_flag=True, help="Name every photo that was read although it is cut short.")
+@click.option("--skipped", is_flag=True, help="List every photo that cannot be used, with the reason.")
+@click.option("-0", "--print0", is_flag=True, help="With --skipped: only the paths, each ending with NUL.")
+@click.option("--incomplete", is_flag=True, help="List every photo that was read although its file is cut short.")
 @options.library
 @options.json_flag
 def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, as_json: bool) -> None:
     """Show what the library holds."""
     if print0 and (as_json or not skipped):
-        raise click.UsageError("-0/--print0 goes with --skipped, and without --json")
+        raise click.UsageError("-0/--print0 needs --skipped, and cannot be combined with --json")
     with options.open_library(library) as opened:
         found = opened.status()
         skips = opened.photos.skipped() if skipped else []
@@ -51,7 +51,7 @@ def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, 
             "photos": f"{found.files:,} ({found.images:,} different, {found.duplicates:,} duplicates)",
             "skipped": f"{sum(found.skipped.values()):,}" + (f" ({reasons})" if reasons else ""),
             "incomplete": f"{found.incomplete:,}" + (" (zsindex status --incomplete)" if found.incomplete else ""),
-            "missing": f"{found.missing:,}, as the last sync of each folder saw it"
+            "missing": f"{found.missing:,}, as of the last sync of each folder"
             + ("; zsindex prune forgets them" if found.missing else ""),
             "label sets": ", ".join(found.label_sets) or "none",
             "size": f"database {size(found.database_bytes)}, index {size(found.index_bytes)}",
@@ -67,12 +67,12 @@ def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, 
 
 
 @click.command()
-@click.option("--fix", is_flag=True, help="Rebuild what is derived, and forget vectors that are damaged.")
+@click.option("--fix", is_flag=True, help="Rebuild derived data, and forget damaged vectors.")
 @options.library
 @options.json_flag
 @click.pass_context
 def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool) -> None:
-    """Prove that database, vectors and index agree. Exit code 1 if something is wrong and was not fixed."""
+    """Check that database, vectors and index agree. Exits with 1 if something is wrong and was not fixed."""
     with options.open_library(library) as opened:
         report = opened.check(fix=fix)
     if as_json:
@@ -94,12 +94,12 @@ def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool)
     "paths",
     multiple=True,
     metavar="PATH",
-    help="Also forget all that is known at or below this folder, such as a disk that is gone for good. Repeatable.",
+    help="Also forget everything at or below this folder, such as a disk that is gone for good. Repeatable.",
 )
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Also forget this model's vectors. Repeatable.")
 @click.option("--prompts", is_flag=True, help="Also forget cached prompts that belong to no saved label set.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be forgotten.")
 @options.library
 @options.json_flag
 def prune(
@@ -111,11 +111,11 @@ def prune(
     library: Path | None,
     as_json: bool,
 ) -> None:
-    """Forget vanished files, and vectors that nothing refers to. Says what would go, and asks. No photo is touched."""
+    """Forget vanished files, and vectors that nothing refers to; asks first. Photos are not touched."""
     with options.open_library(library) as opened:
         plan = opened.prune(paths, models=models, prompts=prompts, dry_run=True)
         what = (
-            f"{plural(plan.files, 'file')}, {plural(plan.images, 'image')} that no file shows, "
+            f"{plural(plan.files, 'file')}, {plural(plan.images, 'image')} without a file, "
             f"{plural(plan.vectors, 'vector')}, {plural(plan.prompts, 'prompt')}, {plural(plan.models, 'model')}"
         )
         if dry_run or not any((plan.files, plan.images, plan.vectors, plan.prompts, plan.models)):
@@ -126,7 +126,7 @@ def prune(
             return
         note(f"will forget {what}")
         if not yes:
-            click.confirm("go on?", abort=True, err=True)
+            click.confirm("Continue?", abort=True, err=True)
         done = opened.prune(paths, models=models, prompts=prompts)
     if as_json:
         write_json(done.to_dict(), sys.stdout)

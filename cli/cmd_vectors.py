@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.group()
 @options.library_before
 def vectors() -> None:
-    """Take vectors to and from other programs and libraries. Needs pip install 'zsindex[parquet]'."""
+    """Exchange vectors with other programs and libraries. Needs pip install 'zsindex[parquet]'."""
 
 
 @vectors.command()
@@ -29,11 +29,9 @@ def vectors() -> None:
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="float16 is half the size and loses some digits.",
+    help="float16 takes half the space and loses some digits.",
 )
-@click.option(
-    "--part-size", type=options.Whole(min=1), default=1_000_000, show_default=True, help="Photos in one file."
-)
+@click.option("--part-size", type=options.Whole(min=1), default=1_000_000, show_default=True, help="Photos per file.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
 @options.within
 @options.library
@@ -56,10 +54,8 @@ def export(
 ) -> None:
     """Write all vectors and the paths of their photos to DIR, a new or empty folder.
 
-    \b
-    DIR/img_emb/img_emb_0.npy          one row per photo
-    DIR/metadata/metadata_0.parquet    its image_path, width, height, format, sha256
-    DIR/zsindex.json                   which model it was
+    \b DIR/img_emb/img_emb_0.npy          one row per photo DIR/metadata/metadata_0.parquet    its image_path, width,
+    height, format, sha256 DIR/zsindex.json                   which model they come from
     """
     with (
         options.open_library(library, **model) as opened,
@@ -88,15 +84,15 @@ def export(
 
 @vectors.command("import")
 @click.argument("folder", metavar="DIR", type=options.FilePath(path_type=Path))
-@click.option("--root", metavar="FOLDER", help="What relative paths in DIR are relative to.")
+@click.option("--root", metavar="FOLDER", help="Folder that relative paths in DIR start from.")
 @click.option(
     "--path-column",
     metavar="NAME",
     default="image_path",
     show_default=True,
-    help="Column of the tables that names the photos.",
+    help="Column of the tables with the paths of the photos.",
 )
-@click.option("--no-read", is_flag=True, help="Do not read photos that are on this disk to learn their content.")
+@click.option("--no-read", is_flag=True, help="Do not read photos on this disk to identify their content.")
 @options.library
 @options.which_model
 @options.json_flag
@@ -114,10 +110,10 @@ def import_(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Take in the vectors in DIR, made elsewhere by the same --model. Encodes nothing; needs no photo.
+    """Import the vectors in DIR, made elsewhere by the same --model. Encodes nothing and needs no photos.
 
     DIR is what clip-retrieval inference or zsindex vectors export wrote. All of it is checked before anything is
-    stored. Stopped or killed, the same command goes on where this one was.
+    stored. If stopped or killed, run the same command again to continue.
     """
     if model["model"] is None:
         raise click.UsageError("say which model made the vectors: --model")
@@ -140,12 +136,12 @@ def import_(
         click.echo(_imported(report))
     if report.changed:
         note(
-            f"{plural(report.changed, 'photo')} left out: other content here than where the vectors were made; "
-            f"zsindex sync encodes what is here",
+            f"{plural(report.changed, 'photo')} left out: content here differs from where the vectors were made; "
+            "zsindex sync encodes what is here",
             quiet=quiet,
         )
     if report.interrupted:
-        note(f"stopped with {plural(report.left, 'photo')} left; the same command goes on from here", quiet=quiet)
+        note(f"stopped with {plural(report.left, 'photo')} left; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
 
 
@@ -156,6 +152,6 @@ def _exported(report: ExportReport) -> str:
 
 def _imported(report: ImportReport) -> str:
     rate = f", {report.rows / report.seconds:,.0f}/s" if report.rows and report.seconds else ""
-    counts = f"{report.stored:,} vectors stored, {report.kept:,} were there, {report.added:,} new paths"
+    counts = f"{report.stored:,} vectors stored, {report.kept:,} already there, {report.added:,} new paths"
     on_disk = f"{report.found:,} of them found on this disk"
     return f"{plural(report.rows, 'photo')}: {counts}; {on_disk}. {report.seconds:.1f} s{rate}"

@@ -47,7 +47,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     try:
         share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no share: write 2% or 0.02") from error
+        raise click.BadParameter(f"{value!r} is not a share: write 2% or 0.02") from error
     if not 0 <= share <= 1:
         raise click.BadParameter(f"{value!r} is not between 0% and 100%")
     return share
@@ -83,10 +83,10 @@ def lint(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Say what is wrong with a label set: with the saved one NAME, or with labels that options spell out.
+    """Find problems in a label set: the saved set NAME, or labels that the options give.
 
-    Looks for labels that coincide, that win no photo or nearly all, prompts that the model cuts, and templates that add
-    nothing or disagree with all others. No truth is needed; the photos of the library are.
+    Looks for labels that coincide or that win no photos or nearly all of them, prompts that the model truncates, and
+    templates that add nothing or disagree with all others. Needs no truth, only the photos of the library.
     """
     with options.open_library(library, quiet=quiet, **model) as opened:
         chosen = options.label_set_from(opened, label, label_file, template, saved=name, by="NAME")
@@ -126,7 +126,7 @@ def _write_lint(report: LintReport, fmt: str, out: IO[str]) -> None:
             write_lines((f"    {line}" for line in about), out)
         for kind, n in shown.items():
             if n > MOST_OF_A_KIND:
-                out.write(f"… and {n - MOST_OF_A_KIND:,} more of {kind}: --format json has them all\n")
+                out.write(f"… and {n - MOST_OF_A_KIND:,} more of {kind}: --format json lists them all\n")
 
 
 # --- diff -------------------------------------------------------------------------------------------------------------
@@ -135,15 +135,15 @@ def _write_lint(report: LintReport, fmt: str, out: IO[str]) -> None:
 @click.command()
 @click.argument("before")
 @click.argument("after", required=False)
-@click.option(
-    "--template-before", **options.TEMPLATE, help="Templates for BEFORE, in place of its prompts. Repeatable."
-)
+@click.option("--template-before", **options.TEMPLATE, help="Templates for BEFORE, instead of its prompts. Repeatable.")
 @click.option("--template-after", **options.TEMPLATE, help="Templates for AFTER. Repeatable.")
-@click.option("--model-before", metavar="MODEL", help="A model that the library holds. Default: the library's.")
-@click.option("--model-after", metavar="MODEL", help="Likewise.")
-@click.option("--rename", multiple=True, metavar="OLD=NEW", help="An answer that is called NEW in AFTER. Repeatable.")
+@click.option("--model-before", metavar="MODEL", help="A model in the library, for BEFORE. Default: the library's.")
+@click.option("--model-after", metavar="MODEL", help="The same, for AFTER.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="The answer OLD is called NEW in AFTER. Repeatable.")
 @click.option("--top", type=options.Whole(min=0), default=20, show_default=True, help="Photos to show in the table.")
-@click.option("--fail-above", callback=_share, metavar="SHARE", help="Exit with 3 if more photos flip: 2% or 0.02.")
+@click.option(
+    "--fail-above", callback=_share, metavar="SHARE", help="Exit with 3 if a larger share of photos flips: 2% or 0.02."
+)
 @options.within
 @options.truncate
 @format_option
@@ -170,10 +170,10 @@ def diff(
     library: Path | None,
     quiet: bool,
 ) -> None:
-    """Show which photos get another answer by the label set AFTER than by BEFORE, those that move most first.
+    """Show which photos get a different answer from the label set AFTER than from BEFORE, largest changes first.
 
-    Both are saved sets, NAME or NAME@VERSION, or label files, @FILE. Without AFTER the labels are the same, and
-    templates or models are compared.
+    Both are saved sets (NAME or NAME@VERSION) or label files (@FILE). Without AFTER, templates or models are compared
+    on the same labels.
 
     \b
     zsindex labels diff pets@1 pets@2 --fail-above 2%
@@ -255,7 +255,7 @@ def _write_diff(result: Diff, fmt: str, out: IO[str], *, top: int) -> None:
 
 
 def write_flows(result: Diff, out: IO[str]) -> None:
-    """From which answer to which, as a table."""
+    """How many photos went from which answer to which, as a table."""
     flows = [(flow.before, flow.after, f"{flow.photos:,}") for flow in result.flows[:MOST_FLOWS]]
     if not flows:
         return
@@ -275,26 +275,31 @@ def write_flows(result: Diff, out: IO[str]) -> None:
     "--vocabulary",
     required=True,
     metavar="FILE|NAME",
-    help="Words to choose from, one per line; or basic, which is built in; or wordnet, the common nouns of Debian's "
-    "wordnet-base; or wordnet: with the colon, all that can be seen; or wordnet:all, the abstract ones, too.",
+    help="Words to choose from: a file with one per line; basic, which is built in; wordnet, the common nouns of "
+    "Debian's wordnet-base; wordnet: (with the colon), all nouns for what can be seen; or wordnet:all, abstract nouns "
+    "as well.",
 )
-@click.option("--word-template", metavar="TEXT", help="What words are put into.  [default: This is a photo of {}.]")
+@click.option(
+    "--word-template", metavar="TEXT", help="Template that words are put into.  [default: This is a photo of {}.]"
+)
 @click.option(
     "--share",
     callback=_share,
     default="10%",
     show_default=True,
     metavar="SHARE",
-    help="Photos that count as not fitted: 10% or 0.1.",
+    help="Share of photos that count as not fitted: 10% or 0.1.",
 )
 @click.option(
     "--by",
     type=click.Choice(["cosine", "margin"]),
     default="cosine",
     show_default=True,
-    help="What a photo is fitted by: its nearest label's cosine, or the margin between the two nearest.",
+    help="How fit is measured: cosine of the nearest label, or margin between the two nearest.",
 )
-@click.option("--groups", type=options.Whole(min=1), help="Groups to make.  [default: by the number of photos]")
+@click.option(
+    "--groups", type=options.Whole(min=1), help="Number of groups.  [default: depends on the number of photos]"
+)
 @click.option("--names", type=options.Whole(min=1), default=5, show_default=True, help="Words per group.")
 @click.option("--examples", type=options.Whole(min=0), default=5, show_default=True, help="Photos per group.")
 @options.within
@@ -329,7 +334,7 @@ def suggest(
 ) -> None:
     """Propose labels for what a label set misses: groups of photos that no label fits, with words that do.
 
-    The words are encoded once, and kept; Ctrl-C stops after a batch, and the same command goes on from there.
+    The words are encoded once and kept. Ctrl-C stops after a batch; run the same command again to continue.
     """
     from zsindex.classification.templates import DEFAULT_TEMPLATE
 
@@ -354,7 +359,7 @@ def suggest(
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
     if found.interrupted:
-        note(f"stopped with {plural(found.left, 'word')} left; the same command goes on from here", quiet=quiet)
+        note(f"stopped with {plural(found.left, 'word')} left; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
     with destination(output) as out:
         _write_suggestions(found, fmt, out)

@@ -42,11 +42,10 @@ HOMES = {
     "serve": "cmd_serve",
 }
 
-EPILOG = """
-Exit codes: 0 done; 1 it failed, and the message says what to do; 2 the command line is wrong; 3 done, but what
---strict, --fail-above or --fail-under was given for has come about: photos were skipped, a label set has warnings, too
-many photos get another answer, too few a right one; 130 stopped with Ctrl-C, what was done is kept; 141 whoever read
-the output has gone.
+EPILOG = """ Exit codes: 0 success; 1 failure, and the message says what to do; 2 the command line is wrong; 3 done, but
+a check asked for with --strict, --fail-above or --fail-under did not pass: photos were skipped, a label set has
+warnings, too many photos get another answer, or too few a right one; 130 stopped with Ctrl-C, what was done is kept;
+141 the reader of the output has gone.
 """
 
 
@@ -67,7 +66,7 @@ class Commands(click.Group):
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 warnings.simplefilter("always", ZsindexWarning)
-                # Odd metadata in a photo that can be read all the same.
+                # Odd metadata in a photo that can still be read.
                 warnings.filterwarnings("ignore", module="PIL")
                 return super().invoke(ctx)
         except click.ClickException as error:
@@ -82,14 +81,14 @@ class Commands(click.Group):
             # Bytes of the command line that are not UTF-8, in a name that no other check has seen.
             if not any(error.object in given for given in ctx.meta[_GIVEN]):
                 raise
-            raise click.UsageError(f"what was given is not valid text: {error.object!a}") from error
+            raise click.UsageError(f"an argument is not valid text: {error.object!a}") from error
         except ZsindexError as error:
             raise click.ClickException(shown(str(error))) from error
         except BrokenPipeError:
-            # Of what -o names. Whoever read it has seen enough, as with stdout.
+            # The reader of what -o names has seen enough, as with stdout.
             ctx.exit(READER_GONE)
         except KeyboardInterrupt:
-            # Of commands that have nothing to finish first; click would exit with 1.
+            # From commands that have nothing to finish first; click would exit with 1.
             click.echo("stopped", err=True)
             ctx.exit(130)
 

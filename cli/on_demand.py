@@ -1,4 +1,4 @@
-"""Subcommands that are imported when they are asked for."""
+"""Subcommands that are imported on first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 class OnDemand(MutableMapping[str, click.Command]):
-    """Subcommands by name, each imported when it is asked for: one of them need not wait for all the others."""
+    """Subcommands by name, each imported on first use, so that none waits for the others."""
 
     def __init__(self, homes: Mapping[str, str]) -> None:
         """Args:
@@ -36,4 +36,4 @@ class OnDemand(MutableMapping[str, click.Command]):
         self._imported[name] = command
 
     def __delitem__(self, name: str) -> None:
-        raise TypeError("a subcommand cannot be taken away")
+        raise TypeError("a subcommand cannot be removed")

@@ -1,4 +1,4 @@
-"""Options that several commands share, as decorators, and what they stand for."""
+"""Options that several commands share, as decorators, and how their values are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Real(click.FloatRange):
-    """A number within bounds. Those that click has let ``nan`` pass, which nothing is smaller or larger than."""
+    """A finite number within bounds. click's own range lets ``nan`` pass, which is neither smaller nor larger than a
+    bound.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -44,11 +46,11 @@ class Whole(click.IntRange):
 
 
 class FilePath(click.Path):
-    """A path. An empty one, of a variable that is not set, say, would be the current folder."""
+    """A path that is not empty: an empty one, from an unset variable, say, would mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("a path is empty; the current folder is .", param, ctx)
+            self.fail("the path is empty; the current folder is .", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -61,27 +63,27 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Path | None) ->
 
 
 def nearest(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """What stands after the command, else before it, else in the environment."""
+    """The value given after the command, else before it, else in the environment."""
     if ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE:
         return value
     before: Path | None = ctx.meta.get(_BEFORE)
     return value if before is None else before
 
 
-# Of a group of commands. As with git and docker it may stand before the command; the nearest one holds.
+# For groups of commands. As with git and docker, the option may come before the command; the one nearest to it wins.
 library_before = click.option(
     "--library",
     type=FilePath(path_type=Path),
     expose_value=False,
     callback=_remember,
-    help="Folder of the library; here or after the command.",
+    help="Folder of the library; here or after the subcommand.",
 )
 library = click.option(
     "--library",
     type=FilePath(path_type=Path),
     envvar=LIBRARY_VARIABLE,
     show_envvar=True,
-    is_eager=True,  # what other options name may be kept in it
+    is_eager=True,  # what other options name may be stored in it
     callback=nearest,
     help="Folder of the library. Default: one in your user-data folder.",
 )
@@ -90,7 +92,7 @@ strict = click.option("--strict", is_flag=True, help="Exit with 3 if photos were
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 truncate = click.option("--truncate", is_flag=True, help="Cut texts that are too long for the model.")
 top = click.option("--top", type=Whole(min=1), default=20, show_default=True, help="Photos to show.")
-exact = click.option("--exact", is_flag=True, help="Look at every photo, also in a very large library.")
+exact = click.option("--exact", is_flag=True, help="Compare with every photo, even in a very large library.")
 within = click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
 )
@@ -103,7 +105,7 @@ class _Output(FilePath):
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        # `Path` makes "-" of "./-", which is a file of that name.
+        # `Path` turns "./-", a file of that name, into "-".
         return super().convert(absolute(value) if value == "./-" else value, param, ctx)
 
 
@@ -116,42 +118,42 @@ with_corrections = click.option(
     is_flag=False,
     flag_value="gda",
     metavar="[gda|tip-adapter]",
-    help="Also learn from the corrections of the --label-set (zsindex correct), by Gaussian discriminant analysis or "
-    "Tip-Adapter.  [gda where no method is named]",
+    help="Also learn from the corrections of the --label-set (see zsindex correct), by Gaussian discriminant analysis "
+    "or Tip-Adapter.  [gda if no method is named]",
 )
 label_set = click.option("--label-set", metavar="NAME", help="A saved label set; NAME@2 is its second version.")
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """One decorator from several; help shows them in this order."""
+    """One decorator made of several; help shows them in this order."""
     return lambda function: reduce(lambda f, option: option(f), reversed(options), function)
 
 
 icc = click.option(
     "--icc",
     type=click.Choice(["convert", "ignore"]),
-    help="Colour profiles: convert photos to sRGB by theirs, or ignore them, as open_clip and transformers do. "
-    "Default: as the library was made; convert for a new one.",
+    help="Colour profiles: use them to convert photos to sRGB, or ignore them, as open_clip and transformers do. "
+    "Default: the library's; convert for a new one.",
 )
 transparency = click.option(
     "--transparency",
     type=click.Choice(["show", "reference"]),
-    help="Transparent pictures: show them on a background, or drop the transparency, as open_clip and transformers "
-    "do. Default: as the library was made; show for a new one.",
+    help="Transparent pictures: show them on a background, or drop the transparency, as open_clip and transformers do. "
+    "Default: the library's; show for a new one.",
 )
 how_model = together(
-    click.option("--pretrained", metavar="TAG|FILE", help="Weights for a --model that names only an architecture."),
+    click.option("--pretrained", metavar="TAG|FILE", help="Weights, if --model names only an architecture."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-        help="What the model computes in; auto measures which is fastest here. Default: as the library was made; fp32 "
-        "for a new one.",
+        help="Precision to compute in; auto measures which is fastest here. Default: the library's; fp32 for a new "
+        "one.",
     ),
     click.option(
         "--decode",
         type=click.Choice(["fast", "exact"]),
-        help="How photos become pixels. Default: as the library was made.",
+        help="How photos are decoded to pixels. Default: the library's.",
     ),
     icc,
     transparency,
@@ -159,7 +161,7 @@ how_model = together(
 which_model = together(
     click.option(
         "--model",
-        help="nano, ORG/NAME of a hub, ARCHITECTURE/TAG or a folder. Default: the library's; nano for a new one.",
+        help="nano, ORG/NAME on a hub, ARCHITECTURE/TAG or a folder. Default: the library's; nano for a new one.",
     ),
     how_model,
 )
@@ -177,14 +179,14 @@ which_labels = together(
         "--labels",
         "label_file",
         metavar="FILE|-",
-        help="Labels from a file or stdin: one per line; CSV with a column label; or JSON or YAML, also with prompts "
-        "per label. FILE#NAME takes one set of a file that holds several.",
+        help="Labels from a file or stdin: one per line, CSV with a column label, or JSON or YAML, which can also give "
+        "prompts per label. FILE#NAME takes one set of a file that holds several.",
     ),
 )
 
 
 def _templates(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Put templates in the place of names and files."""
+    """Replace names and files by their templates."""
     from zsindex.classification.templates import BUILT_IN, has_place, resolve
 
     given: list[str] = []
@@ -207,13 +209,13 @@ def _templates(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
         return resolve(given)
 
 
-# Of every option that takes templates.
+# For every option that takes templates.
 TEMPLATE: dict[str, Any] = {"multiple": True, "metavar": "TEXT|NAME|@FILE", "callback": _templates}
 template = click.option(
     "--template",
     **TEMPLATE,
-    help="Prompt with {} for the label; or the name of a template set, see zsindex templates list; or a file of "
-    "them. Repeatable: several are averaged.  [default: This is a photo of {}.]",
+    help="Prompt with {} for the label; the name of a template set (see zsindex templates list); or a file of "
+    "templates. Repeatable: several are averaged.  [default: This is a photo of {}.]",
 )
 
 
@@ -236,7 +238,7 @@ temperature = click.option(
     "--temperature",
     metavar="T|fitted",
     callback=_temperature,
-    help="Logits are cosines divided by T; fitted: see zsindex temperature. Default: the model's own.",
+    help="Divide cosines by T to get logits; fitted uses the one of zsindex temperature. Default: the model's own.",
 )
 
 
@@ -247,7 +249,7 @@ def open_library(path: Path | None, *, create: bool = False, quiet: bool = False
     if not quiet:
         show_notes()
     opened = Library.open(path, create=create, on_load=None if quiet else _announce, **model)
-    gc.freeze()  # what was imported until now stays
+    gc.freeze()  # what was imported so far stays
     gc.enable()
     return opened
 
@@ -268,7 +270,7 @@ class _Notes(logging.Handler):
 
 
 def show_notes() -> None:
-    """Show what loading a model has to say: it may take a while."""
+    """Show messages of loading a model, which may take a while."""
     for name in ("zsindex.models.loading", "zsindex.models.names"):
         notes = logging.getLogger(name)
         if not notes.handlers:
@@ -285,7 +287,7 @@ def label_set_from(
     saved: str | None,
     by: str = "--label-set NAME",
 ) -> LabelSet:
-    """The label set that the options spell out or name; `by` is how the command takes the name of a saved one."""
+    """The label set that the options give or name; `by` is how the command takes the name of a saved one."""
     from zsindex import label_set
 
     found = labels_from(label, label_file, template, saved=saved, by=by)
@@ -304,7 +306,8 @@ def labels_from(
     saved: str | None = None,
     by: str | None = "--label-set NAME",
 ) -> LabelSet | None:
-    """The label set that the options spell out; None where they name a saved one, `by` an option or not at all (None).
+    """The label set that the options give; None if they name a saved one. `by` says how to name one; None if one
+    cannot.
 
     Raises:
         click.UsageError: none, or more than one, of the ways to name labels was used.
@@ -326,7 +329,7 @@ def labels_from(
         try:
             made = parse_labels(text, source=file, key=key, templates=template or None)
         except NoLabels as error:
-            raise BadLabelFile("stdin" if file == "-" else file, "there is no label in it") from error
+            raise BadLabelFile("stdin" if file == "-" else file, "it holds no labels") from error
     warn_of_alike(made)
     return made
 
@@ -344,7 +347,7 @@ def read_text(file: str) -> tuple[str, str, str | None]:
     from zsindex.errors import BadLabelFile, BadPath
 
     if not file:
-        raise BadPath(file, "the name of a file is empty")
+        raise BadPath(file, "the file name is empty")
     name, key = file, None
     if "#" in file and not Path(file).exists():
         name, _, key = file.rpartition("#")

@@ -19,14 +19,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 EXCEL = "csv-excel"
 CSV = ("csv", EXCEL)
-# What --print0 makes of `paths`; nobody writes it.
+# What --print0 turns `paths` into; not for users to name.
 PATHS0 = "paths0"
 PATHS = ("paths", PATHS0)
 FORMATS = ("table", "json", "ndjson", *CSV, "paths")
 
 
 def _chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Put `PATHS0` in the place of the format where --print0 is given, which is asked before."""
+    """Replace the format by `PATHS0` if --print0 is given, which is parsed first."""
     if not ctx.params.pop("print0", False):
         return value
     if value != "paths" and ctx.get_parameter_source("fmt") is not click.core.ParameterSource.DEFAULT:
@@ -41,16 +41,15 @@ def formats(*names: str, default: str = "table", help: str) -> Callable[[F], F]:
     )
     if "paths" not in names:
         return chosen
-    print0 = click.option(
-        "-0", "--print0", is_flag=True, is_eager=True, help="Paths with NUL after each, for xargs -0."
-    )
+    print0 = click.option("-0", "--print0", is_flag=True, is_eager=True, help="End each path with NUL, for xargs -0.")
     return lambda function: chosen(print0(function))
 
 
 export_option = formats(
     *FORMATS,
     "parquet",
-    help="table for people; paths to pipe; csv-excel for spreadsheets; others for programs. parquet needs --output.",
+    help="table for people; paths to pipe; csv-excel for spreadsheets; the others for programs. parquet needs "
+    "--output.",
 )
 format_option = formats(
     *FORMATS, help="table for people; paths to pipe; csv-excel for spreadsheets; the others for programs."
@@ -58,21 +57,21 @@ format_option = formats(
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Say something about the work, on stderr; on one line, whatever the names in it are."""
+    """Print a note on stderr, on one line whatever names it contains."""
     if not quiet:
         click.echo(shown(text), err=True)
 
 
 def require_file(fmt: str, output: Path | None) -> None:
-    """Refuse to write a table of bytes to a terminal or a pipe."""
+    """Refuse to write a binary table to a terminal or a pipe."""
     if fmt == "parquet" and output is None:
         raise click.UsageError("--format parquet is binary: name a file with --output FILE; - is stdout")
 
 
 @contextmanager
 def destination(file: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Stdout, for None and for ``-``; or what is named: a plain file appears only when it is whole, others are written
-    to.
+    """Stdout for None and ``-``; else what is named. A regular file appears only once it is complete; others are
+    written to.
     """
     if file is None or str(file) == "-":
         yield sys.stdout.buffer if binary else sys.stdout
@@ -84,7 +83,7 @@ def destination(file: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]
         with atomic.writing(file, encoding=None if binary else "utf-8") as opened:
             yield opened
     except BrokenPipeError:
-        raise  # whoever read it has seen enough, as with stdout
+        raise  # the reader has seen enough, as with stdout
     except OSError as error:
         raise ZsindexError(f"cannot write {file}: {error.strerror or error}") from error
 
@@ -111,7 +110,7 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], out: IO[str]
 
 
 class _Rows(list[str]):
-    """A file, as far as `csv.writer` is concerned, that keeps every row by itself."""
+    """A file, as far as `csv.writer` is concerned, that keeps each row separate."""
 
     write = list.append
 
@@ -119,7 +118,7 @@ class _Rows(list[str]):
 def csv_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """Rows as the module `csv` writes them, without the ends of their lines."""
     written = _Rows()
-    # It quotes what holds one of the characters that end its lines, and readers take either of them for an end.
+    # With these two it quotes cells that hold either, and readers take either for the end of a line.
     writer = csv.writer(written, lineterminator="\r\n")
     for row in rows:
         writer.writerow(row)
@@ -135,16 +134,16 @@ def start_csv(out: IO[str], fmt: str) -> None:
     """Begin a file in a format of `CSV`."""
     for_programs(out)
     if fmt == EXCEL:
-        out.write("\ufeff")  # or Excel takes it for the code page of the country
+        out.write("\ufeff")  # or Excel assumes the local code page
 
 
-# A spreadsheet takes what begins so for a formula, which can start programs and send what is in other cells. The wide
-# ones are what a Japanese keyboard writes.
+# A spreadsheet takes a cell that begins with one of these for a formula, which can start programs and send away what
+# other cells hold. The full-width ones come from Japanese keyboards.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def harmless(text: str) -> str:
-    """A text as a spreadsheet shows it as it is, rather than computing it."""
+    """Escape a text so that a spreadsheet shows it rather than computing it."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -179,7 +178,7 @@ def write_columns(rows: Iterable[Sequence[str]], widths: Sequence[int], out: IO[
 
 
 def padded(text: str, width: int) -> str:
-    """A text and as many spaces as it is short of `width` columns of a terminal."""
+    """Pad a text with spaces to `width` columns of a terminal."""
     return text + " " * max(0, width - _columns(text))
 
 

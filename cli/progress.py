@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C (or SIGTERM) finish the batch in work, and the second one abort at once.
+    """Let the first Ctrl-C (or SIGTERM) finish the current batch, and the second one abort at once.
 
     Yields:
         Whether to stop.
@@ -102,7 +102,7 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        click.echo("\nstopping after this batch; once more to abort at once", err=True)
+        click.echo("\nstopping after this batch; Ctrl-C again aborts at once", err=True)
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

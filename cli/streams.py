@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-# What a shell tells of a program that SIGPIPE ended, which is how most programs end when their reader has seen enough.
+# What a shell reports for a program that SIGPIPE ended, as most programs end when their reader has seen enough.
 READER_GONE = 128 + 13
 
-# Control characters, which a terminal may obey; line ends that `str.splitlines` knows; what turns the direction of
-# letters around; and halves of surrogate pairs, which no encoding can say.
+# Control characters, which a terminal may obey; line ends that `str.splitlines` knows; marks that change the direction
+# of text; and lone surrogates, which no encoding can represent.
 _HIDDEN = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _UNSHOWABLE = re.compile(f"[\t\n\r{_HIDDEN}]")
-# A stream has lines, tabs, and bold headings of our own; stderr a progress bar, too, that goes back to the start of its
+# Our own output has lines, tabs and bold headings; on stderr also a progress bar, which returns to the start of its
 # line.
 _UNSENDABLE = re.compile(f"[\r{_HIDDEN}](?:(?<=\x1b)\\[[01]m|(?<=\r)\n)?")
 _UNSENDABLE_TO_STDERR = re.compile(f"[{_HIDDEN}]")
@@ -27,12 +27,12 @@ _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def shown(text: str) -> str:
-    """A name for people to look at: on one line, and without anything that a terminal would obey."""
+    """Make a name safe to show to people: on one line, and without anything that a terminal would obey."""
     return text if text.isprintable() else _UNSHOWABLE.sub(_escaped, text)
 
 
 def visible(text: str) -> str:
-    """Several lines for people to look at."""
+    """Make several lines safe to show to people."""
     return _UNSENDABLE.sub(_escaped, text)
 
 
@@ -45,12 +45,12 @@ def _escaped(match: re.Match[str]) -> str:
     letter = match[0]
     if len(letter) > 1:
         return letter
-    # JSON reads the longer ones, too.
+    # JSON reads the longer form as well.
     return _SHORT.get(letter) or (f"\\x{ord(letter):02x}" if letter < "\x7f" else f"\\u{ord(letter):04x}")
 
 
 class OutputFailed(Exception):
-    """Stdout takes no more. No `OSError`: those are told as failures of whatever was being read or written."""
+    """Stdout takes no more. Not an `OSError`: those are reported as failures of whatever was being read or written."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
@@ -58,7 +58,7 @@ class OutputFailed(Exception):
 
 
 class _Stdout(io.FileIO):
-    """File descriptor 1. After its first failure it swallows what comes, or Python's own exit would fail once more."""
+    """File descriptor 1. After its first failure it discards what comes, or Python's own exit would fail again."""
 
     failed = False
 
@@ -66,7 +66,7 @@ class _Stdout(io.FileIO):
         if self.failed:
             return len(data)
         try:
-            while (written := super().write(data)) is None:  # somebody made the pipe a non-blocking one
+            while (written := super().write(data)) is None:  # someone made the pipe non-blocking
                 import select
 
                 select.select([], [self], [])
@@ -77,7 +77,7 @@ class _Stdout(io.FileIO):
 
 
 class _Stderr(io.FileIO):
-    """File descriptor 2. A sync does not end because nobody can see how far it is."""
+    """File descriptor 2. It ignores failures: a sync must not end because nobody can see its progress."""
 
     def write(self, data: Any) -> int:
         try:
@@ -87,7 +87,7 @@ class _Stderr(io.FileIO):
 
 
 class _Text(io.TextIOWrapper):
-    """Texts for people. Names of files, labels and answers of servers may hold what a terminal would obey."""
+    """Text for people. File names, labels and server responses may hold what a terminal would obey."""
 
     unsendable: re.Pattern[str] | None = _UNSENDABLE
 
@@ -97,13 +97,13 @@ class _Text(io.TextIOWrapper):
 
 
 def for_programs(out: IO[str], *, names: bool = False) -> None:
-    """Have what follows written as it is, in UTF-8: the same bytes whatever the locale, and as in a file.
+    """Write what follows as it is, in UTF-8: the same bytes whatever the locale, and as in a file.
 
-    On a terminal somebody looks at it, and it stays escaped.
+    On a terminal it stays escaped, since people look at it.
 
     Args:
-        names: names of files come as the bytes that they are, so that programs find them. Elsewhere what is no text
-            is escaped as in JSON.
+        names: file names come as the bytes that they are, so that programs find the files. Otherwise what is not valid
+            text is escaped as in JSON.
     """
     if isinstance(out, io.TextIOWrapper):
         out.reconfigure(encoding="utf-8", errors="surrogateescape" if names else "backslashreplace", newline="")
@@ -113,13 +113,13 @@ def for_programs(out: IO[str], *, names: bool = False) -> None:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Put streams of our own in the place of Python's, which tell of failures in tracebacks, or not at all.
+    """Replace Python's streams, which report failures as tracebacks or not at all, by our own.
 
     Raises:
-        SystemExit: 1 where stdout did not take everything, which is said on stderr; `READER_GONE`, silently, where
-            its reader was satisfied with less.
+        SystemExit: 1 if stdout did not take everything, with a message on stderr; `READER_GONE`, silently, if its
+            reader was satisfied with less.
     """
-    # A file that is opened next would get the number of a stream that was closed, and the texts meant for the stream.
+    # Otherwise the next file to be opened would get the number of a closed stream, and the text meant for that stream.
     for number in range(3):
         try:
             os.fstat(number)
@@ -127,7 +127,7 @@ def standard_streams() -> Iterator[None]:
             os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free; writing to it fails as before
     before = sys.stdin, sys.stdout, sys.stderr
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115 - who asks gets the end of the file rather than a traceback
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - a reader gets the end of the file rather than a traceback
     sys.stdout = _text(_Stdout(1, "wb", closefd=False), like=before[1])
     sys.stderr = _text(_Stderr(2, "wb", closefd=False), like=before[2], line_buffering=True)
     sys.stderr.unsendable = _UNSENDABLE_TO_STDERR
@@ -149,14 +149,13 @@ def standard_streams() -> Iterator[None]:
 def _text(raw: io.FileIO, *, like: Any, line_buffering: bool = False) -> _Text:
     encoding = getattr(like, "encoding", None) or "utf-8"
     if codecs.lookup(encoding).name == "ascii":
-        encoding = (
-            "utf-8"  # click takes ascii for a mistake and writes UTF-8; in two encodings, lines would change places
-        )
+        # click takes ascii for a mistake and writes UTF-8; with two encodings, lines would come out of order.
+        encoding = "utf-8"
     errors = getattr(like, "errors", None)
     return _Text(
         io.BufferedWriter(raw),
         encoding=encoding,
-        # What the locale cannot say is escaped rather than refused.
+        # What the locale cannot represent is escaped rather than refused.
         errors=errors if errors in ("replace", "ignore", "xmlcharrefreplace", "namereplace") else "backslashreplace",
         line_buffering=line_buffering or raw.isatty(),
     )

@@ -272,7 +272,7 @@ def test_a_long_prompt_can_be_truncated(synced: Run) -> None:
 
 def test_one_label_says_what_that_means(synced: Run) -> None:
     result = synced("classify", "-l", "red", "--format", "csv")
-    assert "under softmax every photo scores 1" in result.stderr
+    assert "with softmax every photo scores 1" in result.stderr
     assert {row.rsplit(",", 1)[1] for row in result.stdout.splitlines()[1:]} == {"1.0"}
 
 
@@ -569,7 +569,7 @@ def test_interrupt_finishes_the_batch_and_the_next_sync_goes_on(run: Run, pictur
         process.send_signal(signal.SIGINT)
         out, err = process.communicate("\n" * 4)
     assert process.returncode == 130, err
-    assert "stopped with 3 photos left; the same command goes on from here" in err
+    assert "stopped with 3 photos left; run the same command again to continue" in err
     assert "Encoded 1" in out
     rest = json.loads(run("sync", pictures, "--json").stdout)
     assert (rest["encoded"], rest["unchanged"]) == (3, 1)

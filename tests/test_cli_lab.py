@@ -93,7 +93,7 @@ def test_what_to_do_next_can_be_pasted(run: Run) -> None:
 def test_ways_to_name_labels_are_those_of_the_command(run: Run, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("")
-    assert f"{empty}: there is no label in it" in run("labels", "save", "x", "--labels", empty, code=1).stderr
+    assert f"{empty}: it holds no labels" in run("labels", "save", "x", "--labels", empty, code=1).stderr
     assert "'#x'" not in run("labels", "save", "x", "--labels", "#x", code=1).stderr
     for words in (["labels", "lint"], ["labels", "suggest", "--vocabulary", "basic"]):
         assert "--labels FILE or NAME\n" in run(*words, code=2).stderr

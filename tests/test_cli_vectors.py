@@ -72,7 +72,7 @@ def test_import_export_and_back(run: Run, tmp_path: Path, given: Path) -> None:
     as_json = json.loads(run("vectors", "export", "out", "--overwrite", "--path", "pictures", "--json").stdout)
 
     assert first.stdout.startswith(
-        "3 photos: 3 vectors stored, 0 were there, 3 new paths; 0 of them found on this disk. "
+        "3 photos: 3 vectors stored, 0 already there, 3 new paths; 0 of them found on this disk. "
     )
     assert (again["stored"], again["kept"], again["left"], again["interrupted"]) == (0, 3, 0, False)
     assert exported.stdout.startswith(f"3 photos exported to {tmp_path / 'out'} (2 parts, ")
@@ -115,7 +115,7 @@ def test_what_was_left_out_is_said(run: Run, tmp_path: Path) -> None:
     run("sync", "pictures", "--model", "second")
     without = run("vectors", "export", "more")
 
-    assert "1 photo left out: other content here" in changed.stderr
+    assert "1 photo left out: content here differs" in changed.stderr
     assert "1 photo left out, not yet encoded by that model" in without.stderr
     unread = json.loads(run("vectors", "import", "out", "--model", "nano", "--no-read", "--json").stdout)
     assert (unread["kept"], unread["changed"]) == (1, 1)
@@ -142,7 +142,7 @@ def test_ctrl_c_stops_after_a_batch(run: Run, given: Path, monkeypatch: pytest.M
     monkeypatch.setattr(SqlBulk, "save", real)
     again = run("vectors", "import", given, "--model", "nano", "--root", ".", "--json")
 
-    assert "stopped with 2 photos left; the same command goes on from here" in first.stderr
+    assert "stopped with 2 photos left; run the same command again to continue" in first.stderr
     assert json.loads(again.stdout)["stored"] == 2
 
 

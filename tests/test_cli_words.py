@@ -111,7 +111,7 @@ def test_lint_shows_no_endless_lists(run: Run) -> None:
     many = "\n".join([*FOUR, *(f"{n} red" for n in range(30))])
     shown = run("labels", "lint", "--labels", "-", input=many).stdout
     assert shown.count("info: never-wins") == 20
-    assert "more of never-wins: --format json has them all" in shown
+    assert "more of never-wins: --format json lists them all" in shown
     assert "more of collision" in shown
 
 
@@ -235,7 +235,7 @@ def test_migrating_encodes_reports_and_switches(run: Run, encoders: list[FakeEnc
     assert "nano → inverted: 8 of 8 photos ready, 8 encoded now" in result.stdout
     assert "clean: clean@1, nano → clean@1, inverted: " in result.stdout
     assert "doubled: " in result.stdout
-    assert "inverted is now the default. Back again: zsindex models use nano" in result.stderr
+    assert "inverted is now the default. To go back: zsindex models use nano" in result.stderr
     assert default_model(run) == "inverted"
     assert run("classify", "--label-set", "clean", "--format", "csv").stdout != before
     # Nothing of the old model is gone.
@@ -252,7 +252,7 @@ def test_a_model_may_differ_in_more_than_its_name(run: Run, tmp_path: Path) -> N
         f"nano (--precision fp32 --decode {mode} --icc ignore --transparency reference)" for mode in ("exact", "fast")
     )
     assert f"{exact} → {fast}: 8 of 8 photos ready, 8 encoded now" in result.stdout
-    back = re.search("Back again: zsindex (.*)", result.stderr)
+    back = re.search("To go back: zsindex (.*)", result.stderr)
     assert back is not None
     run(*back[1].split())
     with Library.open(tmp_path / "library") as library:

@@ -422,7 +422,7 @@ def test_thresholds_from_the_command_line(run: Run) -> None:
     kept = run("thresholds", "set", "colours", "blue", "--count", "3", "--list")
     assert "kept. Apply it: zsindex classify --label-set colours --thresholds\n" in kept.stderr
     gone = [line for line in kept.stdout.splitlines() if line.startswith("- ")]
-    assert f"0 come, {len(gone)} go." in kept.stdout
+    assert f"0 added, {len(gone)} removed." in kept.stdout
     shown = run("thresholds", "show", "colours").stdout.splitlines()
     assert shown[0].split()[:5] == ["label", "threshold", "photos", "best", "0.1%"]
     assert shown[4].split()[:1] + shown[4].split()[2:3] == ["blue", "3"]
@@ -430,7 +430,7 @@ def test_thresholds_from_the_command_line(run: Run) -> None:
     applied = run("classify", "--label-set", "colours", "--thresholds", "--format", "json").stdout
     assert sum(r["predictions"][0]["label"] == "blue" for r in json.loads(applied)["results"]) == 3
     assert "above every score" in run("thresholds", "set", "colours", "red", "--rate", "0", "--quiet").stdout
-    assert "none has it" in run("thresholds", "show", "colours").stdout
+    assert "none reaches it" in run("thresholds", "show", "colours").stdout
     assert (
         json.loads(run("thresholds", "preview", "colours", "red", "--score", "0.5", "--json").stdout)["kept"] is False
     )
@@ -439,5 +439,5 @@ def test_thresholds_from_the_command_line(run: Run) -> None:
 
 def test_thresholds_are_chosen_in_one_way(run: Run) -> None:
     for options in ([], ["--rate", "0.1", "--count", "3"]):
-        assert "choose by one of" in run("thresholds", "set", "colours", "blue", *options, code=2).stderr
+        assert "use one of" in run("thresholds", "set", "colours", "blue", *options, code=2).stderr
     assert "is not one of its answers" in run("thresholds", "set", "colours", "owl", "--rate", "1", code=1).stderr

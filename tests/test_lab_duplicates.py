@@ -276,7 +276,7 @@ def test_the_other_formats(synced: Run) -> None:
 
 def test_the_command_says_what_it_could_not_read(synced: Run, album: Path) -> None:
     (album / "half.png").unlink()
-    assert "1 photo left out: is not on this disk as it was last synced" in synced("duplicates").stderr
+    assert "1 photo left out: missing, changed since the last sync" in synced("duplicates").stderr
 
 
 # --- what is named for removal is there, and so is what is kept ---------------------------------------------------

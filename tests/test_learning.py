@@ -346,7 +346,7 @@ def test_correcting_and_listing(run: Run, album: Path) -> None:
     ]
     before = json.loads(run("correct", "--list", "--format", "json", *HEAT).stdout)
     assert (
-        "withdrew what was said about 2 photos"
+        "withdrew the corrections of 2 photos"
         in run("correct", "--forget", album / "warm 00.png", "--forget", album / "cold 00.png", *HEAT).stderr
     )
     assert run("correct", "--list", *HEAT).stdout == ""
@@ -355,8 +355,8 @@ def test_correcting_and_listing(run: Run, album: Path) -> None:
     assert run("correct", "--list", "--format", "paths", *HEAT).stdout.splitlines() == [p["paths"][0] for p in before]
     assert len(run("correct", "--list", "--format", "ndjson", *HEAT).stdout.splitlines()) == 2
     for said in ("3 corrections", "2 corrections", "2 corrections", "1 correction"):
-        assert f"took back {said}\n" in run("correct", "--undo", *HEAT).stderr
-    assert "nothing to take back" in run("correct", "--undo", *HEAT).stderr
+        assert f"undid {said}\n" in run("correct", "--undo", *HEAT).stderr
+    assert "nothing to undo" in run("correct", "--undo", *HEAT).stderr
 
 
 @pytest.mark.parametrize(
@@ -392,11 +392,11 @@ def test_classify_says_what_corrections_brought(run: Run, album: Path, library: 
     assert "too little to trust yet" in doubted
     assert "fewer than 4 corrections: warm, cold" in doubted
     assert "nothing is learnt for other photos from fewer than 5 corrections" in doubted
-    assert "the answers are those without corrections" in doubted
+    assert "the answers are the same as without corrections" in doubted
     teach(library, album, range(8))
     trusted = run("classify", *HEAT, "--with-corrections", "tip-adapter", "--format", "csv")
     assert (
-        "16 corrections by tip-adapter: 0.0% right by words alone, 100.0% with the others, gain +100.0"
+        "16 corrections by tip-adapter: 0.0% right with words alone, 100.0% with the other corrections, gain +100.0"
         in trusted.stderr
     )
     assert "yet: every corrected photo was a mistake: confirm some right answers, too. What" in trusted.stderr
@@ -415,8 +415,8 @@ def test_classify_says_which_corrections_it_did_not_use(run: Run, album: Path, l
     assert "1 corrected photo without a vector" in said
     listed = run("correct", "--list", *HEAT)
     assert "(gone: " in listed.stdout
-    assert "kept but not used, since heat has no such label: cold" in listed.stderr
-    assert "1 corrected photo not in the library any more" in listed.stderr
+    assert "kept but not used, because heat has no such label: cold" in listed.stderr
+    assert "1 corrected photo no longer in the library" in listed.stderr
 
 
 def test_next_in_every_format(run: Run, library: Library) -> None:

@@ -474,5 +474,5 @@ def test_templates_attribute(run: Callable[..., Result]) -> None:
     found = json.loads(run("templates", "attribute", "folders", *labels, *MAP, *templates, "--json").stdout)
     assert [e["template"] for e in found["templates"]] == ["a {}", "the {}", "blue sky behind {}"]
     assert "top-1 with all templates" in run("templates", "attribute", "folders", *labels, *MAP, *templates).stdout
-    assert "margin with less without it" in run("templates", "attribute", *labels, *templates).stdout
+    assert "margin with minus without it" in run("templates", "attribute", *labels, *templates).stdout
     assert "at least two" in run("templates", "attribute", *labels, code=2).stderr

@@ -295,4 +295,4 @@ def test_who_asks_a_closed_stdin_gets_the_end_of_it(library: Path) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr == b"Error: cannot read labels from stdin: there is no label in it\n"
+    assert ended.stderr == b"Error: cannot read labels from stdin: it holds no labels\n"

@@ -177,7 +177,7 @@ def test_a_port_that_is_taken_is_said(library: Path) -> None:
         port = url.rstrip("/").rpartition(":")[2]
         result = CliRunner().invoke(cli, ["serve", "--library", str(library), "--port", port])
         assert result.exit_code == 1
-        assert f"cannot listen at 127.0.0.1, port {port}" in result.output
+        assert f"cannot listen on 127.0.0.1, port {port}" in result.output
 
 
 def test_the_documented_client_works(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
