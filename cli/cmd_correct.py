@@ -172,7 +172,7 @@ def next(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Suggest photos to label next: those with unsure answers that stand for many others.
+    """Suggest photos to label next: unsure ones that stand for many others.
 
     Earlier corrections are learnt from, as in zsindex classify --with-corrections; their photos are not suggested
     again.

@@ -66,7 +66,7 @@ def duplicates(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Find identical and near-identical photos, and suggest which of each group to keep.
+    """Find identical and near-identical photos, and suggest which ones to keep.
 
     Near-duplicates have similar vectors and, if both can be read, show the same picture. The one to keep has the most
     pixels; among equals it is the sharpest, then the largest file. Nothing is deleted: --format paths prints the

@@ -35,7 +35,7 @@ def embed(
     library: Path | None,
     **model: Any,
 ) -> None:
-    """Print the L2-normalised vectors of texts and images; they are cached like all others.
+    """Print the L2-normalised vectors of texts and images, and cache them.
 
     An input that names an existing file or a photo of the library is taken as that image; text:INPUT is always text.
     """

@@ -229,7 +229,7 @@ def test_labels_that_are_one_word_are_told(synced: Run) -> None:
 
 def test_a_mistyped_file_is_no_text(synced: Run, pictures: Path) -> None:
     for command in (["search", "nothing.png"], ["embed", "red", "./nothing"], ["search", "red", "--minus", "a.jpg"]):
-        assert "For the words themselves: text:" in synced(*command, code=1).stderr
+        assert "To search for it as text: text:" in synced(*command, code=1).stderr
     (pictures / "notes").write_text("text")
     for command in ("search", "embed"):
         assert f"text:{pictures / 'notes'}" in synced(command, pictures / "notes", code=1).stderr

@@ -246,7 +246,7 @@ def test_migrating_encodes_reports_and_switches(run: Run, encoders: list[FakeEnc
 
 
 def test_a_model_may_differ_in_more_than_its_name(run: Run, tmp_path: Path) -> None:
-    assert "is the model already" in run("migrate-model", "nano", code=2).stderr
+    assert "is already the library's model" in run("migrate-model", "nano", code=2).stderr
     result = run("migrate-model", "nano", "--decode", "fast", "--yes")
     exact, fast = (
         f"nano (--precision fp32 --decode {mode} --icc ignore --transparency reference)" for mode in ("exact", "fast")

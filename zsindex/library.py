@@ -21,7 +21,7 @@ from zsindex.session.session import Session
 
 __all__ = ["Library"]
 
-# A part is imported when it is first used: a question from the cache does not wait for the others.
+# Parts are imported on first use, so that a question answered from the cache does not wait for the others.
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
     from zsindex.services.corrections import Corrections
@@ -41,17 +41,18 @@ if TYPE_CHECKING:
 
 
 class Library:
-    """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a ``with`` block.
+    """A photo library: one folder with a database and an index. Open it with `Library.open`, best in a `with`
+    block.
 
-    What is asked every day are its own methods. The rest is in its parts: `labels`, `templates`, `corrections`,
+    Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
     `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `migration`.
 
-    All methods may be called from several threads. Nothing that is answered from the cache loads a model.
+    All methods may be called from several threads. Answers from the cache never load a model.
     """
 
     def __init__(self, session: Session) -> None:
         """Args:
-        session: what the parts share. It is closed with the library.
+        session: what the parts share; closed with the library.
         """
         self._session = session
 
@@ -70,26 +71,24 @@ class Library:
         on_load: Callable[[ModelSpec], None] | None = None,
         **options: Unpack[ModelOptions],
     ) -> Library:
-        """Open a library, and make it if it is missing.
+        """Open a library, and create it if it is missing.
 
         Args:
             path: its folder. Default: the environment's ``ZSINDEX_LIBRARY``, else a folder in the platform's user-data
                 folder.
-            model: ``nano``, ``ORG/NAME`` of a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
-                Default: the model the library was made with; ``nano`` for a new one. It is loaded when something must
-                be encoded, not before.
+            model: ``nano``, ``ORG/NAME`` on a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
+                Default: the library's model; ``nano`` for a new one. It is loaded only when something must be encoded.
             device: ``auto`` or a torch device.
-            batch_size: images that are encoded, and stored, at a time. Default: 32 are stored at a time, and the
-                device decides how many go through the model at once.
+            batch_size: images that are encoded and stored at a time. Default: 32 are stored at a time, and the device
+                decides how many go through the model at once.
             workers: threads that read and decode photos. Default: one per processor core.
-            create: make the library if there is none.
+            create: create the library if there is none.
             read_only: never write, whatever the folder's permissions.
-            encoder: an object that implements `zsindex.models.encoder.Encoder`, in place of all that is said about the
-                model.
-            on_load: called when a model is about to be loaded, which takes seconds; from any thread.
-            options: `pretrained`, `precision`, `decode`, `icc` and `transparency`, which tell models of one name apart,
-                see `zsindex.session.model.ModelOptions`. Default: as the library was made; for a new one colours are
-                converted, and transparency is shown.
+            encoder: an object that implements `zsindex.models.encoder.Encoder`, to be used instead of any named model.
+            on_load: called, from any thread, just before a model is loaded, which takes seconds.
+            options: `pretrained`, `precision`, `decode`, `icc` and `transparency`, which distinguish models of the same
+                name; see `zsindex.session.model.ModelOptions`. Default: those of the library; in a new one colours are
+                converted and transparency is shown.
 
         Raises:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
@@ -111,7 +110,7 @@ class Library:
 
     @staticmethod
     def exists(path: str | os.PathLike[str] | None = None) -> bool:
-        """Whether there is a library, which `open` would not have to make.
+        """Whether there is already a library, so that `open` would not create one.
 
         Args:
             path: as for `open`.
@@ -119,9 +118,9 @@ class Library:
         return Session.exists(path)
 
     def close(self) -> None:
-        """Let go of the database, the index and the model. What was returned stays valid; all that is asked from now on
-        raises `LibraryClosed`, of its parts and in other threads, too, where what they are storing is finished. Closing
-        twice does no harm.
+        """Release the database, the index and the model. What was returned stays valid. Any later call raises
+        `LibraryClosed`, also on its parts and in other threads, which first finish what they are storing. Closing twice
+        does no harm.
         """
         self._session.close()
 
@@ -152,15 +151,15 @@ class Library:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be stored: asked for at opening, or for want of permission."""
+        """Whether nothing can be stored: because it was opened so, or for lack of permission."""
         return self.session.read_only
 
     @property
     def usage(self) -> dict[str, int]:
-        """What was encoded and what was found in the cache since the library was opened.
+        """What has been encoded, and what was found in the cache, since the library was opened.
 
-        ``images_encoded``, ``images_reused``, ``prompts_encoded``, ``prompts_reused``, ``model_loads``; and of the
-        model that is loaded now ``text_requests``, and ``text_calls`` that answered them together.
+        ``images_encoded``, ``images_reused``, ``prompts_encoded``, ``prompts_reused``, ``model_loads``; and for the
+        model loaded now ``text_requests``, and the ``text_calls`` that answered them in batches.
         """
         loaded = self.session.model.loaded
         return {
@@ -173,17 +172,17 @@ class Library:
 
     @property
     def device(self) -> str:
-        """Where models compute, as it was asked for: ``auto`` or a torch device."""
+        """The device that models run on, as requested: ``auto`` or a torch device."""
         return self.session.model.device
 
     @property
     def spec(self) -> ModelSpec:
-        """The model that this object asks with."""
+        """The model that answers this library's questions."""
         return self.session.model.spec
 
     @property
     def model(self) -> ModelInfo:
-        """What that model is; loads it if the library has never seen it.
+        """Details of that model; loads it if the library has never used it.
 
         Raises:
             ModelError
@@ -191,13 +190,14 @@ class Library:
         return self.session.info
 
     def models(self) -> list[ModelStatus]:
-        """The models that the library holds vectors of, with their sizes; the default one is marked."""
+        """The models that the library holds vectors of, with sizes; the default one is marked."""
         from zsindex.services.upkeep import Upkeep
 
         return Upkeep(self.session).models()
 
     def use_model(self, model: str, **options: Unpack[ModelOptions]) -> ModelInfo:
-        """Load a model and make it the library's default. Vectors of others stay, and can be used by naming them.
+        """Load a model and make it the library's default. Vectors of other models are kept, and can be used by naming
+        their model.
 
         Args:
             model, options: as for `open`.
@@ -208,7 +208,7 @@ class Library:
         return self.session.use_model(model, **options)
 
     def with_model(self, model: str, **options: Unpack[ModelOptions]) -> Library:
-        """The same library, asked with another model; this one stays as it is. Close both.
+        """The same library with another model; this object stays as it is. Close both.
 
         Args:
             model, options: as for `open`.
@@ -231,17 +231,17 @@ class Library:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> SyncReport:
-        """Bring the library up to date with folders and files; encode what it has never seen.
+        """Bring the library up to date with folders and files; encode what is new.
 
         Args:
-            paths: a folder (with everything below) or file, or several. Default: all folders that were synced before.
-            exclude: a pattern, or several, of names and paths to leave out, as `zsindex.photos.scan.scan` describes
-                them. What the library knows of excluded photos counts as vanished.
-            include_hidden: also names that begin with a dot.
-            retry_skipped: read again what could not be read, even if it has not changed.
-            dry_run: only look: nothing is read, encoded or stored.
-            progress: called now and then with how far it is.
-            should_stop: asked between photos; once it says yes, the batch in work is finished, and the report says
+            paths: a folder (with everything below) or file, or several. Default: all folders synced before.
+            exclude: one or more patterns of names and paths to leave out, as described in `zsindex.photos.scan.scan`.
+                Photos that are in the library and now excluded count as vanished.
+            include_hidden: include names that begin with a dot.
+            retry_skipped: retry files that could not be read, even if they have not changed.
+            dry_run: only report what would be done: read, encode and store nothing.
+            progress: called now and then with the progress made.
+            should_stop: called between photos; once it returns True, the current batch is finished, and the report says
                 `interrupted`.
 
         Raises:
@@ -262,36 +262,36 @@ class Library:
         )
 
     def view(self, paths: PathsLike | None = None) -> View:
-        """The photos with vectors, as they are now: what the label lab works on.
+        """A snapshot of the photos with vectors, which the label lab works on.
 
         Args:
-            paths: files and folders to restrict to. Default: all; these may be a second old while this object syncs or
-                imports.
+            paths: files and folders to restrict to. Default: all; that snapshot may be a second old while this object
+                syncs or imports.
         """
         return self.session.view(None if paths is None else absolute_all(paths))
 
     def embed_images(self, images: ImageLike | Iterable[ImageLike]) -> FloatArray:
-        """Vectors of images, from the cache where their content is known; others are encoded and cached.
+        """Vectors of images, from the cache if their content is known; others are encoded and cached.
 
         Args:
-            images: paths, encoded bytes, or PIL images; or one, which counts as a list of one.
+            images: paths, encoded bytes, or PIL images; a single one counts as a list of one.
 
         Returns:
             float32, shape (len(images), dim), L2-normalised rows.
 
         Raises:
-            ImageError: one cannot be read; it is named.
+            ImageError: an image cannot be read; names it.
             ModelError
         """
         return self.session.embed.images(images)
 
     def embed_texts(self, texts: str | Iterable[str], *, truncate: bool = False) -> FloatArray:
-        """Vectors of texts as they are, from the cache where they are known; others are encoded and cached.
+        """Vectors of texts, used as they are, from the cache if known; others are encoded and cached.
 
         Args:
-            texts: prompts, or one, which counts as a list of one; surrounding white space is dropped and Unicode
+            texts: prompts; a single one counts as a list of one. Surrounding white space is dropped and Unicode
                 composed (NFC).
-            truncate: cut texts that the model cannot read in full, rather than refuse them.
+            truncate: truncate texts that are too long for the model, instead of refusing them.
 
         Returns:
             float32, shape (len(texts), dim), L2-normalised rows.
@@ -315,19 +315,19 @@ class Library:
         """Score photos against labels.
 
         Args:
-            labels: names; or a mapping from names to written-out prompts; or a `LabelSet`. Or a whole `Question`.
+            labels: names; a mapping from names to written-out prompts; a `LabelSet`; or a whole `Question`.
             options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
-                `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`;
-                `zsindex.classification.options.Question` says what they mean.
+                `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`; described in
+                `zsindex.classification.options.Question`.
             progress, should_stop: for the sync of `paths`, as for `sync`.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
             NoVectors: the library holds no photos, or none with a vector of the model.
-            NotInLibrary: `sync` is False, or the library read-only, and something in `paths` is unknown.
-            TooManyScores: `smooth` with more photos and labels than fit into memory.
-            ValueError: a number is out of its bounds, or `with_corrections` names no such method.
+            NotInLibrary: `sync` is False or the library is read-only, and something in `paths` is unknown.
+            TooManyScores: `smooth` with more photos and labels than fit in memory.
+            ValueError: a number is out of bounds, or `with_corrections` is not a known method.
         """
         if not isinstance(labels, Question):
             labels = Question(labels, **options)
@@ -336,7 +336,7 @@ class Library:
         return Questions(self.session).classify(labels, progress=progress, should_stop=should_stop)
 
     def plan(self, question: Question) -> Plan:
-        """What a question will read, before any score: its run's key, what is cached, what must be encoded.
+        """Plan a question before anything is scored: its run key, what is cached, what must be encoded.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, NoThreshold, NoTemperature, ModelError
@@ -344,15 +344,15 @@ class Library:
         return Questions(self.session).plan(question)
 
     def search(self, query: ImageLike, **options: Unpack[QueryOptions]) -> list[Hit]:
-        """Find photos by text, by example, or by a sum of both.
+        """Find photos by text, by example, or by a combination of both.
 
         The query's vector is the sum of the unit vectors of all positive terms minus those of the negative ones.
 
         Args:
-            query: a text as you would say it; or an image: a `Path`, the name of a file that exists or of a photo of
-                the library, bytes, or a PIL image. ``text:…`` is always a text.
-            options: `plus` and `minus`, further terms to add and to subtract; `top`, `paths`, `truncate` and `exact`;
-                `zsindex.classification.options.Query` says what they mean.
+            query: plain text; or an image: a `Path`, the name of an existing file or of a photo in the library, bytes,
+                or a PIL image. ``text:…`` is always text.
+            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `truncate` and `exact`;
+                described in `zsindex.classification.options.Query`.
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
@@ -367,7 +367,8 @@ class Library:
     def similar(
         self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False
     ) -> list[Hit]:
-        """Find the photos most like one, which need not be in the library. It is left out itself, its copies are not.
+        """Find the photos most like an image, which need not be in the library. The image itself is left out, its
+        copies are not.
 
         Args:
             image: a path, encoded bytes, or a PIL image.
@@ -391,7 +392,7 @@ class Library:
         return Upkeep(self.session).status()
 
     def check(self, *, fix: bool = False) -> CheckReport:
-        """Prove that database, vectors and index agree; with `fix`, rebuild what is derived and forget what is damaged.
+        """Check that database, vectors and index agree; with `fix`, rebuild derived data and forget damaged vectors.
 
         Raises:
             LibraryReadOnly: `fix` on a library that cannot be written.
@@ -408,13 +409,13 @@ class Library:
         prompts: bool = False,
         dry_run: bool = False,
     ) -> PruneReport:
-        """Forget vanished files, and images and vectors that nothing refers to any more.
+        """Forget vanished files, and images and vectors that nothing refers to anymore.
 
         Args:
-            paths: also forget all that is known at or below these folders, such as a disk that is gone for good.
-            models: also forget these models, by name or by the beginning of a fingerprint, with all their vectors.
+            paths: also forget everything at or below these folders, such as a disk that is gone for good.
+            models: also forget these models, by name or the beginning of a fingerprint, with all their vectors.
             prompts: also forget cached prompts that belong to no saved label set.
-            dry_run: only say what would go.
+            dry_run: only report what would be forgotten.
 
         Raises:
             UnknownModel, LibraryReadOnly, LibraryBusy
@@ -434,28 +435,28 @@ class Library:
 
     @property
     def templates(self) -> Templates:
-        """Template sets, the built-in ones and saved ones."""
+        """Template sets, built-in and saved."""
         from zsindex.services.templates import Templates
 
         return Templates(self.session)
 
     @property
     def corrections(self) -> Corrections:
-        """What people say about photos, and which to look at next."""
+        """What people say about photos, and which photos to label next."""
         from zsindex.services.corrections import Corrections
 
         return Corrections(self.session)
 
     @property
     def thresholds(self) -> Thresholds:
-        """From which score on an answer is given."""
+        """Minimum scores of answers."""
         from zsindex.services.thresholds import Thresholds
 
         return Thresholds(self.session)
 
     @property
     def temperature(self) -> Temperature:
-        """How confident scores are, fitted to photos with known content."""
+        """How confident scores are: a temperature fitted to photos with known content."""
         from zsindex.services.temperature import Temperature
 
         return Temperature(self.session)
@@ -497,21 +498,21 @@ class Library:
 
     @property
     def vectors(self) -> Vectors:
-        """Vectors by image, and whole folders of vectors, out and in."""
+        """Vectors by image, and export and import of whole folders of vectors."""
         from zsindex.services.vectors import Vectors
 
         return Vectors(self.session)
 
     @property
     def photos(self) -> Photos:
-        """Which photos the library holds, and single ones."""
+        """The photos of the library, all and single ones."""
         from zsindex.services.photos import Photos
 
         return Photos(self.session)
 
     @property
     def migration(self) -> Migrations:
-        """From one model to another."""
+        """Moving from one model to another."""
         from zsindex.services.migration import Migrations
 
         return Migrations(self.session)

@@ -253,7 +253,7 @@ def test_why_of_an_answer_is_of_its_photos_and_of_this_library(library: Library)
     assert library.lab.explain(image_id, answer).answers == library.lab.explain(image_id, LABELS).answers
     with pytest.raises(UnknownImage):
         library.lab.explain(image_id, answer.filtered(only=[next(one for one in LABELS if one != answer[0].label)]))
-    with pytest.raises(ValueError, match="options of its own"):
+    with pytest.raises(ValueError, match="own template and options"):
         library.lab.explain(image_id, answer, template="{}")
 
 

@@ -86,7 +86,7 @@ class Question:
         smooth: answer the photos together rather than each by itself: photos that look alike draw one another to the
             same label (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that
             changed. Scores are then shares of an assignment, mostly near 0 or 1, also under a sigmoid.
-        truncate: cut prompts that the model cannot read in full, rather than refuse them.
+        truncate: truncate prompts that are too long for the model, instead of refusing them.
         sync: False refuses what is not in the library instead of adding it.
         record: keep the run, see `Library.runs`; and where it was recorded before, take its stored answer. A
             read-only library records nothing.

@@ -16,7 +16,7 @@ from zsindex.session.session import Session
 
 
 class Asking(NamedTuple):
-    """One way of asking: a library with a model, and a question, of which labels and activation count."""
+    """One way of asking: a library with a model, and a question, of which only labels and activation matter."""
 
     session: Session
     question: Question
@@ -45,7 +45,7 @@ def _side(asking: Asking, view: View) -> Side:
 
 
 def _name(labels: LabelSet, template: Sequence[str] | None, model: str) -> str:
-    """One side of a comparison, for people."""
+    """The name of one side of a comparison, for people."""
     if labels.name is None:
         parts = [f"{len(labels)} labels"]
     else:

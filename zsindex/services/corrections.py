@@ -1,4 +1,4 @@
-"""`library.corrections`: what people say about photos, and what the answers to all other photos learn from it."""
+"""`library.corrections`: what people say about photos, and what the answers for all other photos learn from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zsindex.lab import corrections as lab
     from zsindex.lab.next import Suggestion
 
-# (path, label, whether it does not show that)
+# (path, label, True if the photo does not show it)
 Statement: TypeAlias = "tuple[str | os.PathLike[str], str, bool]"
 
 
@@ -41,13 +41,13 @@ class Corrections:
     # --- corrections --------------------------------------------------------------------------------------------------
 
     def add(self, label_set: str, path: str | os.PathLike[str], label: str, *, not_: bool = False) -> None:
-        """Say what a photo shows. It is the photo's content that is remembered, not its path or its vector.
+        """Record what a photo shows. The correction belongs to the photo's content, not to its path or vector.
 
         Args:
-            label_set: the name of a saved one; its corrections hold for all its versions, and under every model.
-            path: of a photo that the library knows; it need not be there any more.
+            label_set: the name of a saved label set; its corrections apply to all its versions and to every model.
+            path: of a photo that the library knows; the file may be gone.
             label: a label, a group or a negative of the label set's newest version; or `zsindex.records.NONE`.
-            not_: it does not show that.
+            not_: the photo does not show it.
 
         Raises:
             UnknownLabelSet, UnknownLabel, NotInLibrary, LibraryReadOnly
@@ -55,12 +55,12 @@ class Corrections:
         self.add_all(label_set, [(path, label, not_)])
 
     def add_all(self, label_set: str, statements: Statement | Iterable[Statement]) -> int:
-        """Say what many photos show, in one step that is undone in one. All or, where one is refused, nothing is kept.
+        """Record what many photos show, in one step that `undo` takes back as one. If one is refused, none is kept.
 
         Args:
-            label_set: the name of a saved one.
-            statements: (path, label, it does not show that), several or one; later ones hold where two contradict
-                each other.
+            label_set: the name of a saved label set.
+            statements: (path, label, True if the photo does not show it), one or several; if two contradict each other,
+                the later one wins.
 
         Returns:
             How many there were.
@@ -86,7 +86,7 @@ class Corrections:
         return len(said)
 
     def forget(self, label_set: str, paths: PathsLike) -> int:
-        """Withdraw all that was said about photos; returns of how many anything was. It can be undone, too.
+        """Withdraw all corrections of photos; returns how many photos had any. This can be undone as well.
 
         Raises:
             UnknownLabelSet, NotInLibrary, LibraryReadOnly
@@ -101,8 +101,8 @@ class Corrections:
         return len(entries)
 
     def undo(self, label_set: str) -> int:
-        """Take back the last step: an `add`, an `add_all` or a `forget`; returns what it consisted
-        of, 0 if there is no step left.
+        """Take back the last step: an `add`, an `add_all` or a `forget`; returns how many corrections that were, 0 if
+        no step is left.
 
         Raises:
             UnknownLabelSet, LibraryReadOnly
@@ -111,7 +111,7 @@ class Corrections:
         return len(self._session.storage.labels.undo_corrections(saved_name(self._labels.get(label_set))))
 
     def list(self, label_set: str) -> builtins.list[lab.CorrectedPhoto]:
-        """What holds of every photo that was corrected, by path; those that are not there any more come last.
+        """The corrections in effect for every corrected photo, by path; photos that are gone come last.
 
         Raises:
             UnknownLabelSet
@@ -139,7 +139,7 @@ class Corrections:
         """The digests of known paths.
 
         Raises:
-            NotInLibrary: names those that are not known.
+            NotInLibrary: names the unknown ones.
         """
         found = self._session.storage.photos.digests_of(paths)
         unknown = [path for path in dict.fromkeys(paths) if path not in found]
@@ -158,18 +158,18 @@ class Corrections:
         paths: PathsLike | None = None,
         truncate: bool = False,
     ) -> builtins.list[Suggestion]:
-        """The photos whose correction would teach most: the answer is unsure, and they speak for other unsure ones.
+        """The photos whose correction would teach most: unsure ones that stand for other unsure ones.
 
-        The answers are those with the corrections that there are (``gda``). Of the photos with the smallest margin
-        between the two best answers, those are taken that cover them best (Wei, Iyer and Bilmes 2015); see
-        `zsindex.lab.next.most_telling`. Corrected photos do not come again.
+        The answers take existing corrections into account (``gda``). From the photos with the smallest margin between
+        the two best answers, it picks those that cover them best (Wei, Iyer and Bilmes 2015); see
+        `zsindex.lab.next.most_telling`. Corrected photos are not suggested again.
 
         Args:
-            label_set: the name of a saved one.
+            label_set: the name of a saved label set.
             n: how many, at most.
-            template: in place of the label set's own.
+            template: used instead of the label set's own.
             paths: files and folders to restrict to. Default: all.
-            truncate: cut prompts that the model cannot read in full, rather than refuse them.
+            truncate: truncate prompts that are too long for the model, instead of refusing them.
 
         Raises:
             UnknownLabelSet, BadTemplate, PromptTooLong, NotInLibrary
@@ -180,7 +180,7 @@ class Corrections:
         n = bounds.whole("n", n, least=0)
         chosen = self._labels.resolve(label_set, template)
         if len(chosen.answers) < 2:
-            raise BadQuery("with one answer there is nothing to be unsure of; add labels or negatives to the label set")
+            raise BadQuery("with only one answer, no photo is unsure; add labels or negatives to the label set")
         view = self._session.view_of(paths, truncate=truncate)
         head = Head.of(chosen, view.text_vectors(chosen), view.info)
         scorer, taught = self.taught(view, chosen, head, "gda", self.of(chosen))
@@ -205,15 +205,15 @@ class Corrections:
         ]
 
     def of(self, labels: LabelSet) -> lab.FoldedCorrections:
-        """What was said about photos under a saved label set."""
+        """The corrections of a saved label set."""
         return self._folded(saved_name(labels))
 
     def taught(
         self, view: View, labels: LabelSet, head: Head, method: str, found: lab.FoldedCorrections
     ) -> tuple[Scorer, Taught]:
-        """What corrections make of the zero-shot classifier, and what they say themselves.
+        """The classifier that corrections turn the zero-shot one into, and the answers that they give themselves.
 
-        They are learnt from all photos of the library, whichever `view` is restricted to.
+        It learns from all photos of the library, whatever `view` is restricted to.
 
         Raises:
             ValueError: there is no such method.
@@ -232,11 +232,11 @@ class Corrections:
 
 @dataclass(frozen=True)
 class Taught:
-    """What corrections say of the photos that they are about.
+    """What corrections say about the photos they belong to.
 
     Attributes:
-        learned: what of it holds for others.
-        lessons: as numbers.
+        learned: what was learnt from them for other photos.
+        lessons: the corrections as numbers.
         corrected: int64, ids of all corrected images that have a vector, ascending.
         activation: of the classifier.
     """
@@ -249,7 +249,7 @@ class Taught:
     def settle(
         self, view: View, answers: Sequence[str], scorer: Scorer, best: IdArray, scores: FloatArray, *, top: int
     ) -> tuple[IdArray, FloatArray]:
-        """Put what was said in the place of what was found.
+        """Replace the answers of corrected photos by what the corrections say.
 
         Args:
             answers: of the scorer: those of the label set, and perhaps `zsindex.records.NONE`.
@@ -262,7 +262,7 @@ class Taught:
             return best, scores
         sure = settled.scores(said, scorer(view.vectors.take(rows[which])), self.activation)
         their_best, their_scores = largest(sure, top)
-        # Where only some answers are given, the rest have a score of 0 and the number -1.
+        # If only some answers are given, the rest have the number -1 and a score of 0.
         partly = best.shape[1] < top or bool((best < 0).any())
         if partly:
             their_best = np.where(their_scores > 0, their_best, -1)
@@ -274,7 +274,7 @@ class Taught:
     def all_scores(
         self, view: View, answers: Sequence[str], found_scores: Callable[[Sequence[int]], FloatArray]
     ) -> Callable[[Sequence[int]], FloatArray]:
-        """Scores of every answer, for some photos of `view`, with what was said in the place of what was found."""
+        """Scores of every answer, for some photos of `view`, with corrected photos as the corrections say."""
         settled = self.lessons.among(answers)
 
         def score(photos: Sequence[int]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Syncing a library: whose turn it is, and the snapshot that is due afterwards. The flow itself is `zsindex.ingest`."""
+"""Syncing a library: one process at a time, and then the snapshot that is due. The flow is in `zsindex.ingest`."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Ingest:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> SyncReport:
-        """`sync`, which looks first and waits for its turn only if there is something to do: else another process that
-        syncs is no reason to refuse.
+        """`sync`, but look first, and take the sync lock only if there is something to do: otherwise a sync in another
+        process is no reason to refuse.
         """
         report = self._sync(paths, Options(), progress, should_stop, turn=self._turn)
         return self._synced(report) if report.to_read or report.missing else report
@@ -83,5 +83,5 @@ class Ingest:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._session.storage.sync_lock.hold("sync"), self._session.index.while_storing():
-            self._session.model.notice_pruned()  # from here on nobody prunes
+            self._session.model.notice_pruned()  # from here on no other process prunes
             yield

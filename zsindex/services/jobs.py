@@ -1,4 +1,4 @@
-"""The jobs of a service, as the library keeps them. Not part of the public API."""
+"""The jobs of a service, as the library stores them. Not part of the public API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from zsindex.session.session import Session
 from zsindex.storage.rows import JobRow
 
-# How many are remembered.
+# How many are kept.
 MOST_JOBS = 200
 
 
@@ -28,7 +28,7 @@ class Jobs:
         return self._session.storage.jobs.job(job_id)
 
     def save(self, job_id: str, kind: str, state: str, document: Mapping[str, Any]) -> None:
-        """Remember a job, in place of what was remembered of it before.
+        """Save a job, replacing what was saved of it before.
 
         Raises:
             LibraryReadOnly

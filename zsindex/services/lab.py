@@ -1,4 +1,4 @@
-"""`library.lab`: which words work. Each method reads what it needs and asks a method of `zsindex.lab`."""
+"""`library.lab`: which words work. Each method reads what it needs and calls `zsindex.lab`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Lab:
-    """Label sets under examination."""
+    """Examines label sets."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -51,8 +51,8 @@ class Lab:
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
     ) -> LintReport:
-        """Look for what is wrong with a label set, without truth: labels that coincide, that win nothing or nearly
-        everything, prompts that the model cuts, templates that do not earn their place.
+        """Find problems in a label set, without truth: labels that coincide or that win nothing or nearly everything,
+        prompts that the model truncates, templates that do not earn their place.
 
         Hubs are found by k-occurrence: Radovanović, Nanopoulos and Ivanović, Hubs in Space: Popular Nearest Neighbors
         in High-Dimensional Data, JMLR 11, 2010. The other measures are described in docs/methods.md.
@@ -74,7 +74,7 @@ class Lab:
         return lint(view, chosen, too_long=self._too_long(texts))
 
     def _too_long(self, texts: Sequence[str]) -> dict[str, int | None]:
-        """Those of some encoded texts that the model cuts, with their tokens; None where only torch could count."""
+        """Which encoded texts the model truncates, with their token counts; None if only torch could count."""
         from zsindex.models.openvino import runtime
 
         model = self._session.model.row()
@@ -82,7 +82,7 @@ class Lab:
         rest = [text for text in dict.fromkeys(texts) if text not in fit]
         if not rest:
             return {}
-        # What is cached as cut is known to be too long; but only a tokenizer says by how much.
+        # What is cached as truncated is known to be too long, but only a tokenizer knows by how much.
         if self._session.model.loaded is None and (
             (found := runtime.find(model.info.spec)) is None or not found.manifest.text
         ):
@@ -105,7 +105,7 @@ class Lab:
         truncate: bool = False,
         paths: PathsLike | None = None,
     ) -> Diff:
-        """Classify all photos in two ways, and say which of them get another answer.
+        """Classify all photos in two ways, and report which get a different answer.
 
         How much a photo moves is the total variation distance of its two sets of scores (Levin, Peres and Wilmer,
         Markov Chains and Mixing Times, 2009, section 4.1); for sigmoid scores, which do not add up to 1, the largest
@@ -113,20 +113,20 @@ class Lab:
 
         Args:
             before: the name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels.
-            after: likewise. Default: the same labels, for comparing templates or models.
-            template_before, template_after: templates, or names of template sets, in place of a set's own prompts.
-            model_before, model_after: models that the library holds vectors of. Default: the one it is asked with.
-            renamed: answers of `before`, by the names that they have in `after`. Those that are called alike are the
-                same; those that only one side has score 0 on the other.
+            after: the same. Default: the labels of `before`, to compare templates or models.
+            template_before, template_after: templates, or names of template sets, that replace the set's own prompts.
+            model_before, model_after: models that the library holds vectors of. Default: the current one.
+            renamed: names of answers in `before`, mapped to their names in `after`. Answers with equal names are the
+                same; an answer that only one side has scores 0 on the other.
             activation: ``softmax`` or ``sigmoid``. Default: as the models were trained.
-            truncate: cut prompts that a model cannot read in full, rather than refuse them.
-            paths: files and folders to restrict to. Default: all photos. Those without a vector on one of the sides
-                are counted, and left out.
+            truncate: truncate prompts that are too long for a model, instead of refusing them.
+            paths: files and folders to restrict to. Default: all photos. Photos without a vector on one of the sides
+                are counted and left out.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet, PromptTooLong
             UnknownModel: the library holds no vectors of it.
-            ValueError: `renamed` names what is no answer, or gives two answers the same name.
+            ValueError: `renamed` names something that is not an answer, or gives two answers the same name.
         """
         with ExitStack() as opened:
             one, other = (
@@ -160,32 +160,32 @@ class Lab:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Suggestions:
-        """Find names for what the labels miss: photos that no label fits, in groups, with words that fit these.
+        """Find names for what the labels miss: groups of photos that no label fits, with words that fit them.
 
         Groups are made by spherical k-means: Dhillon and Modha, Concept Decompositions for Large Sparse Text Data Using
         Clustering, Machine Learning 42, 2001.
 
         Args:
             labels: the name of a saved set, ``NAME`` or ``NAME@VERSION``; or labels.
-            vocabulary: words; or a file with one per line; or ``basic``, ``wordnet``, ``wordnet:`` or ``wordnet:all``,
-                see `zsindex.lab.vocabulary.words`. Their vectors are cached like other prompts.
+            vocabulary: words; a file with one per line; or ``basic``, ``wordnet``, ``wordnet:`` or ``wordnet:all``, see
+                `zsindex.lab.vocabulary.words`. Their vectors are cached like other prompts.
             template: one or several, or names of template sets; they replace the set's own prompts.
-            word_template: what words are put into.
-            share: of the images that count as not fitted.
-            by: what an image is fitted by: the ``cosine`` with its nearest label, or the ``margin`` between the logits
-                of its two nearest.
+            word_template: the template that words are put into.
+            share: share of the images that count as not fitted.
+            by: how fit is measured: the ``cosine`` with the nearest label, or the ``margin`` between the logits of the
+                two nearest.
             groups: how many. Default: the square root of half the images that are not fitted, at most 30.
             names, examples: words and photos to show for each group.
-            truncate: cut prompts of labels that the model cannot read in full, rather than refuse them. Words
-                always are.
+            truncate: truncate prompts of labels that are too long for the model, instead of refusing them. Words always
+                are.
             paths: files and folders to restrict to. Default: all photos.
             progress: called after every batch of words.
-            should_stop: asked before every batch. What has been encoded by then stays cached.
+            should_stop: called before every batch. What has been encoded by then stays cached.
 
         Raises:
             BadLabelFile: the vocabulary cannot be read.
             NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, UnknownLabelSet, PromptTooLong, ModelError
-            ValueError: `share` is not above 0 and at most 1, `by` is unknown, or `word_template` is no template.
+            ValueError: `share` is not above 0 and at most 1, `by` is unknown, or `word_template` is not a template.
         """
         from zsindex.lab.lint import first_photos
         from zsindex.lab.suggest import suggest
@@ -232,32 +232,33 @@ class Lab:
         seed: int = 0,
         **options: Unpack[QuestionOptions],
     ) -> Evaluation:
-        """How often answers are right: top-1, top-5, precision, recall, F1, calibration, confusions; with intervals.
+        """Measure how often answers are right: top-1, top-5, precision, recall, F1, calibration, confusions; with
+        intervals.
 
         Several ways of asking are compared on the same photos: every label set with every template set and every model
-        that is named. Differences are to the first of each. docs/methods.md has the sources.
+        given. Differences are to the first of each. docs/methods.md has the sources.
 
         Args:
-            labels: what to answer with; a text is the name of a saved label set.
-            truth: ``folders``: a photo shows what its folder is called; a folder: so do those below it;
+            labels: the labels to answer with; a string is the name of a saved label set.
+            truth: ``folders``: a photo shows what its folder is called; a folder: the same, for photos below it;
                 ``corrections`` of the label set, or ``corrections:NAME``; a CSV file with the columns ``path`` and
-                ``label``, where relative paths are relative to it; or a mapping of paths to a label or several.
-            against: further label sets. They may name labels otherwise if `names` says so.
-            templates: template sets to compare, each in the place of the option `template`; after it, if that is given,
-                too.
-            models: further models, of which the library holds vectors.
-            names: what labels of the truth are called in the label sets, where that differs: a name or several, of
-                which the first counts that the label set knows.
-            others_are_none: photos of labels that a label set does not know show none of these, rather than being left
+                ``label``, where relative paths are relative to the file; or a mapping from paths to one or more labels.
+            against: more label sets. They may call labels by other names, if `names` maps them.
+            templates: template sets to compare, each used instead of the option `template`; if that is given as well,
+                it comes first.
+            models: more models that the library holds vectors of.
+            names: names in the truth, mapped to the names that the label sets use instead; of several, the first that a
+                label set has is used.
+            others_are_none: photos whose labels a label set does not have count as none of these, instead of being left
                 out.
-            resamples: of the bootstrap; 0 for no intervals.
+            resamples: number of bootstrap resamples; 0 for no intervals.
             seed: of the bootstrap.
-            options: those of `Library.classify`, such as `template`, `paths`, `activation`, `temperature`, `unknown`
-                and `thresholds`; `top` and `sync` are evaluation's own.
+            options: as for `Library.classify`, such as `template`, `paths`, `activation`, `temperature`, `unknown` and
+                `thresholds`; `top` and `sync` are evaluation's own.
 
         Raises:
             BadTruth: it cannot be read, or no photo of it can be compared.
-            UnknownModel: the library holds nothing of a model.
+            UnknownModel: the library holds no vectors of a model.
             UnknownLabelSet, BadTemplate, PromptTooLong
         """
         from zsindex.lab import evaluate as lab
@@ -304,27 +305,27 @@ class Lab:
         resamples: int = 1000,
         seed: int = 0,
     ) -> Attribution:
-        """Which template helps or hurts which label: each is left out of the average in turn.
+        """Measure which template helps or hurts which label, by leaving each out of the average in turn.
 
         Args:
             labels, names, others_are_none, paths: as for `evaluate`.
-            truth: as for `evaluate`. Without it, effects are those on answers and their margins only.
-            template: the templates, or names of template sets. Default: those that the label set was made with.
+            truth: as for `evaluate`. Without it, only effects on answers and their margins are measured.
+            template: templates, or names of template sets. Default: those that the label set was made with.
             activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
-            truncate: cut prompts that the model cannot read in full, rather than refuse them.
-            resamples: of the bootstrap.
-            seed: of the bootstrap; and of the choice of photos, where all would take too long.
+            truncate: truncate prompts that are too long for the model, instead of refusing them.
+            resamples: number of bootstrap resamples.
+            seed: of the bootstrap, and of the choice of photos if all would take too long.
 
         Raises:
             BadTruth: it cannot be read, or no photo of it can be compared.
-            ValueError: there are fewer than two templates; or none is given, and some prompts were written out.
+            ValueError: there are fewer than two templates; or none are given, and some prompts were written out.
         """
         from zsindex.lab import attribution, gather
 
         chosen = self._labels.resolve(labels, template)
         templates = chosen.templates
         if len(templates) < 2:
-            raise ValueError("it takes at least two templates to say what each of them does")
+            raise ValueError("at least two templates are needed to measure what each of them does")
         if any(
             set(p) != set(prompts_for([c], templates))
             for c, p in zip(chosen.concepts, chosen.concept_prompts, strict=True)
@@ -371,31 +372,31 @@ class Lab:
         most: int = 8,
         most_prompts: int = 8,
     ) -> Why:
-        """Why a photo gets the answer that `classify` gives it.
+        """Explain why a photo gets the answer that `classify` gives it.
 
-        Its scores come from the mean of each label's prompts. Beside them stand the cosines of single prompts, and what
-        each template alone would answer: where these disagree, the answer hangs on the wording.
+        Its scores come from the mean of each label's prompts. The cosines of single prompts are given as well, and what
+        each template alone would answer: if these disagree, the answer depends on the wording.
 
         Args:
             image_id: of the photo's content.
-            labels: labels, or the name of a saved set. Or an answer of `classify`: then its scores are told, with all
-                that it was asked with, such as corrections, a temperature or an `unknown`.
-            template: in place of the label set's own.
+            labels: labels, or the name of a saved set; or an answer of `classify`, whose own scores are then explained,
+                with all its options, such as corrections, a temperature or `unknown`.
+            template: used instead of the label set's own.
             activation, truncate: as for `classify`. An answer has its own.
-            most: answers to tell, the best ones.
-            most_prompts: prompts to tell, the nearest ones.
+            most: number of answers to list, best first.
+            most_prompts: number of prompts to list, nearest first.
 
         Raises:
             UnknownImage: it is unknown, has no vector yet, or is not in the answer.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
-            ValueError: an answer of another model; or one with other options beside it.
+            ValueError: the answer is of another model, or was given together with options.
         """
         from zsindex.lab.explain import why
 
         found = None
         if isinstance(labels, Classification):
             if template is not None or activation is not None or truncate:
-                raise ValueError("an answer has a template and options of its own")
+                raise ValueError("an answer already has its own template and options")
             asked = labels.run.asked
             if asked is None or labels.run.fingerprint != self._session.info.fingerprint:
                 raise ValueError("only an answer that this library gave, by its model, can be explained")
@@ -428,7 +429,7 @@ class Lab:
 
 
 def _answers(session: Session, chosen: LabelSet, question: Question) -> tuple[Classification, FloatArray | None]:
-    """Answers, and how well known their photos are where it is said what is unknown: float64 (n,)."""
+    """Answers, and the knownness of their photos if the question says what is unknown: float64 (n,)."""
     while True:
         answer = Questions(session).classify(question)
         if question.unknown is None:
@@ -440,7 +441,7 @@ def _answers(session: Session, chosen: LabelSet, question: Question) -> tuple[Cl
         place = {path: number for number, path in enumerate(found.paths)}
         if place.keys() >= set(answer.paths):
             return answer, found.values[[place[path] for path in answer.paths]]
-        # In between, another process took photos away: ask again.
+        # Another process removed photos in between: ask again.
 
 
 def _set_name(name: str | None, version: int | None, number: int) -> str:

@@ -1,4 +1,4 @@
-"""`library.labels`: saved label sets, and label sets from whatever names them."""
+"""`library.labels`: saved label sets, and label sets from whatever describes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Labels:
             name: the newest version; or ``NAME@VERSION``.
 
         Raises:
-            UnknownLabelSet: names those there are.
+            UnknownLabelSet: names the existing ones.
         """
         versions = self._versions(name)
         if versions:
@@ -50,7 +50,7 @@ class Labels:
         """All versions of a saved label set, oldest first, with their times.
 
         Raises:
-            UnknownLabelSet: names those there are.
+            UnknownLabelSet: names the existing ones.
         """
         versions = self._versions(name)
         if not versions:
@@ -58,11 +58,11 @@ class Labels:
         return versions
 
     def save(self, name: str, labels: LabelsLike, *, template: str | Sequence[str] | None = None) -> LabelSet:
-        """Keep a label set in the library. Versions that were saved before under that name stay, see `get`.
+        """Save a label set in the library. Versions saved earlier under the same name are kept; see `get`.
 
         Raises:
             NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, LibraryReadOnly
-            ValueError: the name is empty, or reads like that of a version (``NAME@2``).
+            ValueError: the name is empty, or looks like a version (``NAME@2``).
         """
         if not prompts.checked(name, "the name").strip():
             raise ValueError("a label set needs a name")
@@ -73,7 +73,7 @@ class Labels:
         return replace(chosen, version=version)
 
     def remove(self, name: str) -> None:
-        """Forget a saved label set with all its versions and its thresholds. Its prompts stay cached.
+        """Remove a saved label set with all its versions and thresholds. Its prompts stay cached.
 
         Raises:
             UnknownLabelSet, LibraryReadOnly

@@ -1,4 +1,4 @@
-"""`library.migration`: from one model to another."""
+"""`library.migration`: moving from one model to another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zsindex.session.session import Session
 
 
 class Migrations:
-    """Moves a library to another model without a moment in which it has none."""
+    """Moves a library to another model; at no moment is it without one."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -35,32 +35,32 @@ class Migrations:
         should_stop: Callable[[], bool] | None = None,
         **options: Unpack[ModelOptions],
     ) -> Migration:
-        """Encode what the library knows with another model, beside the present one, and compare their answers.
+        """Encode the library's photos with another model, alongside the present one, and compare their answers.
 
-        Until it is switched, every question is answered by the present model, also in other processes. Stopped or
-        killed, the same call goes on from there. No vector is deleted, so that `use_model` leads back.
+        Until the switch, every question is answered by the present model, also in other processes. If stopped or
+        killed, the same call continues from there. No vectors are deleted, so that `use_model` switches back.
 
-        Only photos that the library knows are encoded. New ones are a matter of `sync`.
+        Only photos that are in the library are encoded; for new ones, use `sync`.
 
         Args:
             model, options: as for `Library.use_model`.
-            label_sets: names of saved ones to compare the answers for. Default: all, each in its newest version.
+            label_sets: names of saved label sets to compare answers for. Default: all, each in its newest version.
             switch: make the new model the default at the end.
-            truncate: cut prompts that the new model cannot read in full, rather than refuse them.
+            truncate: truncate prompts that are too long for the new model, instead of refusing them.
             progress, should_stop: as for `sync`.
 
         Raises:
             UnknownLabelSet, PromptTooLong, ModelError, LibraryBusy, LibraryReadOnly, StorageFull
-            ValueError: it is the present model.
+            ValueError: `model` is the present model.
         """
         self._session.storage.require_writable("encode with another model")
         chosen = [saved_name(saved) for saved in self._labels.list()] if label_sets is None else several(label_sets)
         for name in chosen:
-            self._labels.get(name)  # an unknown one is refused before the long work
+            self._labels.get(name)  # refuse an unknown one before the long work
         before = self._session.info.spec
         with self._session.beside(model, **options) as other:
             if other.info.fingerprint == self._session.info.fingerprint:
-                raise ValueError(f"{other.model.spec} is the model already")
+                raise ValueError(f"{other.model.spec} is already the library's model")
             todo = [path for path in other.view().unanswered if os.path.isfile(path)]
             report = Ingest(other).sync(todo, progress=progress, should_stop=should_stop) if todo else None
             view = other.view()
@@ -91,5 +91,5 @@ class Migrations:
 
 
 def _name(spec: ModelSpec, other: ModelSpec) -> str:
-    """A model's name, with what else tells it from another one of the same name."""
+    """A model's name, with what distinguishes it from another model of the same name."""
     return f"{spec} (--precision {spec.precision} {spec.seen_as})" if str(spec) == str(other) else str(spec)

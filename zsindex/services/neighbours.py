@@ -1,4 +1,4 @@
-"""`library.neighbours`: photos beside the photos most like them, and files that show the same picture."""
+"""`library.neighbours`: photos with the photos most like them, and files that show the same picture."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from zsindex.lab.neighbours import Graph
     from zsindex.records import FloatArray, Progress
 
-# Neighbours per image in the graph that is kept.
+# Neighbours per image in the stored graph.
 NEIGHBOURS = 10
-# Smallest cosine of near-duplicates: what suits nano, see docs/lab.md.
+# Minimum cosine of near-duplicates: suits nano, see docs/lab.md.
 NEAR = 0.95
 
 
@@ -50,13 +50,13 @@ class Neighbours:
     def graph(self, *, paths: PathsLike | None = None) -> Graph:
         """The nearest neighbours of every image among the photos, by cosine, exactly.
 
-        Of the whole library they are kept in its folder and extended when photos were added.
+        The graph of the whole library is kept in its folder, and extended when photos have been added.
 
         Args:
             paths: files and folders to restrict to. Default: all.
 
         Returns:
-            ten neighbours per image, or as many as there are. Images that are the same bytes are one.
+            ten neighbours per image, or fewer if there are not as many. Files with the same bytes are one image.
 
         Raises:
             ModelError
@@ -73,7 +73,7 @@ class Neighbours:
             NEIGHBOURS,
             file=neighbours_file(self._session.path, view.info.fingerprint),
             generation=view.snapshot[1],
-            # Nobody would remove that of a model which others have pruned.
+            # The graph of a model that another process has pruned would never be removed.
             keep=whole and not self._session.read_only and view.snapshot[1] >= 0,
         )
 
@@ -85,20 +85,20 @@ class Neighbours:
         look: bool = True,
         progress: Callable[[Progress], None] | None = None,
     ) -> Duplicates:
-        """Find photos that are the same or nearly so, and suggest which of them to keep. Nothing is deleted.
+        """Find identical and near-identical photos, and suggest which ones to keep. Nothing is deleted.
 
-        Near-duplicates have vectors with at least the threshold's cosine and, where both can be read, the same picture:
-        their pixels correlate. Each group is a photo to keep and its near-duplicates: of a long series, whose first and
-        last are no longer alike, nothing goes that is not like what stays. Kept is the photo with the most pixels;
-        among equals the sharpest (variance of the Laplacian: Pech-Pacheco et al. 2000), then the largest file.
-        docs/methods.md has more.
+        Near-duplicates have vectors with a cosine of at least the threshold and, if both can be read, show the same
+        picture: their pixels correlate. Each group is a photo to keep and its near-duplicates; in a long series, whose
+        first and last are no longer alike, no photo is dropped that does not resemble the one kept. The photo to keep
+        is the one with the most pixels; among equals the sharpest (variance of the Laplacian: Pech-Pacheco et al.
+        2000), then the largest file. docs/methods.md has more.
 
         Args:
-            threshold: smallest cosine of near-duplicates, up to 1. What it should be depends on the model; see
+            threshold: minimum cosine of near-duplicates, up to 1. The right value depends on the model; see
                 `duplicate_examples`.
             paths: files and folders to restrict to. Default: all.
-            look: False reads no photo, and goes by the vectors, pixels and file sizes alone. Then cropped and retouched
-                copies are found, too, and other pictures of the same kind of thing.
+            look: False reads no photos, and goes by vectors, pixel counts and file sizes alone. This also finds cropped
+                and retouched copies, and other pictures of the same kind of thing.
             progress: called now and then with how many photos have been read.
 
         Raises:
@@ -122,7 +122,7 @@ class Neighbours:
         )
 
     def duplicate_examples(self, *, each: int = 2, paths: PathsLike | None = None) -> list[Level]:
-        """Pairs of photos at several cosines, to choose the threshold of `duplicates` by looking at them.
+        """Example pairs of photos at several cosines, to help choose the threshold of `duplicates`.
 
         Args:
             each: pairs per level.
@@ -134,7 +134,7 @@ class Neighbours:
         return duplicates.examples(view, self._graph(view, whole=paths is None), each=each)
 
     def copies(self) -> list[Copies]:
-        """Photos that several files show, byte for byte, in the order of their first files."""
+        """Files that are byte-for-byte copies, grouped, in the order of their first files."""
         view = self._session.view()
         images, first, back, counts = np.unique(
             view.image_ids, return_index=True, return_inverse=True, return_counts=True
@@ -156,13 +156,13 @@ class Neighbours:
         *,
         whole: bool,
     ) -> tuple[FloatArray, Smoothing]:
-        """Answer all photos together; see `zsindex.lab.smooth`.
+        """Score all photos together; see `zsindex.lab.smooth`.
 
         Args:
-            scorer: what each photo is by itself.
+            scorer: scores each photo on its own.
             answers: the columns of its scores.
             text_vectors, answer_of: of the concepts, and the answer that each belongs to.
-            whole: whether the view is of the whole library.
+            whole: whether the view covers the whole library.
 
         Returns:
             Scores float32 (u, n_answers) of the images of ``view.unique``, and what has changed.

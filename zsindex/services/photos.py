@@ -1,4 +1,4 @@
-"""`library.photos`: which photos the library holds, and single ones by the id of their content."""
+"""`library.photos`: the photos of the library, all and single ones by the id of their content."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Photo:
     """An image of the library.
 
     Attributes:
-        image_id: of its content. Ids are never given again.
+        image_id: of its content. Ids are never reused.
         digest: hex SHA-256 of its bytes.
-        width, height: upright, in pixels; 0 where it was never decoded.
-        format: Pillow's name of the container, such as "JPEG"; empty where it was never decoded.
-        paths: files that show it and are there.
+        width, height: upright, in pixels; 0 if it was never decoded.
+        format: Pillow's name of the container, such as "JPEG"; empty if it was never decoded.
+        paths: existing files that show it.
     """
 
     image_id: int
@@ -42,7 +42,7 @@ class Photos:
         self._session = session
 
     def roots(self) -> list[str]:
-        """Folders that were synced, in path order: what a sync without paths goes through."""
+        """Synced folders, in path order: what a sync without paths goes through."""
         return self._session.storage.photos.roots()
 
     def paths(self, paths: PathsLike | None = None) -> list[str]:
@@ -54,11 +54,11 @@ class Photos:
         return self._session.storage.reads.skipped(None if paths is None else absolute_all(paths))
 
     def incomplete(self) -> list[IncompletePhoto]:
-        """Photos that were read although they are cut short, with what is missing; by folder and name."""
+        """Photos that were read although their files are cut short, with what is missing; by folder and name."""
         return self._session.storage.photos.incomplete()
 
     def get(self, image_id: int) -> Photo:
-        """What is known of an image.
+        """What is known about an image.
 
         Raises:
             UnknownImage
@@ -70,9 +70,9 @@ class Photos:
         return Photo(image_id, found.digest.hex(), found.width, found.height, found.format, paths)
 
     def read(self, image_id: int, *, max_bytes: int = 1 << 30) -> tuple[str, FileContent]:
-        """The path of a file that shows an image, and its bytes, which are those that the library knows.
+        """The path of a file that shows an image, and its bytes, verified to be the ones the library knows.
 
-        A file that was changed or exchanged since is not read out, whatever it is now.
+        The content of a file that was changed or replaced since is never returned.
 
         Raises:
             UnknownImage
@@ -88,18 +88,18 @@ class Photos:
                 continue
             if content.digest.hex() == photo.digest:
                 return path, content
-        raise ImageError(SkipReason.VANISHED, "no file on this machine has the bytes of this photo any more")
+        raise ImageError(SkipReason.VANISHED, "no file on this machine has the bytes of this photo anymore")
 
     def knows(self, path: str) -> bool:
-        """Whether a photo of the library has this name, be it on this disk or not."""
+        """Whether the library has a photo at this path, on this disk or not."""
         return self._session.storage.reads.digest_of(guessed(path)) is not None
 
     def is_image(self, term: ImageLike) -> bool:
-        """Whether `Library.search` takes a term as an image: a string that names a file that exists, or a photo of the
-        library; and all that is no string.
+        """Whether `Library.search` takes a term as an image: a string that names an existing file or a photo of the
+        library; and anything that is not a string.
 
         Raises:
-            BadQuery: a string that reads like the name of a file, but there is none.
+            BadQuery: a string that looks like a file name, but there is no such file.
         """
         if not isinstance(term, str):
             return True
@@ -113,6 +113,6 @@ class Photos:
             return True
         if sources.reads_like_a_path(term):
             is_folder = os.path.isdir(os.path.expanduser(term))
-            what = "is a folder" if is_folder else "is no file, nor a photo of the library"
-            raise BadQuery(f"{term} {what}. For the words themselves: text:{term}")
+            what = "is a folder" if is_folder else "is neither a file nor a photo of the library"
+            raise BadQuery(f"{term} {what}. To search for it as text: text:{term}")
         return False

@@ -1,4 +1,4 @@
-"""Planning and answering a question: what it will read and its run key, before any score; then the scores."""
+"""Planning and answering a question: first what it will read and its run key, then the scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zsindex.records import NONE, Activation, FloatArray, IdArray, LabelSet, Pro
 from zsindex.services.labels import Labels
 from zsindex.session.session import Session
 
-# The options that a question does not use are imported where they are used: a plain one does not wait for them.
+# What only some options need is imported where it is used, so that a plain question does not wait for it.
 if TYPE_CHECKING:
     from zsindex.lab.corrections import FoldedCorrections as Said
     from zsindex.services.corrections import Taught
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """What a question will read, before any score; made by `Library.plan`.
+    """What a question will read, known before anything is scored; made by `Library.plan`.
 
     Attributes:
-        question: what was asked.
-        labels: with their final prompts.
+        question: the question.
+        labels: its labels, with their final prompts.
         view: the photos with vectors, as they were when the plan was made.
-        run: everything that the answer is a function of; `Run.key` names it.
+        run: everything that the answer depends on; `Run.key` identifies it.
     """
 
     question: Question
@@ -53,12 +53,14 @@ class Plan:
 
     @cached_property
     def new_prompts(self) -> tuple[str, ...]:
-        """Prompts that are not cached, and must be encoded."""
+        """Prompts that are not cached and must be encoded."""
         return self._asking.new_prompts(self)
 
     @cached_property
     def new_photos(self) -> int:
-        """How many files at or below the question's paths must be read first, and encoded if their content is new."""
+        """Number of files at or below the question's paths that must be read first, and encoded if their content is
+        new.
+        """
         return self._asking.new_photos(self)
 
     def answer(
@@ -68,10 +70,10 @@ class Plan:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Classification:
-        """Score the photos. What is not in the library is synced first, and then planned anew.
+        """Score the photos. Paths that are not in the library are synced first, and the plan is made again.
 
         Args:
-            may_be_empty: a library without photos has an answer, too: that of none.
+            may_be_empty: answer with no photos if the library has none, instead of raising NoVectors.
             progress, should_stop: for the sync, as for `Library.sync`.
 
         Raises:
@@ -168,13 +170,13 @@ class Questions:
 
             report: SyncReport = Ingest(self._session).sync_if_needed(question.paths, progress, should_stop)
             for folder, why in report.unlisted.items():
-                warnings.warn(f"cannot look into {folder}: {why}", ZsindexWarning, stacklevel=4)
+                warnings.warn(f"cannot list {folder}: {why}", ZsindexWarning, stacklevel=4)
             return report.encoded
         self._session.require_known(question.paths, "it is read-only" if question.sync else "adding was refused")
         return 0
 
     def _planned(self, question: Question, labels: LabelSet, view: View) -> Plan:
-        """All that the answer depends on. What is asked for enters the run's key."""
+        """Everything that the answer depends on. The options in use enter the run key."""
         if isinstance(question.temperature, float):
             view = view.tempered(question.temperature)
         activation = view.info.activation if question.activation is None else question.activation
@@ -222,7 +224,7 @@ class Questions:
         head = Head.of(plan.labels, texts, view.info, plan.run.activation)
         scorer, taught = self._scorer(plan, head, texts)
         recorded = None
-        # A stored answer does not tell what smoothing has changed.
+        # A stored answer does not say what smoothing changed.
         if question.record and not question.smooth:
             from zsindex.services.run_store import RunStore
 
@@ -278,7 +280,7 @@ class Questions:
         return result
 
     def _scorer(self, plan: Plan, head: Head, texts: FloatArray) -> tuple[Scorer, Taught | None]:
-        """The scores of the plan's answers: each option puts the scorer of the one before into its own."""
+        """The scorer of the plan's answers: each option wraps the scorer of the one before."""
         question, labels, view = plan.question, plan.labels, plan.view
         scorer: Scorer = head
         answers = labels.answers
@@ -313,7 +315,7 @@ class Questions:
 
 
 def run_of(labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run:
-    """The run of some labels over the photos of a view; `options` are what else the answer depends on."""
+    """The run of some labels over the photos of a view; `options` is what else the answer depends on."""
     info = view.info
     watermark, generation, files_revision = view.snapshot
     return Run(

@@ -1,4 +1,4 @@
-"""Where recorded runs are kept: what was asked in storage, the answer in a file beside the index."""
+"""Where recorded runs are kept: the question in storage, the answer in a file next to the index."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from zsindex.storage.failures import failure
 
 
 class RunNotRecorded(ZsindexWarning):
-    """The answer is right, but there was no room for it, or no turn to write."""
+    """The answer is right, but could not be stored: there was no room, or another process was writing."""
 
 
 class RunStore:
@@ -42,7 +42,7 @@ class RunStore:
         """A run's key, its document and when it was recorded.
 
         Args:
-            key: or its beginning, if no other key begins so.
+            key: a key, or its beginning if no other key begins with it.
 
         Raises:
             UnknownRun
@@ -57,7 +57,7 @@ class RunStore:
         return row
 
     def record_of(self, key: str, document: dict[str, Any], recorded_at: str) -> RunRecord:
-        """What `find` found, for people."""
+        """What `find` returned, for people."""
         return RunRecord(
             key=key,
             recorded_at=recorded_at,
@@ -69,19 +69,19 @@ class RunStore:
         )
 
     def answer(self, document: dict[str, Any]) -> Answer | None:
-        """The stored answer of a run; None where its file is gone or damaged."""
+        """The stored answer of a run; None if its file is gone or damaged."""
         return run_files.read(self._session.storage, document["stored"])
 
     def answer_of(self, run: Run, n: int) -> Answer | None:
-        """The stored answer of a run to a question about n photos; None where it must be computed."""
+        """The stored answer of a run to a question about n photos; None if it must be computed."""
         row = self._session.storage.labels.run(run.key)
-        # Another version may score otherwise.
+        # Another version may score differently.
         if row is None or row[1]["run"]["zsindex"] != run.version or row[1]["photos"] != n:
             return None
         return self.answer(row[1])
 
     def record(self, result: Classification) -> RunRecord:
-        """Keep a run: what was asked, and the answer.
+        """Record a run: the question and the answer.
 
         Raises:
             LibraryReadOnly, LibraryBusy, StorageFull, StorageFailed
@@ -92,7 +92,7 @@ class RunStore:
         if asked is None:
             raise ValueError("only what `classify` returned can be recorded")
         with Making() as making:
-            # First the file, then the record: what is recorded is there.
+            # First the file, then the record, so that a recorded answer always exists.
             try:
                 stored = run_files.write(storage, making, run.key, result.answer)
             except OSError as error:
@@ -115,7 +115,7 @@ class RunStore:
         return self.record_of(*self.find(run.key))
 
     def record_if_possible(self, result: Classification) -> None:
-        """`record`, which is no reason to fail."""
+        """`record`, but warn instead of failing."""
         if self._session.read_only:
             return
         try:
@@ -125,8 +125,8 @@ class RunStore:
 
 
 def short_document(labels: LabelSet) -> dict[str, Any]:
-    """A label set as a document; without prompts where its templates make just these. 1,000 labels by 80 templates are
-    some MB.
+    """A label set as a document; without prompts if its templates yield exactly those: 1,000 labels by 80 templates are
+    several MB.
     """
     short = {
         "labels": list(labels.labels),

@@ -29,7 +29,7 @@ class Runs:
         """A recorded run.
 
         Args:
-            key: or its beginning, if no other key begins so.
+            key: a key, or its beginning if no other key begins with it.
 
         Raises:
             UnknownRun
@@ -37,7 +37,7 @@ class Runs:
         return self._store.record_of(*self._store.find(key))
 
     def record(self, result: Classification) -> RunRecord:
-        """Keep a run: what was asked, and the answer. See docs/methods.md.
+        """Record a run: the question and the answer. See docs/methods.md.
 
         Raises:
             LibraryReadOnly, LibraryBusy, StorageFull, StorageFailed
@@ -45,19 +45,19 @@ class Runs:
         return self._store.record(result)
 
     def repeat(self, key: str, *, record: bool = False) -> Repeat:
-        """Ask the question of a recorded run again, with the same model, labels and options, on the photos of today.
+        """Repeat a recorded run, with the same model, labels and options, on the library's current photos.
 
         Args:
             key: see `get`.
             record: also record the new run.
 
         Returns:
-            The new answer, and what has changed. Equal keys mean the same run: then nothing can have.
+            The new answer, and what has changed. Equal keys mean the same run, in which nothing can have changed.
 
         Raises:
             UnknownRun
-            UnknownModel: the library holds nothing of the run's model any more.
-            NotInLibrary: it was about photos that the library does not hold any more.
+            UnknownModel: the library no longer holds vectors of the run's model.
+            NotInLibrary: it was about photos that are no longer in the library.
         """
         found, document, recorded_at = self._store.find(key)
         before, asked = self._store.record_of(found, document, recorded_at), document["run"]

@@ -1,4 +1,4 @@
-"""The model's own scores of a label set, and passes over all photos: what thresholds and "none" are cut from."""
+"""The model's own scores of a label set, and passes over all photos: what thresholds and "none" are derived from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zsindex.lab.thresholds import Pass
     from zsindex.lab.unknown import Knowing
 
-# Rows per pass of a scorer: beside 1,000 labels and 1,000 negatives a block of logits is 8 MB.
+# Rows per call of a scorer: with 1,000 labels and 1,000 negatives a block of logits takes 8 MB.
 BLOCK = 1024
 
 
@@ -25,7 +25,7 @@ def scorer_of(
 
     Args:
         texts: float32 (c, dim), of its concepts.
-        multi_label: of every label by itself; then the labels are the answers.
+        multi_label: score every label on its own; then the labels are the answers.
         activation: None: as the model was trained.
     """
     if not multi_label:
@@ -43,7 +43,7 @@ def scorer_of(
 
 
 def one_pass(view: View, scorer: Scorer) -> Pass:
-    """Scores of all images, a block at a time, as often as it is called."""
+    """A function that yields the scores of all images, a block at a time; it can be called repeatedly."""
     return lambda: ((where, scorer(block)) for where, block in view.blocks(BLOCK))
 
 

@@ -1,4 +1,4 @@
-"""`Library.search` and `Library.similar`: photos by text, by example, or by a sum of both; and pages of them."""
+"""`Library.search` and `Library.similar`: photos by text, by example, or by a combination of both; also in pages."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from zsindex.storage.rows import FileTable
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
 
-# Shorter sums are what is left where the terms of a query cancel each other out.
+# A shorter sum means that the terms of a query cancel each other out.
 SHORTEST_QUERY = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the order of photos around a vector, and the moment whose order it is.
+    """A position in the ranking of photos around a vector, as of a certain moment.
 
     Attributes:
         watermark, generation: of the vectors at that moment.
@@ -108,21 +108,21 @@ class Search:
         paths: PathsLike | None = None,
         leave_out: int | None = None,
     ) -> Page:
-        """The photos most similar to a vector, a page at a time. Every photo is looked at.
+        """The photos most similar to a vector, a page at a time. Every photo is compared.
 
-        All pages show the order of one moment, that of the first: photos that come into the library meanwhile are in
-        none, and no other is lost or comes twice. Those whose files vanish meanwhile are left out.
+        All pages show the ranking as of the first page: photos added meanwhile appear on none of them, and no other
+        photo is lost or repeated. Photos whose files vanish meanwhile are left out.
 
         Args:
             vector: float32 (dim,), L2-normalised.
-            top: photos of a page.
-            after: `Page.next` of the page before.
+            top: photos per page.
+            after: `Page.next` of the previous page.
             paths: files and folders to restrict to.
-            leave_out: an image that is not wanted.
+            leave_out: an image to leave out.
 
         Raises:
             NotInLibrary: something in `paths` is unknown.
-            PlaceExpired: vectors were removed from the library since the first page: its order is gone.
+            PlaceExpired: vectors were removed from the library since the first page, so its ranking is gone.
         """
         places = None if paths is None else absolute_all(paths)
         if places is not None:
@@ -137,8 +137,8 @@ class Search:
                 then = self._session.storage.reads.image_ids_of(view.model_id, through=after.watermark)
                 rows = rows[np.isin(view.vectors.ids[rows], then)]
                 watermark = after.watermark
-        # One more shows whether there is a next page. Another makes up for the one to leave out: without it, the rows
-        # would have a gap, and blocks of them would have to be copied.
+        # One more shows whether there is a next page. Another makes up for the one to leave out; taking it out of the
+        # rows would leave a gap, and blocks of them would have to be copied.
         k = top + 1 + (leave_out is not None)
         found, scores = nearest.exact_after(
             view.vectors, rows, vector, k, after=None if after is None else (after.score, after.image_id)
@@ -157,7 +157,7 @@ class Search:
         return Page(hits, Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None)
 
     def _require_some(self, query: Query) -> None:
-        """Refuse, before anything is encoded, what could find nothing.
+        """Refuse a query that cannot find anything, before anything is encoded.
 
         Raises:
             NotInLibrary, NoVectors
@@ -179,7 +179,7 @@ class Search:
                 if not isinstance(term, str):
                     raise
                 raise ImageError(
-                    error.reason, f"{error.detail} (for the words: text:{term})", path=error.path
+                    error.reason, f"{error.detail} (to search for it as text: text:{term})", path=error.path
                 ) from error
         return vector
 
@@ -193,8 +193,8 @@ class Search:
         selected = None if files is None else files.image_ids
         while True:
             ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=query.exact)
-            # Without a selection only the files of what was found are asked for: listing all of them takes longer
-            # than the search.
+            # Without a selection, only the files of what was found are looked up: listing all of them takes longer than
+            # the search.
             by_image = _by_image(reads.files_of(ids[0].tolist()) if files is None else files, leave_out)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
@@ -202,7 +202,7 @@ class Search:
                     self._session.require_vectors(self._session.view(paths), paths)
                 shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
-            k *= 2  # some have vanished, were never files, or are the one to leave out
+            k *= 2  # some have vanished, have no file, or are the one to leave out
 
 
 def _vectors(given: FloatArray | Sequence[FloatArray]) -> list[FloatArray]:
@@ -225,8 +225,8 @@ def _by_image(files: FileTable, leave_out: str | None = None) -> dict[int, list[
 
 
 def _there_first(paths: list[str]) -> list[str]:
-    """Names of one image, with one that is there in front: a sync of a part of the library does not see that others
-    have gone. The disk is asked only where there is a choice.
+    """Paths of one image, with an existing one in front: a partial sync does not notice that others are gone. The disk
+    is checked only if there is a choice.
     """
     if len(paths) > 1:
         there = next((path for path in paths if os.path.lexists(path)), paths[0])

@@ -1,4 +1,4 @@
-"""What a service needs beside questions: uploads, and what is in memory. Not part of the public API."""
+"""What a service needs besides questions: uploads, and control over memory. Not part of the public API."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Serving:
 
     @property
     def last_view(self) -> View | None:
-        """The photos as the last question found them, which are kept for the next one."""
+        """The photos as of the last question, kept for the next one."""
         return self._session.index.last_view
 
     def release_model(self, *, idle_s: float = 0.0) -> bool:
-        """Let go of the model if it has not been used for so many seconds; see `AskedModel.release`."""
+        """Release the model if it has not been used for this many seconds; see `AskedModel.release`."""
         return self._session.model.release(idle_s=idle_s)
 
     def embed_encoded(
         self, images: bytes | Sequence[bytes], *, decoder: Decoder | None = None, store: bool = False
     ) -> FloatArray:
-        """Vectors of encoded images, from the cache where their bytes are known; see `Embedding.encoded`."""
+        """Vectors of encoded images, from the cache if their bytes are known; see `Embedding.encoded`."""
         return self._session.embed.encoded(images, decoder=decoder, store=store)
 
     def classify_vectors(self, vectors: FloatArray, question: Question) -> list[tuple[Prediction, ...]]:
@@ -55,7 +55,7 @@ class Serving:
 
         Args:
             vectors: float32 (n, dim), of `embed_encoded` or `Library.embed_images`.
-            question: labels, template, top, activation and truncate of it count.
+            question: only its labels, template, top, activation and truncate are used.
 
         Returns:
             For each image its predictions, best first; ties keep the order of the answers.

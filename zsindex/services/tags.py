@@ -1,4 +1,4 @@
-"""`library.tags`: answers as tags in XMP sidecars beside the photos, and out of them again."""
+"""`library.tags`: answers as tags in XMP sidecars next to the photos, and their removal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Tags:
-    """Tags that zsindex writes, and remembers to have written."""
+    """Tags that zsindex writes, and remembers having written."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -37,20 +37,20 @@ class Tags:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> TagReport:
-        """Write answers as tags into XMP sidecars beside the photos, which stay untouched; see docs/methods.md.
+        """Write answers as tags to XMP sidecars next to the photos, which are not touched; see docs/methods.md.
 
-        Every prediction becomes a tag: with ``top=1`` the best answer alone. What a former call wrote for the
-        same label set into these photos' sidecars, and is no answer now, is taken out again; what others wrote never.
+        Every prediction becomes a tag; with ``top=1``, only the best answer. Tags that an earlier call wrote to these
+        sidecars for the same label set, and that are no longer answers, are removed; what others wrote never is.
 
         Args:
-            answers: what `classify` returned; of the same label set: those with the same name, or all without a name.
-            min_score: no tags for predictions below it. Photos that `Classification.filtered` has dropped keep theirs.
+            answers: what `classify` returned. Label sets are the same if they have the same name, or no name.
+            min_score: no tags for predictions below it. Photos that `Classification.filtered` dropped keep their tags.
             top: predictions of each photo that become tags, at most. Default: all.
-            groups: names with the labels that stand below them in the hierarchies.
-            root: what all of it stands below in the hierarchies; several levels as ``A|B``; empty for none.
-            style: where the sidecar of photo.jpg is, ``photo.jpg.xmp`` or ``photo.xmp``.
+            groups: names, with the labels below them in the hierarchy.
+            root: top of the hierarchy; several levels as ``A|B``; empty for none.
+            style: name of the sidecar of photo.jpg: ``photo.jpg.xmp`` or ``photo.xmp``.
             apply: write. Otherwise the report says what would be written.
-            progress, should_stop: as for `sync`; asked between sidecars.
+            progress, should_stop: as for `sync`; called between sidecars.
 
         Raises:
             LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
@@ -110,10 +110,10 @@ class Tags:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> TagReport:
-        """Take back what `write` wrote, and nothing else; see docs/methods.md.
+        """Remove what `write` wrote, and nothing else; see docs/methods.md.
 
-        A sidecar that nobody else has changed since is again what it was, byte for byte; one that was made for the tags
-        goes.
+        A sidecar that no one else has changed since is restored byte for byte; one that was created for the tags is
+        deleted.
 
         Args:
             paths: only sidecars at or below these files and folders. Default: all.
@@ -142,7 +142,7 @@ class Tags:
 
     @contextmanager
     def _writing_tags(self, *, apply: bool) -> Iterator[None]:
-        """One process at a time: each takes a sidecar for what it was when it was looked at."""
+        """One process at a time: each relies on a sidecar staying as it was when read."""
         if not apply:
             yield
             return

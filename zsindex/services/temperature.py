@@ -43,20 +43,20 @@ class Temperature:
     ) -> TemperatureFit:
         """Fit the model's temperature to photos with known content, by negative log-likelihood (Guo et al. 2017).
 
-        Which answers are right does not change, only how confident they are. What the temperature brings is measured
-        on photos that it was not fitted to. Copies of a photo count once.
+        The answers do not change, only how confident they are. The gain is measured on photos held out of the fit.
+        Copies of a photo count once.
 
         Args:
             labels, truth, template, names, others_are_none, paths: as for `evaluate`.
             activation: ``softmax`` or ``sigmoid``. Default: as the model was trained.
-            truncate: cut prompts that the model cannot read in full, rather than refuse them.
-            folds: parts that are left out in turn.
-            seed: of the parts; and of the choice of photos, where there are more than are needed.
-            save: keep it with the model, in place of an earlier one: `classify` with ``temperature="fitted"`` uses it.
+            truncate: truncate prompts that are too long for the model, instead of refusing them.
+            folds: number of folds of the cross-validation.
+            seed: of the folds, and of the choice of photos if there are more than needed.
+            save: keep it with the model, replacing any earlier one; `classify` with ``temperature="fitted"`` uses it.
 
         Raises:
-            BadTruth: it cannot be read, or is too little to fit to.
-            LibraryReadOnly: it cannot be saved.
+            BadTruth: the truth cannot be read, or is too little to fit to.
+            LibraryReadOnly: the temperature cannot be saved.
         """
         from zsindex.lab import gather, temperature
 
@@ -93,11 +93,11 @@ class Temperature:
         return fitted
 
     def get(self) -> tuple[float, dict[str, Any]] | None:
-        """The temperature that was fitted for the model, and what it was fitted to; None if there is none."""
+        """The model's fitted temperature, and what it was fitted to; None if there is none."""
         return self._session.storage.labels.temperature(self._session.model.row().id)
 
     def remove(self) -> None:
-        """Forget the temperature that was fitted for the model.
+        """Remove the model's fitted temperature.
 
         Raises:
             NoTemperature, LibraryReadOnly
@@ -106,10 +106,10 @@ class Temperature:
             raise NoTemperature(str(self._session.info.spec))
 
     def resolve(self, asked: float | str) -> float:
-        """The number that an option stands for.
+        """The temperature that an option stands for.
 
         Raises:
-            NoTemperature: it is ``fitted``, and none was.
+            NoTemperature: it is ``fitted``, and none was fitted.
             ValueError: it is out of bounds.
         """
         if asked == FITTED:

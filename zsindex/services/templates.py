@@ -1,4 +1,4 @@
-"""`library.templates`: template sets, the built-in ones and those that were saved."""
+"""`library.templates`: template sets, built-in and saved."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ class Templates:
         self._session = session
 
     def list(self) -> dict[str, tuple[str, ...]]:
-        """Template sets by name: the built-in ones, then those that were saved."""
+        """Template sets by name: the built-in ones, then the saved ones."""
         return {**templates.BUILT_IN, **self._session.storage.reads.template_sets()}
 
     def resolve(self, given: str | Sequence[str]) -> tuple[str, ...]:
         """Templates from templates and names of template sets.
 
         Raises:
-            BadTemplate: neither; it names the sets there are.
+            BadTemplate: neither a template nor the name of a set; names the existing sets.
         """
         texts = several(given)
         named = any(not templates.has_place(text) for text in texts)
         return templates.resolve(texts, self._session.storage.reads.template_sets() if named else None)
 
     def save(self, name: str, given: str | Sequence[str]) -> tuple[str, ...]:
-        """Keep templates under a name, in place of those that were saved under it before.
+        """Save templates under a name, replacing any saved under it before.
 
         Raises:
             BadTemplate, LibraryReadOnly
-            ValueError: the name is that of a built-in set, empty, or has a place for a label; or no template is given.
+            ValueError: the name is that of a built-in set, is empty, or has a place for a label; or no template is
+                given.
         """
         prompts.checked(name, "the name")
         if name in templates.BUILT_IN or not name.strip() or templates.has_place(name):
@@ -47,7 +48,7 @@ class Templates:
         return found
 
     def remove(self, name: str) -> None:
-        """Forget a saved template set. Label sets that were made with it keep their prompts.
+        """Remove a saved template set. Label sets made with it keep their prompts.
 
         Raises:
             UnknownTemplateSet, LibraryReadOnly

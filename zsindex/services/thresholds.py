@@ -1,4 +1,4 @@
-"""`library.thresholds`: from which score on an answer is given."""
+"""`library.thresholds`: minimum scores of answers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class Thresholds:
-    """Thresholds of saved label sets. Each is kept as a rate: the share of photos at or above it."""
+    """Thresholds of saved label sets. Each is stored as a rate: the share of photos at or above it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._labels = Labels(session)
 
     def curves(self, label_set: str, *, multi_label: bool = False, truncate: bool = False) -> Curves:
-        """How the scores of each answer of a saved label set fall over the library, and its threshold.
+        """How the scores of each answer of a saved label set are spread over the library, and its threshold.
 
         Args:
             label_set: its name.
             multi_label: scores as in `classify(multi_label=True)`.
-            truncate: cut prompts that the model cannot read in full, rather than refuse them.
+            truncate: truncate prompts that are too long for the model, instead of refusing them.
 
         Raises:
             UnknownLabelSet, PromptTooLong
@@ -72,20 +72,20 @@ class Thresholds:
         truncate: bool = False,
         dry_run: bool = False,
     ) -> Change:
-        """Choose from which score on an answer is given. It is kept as a rate: the share of photos at or above it.
+        """Set the minimum score of an answer. It is stored as a rate: the share of photos at or above it.
 
         Args:
-            label_set: the name of a saved one.
-            label: one of its labels; or a group, where its labels are one answer.
-            score, count, rate: exactly one of: the least score; how many photos of the library as it is now shall have
-                that score; their share.
-            multi_label: scores, and answers, as in `classify(multi_label=True)`.
-            truncate: cut prompts that the model cannot read in full, rather than refuse them.
-            dry_run: only say what it would change.
+            label_set: the name of a saved label set.
+            label: one of its labels; or a group, if its labels form one answer.
+            score, count, rate: exactly one of: the minimum score; the number of photos, of the library as it is now,
+                that reach it; their share.
+            multi_label: scores and answers as in `classify(multi_label=True)`.
+            truncate: truncate prompts that are too long for the model, instead of refusing them.
+            dry_run: only report what it would change.
 
         Returns:
-            Which photos come and go. They are compared with the classification as it is under the thresholds kept
-            until now, this label's included.
+            Which photos are added and removed, compared with the classification under the thresholds stored so far,
+            including this label's.
 
         Raises:
             NoThreshold: the label set has no such answer; or there are no photos to choose by score.
@@ -105,7 +105,7 @@ class Thresholds:
             raise NoThreshold(name, f"{label!r} is not one of its answers, which are {known}")
         if score is not None and not len(view):
             raise NoThreshold(
-                name, "it is kept as a share of the library's photos, and there are none yet: zsindex sync"
+                name, "it is stored as a share of the library's photos, and there are none yet: zsindex sync"
             )
         number, scored = answers.index(label), one_pass(view, scorer)
         rows, back = view.unique
@@ -152,7 +152,7 @@ class Thresholds:
         )
 
     def remove(self, label_set: str, labels: str | Sequence[str] | None = None) -> int:
-        """Forget thresholds of a label set.
+        """Remove thresholds of a label set.
 
         Args:
             label_set: its name.
@@ -163,14 +163,14 @@ class Thresholds:
 
         Raises:
             UnknownLabelSet, LibraryReadOnly
-            NoThreshold: one of `labels` has none; then all stay.
+            NoThreshold: one of `labels` has none; then none are removed.
         """
         name = saved_name(self._labels.get(label_set))
         kept = self._session.storage.labels.thresholds(name)
         labels = None if labels is None else several(labels)
         bare = [label for label in labels or () if label not in kept]
         if bare:
-            raise NoThreshold(name, f"there is no threshold of {', '.join(bare)}")
+            raise NoThreshold(name, f"there is no threshold for {', '.join(bare)}")
         return self._session.storage.labels.remove_thresholds(name, labels)
 
     def with_cuts(
@@ -189,7 +189,8 @@ class Thresholds:
             scorer, answers: before.
             view: all photos of the library.
             rates: of the answers that have a threshold.
-            multi_label: the others have to reach the default; otherwise they are given whatever their score.
+            multi_label: answers without a threshold have to reach the default; otherwise they are given whatever their
+                score.
         """
         from zsindex.lab import thresholds
         from zsindex.lab.multi_label import DEFAULT_CUT

@@ -1,4 +1,4 @@
-"""What callers hand over as the truth: folders, a table, a mapping, or corrections."""
+"""What callers pass as the truth: folders, a table, a mapping, or corrections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDERS, CORRECTIONS = "folders", "corrections"
 
 
 class Truths:
-    """Finds out what photos show."""
+    """Looks up what photos show."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -48,7 +48,7 @@ class Truths:
         elif isinstance(truth, str) and truth.partition(":")[0] == CORRECTIONS:
             name = truth.partition(":")[2] or labels.name
             if not name:
-                raise BadTruth(CORRECTIONS, "they belong to a label set: name it, corrections:NAME")
+                raise BadTruth(CORRECTIONS, "they belong to a label set; name it: corrections:NAME")
             found = self._corrected(name)
         elif os.path.isdir(file := absolute(truth)):
             found = truths.from_folders(self._session.storage.reads.files([file]).paths)
@@ -70,14 +70,14 @@ class Truths:
         from zsindex.lab import truth as truths
         from zsindex.lab.corrections import fold
 
-        self._labels.get(name)  # or it says which there are
+        self._labels.get(name)  # raises if there is none, and names the existing ones
         name = name if self._session.storage.reads.label_set_versions(name) else name.rpartition("@")[0]
         labels = fold(self._session.storage.labels.corrections(name)).labels
         ids = self._session.storage.photos.images_of(labels)
         shown = {image: labels[digest] for digest, image in ids.items()}
         files = self._session.storage.reads.files_of(shown)
         by_path = {path: shown[image] for path, image in zip(files.paths, files.image_ids.tolist(), strict=True)}
-        # Photos that are gone are named by what is left of them.
+        # Photos that are gone are named by their digest.
         there = set(files.image_ids.tolist())
         gone = {f"sha256:{digest.hex()}": label for digest, label in labels.items() if ids.get(digest, -1) not in there}
         return truths.from_mapping(by_path | gone, f"corrections of {name}")

@@ -55,13 +55,13 @@ class Unknown:
 
         Args:
             labels: a label set, or the name of a saved one.
-            method: one of these; with a cut as in `classify(unknown=...)` the result has that cut.
-            template: in place of the label set's own.
-            paths: files and folders to restrict to. What is compared with the library is compared with all of it.
+            method: one of these; with a cut, as in `classify(unknown=...)`, the result has that cut.
+            template: used instead of the label set's own.
+            paths: files and folders to restrict to. Comparisons are with the whole library.
             temperature: as for `classify`.
 
         Raises:
-            BadUnknown: there is no such method, or it says nothing about these labels.
+            BadUnknown: there is no such method, or it does not apply to these labels.
             NoLabels, UnknownLabelSet, BadTemplate, BadLabelFile, PromptTooLong
         """
         from zsindex.lab.unknown import Knownness
@@ -84,22 +84,22 @@ class Unknown:
         methods: str | Sequence[str] = ("softmax", "mcm", "neglabel", "zscore", "margin"),
         template: str | Sequence[str] | None = None,
     ) -> UnknownReport:
-        """How well methods find the photos that show none of the labels, where the truth is known.
+        """Measure how well methods find the photos that show none of the labels, given the truth.
 
         Args:
             labels: a label set, or the name of a saved one.
-            truth: paths with their true label, or labels. A photo is known if one of them is a label or an answer of
+            truth: paths with their true label or labels. A photo is known if one of these is a label or an answer of
                 the label set, and unknown otherwise.
-            methods: as for `classify(unknown=...)`; where one draws a line, in the library as there, the report says
-                what it does.
-            template: in place of the label set's own.
+            methods: as for `classify(unknown=...)`; for a method with a cut, which is found in the whole library, the
+                report says what the cut does.
+            template: used instead of the label set's own.
 
         Returns:
             AUROC and the false-positive rate at 95 % true positives, see `zsindex.lab.metrics`; known photos are the
             positives.
 
         Raises:
-            BadUnknown: as for `knownness`; or the truth has no known photo, or no unknown one.
+            BadUnknown: as for `knownness`; or the truth has no known photos, or no unknown ones.
             NoLabels, UnknownLabelSet, BadTemplate, BadLabelFile, PromptTooLong
         """
         from zsindex.lab.metrics import auroc, fpr_at_tpr
@@ -115,7 +115,7 @@ class Unknown:
         known = np.array([not names.isdisjoint(said) for path, said in given.items() if path in place], dtype=bool)
         if known.all() or not known.any():
             shown = "every photo shows" if known.all() and len(known) else "none of the photos shows"
-            raise BadUnknown(", ".join(methods), f"by the truth {shown} one of the labels; telling takes both kinds")
+            raise BadUnknown(", ".join(methods), f"by the truth {shown} one of the labels; both kinds are needed")
         results = []
         for number, method in enumerate(methods):
             found = first if first is not None and not number else self.knownness(chosen, method)
@@ -173,7 +173,7 @@ class Unknown:
             return unknown.above_usual(texts, n, unknown.Usual.of(view.blocks(BLOCK), texts))
         if len(set(labels.answer_of)) < 2:
             raise BadUnknown(
-                str(rule.method), "it compares answers, and there is only one. Use neglabel, or zscore:RATE"
+                str(rule.method), "it compares answers, and there is only one; use neglabel or zscore:RATE"
             )
         if rule.method is Method.MARGIN:
             usual = unknown.Usual.of(view.blocks(BLOCK), texts)
@@ -182,7 +182,7 @@ class Unknown:
         return unknown.greatest_probability(texts, n, scale=scale)
 
     def _far_words(self, view: View, labels: LabelSet, texts: FloatArray, vocabulary: str) -> FloatArray:
-        """Vectors of the words that are farthest from the labels, which are remembered per model."""
+        """Vectors of the words farthest from the labels; the words are stored per model."""
         from zsindex.lab import unknown
         from zsindex.lab.vocabulary import words
 
@@ -204,7 +204,7 @@ class Unknown:
 
 
 def describe(rule: UnknownRule) -> dict[str, Any]:
-    """What a rule asks for, in full: equal descriptions mean the same rule, whatever becomes of a file of words."""
+    """A rule in full: equal descriptions mean the same rule, even if a vocabulary file changes."""
     from zsindex.lab.vocabulary import words
 
     parts: dict[str, Any] = {"method": str(rule.method), "rate": rule.rate, "score": rule.score}

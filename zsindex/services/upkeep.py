@@ -1,4 +1,4 @@
-"""Status, check and prune of an open library, beside questions that go on meanwhile; `zsindex.upkeep` does the work."""
+"""Status, check and prune of an open library, while questions go on; `zsindex.upkeep` does the work."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Upkeep:
         storage, index = self._session.storage, self._session.index
         if dry_run:
             return maintenance.prune(storage, models=names, under=under, prompts=prompts, dry_run=True)
-        # Questions go on meanwhile, with what they knew and then with what is left.
+        # Questions go on meanwhile, first with the old state, then with what is left.
         with index.saving():
             try:
                 report = maintenance.prune(storage, models=names, under=under, prompts=prompts, dry_run=False)

@@ -1,4 +1,4 @@
-"""`library.vectors`: vectors of photos by their ids, and whole folders of vectors, out and in."""
+"""`library.vectors`: vectors of photos by their ids, and export and import of whole folders of vectors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Vectors:
-    """Vectors of one library under the model that it is asked with."""
+    """Vectors of one library from its current model."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def of(self, image_ids: int | Sequence[int] | IdArray) -> FloatArray:
-        """Vectors of images under the model: float32 (len(image_ids), dim).
+        """Vectors of images from the current model: float32 (len(image_ids), dim).
 
         Raises:
-            UnknownImage: one is unknown, or has no vector yet.
+            UnknownImage: an image is unknown, or has no vector yet.
         """
         image_ids = several(image_ids)
         vectors = self._session.index.open().vectors
@@ -55,7 +55,7 @@ class Vectors:
         """Write the vectors of photos in clip-retrieval's layout; docs/exchange.md describes it. Loads no model.
 
         Args:
-            folder: a new or empty one. It appears when it is whole.
+            folder: a new or empty one. It appears once it is complete.
             dtype: ``float32``, which loses nothing, or ``float16``.
             part_size: rows per file.
             paths: files and folders to restrict to. Default: all.
@@ -64,7 +64,7 @@ class Vectors:
 
         Raises:
             ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
-            UnknownModel: the library holds nothing of the model.
+            UnknownModel: the library holds no vectors of the model.
             ExtraMissing: pyarrow is not installed.
         """
         from zsindex.exchange import parts
@@ -76,7 +76,7 @@ class Vectors:
         model, storage = self._session.model, self._session.storage
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
-            raise UnknownModel(str(model.spec), near=held, why="the library holds nothing of such a model")
+            raise UnknownModel(str(model.spec), near=held, why="the library holds no vectors of such a model")
         return export_vectors(
             storage,
             model.known,
@@ -99,20 +99,20 @@ class Vectors:
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ImportReport:
-        """Take in vectors that this library's model computed elsewhere, in clip-retrieval's layout; encodes nothing.
+        """Import vectors that the library's model computed elsewhere, in clip-retrieval's layout; encodes nothing.
 
-        All is read and checked before the first vector is stored. What is there already stays, so an import that was
-        stopped or killed goes on when it is called again.
+        Everything is read and checked before the first vector is stored. What is already there is kept, so an import
+        that was stopped or killed continues when called again.
 
         Args:
             folder: what clip-retrieval's inference or `export_to` wrote.
-            root: what relative paths in it are relative to. Default: they are refused.
-            path_column: of the tables, with the names of the photos.
-            read: hash photos that are on this disk, so that a sync recognises them. False knows them by their path.
+            root: base folder of relative paths. Default: relative paths are refused.
+            path_column: the column of the tables with the paths of the photos.
+            read: hash photos that are on this disk, so that a sync recognises them. False identifies them by path only.
             progress, should_stop: as for `Library.sync`.
 
         Raises:
-            ImportRefused: something in the folder cannot be taken in; file and row are named, and nothing was stored.
+            ImportRefused: something in the folder cannot be imported; file and row are named, and nothing was stored.
             DimensionMismatch: the vectors are of another model.
             ExtraMissing: pyarrow is not installed.
             LibraryReadOnly, LibraryBusy, StorageFull, ModelError
@@ -122,7 +122,7 @@ class Vectors:
         model = self._session.model
         self._session.storage.require_writable("import vectors")
         model.notice_pruned()
-        # Not recorded before the folder has been found to be good.
+        # The model is not recorded until the folder has been found valid.
         info = model.encoder().info if model.known is None else model.known.info
         with self._session.index.while_storing():
             report = import_vectors(
