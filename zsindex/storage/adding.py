@@ -5,42 +5,36 @@ for what an import brings by the thousand. All of it within a write transaction,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from zsindex.records import Candidate
 from zsindex.storage.database import Dialect
-from zsindex.storage.rows import KnownPhoto
+from zsindex.storage.rows import ImageRecord, ImportedPhoto, KnownPhoto
 from zsindex.storage.tables import embeddings, files, folders, images, settings
 
+Vector = TypeVar("Vector")
 
-class ImageFacts(NamedTuple):
-    """What is stored of an image beside its digest."""
+# What a file is: size, mtime_ns, image id, or skip reason and skip detail; and a new one with its folder's id and its
+# name before that. Plain tuples, as one of each is made for every photo of an import.
+FileState: TypeAlias = tuple[int, int, int | None, str | None, str | None]
+NewFile: TypeAlias = tuple[int, str, int, int, int | None, str | None, str | None]
 
-    width: int
-    height: int
-    format: str
-
-
-class FileValues(NamedTuple):
-    """What is stored of a file that is there."""
-
-    folder: str
-    name: str
-    size: int
-    mtime_ns: int
-    image_id: int | None
-    skip_reason: str | None = None
-    skip_detail: str | None = None
+# So many images are looked up before they are added, as a sync may know them. An import knows few, and looking for
+# thousands in the index of digests takes as long as adding them.
+LOOK_FIRST = 1000
 
 
-def known(connection: Connection, dialect: Dialect, places: Iterable[tuple[str, str, str]]) -> dict[str, KnownPhoto]:
-    """What the library knows of files, given as (path, folder, name), by path."""
+def known(
+    connection: Connection, dialect: Dialect, photos: Iterable[Candidate | ImportedPhoto]
+) -> dict[str, KnownPhoto]:
+    """What the library knows of photos, by path."""
     by_folder: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for path, folder, name in places:
-        by_folder[folder][name] = path
+    for photo in photos:
+        by_folder[photo.folder][photo.name] = photo.path
     query = (
         select(
             files.c.name,
@@ -62,24 +56,27 @@ def known(connection: Connection, dialect: Dialect, places: Iterable[tuple[str, 
 
 
 def add_images(
-    connection: Connection, dialect: Dialect, by_digest: Mapping[bytes, ImageFacts]
+    connection: Connection, dialect: Dialect, by_digest: Mapping[bytes, ImageRecord | ImportedPhoto]
 ) -> tuple[dict[bytes, int], set[int]]:
     """Make the images that are not there yet, in the order given. Returns the ids of all, and which are new."""
-    ids = dialect.image_ids(connection, by_digest)
-    rows = [(digest, *facts) for digest, facts in by_digest.items() if digest not in ids]
+    ids = dialect.image_ids(connection, by_digest) if len(by_digest) <= LOOK_FIRST else {}
+    rows = [(digest, i.width, i.height, i.format) for digest, i in by_digest.items() if digest not in ids]
     if not rows:
         return ids, set()
-    dialect.add_rows(connection, images, ("digest", "width", "height", "format"), rows)
-    # Ids grow: these are the last ones.
-    made = connection.execute(select(images.c.digest, images.c.id).order_by(images.c.id.desc()).limit(len(rows))).all()
-    new = {row[0]: row[1] for row in made}
-    return ids | new, set(new.values())
+    last = connection.execute(select(func.max(images.c.id))).scalar() or 0
+    dialect.add_rows(connection, images, ("digest", "width", "height", "format"), rows, unless_there=True)
+    made = connection.execute(select(images.c.digest, images.c.id).where(images.c.id > last)).all()
+    ids.update((row[0], row[1]) for row in made)
+    if len(ids) < len(by_digest):
+        ids |= dialect.image_ids(connection, by_digest.keys() - ids.keys())
+    return ids, {row[1] for row in made}
 
 
 def add_vectors(
     connection: Connection,
     dialect: Dialect,
-    by_image: Mapping[int, bytes | memoryview],
+    by_image: Mapping[int, Vector],
+    blob: Callable[[Vector], bytes | memoryview],
     model_id: int | None,
     *,
     new: Collection[int],
@@ -87,47 +84,22 @@ def add_vectors(
     """Store the vectors of images that have none under the model; what is there stays. Returns how many.
 
     Args:
-        by_image: the bytes of each vector.
+        by_image: a vector of each image, as `blob` takes it.
+        blob: the bytes of one.
         new: images that were made just now, of which nobody needs to ask.
     """
+    there: set[int] = set()
     if old := [image_id for image_id in by_image if image_id not in new]:
         query = select(embeddings.c.image_id).where(
             embeddings.c.model_id == model_id, embeddings.c.image_id.in_(dialect.any_of("ids"))
         )
-        there = set(connection.execute(query, {"ids": dialect.many(old)}).scalars())
-        by_image = {image_id: vector for image_id, vector in by_image.items() if image_id not in there}
-    rows = [(model_id, image_id, vector) for image_id, vector in by_image.items()]
+        there.update(connection.execute(query, {"ids": dialect.many(old)}).scalars())
+    rows = [(model_id, image_id, blob(vector)) for image_id, vector in by_image.items() if image_id not in there]
     dialect.add_rows(connection, embeddings, ("model_id", "image_id", "vector"), rows)
     return len(rows)
 
 
-def put_files(
-    connection: Connection, dialect: Dialect, new: Collection[FileValues], again: Mapping[int, FileValues]
-) -> None:
-    """Store what files are now.
-
-    Args:
-        new: those that are not known.
-        again: others, by id; they are not missing any more.
-    """
-    if not new and not again:
-        return
-    folder_ids = _folder_ids(connection, dialect, {file.folder for file in new})
-    rows = [(folder_ids[file.folder], *file[1:]) for file in new]
-    dialect.add_rows(connection, files, ("folder_id", *FileValues._fields[1:]), rows)
-    if again:
-        values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in FileValues._fields[2:]}
-        connection.execute(
-            update(files).where(files.c.id == sa.bindparam("known_id")).values(missing_since=None, **values),
-            [
-                {"known_id": known_id, **{f"new_{name}": value for name, value in file._asdict().items()}}
-                for known_id, file in again.items()
-            ],
-        )
-    touch_files(connection)
-
-
-def _folder_ids(connection: Connection, dialect: Dialect, paths: Collection[str]) -> dict[str, int]:
+def folder_ids(connection: Connection, dialect: Dialect, paths: Collection[str]) -> dict[str, int]:
     """Ids of folders by path; those that are not known are made."""
     query = select(folders.c.path, folders.c.id).where(folders.c.path.in_(dialect.any_of("paths")))
 
@@ -139,6 +111,34 @@ def _folder_ids(connection: Connection, dialect: Dialect, paths: Collection[str]
         dialect.add_rows(connection, folders, ("path",), [(path,) for path in new])
         ids |= look_up(new)
     return ids
+
+
+def put_files(connection: Connection, dialect: Dialect, new: Sequence[NewFile], again: Mapping[int, FileState]) -> None:
+    """Store what files are now.
+
+    Args:
+        new: those that are not known.
+        again: others, by id; they are not missing any more.
+    """
+    columns = ("folder_id", "name", "size", "mtime_ns", "image_id", "skip_reason", "skip_detail")
+    dialect.add_rows(connection, files, columns, new)
+    if again:
+        connection.execute(
+            update(files).where(files.c.id == sa.bindparam("known_id")).values(missing_since=None),
+            [
+                {
+                    "known_id": ident,
+                    "size": size,
+                    "mtime_ns": mtime_ns,
+                    "image_id": image_id,
+                    "skip_reason": reason,
+                    "skip_detail": detail,
+                }
+                for ident, (size, mtime_ns, image_id, reason, detail) in again.items()
+            ],
+        )
+    if new or again:
+        touch_files(connection)
 
 
 def set_setting(connection: Connection, key: str, value: str) -> None:

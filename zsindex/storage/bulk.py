@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from zsindex.errors import LibraryDamaged
 from zsindex.records import FloatArray
-from zsindex.storage.adding import FileValues, ImageFacts, add_images, add_vectors, known, put_files
+from zsindex.storage.adding import FileState, NewFile, add_images, add_vectors, folder_ids, known, put_files
 from zsindex.storage.database import Database
 from zsindex.storage.rows import NEVER_SEEN, ExportedPhotos, ImportedPhoto, KnownPhoto, ModelRow, path_digest, selected
 from zsindex.storage.stored import VECTOR_DTYPE
@@ -34,7 +34,7 @@ class SqlBulk:
     def known_photos(self, photos: Iterable[ImportedPhoto]) -> dict[str, KnownPhoto]:
         """What the library knows of photos, by path."""
         with self._database.read() as connection:
-            return known(connection, self._database.dialect, (photo[:3] for photo in photos))
+            return known(connection, self._database.dialect, photos)
 
     def save(self, photos: Sequence[ImportedPhoto], vectors: FloatArray, model_id: int) -> Counter[str]:
         """Store photos and their vectors, float32 (len(photos), dim), in one transaction.
@@ -48,22 +48,41 @@ class SqlBulk:
         dialect = self._database.dialect
         content = memoryview(np.ascontiguousarray(vectors, dtype=VECTOR_DTYPE).data).cast("B")
         length = vectors.shape[1] * VECTOR_DTYPE.itemsize
+
+        def blob(row: int) -> memoryview:
+            return content[row * length : (row + 1) * length]
+
         counts: Counter[str] = Counter()
         with self._database.write("import vectors") as connection:
-            before = known(connection, dialect, (photo[:3] for photo in photos))
+            before = known(connection, dialect, photos)
             chosen = [
                 (i, p, digest) for i, p in enumerate(photos) if (digest := p.shown(before.get(p.path))) is not None
             ]
             ids = {k.digest: k.image_id for k in before.values() if k.digest is not None and k.image_id is not None}
-            facts = {digest: ImageFacts(p.width, p.height, p.format) for _, p, digest in chosen if digest not in ids}
-            added, new = add_images(connection, dialect, facts)
+            added, new = add_images(connection, dialect, {digest: p for _, p, digest in chosen if digest not in ids})
             ids.update(added)
-            first: dict[int, memoryview] = {}
+            first: dict[int, int] = {}  # row by image
             for i, _, digest in chosen:
-                first.setdefault(ids[digest], content[i * length : (i + 1) * length])
-            counts["stored"] = add_vectors(connection, dialect, first, model_id, new=new)
-            new_files, again = _files([(photo, ids[digest]) for _, photo, digest in chosen], before)
-            put_files(connection, dialect, new_files.values(), again)
+                first.setdefault(ids[digest], i)
+            counts["stored"] = add_vectors(connection, dialect, first, blob, model_id, new=new)
+            folders_of_new = {photo.folder for _, photo, _ in chosen if photo.path not in before}
+            in_folder = folder_ids(connection, dialect, folders_of_new)
+            new_files: dict[str, NewFile] = {}
+            again: dict[int, FileState] = {}
+            for _, photo, digest in chosen:
+                _, size, mtime_ns = photo.seen or _NOT_SEEN
+                image_id = ids[digest]
+                there = before.get(photo.path)
+                if there is None:
+                    # A path that stands there twice has the same vector both times.
+                    new_files[photo.path] = (in_folder[photo.folder], photo.name, size, mtime_ns, image_id, None, None)
+                elif (
+                    there.missing
+                    or there.image_id != image_id
+                    or (photo.seen is not None and (there.size, there.mtime_ns) != (size, mtime_ns))
+                ):
+                    again[there.id] = size, mtime_ns, image_id, None, None
+            put_files(connection, dialect, list(new_files.values()), again)
         counts["added"] = len(new_files)
         counts["changed"] = len(photos) - len(chosen)
         counts["kept"] = len(chosen) - counts["stored"]
@@ -76,33 +95,6 @@ class SqlBulk:
         """A consistent view of the photos at or below `paths`, for as long as it lasts."""
         with self._database.read() as connection:
             yield SqlExport(connection, self._database, model, paths)
-
-
-# --- in ---------------------------------------------------------------------------------------------------------------
-
-
-def _files(
-    photos: Iterable[tuple[ImportedPhoto, int]], known: Mapping[str, KnownPhoto]
-) -> tuple[dict[str, FileValues], dict[int, FileValues]]:
-    """What paths show from now on, given photos with the ids of their images: those that are not known, by path, and
-    those that change, by id.
-    """
-    new: dict[str, FileValues] = {}
-    again: dict[int, FileValues] = {}
-    for photo, image_id in photos:
-        _, size, mtime_ns = photo.seen or _NOT_SEEN
-        before = known.get(photo.path)
-        values = FileValues(photo.folder, photo.name, size, mtime_ns, image_id)
-        if before is None:
-            # A path that stands there twice has the same vector both times.
-            new[photo.path] = values
-        elif (
-            before.missing
-            or before.image_id != image_id
-            or (photo.seen is not None and (before.size, before.mtime_ns) != (size, mtime_ns))
-        ):
-            again[before.id] = values
-    return new, again
 
 
 # --- out --------------------------------------------------------------------------------------------------------------

@@ -66,11 +66,20 @@ class Dialect(Protocol):
         ...
 
     def add_rows(
-        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+        self,
+        connection: Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        unless_there: bool = False,
     ) -> None:
         """Insert rows whose values are in the order of `columns` and of the types of the driver; any number of rows.
 
         Past SQLAlchemy, which looks at each value of each row: that takes longer than storing them.
+
+        Args:
+            unless_there: leave out those that are there already, by a unique column.
         """
         ...
 

@@ -19,10 +19,11 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
 from zsindex.storage.adding import (
-    FileValues,
-    ImageFacts,
+    FileState,
+    NewFile,
     add_images,
     add_vectors,
+    folder_ids,
     known,
     put_files,
     set_setting,
@@ -250,21 +251,22 @@ class SqlPhotos:
         counts: Counter[str] = Counter()
         with self._write("store photos") as connection:
             image_ids = self._add_records(connection, [o.image for o in outcomes if o.image is not None], model_id)
-            before = known(connection, self._dialect, ((o.file.path, o.file.folder, o.file.name) for o in outcomes))
+            before = known(connection, self._dialect, (o.file for o in outcomes))
             shown = [image_ids[o.image.digest] for o in outcomes if o.image is not None]
             vanished = _vanished_files(connection, self._dialect, shown, besides={row.id for row in before.values()})
-            new: list[FileValues] = []
-            again: dict[int, FileValues] = {}
+            ids = folder_ids(connection, self._dialect, {o.file.folder for o in outcomes if o.file.path not in before})
+            new: list[NewFile] = []
+            again: dict[int, FileState] = {}
             forgotten: list[int] = []
             for outcome in outcomes:
                 row = before.get(outcome.file.path)
                 image_id = None if outcome.image is None else image_ids[outcome.image.digest]
                 reason = None if outcome.skip_reason is None else str(outcome.skip_reason)
-                values = FileValues(*outcome.file, image_id, reason, outcome.skip_detail)
+                folder, name, size, mtime_ns = outcome.file
                 if row is not None:
-                    again[row.id] = values
+                    again[row.id] = size, mtime_ns, image_id, reason, outcome.skip_detail
                 else:
-                    new.append(values)
+                    new.append((ids[folder], name, size, mtime_ns, image_id, reason, outcome.skip_detail))
                 if image_id is None:
                     counts["skipped"] += 1
                 elif row is not None and not row.missing:
@@ -278,8 +280,8 @@ class SqlPhotos:
                 else:
                     counts["added"] += 1
             if forgotten:
-                ids = {"ids": self._dialect.many(forgotten)}
-                connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids"))), ids)
+                these = {"ids": self._dialect.many(forgotten)}
+                connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids"))), these)
             put_files(connection, self._dialect, new, again)
         return counts
 
@@ -315,8 +317,7 @@ class SqlPhotos:
         """Store images and vectors that are not there yet; returns the id of every digest."""
         by_digest = {record.digest: record for record in records}
         by_digest.update((r.digest, r) for r in records if r.vector is not None)
-        facts = {digest: ImageFacts(r.width, r.height, r.format) for digest, r in by_digest.items()}
-        ids, new = add_images(connection, self._dialect, facts)
+        ids, new = add_images(connection, self._dialect, by_digest)
         cut_short = [
             {"image_id": ids[r.digest], "detail": r.incomplete}
             for r in by_digest.values()
@@ -324,8 +325,8 @@ class SqlPhotos:
         ]
         if cut_short:
             connection.execute(insert(incomplete_images), cut_short)
-        vectors = {ids[r.digest]: to_blob(r.vector) for r in by_digest.values() if r.vector is not None}
-        add_vectors(connection, self._dialect, vectors, model_id, new=new)
+        vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
+        add_vectors(connection, self._dialect, vectors, to_blob, model_id, new=new)
         return ids
 
     # --- vectors ------------------------------------------------------------------------------------------------------

@@ -37,11 +37,18 @@ class SqliteDialect:
         return ids
 
     def add_rows(
-        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+        self,
+        connection: Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        unless_there: bool = False,
     ) -> None:
         """See `Dialect.add_rows`."""
         if rows:
-            connection.exec_driver_sql(_insert(table, tuple(columns)), list(rows))
+            statement = _insert(table, tuple(columns)) + " ON CONFLICT DO NOTHING" * unless_there
+            connection.exec_driver_sql(statement, list(rows))
 
     def json_text(self, column: sa.Column[str], *path: str) -> sa.ColumnElement[str | None]:
         """See `Dialect.json_text`."""
