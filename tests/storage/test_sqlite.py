@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.libraries import add_model, add_photos, digest_of, new_library, open_storage, photo, unit_vectors
+from zsindex.storage import adding
 from zsindex.storage.rows import ModelRow
 from zsindex.storage.sqlite import fast_reads, parameters
 from zsindex.storage.sqlite.database import FILE_NAME
@@ -107,3 +108,19 @@ def test_files_come_by_name_whatever_the_order_of_the_database(
     found = storage.reads.files()
     assert found.paths == expected.paths
     np.testing.assert_array_equal(found.image_ids, expected.image_ids)
+
+
+@pytest.mark.parametrize("look_first", [0, 1000], ids=["added at once", "looked up first"])
+def test_images_that_are_known_are_not_made_again(
+    storage: SqliteStorage, model: ModelRow, monkeypatch: pytest.MonkeyPatch, look_first: int
+) -> None:
+    monkeypatch.setattr(adding, "LOOK_FIRST", look_first)
+    vectors = unit_vectors(4)
+    storage.photos.save([photo("/1", "x", vectors[0]), photo("/2", "y", vectors[1])], model.id)
+    again = [photo(path, content, vectors[3]) for path, content in (("/3", "y"), ("/4", "z"), ("/5", "x"), ("/6", "z"))]
+    assert storage.photos.save(again, model.id) == {"added": 4}
+    of = dict(zip(storage.reads.files().paths, storage.reads.files().image_ids.tolist(), strict=True))
+    assert (of["/3"], of["/5"], of["/4"]) == (of["/2"], of["/1"], of["/6"])
+    assert len(set(of.values())) == 3
+    assert storage.reads.embeddings_after(model, 0)[2].tobytes() == vectors[[0, 1, 3]].tobytes()
+    assert rows(storage)["images"] == 3
