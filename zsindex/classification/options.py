@@ -132,8 +132,7 @@ class Question:
             "activation": None if activation is None else Activation(activation),
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
         }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        self.__dict__.update(checked)  # a frozen object sets its attributes past itself
         for one, other, why in _EXCLUSIVE:
             if getattr(self, one) and getattr(self, other):
                 raise BadQuestion((one, other), why)
@@ -223,5 +222,4 @@ class Query:
             "top": bounds.whole("top", options.get("top", self.top), least=0),
             "paths": None if paths is None else tuple(absolute_all(paths)),
         }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        self.__dict__.update(checked)  # a frozen object sets its attributes past itself

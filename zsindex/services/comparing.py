@@ -40,7 +40,7 @@ def _side(asking: Asking, view: View) -> Side:
         answers=labels.answers,
         scorer=head,
         activation=head.activation,
-        run=run_of(labels, head.activation, view, top=1, paths=places, truncate=question.truncate).key,
+        run=run_of(labels, head.activation, view, {"top": 1, "paths": places, "truncate": question.truncate}).key,
     )
 
 

@@ -211,10 +211,9 @@ class Questions:
         default = len(answers) if question.multi_label else DEFAULT_TOP
         top = max(1, min(default if question.top is None else question.top, len(answers)))
         paths = None if question.paths is None else list(question.paths)
-        run = replace(
-            run_of(labels, activation, view, top=top, paths=paths, truncate=question.truncate, **options),
-            asked=Asked(labels, replace(question, activation=activation).arguments),
-        )
+        options.update(top=top, paths=paths, truncate=question.truncate)
+        asked = Asked(labels, {**question.arguments, "activation": str(activation)})
+        run = run_of(labels, activation, view, options, asked)
         return Plan(question, labels, view, run, top, answers, rates, said, self)
 
     # --- scores -------------------------------------------------------------------------------------------------------
@@ -314,7 +313,9 @@ class Questions:
         return scorer, taught
 
 
-def run_of(labels: LabelSet, activation: Activation, view: View, **options: Any) -> Run:
+def run_of(
+    labels: LabelSet, activation: Activation, view: View, options: Mapping[str, Any], asked: Asked | None = None
+) -> Run:
     """The run of some labels over the photos of a view; `options` is what else the answer depends on."""
     info = view.info
     watermark, generation, files_revision = view.snapshot
@@ -340,6 +341,7 @@ def run_of(labels: LabelSet, activation: Activation, view: View, **options: Any)
         negatives=labels.negatives,
         icc=str(info.spec.icc),
         transparency=str(info.spec.transparency),
+        asked=asked,
     )
 
 
