@@ -25,7 +25,7 @@ from zsindex.bench import measure
 from zsindex.library import Library
 from zsindex.web import create_app
 from zsindex.web.schemas.diff import DiffRequest
-from zsindex.web.schemas.fields import Body
+from zsindex.web.schemas.fields import RequestBody
 
 NO_NUMBERS = [math.nan, math.inf, -math.inf]
 
@@ -141,7 +141,7 @@ def numbers_in(annotation: Any) -> bool:
 
 
 def questions() -> Iterator[type[BaseModel]]:
-    pending: list[type[BaseModel]] = [Body]
+    pending: list[type[BaseModel]] = [RequestBody]
     while pending:
         model = pending.pop()
         pending.extend(model.__subclasses__())

@@ -35,7 +35,7 @@ LOOK_AGAIN_S = 5.0
 
 
 @dataclass(eq=False)
-class Job:
+class SyncJob:
     """A sync that was asked for.
 
     Attributes:
@@ -89,8 +89,8 @@ class JobRunner:
         self._most_queued = most_queued
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._queue: deque[Job] = deque()
-        self._jobs: dict[str, Job] = {}
+        self._queue: deque[SyncJob] = deque()
+        self._jobs: dict[str, SyncJob] = {}
         self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -124,7 +124,7 @@ class JobRunner:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def submit(self, paths: list[str] | None, *, retry_skipped: bool) -> Job:
+    def submit(self, paths: list[str] | None, *, retry_skipped: bool) -> SyncJob:
         """Have a sync done.
 
         Raises:
@@ -142,7 +142,7 @@ class JobRunner:
                 raise Problem("jobs-elsewhere", 503, "another service runs the jobs of this library", headers=retry)
             if len(self._queue) >= self._most_queued:
                 raise busy("too many jobs are waiting")
-            job = Job(secrets.token_hex(8), paths=paths, retry_skipped=retry_skipped)
+            job = SyncJob(secrets.token_hex(8), paths=paths, retry_skipped=retry_skipped)
             self._jobs[job.id] = job
             self._set(job, "queued")
         self._store(job)
@@ -248,7 +248,7 @@ class JobRunner:
         rows = [row for row in self._kept.list() if row.state not in ENDED]
         for row in reversed(rows):
             known = row.document
-            job = Job(
+            job = SyncJob(
                 row.id,
                 row.state,
                 known["paths"],
@@ -276,7 +276,7 @@ class JobRunner:
             self._is_ours = True
             self._changed.notify_all()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> SyncJob | None:
         with self._lock:
             self._changed.wait_for(lambda: self._queue or self._stopping.is_set())
             return None if self._stopping.is_set() else self._queue.popleft()
@@ -291,14 +291,14 @@ class JobRunner:
         for job in left:
             self._store(job)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: SyncJob) -> None:
         while self._try(job):
             with self._lock:
                 self._changed.wait_for(lambda: job.cancel.is_set() or self._stopping.is_set(), timeout=LOOK_AGAIN_S)
                 if self._stopping.is_set():
                     return  # it goes on another time
 
-    def _try(self, job: Job) -> bool:
+    def _try(self, job: SyncJob) -> bool:
         """Run a job, unless it was cancelled; whether it has to be tried again, because another process syncs."""
         with self._lock:
             if job.cancel.is_set():
@@ -358,12 +358,12 @@ class JobRunner:
         self._store(job)
         return False
 
-    def _end(self, job: Job, state: str) -> None:
+    def _end(self, job: SyncJob, state: str) -> None:
         """Set the state that an attempt leads to, unless the job was cancelled as it waited."""
         if job.state not in ENDED:
             self._set(job, state)
 
-    def _set(self, job: Job, state: str) -> None:
+    def _set(self, job: SyncJob, state: str) -> None:
         with self._lock:
             job.state = state
             if state != "waiting":
@@ -378,7 +378,7 @@ class JobRunner:
                 self._forget_old()
         logs.event("job", job=job.id, state=state)
 
-    def _store(self, job: Job) -> None:
+    def _store(self, job: SyncJob) -> None:
         try:
             self._kept.save(job.id, "sync", job.state, job.document())
         except ZsindexError as error:  # a full disk, or another writer: the job itself matters more
@@ -391,7 +391,7 @@ class JobRunner:
         for job_id in ended[:-20]:
             del self._jobs[job_id]
 
-    def _tell(self, job: Job | None = None) -> None:
+    def _tell(self, job: SyncJob | None = None) -> None:
         with self._lock:
             if job is not None:
                 job.version += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zsindex.web import problems
-from zsindex.web.schemas.problem import Problem
+from zsindex.web.schemas.problem import ProblemDocument
 
 DESCRIPTION = """Encode a photo library once, then ask it anything.
 
@@ -16,7 +16,7 @@ token, it comes as `Authorization: Bearer TOKEN`, or as the cookie that `POST /v
 answered with 429 and `Retry-After`."""
 _REFUSED = {
     "description": "Why the request was refused",
-    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": _REFUSED, "5XX": _REFUSED}
 # What a docstring of a record says of its attributes: names, and a text that may go on in further lines.
@@ -31,7 +31,7 @@ def completed(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]
         document = make()
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        schemas.setdefault("Problem", Problem.model_json_schema())
+        schemas.setdefault("ProblemDocument", ProblemDocument.model_json_schema())
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for schema in schemas.values():

@@ -18,7 +18,7 @@ from zsindex.web.service import ServiceHere
 router = APIRouter(tags=["truth"])
 
 
-@router.post("/v1/eval", response_model=schemas.Evaluation, summary="How often answers are right")
+@router.post("/v1/eval", response_model=schemas.EvaluationResult, summary="How often answers are right")
 def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
     """With intervals; with several label sets, templates or models, also with differences on the same photos."""
     questions.require_shown(service, body.limit)

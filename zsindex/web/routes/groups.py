@@ -23,7 +23,7 @@ from zsindex.web import questions
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Id, Score
-from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, Places, TagPreview
+from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, PhotoPlaces, TagPreview
 from zsindex.web.service import Service, ServiceHere
 
 router = APIRouter(tags=["groups"])
@@ -110,7 +110,7 @@ def photos(
     return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
 
 
-@router.get("/v1/groups/{key}/places", response_model=Places, summary="Where photos stand in an answer")
+@router.get("/v1/groups/{key}/places", response_model=PhotoPlaces, summary="Where photos stand in an answer")
 def places(
     service: ServiceHere,
     request: Request,

@@ -7,14 +7,14 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 
 from zsindex.web.problems import Problem
-from zsindex.web.schemas.session import Session, SessionRequest
+from zsindex.web.schemas.session import SessionRequest, SessionRight
 from zsindex.web.security import COOKIE, SESSION_S, session_of
 from zsindex.web.service import ServiceHere
 
 router = APIRouter(tags=["system"])
 
 
-@router.get("/v1/session", response_model=Session, summary="What this client may do")
+@router.get("/v1/session", response_model=SessionRight, summary="What this client may do")
 def session(service: ServiceHere, request: Request) -> Response:
     """401 where a token is needed and none was given."""
     security, headers = service.security, request.headers
@@ -27,7 +27,7 @@ def session(service: ServiceHere, request: Request) -> Response:
     return JSONResponse({"right": "read" if security.read_only else right})
 
 
-@router.post("/v1/session", response_model=Session, summary="Start a browser session")
+@router.post("/v1/session", response_model=SessionRight, summary="Start a browser session")
 def begin_session(service: ServiceHere, request: Request, body: SessionRequest) -> Response:
     """Takes a token and sets a cookie, since a browser sends no token with an image."""
     security = service.security

@@ -94,7 +94,7 @@ class PhotoResult(BaseModel):
     predictions: list[Prediction]
 
 
-class Smoothed(BaseModel):
+class SmoothingCounts(BaseModel):
     """What smoothing did: how many photos it looked at, and how many got another best answer."""
 
     photos: int
@@ -114,7 +114,7 @@ class ClassifyPage(BaseModel):
     total: int
     counts: dict[str, int]
     unanswered: int
-    smoothing: Smoothed | None
+    smoothing: SmoothingCounts | None
     results: list[PhotoResult]
     next: str | None
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zsindex.web.schemas.fields import Body, Id, Name, Several, Text, examples
+from zsindex.web.schemas.fields import Id, Name, RequestBody, Several, Text, examples
 
 
-class Statement(Body):
+class CorrectionStatement(RequestBody):
     """What a photo shows, or with `not` does not show."""
 
     image_id: Id
@@ -15,7 +15,7 @@ class Statement(Body):
     not_: bool = Field(default=False, alias="not")
 
 
-class CorrectionRequest(Statement):
+class CorrectionRequest(CorrectionStatement):
     """What a photo shows, or with `not` does not show."""
 
     label_set: Name
@@ -23,11 +23,11 @@ class CorrectionRequest(Statement):
     model_config = examples({"label_set": "animals", "image_id": 7, "label": "owl"})
 
 
-class CorrectionsRequest(Body):
+class CorrectionsRequest(RequestBody):
     """What many photos show."""
 
     label_set: Name
-    corrections: Several[Statement] = Field(min_length=1)
+    corrections: Several[CorrectionStatement] = Field(min_length=1)
 
     model_config = examples({"label_set": "animals", "corrections": [{"image_id": 7, "label": "owl"}]})
 

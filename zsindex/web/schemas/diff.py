@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import ActivationName, Body, Cursor, ListLimit, Name, OnlyPaths, Text, examples
+from zsindex.web.schemas.fields import ActivationName, Cursor, ListLimit, Name, OnlyPaths, RequestBody, Text, examples
 from zsindex.web.schemas.questions import LabelChoice
 
 
@@ -16,7 +16,7 @@ class DiffSide(LabelChoice):
     )
 
 
-class DiffRequest(Body):
+class DiffRequest(RequestBody):
     """Compare two label sets, two template sets or two models on all photos."""
 
     before: DiffSide

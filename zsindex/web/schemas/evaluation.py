@@ -10,17 +10,17 @@ from zsindex.lab.evaluate import Confusion
 from zsindex.lab.metrics import ReliabilityBin
 from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, Seed, Several, Text, examples
 from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
-from zsindex.web.schemas.truth import Names, Truth
+from zsindex.web.schemas.truth import KnownContent, RenamedLabels
 
 
 class EvaluationRequest(LabelChoice, DecidingOptions):
     """Compare answers with the truth."""
 
-    truth: Truth
+    truth: KnownContent
     against: Several[LabelChoice] = Field(default_factory=list, description="Further label sets, on the same photos.")
     template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
     models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
-    names: Names = None
+    names: RenamedLabels = None
     others_are_none: bool = Field(default=False, description="Photos with other labels count as showing none of these.")
     smooth: bool = False
     paths: OnlyPaths = None
@@ -84,7 +84,7 @@ class PhotoList(BaseModel):
     paths: list[str]
 
 
-class Evaluation(BaseModel):
+class EvaluationResult(BaseModel):
     """What was measured, and what had to be left out."""
 
     truth: str

@@ -78,7 +78,7 @@ def examples(*bodies: dict[str, JsonValue]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """The body of a request. Unknown fields are refused: a misspelt one would change the question unnoticed."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

@@ -19,7 +19,7 @@ class GroupsRequest(LabelChoice, BasicOptions):
     model_config = examples({"labels": ["owl", "fox", "bear"], "templates": ["openai-7"]})
 
 
-class Group(BaseModel):
+class AnswerGroup(BaseModel):
     """An answer, how many photos have it, and how many of them reach each of the levels."""
 
     label: str
@@ -36,7 +36,7 @@ class Groups(BaseModel):
     unanswered: int
     levels: list[float]
     none: int | None
-    groups: list[Group]
+    groups: list[AnswerGroup]
 
 
 class GroupPhoto(BaseModel):
@@ -57,7 +57,7 @@ class GroupPhotos(BaseModel):
     photos: list[GroupPhoto]
 
 
-class Place(BaseModel):
+class PhotoPlace(BaseModel):
     """Where a photo stands: its answer, and its place among the photos of that answer and among all that have a label,
     both counted from 0, highest scores first.
     """
@@ -68,10 +68,10 @@ class Place(BaseModel):
     place_of_all: int | None
 
 
-class Places(BaseModel):
+class PhotoPlaces(BaseModel):
     """Places in the order that they were asked for."""
 
-    places: list[Place]
+    places: list[PhotoPlace]
 
 
 class TagPreview(BaseModel):

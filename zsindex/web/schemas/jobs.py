@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import Body, Folder, Several
-from zsindex.web.schemas.problem import Problem
+from zsindex.web.schemas.fields import Folder, RequestBody, Several
+from zsindex.web.schemas.problem import ProblemDocument
 
 
-class SyncRequest(Body):
+class SyncRequest(RequestBody):
     """Bring the library up to date."""
 
     paths: Several[Folder] | None = Field(
@@ -21,7 +21,7 @@ class SyncRequest(Body):
     retry_skipped: bool = Field(default=False, description="Try again to read photos that could not be read before.")
 
 
-class Step(BaseModel):
+class JobStep(BaseModel):
     """How far a job has come."""
 
     stage: str
@@ -29,7 +29,7 @@ class Step(BaseModel):
     total: int | None
 
 
-class Change(BaseModel):
+class JobChange(BaseModel):
     """When a job entered a state."""
 
     state: str
@@ -44,9 +44,9 @@ class Job(BaseModel):
     state: Literal["queued", "running", "waiting", "done", "failed", "cancelled", "interrupted"]
     paths: list[str] | None
     retry_skipped: bool
-    history: list[Change]
-    progress: Step | None
+    history: list[JobChange]
+    progress: JobStep | None
     report: dict[str, Any] | None
-    problem: Problem | None
+    problem: ProblemDocument | None
     waiting_for: str | None
     attempts: int

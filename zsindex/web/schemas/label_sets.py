@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import Body, Several, Text, examples
+from zsindex.web.schemas.fields import RequestBody, Several, Text, examples
 
 
-class LabelsRequest(Body):
+class LabelsRequest(RequestBody):
     """Labels with their templates, groups and negatives."""
 
     labels: Several[Text] | dict[Text, Several[Text]] = Field(
@@ -37,7 +37,7 @@ class SavedLabels(BaseModel):
     negatives: list[str]
 
 
-class Version(BaseModel):
+class LabelSetVersion(BaseModel):
     """When a version of a label set was saved."""
 
     version: int
@@ -47,10 +47,10 @@ class Version(BaseModel):
 class SavedLabelsWithVersions(SavedLabels):
     """A saved label set and its versions."""
 
-    versions: list[Version]
+    versions: list[LabelSetVersion]
 
 
-class TemplatesRequest(Body):
+class TemplatesRequest(RequestBody):
     """Templates to save under a name."""
 
     templates: Several[Text] = Field(min_length=1, examples=[["a photo of a {}.", "a blurry photo of a {}."]])

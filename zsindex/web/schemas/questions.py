@@ -6,9 +6,9 @@ from pydantic import Field
 
 from zsindex.web.schemas.fields import (
     ActivationName,
-    Body,
     CorrectionMethod,
     Name,
+    RequestBody,
     Several,
     Temperature,
     Text,
@@ -17,7 +17,7 @@ from zsindex.web.schemas.fields import (
 )
 
 
-class LabelChoice(Body):
+class LabelChoice(RequestBody):
     """Labels, or the name of a saved label set."""
 
     labels: Several[Text] | dict[Text, Several[Text]] | None = Field(
@@ -33,7 +33,7 @@ class LabelChoice(Body):
     model_config = examples({"labels": ["owl", "fox"], "templates": ["openai-7"]}, {"label_set": "animals"})
 
 
-class BasicOptions(Body):
+class BasicOptions(RequestBody):
     """Options of every question."""
 
     activation: ActivationName | None = Field(default=None, description="Default: as the model was trained.")

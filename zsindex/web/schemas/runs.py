@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from zsindex.lab.runs import ChangedAnswer
-from zsindex.web.schemas.fields import Body, ListLimit, examples
+from zsindex.web.schemas.fields import ListLimit, RequestBody, examples
 
 
 class RunLine(BaseModel):
@@ -21,7 +21,7 @@ class RunLine(BaseModel):
     stored: bool
 
 
-class RepeatRequest(Body):
+class RepeatRequest(RequestBody):
     """Repeat a recorded run."""
 
     record: bool = Field(default=False, description="Record the new run, too; needs the right to write.")

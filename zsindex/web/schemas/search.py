@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import Base64, Body, Cursor, Id, PhotoPath, Several, Text, Top, examples
+from zsindex.web.schemas.fields import Base64, Cursor, Id, PhotoPath, RequestBody, Several, Text, Top, examples
 
 
-class Term(Body):
+class Term(RequestBody):
     """One of: a text, an image of the library, an image in base64."""
 
     text: Text | None = None
@@ -17,7 +17,7 @@ class Term(Body):
     model_config = examples({"text": "a red car"}, {"image_id": 7})
 
 
-class SearchRequest(Body):
+class SearchRequest(RequestBody):
     """Find photos by a sum of texts and images."""
 
     plus: Several[Term] = Field(default_factory=list, max_length=32)
@@ -29,7 +29,7 @@ class SearchRequest(Body):
     model_config = examples({"plus": [{"text": "a beach"}], "minus": [{"text": "people"}], "top": 20})
 
 
-class Hit(BaseModel):
+class SearchHit(BaseModel):
     """A photo that was found, its cosine similarity, and other files with the same bytes."""
 
     image_id: int
@@ -41,5 +41,5 @@ class Hit(BaseModel):
 class HitPage(BaseModel):
     """A page of hits, best first. All show the library as it was at the first: no photo is lost, none comes twice."""
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     next: str | None

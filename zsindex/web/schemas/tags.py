@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from zsindex.lab.tags import SidecarChange, SkippedSidecar
-from zsindex.web.schemas.fields import Body, ListLimit, Name, OnlyPaths, Score, examples
+from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, RequestBody, Score, examples
 from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
 
 
@@ -29,7 +29,7 @@ class TagsRequest(LabelChoice, DecidingOptions):
     model_config = examples({"label_set": "animals", "min_score": 0.5, "apply": False})
 
 
-class RetractRequest(Body):
+class RetractRequest(RequestBody):
     """Remove tags that zsindex wrote, and nothing else."""
 
     label_set: Name | Literal[""] | None = Field(

@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field
 
 from zsindex.web.schemas.fields import ActivationName, OnlyPaths, Seed, examples
 from zsindex.web.schemas.questions import LabelChoice
-from zsindex.web.schemas.truth import Names, Truth
+from zsindex.web.schemas.truth import KnownContent, RenamedLabels
 
 
 class TemperatureRequest(LabelChoice):
     """Fit a temperature, which decides how confident the model's scores are."""
 
-    truth: Truth
-    names: Names = None
+    truth: KnownContent
+    names: RenamedLabels = None
     others_are_none: bool = False
     activation: ActivationName | None = None
     paths: OnlyPaths = None

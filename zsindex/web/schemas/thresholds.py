@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import Body, ListLimit, Name, Score, Text, examples
+from zsindex.web.schemas.fields import ListLimit, Name, RequestBody, Score, Text, examples
 
 
-class ThresholdRequest(Body):
+class ThresholdRequest(RequestBody):
     """The score from which an answer is given, by exactly one of `score`, `count` and `rate`."""
 
     label_set: Name

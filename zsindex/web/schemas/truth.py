@@ -11,7 +11,7 @@ from zsindex.web.schemas.fields import Text
 # Of images by their ids or of files by their paths. Never the name of a file with a truth.
 Said: TypeAlias = dict[Text, Text | list[Text]]
 Source: TypeAlias = Annotated[Text, StringConstraints(pattern=r"^(folders|corrections(:.{1,200})?)$")]
-Truth: TypeAlias = Annotated[
+KnownContent: TypeAlias = Annotated[
     Said | Source,
     Field(
         description="What photos show: labels by image id or path; or `folders`, the names of their folders; or "
@@ -19,7 +19,7 @@ Truth: TypeAlias = Annotated[
         examples=[{"7": "owl", "/photos/fox.jpg": ["fox"]}, "folders"],
     ),
 ]
-Names: TypeAlias = Annotated[
+RenamedLabels: TypeAlias = Annotated[
     Said | None,
     Field(description="What labels of the truth are called in the label set, where that differs."),
 ]
