@@ -261,8 +261,8 @@ def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
     with opened.write("test") as connection:
         connection.exec_driver_sql("INSERT INTO settings (key, value) VALUES ('kept', 'yes')")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom zsindex.storage.sqlite.database import Database\n"
-        "with Database.open(Path(sys.argv[1]), create=False).write('hold') as c: step()"
+        "import sys\nfrom pathlib import Path\nfrom zsindex.storage.sqlite.database import SqliteDatabase\n"
+        "with SqliteDatabase.open(Path(sys.argv[1]), create=False).write('hold') as c: step()"
     )
     with Process(program, folder) as other:
         other.wait_for_step()

@@ -274,10 +274,10 @@ def test_a_link_that_leads_nowhere_is_refused(nowhere: Path) -> None:
 def test_a_folder_without_permission_is_refused(mode: int) -> None:
     program = """
 from pathlib import Path
-from zsindex.storage.sqlite.database import Database
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.errors import NotALibrary
 try:
-    Database.open(Path(sys.argv[1]), create=True)
+    SqliteDatabase.open(Path(sys.argv[1]), create=True)
 except NotALibrary as error:
     print(error)
 """
@@ -326,7 +326,7 @@ def test_a_read_only_library_can_be_read(folder: Path) -> None:
         assert contents(copy) == before
     assert (writable, found) == (False, paths)
     assert "read-only" in refused
-    assert "a copy of it elsewhere" in refused
+    assert "work on a copy of it" in refused
 
 
 def test_a_read_only_library_can_be_read_when_its_writer_was_killed(folder: Path) -> None:
@@ -356,7 +356,7 @@ except LibraryReadOnly as error:
         with read_only_copy(folder) as copy:
             (copy / f"{FILE_NAME}-shm").unlink()
             message = run_unprivileged(program, str(copy), modules=MODULES)
-    assert "make the folder writable, or use a copy of it elsewhere" in message
+    assert "make the folder writable, or work on a copy of it" in message
 
 
 def test_who_may_only_read_sees_what_others_write_meanwhile() -> None:
@@ -797,8 +797,8 @@ def test_opening_twice_in_a_process_keeps_the_locks(nowhere: Path) -> None:
         SqliteDatabase.open(nowhere, create=False).close()
         inode = log.stat().st_ino
         elsewhere = (
-            "import sys; from pathlib import Path; from zsindex.storage.sqlite.database import Database\n"
-            "opened = Database.open(Path(sys.argv[1]), create=False)\n"
+            "import sys; from pathlib import Path; from zsindex.storage.sqlite.database import SqliteDatabase\n"
+            "opened = SqliteDatabase.open(Path(sys.argv[1]), create=False)\n"
             "with opened.write('test') as c: c.exec_driver_sql(\"DELETE FROM settings WHERE key = 'none'\")\n"
             "opened.close()"
         )

@@ -205,7 +205,7 @@ def test_photos_without_a_vector_are_left_out_and_counted(
 ) -> None:
     library.sync(photos)
     with Library.open(library.path, encoder=FakeEncoder("second")) as second:
-        with pytest.raises(UnknownModel, match="holds nothing"):
+        with pytest.raises(UnknownModel, match="holds no vectors"):
             second.vectors.export_to(tmp_path / "out")
         second.sync(photos / "green.png")
         report = second.vectors.export_to(tmp_path / "out")

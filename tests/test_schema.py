@@ -224,9 +224,9 @@ def test_two_processes_that_open_an_older_library_upgrade_it_once(older: Path, n
     head = next_versions.add(ADD_TABLE)
     program = (
         "import sys; from pathlib import Path; from zsindex.storage.sqlite import schema\n"
-        "from zsindex.storage.sqlite.database import Database\n"
+        "from zsindex.storage.sqlite.database import SqliteDatabase\n"
         "schema.SCRIPTS, schema.HEAD = Path(sys.argv[2]), sys.argv[3]\n"
-        "Database.open(Path(sys.argv[1]), create=False).close()"
+        "SqliteDatabase.open(Path(sys.argv[1]), create=False).close()"
     )
     command = [sys.executable, "-c", program, str(older), str(schema.SCRIPTS), head]
     processes = [subprocess.Popen(command) for _ in range(2)]
