@@ -16,7 +16,12 @@ FILE = Path(__file__).parents[1] / "examples" / "first_look.ipynb"
 def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     """The notebook with what it shows when it is run in a folder; without what differs from run to run."""
     NotebookClient(
-        notebook, timeout=120, kernel_name="python3", record_timing=False, resources={"metadata": {"path": folder}}
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,  # what is printed arrives in pieces that differ from run to run
+        resources={"metadata": {"path": folder}},
     ).execute()
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for cell in notebook.cells:
