@@ -88,6 +88,15 @@ def found(dotted: str) -> bool:
     return False
 
 
+def test_the_changelog_leads_to_names_that_there_are(new_library: Path) -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    table = text[text.index("| was, of `Library` | is |") : text.index("Modules lie in rooms")]
+    names = re.findall(r"`(\w+)\.(\w+)\(", table)
+    assert len(names) > 30
+    with Library.open(new_library, read_only=True) as library:
+        assert [(part, name) for part, name in names if not hasattr(getattr(library, part), name)] == []
+
+
 def test_the_reference_has_whatever_is_public() -> None:
     """Every class and function of a public module, by itself or with the module that it comes from."""
     shown = {name for page in (ROOT / "docs" / "api").glob("*.md") for name in REFERENCE.findall(page.read_text())}
