@@ -224,7 +224,7 @@ def test_label_files_of_other_programs(synced: Run, tmp_path: Path) -> None:
 
 def test_labels_that_are_one_word_are_told(synced: Run) -> None:
     told = synced("classify", "-l", "Red", "-l", "red").stderr
-    assert told.count("Warning: labels that differ in case or spacing alone: 'Red' and 'red'") == 1
+    assert told.count("Warning: labels that differ only in case or spacing: 'Red' and 'red'") == 1
 
 
 def test_a_mistyped_file_is_no_text(synced: Run, pictures: Path) -> None:

@@ -174,7 +174,7 @@ def test_diff_of_templates_files_and_renamed_answers(run: Run, tmp_path: Path) -
 def test_diff_needs_something_to_compare(run: Run) -> None:
     assert "name a second label set" in run("labels", "diff", "clean", code=2).stderr
     assert "UnknownLabelSet" not in run("labels", "diff", "clean", "klean", code=1).stderr
-    assert "holds nothing of it" in run("labels", "diff", "clean", "--model-after", "inverted", code=1).stderr
+    assert "holds no vectors of it" in run("labels", "diff", "clean", "--model-after", "inverted", code=1).stderr
 
 
 # --- suggest ----------------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_migrating_asks_first_and_without_a_terminal_refuses(run: Run, monkeypat
     monkeypatch.setattr(cmd_migrate, "can_ask", lambda: True)
     no = run("migrate-model", "inverted", input="n\n")
     assert "8 of 8 photos ready, 0 encoded now" in no.stdout
-    assert "not switched. Later" in no.stderr
+    assert "not switched. To switch later" in no.stderr
     assert default_model(run) == "nano"
     run("migrate-model", "inverted", input="y\n")
     assert default_model(run) == "inverted"

@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, ImageOps
 from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import Library
-from zsindex.lab.duplicates import look_at
+from zsindex.lab.duplicates import appearance_of
 from zsindex.models.encoder import Encoder
 from zsindex.models.fingerprint import fingerprint
 from zsindex.photos import sources
@@ -610,7 +610,7 @@ def test_thumbnails_and_looks_are_in_srgb() -> None:
     assert np.abs(pixels(made) - pixels(picture.resize(made.size, Image.Resampling.LANCZOS))).mean() < 3
     white = thumbnails.render(photos.encoded(logo("white"), "PNG"), 64, name_hint="a.png", max_pixels=10**6)
     assert contrast(Image.open(io.BytesIO(white))) > 100
-    assert look_at(shown(data)).thumbnail.shape == look_at(picture).thumbnail.shape
+    assert appearance_of(shown(data)).thumbnail.shape == appearance_of(picture).thumbnail.shape
 
 
 # --- a property of the model ------------------------------------------------------------------------------------------

@@ -289,7 +289,7 @@ def test_thresholds_are_forgotten(library: Library) -> None:
     library.labels.save("colours", ["red", "green"])
     library.thresholds.choose("colours", "red", rate=0.1)
     library.thresholds.choose("colours", "green", rate=0.1)
-    with pytest.raises(NoThreshold, match="no threshold of blue"):
+    with pytest.raises(NoThreshold, match="no threshold for blue"):
         library.thresholds.remove("colours", ["red", "blue"])
     assert library.thresholds.remove("colours", ["red"]) == 1
     assert library.thresholds.remove("colours") == 1

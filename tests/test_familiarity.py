@@ -81,7 +81,7 @@ def library(tmp_path: Path) -> Iterator[Library]:
 
 
 def test_a_question_warns_once(library: Library) -> None:
-    with pytest.warns(WordsUnfamiliar, match="nano has hardly seen the script of 柴犬, كلب, 🐶:") as told:
+    with pytest.warns(WordsUnfamiliar, match="nano has hardly been trained on the script of 柴犬, كلب, 🐶:") as told:
         library.classify(["a dog", "柴犬", "كلب", "🐶", "café"])
     assert len(told) == 1
     with pytest.warns(WordsUnfamiliar, match="猫"):

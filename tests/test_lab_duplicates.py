@@ -23,7 +23,7 @@ from tests.libraries import add_photos, unit_vectors
 from tests.test_cli import Run, encoders, run  # noqa: F401
 from zsindex.errors import TooManyPairs
 from zsindex.lab import duplicates, neighbours
-from zsindex.lab.duplicates import Look, correlation, look_at
+from zsindex.lab.duplicates import Appearance, appearance_of, correlation
 from zsindex.lab.neighbours import Pairs
 from zsindex.library import Library
 from zsindex.services.neighbours import Neighbours
@@ -83,35 +83,35 @@ def test_sharpness_is_the_variance_of_the_laplacian() -> None:
         for y in range(1, 29)
         for x in range(1, 39)
     ]
-    assert look_at(image).sharpness == pytest.approx(np.var(values), rel=1e-6)
-    assert look_at(photos.solid("red")).sharpness == 0
-    assert look_at(photos.solid("red", 2, 9)).sharpness == 0
+    assert appearance_of(image).sharpness == pytest.approx(np.var(values), rel=1e-6)
+    assert appearance_of(photos.solid("red")).sharpness == 0
+    assert appearance_of(photos.solid("red", 2, 9)).sharpness == 0
 
 
 def test_blurred_is_less_sharp_at_any_size() -> None:
     for size in ((150, 100), (2000, 1400)):
         image = photos.noise(1, 60, 40).resize(size, Image.Resampling.BICUBIC)
         blurred = image.filter(ImageFilter.GaussianBlur(size[0] / 100))
-        assert look_at(blurred).sharpness < look_at(image).sharpness / 2
+        assert appearance_of(blurred).sharpness < appearance_of(image).sharpness / 2
 
 
 def test_correlation_tells_pictures_apart() -> None:
-    picture = look_at(photos.gradient())
+    picture = appearance_of(photos.gradient())
     for same in (photos.gradient(200, 150), photos.gradient().convert("L"), photos.gradient().point(lambda v: v // 2)):
-        assert correlation(picture, look_at(same)) > 0.97
+        assert correlation(picture, appearance_of(same)) > 0.97
     mirrored = photos.gradient().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for other in (mirrored, photos.noise(0)):
-        assert correlation(picture, look_at(other)) < 0.9
+        assert correlation(picture, appearance_of(other)) < 0.9
     assert correlation(picture, picture) == pytest.approx(1)
     a, b = (np.arange(1024, dtype=np.uint8).reshape(32, 32) % k for k in (7, 31))
     expected = np.corrcoef(a.ravel(), b.ravel())[0, 1]
-    assert correlation(Look(0, a), Look(0, b)) == pytest.approx(expected)
+    assert correlation(Appearance(0, a), Appearance(0, b)) == pytest.approx(expected)
 
 
 def test_pictures_of_nothing_are_the_same_if_equally_bright() -> None:
-    black, grey, dark = (look_at(photos.solid(colour)) for colour in ("black", "grey", (1, 1, 1)))
+    black, grey, dark = (appearance_of(photos.solid(colour)) for colour in ("black", "grey", (1, 1, 1)))
     assert (correlation(black, dark), correlation(black, grey)) == (1, 0)
-    assert correlation(black, look_at(photos.gradient())) == 0
+    assert correlation(black, appearance_of(photos.gradient())) == 0
 
 
 # --- the library ------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_the_best_one_is_kept(library: Library) -> None:
 
 
 def test_without_looking_the_vectors_decide(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_look_in", None)
+    monkeypatch.setattr(duplicates, "_appearance_in", None)
     found = library.neighbours.duplicates(look=False)
     assert found.unread is None
     assert [sorted(names([g.keep.path, *(o.path for o in g.others)])) for g in found.groups] == [
@@ -181,7 +181,7 @@ def test_each_photo_is_read_once(library: Library, monkeypatch: pytest.MonkeyPat
     seen: list[int] = []
     first = library.neighbours.duplicates(progress=lambda event: seen.append(event.done))
     assert seen == [1, 2, 3, 4, 5]
-    monkeypatch.setattr(duplicates, "_look_in", None)
+    monkeypatch.setattr(duplicates, "_appearance_in", None)
     assert library.neighbours.duplicates() == first
 
 

@@ -161,7 +161,7 @@ def test_corrections_put_the_answers_of_other_photos_right(library: Library, alb
     assert taught.learned is not None
     assert (taught.learned.without, taught.learned.accuracy, taught.learned.gain) == (0.0, 1.0, 1.0)
     # Of this library the words say the opposite throughout, which corrections of mistakes alone cannot tell.
-    assert taught.learned.doubts == ("every corrected photo was a mistake: confirm some right answers, too",)
+    assert taught.learned.doubts == ("every corrected photo was a mistake: confirm some right answers as well",)
     assert plain.learned is None
 
 
@@ -399,7 +399,7 @@ def test_classify_says_what_corrections_brought(run: Run, album: Path, library: 
         "16 corrections by tip-adapter: 0.0% right with words alone, 100.0% with the other corrections, gain +100.0"
         in trusted.stderr
     )
-    assert "yet: every corrected photo was a mistake: confirm some right answers, too. What" in trusted.stderr
+    assert "yet: every corrected photo was a mistake: confirm some right answers as well. To see what" in trusted.stderr
     assert f"{album / 'warm 09.png'},1,warm," in trusted.stdout
     assert "corrections by" not in run("classify", *HEAT, "--with-corrections", "-q").stderr
 

@@ -222,7 +222,7 @@ def test_a_repository_has_to_follow_the_colon(ask: Callable[[str], object]) -> N
 
 @pytest.mark.parametrize("name", ["", " "])
 def test_an_empty_name_is_none(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnknownModel, match="the name of a model is empty"):
+    with pytest.raises(UnknownModel, match="the model name is empty"):
         Library.open(tmp_path / "library", model=name)
     assert not (tmp_path / "library").exists()
 

@@ -15,7 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from tests import photos
-from zsindex.lab.duplicates import look_at
+from zsindex.lab.duplicates import appearance_of
 from zsindex.models.preprocess import RESAMPLING, Preprocessing
 from zsindex.photos import scaling
 from zsindex.photos.scaling import fitted_if_thin, resized
@@ -105,7 +105,7 @@ import resource, sys
 from pathlib import Path
 from zsindex.photos import scaling
 from zsindex.models.preprocess import Preprocessing
-from zsindex.lab.duplicates import look_at
+from zsindex.lab.duplicates import appearance_of
 from zsindex.web.thumbnails import render
 from PIL import Image
 import io
@@ -119,7 +119,7 @@ for size in SIZES:
             for interpolation in ("bicubic", "bilinear"):
                 prepare = Preprocessing(384, 384, (0.5,) * 3, (0.5,) * 3, interpolation, resize_mode)
                 assert prepare(image).shape == (3, 384, 384)
-        look_at(image)
+        appearance_of(image)
     out = io.BytesIO()
     Image.new("RGB", size).save(out, "PNG")
     assert render(out.getvalue(), 1024, name_hint="", max_pixels=1 << 30)[:2] == b"\\xff\\xd8"
@@ -154,7 +154,7 @@ def test_no_scaling_makes_more_than_its_share(
     for resize_mode in ("shortest", "squash"):
         prepare = Preprocessing(224, 224, (0.5,) * 3, (0.5,) * 3, "bicubic", resize_mode)
         assert prepare(image if mode != "I;16" else image.convert("L")).shape == (3, 224, 224)
-    look_at(image)
+    appearance_of(image)
     assert made
     assert max(made) <= most
 

@@ -305,7 +305,7 @@ def test_functions_treat_one_alike(name: str) -> None:
 @pytest.mark.parametrize("given", [None, 5, [None], ["red", 5], b"red"])
 def test_what_is_no_text_is_refused_by_its_type(library: Library, given: Any) -> None:
     for ask in (library.embed_texts, partial(library.labels.save, "other")):
-        with pytest.raises(TypeError, match=r"is no text, but (NoneType|int|bytes)"):
+        with pytest.raises(TypeError, match=r"is not text but (NoneType|int|bytes)"):
             ask(given)
 
 

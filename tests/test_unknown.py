@@ -138,8 +138,8 @@ def test_rules_are_read(text: str, rule: UnknownRule) -> None:
         ("mcm:nan", "the methods are"),
         ("mcm", "such as a tenth: mcm:0.1"),
         ("mcm:1.5", "between 0 and 1"),
-        ("mcm@basic:0.1", "goes with neglabel"),
-        ("neglabel@", "goes with neglabel"),
+        ("mcm@basic:0.1", "only neglabel takes a vocabulary"),
+        ("neglabel@", "only neglabel takes a vocabulary"),
     ],
 )
 def test_rules_that_cannot_be_followed_say_why(text: str, why: str) -> None:

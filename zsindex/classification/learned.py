@@ -1,14 +1,14 @@
-"""What was learnt from corrections, as a classification tells it; `zsindex.lab.few_shot` learns."""
+"""What was learnt from corrections, as reported with a classification; the learning is in `zsindex.lab.few_shot`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-# With fewer photos nothing is learnt for others: leaving one out says too little. Of two that were mistaken for each
-# other, each would teach the opposite of what the words say, and every answer would turn round.
+# With fewer photos, nothing is learnt for others: leaving one out says too little. With two photos mistaken for each
+# other, each would teach the opposite of what the words say, and every answer would be reversed.
 LEAST = 5
-# Below so many corrections of an answer there is too little to go by.
+# With fewer corrections of an answer there is too little to go by.
 FEW = 4
 
 
@@ -18,18 +18,18 @@ class Learned:
 
     Attributes:
         method: ``gda`` or ``tip-adapter``.
-        weight: α; 0 where the words alone do best.
+        weight: α; 0 if words alone do best.
         sharpness: β of Tip-Adapter.
-        temperature: what the sum is divided by, so that scores are as high as they are right.
-        used: images of which a label was said.
-        ruled_out: images of which is only known what they do not show.
-        without, accuracy: share of the `used` that is answered right, by the words alone, and with corrections, where
-            each image is left out of what is learnt; None where there are none.
+        temperature: divides the sum, so that scores match how often answers are right.
+        used: images with a label.
+        ruled_out: images of which it is only known what they do not show.
+        without, accuracy: share of the `used` that is answered right, from words alone and with corrections, where each
+            image is left out of the learning; None if there are none.
         gain: accuracy - without.
         interval: of the gain, 95 %.
-        n_left_out: how many these are measured on.
-        per_answer: how many of the `used` there are by answer.
-        unknown_labels, without_vector: corrections that were kept and not used; see `Lessons`.
+        n_left_out: number of images these are measured on.
+        per_answer: number of `used` images per answer.
+        unknown_labels, without_vector: corrections that were kept but not used; see `Lessons`.
     """
 
     method: str
@@ -49,15 +49,15 @@ class Learned:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why the gain is not to be trusted yet, in words; none where it is."""
+        """Reasons not to trust the gain yet, in words; empty if there are none."""
         if self.interval is None:
             return ("there are no corrections to learn from",)
         found = []
         if self.used < LEAST:
             found.append(f"nothing is learnt for other photos from fewer than {LEAST} corrections")
         if self.without == 0 and self.used > 1:
-            # What is right by leave-one-out then says nothing of photos that the words get right.
-            found.append("every corrected photo was a mistake: confirm some right answers, too")
+            # Accuracy by leave-one-out then says nothing about photos that the words get right.
+            found.append("every corrected photo was a mistake: confirm some right answers as well")
         if self.interval[0] <= 0:
             found.append("the interval of the gain includes 0")
         few = [answer for answer, n in self.per_answer.items() if n < FEW]

@@ -1,4 +1,4 @@
-"""What is asked of the photos, checked once. The command line, HTTP and Python build the same objects."""
+"""Questions and searches with their options, validated once. Command line, HTTP and Python build the same objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
 
-# What `Classification` holds of each photo unless told otherwise.
+# Predictions that `Classification` holds per photo by default.
 DEFAULT_TOP = 3
 # The temperature that was fitted for the model; see `Library.temperature`.
 FITTED = "fitted"
@@ -31,15 +31,15 @@ WhichLabels: TypeAlias = "str | LabelsLike"
 
 _ONE_LABEL = "smoothing gives each photo one label"
 _EXCLUSIVE = (
-    ("labels", "label_set", "give either"),
+    ("labels", "label_set", "give one or the other"),
     ("smooth", "thresholds", _ONE_LABEL),
     ("smooth", "multi_label", _ONE_LABEL),
-    ("multi_label", "with_corrections", "a correction says one label of a photo"),
+    ("multi_label", "with_corrections", "a correction gives a photo one label"),
 )
 
 
 class QuestionOptions(TypedDict, total=False):
-    """The options of a question as callers give them; `Question` says what they mean."""
+    """The options of a question as callers give them; described in `Question`."""
 
     label_set: str | None
     template: str | Sequence[str] | None
@@ -59,37 +59,37 @@ class QuestionOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, init=False)
 class Question:
-    """Labels, and everything that an answer depends on beside them and the library.
+    """Labels, and everything else, besides the library, that an answer depends on.
 
     Attributes:
-        labels: names; or a mapping from names to written-out prompts; or a `LabelSet`.
-        label_set: the name of a saved one, instead.
-        template: one or several, each with ``{}`` where the label goes, or names of template sets; several are averaged
-            as vectors. None: those of the label set.
-        top: labels per photo in the result, at most. None: 3; with `multi_label` all that fit.
-        paths: files and folders to restrict to, absolute; what is not in the library is synced first. None: all.
+        labels: names; a mapping from names to written-out prompts; or a `LabelSet`.
+        label_set: the name of a saved label set, instead of `labels`.
+        template: one or several, each with ``{}`` where the label goes, or names of template sets; the vectors of
+            several are averaged. None: the label set's own.
+        top: labels per photo in the result, at most. None: 3; with `multi_label`, all that fit.
+        paths: absolute files and folders to restrict to; what is not in the library is synced first. None: all.
         activation: ``softmax`` or ``sigmoid``. None: as the model was trained.
-        unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` calls a share
-            of the library so, ``METHOD:score=X`` what is less known than X; ``neglabel`` needs neither. The methods are
-            those of `zsindex.classification.rules.Method`, and ``neglabel@VOCABULARY`` takes its words from ``basic``,
-            ``wordnet`` or a file.
-        thresholds: give only answers at or above their thresholds, see `Library.thresholds`; a photo that is
-            left without any is answered with `zsindex.records.NONE`. Labels without a threshold are given as before.
-        multi_label: give every label that fits, not only the best. Under sigmoid each has its own probability; under
-            softmax each group of the label set is a softmax of its own, with the negatives in it, and so are the labels
-            in no group. A label fits from 0.5 on, or with `thresholds` from its threshold on.
+        unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` does so for
+            that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` needs neither. The
+            methods are those of `zsindex.classification.rules.Method`; ``neglabel@VOCABULARY`` takes its words from
+            ``basic``, ``wordnet`` or a file.
+        thresholds: give only answers at or above their thresholds, see `Library.thresholds`; a photo left without any
+            is answered with `zsindex.records.NONE`. Labels without a threshold are given as usual.
+        multi_label: give every label that fits, not only the best. With sigmoid, each label has its own probability;
+            with softmax, each group of the label set is a softmax of its own, including the negatives, and so are the
+            labels in no group. A label fits from 0.5 up, or with `thresholds` from its threshold up.
         with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
-            analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered with what
-            was said. What corrections bring is in `Classification.learned`.
-        temperature: logits are cosines divided by it: the higher, the less confident are the scores. ``fitted`` is what
-            `Library.temperature` found for the model. None: the model's own, ``1 / logit_scale``.
-        smooth: answer the photos together rather than each by itself: photos that look alike draw one another to the
-            same label (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that
-            changed. Scores are then shares of an assignment, mostly near 0 or 1, also under a sigmoid.
+            analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered as
+            corrected. `Classification.learned` reports the gain.
+        temperature: cosines are divided by it to give logits: the higher, the less confident the scores. ``fitted`` is
+            what `Library.temperature` fitted for the model. None: the model's own, ``1 / logit_scale``.
+        smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label
+            (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that changed. Scores
+            are then shares of an assignment, mostly near 0 or 1, even with sigmoid.
         truncate: truncate prompts that are too long for the model, instead of refusing them.
-        sync: False refuses what is not in the library instead of adding it.
-        record: keep the run, see `Library.runs`; and where it was recorded before, take its stored answer. A
-            read-only library records nothing.
+        sync: False refuses paths that are not in the library instead of adding them.
+        record: record the run, see `Library.runs`; if it was recorded before, use its stored answer. A read-only
+            library records nothing.
     """
 
     labels: LabelsLike | None = None
@@ -109,13 +109,13 @@ class Question:
     record: bool = False
 
     def __init__(self, labels: LabelsLike | None = None, **options: Unpack[QuestionOptions]) -> None:
-        """Check the options, alone and together.
+        """Validate the options, each and together.
 
         Raises:
             BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`, or
                 `multi_label` and either of `smooth` and `with_corrections`; or `with_corrections` lacks the name of a
                 saved label set.
-            ValueError: a number is out of its bounds.
+            ValueError: a number is out of bounds.
             BadUnknown, BadPath
             TypeError: there is no such option.
         """
@@ -144,7 +144,7 @@ class Question:
 
     @classmethod
     def about(cls, which: WhichLabels, **options: Unpack[QuestionOptions]) -> Question:
-        """A question about labels, or about a saved label set by its name."""
+        """A question about labels, or about a saved label set given by name."""
         return cls(**(options | {"label_set": which})) if isinstance(which, str) else cls(which, **options)
 
     @property
@@ -154,7 +154,7 @@ class Question:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Plain data: what an answer depends on beside the labels, to be stored and to ask again with."""
+        """Plain data: what an answer depends on besides the labels, for storing and repeating a question."""
         return {
             "top": self.top,
             "paths": None if self.paths is None else list(self.paths),
@@ -170,7 +170,7 @@ class Question:
 
 
 class QueryOptions(TypedDict, total=False):
-    """The options of a search as callers give them; `Query` says what they mean."""
+    """The options of a search as callers give them; described in `Query`."""
 
     plus: ImageLike | Sequence[ImageLike]
     minus: ImageLike | Sequence[ImageLike]
@@ -182,16 +182,16 @@ class QueryOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, init=False)
 class Query:
-    """Photos that are searched for.
+    """A search for photos.
 
     Attributes:
-        plus, minus: terms that are added and subtracted: a text as you would say it; or an image: a `Path`, the name of
-            a file that exists or of a photo of the library, bytes, or a PIL image. ``text:…`` is always a text.
+        plus, minus: terms to add and subtract: plain text; or an image: a `Path`, the name of an existing file or of a
+            photo in the library, bytes, or a PIL image. ``text:…`` is always text.
         top: photos to return.
-        paths: files and folders to restrict to, absolute. None: all.
-        truncate: cut texts that the model cannot read in full, rather than refuse them.
-        exact: look at every photo. Otherwise, in a library of some 200,000 photos and more, one in a hundred of those
-            that belong into the result may be missing; see docs/storage.md.
+        paths: absolute files and folders to restrict to. None: all.
+        truncate: truncate texts that are too long for the model, instead of refusing them.
+        exact: compare with every photo. Otherwise, in a library of about 200,000 photos or more, one in a hundred of
+            the photos that belong in the result may be missing; see docs/storage.md.
     """
 
     plus: tuple[ImageLike, ...]
@@ -202,13 +202,13 @@ class Query:
     exact: bool = False
 
     def __init__(self, query: ImageLike, **options: Unpack[QueryOptions]) -> None:
-        """Check the options.
+        """Validate the options.
 
         Args:
-            query: the first term; `plus` are further ones.
+            query: the first term; `plus` adds more.
 
         Raises:
-            ValueError: `top` is out of its bounds.
+            ValueError: `top` is out of bounds.
             BadPath
             TypeError: there is no such option.
         """

@@ -1,7 +1,7 @@
 """Answers as Parquet tables. pyarrow is imported inside functions: it takes a tenth of a second.
 
-Every table says in its schema's metadata what it is of: ``zsindex.run`` is the key of the run, ``zsindex`` all of it as
-JSON. Both are read without reading a row.
+Every table names its run in the schema's metadata: ``zsindex.run`` is the key of the run, ``zsindex`` the whole run as
+JSON. Both can be read without reading a row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write_predictions(file: File, blocks: Iterable[Block], labels: Sequence[str]
 
     Args:
         labels: what the numbers stand for.
-        run: all of it, its ``key`` included.
+        run: the whole run, including its ``key``.
 
     Raises:
         ExtraMissing: pyarrow is not installed.
@@ -80,7 +80,7 @@ def write_scores(
 
 
 def write_hits(hits: Sequence[tuple[str, float, Sequence[str]]], file: File) -> None:
-    """Write what a search found: ``rank`` (int32, from 1), ``score`` (float32), ``path``, ``copies`` (a list).
+    """Write search results: ``rank`` (int32, from 1), ``score`` (float32), ``path``, ``copies`` (a list).
 
     Args:
         hits: path, score and copies of each, best first.

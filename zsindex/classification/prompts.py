@@ -1,4 +1,4 @@
-"""Labels, templates and label files: everything that turns a user's words into the texts a tokenizer sees. Pure."""
+"""Labels, templates and label files: everything that turns a user's words into the texts a tokenizer sees. No I/O."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ __all__ = [
 
 
 class WordsUnfamiliar(ZsindexWarning):
-    """Words are in a script that the model has hardly seen; its answers about them mean little."""
+    """Words are in a script that the model has hardly been trained on; its answers about them mean little."""
 
 
 class LabelsAlike(ZsindexWarning):
-    """Two labels of a set are one word, written in two ways: photos are divided between them."""
+    """Two labels of a set are the same word in two spellings: photos are split between them."""
 
 
-# A text is one label, see `zsindex.arguments.several`.
+# A string is one label, see `zsindex.arguments.several`.
 LabelsLike: TypeAlias = "LabelSet | str | Sequence[str] | Mapping[str, str | Sequence[str] | None]"
 
 
 def normalise(text: str) -> str:
-    """NFC, without surrounding white space: the form under which texts are compared and cached.
+    """NFC, without surrounding white space: the form in which texts are compared and cached.
 
     Raises:
         BadText
@@ -71,19 +71,19 @@ def normalise(text: str) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """Lines as programs write them. `str.splitlines` also ends one at U+2028 and others, which a label may hold."""
+    """Split at CR, LF and CRLF only. `str.splitlines` also splits at U+2028 and others, which a label may contain."""
     return re.split("\r\n|\r|\n", text)
 
 
 def checked(text: str, what: str = "what was given") -> str:
-    """A text, if it is one: tokenizers and databases do not take halves of surrogate pairs, and some stop at NUL.
+    """Return a text if it is valid: tokenizers and databases do not accept lone surrogates, and some stop at NUL.
 
     Raises:
-        BadText: it is none; `what` says where it was given.
-        TypeError: it is something else.
+        BadText: it is not valid; `what` says where it was given.
+        TypeError: it is not a string.
     """
     if not isinstance(text, str):
-        raise TypeError(f"{what} is no text, but {type(text).__name__}")
+        raise TypeError(f"{what} is not text but {type(text).__name__}")
     if "\0" in text or not (text.isascii() or is_encodable(text)):
         raise BadText(text, what)
     return text
@@ -93,7 +93,7 @@ def fill(template: str, label: str) -> str:
     """Put a label into a template.
 
     Raises:
-        BadTemplate: there is no placeholder.
+        BadTemplate: it has no placeholder.
     """
     if not has_place(template):
         raise BadTemplate(template)
@@ -104,11 +104,11 @@ def prompts_for(labels: str | Iterable[str], templates: str | Sequence[str] = DE
     """The prompts of labels, label by label: ``len(labels) · len(templates)`` texts.
 
     Args:
-        labels: names, or one.
+        labels: one or more names.
         templates: with a place for the label, or names of built-in template sets.
 
     Raises:
-        BadTemplate: a template has no placeholder, and is no such name.
+        BadTemplate: a template has no placeholder and is not the name of a set.
     """
     filled_in = resolve(templates)
     return [fill(template, normalise(label)) for label in several(labels) for template in filled_in]
@@ -126,20 +126,20 @@ def label_set(
     """Build a label set.
 
     Args:
-        labels: names in order; or a mapping from names to written-out prompts, where a name without any (none, or only
-            blank ones) gets the templates like a plain one. Placeholders in written prompts stand for the name. Of a
-            `LabelSet` everything is kept, unless templates are given: they replace its prompts.
+        labels: names in order; or a mapping from names to written-out prompts, where a name without prompts (none, or
+            only blank ones) uses the templates like a plain name. Placeholders in written prompts stand for the name. A
+            `LabelSet` is kept as it is, unless templates are given, which replace its prompts.
         templates: each with a place for the label, one of ``{}``, ``{label}``, ``{c}``; or names of built-in template
             sets, see `zsindex.classification.templates.BUILT_IN`. Default: `DEFAULT_TEMPLATE`.
-        groups: names with the labels that are counted as one answer.
-        negatives: further things that photos may show and that are no answer; as `labels`.
+        groups: names with the labels that together count as one answer.
+        negatives: other things that photos may show and that are not answers; in the form of `labels`.
         name: of a saved set.
-        literal: written prompts are final: what looks like a placeholder in them is text.
+        literal: written prompts are final: what looks like a placeholder in them is plain text.
 
     Raises:
         NoLabels, EmptyLabel, DuplicateLabels, BadTemplate
-        BadGroups: a group names what is no label, a label is in two groups, a group is called like a label outside of
-            it, or a label is a negative, too.
+        BadGroups: a group names something that is not a label, a label is in two groups, a group has the name of a
+            label outside it, or a label is also a negative.
     """
     was_made, others_are_literal, told = False, literal, templates is not None
     if isinstance(labels, LabelSet):
@@ -178,9 +178,9 @@ def label_set(
 
 
 def warn_of_alike(labels: LabelSet) -> None:
-    """Warn of labels that a person would take for one word: by their case, their width or the spaces in them.
+    """Warn about labels that people would take for the same word: they differ only in case, width or spacing.
 
-    For where people hand labels over; a service would only tell its log.
+    For input from people; in a service it would only end up in the log.
     """
     by_word: dict[str, list[str]] = {}
     for label in labels.labels:
@@ -188,17 +188,18 @@ def warn_of_alike(labels: LabelSet) -> None:
         by_word.setdefault(word, []).append(label)
     if alike := [" and ".join(map(repr, same)) for same in by_word.values() if same[1:]]:
         more = f" and {len(alike) - 5} more" if alike[5:] else ""
-        message = f"labels that differ in case or spacing alone: {'; '.join(alike[:5])}{more}"
+        message = f"labels that differ only in case or spacing: {'; '.join(alike[:5])}{more}"
         warnings.warn(message, LabelsAlike, stacklevel=3)
 
 
 def warn_of_unfamiliar(words: Sequence[str], model: str) -> None:
-    """Warn of words in scripts that the model has hardly seen."""
+    """Warn about words in scripts that the model has hardly been trained on."""
     if words:
         more = f" and {len(words) - 5} more" if words[5:] else ""
         message = (
-            f"{model} has hardly seen the script of {', '.join(words[:5])}{more}: its tokenizer knows letters or bytes "
-            f"of it at most, so scores of such words mean little. Use the model's language, or a multilingual model."
+            f"{model} has hardly been trained on the script of {', '.join(words[:5])}{more}: its tokenizer knows at "
+            "most single letters or bytes of it, so scores of such words mean little. Use the model's language, or a "
+            "multilingual model."
         )
         warnings.warn(message, WordsUnfamiliar, stacklevel=4)
 
@@ -210,8 +211,8 @@ def _with_prompts(
     literal: bool,
     told: bool,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], bool]:
-    """Names, their prompts, and whether the templates made any: those of a name without any; or, if it is `told` which
-    templates there were, written ones that are just these.
+    """Names, their prompts, and whether any came from the templates: those of a name without prompts; or, if the
+    templates are `told`, written ones that equal theirs.
     """
     written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     given_names = several(labels)
@@ -242,22 +243,22 @@ def _check_groups(
     labels: tuple[str, ...], groups: tuple[tuple[str, tuple[str, ...]], ...], negatives: tuple[str, ...]
 ) -> None:
     if NONE in (*labels, *(group for group, _ in groups)):
-        raise BadGroups(f"{NONE!r} is what photos are answered with that show none of the labels")
+        raise BadGroups(f"{NONE!r} is reserved for photos that show none of the labels")
     if both := [label for label in negatives if label in labels]:
-        raise BadGroups(f"{', '.join(both)}: a label cannot be a negative, too")
+        raise BadGroups(f"{', '.join(both)}: a label cannot also be a negative")
     home: dict[str, str] = {}
     for group, members in groups:
         if not group or not members:
             raise BadGroups("a group needs a name and at least one label")
         if group in labels and group not in members:
-            raise BadGroups(f"{group!r} is a group, and a label outside of that group")
+            raise BadGroups(f"{group!r} is both a group and a label outside that group")
         for label in members:
             if label not in labels:
-                raise BadGroups(f"the group {group!r} names {label!r}, which is none of the labels")
+                raise BadGroups(f"the group {group!r} names {label!r}, which is not one of the labels")
             if home.setdefault(label, group) != group:
                 raise BadGroups(f"{label!r} is in two groups, {home[label]!r} and {group!r}")
     if doubled := [group for group, n in Counter(group for group, _ in groups).items() if n > 1]:
-        raise BadGroups(f"two groups are called {', '.join(doubled)}")
+        raise BadGroups(f"two groups have the same name: {', '.join(doubled)}")
 
 
 def digest(labels: LabelSet) -> str:
@@ -284,23 +285,23 @@ def parse_labels(
 ) -> LabelSet:
     """Read a label file.
 
-    Plain lines: one label each; blank lines and lines that begin with ``#`` are passed over. JSON or YAML: a list of
-    labels; a mapping from labels to prompts, as CuPL's files are; or a mapping with the keys ``labels`` (either of the
+    Plain lines: one label each; blank lines and lines that begin with ``#`` are skipped. JSON or YAML: a list of
+    labels; a mapping from labels to prompts, like CuPL's files; or a mapping with the keys ``labels`` (either of the
     two) and, optionally, ``templates``, ``groups`` (names with lists of labels), ``negatives`` (like ``labels``) and
-    ``literal``: true where what looks like a placeholder in the prompts of labels and negatives is text. CSV: a table
-    with the column ``label`` (or ``name``, ``class``, ``category``) and, optionally, ``prompt``, with a row for each
-    prompt of a label, and ``group``. In CLIP_benchmark's class-name files, which hold many data sets, `key` names the
-    one that is meant; class names that come twice are numbered there.
+    ``literal``: true if what looks like a placeholder in the prompts of labels and negatives is plain text. CSV: a
+    table with the column ``label`` (or ``name``, ``class``, ``category``) and, optionally, ``prompt``, with a row for
+    each prompt of a label, and ``group``. In CLIP_benchmark's class-name files, which hold many data sets, `key`
+    selects one; repeated class names are numbered there.
 
     Args:
         text: the content.
-        source: the file's name; its extension ``.json``, ``.yaml``, ``.yml``, ``.csv`` or ``.tsv`` decides the format,
-            and where it has another one (or the text comes from a pipe) a leading ``[`` or ``{`` means JSON.
-        key: of a file that holds several sets, the one to read.
-        templates: override those of the file.
+        source: the file's name; its extension ``.json``, ``.yaml``, ``.yml``, ``.csv`` or ``.tsv`` decides the format;
+            with any other extension (or text from a pipe), a leading ``[`` or ``{`` means JSON.
+        key: the set to read, from a file that holds several.
+        templates: override the file's own.
 
     Raises:
-        BadLabelFile: not in this form; the message names the place.
+        BadLabelFile: the text is not in one of these forms; names the place.
         NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate: from the content.
     """
     if source.lower().endswith((".csv", ".tsv")) and key is None and _is_table(text):
@@ -309,7 +310,7 @@ def parse_labels(
     content = _parse(text, source)
     if content is None:
         if key is not None:
-            raise BadLabelFile(source, f"a file of plain lines holds one set of labels, none called {key!r}")
+            raise BadLabelFile(source, f"a file of plain lines holds a single set of labels, none called {key!r}")
         lines = (line.strip() for line in lines_of(text.removeprefix("\ufeff")))
         return label_set([line for line in lines if line and not line.startswith("#")], templates=templates, name=name)
     if key is not None:
@@ -327,7 +328,7 @@ def parse_labels(
             return label_set(labels, templates=templates, name=name, literal=True)
     elif _is_clip_benchmark(content):
         raise BadLabelFile(
-            source, f"it holds the class names of {len(content)} data sets. Choose one: {source}#{next(iter(content))}"
+            source, f"it holds the class names of {len(content)} data sets; choose one: {source}#{next(iter(content))}"
         )
     groups: dict[str, list[str]] = {}
     negatives: list[str] | dict[str, list[str]] = []
@@ -337,8 +338,8 @@ def parse_labels(
         if strangers:
             raise BadLabelFile(
                 source,
-                f'beside "labels" there is only room for {", ".join(map(json.dumps, _KEYS[1:]))}, '
-                f"not {', '.join(strangers)}",
+                f'besides "labels" only these keys are allowed: {", ".join(map(json.dumps, _KEYS[1:]))}; '
+                f"found {', '.join(strangers)}",
             )
         templates = templates or _texts(content.get("templates"), source, 'in "templates"')
         groups = _groups(content.get("groups"), source)
@@ -350,7 +351,7 @@ def parse_labels(
     )
 
 
-# Of label files that are tables; the others are further names of these, as in data sets' own lists of classes.
+# Columns of label files that are tables, and other names for them, as found in data sets' own lists of classes.
 _COLUMNS = ("label", "prompt", "group")
 _COLUMN_NAMES = {
     **dict.fromkeys(("labels", "name", "class", "classname", "class_name", "class name", "category"), "label"),
@@ -360,7 +361,7 @@ _COLUMN_NAMES = {
 
 
 def _is_table(text: str) -> bool:
-    """Whether a first line names columns, as opposed to a single column of labels without one."""
+    """Whether the first line names columns, as opposed to a single column of labels without a header."""
     first = next((line for line in text.removeprefix("\ufeff").splitlines() if line.strip()), "").strip().casefold()
     return any(delimiter in first for delimiter in text_files.DELIMITERS) or first in {*_COLUMNS, *_COLUMN_NAMES}
 
@@ -382,7 +383,7 @@ def _parse_table(text: str, source: str) -> tuple[dict[str, list[str]], dict[str
                 raise BadGroups(f"{label!r} is in two groups, {group_of[label]!r} and {group!r}")
     except UnreadableText as error:
         raise BadLabelFile(source, str(error)) from error
-    # A label that comes again adds a prompt; without one it is a mistake, as in every other kind of file.
+    # A repeated label adds a prompt; without one it is a mistake, as in every other kind of file.
     if doubled := [label for label, n in Counter(bare).items() if n > 1 or labels[label]]:
         raise DuplicateLabels(doubled)
     groups: dict[str, list[str]] = {}
@@ -396,8 +397,8 @@ def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[
     sets to lists.
 
     Raises:
-        BadLabelFile: not in this form.
-        BadTemplate: one has no place for the label.
+        BadLabelFile: the text is not in one of these forms.
+        BadTemplate: a template has no place for the label.
     """
     content = _parse(text, source)
     if content is None:
@@ -407,10 +408,10 @@ def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[
         content = _chosen(content, key, source)
     elif isinstance(content, Mapping):
         known = ", ".join(map(str, content))
-        raise BadLabelFile(source, f"it holds several template sets. Choose one with {source}#NAME: {known}")
+        raise BadLabelFile(source, f"it holds several template sets; choose one with {source}#NAME: {known}")
     templates = _texts(content, source, "of the templates")
     if not templates:
-        raise BadLabelFile(source, "there is no template in it")
+        raise BadLabelFile(source, "it holds no templates")
     for template in templates:
         if not has_place(template):
             raise BadTemplate(template)
@@ -431,13 +432,15 @@ def _parse(text: str, source: str) -> Any:
 
 def _chosen(content: Any, key: str, source: str) -> Any:
     if not isinstance(content, Mapping) or key not in content:
-        known = ", ".join(map(str, content)) if isinstance(content, Mapping) else "no sets with names"
-        raise BadLabelFile(source, f"there is no set called {key!r} in it; it has {known}")
+        known = ", ".join(map(str, content)) if isinstance(content, Mapping) else "no named sets"
+        raise BadLabelFile(source, f"it has no set called {key!r}; it has {known}")
     return content[key]
 
 
 def _is_clip_benchmark(content: Any) -> bool:
-    """Class names of data sets look like descriptions of labels; but descriptions are sentences, and few for each."""
+    """Class names of data sets look like descriptions of labels, but descriptions are sentences, and there are few per
+    label.
+    """
     return (
         isinstance(content, Mapping)
         and "imagenet1k" in content
@@ -446,7 +449,7 @@ def _is_clip_benchmark(content: Any) -> bool:
 
 
 def _numbered(class_names: Sequence[str]) -> dict[str, str]:
-    """Labels with the class names that they stand for: one that came before, or is blank, gets a number."""
+    """Labels with the class names that they stand for: repeated and blank class names get a number."""
     labels: dict[str, str] = {}
     for position, class_name in enumerate(class_names, start=1):
         label = base = normalise(class_name) or f"class {position}"
@@ -467,7 +470,7 @@ def _groups(value: Any, source: str) -> dict[str, list[str]]:
 
 
 def _truth(value: Any, source: str) -> bool:
-    # In YAML every value comes as the word that was written.
+    # In YAML every value is read as the word that was written.
     if value is not None and value not in (True, False, "true", "false"):
         raise BadLabelFile(source, f'"literal" must be true or false, not {json.dumps(value, default=str)}')
     return value in (True, "true")
@@ -490,7 +493,7 @@ def _parse_yaml(text: str, source: str) -> Any:
     import yaml
 
     class Texts(yaml.SafeLoader):  # type: ignore[misc]
-        """Takes every value as the words that were written: a label `no` is no truth value, and `007` is not 7."""
+        """Reads every value as it was written: a label `no` is not a boolean, and `007` is not 7."""
 
         yaml_implicit_resolvers = {"": [("tag:yaml.org,2002:null", re.compile("$"))]}  # noqa: RUF012
 
@@ -525,18 +528,20 @@ def _texts(value: Any, source: str, where: str) -> list[str]:
 
 
 def _text(value: Any, source: str, what: str) -> str:
-    # A whole number has one spelling in JSON, so it stands for the text; of true and 1.50 nobody knows how they were
-    # meant to be written.
+    # An integer has only one spelling in JSON, so it can stand for the text; true and 1.50 could have been meant in
+    # several.
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         try:
             return checked(str(value), what)
         except BadText as error:
             raise BadLabelFile(source, str(error)) from error
-    raise BadLabelFile(source, f"{what} must be a text, not {json.dumps(value, default=str)}; put it in quotes")
+    raise BadLabelFile(source, f"{what} must be text, not {json.dumps(value, default=str)}; put it in quotes")
 
 
 def to_document(labels: LabelSet) -> dict[str, Any]:
-    """A label set as plain data, in the form that `parse_labels` reads; final prompts are kept, whatever made them."""
+    """A label set as plain data, in the form that `parse_labels` reads; prompts are kept in final form, however they
+    were made.
+    """
     document: dict[str, Any] = {
         "labels": {label: list(prompts) for label, prompts in zip(labels.labels, labels.prompts, strict=True)},
         "templates": list(labels.templates),
@@ -547,7 +552,7 @@ def to_document(labels: LabelSet) -> dict[str, Any]:
         negatives = zip(labels.negatives, labels.negative_prompts, strict=True)
         document["negatives"] = {label: list(prompts) for label, prompts in negatives}
     if any(has_place(text) for prompts in labels.concept_prompts for text in prompts):
-        document["literal"] = True  # or they would be filled once more
+        document["literal"] = True  # or they would be filled in again
     return document
 
 

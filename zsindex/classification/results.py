@@ -1,4 +1,4 @@
-"""What questions return: sequences of small records that print, iterate and turn into plain data."""
+"""What questions return: sequences of small records that can be printed, iterated over and turned into plain data."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Asked(NamedTuple):
 
     Attributes:
         labels: with their final prompts.
-        arguments: all else that the answer depends on, see `zsindex.classification.options.Question.arguments`.
+        arguments: everything else that the answer depends on, see `zsindex.classification.options.Question.arguments`.
     """
 
     labels: LabelSet
@@ -84,16 +84,16 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything that a classification is a function of.
+    """Everything that a classification depends on.
 
     Attributes:
-        model: as the user knows it; `fingerprint` is what it is.
+        model: its name; `fingerprint` identifies it.
         labels: in order; `label_set` is the name they are saved under, if any.
         labels_sha256: over labels and final prompts.
-        templates: those that made the prompts; empty where all were written out.
+        templates: those that made the prompts; empty if all prompts were written out.
         activation, logit_scale, logit_bias: how cosines became scores.
         watermark, generation, files_revision: the state of the library.
-        options: what else was asked for.
+        options: other options in use.
         version: of zsindex.
         label_set_version: of the saved set.
         groups, negatives: of the label set.
@@ -126,7 +126,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Names this run: equal keys mean equal results, on the same library."""
+        """Identifies this run: equal keys mean equal results, on the same library."""
         meaning = [
             self.fingerprint,
             self.labels_sha256,
@@ -167,7 +167,7 @@ class Run:
 
 
 class Answer(NamedTuple):
-    """What was answered, as arrays.
+    """An answer as arrays.
 
     Attributes:
         paths: of the photos, n of them.
@@ -182,7 +182,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A photo whose best answer smoothing changed: from one label, with its score, to another."""
+    """A photo whose best answer was changed by smoothing, from one label to another, with their scores."""
 
     path: str
     before: str
@@ -200,9 +200,9 @@ class Smoothing:
     """What smoothing did to a classification.
 
     Attributes:
-        photos: how many it looked at.
-        flips: those whose best answer it changed, in the order of the photos.
-        iterations: rounds that it made; `converged` tells whether the last one changed nothing any more.
+        photos: number of photos.
+        flips: photos whose best answer it changed, in the order of the photos.
+        iterations: rounds made; `converged` says whether the last one changed nothing.
     """
 
     photos: int
@@ -226,9 +226,9 @@ class Block(NamedTuple):
 
     Attributes:
         paths: of the photos, m of them.
-        counts: how many predictions each has.
-        labels, scores: a list per rank, best first, each of m label numbers or scores. What a photo has too few
-            predictions for is to be passed over.
+        counts: number of predictions of each.
+        labels, scores: a list per rank, best first, each with m label numbers or scores. Entries beyond a photo's count
+            are meaningless.
     """
 
     paths: list[str]
@@ -239,12 +239,12 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ByAnswer:
-    """Photos by their best answers, the surest first.
+    """Photos by their best answers, highest score first.
 
     Attributes:
-        order: numbers of photos, int64: all of the first answer, then all of the second, and so on.
+        order: photo numbers, int64: all with the first answer, then all with the second, and so on.
         starts: int64 (c + 1,), where each answer begins in `order`.
-        by_score: numbers of photos, int64, whatever their answers.
+        by_score: photo numbers, int64, by score, whatever their answers.
         labels, scores: int64 and float32 (n,): the best answer of each photo and its score.
     """
 
@@ -255,11 +255,11 @@ class ByAnswer:
     scores: FloatArray
 
     def of(self, answer: int) -> IdArray:
-        """The photos of an answer."""
+        """The photos with an answer."""
         return self.order[self.starts[answer] : self.starts[answer + 1]]
 
     def at_least(self, answer: int, levels: Sequence[float]) -> IdArray:
-        """How many photos of an answer have at least each score: int64 (len(levels),)."""
+        """How many photos with an answer reach each score: int64 (len(levels),)."""
         falling = -self.scores[self.of(answer)].astype(np.float64)
         counts: IdArray = np.searchsorted(falling, [-level for level in levels], side="right")
         return counts
@@ -270,13 +270,13 @@ class Classification(Sequence[Result]):
 
     Attributes:
         paths: of the photos, n of them.
-        labels: the answers of the label set, c of them; without groups and negatives its labels.
-        run: what the answer is a function of.
+        labels: the answers of the label set, c of them; these are its labels if it has no groups and negatives.
+        run: what the answer depends on.
         encoded: photos that had to be encoded for this answer.
-        unanswered: paths of photos that have no vector under the model, because no sync has encoded them yet.
-        learned: what corrections brought; None where they were not asked for.
-        smoothing: what smoothing changed, of all photos that were asked about; None without it.
-        image_ids: int64 (n,), of the photos' contents; -1 where they were not told.
+        unanswered: paths of photos without a vector from the model, because no sync has encoded them yet.
+        learned: what was learnt from corrections; None if not requested.
+        smoothing: what smoothing changed, over all photos of the question; None if not requested.
+        image_ids: int64 (n,), of the photos' contents; -1 if not given.
     """
 
     def __init__(
@@ -295,7 +295,7 @@ class Classification(Sequence[Result]):
         image_ids: IdArray | None = None,
     ) -> None:
         """Args:
-        best: label numbers, int64 (n, top), best first; -1 where `filtered` took one away.
+        best: label numbers, int64 (n, top), best first; -1 where `filtered` removed one.
         best_scores: float32 (n, top).
         all_scores: computes float32 (len(rows), c) for some of the photos.
         """
@@ -314,7 +314,7 @@ class Classification(Sequence[Result]):
 
     @property
     def scores(self) -> FloatArray:
-        """Every label's score for every photo: float32, shape (n, c). Computed when asked for: it can be large."""
+        """Every label's score for every photo: float32, shape (n, c). Computed on access: it can be large."""
         return self._all_scores(self._rows)
 
     @property
@@ -327,7 +327,8 @@ class Classification(Sequence[Result]):
         return self._all_scores([self._rows[photo] for photo in photos])
 
     def filtered(self, *, min_score: float = 0.0, only: Collection[str] | None = None) -> Classification:
-        """Predictions with at least a score, of photos whose best label is one of `only`; photos left bare are dropped.
+        """Keep predictions with at least a score, of photos whose best label is in `only`; drop photos left without
+        any.
 
         Raises:
             ValueError: a label in `only` is not in the label set, or the score is not a number.
@@ -347,17 +348,17 @@ class Classification(Sequence[Result]):
         return self._taken(np.flatnonzero(rows), np.where(keep, self._best, -1), run)
 
     def grouped(self) -> Classification:
-        """The same photos in another order: by their best label, in the order of labels; the surest first."""
-        # Stable, so that equal scores keep the order of paths. What `filtered` took away comes last.
+        """The same photos in another order: by their best label, in the order of labels; highest score first."""
+        # Stable, so that equal scores keep the order of paths. What `filtered` removed comes last.
         first = np.where(self._best[:, 0] < 0, len(self.labels), self._best[:, 0])
         return self._taken(np.lexsort((-self._best_scores[:, 0], first)), self._best, self.run)
 
     def best_only(self) -> Classification:
-        """The same photos with their best predictions alone."""
+        """The same photos with only their best predictions."""
         return self._taken(np.arange(len(self)), self._best[:, :1], self.run)
 
     def tally(self) -> dict[str, int]:
-        """For each label, of how many photos it is the best."""
+        """For each label, the number of photos it is the best label of."""
         first = self._best[:, 0]
         counts = np.bincount(first[first >= 0], minlength=len(self.labels)).tolist()
         return dict(zip(self.labels, counts, strict=True))
@@ -401,7 +402,9 @@ class Classification(Sequence[Result]):
 
     @cached_property
     def by_answer(self) -> ByAnswer:
-        """The photos by their best answers. Computed once; photos that `filtered` left bare belong to none."""
+        """The photos by their best answers. Computed once; photos that `filtered` left without predictions belong to
+        none.
+        """
         first, scores = self._best[:, 0], self._best_scores[:, 0]
         held = np.flatnonzero(first >= 0)
         # Stable, so that equal scores keep the order of paths.
@@ -412,17 +415,17 @@ class Classification(Sequence[Result]):
 
     @property
     def answer(self) -> Answer:
-        """The predictions as arrays, which must not be changed."""
+        """The predictions as arrays, which must not be modified."""
         return Answer(self.paths, self._best, self._best_scores)
 
     @property
     def counts(self) -> IdArray:
-        """How many predictions each photo has: int64 (n,). Fewer than asked for only where `filtered` took some."""
+        """Number of predictions of each photo: int64 (n,). Fewer than requested only if `filtered` removed some."""
         counts: IdArray = np.count_nonzero(self._best >= 0, axis=1)
         return counts
 
     def blocks(self) -> Iterator[Block]:
-        """All answers as columns, some thousand photos at a time: for those who write many of them."""
+        """All answers as columns, a few thousand photos at a time: for writing many of them."""
         counts = self.counts
         for start in range(0, len(self), BLOCK_PHOTOS):
             part = slice(start, start + BLOCK_PHOTOS)
@@ -434,15 +437,15 @@ class Classification(Sequence[Result]):
             )
 
     def score_blocks(self) -> Iterator[tuple[list[str], FloatArray]]:
-        """Paths, and every answer's score of these photos, float32 (m, c): `scores`, but never all at once."""
+        """Paths, and every answer's score for those photos, float32 (m, c): like `scores`, but never all at once."""
         size = max(1, min(BLOCK_PHOTOS, _BLOCK_SCORES // len(self.labels)))
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield self.paths[part], self._all_scores(self._rows[part])
 
     def wide_columns(self) -> list[str]:
-        """Names of the columns of the wide form after `path`: the answers. One that is called ``path`` or ``run``, like
-        a column of another meaning, gets an underscore.
+        """Names of the columns of the wide form after `path`: the answers. An answer called ``path`` or ``run``, which
+        are other columns, gets an underscore.
         """
         taken = {"path", "run", *self.labels}
         names = []
@@ -474,11 +477,11 @@ class Classification(Sequence[Result]):
         return pd.DataFrame(self.to_rows(), columns=["path", "rank", "label", "score"])
 
     def to_parquet(self, file: str | os.PathLike[str] | IO[bytes], *, wide: bool = False) -> None:
-        """Write all answers as a Parquet table, which also says which run they are of; see docs/methods.md.
+        """Write all answers as a Parquet table, which also names their run; see docs/methods.md.
 
         Args:
             file: a path, or a file open for writing bytes.
-            wide: a row per photo with a column per answer, instead of a row per prediction.
+            wide: one row per photo with a column per answer, instead of one row per prediction.
 
         Raises:
             ExtraMissing: pyarrow is not installed.
@@ -496,7 +499,7 @@ class Hit:
     """A photo that a search found.
 
     Attributes:
-        path: where it is; where several files have the same bytes the first that is there.
+        path: where it is; if several files have the same bytes, the first existing one.
         score: cosine similarity to the query, in [-1, 1].
         copies: other paths with the same bytes.
         image_id: of its content.

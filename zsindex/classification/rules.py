@@ -1,4 +1,4 @@
-"""What is to be called unknown, as it is written: ``METHOD``, ``METHOD:RATE``, ``METHOD:score=X``."""
+"""What to call unknown, as users write it: ``METHOD``, ``METHOD:RATE``, ``METHOD:score=X``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Method(StrEnum):
     """How knownness is measured.
 
     SOFTMAX is the greatest probability (Hendrycks and Gimpel 2017), MCM the same at temperature 1 (Ming et al. 2022),
-    NEGLABEL the labels' share beside words that are far from them (Jiang et al. 2024). ZSCORE and MARGIN compare the
-    photo with the library: how far its best label stands above what that label has there, and above the next one.
+    NEGLABEL the labels' share against words that are far from them (Jiang et al. 2024). ZSCORE and MARGIN compare the
+    photo with the library: how far its best label is above that label's usual score there, and above the next label.
     """
 
     SOFTMAX = "softmax"
@@ -30,13 +30,13 @@ NATURAL_CUT = {Method.NEGLABEL: 0.5}
 
 @dataclass(frozen=True, slots=True)
 class UnknownRule:
-    """What is to be called unknown.
+    """What to call unknown.
 
     Attributes:
         method: how knownness is measured.
         vocabulary: for NEGLABEL, see `zsindex.lab.vocabulary.words`.
         rate: the share of the library to call unknown.
-        score: or the knownness below which a photo is. Neither: the method's own.
+        score: or the knownness below which a photo is unknown. Neither: the method's own cut.
     """
 
     method: Method
@@ -46,10 +46,10 @@ class UnknownRule:
 
     @classmethod
     def parse(cls, text: str, *, needs_cut: bool = True) -> UnknownRule:
-        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` names a vocabulary, too.
+        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` also names a vocabulary.
 
         Args:
-            needs_cut: refuse a method that has no cut of its own where the text names none.
+            needs_cut: refuse a method without a cut of its own if the text gives none.
 
         Raises:
             BadUnknown: says what is wrong with it.
@@ -64,9 +64,9 @@ class UnknownRule:
             raise BadUnknown(text, f"the methods are {', '.join(Method)}")
         method = Method(name)
         if at and (method is not Method.NEGLABEL or not vocabulary):
-            raise BadUnknown(text, "a vocabulary goes with neglabel: neglabel@basic, neglabel@wordnet, neglabel@FILE")
+            raise BadUnknown(text, "only neglabel takes a vocabulary: neglabel@basic, neglabel@wordnet, neglabel@FILE")
         if value is not None and not by_score and not 0 <= value <= 1:
-            raise BadUnknown(text, "the share of photos to call unknown lies between 0 and 1")
+            raise BadUnknown(text, "the share of photos to call unknown must be between 0 and 1")
         if value is None and method not in NATURAL_CUT and needs_cut:
             raise BadUnknown(text, f"say how many photos to call unknown, such as a tenth: {head}:0.1")
         return cls(method, vocabulary or "basic", None if by_score else value, value if by_score else None)

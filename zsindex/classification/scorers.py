@@ -1,7 +1,7 @@
-"""From image vectors to scores of answers, for all that is more than one label one answer. Pure numpy.
+"""From image vectors to scores of answers, for everything beyond one answer per label. Pure NumPy.
 
-What scores is a `Scorer`: a function from a block of image vectors to the scores of every answer. They are put one
-into another, and `rank` goes over all photos with the outermost.
+A `Scorer` is a function from a block of image vectors to the scores of every answer. Scorers wrap one another, and
+`rank` applies the outermost to all photos.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier over image vectors, which zero-shot classification is: logits are ``x Wᵀ + b``.
+    """A linear classifier over image vectors, as zero-shot classification is: logits are ``x Wᵀ + b``.
 
     Attributes:
         weights: float32 (c, dim): for zero-shot the scaled text vectors, ``s · T``.
         bias: float32 (c,).
         activation: how logits become probabilities of the concepts.
         answer_of: int64 (c,), the number of each concept's answer.
-        n_answers: how many answers there are.
+        n_answers: number of answers.
     """
 
     weights: FloatArray
@@ -75,7 +75,7 @@ class Head:
 
         Args:
             text_vectors: float32 (c, dim), of its concepts; see `zsindex.classification.scores.concept_vectors`.
-            info: whose scale and bias count, and its activation unless another one is given.
+            info: supplies scale and bias, and the activation unless one is given.
         """
         return cls.zero_shot(
             text_vectors,
@@ -86,7 +86,7 @@ class Head:
         )
 
     def logits(self, images: FloatArray) -> FloatArray:
-        """Of every concept: float32 (b, c)."""
+        """Logits of every concept: float32 (b, c)."""
         values: FloatArray = images @ self.weights.T
         values += self.bias
         return values
@@ -131,7 +131,7 @@ def rank(vectors: VectorTable, rows: IdArray, scorer: Scorer, *, top: int) -> tu
 def rank_given(
     vectors: VectorTable, rows: IdArray, scorer: Scorer, *, top: int | None = None
 ) -> tuple[IdArray, FloatArray]:
-    """The answers that each image is given, those with a score above 0: not as many for one as for another.
+    """The answers given to each image, those with a score above 0; their number differs from image to image.
 
     Args:
         vectors, rows: which images.
@@ -159,7 +159,7 @@ def rank_given(
 
 
 def rank_scores(scores: FloatArray, *, top: int) -> tuple[IdArray, FloatArray]:
-    """`rank` from scores that are there already, float32 (n, n_answers)."""
+    """`rank` for scores that are already computed, float32 (n, n_answers)."""
     best = np.empty((len(scores), top), dtype=np.int64)
     shown = np.empty((len(scores), top), dtype=np.float32)
     for start in range(0, len(scores), BLOCK_ROWS):

@@ -1,4 +1,4 @@
-"""From vectors to scores, in plain numpy. Pure functions; nothing here knows of files, models or databases."""
+"""From vectors to scores, in plain numpy. Pure functions; nothing here knows about files, models or databases."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ __all__ = [
     "softmax",
 ]
 
-# Up to so many labels the logits are turned round, labels by photos: numpy reduces many short rows a row at a time, and
-# twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
+# Up to this many labels the logits are transposed, labels by photos: numpy reduces many short rows one row at a time,
+# but twenty long ones at the speed of memory. Label numbers must fit into a byte with one to spare.
 _FEW_LABELS = 128
-# With few labels a block takes more rows, or calling numpy would cost as much as what it does.
+# With few labels a block has more rows; otherwise calling numpy would cost as much as its work.
 _MANY_ROWS = 4096
-# Logits to pass over at a time: 1 MB stays in a core's own cache from the first pass to the last.
+# Logits to process at a time: 1 MB stays in a core's own cache from the first pass to the last.
 _PASS_SIZE = 2**18
-# Where every row's largest logit lies in between, even a sum of so many exp() can neither overflow nor lose all of a
+# If every row's largest logit lies in this range, even a sum of that many exp() can neither overflow nor lose a whole
 # row, and nothing has to be subtracted first. CLIP's usual logits, 20 to 35, do.
 _LEAST_SAFE_LOGIT = -40.0
 _LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
-# Below so many multiplications (some milliseconds) threads cost more than they bring.
+# Below this many multiplications (a few milliseconds) threads cost more than they gain.
 _THREADING_PAYS = 2**29
-# Several at once would only take the processor's cache from each other.
+# Several at once would only compete for the processor's cache.
 _ALL_CORES = threading.Lock()
 
 Block: TypeAlias = tuple[slice, FloatArray]
@@ -52,7 +52,7 @@ def label_vectors(prompt_vectors: FloatArray, prompts_per_label: Sequence[int]) 
 
     Args:
         prompt_vectors: float32, shape (sum of `prompts_per_label`, dim), L2-normalised rows, label by label.
-        prompts_per_label: how many rows each label has; at least one.
+        prompts_per_label: number of rows of each label; at least one.
 
     Returns:
         float32, shape (n_labels, dim), L2-normalised rows.
@@ -108,7 +108,7 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """Probabilities of every entry by itself, ``1 / (1 + exp(-x))``; float32, the shape of `logits`."""
+    """Probabilities of each entry on its own, ``1 / (1 + exp(-x))``; float32, the shape of `logits`."""
     # Written with exp(-|x|), which cannot overflow.
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
@@ -196,7 +196,7 @@ def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray
 def largest(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
     """Columns of the k largest values of each row, and these values, largest first, ties in column order.
 
-    `values` are overwritten meanwhile, and put back.
+    `values` is overwritten temporarily and restored.
     """
     if k > 16:
         best = np.argsort(-values, axis=1, kind="stable")[:, :k]
@@ -214,15 +214,15 @@ def largest(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
 
 
 def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
-    """`largest` of the transposed matrix (c, b), for c up to `_FEW_LABELS`; the results are (b, k) all the same."""
+    """`largest` of the transposed matrix (c, b), for c up to `_FEW_LABELS`; the results are (b, k) as there."""
     n_labels, n = by_label.shape
     if k > 16:
         return largest(np.ascontiguousarray(by_label.T), k)
     best = np.empty((n, k), dtype=np.int64)
     shown = np.empty((n, k), dtype=np.float32)
     columns = np.arange(n)
-    # The first label that has the largest value is the one with the greatest of these numbers. In bytes, comparing them
-    # all takes a fraction of the time of looking for the place itself.
+    # The first label that has the largest value is the one with the greatest of these numbers. As bytes, comparing them
+    # all takes a fraction of the time of finding the position directly.
     backwards = np.arange(n_labels, 0, -1, dtype=np.uint8)[:, None]
     for rank in range(k):
         highest = by_label.max(axis=0)

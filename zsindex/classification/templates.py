@@ -1,4 +1,4 @@
-"""Template sets: prompts around a label that work well together, by name."""
+"""Template sets, by name: prompts around a label that work well together."""
 
 from __future__ import annotations
 
@@ -128,20 +128,21 @@ def has_place(text: str) -> bool:
 def put(label: str, template: str) -> str:
     """Put a label into all places of a template.
 
-    Plain replacement in one pass rather than `str.format`, so that other braces in templates, and any in labels, stay.
+    Plain replacement in one pass instead of `str.format`, so that other braces in templates, and braces in labels, are
+    kept.
     """
     return _PLACEHOLDER.sub(lambda _: label, template)
 
 
 def resolve(templates: str | Sequence[str], saved: Mapping[str, Sequence[str]] | None = None) -> tuple[str, ...]:
-    """Templates from templates and names of template sets, in order, each once.
+    """Templates from a mix of templates and names of template sets, in order, each once.
 
     Args:
-        templates: texts. One without a place for the label is a name: of a built-in set, or of one of `saved`.
-        saved: further sets.
+        templates: one without a place for the label is a name, of a built-in set or of one in `saved`.
+        saved: more sets, by name.
 
     Raises:
-        BadTemplate: neither a template nor a name that is known.
+        BadTemplate: neither a template nor a known name.
     """
     known = {**(saved or {}), **BUILT_IN}
     found: dict[str, None] = {}

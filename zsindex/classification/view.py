@@ -1,4 +1,4 @@
-"""What the label lab looks at: the photos of a library under one model, as they are at one moment."""
+"""What the label lab works on: a snapshot of the photos of a library with the vectors of one model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from zsindex.storage.rows import FileTable
 
 @dataclass(frozen=True)
 class View:
-    """Photos with vectors under one model, in the order of `Library.photos.paths`. It does not change when the library
+    """Photos with vectors from one model, in the order of `Library.photos.paths`. It does not change when the library
     does.
 
     Attributes:
         info: the model.
-        model_id: its id in the library; -1 where the library does not hold it.
-        paths: of the photos, n of them. Photos with the same bytes come as often as there are files.
+        model_id: its id in the library; -1 if the library does not hold it.
+        paths: of the photos, n of them. Files with the same bytes are each listed.
         image_ids: int64 (n,), of their contents.
         rows: int64 (n,), where their vectors lie in `vectors`.
-        vectors: all vectors under the model.
-        unanswered: paths of photos that have no vector under the model.
-        embed: float32 (m, dim), L2-normalised, from m texts; from the cache where they are known.
+        vectors: all vectors from the model.
+        unanswered: paths of photos without a vector from the model.
+        embed: float32 (m, dim), L2-normalised, from m texts; from the cache if known.
         snapshot: (watermark, generation, files_revision): equal ones mean the same photos and vectors.
     """
 
@@ -52,7 +52,7 @@ class View:
         embed: Callable[[Sequence[str]], FloatArray],
         snapshot: tuple[int, int, int],
     ) -> View:
-        """Those of some files whose images have a vector; the others are `unanswered`."""
+        """A view of the files whose images have a vector; the others are `unanswered`."""
         rows = vectors.rows_of(files.image_ids)
         answered = rows >= 0
         whole = bool(answered.all())
@@ -74,8 +74,10 @@ class View:
 
     @cached_property
     def unique(self) -> tuple[IdArray, IdArray | slice]:
-        """Each image once: its row, ascending, int64 (u,); and what makes photos of images: ``per_image[back]``."""
-        # As in a library whose every photo came in the order of its path.
+        """Each image once: its row, ascending, int64 (u,); and the index that expands images to photos:
+        ``per_image[back]``.
+        """
+        # True for a library whose photos were all added in path order.
         if bool((np.diff(self.rows) > 0).all()):
             return self.rows, slice(None)
         rows, number = np.unique(self.rows, return_inverse=True)
@@ -99,7 +101,7 @@ class View:
         return concept_vectors(labels, self.embed)
 
     def tempered(self, temperature: float) -> View:
-        """The same photos, as if the model had that temperature. All of a logit is divided, its bias too."""
+        """The same photos, as if the model had that temperature. The whole logit is divided, including its bias."""
         own = self.info
         bias = None if own.logit_bias is None else own.logit_bias / (temperature * own.logit_scale)
         return replace(self, info=replace(own, logit_scale=1 / temperature, logit_bias=bias))

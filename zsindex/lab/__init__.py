@@ -1,8 +1,7 @@
-"""The label lab: which words work. Each module is one method over vectors that are there; docs/methods.md has their
-sources.
+"""The label lab: which words work. Each module is one method over existing vectors; docs/methods.md has their sources.
 
-May import `exchange`, `classification`, `index`, `storage`, `photos` and the ground floor. Start with `evaluate`.
-Public is what a library's answers are made of, by the names below; the modules themselves are not.
+May import `exchange`, `classification`, `index`, `storage`, `photos` and the ground floor. Start with `evaluate`. The
+names below, which a library's answers are made of, are public; the modules themselves are not.
 """
 
 from __future__ import annotations

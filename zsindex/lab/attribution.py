@@ -1,4 +1,4 @@
-"""Which template helps or hurts which label: each is left out of the average in turn. Pure numpy."""
+"""Which template helps or hurts which label, by leaving each out of the average in turn. Pure numpy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from zsindex.records import Activation, FloatArray, IdArray
 
 # Logits of all templates to hold at a time.
 CELLS = 2**22
-# Multiplications to spend, some seconds; photos are drawn where more would be needed.
+# Multiplications to spend, a few seconds; photos are sampled if more would be needed.
 MAX_WORK = 5 * 10**10
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateEffect:
-    """What a template does: with it less without it, all others staying.
+    """The effect of a template: with it minus without it, all others kept.
 
     Attributes:
         top1: change of how often the best answer is right; None without truth.
-        alone: how often it is right with this template only; None without truth.
+        alone: how often it is right with this template alone; None without truth.
         agreement: share of photos that have the same answer without it.
-        margin: change of the mean margin: the logarithm of how many times as probable the best answer is as the second.
+        margin: change of the mean margin: the logarithm of how many times more probable the best answer is than the
+            second.
     """
 
     template: str
@@ -48,12 +49,12 @@ class TemplateEffect:
 
 @dataclass(frozen=True, slots=True)
 class LabelEffect:
-    """What a template does for one answer.
+    """The effect of a template on one answer.
 
     Attributes:
-        photos: that show it; without truth, that are answered with it.
+        photos: number that show it; without truth, that are answered with it.
         recall, f1: changes; None without truth.
-        agreement, margin: of these photos, as of `TemplateEffect`.
+        agreement, margin: as in `TemplateEffect`, for these photos.
     """
 
     template: str
@@ -82,11 +83,11 @@ class Attribution:
     """The effects of all templates.
 
     Attributes:
-        photos: that were looked at.
-        truth: where it is known what they show; None where only answers were compared with each other.
+        photos: number of photos.
+        truth: where the truth comes from; None if only answers were compared with each other.
         top1: how often the best answer of all templates together is right.
         templates: in the order of the templates.
-        labels: of every answer that any photo shows (without truth: has), template by template.
+        labels: for every answer that any photo shows (without truth: has), template by template.
     """
 
     photos: int
@@ -127,8 +128,8 @@ def attribute(
         images: float32 (b, dim), unit vectors of some photos by their numbers in 0 … n_photos - 1.
         prompt_vectors: float32 (t, c, dim), unit vectors of every concept in every template; t at least 2.
         answers, answer_of, activation: as `scoring.Head` has them.
-        right: bool (n_photos, n_answers), what photos show, where that is known.
-        truth: where it is known from.
+        right: bool (n_photos, n_answers), what photos show, if known.
+        truth: where the truth comes from.
         n_resamples, seed: of the bootstrap.
     """
     n_templates, n_concepts, dim = prompt_vectors.shape
@@ -210,7 +211,7 @@ def _of_labels(
 
 
 def _recall_and_f1(best: IdArray, right: Flags) -> tuple[Values, Values]:
-    """Of every way of answering (columns of `best`) and every answer that a photo shows: (ways, n_answers) each."""
+    """For every way of answering (columns of `best`) and every answer that a photo shows: (ways, n_answers) each."""
     n = right.shape[1]
     there = right.sum(axis=0)
     recall, f1 = np.full((best.shape[1], n), np.nan), np.full((best.shape[1], n), np.nan)
@@ -227,7 +228,7 @@ def _decide(
 ) -> tuple[IdArray, FloatArray]:
     """The best answer, and its margin to the second, from logits (b, ways, c): both (b, ways)."""
     if n_answers < logits.shape[2]:
-        # Probabilities of a group's labels add up under softmax; independent ones give the largest.
+        # Probabilities of a group's labels add up with softmax; of independent ones, the largest counts.
         combine = np.logaddexp if activation is Activation.SOFTMAX else np.maximum
         concepts, logits = logits, np.full((*logits.shape[:2], n_answers), -np.inf, dtype=np.float32)
         for concept, answer in enumerate(answer_of.tolist()):

@@ -1,4 +1,4 @@
-"""How far a number could be off by chance: the percentile bootstrap over photos. Pure numpy.
+"""How far off a number could be by chance: the percentile bootstrap over photos. Pure numpy.
 
 Efron 1979, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7; Efron and Tibshirani 1993, "An
 introduction to the bootstrap", chapter 13, for percentile intervals.
@@ -23,8 +23,8 @@ class Estimate:
     """A number with its interval.
 
     Attributes:
-        value: NaN where it is not defined.
-        low, high: between these lie 95 % of the resamples' values; NaN where there were none.
+        value: NaN if it is not defined.
+        low, high: 95 % of the resamples' values lie between these; NaN if there were none.
     """
 
     value: float
@@ -33,7 +33,7 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0: of a difference, that it is hardly chance."""
+        """Whether the whole interval lies on one side of 0; for a difference, this means it is hardly chance."""
         return self.low > 0 or self.high < 0
 
     def to_dict(self) -> dict[str, float | None]:
@@ -45,7 +45,7 @@ class Estimate:
 def resamples(n: int, count: int, seed: int) -> Iterator[Values]:
     """How often each of n photos is in a resample: `count` times float64 (n,), each adding up to n.
 
-    Drawing numbers and counting them is several times as fast as a multinomial distribution over n photos.
+    Drawing numbers and counting them is several times faster than drawing from a multinomial distribution.
     """
     random = np.random.default_rng(seed)
     for _ in range(count):
@@ -55,8 +55,7 @@ def resamples(n: int, count: int, seed: int) -> Iterator[Values]:
 def estimates(values: Values, samples: Values, level: float = LEVEL) -> list[Estimate]:
     """Values (k,) with percentile intervals from their values in r resamples, (r, k).
 
-    A resample in which a value is not defined, such as the recall of a label that none of its photos has, is passed
-    over.
+    A resample in which a value is not defined, such as the recall of a label that none of its photos has, is skipped.
     """
     low = np.full(len(values), np.nan)
     high = low.copy()

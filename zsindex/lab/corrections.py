@@ -1,4 +1,4 @@
-"""Corrections: what a person said that photos show, or do not show, in the words of a label set."""
+"""Corrections: what people say that photos show, or do not show, in the words of a label set."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Statement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What holds of one image.
+    """The corrections in effect for one image.
 
     Attributes:
-        label: what it shows; None where nobody said.
+        label: what it shows; None if not said.
         not_labels: what it does not show, in the order in which it was said.
     """
 
@@ -48,7 +48,7 @@ class Said:
 
 @dataclass(frozen=True)
 class FoldedCorrections:
-    """What holds of every corrected image.
+    """The corrections in effect for every corrected image.
 
     Attributes:
         by_digest: by the digest of the image, in the order of its first correction.
@@ -61,25 +61,25 @@ class FoldedCorrections:
 
     @property
     def labels(self) -> dict[bytes, str]:
-        """What images show, where that was said: the truth to compare answers with."""
+        """What images show, if it was said: the truth to compare answers with."""
         return {digest: said.label for digest, said in self.by_digest.items() if said.label is not None}
 
     @property
     def key(self) -> str:
-        """Names what holds: equal keys, equal corrections."""
+        """Identifies the corrections: equal keys mean equal corrections."""
         meaning = sorted((d.hex(), said.label, sorted(said.not_labels)) for d, said in self.by_digest.items())
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectedPhoto:
-    """What holds of a photo.
+    """The corrections in effect for a photo.
 
     Attributes:
-        paths: where its bytes are; empty where they are in the library no more.
+        paths: files with its bytes; empty if they are no longer in the library.
         digest: hex SHA-256 of its bytes.
         label, not_labels: as in `Said`.
-        unknown: those of these names that the label set does not have now: kept, not used.
+        unknown: those of these names that the label set does not have now; they are kept but not used.
     """
 
     paths: tuple[str, ...]
@@ -100,10 +100,10 @@ class CorrectedPhoto:
 
 
 def fold(entries: Iterable[CorrectionEntry]) -> FoldedCorrections:
-    """What holds after all entries of a log.
+    """The corrections in effect after all entries of a log.
 
-    A photo shows one label: a later one takes the place of an earlier one. Saying a label takes back that it does not
-    fit, and the other way round. An entry without a label takes back all that was said about its image.
+    A photo shows one label: a later one replaces an earlier one. Saying a label revokes that it does not fit, and vice
+    versa. An entry without a label withdraws all corrections of its image.
 
     Args:
         entries: oldest first.
@@ -124,8 +124,8 @@ def fold(entries: Iterable[CorrectionEntry]) -> FoldedCorrections:
 def concepts_named(labels: LabelSet) -> dict[str, tuple[int, ...]]:
     """What corrections may say: each name with the numbers of the concepts that it stands for.
 
-    The names are those of labels and negatives, which stand for themselves; of groups, for any of their labels, also
-    where a label has the same name, since that is the answer that people see; and `NONE`, for any of the negatives.
+    The names are those of labels and negatives, which stand for themselves; of groups, for any of their labels, even if
+    a label has the same name, since the group is the answer that people see; and `NONE`, for any of the negatives.
     """
     number = {concept: n for n, concept in enumerate(labels.concepts)}
     named: dict[str, tuple[int, ...]] = {concept: (n,) for concept, n in number.items()}
@@ -138,19 +138,19 @@ def concepts_named(labels: LabelSet) -> dict[str, tuple[int, ...]]:
 class Lessons:
     """Corrections as numbers: what a classifier over a label set can learn from, and what it must answer.
 
-    Only images that have a vector, and only names that the label set knows.
+    Covers only images that have a vector, and only names that the label set has.
 
     Attributes:
         labels: the label set.
-        image_ids: int64 (m,), of images of which anything usable was said, ascending.
-        may_be: bool (m, c): the concepts that each may show. Where a label was said, those that it stands for; else all
+        image_ids: int64 (m,), of images with any usable correction, ascending.
+        may_be: bool (m, c): the concepts that each may show. If a label was said, those that it stands for; else all
             that were not ruled out.
         is_said: bool (m,): a label was said.
-        shows_none: int64, images that were said to show none of the labels, or of which all were ruled out. Where the
-            label set has no such answer, a classification may still have it.
-        unknown_labels: names that the label set does not have, each with how many images they were said of. They are
-            kept, in case a later version has them again.
-        without_vector: images that were corrected and have no vector under the model, or are pruned.
+        shows_none: int64, images said to show none of the labels, or with all labels ruled out. Even if the label set
+            has no such answer, a classification may have it.
+        unknown_labels: names that the label set does not have, each with its number of images. They are kept, in case a
+            later version has them again.
+        without_vector: corrected images that have no vector from the model, or were pruned.
     """
 
     labels: LabelSet
@@ -179,7 +179,7 @@ class Lessons:
             answers: those of the label set, and perhaps `NONE` behind them.
         """
         extra = len(answers) - len(self.labels.answers)
-        # Who only said what it does not show did not say that it shows something.
+        # Saying what a photo does not show does not mean that it shows anything.
         possible = np.hstack([self.answers, np.repeat(~self.is_said[:, None], extra, axis=1)])
         if not extra:
             return Settled(self.image_ids, possible, self.is_said)
@@ -193,7 +193,7 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Settled:
-    """The answers that people gave themselves.
+    """The answers that corrections give.
 
     Attributes:
         image_ids: int64 (m,), ascending.
@@ -213,10 +213,10 @@ class Settled:
         return there, place[there]
 
     def scores(self, which: IdArray, scores: FloatArray, activation: Activation) -> FloatArray:
-        """What settled images score: what was said 1, what was ruled out 0.
+        """Scores of settled images: 1 for what was said, 0 for what was ruled out.
 
-        Probabilities that add up (softmax) are shared out among what is left. Under a sigmoid, where a photo may show
-        several things, the others keep theirs.
+        Probabilities that add up (softmax) are shared among what is left. With sigmoid, where a photo may show several
+        things, the others keep their scores.
 
         Args:
             which: int64 (k,), the images, as from `find`.
@@ -231,7 +231,7 @@ class Settled:
             return np.where(said, confirmed, np.where(possible, scores, np.float32(0)))
         left = np.where(possible, np.where(said, np.float32(1), np.maximum(scores, np.float32(0))), np.float32(0))
         total = left.sum(axis=1, keepdims=True)
-        # Where the classifier gives nothing to what is left, all of it is equally likely.
+        # If the classifier gives nothing to what is left, all of it is equally likely.
         shared: FloatArray = np.where(total > 0, left, possible) / np.where(
             total > 0, total, possible.sum(axis=1)[:, None]
         )
@@ -287,11 +287,11 @@ def corrected_photos(
     paths: Mapping[int, Sequence[str]],
     labels: LabelSet,
 ) -> list[CorrectedPhoto]:
-    """Corrections for people: by path, those without one last.
+    """Corrections for display: by path, those without one last.
 
     Args:
         image_id_of: ids of the images that the library holds, by digest.
-        paths: of the images that are there, by id.
+        paths: of existing files, by image id.
     """
     named = concepts_named(labels)
     found = []
@@ -304,7 +304,7 @@ def corrected_photos(
 
 
 def parse_csv(text: str, *, source: str) -> list[Statement]:
-    """Read statements from a table with the columns ``path``, ``label`` and, if wanted, ``not``.
+    """Read statements from a table with the columns ``path``, ``label`` and, optionally, ``not``.
 
     See `zsindex.arguments.text_files.table`.
 

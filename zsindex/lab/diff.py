@@ -1,4 +1,4 @@
-"""Which photos get another answer when labels, templates or the model change, and how much every photo moves."""
+"""Which photos get a different answer when labels, templates or the model change, and how much every photo moves."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Side:
     """One of two ways to classify.
 
     Attributes:
-        name: for people: the label set, and what else is particular.
-        view: the photos, under the side's model.
-        answers: what they can be answered with.
-        scorer: scores of these.
-        activation: whether scores add up to 1 (softmax) or stand for themselves (sigmoid).
+        name: for people: the label set, and whatever else is special about it.
+        view: the photos, with the side's model.
+        answers: the possible answers.
+        scorer: gives their scores.
+        activation: whether scores add up to 1 (softmax) or are independent (sigmoid).
         run: the key of the classification; see `zsindex.classification.results.Run`.
     """
 
@@ -39,7 +39,7 @@ class Side:
 
 
 class MovedPhoto(NamedTuple):
-    """A photo that gets another answer."""
+    """A photo that gets a different answer."""
 
     path: str
     before: str
@@ -50,7 +50,7 @@ class MovedPhoto(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """How many photos went from one answer to another, and the one among them that moved most."""
+    """How many photos went from one answer to another, and the one of them that moved most."""
 
     before: str
     after: str
@@ -69,7 +69,7 @@ class Diff:
         only_before, only_after: answers that only one side has.
         best_before, best_after: int64 (n,), numbers of the best answers.
         scores_before, scores_after: float32 (n,), the best answers' scores.
-        moved: float32 (n,), how far apart a photo's scores are, from 0 to 1: if both sides are softmax, total
+        moved: float32 (n,), how far apart a photo's scores are, from 0 to 1: with softmax on both sides, total
             variation, half the sum of the differences over all answers; else the largest difference. An answer that a
             side does not have scores 0 there.
         uncompared: photos that have a vector on one side only.
@@ -95,7 +95,7 @@ class Diff:
 
     @cached_property
     def flipped(self) -> IdArray:
-        """Numbers of the photos that get another answer, those that moved most first."""
+        """Numbers of the photos that get a different answer, those that moved most first."""
         flipped = np.flatnonzero(self.best_before != self.best_after)
         return flipped[np.argsort(-self.moved[flipped], kind="stable")]
 
@@ -106,7 +106,7 @@ class Diff:
 
     @cached_property
     def flips(self) -> list[MovedPhoto]:
-        """The photos that get another answer, those that moved most first."""
+        """The photos that get a different answer, those that moved most first."""
         n = self.flipped
         return [
             MovedPhoto(self.paths[photo], self.answers[before], self.answers[after], *numbers)
@@ -123,7 +123,7 @@ class Diff:
 
     @cached_property
     def flows(self) -> list[Flow]:
-        """From which answer to which other one, the largest flow first; then in the order of the answers."""
+        """How many photos went from which answer to which, largest flow first; ties in the order of the answers."""
         n, c = self.flipped, len(self.answers)
         kinds, first, counts = np.unique(
             self.best_before[n] * c + self.best_after[n], return_index=True, return_counts=True
@@ -169,27 +169,27 @@ class Diff:
 
 
 def compare(before: Side, after: Side, *, renamed: Mapping[str, str] | None = None) -> Diff:
-    """Classify the photos that both sides have vectors of, both ways.
+    """Classify the photos that have vectors on both sides, in both ways.
 
     Args:
-        renamed: answers of `before` by the names that they have in `after`. Answers that are called alike are the same.
+        renamed: names of answers in `before`, mapped to their names in `after`. Answers with equal names are the same.
 
     Raises:
-        ValueError: `renamed` names what is no answer, or gives two answers the same name.
+        ValueError: `renamed` names something that is not an answer, or gives two answers the same name.
     """
     old, names = renamed or {}, before.answers
     if strangers := [answer for answer in old if answer not in names]:
-        raise ValueError(f"renamed: {', '.join(strangers)} is no answer of the side before")
+        raise ValueError(f"renamed: {', '.join(strangers)} is not an answer of the side before")
     names = tuple(old.get(answer, answer) for answer in names)
     if len(set(names)) < len(names):
-        raise ValueError("renamed: two answers get the same name")
+        raise ValueError("renamed: two answers would get the same name")
     answers = tuple(dict.fromkeys((*names, *after.answers)))
     number = {answer: n for n, answer in enumerate(answers)}
     at_before, at_after = (np.array([number[a] for a in side], dtype=np.int64) for side in (names, after.answers))
 
     pairs: Iterator[tuple[slice, FloatArray, FloatArray]]
     if before.view is after.view:
-        # Of copies every image once, where it lies.
+        # Each image once, without copies, in place.
         n, back = len(before.view.unique[0]), before.view.unique[1]
         paths = before.view.paths
         pairs = ((where, block, block) for where, block in before.view.blocks(_BLOCK_ROWS))
@@ -245,6 +245,6 @@ def _pairs(before: View, after: View, paths: list[str]) -> Iterator[tuple[slice,
 
 
 def _as_slice(numbers: IdArray) -> IdArray | slice:
-    """The same columns, as a slice where they follow each other: numpy then copies nothing."""
+    """The same columns, as a slice if they are consecutive, so that numpy copies nothing."""
     follow = bool((np.diff(numbers) == 1).all())
     return slice(int(numbers[0]), int(numbers[-1]) + 1) if follow else numbers

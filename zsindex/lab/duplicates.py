@@ -1,6 +1,7 @@
-"""Photos that are the same or nearly so, and which of them to keep.
+"""Identical and near-identical photos, and which of them to keep.
 
-What is named for removal is there, and so is what is kept in its place, as another file: see `zsindex.lab.on_disk`.
+Every file suggested for removal exists, and so does the one kept instead, as a different file: see
+`zsindex.lab.on_disk`.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from zsindex.photos.scaling import resized
 from zsindex.records import AS_SEEN, DecodeMode, IdArray, Progress, Settings
 from zsindex.storage.rows import FileDetails
 
-# Sharpness is looked at in a picture whose longer side has so many pixels. In larger ones the edges of JPEG's blocks
+# Sharpness is measured in a picture whose longer side has this many pixels. In larger ones the edges of JPEG blocks
 # count: a copy at quality 50 would be the sharper one.
 SHARPNESS_SIDE = 192
-# A step of sharpness: of what is on the same one, the larger file is the better copy. Out of focus by half a percent of
-# the picture's side are two steps or more; compression alone is a tenth of one.
+# A step of sharpness: of copies on the same step, the larger file is the better one. Blur of half a percent of the
+# picture's side is two steps or more; compression alone is a tenth of one.
 _SHARPER = 3.0
-# Pictures are compared as grey squares of so many pixels a side.
+# Pictures are compared as grey squares with this many pixels per side.
 _THUMBNAIL_SIDE = 32
-# Smallest correlation of two that are the same picture.
+# Minimum correlation of two copies of the same picture.
 SAME_PICTURE = 0.97
 # Levels of grey. A picture that varies less shows nothing.
 _FLAT = 2.0
@@ -48,12 +49,12 @@ class Duplicate:
     """A photo of a group.
 
     Attributes:
-        cosine: to the photo that is kept, of their vectors.
-        correlation: with that one, of their pixels; None where one of the two was not looked at.
-        exact: the same bytes as that one.
-        width, height: upright, in pixels; 0 where it was never decoded.
+        cosine: of the vectors of this photo and the one to keep.
+        correlation: of their pixels; None if one of the two was not read.
+        exact: whether their bytes are equal.
+        width, height: upright, in pixels; 0 if it was never decoded.
         size: of the file in bytes.
-        sharpness: variance of the Laplacian; None where the photo was not looked at.
+        sharpness: variance of the Laplacian; None if the photo was not read.
         seen: what the path led to when the group was made.
     """
 
@@ -74,14 +75,14 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateGroup:
-    """Photos that are alike: the one to keep, and the others, the most alike first."""
+    """Photos that are alike: the one to keep, and the others, most similar first."""
 
     keep: Duplicate
     others: tuple[Duplicate, ...]
 
     def still_there(self) -> DuplicateGroup | None:
-        """The group without what has changed or gone since it was made; None where nothing is left to choose from, or
-        the one to keep has gone.
+        """The group without files that have changed or gone since; None if nothing is left to choose from, or the one
+        to keep is gone.
         """
         if on_disk.seen(self.keep.path) != self.keep.seen:
             return None
@@ -98,13 +99,13 @@ class Duplicates:
     """What `Library.neighbours.duplicates` found.
 
     Attributes:
-        threshold: smallest cosine of near-duplicates.
-        photos: how many were looked at.
-        groups: in the order of the photos that are kept.
-        unread: photos with near-duplicates by their vectors that could not be looked at. None where looking was not
-            asked for.
-        left_out: photos with duplicates that are in no group: they are not on this disk, or not as the last sync saw
-            them, or the path is another name of a file that counts already.
+        threshold: minimum cosine of near-duplicates.
+        photos: number of photos compared.
+        groups: in the order of the photos to keep.
+        unread: number of photos that have near-duplicates by their vectors but could not be read; None if reading was
+            not requested.
+        left_out: number of photos with duplicates that are in no group: missing from this disk, changed since the last
+            sync, or another name of a file already counted.
     """
 
     threshold: float
@@ -114,19 +115,19 @@ class Duplicates:
     left_out: int = 0
 
     def still_there(self) -> Duplicates:
-        """The same as the disk is now: to be asked for right before somebody acts on it."""
+        """The same for the present state of the disk; call it right before acting on the result."""
         left = [group for old in self.groups if (group := old.still_there()) is not None]
         gone = sum(1 + len(group.others) for group in self.groups) - sum(1 + len(group.others) for group in left)
         return replace(self, groups=tuple(left), left_out=self.left_out + gone)
 
     @property
     def removable(self) -> list[str]:
-        """Paths of all photos but those to keep."""
+        """Paths of all photos except those to keep."""
         return [other.path for group in self.groups for other in group.others]
 
     @property
     def removable_bytes(self) -> int:
-        """Size of their files."""
+        """Total size of those files."""
         return sum(other.size for group in self.groups for other in group.others)
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,12 +145,12 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What pairs look like at a cosine.
+    """Example pairs at a cosine.
 
     Attributes:
         cosine: of the level.
-        pairs: how many pairs have at least this one, as far as each photo's nearest ten tell.
-        examples: (path, path, cosine) of some of those nearest to the level, and below the next higher one.
+        pairs: number of pairs at or above it, as far as the ten nearest of each photo show.
+        examples: (path, path, cosine) of some pairs nearest to the level and below the next higher one.
     """
 
     cosine: float
@@ -162,8 +163,8 @@ class Level:
         return {"cosine": self.cosine, "pairs": self.pairs, "examples": shown}
 
 
-class Look(NamedTuple):
-    """What was seen of an image: its sharpness, and a grey square of it, uint8."""
+class Appearance(NamedTuple):
+    """What was learnt by looking at an image: its sharpness, and a grey square of it, uint8."""
 
     sharpness: float
     thumbnail: npt.NDArray[np.uint8]
@@ -175,7 +176,7 @@ def find(
     *,
     threshold: float,
     details: Callable[[Collection[int]], Sequence[FileDetails]],
-    known: dict[int, Look] | None,
+    known: dict[int, Appearance] | None,
     settings: Settings,
     progress: Callable[[Progress], None],
 ) -> Duplicates:
@@ -184,15 +185,15 @@ def find(
     Args:
         view: the photos.
         pairs: of its images (``view.unique``) that are near-duplicates.
-        details: what is known of the files that show some images.
-        known: what was seen of images, by their ids; it is added to. None for not looking at any.
+        details: looks up the files that show some images.
+        known: appearances of images, by id; new ones are added. None to read no photos.
     """
     photos_of = _photos_of(view)
     paired = np.union1d(pairs.first, pairs.second).tolist()
     copied = [image for image, photos in photos_of.items() if len(photos) > 1]
     image_ids = view.vectors.ids[view.unique[0]]
     by_path = {found.path: found for found in details(image_ids[sorted({*paired, *copied})].tolist())}
-    # A file that went since the view was made has no details, and is no duplicate any more.
+    # A file that has gone since the view was made has no details, and is no longer a duplicate.
     candidates = {
         image: [by_path[path] for photo in photos_of[image] if (path := view.paths[photo]) in by_path]
         for image in sorted({*paired, *copied})
@@ -200,7 +201,7 @@ def find(
     seen = on_disk.distinct(file for files in candidates.values() for file in files)
     links = {path for path in seen if os.path.islink(path)}
     there = {
-        # Without a link its file is still there, but not the other way round: files are kept before links to others.
+        # Deleting a link keeps its file, but not the other way round: prefer to keep files over links to them.
         image: sorted(found, key=lambda file: file.path in links)
         for image, files in candidates.items()
         if (found := [file for file in files if file.path in seen])
@@ -208,16 +209,22 @@ def find(
     left_out = sum(map(len, candidates.values())) - sum(map(len, there.values()))
     unread = None
     if known is not None:
-        _look_at([there[image] for image in paired if image in there], known, settings, progress)
+        _read_appearances([there[image] for image in paired if image in there], known, settings, progress)
         unread = sum(len(there[image]) for image in paired if image in there and image_ids[image] not in known)
-    looks = {image: look for image in there if (look := (known or {}).get(int(image_ids[image]))) is not None}
-    if looks:
-        pairs = _same_pictures(pairs, looks)
+    appearances = {
+        image: appearance for image in there if (appearance := (known or {}).get(int(image_ids[image]))) is not None
+    }
+    if appearances:
+        pairs = _same_pictures(pairs, appearances)
 
     def better(image: int) -> tuple[float, ...]:
-        look = looks.get(image)
+        appearance = appearances.get(image)
         best = there[image][0]
-        return (best.path in links, *_quality(best, None if look is None else look.sharpness), photos_of[image][0])
+        return (
+            best.path in links,
+            *_quality(best, None if appearance is None else appearance.sharpness),
+            photos_of[image][0],
+        )
 
     groups = []
     for best, members in stars(pairs, sorted(there, key=better)):
@@ -225,12 +232,14 @@ def find(
             Duplicate(
                 path=file.path,
                 cosine=cosine,
-                correlation=None if not {best, image} <= looks.keys() else correlation(looks[best], looks[image]),
+                correlation=None
+                if not {best, image} <= appearances.keys()
+                else correlation(appearances[best], appearances[image]),
                 exact=image == best,
                 width=file.width,
                 height=file.height,
                 size=file.size,
-                sharpness=looks[image].sharpness if image in looks else None,
+                sharpness=appearances[image].sharpness if image in appearances else None,
                 seen=seen[file.path],
             )
             for image, cosine in [(best, 1.0), *members]
@@ -239,15 +248,17 @@ def find(
         if len(shown) > 1:
             groups.append((photos_of[best][0], DuplicateGroup(shown[0], tuple(shown[1:]))))
     groups.sort(key=lambda group: group[0])
-    # Looking takes its time, and others work meanwhile.
+    # Reading takes time, and files may have changed meanwhile.
     return Duplicates(threshold, len(view), tuple(group for _, group in groups), unread, left_out).still_there()
 
 
-def _same_pictures(pairs: Pairs, looks: Mapping[int, Look]) -> Pairs:
-    """Pairs whose pictures are the same as far as one can see; those that were not looked at stay."""
+def _same_pictures(pairs: Pairs, appearances: Mapping[int, Appearance]) -> Pairs:
+    """Pairs whose pictures look the same; pairs that were not read are kept."""
     keep = np.array(
         [
-            one not in looks or other not in looks or correlation(looks[one], looks[other]) >= SAME_PICTURE
+            one not in appearances
+            or other not in appearances
+            or correlation(appearances[one], appearances[other]) >= SAME_PICTURE
             for one, other in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
         ],
         dtype=bool,
@@ -256,19 +267,19 @@ def _same_pictures(pairs: Pairs, looks: Mapping[int, Look]) -> Pairs:
 
 
 def stars(pairs: Pairs, order: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, float]]]]:
-    """Groups around the best images: each image is in one, with a pair to the image in the middle.
+    """Groups around the best images: each image is in one group, paired with the image in its middle.
 
-    Connected components would chain: of a walk through a town each photo is like the next, and all would be one group.
+    Connected components would chain: on a walk through a town each photo is like the next, and all would be one group.
 
     Args:
         order: images, the best first.
 
     Yields:
-        The image in the middle, and the others with their cosines to it, the most alike first.
+        The image in the middle, and the others with their cosines to it, most similar first.
     """
     near: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
     listed = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.cosines.tolist(), strict=True)
-    for one, other, cosine in listed:  # the most alike first, so that each list is, too
+    for one, other, cosine in listed:  # most similar first, and so is each list
         near[one].append((other, cosine))
         near[other].append((one, cosine))
     left = dict.fromkeys(order)
@@ -282,7 +293,7 @@ def stars(pairs: Pairs, order: Sequence[int]) -> Iterator[tuple[int, list[tuple[
 
 
 def _quality(file: FileDetails, sharpness: float | None) -> tuple[float, ...]:
-    """Sorts better images first: more pixels, then clearly sharper (or to be seen at all), then more bytes."""
+    """Sorts better images first: more pixels, then clearly sharper (or readable at all), then more bytes."""
     step = -1 if sharpness is None else round(log(max(sharpness, 1e-6)) / log(_SHARPER))
     return (-file.width * file.height, sharpness is None, -step, -file.size)
 
@@ -299,12 +310,12 @@ def _photos_of(view: View) -> Mapping[int, list[int]]:
 # --- looking at pictures ----------------------------------------------------------------------------------------------
 
 
-def look_at(image: Image.Image) -> Look:
-    """See how sharp a picture is and what it looks like from afar.
+def appearance_of(image: Image.Image) -> Appearance:
+    """Measure how sharp a picture is, and what it looks like from afar.
 
     Sharpness is the variance of the Laplacian of the grey picture (0 to 255), whose longer side is scaled down to
     `SHARPNESS_SIDE`: Pech-Pacheco, Cristóbal, Chamorro-Martínez, Fernández-Valdivia, "Diatom autofocusing in
-    brightfield microscopy: a comparative study", ICPR 2000. 0 for a picture without any inner pixel.
+    brightfield microscopy: a comparative study", ICPR 2000. 0 for a picture without inner pixels.
     """
     grey = image.convert("L")
     thumbnail = np.asarray(resized(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX))
@@ -314,14 +325,14 @@ def look_at(image: Image.Image) -> Look:
         grey = grey.resize((width, height), Image.Resampling.BOX)
     p = np.asarray(grey, dtype=np.float32)
     if min(p.shape) < 3:
-        return Look(0.0, thumbnail)
+        return Appearance(0.0, thumbnail)
     laplacian = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:] - 4 * p[1:-1, 1:-1]
-    return Look(float(laplacian.var(dtype=np.float64)), thumbnail)
+    return Appearance(float(laplacian.var(dtype=np.float64)), thumbnail)
 
 
-def correlation(one: Look, other: Look) -> float:
-    """Pearson's correlation of two pictures from afar. Those in which nothing is to be seen are 1 if equally bright."""
-    a, b = (look.thumbnail.astype(np.float64) for look in (one, other))
+def correlation(one: Appearance, other: Appearance) -> float:
+    """Pearson correlation of two pictures from afar. For two flat pictures it is 1 if they are equally bright."""
+    a, b = (appearance.thumbnail.astype(np.float64) for appearance in (one, other))
     brightness = float(abs(a.mean() - b.mean()))
     a, b = a - a.mean(), b - b.mean()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -330,38 +341,38 @@ def correlation(one: Look, other: Look) -> float:
     return float((a * b).sum()) / norms if norms > 0 else 0.0
 
 
-def _look_at(
+def _read_appearances(
     images: Sequence[Sequence[FileDetails]],
-    known: dict[int, Look],
+    known: dict[int, Appearance],
     settings: Settings,
     progress: Callable[[Progress], None],
 ) -> None:
-    """See what was not seen yet, in the first of each image's files that can be read."""
+    """Add the missing appearances, from the first readable file of each image."""
     new = [files for files in images if files[0].image_id not in known]
 
-    def first(files: Sequence[FileDetails]) -> Look | None:
-        return next((look for file in files if (look := _look_in(file, settings)) is not None), None)
+    def first(files: Sequence[FileDetails]) -> Appearance | None:
+        return next((appearance for file in files if (appearance := _appearance_in(file, settings)) is not None), None)
 
     with ThreadPoolExecutor(settings.workers) as pool:
-        for done, (files, look) in enumerate(zip(new, pool.map(first, new), strict=True), start=1):
-            if look is not None:
-                known[files[0].image_id] = look
+        for done, (files, appearance) in enumerate(zip(new, pool.map(first, new), strict=True), start=1):
+            if appearance is not None:
+                known[files[0].image_id] = appearance
             progress(Progress("look", done, len(new)))
 
 
-def _look_in(file: FileDetails, settings: Settings) -> Look | None:
-    """None where the file cannot be read, or no longer shows the image."""
+def _appearance_in(file: FileDetails, settings: Settings) -> Appearance | None:
+    """None if the file cannot be read, or no longer shows the image."""
     try:
         source = sources.read(file.path)
         if source.digest != file.digest:
             return None
-        # Of which fast decoding leaves at least twice as much.
+        # Fast decoding keeps at least twice this size.
         size = (SHARPNESS_SIDE, SHARPNESS_SIDE)
         decoded = source.decode(
             mode=DecodeMode.FAST, input_size=size, max_pixels=settings.max_pixels, rendering=AS_SEEN
         )
         with codec_errors():
-            return look_at(decoded.image)
+            return appearance_of(decoded.image)
     except ImageError:
         return None
 

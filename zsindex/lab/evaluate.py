@@ -1,4 +1,4 @@
-"""How often answers are right, with intervals, and how far two ways of asking differ on the same photos. Pure numpy."""
+"""How often answers are right, with intervals, and how two ways of asking differ on the same photos. Pure numpy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from zsindex.lab.bootstrap import Estimate, Values, estimates, resamples
 from zsindex.lab.truth import Known, Truth
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
 
-# What a photo is answered with whose every answer was taken away, as thresholds do.
+# The answer of a photo that is left without any, as thresholds can do.
 NO_ANSWER = "(no answer)"
 BEST = 5
 SUMMARY = ("top1", "top5", "precision", "recall", "f1", "ece", "auroc", "fpr95", "map")
-# Average precision looks at all photos for every label in every resample: so many steps take some seconds.
+# Average precision looks at all photos for every label in every resample: this many steps take a few seconds.
 MAX_STEPS = 10**9
 # Fewer resamples give no interval worth its name.
 MIN_RESAMPLES = 100
@@ -30,11 +30,11 @@ CELLS = 2**24
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way of asking, and what all photos were answered with, the best five of each at least.
+    """One way of asking, and the answers of all photos, with at least the best five of each.
 
     Attributes:
-        knownness: (n,), of the answer's photos in its order, higher means less likely `NONE`; None where the answer's
-            scores say so.
+        knownness: (n,), of the answer's photos in its order, higher means less likely `NONE`; None if the answer's
+            scores tell.
     """
 
     name: str
@@ -45,17 +45,17 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one way of asking answered about m photos, with the truth in terms of its answers.
+    """The answers of one way of asking about m photos, with the truth in terms of its answers.
 
     Attributes:
         name: for people.
-        answers: what could be answered.
+        answers: the possible answers.
         known: the truth.
-        best: int64 (m, top), the best answers; -1 for none. `top` is 5, or all where there are fewer.
-        scores: float32 (m, top), theirs.
+        best: int64 (m, top), the best answers; -1 for none. `top` is 5, or less if there are fewer.
+        scores: float32 (m, top), their scores.
         knownness: (m,), higher means less likely `NONE`.
         all_scores: float32 (b, n_answers) of some photos by their numbers.
-        about: what else is worth knowing: model, label set, templates, the run's key.
+        about: further facts: model, label set, templates, the run's key.
     """
 
     name: str
@@ -73,11 +73,11 @@ class LabelReport:
     """How well one answer is found.
 
     Attributes:
-        photos: that show it.
-        answered: photos that it was the best answer of.
-        right: both.
-        precision, recall, f1: NaN where nothing was answered, or shown.
-        average_precision: where photos show several things; else None.
+        photos: number that show it.
+        answered: number whose best answer it was.
+        right: number of both.
+        precision, recall, f1: NaN if it was never answered, or never shown.
+        average_precision: if photos show several things; else None.
     """
 
     label: str
@@ -120,19 +120,19 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Report:
-    """How right one way of asking is.
+    """How often one way of asking is right.
 
     Attributes:
-        photos: that could be right or wrong. Photos of `NONE` only count for `auroc` and `fpr95` where that is no
+        photos: number that can be right or wrong. Photos of `NONE` count only for `auroc` and `fpr95` if that is not an
             answer.
         summary: each of `SUMMARY` that can be measured: `top1` and `top5`, how often the best answer, or one of the
             best five, is true; `precision`, `recall` and `f1`, averaged over the labels that photos show; `ece`, the
             expected calibration error; `auroc` and `fpr95`, how well photos of a label are told from those of `NONE`;
-            `map`, the mean average precision, where photos show several things.
-        differences: the same, less the first report's, from the same resamples; empty in the first one.
-        labels: of every answer that is shown or given, in order.
-        confusions: all cells of the confusion matrix that are not empty, right answers too, fullest first; none where
-            photos show several things.
+            `map`, the mean average precision, if photos show several things.
+        differences: the same minus the first report's, from the same resamples; empty in the first one.
+        labels: for every answer that is shown or given, in order.
+        confusions: all non-empty cells of the confusion matrix, including right answers, fullest first; none if photos
+            show several things.
         reliability: what the calibration error is made of.
         wrong: photos whose best answer is wrong, by their numbers in `Evaluation.paths`.
     """
@@ -154,7 +154,7 @@ class Report:
         return tuple(cell for cell in self.confusions if cell.truth != cell.answer)
 
     def matrix(self, labels: Sequence[str]) -> IdArray:
-        """The confusion matrix of some answers: int64, truth by answer."""
+        """The confusion matrix of some answers: int64, truth (row) by answer (column)."""
         number = {label: n for n, label in enumerate(labels)}
         counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
         for cell in self.confusions:
@@ -178,18 +178,18 @@ class Report:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `Library.lab.evaluate` found, and what it had to leave out.
+    """The result of `Library.lab.evaluate`, and what it had to leave out.
 
     Attributes:
         reports: one for each way of asking, all about the same photos.
         truth: where it came from.
         paths: of the photos whose answers were compared.
         resamples, seed: of the bootstrap.
-        unknown_labels: what photos show and some label set does not know, with the number of photos.
+        unknown_labels: what photos show but some label set does not have, with the number of photos.
         left_out: photos that show nothing else.
         not_held: paths with truth that the library does not hold.
-        unanswered: paths with truth that have no vector under some model.
-        without_truth: paths of photos of which nobody said what they show.
+        unanswered: paths with truth that lack a vector from some model.
+        without_truth: paths of photos without truth.
     """
 
     reports: tuple[Report, ...]
@@ -231,13 +231,13 @@ def evaluate(
     n_resamples: int,
     seed: int,
 ) -> Evaluation:
-    """Compare answers with the truth, on the photos of which all ways of asking have an answer and know a label.
+    """Compare answers with the truth, on the photos that all ways of asking have an answer and a label for.
 
     Args:
         names, others_are_none: as `truth.stands_for` takes them.
 
     Raises:
-        BadTruth: there is no such photo; it says why.
+        BadTruth: there are no such photos; says why.
     """
     names_of = [truths.stands_for(truth, one.labels, one.answer.labels, names, others=others_are_none) for one in asked]
     numbers = [{path: n for n, path in enumerate(one.answer.paths)} for one in asked]
@@ -276,15 +276,15 @@ def evaluate(
 
 def _why_nothing(asked: Contestant, truth: Truth, unknown: Sequence[str], *, n_not_held: int) -> str:
     if not len(truth):
-        return "it says nothing"
+        return "it is empty"
     if n_not_held == len(truth):
         return "the library holds none of its photos"
     if not unknown:
-        return f"no photo of its {len(truth):,} has a vector under the model"
+        return f"none of its {len(truth):,} photos has a vector from the model"
     answers = list(asked.answer.labels)
     return (
-        f"its labels ({_some(unknown)}) are none of those that photos were answered with ({_some(answers)}); say which "
-        f"is which (names=, --map): {unknown[0]!r}={answers[0]!r}"
+        f"its labels ({_some(unknown)}) are not among the answers ({_some(answers)}); map them (names=, --map): "
+        f"{unknown[0]!r}={answers[0]!r}"
     )
 
 
@@ -293,7 +293,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _outcome(asked: Contestant, numbers: IdArray, known: Known) -> Outcome:
-    """Of the photos with these numbers."""
+    """The outcome for the photos with these numbers."""
     answer = asked.answer
     ranked, ranked_scores = answer.ranked
     best, scores = ranked[numbers, :BEST], ranked_scores[numbers, :BEST]
@@ -320,10 +320,10 @@ def _outcome(asked: Contestant, numbers: IdArray, known: Known) -> Outcome:
 
 
 def compare(outcomes: Sequence[Outcome], *, n_resamples: int = 1000, seed: int = 0) -> tuple[Report, ...]:
-    """Measure several ways of asking on the same photos; the first is what the others are compared with.
+    """Measure several ways of asking on the same photos; the others are compared with the first.
 
-    Intervals are percentile intervals over resamples of the photos, the same ones for all, so that differences are
-    paired: what is hard about a photo is hard for both.
+    Intervals are percentile intervals over resamples of the photos, the same for all, so that differences are paired: a
+    hard photo is hard for both.
 
     Args:
         outcomes: all of the same m ≥ 1 photos, in the same order.
@@ -352,10 +352,10 @@ _MAP = SUMMARY.index("map")
 
 
 class _Tally:
-    """All that is counted of an outcome, for any weights of the photos.
+    """All counts of an outcome, for any weights of the photos.
 
-    Photos with the same truth, the same best answer and as good a luck with the next four are one cell, so that a
-    resample is one pass over the photos (two with the calibration) and some over the cells, which are far fewer.
+    Photos with the same truth, the same best answer and the same success among the next four form one cell, so that a
+    resample takes one pass over the photos (two with the calibration) and a few over the cells, which are far fewer.
     """
 
     def __init__(self, outcome: Outcome) -> None:
@@ -375,11 +375,11 @@ class _Tally:
         self.gap = np.where(self.graded, self.right - confidence, 0.0)
         self.bin = metrics.bins_of(self.confidence)
         answer = np.where(self.graded, best[:, 0], -1)
-        # Of answers that are neither shown nor given nothing can be said.
+        # Nothing can be said about answers that are neither shown nor given.
         self.shown = np.union1d(truth, answer[answer >= 0])
         number = np.full(len(outcome.answers) + 1, len(self.shown))  # the last is that of -1, no answer
         number[self.shown] = np.arange(len(self.shown))
-        # What several things are shown by is counted photo by photo; what one thing is, by its number.
+        # Photos that show several things are counted one by one; others by the number of what they show.
         said = np.arange(n_photos) if known.is_multi else np.full(n_photos, len(self.shown))
         if not known.is_multi:
             said[truth_photo] = number[truth]
@@ -387,10 +387,10 @@ class _Tally:
         cells, first, self.cell = np.unique(of_photo, axis=0, return_index=True, return_inverse=True)
         self.cell = self.cell.reshape(-1)
         self.cell_answer, self.cell_right = np.ascontiguousarray(cells[:, 1:3].T)
-        # Right, in the best five, graded: a digit each. Counting them takes one pass, and no matrix product, which with
-        # so little to do would be slowed down by its threads.
+        # Right, in the best five, graded: one bit each. Counting them takes one pass and no matrix product, whose
+        # threads would only slow down so little work.
         self.cell_luck = cells[:, 2:] @ [1, 2, 4]
-        # Which cells show what: each once for every thing that its photos show.
+        # Which cells show what: each once for everything that its photos show.
         of = np.argsort(truth_photo, kind="stable")
         starts = np.searchsorted(truth_photo[of], [first, first + 1])
         in_order = number[truth[of]]
@@ -427,7 +427,7 @@ class _Tally:
         summary = [
             luck[1::2].sum() / total if total else np.nan,
             (luck[2:4].sum() + luck[6:].sum()) / total if total and self.has_more else np.nan,
-            # A label that is never answered would otherwise leave the mean the better for it.
+            # Otherwise a label that is never answered would improve the mean.
             _mean(np.nan_to_num(precision[is_there])),
             _mean(recall[is_there]),
             _mean(f1[is_there]),
@@ -449,7 +449,7 @@ class _Precisions:
 
 
 def _average_precisions(outcome: Outcome, n_resamples: int, seed: int) -> _Precisions:
-    """Of each answer that a photo shows, over all photos; a few answers at a time."""
+    """Average precision of each answer that a photo shows, over all photos; a few answers at a time."""
     known = outcome.known
     m = known.n_photos
     shown = np.unique(known.answer[known.answer >= 0])
@@ -520,7 +520,7 @@ def _report(
 
 
 def _confusions(outcome: Outcome) -> tuple[Confusion, ...]:
-    """All cells of the confusion matrix that are not empty, fullest first; ties in the order of the answers."""
+    """All non-empty cells of the confusion matrix, fullest first; ties in the order of the answers."""
     names = (*outcome.answers, NO_ANSWER)  # which is number -1
     listed = outcome.known.answer >= 0
     truth = outcome.known.answer[listed]
@@ -532,12 +532,12 @@ def _confusions(outcome: Outcome) -> tuple[Confusion, ...]:
 
 
 def _share(part: Values, whole: Values) -> Values:
-    """Part of whole; NaN of nothing."""
+    """Part of whole; NaN if the whole is 0."""
     shares: Values = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
     return shares
 
 
 def _mean(values: Values) -> float:
-    """Of those that are defined; NaN of none."""
+    """Mean of the defined values; NaN if there are none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")

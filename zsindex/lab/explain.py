@@ -1,4 +1,4 @@
-"""Why a photo got its answer: its scores, the prompts nearest to it, and what each template alone would say."""
+"""Why a photo got its answer: its scores, the prompts nearest to it, and what each template alone would answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TemplateScores:
     Attributes:
         template: with its placeholder.
         label: its best answer.
-        scores: of the answers of `Why.answers`, in their order; None for one that words alone cannot give.
+        scores: of the answers in `Why.answers`, in their order; None for an answer that words alone cannot give.
     """
 
     template: str
@@ -51,10 +51,10 @@ class Why:
 
     Attributes:
         answers: the best ones, best first.
-        margin: score of the best less that of the second; None where there is only one.
-        prompts: those nearest to the photo, nearest first. The first is of the winner, or says what speaks against it.
-        templates: in their order, by their words alone, whatever else made the answer; empty where prompts were written
-            out by hand, and with a single template.
+        margin: score of the best minus that of the second; None if there is only one.
+        prompts: those nearest to the photo, nearest first. The first is of the winner, or shows what speaks against it.
+        templates: in their order, from their words alone, whatever else made the answer; empty if prompts were written
+            out by hand, and for a single template.
     """
 
     answers: tuple[AnswerScore, ...]
@@ -79,15 +79,15 @@ def why(
     most: int,
     most_prompts: int,
 ) -> Why:
-    """Look closely at one photo.
+    """Explain the answer of one photo.
 
     Args:
         image: float32 (dim,), L2-normalised.
         labels: the label set.
         prompt_vectors: float32 (m, dim), L2-normalised, of all prompts of all concepts, in their order.
-        logit_scale, logit_bias, activation: as for the answer that is looked at.
-        found: names and scores float32 (n,) of the answers, where more than words made them.
-        most: answers to give; `most_prompts` the same of prompts.
+        logit_scale, logit_bias, activation: those of the answer to explain.
+        found: names and scores float32 (n,) of the answers, if more than words made them.
+        most, most_prompts: numbers of answers and of prompts to return.
     """
     counts = [len(texts) for texts in labels.concept_prompts]
 

@@ -1,8 +1,8 @@
-"""Few-shot classification without training: what corrections add to the words of labels, on cached vectors.
+"""Few-shot classification without training: what corrections add to words, on cached vectors.
 
 Two methods, each a term that is added to the zero-shot logits: Gaussian discriminant analysis (Wang et al. 2024) and
-Tip-Adapter (Zhang et al. 2022). How much the term counts is chosen by leaving out each correction in turn, and so is
-what corrections are said to bring. docs/methods.md has the formulas, and says where they differ from the papers.
+Tip-Adapter (Zhang et al. 2022). The weight of the term is chosen by leaving out each correction in turn, and the
+reported gain is measured in the same way. docs/methods.md has the formulas, and says where they differ from the papers.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from zsindex.records import FloatArray, IdArray
 Doubles: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 METHODS = ("gda", "tip-adapter")
-# α, what the term is multiplied with. 0, the words alone, is among them, and wins a tie.
+# α, the weight of the term. 0, words alone, is among them and wins a tie.
 GDA_WEIGHTS = (0.0, *np.geomspace(1e-3, 10, 25).tolist())
 TIP_WEIGHTS = (0.0, *np.geomspace(0.1, 100, 13).tolist())
-# β, how quickly a photo counts less with its distance.
+# β, how quickly the weight of a photo falls with its distance.
 TIP_SHARPNESS = tuple(np.geomspace(1, 32, 6).tolist())
-# What the sum is divided by.
+# The sum is divided by one of these.
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-# Weights are taken to be as good as the best one whose losses differ from its by no more than this part of a standard
-# error. Where little is known that leans towards what people said, since leaving out one of few underrates the rest.
+# Weights count as equally good as the best if their losses differ from its loss by no more than this fraction of a
+# standard error. With little data this favours what people said, since leaving out one of few underrates the rest.
 TOLERANCE = 0.5
-# The mean of a class is estimated as if it had so many more photos, at the average of the library.
+# The mean of a class is estimated as if it had this many more photos at the average of the library.
 PRIOR_PHOTOS = 1.0
-# To choose α and to say what corrections bring, as many are left out, one at a time, as fill a matrix of so many
-# scores with one column per label; all others are learnt from.
+# To choose α and to measure the gain, as many corrections are left out, one at a time, as fill a matrix of this many
+# scores with one column per label; all others are only learnt from.
 LEFT_OUT_SCORES = 2**18
 LEFT_OUT = (250, 2000)
-# Photos that the average and the spread of a library are taken from.
+# Number of photos that the average and the spread of a library are estimated from.
 SAMPLE = 65_536
 RESAMPLES = 10_000
 SEED = 0
@@ -47,7 +47,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Background:
-    """The average photo, which every class is compared with.
+    """The average photo, with which every class is compared.
 
     Attributes:
         mean: float64 (dim,), of the photos' vectors.
@@ -59,7 +59,7 @@ class Background:
 
 
 def background(vectors: VectorTable) -> Background:
-    """Average and spread of a library, over at most `SAMPLE` photos at regular distances."""
+    """Average and spread of a library, from at most `SAMPLE` evenly spaced photos."""
     rows = _spread_out(vectors.rows, SAMPLE)
     total, squares = np.zeros(vectors.dim), 0.0
     for _, block in blocks(vectors, rows):
@@ -84,7 +84,7 @@ def learn(
         ValueError: there is no such method.
     """
     if method not in METHODS:
-        raise ValueError(f"corrections can be used by {' or '.join(METHODS)}, not {method!r}")
+        raise ValueError(f"with_corrections must be {' or '.join(METHODS)}, not {method!r}")
     said = lessons.is_said
     learned = Learned(
         method,
@@ -98,10 +98,10 @@ def learn(
         return head, learned
 
     zero_shot = head.logits(vectors)
-    # Who named a group, or none of these, said one of several concepts: the one that fits best by words.
+    # Naming a group, or none of these, means one of several concepts: the one that fits best by words.
     shown = np.where(lessons.may_be[said], zero_shot[said], -np.inf).argmax(axis=1)
-    # Those that are left out in turn, and those of which is only known what they do not show: nothing is learnt from
-    # these, but what is learnt is tried on them.
+    # Images that are left out in turn, and images of which it is only known what they do not show: nothing is learnt
+    # from the latter, but what is learnt is tested on them.
     n_said = int(said.sum())
     most = int(np.clip(LEFT_OUT_SCORES // len(head.bias), *LEFT_OUT))
     tried = _spread_out(np.arange(n_said), most)
@@ -145,9 +145,9 @@ def learn(
 class Gda:
     """Gaussian discriminant analysis: classes are normal distributions with one covariance.
 
-    The evidence for a class is how much likelier an image is under it than at the average of the library:
-    ``(μ_c - μ_0)ᵀ P (x - (μ_c + μ_0) / 2)``, so that of a class without photos nothing is said, 0. The precision is
-    ``P = (d + ν) (S + t I)⁻¹`` for scatter S with ν degrees of freedom; t is the mean squared distance within classes.
+    The evidence for a class is how much likelier an image is under it than at the average of the library, and 0 for a
+    class without photos: ``(μ_c - μ_0)ᵀ P (x - (μ_c + μ_0) / 2)``. The precision is ``P = (d + ν) (S + t I)⁻¹`` for
+    scatter S with ν degrees of freedom; t is the mean squared distance within classes.
 
     Attributes:
         x: float64 (n, dim), the examples, relative to the average.
@@ -176,7 +176,7 @@ class Gda:
         sums = np.zeros((n_concepts, dim))
         np.add.at(sums, concepts, x)
         deviations = x - (sums / np.maximum(counts, 1)[:, None])[concepts]
-        # All that is multiplied with the precision lies in the span of the examples.
+        # Everything multiplied by the precision lies in the span of the examples.
         basis = np.linalg.qr(x.T)[0] if n < dim else np.eye(dim)
         inside = deviations @ basis
         scatter, turn = np.linalg.eigh(inside.T @ inside)
@@ -188,7 +188,7 @@ class Gda:
         return len(self.x) - int(np.count_nonzero(self.counts))
 
     def linear(self) -> tuple[Doubles, Doubles]:
-        """Evidence as a linear function of an image's vector less the average: weights (c, dim) and bias (c,)."""
+        """Evidence as a linear function of an image's vector minus the average: weights (c, dim) and bias (c,)."""
         scale = self.x.shape[1] + self._freedom
         ridge = _ridge(self.scatter.sum(), self._freedom, self.spread)
         weights = scale * (self.means @ self.axes / (self.scatter + ridge)) @ self.axes.T
@@ -203,8 +203,8 @@ class Gda:
     def left_out(self, which: IdArray) -> Doubles:
         """Evidence for some of the examples, each from all others but itself: (len(which), c).
 
-        Taking an example out takes a rank-one matrix from the scatter, which the formula of Sherman and Morrison turns
-        into one from its inverse, and a little from the ridge.
+        Leaving an example out subtracts a rank-one matrix from the scatter, which the Sherman-Morrison formula turns
+        into an update of its inverse, and a little from the ridge.
         """
         x, own = self.x[which], self.concepts[which]
         n_own = self.counts[own]
@@ -241,7 +241,7 @@ class Gda:
 
 
 def _ridge(trace: Any, freedom: Any, spread: float) -> Any:
-    """The mean squared distance of images from the mean of their class: what is added to the scatter's diagonal."""
+    """The mean squared distance of images from the mean of their class, which is added to the scatter's diagonal."""
     return np.maximum((trace + spread) / (freedom + 1), 1e-9)
 
 
@@ -271,7 +271,7 @@ class Tip:
         """For images (b, dim): the sum over the examples of each class of ``exp(-β (1 - cos))``, (b, c).
 
         Args:
-            without: for each image the number of an example that does not vote.
+            without: for each image, the number of an example that does not vote.
         """
         values = np.zeros((len(self.keys), self.n_concepts), dtype=np.float32)
         values[np.arange(len(self.keys)), self.concepts] = 1
@@ -300,7 +300,7 @@ class Tip:
 
 
 class _Trial(NamedTuple):
-    """What was chosen, and how the left-out examples were answered: bool (n,), with it and by the words alone."""
+    """The choice, and whether the left-out examples were answered right: bool (n,), with it and from words alone."""
 
     term: int
     weight: float
@@ -320,12 +320,12 @@ def _try(
     """Choose a term and its weight by the likelihood of what was said, each example left out.
 
     A weight is judged at the temperature that suits it: otherwise it would win by making logits smaller or larger. Of
-    those within `TOLERANCE` of the best, the largest is taken. Each example's own answer is that of the choice that the
-    others make, so that it is tested by what it had no part in.
+    those within `TOLERANCE` of the best, the largest is taken. Each example's own answer comes from the choice that the
+    others make, so that it has no part in what it is tested with.
 
     Args:
         zero_shot: float32 (n, c), logits.
-        terms: float32 (n, c) each, evidence that does not know of the example itself.
+        terms: float32 (n, c) each, evidence computed without the example itself.
         weights: ascending, from 0.
         possible: bool (n, c), the concepts that each example may show. The first `n_said` show one answer.
     """
@@ -357,9 +357,9 @@ def _try(
     term_of = np.array([number for number, _, _ in choices])
 
     def chosen(totals: Doubles) -> IdArray:
-        """For each column of losses (choices, k) the number of the choice."""
+        """For each column of losses (choices, k), the number of the choice."""
         best = totals.argmin(axis=0)
-        # Less, not equal: where leaving out tells nothing, as with a single correction, it stays with the words.
+        # Less, not equal: if leaving out tells nothing, as with a single correction, words alone win.
         good = totals - totals.min(axis=0) < TOLERANCE * error[:, None]
         good &= term_of[:, None] == term_of[best]  # weights of different terms cannot be compared
         good[best, np.arange(len(best))] = True
@@ -372,7 +372,7 @@ def _try(
 
 
 def _answered(scores: FloatArray, answer_of: IdArray) -> IdArray:
-    """A concept of the answer that wins, for each row (n, c) of scores that add up."""
+    """A concept of the winning answer, for each row (n, c) of scores that add up."""
     if len(np.unique(answer_of)) == len(answer_of):
         best: IdArray = scores.argmax(axis=1)
         return best
@@ -383,14 +383,14 @@ def _answered(scores: FloatArray, answer_of: IdArray) -> IdArray:
 
 
 def _spread_out(numbers: IdArray, most: int) -> IdArray:
-    """At most so many of some numbers, at regular distances."""
+    """At most `most` of some numbers, evenly spaced."""
     return numbers[:: max(1, -(-len(numbers) // most))]
 
 
 def _interval(differences: IdArray) -> tuple[float, float]:
     """Percentile bootstrap of the mean of differences that are -1, 0 or 1 (Efron 1979), 95 %.
 
-    Drawing n of them with replacement is drawing how many there are of each kind.
+    Drawing n of them with replacement amounts to drawing how many there are of each kind.
     """
     n = len(differences)
     shares = np.array([np.mean(differences == value) for value in (-1, 0, 1)])

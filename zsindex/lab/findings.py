@@ -1,4 +1,4 @@
-"""What checking a label set brings to light."""
+"""The findings of a label set check."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# What makes answers worse, and what is only worth knowing.
+# Problems that make answers worse, and things merely worth knowing.
 WARNING, INFO = "warning", "info"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing about a label set that somebody should look at.
+    """One thing about a label set that deserves a look.
 
     Attributes:
         kind: ``collision``, ``hub``, ``never-wins``, ``too-long``, ``template-adds-nothing``,
             ``template-drowns-labels`` or ``template-disagrees``.
         severity: ``warning`` or ``info``.
         words: the labels, prompts or templates it is about.
-        message: what is the case, in words.
+        message: the finding, in words.
         advice: what to do about it.
-        photos: paths of photos that show it, the clearest first.
+        photos: paths of photos that illustrate it, the clearest first.
         measures: the numbers behind it.
     """
 
@@ -41,13 +41,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class TemplateMeasures:
-    """What one of several templates does, without truth.
+    """Measures of one of several templates, without truth.
 
     Attributes:
-        agreement: share of the photos that it answers, alone, like the average of all the others.
-        changed: share of the photos that get another answer when it is left out.
-        margin: its mean distance between the two best logits, alone.
-        spread: root mean square distance of its label vectors from their mean: how much it leaves of the labels.
+        agreement: share of the photos that it alone answers like the average of all the others.
+        changed: share of the photos that get a different answer when it is left out.
+        margin: mean difference between the two best logits, with it alone.
+        spread: root mean square distance of its label vectors from their mean: how much of the labels it leaves.
     """
 
     template: str
@@ -59,15 +59,15 @@ class TemplateMeasures:
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """What `Library.lab.lint` found.
+    """The result of `Library.lab.lint`.
 
     Attributes:
         label_set: a saved set's name and version; empty for others.
-        labels, images: how many were looked at; copies of a photo are one image.
+        labels, images: numbers checked; copies of a photo are one image.
         findings: warnings first.
-        skewness: of the number of images that a label is among the best for: around 0 where all labels are met alike,
-            large where a few are everywhere (Radovanović et al. 2010). 0 without photos.
-        templates: measures of each, where there are several.
+        skewness: of the number of images that a label is among the best for: around 0 if all labels are similar, large
+            if a few are everywhere (Radovanović et al. 2010). 0 without photos.
+        templates: measures of each, if there are several.
     """
 
     label_set: str
@@ -80,7 +80,7 @@ class LintReport:
 
     @property
     def warnings(self) -> int:
-        """How many findings are warnings."""
+        """The number of findings that are warnings."""
         return sum(finding.severity == WARNING for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Photos with known content, out of a library: what is fitted to, and what templates are compared on."""
+"""Photos with known content from a library, for fitting temperatures and comparing templates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BLOCK_PHOTOS = 4096
 
 @dataclass(frozen=True)
 class Sample:
-    """Photos of a view, those whose truth a label set can say, each content once.
+    """Photos of a view whose truth a label set can express, each content once.
 
     Attributes:
         photos: int64 (m,), their numbers in the view, ascending.
-        right: bool (m, n_answers), what they show; nothing without truth.
-        source: where that was said.
+        right: bool (m, n_answers), what they show; all False without truth.
+        source: where the truth comes from.
     """
 
     view: View
@@ -41,11 +41,11 @@ class Sample:
         return np.array(self.labels.answer_of, dtype=np.int64)
 
     def activation(self, asked: Activation | str | None) -> Activation:
-        """What was asked for, or the model's own."""
+        """The requested activation, or the model's own."""
         return self.view.info.activation if asked is None else Activation(asked)
 
     def logits(self, activation: Activation | str | None = None) -> Values:
-        """The model's own, of every concept: float64 (m, c)."""
+        """The model's own logits of every concept: float64 (m, c)."""
         info = self.view.info
         head = Head.zero_shot(
             self.view.text_vectors(self.labels),
@@ -71,11 +71,11 @@ def sample(
     at_most: int,
     seed: int,
 ) -> Sample:
-    """The photos with truth that the label set can say; without truth all.
+    """The photos whose truth the label set can express; without truth, all.
 
     Args:
         names, others_are_none: as `truth.stands_for` takes them.
-        at_most: of more photos some are drawn.
+        at_most: of more photos, a random sample is drawn.
 
     Raises:
         BadTruth: there are none.
@@ -89,10 +89,10 @@ def sample(
         photos = photos[np.array(fits, dtype=bool)]
     source = "the library" if truth is None else truth.source
     if not len(photos):
-        why = "no photo has a vector under the model"
+        why = "no photo has a vector from the model"
         if known_names.unknown:
             said = ", ".join(known_names.unknown[:5])
-            why = f"its labels ({said}) are none of those to answer with; names (--map NAME=LABEL) says which is which"
+            why = f"its labels ({said}) are not among the answers; map them with names (--map NAME=LABEL)"
         raise BadTruth(source, why)
     photos = np.sort(photos[np.unique(view.image_ids[photos], return_index=True)[1]])
     if len(photos) > at_most:

@@ -1,6 +1,6 @@
-"""What is wrong with a label set, seen from its vectors and from a library's photos, with no truth at all.
+"""Problems in a label set, found from its vectors and a library's photos, without any truth.
 
-Everything is relative: to the set's other labels, and to what chance would give. docs/methods.md has the measures.
+Everything is relative: to the set's other labels, and to chance. docs/methods.md has the measures.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from zsindex.lab.findings import INFO, WARNING, Finding, LintReport
 from zsindex.lab.template_check import check_templates
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
 
-# Labels closer together than this part of the usual distance between two of the set are said to coincide.
+# Labels closer together than this fraction of the usual distance between two labels of the set coincide.
 CLOSE = 0.25
-# With fewer labels there is no usual distance: then only the same vector counts.
+# With fewer labels there is no usual distance: then only equal vectors count.
 FEW = 3
 SAME = 1e-3
-# Two labels coincide on photos where, of at least so many that one of them wins, the other is next on nearly all, and
-# the odds between them are typically below 3 to 1.
+# Two labels coincide on photos if, of at least this many photos that one of them wins, the other is second on nearly
+# all, with odds between them typically below 3 to 1.
 MIN_WON = 5
 NEXT_TO_EACH_OTHER = 0.9
 TOSS_UP = math.log(3)
-# A label is among the best of a photo if it is in the first tenth of the labels.
+# A label is among the best of a photo if it is in the top tenth of the labels.
 BEST_PART = 10
 EXAMPLES = 3
 _SAMPLE = 1000
@@ -38,9 +38,9 @@ def lint(view: View, labels: LabelSet, *, too_long: Mapping[str, int | None]) ->
     """Check a label set against the photos of a library.
 
     Args:
-        view: the photos; its `embed` must cut prompts that are too long.
+        view: the photos; its `embed` must truncate prompts that are too long.
         labels: the set.
-        too_long: prompts that the model cuts, each with its number of tokens; None where nobody could count them.
+        too_long: prompts that the model truncates, each with its number of tokens; None if they could not be counted.
     """
     vectors = view.text_vectors(labels)
     standings = Standings.measure(view, labels, vectors)
@@ -72,15 +72,16 @@ def first_photos(view: View) -> IdArray:
 
 @dataclass(frozen=True)
 class Standings:
-    """How the concepts of a label set do on u images.
+    """How the concepts of a label set rank on u images.
 
     Attributes:
         answer: int64 (u,), the number of each image's answer.
-        first, second: int64 (u,), its two best concepts; `second` is -1 where there is one concept.
+        first, second: int64 (u,), its two best concepts; `second` is -1 if there is only one concept.
         lead: float32 (u,), the difference of their logits.
         among_best: int64 (c,), images that have the concept among their `k` best.
         k: a tenth of the concepts, at least 1.
-        behind: float32 (c,), the least that a concept's logit lies behind the best one of an image; inf without images.
+        behind: float32 (c,), the smallest distance of a concept's logit behind the best one of an image; inf without
+            images.
         closest: int64 (c,), that image.
     """
 
@@ -153,7 +154,7 @@ def _best(logits: FloatArray, k: int) -> IdArray:
 
 
 def skewness(counts: IdArray) -> float:
-    """Third standardised moment, E[(x − μ)³] / σ³; 0 where all are equal."""
+    """Third standardised moment, E[(x − μ)³] / σ³; 0 if all are equal."""
     centred = counts - counts.mean()
     deviation = float(np.sqrt((centred**2).mean()))
     return float((centred**3).mean()) / deviation**3 if deviation > 0 else 0.0
@@ -172,14 +173,14 @@ def _too_long(labels: LabelSet, too_long: Mapping[str, int | None], context_leng
             length = (
                 f"has {tokens} tokens"
                 if tokens is not None
-                else "is too long (how much, only the model's own tokenizer could say, which needs torch)"
+                else "is too long (by how much, only the model's own tokenizer could say, which needs torch)"
             )
             findings.append(
                 Finding(
                     "too-long",
                     WARNING,
                     (label, prompt),
-                    f"the prompt {length}; {model} reads {context_length}, and the rest is cut off",
+                    f"the prompt {length}; {model} reads {context_length}, and cuts off the rest",
                     "shorten it, or split it into several prompts of the label, which are averaged",
                     (),
                     {"context_length": context_length, **({} if tokens is None else {"tokens": tokens})},
@@ -192,7 +193,7 @@ def _too_long(labels: LabelSet, too_long: Mapping[str, int | None], context_leng
 
 
 def usual_distance(vectors: FloatArray) -> float:
-    """The median distance between two different label vectors; of more than a thousand, between every k-th."""
+    """The median distance between two different label vectors; for more than a thousand, every k-th is taken."""
     some = vectors[:: -(-len(vectors) // _SAMPLE)].astype(np.float64)
     i, j = np.triu_indices(len(some), 1)
     return float(np.median(distances(some, some)[i, j])) if len(i) else 0.0
@@ -204,7 +205,7 @@ def distances(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.N
 
 
 def close_pairs(vectors: FloatArray, answer_of: Sequence[int]) -> dict[tuple[int, int], float]:
-    """Pairs of concepts with different answers whose vectors nearly coincide, with their distance as a part of the
+    """Pairs of concepts with different answers whose vectors nearly coincide, with their distance as a fraction of the
     usual one.
     """
     usual = usual_distance(vectors)
@@ -223,13 +224,13 @@ def close_pairs(vectors: FloatArray, answer_of: Sequence[int]) -> dict[tuple[int
 
 @dataclass(frozen=True, slots=True)
 class CloseConcepts:
-    """Two concepts on the images that either of them wins.
+    """Two concepts, on the images that either of them wins.
 
     Attributes:
-        won: such images.
+        won: number of such images.
         together: share of these on which the other one is second.
         lead: median difference of their logits there.
-        images: those, the closest first.
+        images: those images, the closest first.
     """
 
     won: int
@@ -239,7 +240,7 @@ class CloseConcepts:
 
 
 def neighbours(standings: Standings, i: int, j: int) -> CloseConcepts:
-    """What two concepts do on photos."""
+    """How two concepts compete on photos."""
     first, second = standings.first, standings.second
     won = (first == i) | (first == j)
     next_to = won & ((second == i) | (second == j))
@@ -278,10 +279,12 @@ def _collisions(
             continue
         said = []
         if (i, j) in close:
-            said.append(f"their vectors are {close[i, j]:.0%} as far apart as two labels of this set usually are")
+            said.append(
+                f"the distance of their vectors is {close[i, j]:.0%} of what is usual for two labels of this set"
+            )
         if on_photos.won:
             said.append(
-                f"of the {on_photos.won} photos that either wins, the other is next on {on_photos.together:.0%}"
+                f"of the {on_photos.won} photos that either wins, the other is second on {on_photos.together:.0%}"
                 + (f", with odds of typically {_odds(on_photos.lead)}" if len(on_photos.images) else "")
             )
         measures = {"cosine": float(vectors[i] @ vectors[j]), "won": on_photos.won, "together": on_photos.together}
@@ -295,7 +298,7 @@ def _collisions(
                 WARNING,
                 (labels.concepts[i], labels.concepts[j]),
                 "; ".join(said),
-                "leave one out, put both in a group, or say in their prompts what tells them apart",
+                "leave one out, put both in a group, or make their prompts say what distinguishes them",
                 tuple(view.paths[n] for n in images[on_photos.images[:EXAMPLES]]),
                 measures,
             )
@@ -329,9 +332,9 @@ def _hubs(labels: LabelSet, standings: Standings, view: View, images: IdArray) -
                 WARNING,
                 (names[answer],),
                 f"it wins {won[answer]:.0%} of the photos; its fair share is {chance[answer]:.0%}",
-                "if most photos do not show it, make its prompts narrower, or take it out"
+                "if most photos do not show it, make its prompts narrower, or remove it"
                 if names[answer] != NONE
-                else "if these photos should be answered, add labels for what they show, or take negatives out",
+                else "if these photos should be answered, add labels for what they show, or remove negatives",
                 tuple(view.paths[p] for p in images[closest]),
                 {"won": float(won[answer]), "chance": float(chance[answer])},
             )
@@ -340,7 +343,7 @@ def _hubs(labels: LabelSet, standings: Standings, view: View, images: IdArray) -
     known = {finding.words[0] for finding in findings}
     by_chance = standings.k / len(labels.concepts)
     if standings.k < 2:
-        return findings  # then the best ones are the winners
+        return findings  # then only the winners are among the best
     for concept in np.flatnonzero(share > halfway(np.array(by_chance))).tolist():
         if labels.answers[labels.answer_of[concept]] in known:
             continue
@@ -352,7 +355,7 @@ def _hubs(labels: LabelSet, standings: Standings, view: View, images: IdArray) -
                 (labels.concepts[concept],),
                 f"it is among the best {standings.k} of {len(labels.concepts)} labels for {share[concept]:.0%} of the "
                 f"photos; by chance it would be for {by_chance:.0%}",
-                "it is near everything, whatever a photo shows: make its prompts more concrete, or take it out",
+                "it is near everything, whatever a photo shows: make its prompts more concrete, or remove it",
                 tuple(view.paths[p] for p in images[losing]),
                 {"among_best": float(share[concept]), "chance": by_chance, "k": standings.k},
             )
@@ -361,13 +364,13 @@ def _hubs(labels: LabelSet, standings: Standings, view: View, images: IdArray) -
 
 
 def halfway(chance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Halfway between what chance gives and everything."""
+    """Halfway between chance and everything."""
     middle: npt.NDArray[np.float64] = (1 + chance) / 2
     return middle
 
 
 def _never(labels: LabelSet, standings: Standings, view: View, images: IdArray) -> list[Finding]:
-    """Answers that win no photo at all, with the photo on which they come closest."""
+    """Answers that win no photo at all, with the photo where they come closest."""
     if not len(images) or len(labels.answers) < 2:
         return []
     won = np.bincount(standings.answer, minlength=len(labels.answers))
@@ -385,8 +388,8 @@ def _never(labels: LabelSet, standings: Standings, view: View, images: IdArray) 
                 "never-wins",
                 INFO,
                 (labels.answers[answer],),
-                f"it wins no photo; where it comes closest, {winner!r} is ahead with odds of {_odds(behind)}",
-                "if there are photos of it, look at its wording; otherwise it can go",
+                f"it wins no photo; where it comes closest, {winner!r} leads with odds of {_odds(behind)}",
+                "if there are photos of it, reconsider its wording; otherwise remove it",
                 (view.paths[int(images[image])],),
                 {"behind": behind},
             )

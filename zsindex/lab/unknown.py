@@ -20,7 +20,7 @@ from zsindex.classification.scores import logits
 from zsindex.records import FloatArray, IdArray
 
 # Image vectors float32 (b, dim) to knownness float32 (b,).
-Knowing: TypeAlias = Callable[[FloatArray], FloatArray]
+KnownnessOf: TypeAlias = Callable[[FloatArray], FloatArray]
 
 # Of NegLabel, as its authors set them: the share of the vocabulary that is chosen, its greatest size, the percentile
 # of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
@@ -30,7 +30,7 @@ SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
 # --- knownness --------------------------------------------------------------------------------------------------------
 
 
-def greatest_probability(texts: FloatArray, n_labels: int, *, scale: float) -> Knowing:
+def greatest_probability(texts: FloatArray, n_labels: int, *, scale: float) -> KnownnessOf:
     """The greatest softmax probability of a label: SOFTMAX at the model's own scale, MCM at 1.
 
     Args:
@@ -74,7 +74,7 @@ def n_negatives(n_words: int) -> int:
     return min(MOST, max(GROUP, round(SHARE * n_words)), n_words)
 
 
-def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, scale: float) -> Knowing:
+def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, scale: float) -> KnownnessOf:
     """NEGLABEL: the labels' share of the softmax over labels and negatives, averaged over groups of the negatives.
 
     In groups, a few negatives that happen to fit decide less. Negatives are dealt out to the groups in turn, so that
@@ -131,7 +131,7 @@ class Usual:
         return cls(mean.astype(np.float32), np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32))
 
 
-def above_usual(texts: FloatArray, n_labels: int, usual: Usual) -> Knowing:
+def above_usual(texts: FloatArray, n_labels: int, usual: Usual) -> KnownnessOf:
     """ZSCORE: how many standard deviations the best label's cosine lies above that label's mean over the library."""
 
     def knownness(images: FloatArray) -> FloatArray:
@@ -144,7 +144,7 @@ def above_usual(texts: FloatArray, n_labels: int, usual: Usual) -> Knowing:
     return knownness
 
 
-def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequence[int]) -> Knowing:
+def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequence[int]) -> KnownnessOf:
     """MARGIN: the greatest standard score of a label, less the greatest of a concept with another answer.
 
     It is negative where one of the label set's own negatives stands highest.
@@ -225,7 +225,7 @@ def cut_below(ordered: npt.NDArray[np.float64], n: int) -> float:
     return float(middle)
 
 
-def with_none(scorer: Scorer, knowing: Knowing, cut: Cut, *, has_none: bool) -> Scorer:
+def with_none(scorer: Scorer, knownness_of: KnownnessOf, cut: Cut, *, has_none: bool) -> Scorer:
     """A scorer that also gives the answer "none of these", as its last one.
 
     A photo that is called unknown gives that answer the score u of `Cut.score`, and what the others had is multiplied
@@ -240,7 +240,7 @@ def with_none(scorer: Scorer, knowing: Knowing, cut: Cut, *, has_none: bool) -> 
         before = scorer(images)
         if not has_none:
             before = np.concatenate([before, np.zeros((len(images), 1), dtype=np.float32)], axis=1)
-        none = cut.score(knowing(images))
+        none = cut.score(knownness_of(images))
         after: FloatArray = before * (1 - none)[:, None]
         after[:, -1] += none
         return after

@@ -116,7 +116,7 @@ class Neighbours:
             pairs,
             threshold=threshold,
             details=self._session.storage.photos.details_of,
-            known=self._session.looks if look else None,
+            known=self._session.appearances if look else None,
             settings=self._session.settings,
             progress=progress or (lambda _: None),
         )

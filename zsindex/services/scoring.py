@@ -12,7 +12,7 @@ from zsindex.records import Activation, FloatArray, LabelSet
 
 if TYPE_CHECKING:
     from zsindex.lab.thresholds import Pass
-    from zsindex.lab.unknown import Knowing
+    from zsindex.lab.unknown import KnownnessOf
 
 # Rows per call of a scorer: with 1,000 labels and 1,000 negatives a block of logits takes 8 MB.
 BLOCK = 1024
@@ -47,10 +47,10 @@ def one_pass(view: View, scorer: Scorer) -> Pass:
     return lambda: ((where, scorer(block)) for where, block in view.blocks(BLOCK))
 
 
-def over_photos(view: View, knowing: Knowing) -> FloatArray:
+def over_photos(view: View, knownness_of: KnownnessOf) -> FloatArray:
     """Knownness of all photos: float32 (n,)."""
     rows, back = view.unique
     values = np.empty(len(rows), dtype=np.float32)
     for where, block in view.blocks(BLOCK):
-        values[where] = knowing(block)
+        values[where] = knownness_of(block)
     return values[back]

@@ -200,7 +200,7 @@ class Search:
             if len(found) >= top or len(ids[0]) < k:
                 if not found and paths != ():
                     self._session.require_vectors(self._session.view(paths), paths)
-                shown_first = ((i, score, _there_first(by_image[i])) for i, score in found[:top])
+                shown_first = ((i, score, _existing_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, have no file, or are the one to leave out
 
@@ -224,7 +224,7 @@ def _by_image(files: FileTable, leave_out: str | None = None) -> dict[int, list[
     return dict(found)
 
 
-def _there_first(paths: list[str]) -> list[str]:
+def _existing_first(paths: list[str]) -> list[str]:
     """Paths of one image, with an existing one in front: a partial sync does not notice that others are gone. The disk
     is checked only if there is a choice.
     """

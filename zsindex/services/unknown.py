@@ -28,7 +28,7 @@ from zsindex.services.temperature import Temperature
 from zsindex.session.session import Session
 
 if TYPE_CHECKING:
-    from zsindex.lab.unknown import Cut, Knowing, Knownness, UnknownReport
+    from zsindex.lab.unknown import Cut, Knownness, KnownnessOf, UnknownReport
 
 
 class Unknown:
@@ -71,10 +71,10 @@ class Unknown:
         view = whole if paths is None else self._session.view_of(paths)
         if temperature is not None:
             whole = whole.tempered(self._temperature.resolve(temperature))
-        knowing = self._knowing(whole, chosen, whole.text_vectors(chosen), rule)
+        knownness_of = self._knownness_of(whole, chosen, whole.text_vectors(chosen), rule)
         draws = rule.rate is not None or rule.score is not None or rule.method in NATURAL_CUT
-        cut = self._cut(whole, knowing, rule) if draws else None
-        return Knownness(view.paths, over_photos(view, knowing), None if cut is None else cut.at)
+        cut = self._cut(whole, knownness_of, rule) if draws else None
+        return Knownness(view.paths, over_photos(view, knownness_of), None if cut is None else cut.at)
 
     def evaluate(
         self,
@@ -152,17 +152,17 @@ class Unknown:
         """
         from zsindex.lab import unknown
 
-        knowing = self._knowing(view, labels, texts, rule)
+        knownness_of = self._knownness_of(view, labels, texts, rule)
         has_none = NONE in answers
-        scorer = unknown.with_none(scorer, knowing, self._cut(view, knowing, rule), has_none=has_none)
+        scorer = unknown.with_none(scorer, knownness_of, self._cut(view, knownness_of, rule), has_none=has_none)
         return scorer, answers if has_none else (*answers, NONE)
 
-    def _cut(self, view: View, knowing: Knowing, rule: UnknownRule) -> Cut:
+    def _cut(self, view: View, knownness_of: KnownnessOf, rule: UnknownRule) -> Cut:
         from zsindex.lab.unknown import Cut
 
-        return Cut.of(over_photos(view, knowing), rule)
+        return Cut.of(over_photos(view, knownness_of), rule)
 
-    def _knowing(self, view: View, labels: LabelSet, texts: FloatArray, rule: UnknownRule) -> Knowing:
+    def _knownness_of(self, view: View, labels: LabelSet, texts: FloatArray, rule: UnknownRule) -> KnownnessOf:
         from zsindex.lab import unknown
 
         n = len(labels)

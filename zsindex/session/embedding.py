@@ -1,4 +1,4 @@
-"""Vectors of images and texts: from the cache where they are known, else from the model and then into the cache."""
+"""Vectors of images and texts: from the cache if known, else from the model, and then cached."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from zsindex.session.usage import Usage
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ImageRecord
 
-# What decodes is imported where it is used: a question from the cache does not wait for it.
+# Decoding is imported where it is used, so that a question answered from the cache does not wait for it.
 if TYPE_CHECKING:
     from zsindex.photos.sources import Decoder, ImageLike, Source
 
 
 class NotKept(ZsindexWarning):
-    """An answer is right, but what was encoded for it could not be stored."""
+    """The answer is right, but the vectors encoded for it could not be stored."""
 
 
 class Embedding:
-    """Embeds for one library, under the model that it is asked with."""
+    """Embeds images and texts for one library, with its current model."""
 
     def __init__(self, storage: Storage, model: Callable[[], AskedModel], settings: Settings, usage: Usage) -> None:
         self._storage = storage
@@ -60,7 +60,7 @@ class Embedding:
         return vectors
 
     def batch(self, images: Sequence[ImageLike], start: int = 0) -> FloatArray:
-        """`images` that are decoded at once; `start` numbers them in messages, from 0."""
+        """`images` for one batch, decoded at once; `start` is the number of the first one in messages, from 0."""
         self._model().row()
         read = [self._read(image, position=start + i) for i, image in enumerate(images)]
         return self._vectors(read, self._keep_if_possible)
@@ -71,15 +71,15 @@ class Embedding:
         """Vectors of encoded images.
 
         Args:
-            images: encoded bytes, each; or one.
-            decoder: decodes those that are not known. Default: `zsindex.photos.decode.decode`, in this process.
-            store: keep the vectors of those that are not known.
+            images: encoded bytes, of one or more images.
+            decoder: decodes images that are not in the cache. Default: `zsindex.photos.decode.decode`, in this process.
+            store: store the vectors of images that are not in the cache.
 
         Returns:
             float32, shape (len(images), dim), L2-normalised rows.
 
         Raises:
-            ImageError: one cannot be read; it is named by its number.
+            ImageError: an image cannot be read; gives its number.
             ModelError, LibraryReadOnly
         """
         from zsindex.photos.decode import digest
@@ -95,7 +95,7 @@ class Embedding:
         return self._vectors(sources, self._keep if store else None)
 
     def _vectors(self, sources: Sequence[Source], keep: Callable[[Sequence[ImageRecord]], None] | None) -> FloatArray:
-        """Vectors of images that were read; `keep` stores those of the new ones."""
+        """Vectors of images that were read; `keep` stores those of new images."""
         model = self._model().row()
         found = self._storage.reads.image_vectors({source.digest for source in sources}, model)
         new = list({source.digest: source for source in sources if source.digest not in found}.values())
@@ -114,11 +114,11 @@ class Embedding:
         from zsindex.photos import sources
 
         if isinstance(image, (str, os.PathLike)):
-            absolute(image)  # refuses what names nothing
+            absolute(image)  # refuses an invalid path
         try:
             return sources.read(image, position=position, rendering=self._model().spec.rendering)
         except ImageError as error:
-            # A photo whose disk is not here, or that was imported, is answered from the cache like any other.
+            # A photo on a disk that is not mounted, or an imported one, is answered from the cache like any other.
             known = self._storage.reads.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None
             if known is None or error.reason not in sources.OUT_OF_REACH:
                 raise
@@ -144,7 +144,7 @@ class Embedding:
         if new:
             encoder = self._model().encoder()
             vectors = encoder.encode_texts(new, truncate=truncate)
-            # Judged while the tokenizer is at hand; for a question from the cache it would be all the work.
+            # Checked while the tokenizer is loaded anyway; for a question from the cache it would be most of the work.
             if not all(map(str.isascii, new)):
                 prompts.warn_of_unfamiliar(encoder.unfamiliar(new), str(self._model().spec))
             found.update(zip(new, vectors, strict=True))
@@ -162,7 +162,7 @@ class Embedding:
         return concept_vectors(labels, partial(self.texts, truncate=truncate))
 
     def new_texts(self, texts: Iterable[str], *, truncate: bool = False) -> tuple[str, ...]:
-        """Those that would have to be encoded, each once, in their order."""
+        """The texts that would have to be encoded, each once, in order."""
         normalised = list(dict.fromkeys(map(prompts.normalise, texts)))
         found = self._storage.reads.prompt_vectors(normalised, self._model().row(), truncated=truncate)
         return tuple(text for text in normalised if text not in found)
@@ -170,8 +170,10 @@ class Embedding:
 
 @contextmanager
 def _if_possible(what: str) -> Iterator[None]:
-    """A question has its answer also where that cannot be cached: on a full disk, say, or beside a busy writer."""
+    """Answer a question even if new vectors cannot be cached, for example on a full disk or while another process
+    writes.
+    """
     try:
         yield
     except (StorageFull, StorageFailed, LibraryReadOnly, LibraryBusy) as error:
-        warnings.warn(f"answered, but the vectors of new {what} were not kept: {error}", NotKept, stacklevel=5)
+        warnings.warn(f"answered, but the vectors of new {what} were not stored: {error}", NotKept, stacklevel=5)

@@ -1,4 +1,4 @@
-"""The vectors of the model that a library is asked with, as they are now, and the photos that have them."""
+"""The current vectors of a library's current model, and the photos that have them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from zsindex.session.model import AskedModel
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow
 
-# While photos are being stored every batch makes a new state, and listing them anew for each question would cost more
-# than the questions.
+# While photos are being stored, every batch makes a new state, and listing photos again for each question would cost
+# more than the questions.
 MAX_AGE_BESIDE_SYNC_S = 1.0
-# How long a question waits until another one has read what came since the last. Then it reads that itself.
+# How long a question waits for another one that is reading new vectors. Then it reads them itself.
 LONGEST_WAIT_S = 0.25
 
 
 class CurrentIndex:
-    """Opens the index, keeps it, and refreshes it when something was stored. For any number of threads.
+    """Opens the index, keeps it, and refreshes it when something was stored. Thread-safe.
 
-    What takes long has locks of its own, so that nobody waits who does not need it. They are taken in this order:
-    `_saving` while snapshots are written, checked or removed; `_opening` while vectors are read into memory; `_lock`,
-    the last one, to look at or to set the fields. Who holds `_opening` only tries `_saving`.
+    Long operations have locks of their own, so that no thread waits for one it does not need. They are taken in this
+    order: `_saving` while snapshots are written, checked or removed; `_opening` while vectors are read into memory;
+    `_lock`, the last one, to read or set the fields. While holding `_opening`, a thread never waits for `_saving`.
     """
 
     def __init__(self, storage: Storage, model: Callable[[], AskedModel], clock: Callable[[], float]) -> None:
@@ -42,28 +42,28 @@ class CurrentIndex:
 
     @property
     def last_view(self) -> View | None:
-        """The photos as the last question found them, which are kept for the next one."""
+        """The photos as of the last question, kept for the next one."""
         return self._last_view
 
     @property
     def has_vectors(self) -> bool:
-        """Whether there is an index in memory, with something in it."""
+        """Whether an index is in memory and not empty."""
         return self._index is not None and bool(self._index.watermark)
 
     def forget(self) -> None:
-        """Read it anew for the next question: the model is another one, or files were replaced."""
+        """Reread the index for the next question: the model has changed, or files were replaced."""
         with self._lock:
             self._index = self._last_view = None
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """Nobody else writes or removes snapshots meanwhile."""
+        """No other thread writes or removes snapshots meanwhile."""
         with self._saving:
             yield
 
     @contextmanager
     def while_storing(self) -> Iterator[None]:
-        """Batches are being stored: views may be a little old."""
+        """While batches are being stored, views may be slightly out of date."""
         with self._lock:
             self._storing += 1
         try:
@@ -73,13 +73,13 @@ class CurrentIndex:
                 self._storing -= 1
 
     def open(self, model: ModelRow | None = None) -> VectorIndex:
-        """The vectors as they are now, of the model that the library is asked with.
+        """The current vectors of the library's current model.
 
-        One thread at a time reads what is new, and one at a time writes a snapshot. Who comes meanwhile does not wait
-        for a snapshot, nor for long until somebody else has read what came since the last question.
+        One thread at a time reads new vectors, and one at a time writes a snapshot. Other threads never wait for a
+        snapshot, and only briefly for a thread that is reading.
 
         Args:
-            model: of a question that has begun with it; it may not be the one of the library any more.
+            model: of a question that started with it; the library may have switched models since.
         """
         asked = self._asked()
         model = asked.row() if model is None else model
@@ -97,7 +97,7 @@ class CurrentIndex:
             return may_write
 
         try:
-            # What nobody has read yet everybody needs: reading it twice at once would only take longer.
+            # Every thread needs what is not read yet; reading it twice at the same time would only take longer.
             may_read = self._opening.acquire(timeout=LONGEST_WAIT_S if self._of(model) is not None else -1)
             known = self._of(model)
             if known is None:
@@ -114,17 +114,17 @@ class CurrentIndex:
                 self._saving.release()
         if index.generation < 0 <= model.id:
             asked.notice_pruned()
-            if asked.known is not None:  # others have encoded with it anew
+            if asked.known is not None:  # others have encoded with it again
                 return self.open()
             asked.renew(model)
         return index
 
     def view(self, paths: Sequence[str] | None, embed: Callable[[Sequence[str]], FloatArray]) -> View:
-        """The photos with vectors, as they are now.
+        """A snapshot of the photos with vectors.
 
         Args:
-            paths: absolute files and folders to restrict to. None: all; these may be a second old while this object
-                syncs or imports.
+            paths: absolute files and folders to restrict to. None: all; it may be a second old while this object syncs
+                or imports.
             embed: of the view.
         """
         model, last = self._asked().row(), self._last_view
@@ -137,10 +137,10 @@ class CurrentIndex:
             if last.vectors is index.vectors and last.snapshot == snapshot:
                 return last
         files = self._storage.reads.files(paths)
-        index = self.open(model)  # after the files, or it might lack vectors of some
+        index = self.open(model)  # after the files; otherwise it might lack vectors of some
         now = self._asked().known
         if now is not None and now.info.fingerprint == model.info.fingerprint:
-            model = now  # somebody else may have pruned it, and others have encoded with it anew
+            model = now  # another process may have pruned it, and encoded with it again
         view = View.of(
             files,
             index.vectors,

@@ -1,4 +1,4 @@
-"""The model that a library is asked with: what it is called, what is recorded of it, and itself once it is loaded."""
+"""A library's current model: its name, its record in storage, and the model itself once it is loaded."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from zsindex.storage.rows import ModelRow
 
 T = TypeVar("T")
 
-# What a new library is asked with unless told otherwise.
+# The model of a new library, by default.
 _NEW = ModelSpec(config.DEFAULT_MODEL, icc=AS_SEEN.icc, transparency=AS_SEEN.transparency)
 
 
 class ModelOptions(TypedDict, total=False):
-    """What tells models of one name apart. What is left out is as it is for the library's present model.
+    """What distinguishes models of the same name. Options left out are those of the library's present model.
 
     Keys:
-        pretrained: tag or checkpoint file for a name that is only an architecture.
-        precision: ``fp32``, ``bf16`` or ``fp16``; or ``auto``: what the library has vectors of already, else what this
-            machine is fastest in, which is measured once for each model.
+        pretrained: tag or checkpoint file, if the name is only an architecture.
+        precision: ``fp32``, ``bf16`` or ``fp16``; or ``auto``: the precision of vectors that the library already holds,
+            else the one in which this machine is fastest, measured once per model.
         decode: ``exact`` or ``fast``; see docs/decoding.md.
-        icc: ``convert`` photos to sRGB by their profiles, or ``ignore`` these, as open_clip and transformers do.
-        transparency: ``show`` what is transparent on a background, or drop the transparency, as the ``reference`` does.
+        icc: ``convert`` photos to sRGB using their profiles, or ``ignore`` the profiles, as open_clip and transformers
+            do.
+        transparency: ``show`` transparent pictures on a background, or drop the transparency, as the ``reference``
+            does.
     """
 
     pretrained: str | None
@@ -45,10 +47,10 @@ class ModelOptions(TypedDict, total=False):
 
 
 class AskedModel:
-    """The model that questions are put to. For any number of threads.
+    """The model that answers questions. Thread-safe.
 
-    `_lock` is held to look at or to set the fields, never while anything is read, calculated or waited for;
-    `_loading`, which is taken before it, while a model is loaded and recorded.
+    `_lock` is held to read or set the fields, never while anything is read from disk, computed or waited for;
+    `_loading`, which is taken before it, is held while a model is loaded and recorded.
     """
 
     def __init__(
@@ -65,9 +67,9 @@ class AskedModel:
         forget: Callable[[], None],
     ) -> None:
         """Args:
-        row: what is recorded of it; None where the library has never seen it.
-        encoder: given by the caller, who alone can make it again.
-        forget: drops what was derived from the model before, when it is another one.
+        row: its record; None if the library has never used it.
+        encoder: given by the caller; it cannot be loaded again.
+        forget: drops what was derived from the previous model when the model changes.
         """
         self.device = device
         self.batch_size = batch_size
@@ -84,22 +86,22 @@ class AskedModel:
 
     @property
     def spec(self) -> ModelSpec:
-        """As it was asked for."""
+        """The model as requested."""
         return self._spec
 
     @property
     def known(self) -> ModelRow | None:
-        """What is recorded of it; None where that is not known without loading it."""
+        """Its record; None if the model must be loaded first."""
         return self._row
 
     @property
     def loaded(self) -> OneAtATime | None:
-        """It itself, if it is in memory."""
+        """The model itself, if it is in memory."""
         return self._loaded
 
     @property
     def info(self) -> ModelInfo:
-        """What it is; loads it if the library has never seen it.
+        """Details of the model; loads it if the library has never used it.
 
         Raises:
             ModelError
@@ -107,7 +109,7 @@ class AskedModel:
         return self.row().info
 
     def row(self) -> ModelRow:
-        """What is recorded of it; loads and records it if the library has never seen it.
+        """Its record; loads and records the model if the library has never used it.
 
         Raises:
             ModelError
@@ -124,15 +126,15 @@ class AskedModel:
             return row
 
     def encoder(self) -> OneAtATime:
-        """It itself; loads it.
+        """The model itself; loads it if necessary.
 
         Raises:
-            ModelChanged: it is no longer the one whose vectors the library holds.
+            ModelChanged: it is no longer the model whose vectors the library holds.
         """
         loaded, row, spec = self._now()
         if loaded is None:
             with around_model.get()(), self._loading:
-                # Whoever had the lock before may have loaded it, or have chosen another one.
+                # The previous holder of the lock may have loaded it, or chosen another model.
                 loaded, row, spec = self._now()
                 if loaded is None:
                     loaded = self._load(spec)
@@ -148,11 +150,11 @@ class AskedModel:
         """Load another model, and make it the library's default.
 
         Args:
-            spec: from the present one.
+            spec: makes the new spec from the present one.
         """
         with self._loading:
             chosen = spec(self._spec)
-            # Until it is there, questions are answered with the model before.
+            # Until it is loaded, the previous model answers questions.
             loaded = self._load(chosen)
             row = self._record(loaded.info, make_default=True)
             with self._lock:
@@ -161,13 +163,13 @@ class AskedModel:
         return row.info
 
     def release(self, *, idle_s: float = 0.0) -> bool:
-        """Let go of it; what must be encoded later loads it again.
+        """Release the model; it is loaded again when something must be encoded.
 
         Args:
-            idle_s: only if it has not been used for so many seconds.
+            idle_s: only if it has not been used for this many seconds.
 
         Returns:
-            Whether it was let go of. One that was given to `Library.open` is kept: nobody could load it again.
+            Whether it was released. An encoder given to `Library.open` is kept, because it could not be loaded again.
         """
         with self._lock:
             if self._loaded is None or not self._can_load_again or self._loaded.idle_s < idle_s:
@@ -176,15 +178,15 @@ class AskedModel:
             return True
 
     def close(self) -> None:
-        """Let go of it for good."""
+        """Release the model for good."""
         with self._lock:
             self._loaded = None
 
     # --- beside others ------------------------------------------------------------------------------------------------
 
     def notice_pruned(self) -> None:
-        """Notice that somebody else has pruned it: it is recorded anew when it is needed, and where that has been done
-        already, this object goes on with that.
+        """Notice if another process has pruned the model: it is recorded again when needed; if that has already been
+        done, this object uses the new record.
         """
         row = self._row
         if row is None or row.id < 0:
@@ -198,15 +200,15 @@ class AskedModel:
                     self._forget()
 
     def renew(self, row: ModelRow) -> None:
-        """Go on with a row that was pruned, where nobody has recorded it anew."""
+        """Keep using a pruned record if no one has recorded the model again."""
         with self._lock:
             self._row = self._row or row
 
     def store(self, store: Callable[[int], T]) -> T:
-        """Store something under it; it is recorded anew where somebody else has pruned it.
+        """Store something for the model, which is recorded again if another process has pruned it.
 
         Args:
-            store: stores it under a model's id, in one transaction.
+            store: called with the model's id; stores in one transaction.
         """
         row = self.row()
         try:
@@ -234,13 +236,13 @@ class AskedModel:
 
     def _record(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         if not self._storage.writable:
-            # It has no vectors here and gets none: a row that exists only in memory, with an id that none has.
+            # It has no vectors here and gets none: use a record that exists only in memory, with an unused id.
             return ModelRow(-1, info, "")
         return self._storage.photos.add_model(info, make_default=make_default)
 
 
 def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
-    """Load a model. The only way to torch: everything else works without it."""
+    """Load a model. The only place that needs torch; everything else works without it."""
     from zsindex.models import loading
 
     return loading.load(spec, device=device, batch_size=batch_size)
@@ -260,15 +262,16 @@ def require_name(model: str | None) -> None:
         UnknownModel
     """
     if model is not None and not model.strip():
-        raise UnknownModel(model, why="the name of a model is empty")
+        raise UnknownModel(model, why="the model name is empty")
 
 
 def spec_for(reads: Reads, base: ModelSpec | None, model: str | None, options: ModelOptions) -> ModelSpec:
-    """What is asked for, in one spelling: the same model by another way of naming it must not be encoded again.
+    """The requested model in a canonical spelling, so that another name for the same model does not encode everything
+    again.
 
     Args:
-        base: what counts where nothing is said; None for a new library's.
-        model: ``nano``, ``ORG/NAME`` of a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
+        base: supplies what is not given; None for the defaults of a new library.
+        model: ``nano``, ``ORG/NAME`` on a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
     """
     base = _NEW if base is None else base
     pretrained, precision = options.get("pretrained"), options.get("precision")
@@ -299,7 +302,7 @@ def spec_for(reads: Reads, base: ModelSpec | None, model: str | None, options: M
     )
     if precision != "auto":
         return spec
-    # What has been encoded already is faster than anything.
+    # Nothing is faster than what has already been encoded.
     there = [row.info.spec for row in reads.models()]
     alike = [other for other in there if replace(other, precision="auto") == spec]
     return alike[-1] if alike else replace(spec, precision=fastest_precision(spec))

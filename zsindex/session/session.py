@@ -1,4 +1,4 @@
-"""`Session`: an open storage, the model that it is asked with, and what is derived from both."""
+"""`Session`: an open storage, its current model, and what is derived from both."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from zsindex.session.usage import Usage
 from zsindex.storage.protocol import Storage
 
 if TYPE_CHECKING:
-    from zsindex.lab.duplicates import Look
+    from zsindex.lab.duplicates import Appearance
 
 
 class Session:
-    """What the parts of an open library share. All of it may be used from several threads.
+    """What the parts of an open library share. Thread-safe.
 
     Attributes:
         settings: how photos are prepared and encoded.
-        usage: what was encoded and what was found in the cache.
-        clock: seconds, from any beginning.
-        looks: what `Library.neighbours` saw of photos, by image id.
+        usage: counts what was encoded and what was found in the cache.
+        clock: seconds, from an arbitrary start.
+        appearances: what `Library.neighbours` found out by looking at photos, by image id.
         path: the library's folder.
     """
 
@@ -51,7 +51,7 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         **options: Unpack[ModelOptions],
     ) -> None:
-        """Args are those of `Library.open`. The storage is closed where something is wrong with them."""
+        """Args are those of `Library.open`. The caller closes the storage if something is wrong with them."""
         self.path = storage.folder
         self.clock = clock
         self.usage = Usage()
@@ -60,7 +60,7 @@ class Session:
             workers=workers or os.cpu_count() or 1,
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
         )
-        self.looks: dict[int, Look] = {}
+        self.appearances: dict[int, Appearance] = {}
         self._closed = False
         self._storage = storage
         reads = storage.reads
@@ -69,7 +69,7 @@ class Session:
             spec = encoder.info.spec
         else:
             spec = spec_for(reads, None if remembered is None else remembered.info.spec, model, options)
-        # The default one may be older than another that was loaded under the same name.
+        # The default model may be older than another one loaded under the same name.
         is_default = remembered is not None and remembered.info.spec == spec
         row = remembered if is_default else reads.find_model(spec)
         if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
@@ -104,10 +104,10 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         **options: Unpack[ModelOptions],
     ) -> Self:
-        """Open the storage at a place, and a session over it; see `Library.open`."""
+        """Open the storage at a path, and a session over it; see `Library.open`."""
         from zsindex.storage.sqlite.storage import SqliteStorage
 
-        require_name(model)  # before a library is made for it
+        require_name(model)  # before a library is created for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
         if workers is not None:
@@ -131,22 +131,22 @@ class Session:
 
     @staticmethod
     def exists(path: str | os.PathLike[str] | None = None) -> bool:
-        """Whether there is a library at a place; see `Library.exists`."""
+        """Whether there is a library at a path; see `Library.exists`."""
         from zsindex.storage.sqlite.storage import SqliteStorage
 
         return SqliteStorage.is_at(config.library_path(path))
 
-    # Whatever uses one of these raises `LibraryClosed` once it is closed, also what is answered from memory.
+    # Once the session is closed, using any of these raises `LibraryClosed`, even for answers from memory.
 
     @property
     def storage(self) -> Storage:
-        """What is remembered."""
+        """Where everything is stored."""
         self.require_open()
         return self._storage
 
     @property
     def model(self) -> AskedModel:
-        """The model that questions are put to."""
+        """The model that answers questions."""
         self.require_open()
         return self._model
 
@@ -164,7 +164,7 @@ class Session:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model is; loads it if the library has never seen it."""
+        """Details of the model; loads it if the library has never used it."""
         return self.model.info
 
     @property
@@ -174,7 +174,7 @@ class Session:
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the session is closed."""
         return self._closed
 
     def require_open(self) -> None:
@@ -183,10 +183,10 @@ class Session:
             raise LibraryClosed(self.path)
 
     def close(self) -> None:
-        """Let go of storage, index and model. What other threads are storing is finished. Twice does no harm."""
+        """Release storage, index and model. What other threads are storing is finished. Closing twice does no harm."""
         self._closed = True
         self._index.forget()
-        self.looks.clear()
+        self.appearances.clear()
         self._model.close()
         self._storage.close()
 
@@ -207,7 +207,7 @@ class Session:
         return self.model.use(lambda present: spec_for(self.storage.reads, present, model, options))
 
     def beside(self, model: str, **options: Unpack[ModelOptions]) -> Session:
-        """The same library with another model, whether or not it holds anything of that. Close both."""
+        """The same library with another model, whether or not it holds vectors of it. Close both."""
         require_name(model)
         storage = self.storage.again(read_only=self.read_only)
         try:
@@ -236,7 +236,7 @@ class Session:
             spec = other.model.spec
             other.close()
             held = [str(row.info.spec) for row in self.storage.reads.models()]
-            why = f"the library holds nothing of it (zsindex sync {spec.arguments})"
+            why = f"the library holds no vectors of it (zsindex sync {spec.arguments})"
             raise UnknownModel(str(spec), near=held, why=why)
         return other
 
@@ -244,13 +244,13 @@ class Session:
         """The same library with another model that it holds vectors of. Close both.
 
         Raises:
-            UnknownModel: it holds none of a model with that fingerprint, which was called `name`.
+            UnknownModel: it holds none of a model with that fingerprint, whose name was `name`.
         """
         rows = self.storage.reads.models()
         specs = [row.info.spec for row in rows if row.info.fingerprint == fingerprint]
         if not specs:
             held = [str(row.info.spec) for row in rows]
-            why = "the library holds nothing of the weights that the run was made with"
+            why = "the library holds no vectors from the weights that the run was made with"
             raise UnknownModel(name, near=held, why=why)
         spec = specs[0]
         return self.with_model(
@@ -265,18 +265,18 @@ class Session:
     # --- photos with vectors ------------------------------------------------------------------------------------------
 
     def view(self, paths: Sequence[str] | None = None) -> View:
-        """The photos with vectors, as they are now, at or below absolute paths or all."""
+        """A snapshot of the photos with vectors, at or below absolute paths, or of all."""
         return self.index.view(paths, self.embed.texts)
 
     def view_of(self, paths: PathsLike | None, *, truncate: bool = False, may_be_empty: bool = False) -> View:
-        """A view of what the library holds at or below some paths, or of all, to ask something about.
+        """A view of the photos at or below some paths, or of all, to answer a question from.
 
         Args:
-            truncate: whether its `embed` cuts texts that are too long, rather than refuse them.
-            may_be_empty: a library without photos is as good as one with photos.
+            truncate: whether its `embed` truncates texts that are too long, instead of refusing them.
+            may_be_empty: accept a library without photos.
 
         Raises:
-            NotInLibrary: it knows nothing of one of the paths.
+            NotInLibrary: one of the paths is unknown.
             NoVectors: no photo has a vector of the model.
         """
         places = None if paths is None else absolute_all(paths)
@@ -290,7 +290,7 @@ class Session:
         return replace(view, embed=partial(self.embed.texts, truncate=True)) if truncate else view
 
     def require_vectors(self, view: View, paths: Sequence[str] | None) -> None:
-        """Refuse a question that no photo of the view can answer: an empty answer would look like one.
+        """Refuse a question that no photo of the view can answer: an empty answer would look like a real one.
 
         Raises:
             NoVectors
@@ -299,7 +299,7 @@ class Session:
             raise self._no_vectors(paths, len(view.unanswered))
 
     def require_model(self, paths: Sequence[str] | None) -> None:
-        """Refuse a first question to a model without vectors before that model is loaded for it.
+        """Refuse a question to a model without vectors before that model is loaded for it.
 
         Raises:
             NoVectors
@@ -311,7 +311,9 @@ class Session:
         if row is None or not reads.has_vectors(row.id):
             raise self._no_vectors(paths, len(reads.files(paths).paths))
 
-    def require_known(self, paths: Sequence[str], why: str = "only photos that it holds can be asked about") -> None:
+    def require_known(
+        self, paths: Sequence[str], why: str = "questions can only be about photos in the library"
+    ) -> None:
         """Refuse paths that are neither files nor folders of the library.
 
         Raises:

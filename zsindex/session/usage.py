@@ -9,7 +9,7 @@ NAMES = ("images_encoded", "images_reused", "prompts_encoded", "prompts_reused",
 
 
 class Usage:
-    """Counters for any number of threads."""
+    """Thread-safe counters."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
