@@ -371,7 +371,7 @@ def test_vanished_photos_get_no_sidecar_and_lose_theirs(library: Library, album:
     (album / "red.png").unlink()
     (album / "red.png.xmp").unlink()
     report = write(library, LABELS)
-    assert [(Path(s.path).name, s.why) for s in report.skipped] == [("red.png.xmp", "the photo is not there")]
+    assert [(Path(s.path).name, s.why) for s in report.skipped] == [("red.png.xmp", "the photo does not exist")]
     assert not (album / "red.png.xmp").exists()
     library.tags.retract(apply=True)
     assert list(album.glob("*.xmp")) == []

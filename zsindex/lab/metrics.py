@@ -1,6 +1,6 @@
-"""How good scores are: numbers that need scores and truth, and nothing else. Pure numpy.
+"""How good scores are: measures that need scores and truth, and nothing else. Pure numpy.
 
-Everything takes weights, one for each photo: the bootstrap says with them how often a photo is in a resample.
+Everything takes weights, one per photo: the bootstrap uses them to say how often a photo is in a resample.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ N_BINS = 15
 
 
 def weighted_counts(numbers: IdArray, weights: Values, n: int) -> Values:
-    """The weight of each number from 0 to n - 1: float64 (n,)."""
+    """The total weight of each number from 0 to n - 1: float64 (n,)."""
     return np.asarray(np.bincount(numbers, weights, minlength=n), dtype=np.float64)
 
 
@@ -28,7 +28,7 @@ def weighted_counts(numbers: IdArray, weights: Values, n: int) -> Values:
 
 
 def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
-    """Area under the ROC curve: how often a positive scores higher than a negative; a tie counts one half.
+    """Area under the ROC curve: how often a positive scores higher than a negative; a tie counts as one half.
 
     It is the Mann-Whitney U statistic divided by the number of pairs (Hanley and McNeil 1982, "The meaning and use of
     the area under a receiver operating characteristic (ROC) curve", Radiology 143).
@@ -41,17 +41,17 @@ def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
         In [0, 1]; 0.5 is chance.
 
     Raises:
-        ValueError: there is no positive, no negative, or a score that is not a number.
+        ValueError: there are no positives, no negatives, or a score is not a number.
     """
     return Roc.of(scores, positive).area()
 
 
 def fpr_at_tpr(scores: npt.ArrayLike, positive: npt.ArrayLike, tpr: float = 0.95) -> float:
-    """How many negatives pass the highest threshold that at least a share `tpr` of the positives passes.
+    """The share of negatives that pass the highest threshold that at least a share `tpr` of the positives passes.
 
-    A photo passes where its score is at or above the threshold, so that equal scores pass together. With 0.95 it is
-    the usual measure of how well known is told from unknown (Liang, Li and Srikant 2018, "Enhancing the reliability of
-    out-of-distribution image detection in neural networks", ICLR).
+    A photo passes if its score is at or above the threshold, so that equal scores pass together. With 0.95 it is the
+    usual measure of how well known and unknown are told apart (Liang, Li and Srikant 2018, "Enhancing the reliability
+    of out-of-distribution image detection in neural networks", ICLR).
 
     Args:
         scores, positive: as for `auroc`.
@@ -68,12 +68,12 @@ def fpr_at_tpr(scores: npt.ArrayLike, positive: npt.ArrayLike, tpr: float = 0.95
 
 @dataclass(frozen=True)
 class Roc:
-    """Positives and negatives in the order of their scores: sorted once, asked with many weights.
+    """Positives and negatives in the order of their scores: sorted once, evaluated with many weights.
 
     Attributes:
-        cell: int64 (n,), twice the number of each photo's place, lowest first, and one more for a positive. Equal
-            scores are one place; so are neighbouring scores that only photos of one kind have, as it makes no
-            difference to any measure in which order those come.
+        cell: int64 (n,), twice the rank of each photo, lowest first, plus one for a positive. Equal scores share a
+            rank; so do neighbouring scores that only photos of one kind have, because their order makes no difference
+            to any measure.
     """
 
     cell: IdArray
@@ -87,7 +87,9 @@ class Roc:
         """
         values, truth = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
         if values.ndim != 1 or values.shape != truth.shape:
-            raise ValueError(f"scores and truth must be two equally long rows, not {values.shape} and {truth.shape}")
+            raise ValueError(
+                f"scores and truth must be one-dimensional and equally long, not {values.shape} and {truth.shape}"
+            )
         if np.isnan(values).any():
             raise ValueError("a score is not a number")
         if truth.all() or not truth.any():
@@ -99,38 +101,38 @@ class Roc:
         return cls(2 * np.cumsum(is_new)[place] + truth)
 
     def area(self, weights: Values | None = None) -> float:
-        """As `auroc`; NaN where all weight is on one kind."""
+        """Like `auroc`; NaN if all weight is on one kind."""
         positives, negatives = self._counts(weights)
         pairs = positives.sum() * negatives.sum()
         below = np.cumsum(negatives) - negatives / 2
-        # Not a matrix product, whose threads would take longer to agree than to add.
+        # Not a matrix product, whose threads would take longer to synchronise than to add.
         return float((positives * below).sum() / pairs) if pairs else float("nan")
 
     def false_positives(self, tpr: float = 0.95, weights: Values | None = None) -> float:
-        """As `fpr_at_tpr`; NaN where all weight is on one kind."""
+        """Like `fpr_at_tpr`; NaN if all weight is on one kind."""
         if not 0 < tpr <= 1:
             raise ValueError(f"tpr must be above 0 and at most 1, not {tpr}")
         positives, negatives = (np.cumsum(counts[::-1]) for counts in self._counts(weights))
         if not positives[-1] or not negatives[-1]:
             return float("nan")
-        # 0.95 · 20 is 19.000000000000004 in some products: what is that close to a whole number is meant to be one.
+        # 0.95 · 20 can come out as 19.000000000000004: a product that close to an integer is meant to be one.
         at = int(np.searchsorted(positives, tpr * positives[-1] - 1e-9))
         return float(negatives[at] / negatives[-1])
 
     def _counts(self, weights: Values | None) -> tuple[Values, Values]:
-        """Positives and negatives at each place."""
+        """Positives and negatives at each rank."""
         counts = np.bincount(self.cell, weights, minlength=2 * int(self.cell.max() // 2) + 2).reshape(-1, 2)
         return counts[:, 1].astype(np.float64), counts[:, 0].astype(np.float64)
 
 
 def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
-    """The precision at each positive, going down the scores, averaged; equal scores come together.
+    """The average of the precisions at each positive, in descending order of scores; equal scores count together.
 
-    ``Σ (R_i − R_{i−1}) · P_i`` over the different scores, without interpolation (Manning, Raghavan and Schütze 2008,
+    ``Σ (R_i − R_{i−1}) · P_i`` over the distinct scores, without interpolation (Manning, Raghavan and Schütze 2008,
     "Introduction to information retrieval", section 8.4).
 
     Raises:
-        ValueError: as for `auroc`; all may be positive.
+        ValueError: as for `auroc`, except that all may be positive.
     """
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     if values.ndim != 1 or values.shape != truth.shape or not truth.any() or np.isnan(values).any():
@@ -139,14 +141,14 @@ def average_precision(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
 
 def ranked_precision(place: IdArray, positive: Flags | IdArray, weights: Values) -> float:
-    """As `average_precision`, with weights.
+    """Like `average_precision`, with weights.
 
     Args:
-        place: int64 (n,), the number of each photo's score among all different ones, highest first.
-        positive: bool (n,), or the numbers of those that are.
+        place: int64 (n,), the rank of each photo's score among the distinct ones, highest first.
+        positive: bool (n,), or the numbers of the positives.
 
     Returns:
-        NaN where no positive has any weight.
+        NaN if no positive has any weight.
     """
     n = int(place.max()) + 1
     positives = weighted_counts(place[positive], weights[positive], n)
@@ -163,7 +165,7 @@ def ranked_precision(place: IdArray, positive: Flags | IdArray, weights: Values)
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Photos whose confidence lies in (low, high]: how many, how confident and how often right on average."""
+    """Photos whose confidence lies in (low, high]: how many, their mean confidence, and how often they are right."""
 
     low: float
     high: float
@@ -183,8 +185,8 @@ class ReliabilityBin:
 
 
 def bins_of(confidence: npt.ArrayLike, n_bins: int = N_BINS) -> IdArray:
-    """The bin of each confidence, of equally wide ones that include their upper end: int64, from 0."""
-    # float32 holds the ends of bins only roughly, as 0.2 that is a little above 0.2.
+    """The bin of each confidence, int64 from 0; bins are equally wide and include their upper end."""
+    # float32 holds the ends of bins only roughly: its 0.2 is slightly above 0.2.
     scaled = np.ceil(np.round(np.asarray(confidence, dtype=np.float64) * n_bins, 6))
     return np.clip(scaled.astype(np.int64) - 1, 0, n_bins - 1)
 
@@ -212,7 +214,7 @@ def calibration_error(
 
 
 def reliability(confidence: npt.ArrayLike, right: npt.ArrayLike, n_bins: int = N_BINS) -> tuple[ReliabilityBin, ...]:
-    """What the expected calibration error is made of: the bins that hold any photo (DeGroot and Fienberg 1983)."""
+    """The parts of the expected calibration error: the bins that hold any photos (DeGroot and Fienberg 1983)."""
     confidence = np.asarray(confidence, dtype=np.float64)
     number = bins_of(confidence, n_bins)
     counts, sums, hits = (

@@ -1,4 +1,4 @@
-"""What moving a library to another model brings."""
+"""The result of moving a library to another model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Migration:
 
     Attributes:
         before, after: the models' names.
-        photos: that the library knows; `ready` of them have a vector under the new model.
-        encoded: images that were encoded in this run.
-        away: photos without one whose file is not on this disk, such as imported ones. Encode them where it is, or
-            import their vectors.
+        photos: number in the library; `ready` of them have a vector from the new model.
+        encoded: number of images encoded in this run.
+        away: photos without one whose file is not on this disk, such as imported ones. Encode them where the file is,
+            or import their vectors.
         skipped: photos without one that could not be read or encoded.
-        interrupted: it was stopped; the same call goes on from there, and nothing was compared.
+        interrupted: it was stopped; the same call continues from there, and nothing was compared.
         diffs: by the name of the label set, all photos classified by both models.
-        switched: the new model is the library's default now.
+        switched: the new model is now the library's default.
     """
 
     before: str

@@ -1,4 +1,4 @@
-"""Answers that do not exclude one another: every label that fits, not only the best one. Pure numpy."""
+"""Answers that do not exclude each other: every label that fits, not only the best one. Pure numpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zsindex.classification.scorers import Scorer
 from zsindex.classification.scores import logits, sigmoid, softmax
 from zsindex.records import Activation, FloatArray, LabelSet
 
-# What a label without a threshold of its own must reach: it is likelier than all that it competes with.
+# What a label without its own threshold must reach: it is then likelier than everything it competes with.
 DEFAULT_CUT = 0.5
 
 
@@ -20,11 +20,11 @@ def multi_label(
     logit_bias: float | None,
     activation: Activation,
 ) -> Scorer:
-    """Scores of every label by itself.
+    """Scores of every label on its own.
 
-    Of models that were trained so (sigmoid), a label's score is its own probability. For all others each group of the
-    label set is a softmax of its own: its labels compete with one another and with the negatives, not with those of
-    other groups. Labels in no group are one together.
+    For models trained that way (sigmoid), a label's score is its own probability. For all others, each group of the
+    label set is a softmax of its own: its labels compete with each other and with the negatives, not with labels of
+    other groups. Labels in no group form one together.
 
     Args:
         texts: float32 (c, dim), of all concepts of `labels`.
@@ -50,7 +50,7 @@ def multi_label(
 
 
 def competing(labels: LabelSet) -> list[list[int]]:
-    """Numbers of the labels that compete with one another: those of each group; last those that are in none."""
+    """Numbers of the labels that compete with each other: those of each group; last, those in no group."""
     number = {label: n for n, label in enumerate(labels.labels)}
     groups = [[number[label] for label in members] for _, members in labels.groups if members]
     rest = sorted(set(range(len(labels))).difference(*groups))

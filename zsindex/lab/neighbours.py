@@ -1,7 +1,7 @@
 """The k nearest neighbours of every image, exact and a block at a time; and all pairs above a cosine.
 
-Blocks of rows are multiplied with one another, each pair of blocks once: a product serves the rows of the one block
-and, turned round, those of the other. Of a product only what is nearer than a row's present neighbours is looked at.
+Blocks of rows are multiplied with each other, each pair of blocks once: a product serves the rows of one block and,
+transposed, those of the other. Only entries nearer than a row's present neighbours are considered.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from zsindex.records import FloatArray, IdArray
 
 # Rows of a block: a product of two blocks is 16 MB.
 BLOCK_ROWS = 2048
-# More pairs than this would be no near-duplicates, and fill the memory: they take some 100 MB.
+# More pairs than this would not be near-duplicates, and would fill memory: they take about 100 MB.
 MAX_PAIRS = 5_000_000
-# Two products of the same rows differ in their last bits, depending on where the rows lie. What is kept is calculated
-# again, in a way that always gives the same.
+# Two products of the same rows differ in their last bits, depending on where the rows lie. What is kept is computed
+# again, in a reproducible way.
 _SLACK = np.float32(1e-5)
 
 _MAGIC = b"zsindex neighbours 1\n"
@@ -34,7 +34,7 @@ _MAGIC = b"zsindex neighbours 1\n"
 
 @dataclass(frozen=True)
 class Graph:
-    """The nearest neighbours of each of u images, itself left out.
+    """The nearest neighbours of each of u images, without the image itself.
 
     Attributes:
         ids: int64 (u,), of the images.
@@ -51,17 +51,17 @@ class Graph:
 
     @property
     def k(self) -> int:
-        """Neighbours per image; fewer than asked for where there are no more images."""
+        """Neighbours per image; fewer than requested if there are not enough images."""
         return int(self.neighbours.shape[1])
 
     def nearest(self, k: int) -> Graph:
-        """The same with the first k neighbours."""
+        """The same graph with the first k neighbours."""
         return self if k >= self.k else Graph(self.ids, self.neighbours[:, :k], self.cosines[:, :k])
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of images, each once, the most alike first.
+    """Pairs of images, each once, most similar first.
 
     Attributes:
         first, second: int64 (p,), numbers of images; first < second.
@@ -82,20 +82,20 @@ class Pairs:
 def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = None) -> Graph:
     """The k nearest neighbours of each image among all of them, exactly.
 
-    Which of several images that tie for the last place is in (to within 1e-5) is not defined.
+    If several images tie for the last place (to within 1e-5), it is undefined which one is included.
 
     Args:
         vectors, rows: which images; none of the rows deleted.
         k: neighbours per image.
         known: the graph of some of these images, with at least as many neighbours each. Only products with the others
-            are calculated then.
+            are then computed.
     """
     n = len(rows)
     k = min(k, max(0, n - 1))
     ids = vectors.ids[rows]
     if k == 0:
         return Graph(ids, np.empty((n, 0), dtype=np.int64), np.empty((n, 0), dtype=np.float32))
-    # Those that are known go first, in blocks of their own.
+    # Known images come first, in blocks of their own.
     at = _places(known.ids, ids) if known is not None and known.k >= k and len(known) < n else None
     if known is not None and at is not None and (at >= 0).all():
         is_known = np.zeros(n, dtype=bool)
@@ -117,7 +117,7 @@ def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = 
         if a != b:
             best.offer(b, a, products.T)
     _settle(vectors, ordered, found, cosines)
-    # Back to the order of `rows`, with the numbers that hold there.
+    # Back to the order and numbering of `rows`.
     back = np.empty(n, dtype=np.int64)
     back[order] = np.arange(n)
     numbers = order[found][back]
@@ -127,7 +127,7 @@ def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = 
 
 
 def _places(of: IdArray, among: IdArray) -> IdArray:
-    """Where each id lies in `among`, -1 where it does not."""
+    """The position of each id in `among`, -1 if it is not there."""
     order = np.argsort(among, kind="stable")
     at = order[np.minimum(np.searchsorted(among, of, sorter=order), len(among) - 1)]
     return np.where(among[at] == of, at, -1)
@@ -140,7 +140,7 @@ def _cut(start: int, stop: int) -> list[slice]:
 def _products(vectors: VectorTable, rows: IdArray, n_known: int) -> Iterator[tuple[slice, slice, FloatArray]]:
     """Products of every two blocks of rows, once; but not of two blocks among the first `n_known` rows.
 
-    First each block with itself, so that every row has neighbours from then on and little of the rest comes nearer.
+    Each block is first multiplied with itself, so that every row has neighbours early and little of the rest is nearer.
     """
     old, new = _cut(0, n_known), _cut(n_known, len(rows))
     for a in new:
@@ -154,23 +154,23 @@ def _products(vectors: VectorTable, rows: IdArray, n_known: int) -> Iterator[tup
 
 
 class _Best:
-    """The k best neighbours of every row so far. Rows of the first block that meets a row fill its places."""
+    """The k best neighbours of every row so far. The first block that meets a row fills its places."""
 
     def __init__(self, found: IdArray, cosines: FloatArray) -> None:
         self.found, self.cosines = found, cosines
         self.k = found.shape[1]
 
     def offer(self, a: slice, b: slice, products: FloatArray) -> None:
-        """Take the rows of `b` into those of `a`, whose products these are: (len a, len b)."""
+        """Offer the rows of `b` as neighbours to those of `a`, given their products (len a, len b)."""
         last = self.cosines[a, -1]
         if np.isneginf(last).any():
-            # Few rows come near enough to a place that is still empty by chance: all must be looked at.
+            # As long as places are empty, everything is near enough: look at all.
             kept = min(self.k, products.shape[1])
             columns = np.argpartition(-products, kept - 1, axis=1)[:, :kept]
             values = np.take_along_axis(products, columns, 1)
             self._merge(np.arange(a.start, a.stop), columns + b.start, values)
             return
-        # In memory order, whichever way the products are turned.
+        # In memory order, whether the products are transposed or not.
         if products.flags.c_contiguous:
             at, columns = np.divmod(np.flatnonzero(products > last[:, None]), products.shape[1])
         else:
@@ -180,7 +180,7 @@ class _Best:
         if not len(at):
             return
         values = products[at, columns]
-        # From a list of candidates to a table of rows: each row's candidates side by side.
+        # From a list of candidates to a table, with each row's candidates side by side.
         rows, starts, counts = np.unique(at, return_index=True, return_counts=True)
         table = np.full((len(rows), int(counts.max())), -1, dtype=np.int64)
         scores = np.full(table.shape, -np.inf, dtype=np.float32)
@@ -190,7 +190,7 @@ class _Best:
         self._merge(rows + a.start, table, scores)
 
     def _merge(self, rows: IdArray, numbers: IdArray, values: FloatArray) -> None:
-        """Take candidates (len(rows), m) into the neighbours of some rows."""
+        """Merge candidates (len(rows), m) into the neighbours of some rows."""
         numbers = np.concatenate([self.found[rows], numbers], axis=1)
         values = np.concatenate([self.cosines[rows], values], axis=1)
         order = np.argsort(-values, axis=1, kind="stable")[:, : self.k]
@@ -199,7 +199,7 @@ class _Best:
 
 
 def _settle(vectors: VectorTable, rows: IdArray, found: IdArray, cosines: FloatArray) -> None:
-    """Calculate the cosines again, one by one, so that the same two vectors always have the same."""
+    """Compute the cosines again, one by one, so that the same two vectors always have the same cosine."""
     for part in _cut(0, len(rows)):
         own = vectors.take(rows[part])
         for place in range(found.shape[1]):
@@ -207,7 +207,9 @@ def _settle(vectors: VectorTable, rows: IdArray, found: IdArray, cosines: FloatA
 
 
 def _cosines(one: FloatArray, other: FloatArray) -> FloatArray:
-    """Of the rows of two arrays (m, dim), float32 (m,). Not a matrix product, whose last bits depend on its shape."""
+    """Cosines of the rows of two arrays (m, dim), float32 (m,). Not a matrix product, whose last bits depend on its
+    shape.
+    """
     cosines: FloatArray = np.multiply(one, other, dtype=np.float64).sum(axis=1).astype(np.float32)
     return cosines
 
@@ -218,12 +220,12 @@ def _cosines(one: FloatArray, other: FloatArray) -> FloatArray:
 def pairs_above(vectors: VectorTable, rows: IdArray, graph: Graph, threshold: float) -> Pairs:
     """All pairs of images with a cosine of at least a threshold, exactly.
 
-    Images whose last neighbour in the graph is below it have all their pairs there. The others, such as those in the
-    midst of a long series, are compared with all images.
+    Images whose last neighbour in the graph is below it have all their pairs in the graph. The others, such as those in
+    the middle of a long series, are compared with all images.
 
     Args:
         vectors, rows: which images.
-        graph: of the same, in the same order.
+        graph: of the same images, in the same order.
 
     Raises:
         TooManyPairs: there are more than `MAX_PAIRS`.
@@ -269,7 +271,7 @@ def _refuse(n_pairs: int, threshold: float) -> None:
 
 
 def load(file: Path, *, generation: int) -> Graph | None:
-    """A graph as `save` wrote it; None where there is none, it is damaged, or vectors were deleted since."""
+    """A graph as `save` wrote it; None if there is none, it is damaged, or vectors have been deleted since."""
     try:
         content = file.read_bytes()
     except OSError:
@@ -289,9 +291,9 @@ def load(file: Path, *, generation: int) -> Graph | None:
 
 
 def save(graph: Graph, file: Path, *, generation: int) -> bool:
-    """Write a graph, in place of an earlier one: temporary name, sync, rename. False where that is impossible.
+    """Write a graph, replacing an earlier one: temporary name, sync, rename. False if that is impossible.
 
-    A disk without room costs only the next question its time.
+    On a full disk, only the next question takes longer.
     """
     body = b"".join(
         (
@@ -320,13 +322,13 @@ def save(graph: Graph, file: Path, *, generation: int) -> bool:
 
 
 def graph(vectors: VectorTable, rows: IdArray, k: int, *, file: Path | None, generation: int, keep: bool) -> Graph:
-    """The graph of some images: read from a file if it is there, built or extended and written there otherwise.
+    """The graph of some images: read from a file if possible, else built or extended and written there.
 
     Args:
         vectors, rows: which images.
         k: neighbours per image.
-        file: where one may be kept; None for nowhere.
-        generation: of the model's embeddings; what was built before some were deleted is not used.
+        file: where it may be kept; None for nowhere.
+        generation: of the model's embeddings; a graph built before some were deleted is not used.
         keep: whether to write it.
     """
     known = None if file is None else load(file, generation=generation)

@@ -1,4 +1,4 @@
-"""What to label next: photos that the classifier is unsure of, and that speak for many others."""
+"""What to label next: photos that the classifier is unsure of and that stand for many others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zsindex.index.vectors import VectorTable, blocks
 from zsindex.lab.corrections import Bools
 from zsindex.records import FloatArray, IdArray
 
-# For each photo that is wanted, so many of the least sure ones are looked at.
+# For each photo requested, this many of the least certain ones are considered.
 POOL_PER_PHOTO = 20
-# More would make choosing slow, which takes a product of all pairs for each photo.
+# More would make choosing slow, since it takes a product of all pairs for each photo.
 LARGEST_POOL = 2048
 BLOCK_ROWS = 1024
 
@@ -24,7 +24,7 @@ class Suggestion:
     """A photo whose label would teach most.
 
     Attributes:
-        path: the first where several files have the same bytes.
+        path: the first, if several files have the same bytes.
         label, score: the best answer.
         second, second_score: the next best.
         copies: other paths with the same bytes.
@@ -65,11 +65,11 @@ def margins(vectors: VectorTable, rows: IdArray, scorer: Scorer) -> FloatArray:
 
 
 def most_telling(vectors: VectorTable, rows: IdArray, margins: FloatArray, labelled: IdArray, n: int) -> IdArray:
-    """Choose photos that are unsure, and that speak for other unsure ones: Wei, Iyer and Bilmes 2015.
+    """Choose photos that are unsure and stand for other unsure ones: Wei, Iyer and Bilmes 2015.
 
-    Of the photos with the smallest margins those are taken, one after the other, that add most to how well all of them
-    are covered: to the sum over the photos of the cosine to the nearest one that was taken or labelled. So neither n
-    photos of one scene are named nor, as the furthest from each other would be, the oddest n of the library.
+    From the photos with the smallest margins, it picks one after another the photo that adds most to how well all of
+    them are covered: to the sum over the photos of the cosine to the nearest one picked or labelled. This avoids n
+    photos of one scene and, unlike picking those farthest apart, also the n oddest of the library.
 
     Args:
         rows: of the images to choose from.
@@ -78,7 +78,7 @@ def most_telling(vectors: VectorTable, rows: IdArray, margins: FloatArray, label
         n: how many to choose, at most.
 
     Returns:
-        Numbers into `rows`, int64, in the order of being chosen.
+        Numbers into `rows`, int64, in the order chosen.
     """
     n = max(0, min(n, len(rows)))
     size = max(n, min(n * POOL_PER_PHOTO, LARGEST_POOL))
@@ -100,7 +100,7 @@ def most_telling(vectors: VectorTable, rows: IdArray, margins: FloatArray, label
 
 
 def _covering_most(candidates: FloatArray, covered: FloatArray, free: Bools) -> int:
-    """The candidate that is still free and adds most to `covered`, the first of those that tie."""
+    """The free candidate that adds most to `covered`; the first in case of a tie."""
     gains = np.empty(len(candidates), dtype=np.float64)
     for start in range(0, len(candidates), BLOCK_ROWS):
         cosines = candidates[start : start + BLOCK_ROWS] @ candidates.T

@@ -1,4 +1,4 @@
-"""Which files are there now, and which names are those of one file: asked before anything is suggested for removal."""
+"""Which files exist now, and which names belong to the same file: checked before anything is suggested for removal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zsindex.storage.rows import FileDetails
 
 
 class Seen(NamedTuple):
-    """A plain file as it lies on the disk: what tells it from all others, and from what it was before."""
+    """A regular file as it is on disk: what distinguishes it from all others, and from its earlier state."""
 
     device: int
     inode: int
@@ -21,12 +21,12 @@ class Seen(NamedTuple):
 
 
 def seen(path: str) -> Seen | None:
-    """What a path leads to; None where that is no plain file, or cannot be reached, or where the file system does not
-    tell its files apart.
+    """The file that a path leads to; None if it is not a regular file, cannot be reached, or is on a file system that
+    does not distinguish its files.
     """
     try:
         found = os.stat(path)
-    except (OSError, ValueError):  # the latter of names that no file can have
+    except (OSError, ValueError):  # the latter for names that no file can have
         return None
     if not stat.S_ISREG(found.st_mode) or not found.st_ino:
         return None
@@ -34,10 +34,10 @@ def seen(path: str) -> Seen | None:
 
 
 def distinct(files: Iterable[FileDetails]) -> dict[str, Seen]:
-    """The files that are there and as they were when they were read, each under one name.
+    """The files that exist unchanged since they were read, each under one name.
 
-    Hard and symbolic links, folders that are reached under two names and file systems that take "A" for "a" give a file
-    several names. Its own one is preferred to those that lead through a symbolic link; after that the first.
+    Hard and symbolic links, folders with two names and case-insensitive file systems give a file several names. Names
+    without a symbolic link are preferred; among those, the first.
 
     Returns:
         What each path leads to, in the order of `files`.

@@ -1,4 +1,4 @@
-"""Reports of evaluations for people: plots, and a page with tables that needs nothing but itself.
+"""Reports of evaluations for people: plots, and a self-contained page with tables.
 
 The only module that imports matplotlib, and only when a plot is asked for.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MINE, OTHER, GREY = "#1f6f8b", "#d1495b", "#8a8a8a"
 DPI = 130
-# Labels of a confusion matrix that can still be read.
+# Labels of a confusion matrix that is still legible.
 MOST_LABELS = 30
 NAMES = {
     "top1": "top-1",
@@ -59,10 +59,10 @@ def report(result: Evaluation, kind: str) -> bytes:
         from matplotlib import font_manager, rc_context
     except ImportError as error:
         raise ExtraMissing("matplotlib", extra="plots", why="a report has plots") from error
-    # Labels may be in any script: after the usual font, whatever is installed that knows more.
+    # Labels may be in any script: after the usual font, use whatever is installed that covers more.
     more = [f for f in font_manager.get_font_names() if f.startswith(("Noto Sans CJK JP", "IPAexGothic", "Hiragino"))]
     with rc_context({"font.family": ["DejaVu Sans", *sorted(more)[:1]]}), warnings.catch_warnings():
-        # Where no font knows a script, its letters become boxes; the tables of a page have them all the same.
+        # If no font covers a script, its letters become boxes; the tables of a page still show them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         return _png(overview(result)) if kind == "png" else _page(result).encode()
 
@@ -97,7 +97,7 @@ def reliability(one: Report) -> Figure:
 
 
 def confusion(one: Report) -> Figure:
-    """What was answered against what photos show."""
+    """Answers against what photos show."""
     size = _confusion_size(len(_confused(one)))
     figure = _figure(size + 1.5, size)
     _draw_confusion(figure.subplots(), one)
@@ -108,7 +108,7 @@ def confusion(one: Report) -> Figure:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches."""
+    """An empty figure of a size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -131,7 +131,7 @@ def _draw_measures(axes: Axes, result: Evaluation) -> None:
         x = np.array([100 * e.value for _, e in rows])
         low, high = (np.array([100 * end for end in ends]) for ends in zip(*(_ends(e) for _, e in rows), strict=True))
         colour = colours[i % len(colours)]
-        # Drawn by itself: of a biased measure, as the calibration error, the interval need not hold the value.
+        # Drawn separately: for a biased measure such as the calibration error, the interval need not contain the value.
         axes.hlines(y, low, high, color=colour, linewidth=1.4)
         axes.plot(x, y, "o", color=colour, ms=4, label=one.name)
         ends = np.maximum(x, high)
@@ -143,7 +143,7 @@ def _draw_measures(axes: Axes, result: Evaluation) -> None:
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.set_xlim(0, 110)
     axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel("percent, with intervals of 95 %")
+    axes.set_xlabel("percent, with 95 % intervals")
     axes.grid(axis="x", color="#eee")
     axes.set_axisbelow(True)
     axes.set_title(f"{len(result.paths):,} photos compared with {result.truth}", fontsize=10, loc="left")
@@ -152,7 +152,7 @@ def _draw_measures(axes: Axes, result: Evaluation) -> None:
 
 
 def _ends(estimate: Estimate) -> tuple[float, float]:
-    """Of the interval; the value itself where there is none."""
+    """Ends of the interval; the value itself if there is none."""
     if math.isnan(estimate.low):
         return estimate.value, estimate.value
     return estimate.low, estimate.high
@@ -171,7 +171,7 @@ def _draw_reliability(axes: Axes, one: Report) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.06)
     axes.set_xlabel("confidence: score of the best answer")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("share answered right")
     axes.set_title(
         f"Reliability of {one.name}: calibration error {100 * one.summary['ece'].value:.1f} %\n"
         "below the dashed line: more confident than right; numbers are photos",
@@ -181,7 +181,7 @@ def _draw_reliability(axes: Axes, one: Report) -> None:
 
 
 def _confused(one: Report) -> list[str]:
-    """All labels; of very many, those with the most mistakes, in their order."""
+    """All labels; if there are too many, those with the most mistakes, in order."""
     labels = [label.label for label in one.labels]
     if len(labels) <= MOST_LABELS:
         return labels
@@ -231,14 +231,16 @@ def _page(result: Evaluation) -> str:
         f"<h1>{len(result.paths):,} photos compared with {html.escape(result.truth)}</h1>",
         _left_out(result),
         _table(
-            "Measures in percent, with intervals of 95 %",
+            "Measures in percent, with 95 % intervals",
             ["", *(NAMES[name] for name in shown)],
             [[one.name, *(_percent(one.summary.get(name)) for name in shown)] for one in result.reports],
         ),
     ]
     if len(result.reports) > 1:
         rows = [[one.name, *(_percent(one.differences.get(n), sign=True) for n in shown)] for one in result.reports[1:]]
-        parts.append(_table(f"Differences to {first.name}, on the same photos", ["", *(NAMES[n] for n in shown)], rows))
+        parts.append(
+            _table(f"Differences from {first.name}, on the same photos", ["", *(NAMES[n] for n in shown)], rows)
+        )
     parts.append(_image(measures(result), "measures"))
     for one in result.reports:
         parts.append(f"<h2>{html.escape(one.name)}</h2>")
@@ -274,8 +276,8 @@ def _page(result: Evaluation) -> str:
 
 def _left_out(result: Evaluation) -> str:
     said = [
-        (len(result.left_out), "that show what no label names"),
-        (len(result.not_held), "that the library does not hold"),
+        (len(result.left_out), "whose truth no label names"),
+        (len(result.not_held), "that are not in the library"),
         (len(result.unanswered), "without a vector"),
         (len(result.without_truth), "of the library without truth"),
     ]

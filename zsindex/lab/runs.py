@@ -1,4 +1,4 @@
-"""Recorded runs: what was asked, and what has changed when it is asked again."""
+"""Recorded runs: what was asked, and what changes when it is repeated."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from zsindex.classification.results import Answer, Classification
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run that was recorded.
+    """A recorded run.
 
     Attributes:
-        key: names it.
+        key: identifies it.
         recorded_at: ISO 8601, UTC.
         run: `zsindex.classification.results.Run.to_dict` of it.
-        label_set: all of the label set, in a form that `zsindex.parse_labels` reads; prompts are left out where the
+        label_set: the whole label set, in a form that `zsindex.parse_labels` reads; prompts are left out if the
             templates make them.
-        answers: what photos could be answered with.
-        photos: how many were answered.
-        stored: whether the answer itself is still there, and not only the question.
+        answers: the possible answers.
+        photos: number of photos answered.
+        stored: whether the answer itself is still stored, not only the question.
     """
 
     key: str
@@ -49,7 +49,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class ChangedAnswer:
-    """A photo whose best answer is another one than before; None where it had, or has, none."""
+    """A photo whose best answer differs from before; None if it had, or has, none."""
 
     path: str
     before: str | None
@@ -58,15 +58,15 @@ class ChangedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A run that was asked again.
+    """A repeated run.
 
     Attributes:
         before: the run as it was recorded.
-        result: the answer of today.
-        compared: photos in both answers; None where the former one is not stored any more.
+        result: the new answer.
+        compared: number of photos in both answers; None if the earlier one is no longer stored.
         flips: those of them whose best answer has changed, in path order.
-        largest_change: of the score of a best answer, among those that have not flipped.
-        added, gone: photos that only the new answer has, and only the former one.
+        largest_change: of the score of a best answer, among photos that have not flipped.
+        added, gone: numbers of photos that only the new answer has, and only the earlier one.
     """
 
     before: RunRecord
@@ -79,7 +79,7 @@ class Repeat:
 
     @property
     def same(self) -> bool:
-        """Whether it is the same run: then the answer is the same by definition."""
+        """Whether it is the same run; the answer is then the same by definition."""
         return self.before.key == self.result.run.key
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Repeat:
 
 
 def compare(before: RunRecord, stored: Answer | None, result: Classification) -> Repeat:
-    """Say what has changed between a stored answer and one of today."""
+    """Compare a stored answer with a new one."""
     if stored is None:
         return Repeat(before, result, None)
     former = {path: number for number, path in enumerate(stored.paths)}
@@ -127,7 +127,7 @@ def compare(before: RunRecord, stored: Answer | None, result: Classification) ->
 
 
 def _first(best: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    """The first prediction that is one, of some photos: its number, -1 for none, and its score."""
+    """The first valid prediction of some photos: its number, -1 for none, and its score."""
     there = best[rows] >= 0
     column = there.argmax(axis=1) if best.shape[1] else np.zeros(len(rows), dtype=np.int64)
     numbers, values = best[rows, column], scores[rows, column]

@@ -1,8 +1,8 @@
-"""Transductive smoothing: photos of one library are answered together rather than each by itself.
+"""Transductive smoothing: the photos of a library are answered together rather than one by one.
 
 StatA: Zanella, Fuchs, De Vleeschouwer, Ben Ayed, "Realistic Test-Time Adaptation of Vision-Language Models", CVPR 2025;
 it builds on TransCLIP: Zanella, Gérin, Ben Ayed, "Boosting Vision-Language Models with Transduction", NeurIPS 2024.
-Written from the two papers alone: the authors' program, which is under the AGPL, was not read, and nothing is taken
+Written from the two papers alone: the authors' program, which is under the AGPL, was not read, and nothing was taken
 from it. The equations, and what the papers leave open, are in docs/methods.md.
 """
 
@@ -25,20 +25,20 @@ from zsindex.records import FloatArray, IdArray
 
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 
-# Images times answers. Three matrices of so many float32 are held: 1.6 GB.
+# Images times answers. Three matrices with this many float32 are held: 1.6 GB.
 MAX_SCORES = 2**27
-# Neighbours that an image's answer is drawn to.
+# Number of neighbours that pull on an image's answer.
 NEIGHBOURS = 3
-# Weight of the anchor: what it counts for, in images.
+# Weight of the anchor, in images.
 ALPHA = 1.0
 MAX_ITERATIONS = 10
 # Updates of the assignments between two of the means and variances.
 INNER_ITERATIONS = 5
-# No mean moves further than this in any dimension: done.
+# Converged once no mean moves further than this in any dimension.
 _STILL = 1e-4
-# Smallest variance in any dimension, as a share of the mean one of the anchor.
+# Smallest variance in any dimension, as a share of the anchor's mean variance.
 _FLOOR = 1e-4
-# A score that has underflowed is still not impossible.
+# A score that underflowed is still possible.
 _TINY = np.float32(1e-30)
 _BLOCK_ROWS = 2048
 _BLOCK_SCORES = 2**20
@@ -50,8 +50,8 @@ class Smoothed:
 
     Attributes:
         scores: float32 (u, a): shares of the answers in each image; rows add up to 1.
-        before: int64 (u,), the best answer of each image by itself; `before_scores` float32 (u,), its score.
-        iterations: rounds that were made; `converged` tells whether the last one moved no mean any more.
+        before: int64 (u,), the best answer of each image on its own; `before_scores` float32 (u,), its score.
+        iterations: rounds made; `converged` says whether the last one left all means in place.
     """
 
     scores: FloatArray
@@ -62,7 +62,8 @@ class Smoothed:
 
 
 def anchors(text_vectors: FloatArray, answer_of: Sequence[int], n_answers: int) -> FloatArray:
-    """The text vector of each answer: of a group, the normalised mean of its labels'; zeros for one without a text.
+    """The text vector of each answer: for a group, the normalised mean of its labels'; zeros for an answer without
+    text.
 
     Args:
         text_vectors: float32 (c, dim), of the concepts.
@@ -81,7 +82,7 @@ def anchors(text_vectors: FloatArray, answer_of: Sequence[int], n_answers: int) 
 
 
 def report(smoothed: Smoothed, view: View, answers: Sequence[str]) -> Smoothing:
-    """Which photos have another answer than by themselves."""
+    """Which photos have a different answer than on their own."""
     number = np.arange(len(smoothed.scores))[view.unique[1]]
     after = smoothed.scores.argmax(axis=1) if len(answers) else smoothed.before
     photos = np.flatnonzero((after != smoothed.before)[number]).tolist()
@@ -107,15 +108,15 @@ def smooth(
     *,
     none: int | None = None,
 ) -> Smoothed:
-    """Answer images together, from what a scorer says of each.
+    """Answer images together, starting from the scores of each on its own.
 
     Args:
         vectors, rows: which images, u of them.
-        scorer: gives the scores that each image has by itself.
+        scorer: gives the scores of each image on its own.
         anchors: float32 (a, dim), L2-normalised: the text vector of each answer.
         graph: of the same images, in the same order.
-        none: the number of the answer for photos that show none of the labels. It has no place of its own in the space
-            of vectors, so what it has of an image it keeps, and the rest is divided among the other answers.
+        none: the number of the answer for photos that show none of the labels. It has no position in vector space, so
+            it keeps its share of an image, and the rest is divided among the other answers.
 
     Raises:
         TooManyScores: there are more than `MAX_SCORES` in all.
@@ -154,14 +155,14 @@ def stata(
 
     Args:
         vectors, rows: images f, u of them.
-        scores: float32 (u, a), not negative: what each image is by itself, ŷ up to a factor per row.
-        anchors: float32 (a, dim), the means μ' that the classes have before any image is seen.
+        scores: float32 (u, a), not negative: the scores of each image on its own, ŷ up to a factor per row.
+        anchors: float32 (a, dim), the prior means μ' of the classes.
         graph: of the same images, in the same order.
         alpha: weight of the anchor.
-        neighbours: how many of the graph's take part; 0 for none.
+        neighbours: number of the graph's neighbours to use; 0 for none.
 
     Returns:
-        Assignments z float32 (u, a), whose rows add up to 1; how many rounds it took; and whether it had converged.
+        Assignments z float32 (u, a), whose rows add up to 1; the number of rounds; and whether it converged.
     """
     n, n_classes = scores.shape
     assigned = np.maximum(scores, _TINY)
@@ -173,7 +174,7 @@ def stata(
     moments = _moments(vectors, rows, assigned)
     means = texts
     spread = _spread(moments, texts).sum(axis=0) / max(1, n)
-    # A dimension in which nothing varies would decide everything.
+    # A dimension without variance would decide everything.
     floor = max(float(np.finfo(np.float32).eps), _FLOOR * float(spread.mean()))
     anchor_variances = np.maximum(spread, floor)
     variances = np.repeat(anchor_variances[None], n_classes, axis=0)
@@ -182,7 +183,7 @@ def stata(
     iterations = 0
     while not converged and iterations < max_iterations:
         iterations += 1
-        # log N(f; μ, Σ) without what all classes have in common: two products.
+        # log N(f; μ, Σ) without the terms that all classes share: two products.
         linear = (means / variances).astype(np.float32).T
         quadratic = (-0.5 / variances).astype(np.float32).T
         constant = (-0.5 * (means**2 / variances + np.log(variances)).sum(axis=1)).astype(np.float32)
@@ -201,8 +202,8 @@ def stata(
 
 
 class _Moments(NamedTuple):
-    """What each class has of the images f: ``Σ_i z_ik``, float64 (a,); ``Σ_i z_ik f_i`` and ``Σ_i z_ik f_i²``, float64
-    (a, dim).
+    """The moments of the images f assigned to each class: ``Σ_i z_ik``, float64 (a,); ``Σ_i z_ik f_i`` and ``Σ_i z_ik
+    f_i²``, float64 (a, dim).
     """
 
     counts: DoubleArray
@@ -227,7 +228,7 @@ def _spread(moments: _Moments, means: DoubleArray) -> DoubleArray:
 def _fit(
     moments: _Moments, anchors: DoubleArray, anchor_variances: DoubleArray, alpha: float
 ) -> tuple[DoubleArray, DoubleArray]:
-    """The means and variances (a, dim) that fit the assignments best, and do not leave the anchor for nothing.
+    """The means and variances (a, dim) that fit the assignments best while staying near the anchor.
 
     They minimise ``-Σ_ik z_ik log N(f_i; μ_k, Σ_k) + α Σ_k KL(N(μ'_k, Σ') ‖ N(μ_k, Σ_k))``.
     """
@@ -238,7 +239,7 @@ def _fit(
 
 
 def _assign(assigned: FloatArray, logits: FloatArray, near: Graph, weights: FloatArray) -> None:
-    """One update of all z, a block of images after the other: softmax of the logits and of what the neighbours say."""
+    """One update of all z, block by block: softmax of the logits plus the neighbours' assignments."""
     step = max(1, _BLOCK_SCORES // assigned.shape[1])
     for start in range(0, len(assigned), step):
         part = slice(start, start + step)

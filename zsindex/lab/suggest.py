@@ -1,4 +1,4 @@
-"""Names for what the labels miss: photos that no label fits, grouped, with words of a vocabulary that fit them."""
+"""Names for what the labels miss: groups of photos that no label fits, with words of a vocabulary that fit them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SuggestedName:
 
     Attributes:
         word: from the vocabulary.
-        lift: how much nearer the word is to the group than to the library as a whole: the difference of mean cosines.
+        lift: how much nearer the word is to the group than to the whole library: the difference of mean cosines.
         fits_better: share of the group's images that it fits better than any label does.
     """
 
@@ -37,13 +37,13 @@ class SuggestedName:
 
 @dataclass(frozen=True, slots=True)
 class UnfittedGroup:
-    """Photos that no label fits, and that are like each other.
+    """Similar photos that no label fits.
 
     Attributes:
-        images: how many; `photos` are the paths of those nearest to the group's middle.
-        cohesion: mean cosine of the images with the middle.
-        label: what most of them are answered with now.
-        names: proposed words, the best first.
+        images: number of images; `photos` are the paths of those nearest to the centre.
+        cohesion: mean cosine of the images with the centre.
+        label: the present answer of most of them.
+        names: proposed words, best first.
     """
 
     images: int
@@ -55,13 +55,13 @@ class UnfittedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What `Library.lab.suggest` found.
+    """The result of `Library.lab.suggest`.
 
     Attributes:
-        images: looked at, copies once; `unfit` of them were grouped.
-        bound: those have a fit of at most this.
-        vocabulary: words; `left` of them were not compared because it was stopped.
-        groups: the largest first; none if it was stopped.
+        images: number of images, copies counted once; `unfit` of them were grouped.
+        bound: the highest fit among those.
+        vocabulary: number of words; `left` of them were not compared because it was stopped.
+        groups: largest first; none if it was stopped.
     """
 
     images: int
@@ -99,9 +99,9 @@ def suggest(
     """Group the images that the labels fit least, and name the groups.
 
     Args:
-        images: numbers of photos, each of another image, in the order of `View.unique`.
+        images: numbers of photos, one per image, in the order of `View.unique`.
         template: for the words.
-        share: of the images that count as not fitted, in (0, 1].
+        share: share of the images that count as not fitted, in (0, 1].
         by: ``cosine``, with the nearest label; or ``margin``, between the logits of the two nearest.
         n_groups: default: the square root of half the images, at most `MOST_GROUPS`.
         names, examples: words and photos for each group.
@@ -176,11 +176,11 @@ def _mean(view: View) -> FloatArray:
 def spherical_k_means(
     vectors: FloatArray, k: int, *, iterations: int = 50, seed: int = 0
 ) -> tuple[FloatArray, IdArray]:
-    """Group unit vectors by direction (Dhillon & Modha 2001), begun with k-means++ (Arthur & Vassilvitskii 2007).
+    """Group unit vectors by direction (Dhillon & Modha 2001), initialised with k-means++ (Arthur & Vassilvitskii 2007).
 
     Args:
         vectors: float32 (n, dim), L2-normalised rows, at least one.
-        k: groups, from 1 to n; with fewer different vectors there are fewer.
+        k: groups, from 1 to n; fewer if there are fewer distinct vectors.
 
     Returns:
         Unit centres float32 (k, dim), and the group of each vector, int64 (n,). No group is empty.
@@ -208,7 +208,7 @@ def _first_centres(vectors: FloatArray, k: int, random: np.random.Generator) -> 
         # Squared distance of unit vectors, up to a factor.
         distance = np.minimum(distance, np.maximum(0.0, 1.0 - (vectors @ vectors[chosen[-1]]).astype(np.float64)))
         if distance.sum() < 1e-6 * len(vectors):
-            break  # all that is left is the same as something chosen
+            break  # everything left equals something chosen
         chosen.append(int(random.choice(len(vectors), p=distance / distance.sum())))
     return vectors[chosen]
 
@@ -226,12 +226,12 @@ def best_words(
     """The words with the largest inner products with each of some directions, a batch of words at a time.
 
     Args:
-        embed: gives vectors of texts, and keeps what it encodes.
+        embed: gives vectors of texts, and caches what it encodes.
         directions: (g, dim).
         top: words per direction.
 
     Returns:
-        For each direction (product, word), the largest first; and how many words were looked at before it was stopped.
+        For each direction (product, word), largest first; and the number of words compared before it was stopped.
     """
     found: list[list[tuple[float, int]]] = [[] for _ in directions]
     done = 0

@@ -1,17 +1,17 @@
-"""Answers as tags in XMP sidecars beside the photos; what zsindex wrote can be told from all else, and taken back.
+"""Answers as tags in XMP sidecars next to the photos; what zsindex wrote is distinguishable, and can be removed.
 
-Of every sidecar that it writes into, the library records
+For every sidecar that it writes to, the library records
 
-    original         its bytes before; null where there was none
+    original         its bytes before; null if there was none
     written_sha256   of what zsindex wrote
     tags.sets        the tags that are wanted, by label set and property
-    tags.added       those of them that were not there before: only these are zsindex's
-    tags.made        properties that zsindex had to make for them
-    tags.previous    SHA-256 of the file when this record was made; null where there was none
+    tags.added       those of them that were new: only these belong to zsindex
+    tags.made        properties that zsindex had to create for them
+    tags.previous    SHA-256 of the file when this record was made; null if there was none
 
-As long as a file is what zsindex wrote, or what it was just before (`previous`: the writing may have been cut off),
-what is in it besides `original` is zsindex's, and a new version is made from `original`. When somebody else has changed
-it, what zsindex added is taken out of it, and what is left becomes the `original`. So the record is written first and
+As long as a file is what zsindex wrote, or what it was just before (`previous`: the write may have been interrupted),
+everything in it besides `original` belongs to zsindex, and a new version is made from `original`. If another program
+has changed it, what zsindex added is removed, and the rest becomes the `original`. So the record is written first and
 the file second, and at every instant one of the two cases holds.
 """
 
@@ -34,14 +34,14 @@ from zsindex.exchange import xmp
 from zsindex.storage.protocol import LabelStorage
 from zsindex.storage.rows import SidecarRow
 
-# Where the sidecar of photo.jpg is.
+# Names of the sidecar of photo.jpg.
 STYLES = ("photo.jpg.xmp", "photo.xmp")
 DEFAULT_ROOT = "zsindex"
 BATCH = 64
 
 
 class _Unusable(Exception):
-    """A sidecar is not to be touched; says why. It becomes a line of the report."""
+    """A sidecar must not be touched; says why. It becomes a line of the report."""
 
 
 Action: TypeAlias = Literal["create", "change", "delete"]
@@ -49,7 +49,7 @@ Action: TypeAlias = Literal["create", "change", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class SkippedSidecar:
-    """A sidecar, or a photo without one, that was passed over, and why."""
+    """A sidecar, or a photo without one, that was skipped, and why."""
 
     path: str
     why: str
@@ -57,7 +57,7 @@ class SkippedSidecar:
 
 @dataclass(frozen=True, slots=True)
 class SidecarChange:
-    """What happens to a sidecar.
+    """A change to a sidecar.
 
     Attributes:
         action: ``create``, ``change`` or ``delete``.
@@ -76,13 +76,13 @@ class SidecarChange:
 
 @dataclass(frozen=True, slots=True)
 class TagReport:
-    """What was done to sidecars or, without `applied`, would be.
+    """What was done to sidecars or, if not `applied`, would be done.
 
     Attributes:
         changes: in the order of the photos.
-        unchanged: sidecars that say already what they should.
-        skipped: those that were not touched although they should have been.
-        interrupted: it was stopped; the same call goes on from there.
+        unchanged: number of sidecars that already say what they should.
+        skipped: sidecars that should have been changed but were not touched.
+        interrupted: it was stopped; the same call continues from there.
     """
 
     changes: tuple[SidecarChange, ...]
@@ -117,7 +117,7 @@ def tags_of(label: str, *, group: str | None = None, root: str = DEFAULT_ROOT) -
         root: may have several levels, ``A|B``; empty for none.
 
     Returns:
-        By property; empty for a label without a visible character. The sign that parts levels becomes ``-`` in names.
+        By property; empty for a label without a visible character. The separator of levels becomes ``-`` in names.
     """
     name = _clean(label)
     if not name:
@@ -132,7 +132,7 @@ def tags_of(label: str, *, group: str | None = None, root: str = DEFAULT_ROOT) -
 
 
 def _clean(name: str) -> str:
-    """Without what XML cannot hold, in one line."""
+    """A name without characters that XML cannot hold, on one line."""
     return " ".join(re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name).split())
 
 
@@ -153,7 +153,7 @@ def merged(tags: Iterable[Mapping[str, list[str]]]) -> Mapping[str, list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A sidecar, the photo it is of (None: it does not matter), and what becomes of the sets of tags in it."""
+    """A sidecar, its photo (None if it does not matter), and how its sets of tags change."""
 
     sidecar: str
     photo: str | None
@@ -163,7 +163,7 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A sidecar with its bytes and its record, now and then."""
+    """A sidecar with its bytes and its record, before and after."""
 
     sidecar: str
     current: bytes | None
@@ -183,13 +183,13 @@ def write(
     progress: Callable[[int], None],
     should_stop: Callable[[], bool],
 ) -> TagReport:
-    """Let photos have tags, and no others of the same label set.
+    """Give photos tags, and remove others of the same label set.
 
     Args:
         wanted: photos with their tags by property.
         label_set: whose tags they are; "" for labels without a name.
-        shared: says why a photo cannot have a sidecar of its own, if it cannot.
-        apply: False only says what would be done.
+        shared: says why a photo cannot have its own sidecar, if so.
+        apply: False only reports what would be done.
     """
 
     def targets() -> Iterator[_Target]:
@@ -213,7 +213,7 @@ def retract(
     progress: Callable[[int], None],
     should_stop: Callable[[], bool],
 ) -> TagReport:
-    """Take back what was written into sidecars: all, or the tags of one label set."""
+    """Remove what was written to sidecars: all tags, or those of one label set."""
 
     def change(sets: dict[str, Any]) -> dict[str, Any]:
         return {} if label_set is None else {name: other for name, other in sets.items() if name != label_set}
@@ -260,7 +260,7 @@ def _work(
 
 
 def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
-    """What is to be done about a sidecar; None if nothing is."""
+    """What has to be done to a sidecar; None if nothing."""
     sets = target.change({} if row is None else row.tags["sets"])
     if row is None and not sets:
         return None
@@ -268,7 +268,7 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
         raise _Unusable(target.problem)
     photo_is_there = target.photo is not None and os.path.exists(target.photo)
     if sets and target.photo is not None and not photo_is_there:
-        raise _Unusable("the photo is not there")
+        raise _Unusable("the photo does not exist")
     current = _read(target.sidecar)
     if current is None and row is not None and not photo_is_there:
         _require_folder(target.sidecar)
@@ -289,7 +289,7 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
             }
             after = SidecarRow(target.sidecar, base, _sha256(new), tags)
     if row is None and after is None:
-        return None  # all of it is there, and nothing is zsindex's
+        return None  # all tags are there already, and none belong to zsindex
     if new != current:
         _require_writable(target.sidecar, exists=current is not None)
     return _Step(target.sidecar, current, new, row, after)
@@ -297,7 +297,7 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
 
 @lru_cache(maxsize=4096)
 def _new_packet(tags: str) -> xmp.Added:
-    """A sidecar with nothing but tags, which many photos have in common; as JSON."""
+    """A sidecar with nothing but tags, given as JSON; many photos share one."""
     return xmp.add(None, json.loads(tags))
 
 
@@ -312,7 +312,7 @@ def _is_up_to_date(current: bytes, row: SidecarRow) -> bool:
 
 
 def _base(current: bytes | None, row: SidecarRow | None) -> bytes | None:
-    """A sidecar as it would be without zsindex; None if it would not be there."""
+    """A sidecar as it would be without zsindex; None if it would not exist."""
     if row is None or current is None or current == row.original:
         return current
     if _sha256(current) in (row.written_sha256, row.tags["previous"]):
@@ -322,8 +322,8 @@ def _base(current: bytes | None, row: SidecarRow | None) -> bytes | None:
 
 
 def _apply(lab: LabelStorage, steps: Sequence[_Step]) -> dict[str, str]:
-    """Do it. Returns the sidecars for which that was not possible, with the reasons; they are as they were."""
-    # Should this be cut off, the record must know of all that may be in the file: of what was, and of what will be.
+    """Apply steps. Returns the sidecars for which that failed, with the reasons; they are unchanged."""
+    # In case of an interruption, the record must cover everything that may be in the file: what was, and what will be.
     recorded = {step.sidecar: step.before if step.after is None else _pending(step) for step in steps}
     lab.save_sidecars([row for step in steps if step.after is not None and (row := recorded[step.sidecar]) is not None])
     done: list[_Step] = []
@@ -337,7 +337,7 @@ def _apply(lab: LabelStorage, steps: Sequence[_Step]) -> dict[str, str]:
             else:
                 done.append(step)
     finally:
-        # Of those that were not come to the record above remains; it is right for them, too.
+        # Steps that were not reached keep the record above, which is right for them as well.
         settled = [(step.sidecar, step.after) for step in done]
         settled += [(step.sidecar, step.before) for step in steps if step.sidecar in failed]
         lab.save_sidecars(
@@ -373,7 +373,7 @@ def _put(step: _Step) -> None:
 
 def _described(step: _Step) -> SidecarChange:
     if step.current is None and step.after is not None and step.after.original is None:
-        return SidecarChange(step.sidecar, "create", step.after.tags["added"], {})  # as for most: nothing to look into
+        return SidecarChange(step.sidecar, "create", step.after.tags["added"], {})  # the usual case: nothing to read
     before, after = ({} if data is None else xmp.texts_in(data) for data in (step.current, step.new))
     action: Action = "create" if step.current is None else "delete" if step.new is None else "change"
     return SidecarChange(step.sidecar, action, _missing(after, before), _missing(before, after))
@@ -385,7 +385,7 @@ def _missing(here: Mapping[str, list[str]], there: Mapping[str, list[str]]) -> d
 
 
 def _read(path: str) -> bytes | None:
-    """The bytes of a sidecar; None where there is none."""
+    """The bytes of a sidecar; None if there is none."""
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
@@ -402,7 +402,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _require_folder(path: str) -> None:
-    """A disk that is not plugged in leaves an empty folder, or none. Nothing is known of what is on it."""
+    """Refuse an empty or missing folder: a disk that is not plugged in may leave one, and its content is unknown."""
     try:
         with os.scandir(os.path.dirname(path)) as entries:
             if next(entries, None) is not None:

@@ -1,4 +1,4 @@
-"""How confident scores should be: one temperature for a model, fitted to what photos really show. Pure numpy.
+"""How confident scores should be: one temperature per model, fitted to what photos really show. Pure numpy.
 
 Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks" (ICML), section 4.2. Dividing all
 logits by a temperature changes how confident scores are, not which answer is the best.
@@ -19,19 +19,19 @@ from zsindex.lab.bootstrap import Values
 from zsindex.lab.metrics import Flags, ReliabilityBin, calibration_error, reliability
 from zsindex.records import Activation, IdArray
 
-# Looked for between the model's own divided and multiplied by e⁵, 150: first in steps, then between three of them.
+# The search range: the model's own divided and multiplied by e⁵, about 150; first in steps, then between three of them.
 WIDEST, STEP = 5.0, 0.5
 # Of the logarithm.
 TOLERANCE = 1e-6
 MIN_PHOTOS = 10
-# Logits to look at. One number needs no more photos.
+# Logits to fit to. A single number needs no more photos.
 MAX_CELLS = 5 * 10**5
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well scores fit: mean negative log-likelihood, expected calibration error, and what that is made of."""
+    """How well scores fit: mean negative log-likelihood, expected calibration error, and its parts."""
 
     nll: float
     ece: float
@@ -44,14 +44,14 @@ class Calibration:
 
 @dataclass(frozen=True)
 class TemperatureFit:
-    """A temperature, and what it brings on photos that it was not fitted to.
+    """A temperature, and its effect on photos that it was not fitted to.
 
     Attributes:
         temperature: cosines are divided by it: ``logit_scale = 1 / temperature``.
         own: the model's own.
-        photos: that it was fitted to, each content once.
-        fold_temperatures: fitted to all photos but those of one fold each.
-        before, after: of the model's own, and of the folds' temperatures on the photos that were left out.
+        photos: number of photos that it was fitted to, each content once.
+        fold_temperatures: each fitted to all photos except those of one fold.
+        before, after: with the model's own temperature, and with the folds' temperatures on the photos left out.
     """
 
     temperature: float
@@ -88,26 +88,26 @@ def fit(
 
     Args:
         logits: float64 (m, c), the model's own, of every concept.
-        right: bool (m, n_answers), the answers that are true; at least one for each photo.
+        right: bool (m, n_answers), the true answers; at least one per photo.
         answer_of: int64 (c,), as `scoring.Head` has it.
         own: the model's own temperature, ``1 / logit_scale``.
-        folds: parts to leave out in turn, to see what the temperature brings.
-        seed: of the parts.
+        folds: number of folds of the cross-validation that measures the gain.
+        seed: of the folds.
         source: of the truth, for messages.
 
     Raises:
-        BadTruth: there are too few photos, or they would have any confidence, as they are all right.
+        BadTruth: there are too few photos, or no temperature is best, for example because all answers are right.
     """
     m = len(logits)
     if m < MIN_PHOTOS:
-        raise BadTruth(source, f"of {m} photos nothing can be learned about confidence; it takes at least {MIN_PHOTOS}")
+        raise BadTruth(source, f"{m} photos are too few to learn about confidence; it takes at least {MIN_PHOTOS}")
     problem = _Problem.of(logits, right, activation, answer_of)
     ratio = _minimum(lambda x: problem.nll(x).mean())
     if abs(math.log(ratio)) > WIDEST - STEP / 2:
         raise BadTruth(
             source,
             f"no temperature fits its {m:,} photos: the likelihood grows until scores are "
-            f"{'certain, as where all answers are right' if ratio < 1 else 'all alike, as where answers are guessed'}",
+            f"{'certain, as if all answers were right' if ratio < 1 else 'all alike, as if answers were guessed'}",
         )
     part = np.random.default_rng(seed).permutation(m) % max(2, min(folds, m))
     ratios = np.empty(m)
@@ -128,7 +128,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Problem:
-    """Logits and truth, asked with many ratios of a temperature to the model's own; see `fit`."""
+    """Logits and truth, evaluated at many ratios of a temperature to the model's own; see `fit`."""
 
     logits: Values
     right: Flags
@@ -138,7 +138,7 @@ class _Problem:
     @classmethod
     def of(cls, logits: Values, right: Flags, activation: Activation, answer_of: IdArray) -> _Problem:
         if activation is Activation.SIGMOID and right.shape[1] < len(answer_of):
-            # Of independent scores the largest counts, whatever the temperature.
+            # The largest of independent scores counts, whatever the temperature.
             largest = np.full(right.shape, -np.inf)
             for concept, answer in enumerate(answer_of.tolist()):
                 np.maximum(largest[:, answer], logits[:, concept], out=largest[:, answer])
@@ -147,7 +147,7 @@ class _Problem:
 
     @cached_property
     def only(self) -> IdArray | None:
-        """The one concept that is true of each photo; None where of some there are several."""
+        """The one true concept of each photo; None if some photos have several."""
         true = self.right[:, self.answer_of]
         return true.argmax(axis=1) if (true.sum(axis=1) == 1).all() else None
 
@@ -157,7 +157,7 @@ class _Problem:
     def nll(self, ratio: float | Values) -> Values:
         """Negative log-likelihood of the truth of each photo: (m,).
 
-        Softmax: of the answers that are true, together. Sigmoid: of all answers, added up.
+        Softmax: of the true answers, together. Sigmoid: of all answers, added up.
         """
         z = self.logits / np.reshape(ratio, (-1, 1))
         if self.activation is Activation.SIGMOID:
@@ -192,9 +192,9 @@ def _log_sum_exp(z: Values) -> Values:
 
 
 def _minimum(f: Callable[[float], float]) -> float:
-    """Where f of a ratio is least: the best of a row of steps, then golden-section search (Kiefer 1953) around it.
+    """The ratio that minimises f: the best of a series of steps, then golden-section search (Kiefer 1953) around it.
 
-    For a plain softmax f is convex in 1 / ratio, so that there is one minimum; groups of labels may make more.
+    For a plain softmax f is convex in 1 / ratio, so that there is only one minimum; groups of labels may create more.
     """
     grid = np.arange(-WIDEST, WIDEST + STEP / 2, STEP)
     middle = grid[int(np.argmin([f(math.exp(x)) for x in grid]))]

@@ -1,4 +1,4 @@
-"""Which of several templates earn their place, without truth: by what each answers alone, and what the others would."""
+"""Which of several templates earn their place, without truth: from what each answers alone, and what the others do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zsindex.classification.view import View
 from zsindex.lab.findings import INFO, WARNING, Finding, TemplateMeasures
 from zsindex.records import FloatArray, LabelSet
 
-# Alike are two templates whose label vectors, seen from their means, have this cosine, and that give the same answer
-# to so many of the photos.
+# Two templates are alike if their label vectors, relative to their means, have this cosine, and they give the same
+# answer to this share of the photos.
 ALIKE_COSINE, ALIKE_ANSWERS = 0.98, 0.995
-# Below this part of what is usual among the templates, a spread or an agreement is out of line.
+# Below this fraction of what is usual among the templates, a spread or an agreement is out of line.
 OUT_OF_LINE_SPREAD, OUT_OF_LINE_AGREEMENT = 0.5, 0.75
-# Labels looked at, and multiplications for all templates together: a few seconds. Of more, every k-th.
+# Labels to check, and multiplications for all templates together: a few seconds. Of more, every k-th is taken.
 MOST_LABELS = 1000
 MOST_PRODUCTS = 2e11
 EXAMPLES = 3
@@ -26,7 +26,7 @@ EXAMPLES = 3
 def vectors_by_template(view: View, labels: LabelSet) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """One vector per template and label, and which labels have prompts from templates.
 
-    Of labels whose prompts were written out all vectors are the label's own. Of more than `MOST_LABELS` labels every
+    For labels whose prompts were written out, all vectors are the label's own. Of more than `MOST_LABELS` labels, every
     k-th is taken.
 
     Returns:
@@ -50,10 +50,10 @@ def vectors_by_template(view: View, labels: LabelSet) -> tuple[FloatArray, npt.N
 def check_templates(
     view: View, labels: LabelSet, images: npt.NDArray[np.int64]
 ) -> tuple[list[Finding], list[TemplateMeasures]]:
-    """Compare the templates of a label set with each other; nothing where there are fewer than two, or one label.
+    """Compare the templates of a label set with each other; returns nothing for fewer than two templates or labels.
 
     Args:
-        images: numbers of photos, each of another image.
+        images: numbers of photos, one per image.
     """
     if len(labels.templates) < 2 or len(labels) < 2:
         return [], []
@@ -81,7 +81,7 @@ def check_templates(
 def _answers(
     view: View, photos: npt.NDArray[np.int64], vectors: FloatArray
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Best labels (t, n) by each template alone, by all others, by all; and mean margins (t,) alone."""
+    """Best labels (t, n) from each template alone, from all others, and from all; and mean margins (t,) alone."""
     total = vectors.sum(axis=0)
     n_templates = len(vectors)
     alone, others = (np.empty((n_templates, len(photos)), dtype=np.int64) for _ in range(2))
@@ -107,7 +107,7 @@ def _unit(rows: FloatArray) -> FloatArray:
 
 
 class _Examples:
-    """Photos that a template alone answers otherwise than the others do."""
+    """Photos that a template alone answers differently from the others."""
 
     def __init__(
         self,
@@ -130,9 +130,9 @@ def _drowning(measures: Sequence[TemplateMeasures], show: _Examples) -> list[Fin
             "template-drowns-labels",
             WARNING,
             (m.template,),
-            f"under this template the labels lie {usual / max(m.spread, 1e-9):.1f} times as close together as usual: "
+            f"with this template the labels lie {usual / max(m.spread, 1e-9):.1f} times as close together as usual: "
             "its own words drown the label",
-            "leave it out, or shorten it; a very long one may also be cut before its label",
+            "leave it out, or shorten it; a very long one may also be cut off before the label",
             show(n),
             {"spread": m.spread, "usual_spread": usual, "agreement": m.agreement},
         )
@@ -142,7 +142,7 @@ def _drowning(measures: Sequence[TemplateMeasures], show: _Examples) -> list[Fin
 
 
 def _disagreeing(measures: Sequence[TemplateMeasures], show: _Examples) -> list[Finding]:
-    """Templates that answer unlike all others; with two, nobody can say which of them is wrong."""
+    """Templates that answer unlike all others; with only two, it is impossible to say which is wrong."""
     if len(measures) < 3:
         return []
     usual = float(np.median([m.agreement for m in measures]))
@@ -151,8 +151,8 @@ def _disagreeing(measures: Sequence[TemplateMeasures], show: _Examples) -> list[
             "template-disagrees",
             WARNING,
             (m.template,),
-            f"alone it answers {m.agreement:.0%} of the photos like the other templates do; usual is {usual:.0%}",
-            f"look at the photos, and leave it out if it is wrong; {m.changed:.1%} of the photos would change",
+            f"alone it answers {m.agreement:.0%} of the photos like the other templates; {usual:.0%} is usual",
+            f"look at the photos, and leave it out if it is wrong; {m.changed:.1%} of the answers would change",
             show(n),
             {"agreement": m.agreement, "usual_agreement": usual, "changed": m.changed, "margin": m.margin},
         )
@@ -162,8 +162,8 @@ def _disagreeing(measures: Sequence[TemplateMeasures], show: _Examples) -> list[
 
 
 def _alike(templates: Sequence[str], vectors: FloatArray, alone: npt.NDArray[np.int64]) -> list[Finding]:
-    """Templates that do what an earlier one does, one finding for all that do the same."""
-    # What softmax sees of label vectors is their differences.
+    """Templates that do the same as an earlier one, with one finding per group."""
+    # Softmax depends only on differences between label vectors.
     centred = _unit((vectors - vectors.mean(axis=1, keepdims=True)).reshape(len(vectors), -1))
     followers: dict[int, list[int]] = {}
     for t in range(len(templates)):
@@ -180,7 +180,7 @@ def _alike(templates: Sequence[str], vectors: FloatArray, alone: npt.NDArray[np.
             INFO,
             tuple(templates[t] for t in (first, *others)),
             f"alone, each gives at least {ALIKE_ANSWERS:.1%} of the photos the same answer as the first of them",
-            "one of them will do: hardly an answer changes, and questions with new labels get quicker",
+            "one of them is enough: hardly any answer changes, and questions with new labels get faster",
             (),
             {"cosine": min(float(centred[t] @ centred[first]) for t in others), "templates": len(others) + 1},
         )

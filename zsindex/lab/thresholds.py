@@ -1,8 +1,7 @@
-"""From which score on an answer is given: score curves over a library, thresholds as ranks, and what they change. Pure
-numpy.
+"""Minimum scores of answers: score curves over a library, thresholds as rates, and what they change. Pure numpy.
 
-A threshold is kept as a rate, the share of the library's photos that score at or above it. Scores of two models have
-little in common, and those of one move when a label is added; "the best two percent" stays what it is.
+A threshold is stored as a rate, the share of the library's photos that score at or above it. Scores of two models have
+little in common, and those of one model move when a label is added; "the best two percent" keeps its meaning.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ from zsindex.records import FloatArray, IdArray
 
 # A pass over all images: where they are, and their scores, float32 (b, n_answers).
 Pass: TypeAlias = Callable[[], Iterator[tuple[slice, FloatArray]]]
-# What makes photos of images, as in `zsindex.classification.view.View.unique`.
+# Expands images to photos, as in `zsindex.classification.view.View.unique`.
 Back: TypeAlias = "IdArray | slice"
 
-# Scores to hold at a time, 128 MB: the answers of 100,000 photos by some 300 labels.
+# Scores to hold at a time, 128 MB: 100,000 photos by some 300 labels.
 HELD = 2**25
 # Points of a curve.
 POINTS = 32
-# At these shares of the photos the table of a curve gives the score.
+# The table of a curve gives the score at these shares of the photos.
 RATES = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-# The least score of "none of these" where it is given.
+# The lowest score of "none of these" when it is given.
 _LEAST = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How an answer's scores fall over a library.
+    """How an answer's scores are spread over a library.
 
     Attributes:
         label: the answer.
-        at_rates: for each of `RATES`, the score that this share of the photos has or exceeds.
-        points: (photos, score): so many photos have that score or more; from the best photo to the last, evenly on a
-            logarithmic scale.
-        rate, score, photos: its threshold: the share of photos asked for, the score that it comes to, and how many
-            photos have that or more; None where it has none. A `score` of None is one that no photo reaches.
+        at_rates: for each of `RATES`, the score that this share of the photos reaches.
+        points: (photos, score): this many photos have that score or more; from the best photo to the last, evenly
+            spaced on a logarithmic scale.
+        rate, score, photos: its threshold: the requested share of photos, the resulting score, and the number of
+            photos that reach it; None if it has none. A `score` of None means that no photo reaches it.
     """
 
     label: str
@@ -69,10 +68,10 @@ class Curves:
 
     Attributes:
         label_set: its name.
-        photos: how many there are.
+        photos: number of photos.
         multi_label: the scores are those of `classify(multi_label=True)`.
         curves: one per answer.
-        unused: labels with a threshold that are no answers here: of another version, or of the other way of scoring.
+        unused: labels with a threshold that are not answers here, but in another version or the other way of scoring.
     """
 
     label_set: str
@@ -94,16 +93,17 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a threshold does to the photos that are answered with its label.
+    """The effect of a threshold on the photos answered with its label.
 
     Attributes:
         label_set, label: whose threshold.
         rate: the share of photos at or above it.
-        score: what that comes to under this model; None where no photo reaches it.
-        photos: how many photos score at or above it.
-        before, after: photos answered with the label: it is their best answer, or among them with `multi_label`.
-        arrive, leave: paths that come and go.
-        kept: it was stored.
+        score: the resulting score with this model; None if no photo reaches it.
+        photos: number of photos at or above it.
+        before, after: numbers of photos answered with the label: it is their best answer, or one of them with
+            `multi_label`.
+        arrive, leave: paths that are added and removed.
+        kept: whether it was stored.
     """
 
     label_set: str
@@ -124,11 +124,11 @@ class Change:
 
 
 def columns(scored: Pass, back: Back, n: int, answers: Sequence[int]) -> Iterator[tuple[int, FloatArray]]:
-    """The scores of single answers over all photos, in as many passes as memory asks for.
+    """The scores of single answers over all photos, in as many passes as memory requires.
 
     Args:
         scored: a pass over the n images.
-        back: makes photos of images.
+        back: expands images to photos.
         answers: which ones.
 
     Yields:
@@ -145,15 +145,15 @@ def columns(scored: Pass, back: Back, n: int, answers: Sequence[int]) -> Iterato
 
 
 def cut_at(scores: FloatArray, rate: float) -> float:
-    """The score that a rate comes to: ``round(rate · n)`` photos have it or more; more where several tie.
+    """The score that corresponds to a rate: ``round(rate · n)`` photos reach it; more if several tie.
 
-    Half way between two photos, see `zsindex.lab.unknown.cut_below`. ``inf`` and ``-inf`` where none, or all, have it.
+    It lies halfway between two photos, see `zsindex.lab.unknown.cut_below`; ``inf`` if none, ``-inf`` if all reach it.
     """
     return cut_below(np.sort(scores).astype(np.float64), len(scores) - round(rate * len(scores)))
 
 
 def cuts_at(scored: Pass, back: Back, n: int, rates: Sequence[float | None], default: float) -> npt.NDArray[np.float64]:
-    """The score from which on each answer is given: float64 (n_answers,).
+    """The minimum score of each answer: float64 (n_answers,).
 
     Args:
         rates: per answer; None gives it the `default`.
@@ -167,19 +167,19 @@ def cuts_at(scored: Pass, back: Back, n: int, rates: Sequence[float | None], def
 
 
 def with_cuts(scorer: Scorer, cuts: npt.NDArray[np.float64], *, has_none: bool) -> Scorer:
-    """A scorer that applies `given` to what another one says."""
+    """A scorer that applies `given` to the scores of another one."""
     return lambda images: given(scorer(images), cuts, has_none=has_none)
 
 
 def given(scores: FloatArray, cuts: npt.NDArray[np.float64], *, has_none: bool) -> FloatArray:
-    """Scores in which answers below their cut have 0, and which have the answer "none of these", as the last one.
+    """Set answers below their cut to 0, and add the answer "none of these" as the last one.
 
-    Where every label is below its cut, "none of these" gets what the best of them is short of 1, unless it had more.
+    If every label is below its cut, "none of these" gets 1 minus the best of them, unless it had more.
 
     Args:
         scores: float32 (b, n_answers).
         cuts: float64 (n_answers,).
-        has_none: the last answer is "none of these" already; it has a cut like the others.
+        has_none: the last answer already is "none of these"; it has a cut like the others.
 
     Returns:
         float32 (b, n_answers), or one more.
@@ -214,17 +214,17 @@ def curve(label: str, scores: FloatArray, rate: float | None) -> Curve:
 
 
 def n_having(scores: FloatArray, cut: float) -> int:
-    """How many scores are at or above a cut, which may lie between two neighbouring float32."""
+    """The number of scores at or above a cut, which may lie between two adjacent float32."""
     return int((scores >= np.float64(cut)).sum())
 
 
 def shown_cut(cut: float) -> float | None:
-    """A cut as a score: 0 where all have it, None where none has."""
+    """A cut as a score: 0 if all reach it, None if none do."""
     return None if cut == np.inf else max(cut, 0.0)
 
 
 def rate_of(scores: FloatArray, *, score: float | None, count: int | None, rate: float | None) -> float:
-    """The rate that exactly one of a score, a number of photos and a rate stands for."""
+    """The rate that corresponds to a score, a number of photos or a rate, exactly one of which is given."""
     n = max(1, len(scores))
     if score is not None:
         return float((scores >= score).sum()) / n
@@ -235,11 +235,11 @@ def rate_of(scores: FloatArray, *, score: float | None, count: int | None, rate:
 
 
 def is_answered(scores: FloatArray, answer: int, *, every: bool) -> npt.NDArray[np.bool_]:
-    """Which photos are answered with something: bool (b,) from the scores that `given` returned.
+    """Which photos get an answer: bool (b,) from the scores that `given` returned.
 
     Args:
         answer: the number of the answer.
-        every: it is among the answers given, rather than the best one.
+        every: whether any given answer counts, rather than only the best one.
     """
     if every:
         return scores[:, answer] > 0

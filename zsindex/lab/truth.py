@@ -1,4 +1,4 @@
-"""What photos really show, to compare answers with: from folders, a table, corrections or a mapping. Pure."""
+"""What photos really show, to compare answers with: from folders, a table, corrections or a mapping. No I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Truth:
     """What photos show.
 
     Attributes:
-        labels: by path: one name or several, in the words of whoever said so.
+        labels: by path: one or more names, in the truth's own words.
         source: where it comes from, in words.
     """
 
@@ -42,7 +42,7 @@ class Known:
 
     Attributes:
         photo: int64 (k,), ascending numbers of photos in 0 … m - 1, one for each thing that a photo shows.
-        answer: int64 (k,), which answer that is; -1 for `NONE` where it is no answer.
+        answer: int64 (k,), the number of that answer; -1 for `NONE` if it is not an answer.
         n_photos: m.
     """
 
@@ -70,7 +70,7 @@ class Known:
         return (pairs[at] == wanted) & (answers >= 0) if len(pairs) else np.zeros(answers.shape, dtype=bool)
 
 
-# More than there are ever answers: a photo and an answer in one number.
+# Larger than any number of answers, to encode a photo and an answer in one number.
 _MANY = 2**31
 
 
@@ -80,7 +80,7 @@ class Names:
 
     Attributes:
         number: the answer of each name.
-        unknown: names that stand for nothing in it.
+        unknown: names that mean nothing in it.
     """
 
     number: Mapping[str, int]
@@ -93,7 +93,7 @@ def from_folders(paths: Iterable[str]) -> Truth:
 
 
 def from_mapping(labels: Mapping[str, str | Sequence[str]], source: str = "a mapping") -> Truth:
-    """From a mapping of paths to a name, or to several."""
+    """From a mapping from paths to one or more names."""
     names = {path: tuple(dict.fromkeys(normalise(name) for name in several(said))) for path, said in labels.items()}
     return Truth({path: said for path, said in names.items() if any(said)}, source)
 
@@ -101,12 +101,11 @@ def from_mapping(labels: Mapping[str, str | Sequence[str]], source: str = "a map
 def from_csv(text: str, *, source: str, folder: str) -> Truth:
     """From a table with the columns ``path`` and ``label``, see `zsindex.arguments.text_files.table`.
 
-    A photo with several labels has several rows, or one in which ``|`` stands between them. A row without a label
-    says nothing.
+    A photo with several labels has several rows, or one row with ``|`` between them. A row without a label is ignored.
 
     Args:
         source: the file's name, for messages.
-        folder: what relative paths are relative to.
+        folder: base folder of relative paths.
 
     Raises:
         BadTruth: names the line.
@@ -132,15 +131,15 @@ def lists(names: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
 def stands_for(
     truth: Truth, labels: LabelSet, answers: Sequence[str], names: Mapping[str, Sequence[str]], *, others: bool
 ) -> Names:
-    """What the names in a truth are in a label set.
+    """Map the names in a truth to answers of a label set.
 
     A name is an answer (a label or a group), a label of a group, a negative, or `NONE`. The first of its other `names`
-    that is one counts, and only then itself.
+    that is one of these is used; if there is none, the name itself.
 
     Args:
-        answers: what photos were answered with: those of the label set, and perhaps `NONE`.
+        answers: the possible answers: those of the label set, and perhaps `NONE`.
         names: other names, by name: ``{"t-shirt": ["T-shirt"]}``.
-        others: a name that the label set does not know is `NONE` rather than unknown.
+        others: whether a name that the label set does not have is `NONE` rather than unknown.
     """
     number_of = {answer: n for n, answer in enumerate(answers)}
     of_concepts = {
@@ -162,7 +161,7 @@ def stands_for(
 
 
 def known(truth: Truth, names: Names, paths: Sequence[str]) -> Known:
-    """The truth of photos, each of which has a name that the label set knows."""
+    """The truth of photos, each of which has a name that the label set has."""
     pairs = [
         (photo, answer)
         for photo, path in enumerate(paths)
@@ -173,7 +172,7 @@ def known(truth: Truth, names: Names, paths: Sequence[str]) -> Known:
 
 
 def unknown_counts(truth: Truth, names: Sequence[Names]) -> dict[str, int]:
-    """Of how many photos each name was said that one of the label sets does not know; most often said first."""
+    """The number of photos of each name that one of the label sets does not have, most frequent first."""
     unknown = {name for known in names for name in known.unknown}
     counts = Counter(name for said in truth.labels.values() for name in said if name in unknown)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,8 +1,8 @@
-"""Which photos show none of the labels: how well known each one is, and where to draw the line. Pure numpy.
+"""Which photos show none of the labels: how well known each photo is, and where to draw the line. Pure numpy.
 
 Knownness is a number per photo, larger where the photo looks more like one of the labels. docs/methods.md has the
-formulas and their sources. Everywhere `texts` are the vectors of a label set's concepts: those of its labels, then
-those of its own negatives, which speak against a photo in every method.
+formulas and their sources. `texts` always are the vectors of a label set's concepts: those of its labels, then those of
+its own negatives, which count against a photo in every method.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from zsindex.records import FloatArray, IdArray
 # Image vectors float32 (b, dim) to knownness float32 (b,).
 KnownnessOf: TypeAlias = Callable[[FloatArray], FloatArray]
 
-# Of NegLabel, as its authors set them: the share of the vocabulary that is chosen, its greatest size, the percentile
-# of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
+# Parameters of NegLabel, as set by its authors: the share of the vocabulary to choose, the maximum to choose, the
+# percentile of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
 SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
 
 
@@ -51,8 +51,8 @@ def greatest_probability(texts: FloatArray, n_labels: int, *, scale: float) -> K
 def far_words(texts: FloatArray, words: FloatArray, *, n: int, percentile: float = PERCENTILE) -> IdArray:
     """The words that are least like the labels: NegLabel's choice of negatives.
 
-    A word's similarity to the labels is a percentile of its cosines with each of them. The greatest would let one
-    label that means many things decide.
+    A word's similarity to the labels is a percentile of its cosines with each of them. The maximum would let a single
+    ambiguous label decide.
 
     Args:
         texts: float32 (c, dim), of the labels.
@@ -60,7 +60,7 @@ def far_words(texts: FloatArray, words: FloatArray, *, n: int, percentile: float
         n: how many to choose.
 
     Returns:
-        int64 (min(n, v),), numbers of words, the farthest first; ties keep the order of the vocabulary.
+        int64 (min(n, v),), numbers of words, farthest first; ties keep the order of the vocabulary.
     """
     similarity = np.empty(len(words))
     for start in range(0, len(words), 4096):
@@ -77,12 +77,12 @@ def n_negatives(n_words: int) -> int:
 def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, scale: float) -> KnownnessOf:
     """NEGLABEL: the labels' share of the softmax over labels and negatives, averaged over groups of the negatives.
 
-    In groups, a few negatives that happen to fit decide less. Negatives are dealt out to the groups in turn, so that
-    all are about as far; those left over do not count. A label set's own negatives are in every group.
+    With groups, a few negatives that happen to fit matter less. Negatives are dealt out to the groups in turn, so that
+    all groups are about equally far; leftovers are not used. A label set's own negatives are in every group.
 
     Args:
-        texts: float32 (c, dim), as everywhere.
-        negatives: float32 (m, dim), the farthest first.
+        texts: float32 (c, dim), of all concepts.
+        negatives: float32 (m, dim), farthest first.
     """
     n_groups = max(1, len(negatives) // GROUP)
     negatives = negatives[: len(negatives) // n_groups * n_groups]
@@ -95,7 +95,7 @@ def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, sca
         labels, against = own[:, :n_labels].sum(axis=1), own[:, n_labels:].sum(axis=1)
         per_group = np.exp(others - greatest).reshape(len(images), -1, n_groups).sum(axis=1)
         total = (labels + against)[:, None] + per_group
-        # A total of 0 is one that is too small to be written down: so far are the labels below a negative elsewhere.
+        # A total of 0 has underflowed: the labels are that far below a negative in another group.
         shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
         mean: FloatArray = shares.mean(axis=1)
         return mean
@@ -105,7 +105,7 @@ def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, sca
 
 @dataclass(frozen=True)
 class Usual:
-    """What each concept's cosine is over a library: mean and standard deviation, float32 (c,)."""
+    """The distribution of each concept's cosine over a library: mean and standard deviation, float32 (c,)."""
 
     mean: FloatArray
     deviation: FloatArray
@@ -117,7 +117,8 @@ class Usual:
         origin = np.zeros(len(texts), dtype=np.float32)
         for _, images in blocks:
             cosines = images @ texts.T
-            # Cosines lie close together, away from 0: as they are, their squares would differ in the last digits only.
+            # Cosines lie close together and away from 0: without an offset, their squares would differ only in the last
+            # digits.
             if not n:
                 origin = cosines.mean(axis=0)
             cosines -= origin
@@ -127,7 +128,7 @@ class Usual:
         offset = total / max(n, 1)
         mean = origin + offset
         deviation = np.sqrt(np.maximum(squares / max(n, 1) - offset**2, 0))
-        # A label to which all photos are equally near says nothing about any of them.
+        # A label that all photos are equally near to says nothing about any of them.
         return cls(mean.astype(np.float32), np.where(deviation > 1e-6, deviation, np.inf).astype(np.float32))
 
 
@@ -145,9 +146,9 @@ def above_usual(texts: FloatArray, n_labels: int, usual: Usual) -> KnownnessOf:
 
 
 def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequence[int]) -> KnownnessOf:
-    """MARGIN: the greatest standard score of a label, less the greatest of a concept with another answer.
+    """MARGIN: the greatest standard score of a label minus the greatest of a concept with another answer.
 
-    It is negative where one of the label set's own negatives stands highest.
+    It is negative if one of the label set's own negatives scores highest.
 
     Args:
         answer_of: the answer of each concept: labels of one group do not compete. There must be two answers.
@@ -180,7 +181,7 @@ class Cut:
     Attributes:
         at: photos less known than this are called unknown.
         values, shares: float64 (k,): knownness of the library's photos below `at`, ascending, each value once; and the
-            share of these photos that are less known still.
+            share of these photos that are known even less.
     """
 
     at: float
@@ -192,8 +193,8 @@ class Cut:
         """The cut that a rule makes in a library.
 
         Args:
-            knownness: float32 (n,), of all photos of the library. Where several are as known as the last one that
-                would be called unknown, none of these is.
+            knownness: float32 (n,), of all photos of the library. If several tie with the last one that would be called
+                unknown, none of them is.
         """
         ordered = np.sort(knownness).astype(np.float64)
         if rule.rate is None:
@@ -204,18 +205,18 @@ class Cut:
         return cls(at, values, first / max(1, int((ordered < at).sum())))
 
     def score(self, knownness: FloatArray) -> FloatArray:
-        """The score of the answer "none of these": above 0.5 for what is called unknown, the more so the less other
-        unknown photos of the library are known; 0 for all else. float32, the shape of `knownness`.
+        """The score of the answer "none of these": above 0.5 for photos called unknown, and higher the fewer unknown
+        photos of the library are known even less; 0 for all others. float32, the shape of `knownness`.
         """
-        # Interpolated, so that the last bit of a knownness does not move a photo by a whole rank.
+        # Interpolated, so that the last bit of a value does not move a photo by a whole rank.
         share = np.interp(knownness, self.values, self.shares) if len(self.values) else np.zeros(len(knownness))
         return np.where(knownness < np.float64(self.at), 1 - share / 2, 0).astype(np.float32)
 
 
 def cut_below(ordered: npt.NDArray[np.float64], n: int) -> float:
-    """A value that n of some ascending values lie below; fewer, where the next one is the same.
+    """A value that n of some ascending values lie below; fewer if the next one is equal.
 
-    Half way between two of them, where rounding moves no value across.
+    It is halfway between two of them, so that rounding moves no value across.
     """
     if n <= 0 or not len(ordered):
         return -np.inf
@@ -228,12 +229,12 @@ def cut_below(ordered: npt.NDArray[np.float64], n: int) -> float:
 def with_none(scorer: Scorer, knownness_of: KnownnessOf, cut: Cut, *, has_none: bool) -> Scorer:
     """A scorer that also gives the answer "none of these", as its last one.
 
-    A photo that is called unknown gives that answer the score u of `Cut.score`, and what the others had is multiplied
-    by 1 - u: it comes first, and a sum of 1 stays 1. Scores of known photos stay as they are.
+    For a photo called unknown, that answer gets the score u of `Cut.score`, and the others are multiplied by 1 - u: it
+    comes first, and a sum of 1 stays 1. Scores of known photos are unchanged.
 
     Args:
         scorer: of the answers before.
-        has_none: its last answer is "none of these" already, from the label set's negatives, and gains.
+        has_none: its last answer already is "none of these", from the label set's negatives, and gains.
     """
 
     def scores(images: FloatArray) -> FloatArray:
@@ -253,15 +254,15 @@ def with_none(scorer: Scorer, knownness_of: KnownnessOf, cut: Cut, *, has_none: 
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """How well a method tells photos that show one of the labels from those that do not.
+    """How well a method separates photos that show one of the labels from those that do not.
 
     Attributes:
         method: as in a `UnknownRule`, with its vocabulary.
         auroc: the chance that a known photo is better known than an unknown one; 0.5 is guessing.
-        fpr_at_95: the share of unknown photos that pass where 95 % of the known ones do.
-        cut: where the rule draws the line; None where it draws none.
-        found: of the unknown photos, the share called unknown.
-        lost: of the known photos, the share called unknown.
+        fpr_at_95: the share of unknown photos that pass when 95 % of the known ones do.
+        cut: where the rule draws the line; None if it draws none.
+        found: the share of unknown photos called unknown.
+        lost: the share of known photos called unknown.
     """
 
     method: str
@@ -281,8 +282,8 @@ class UnknownReport:
     """How well methods find the photos that show none of the labels.
 
     Attributes:
-        known, unknown: photos whose true label is, and is not, in the label set.
-        not_held: paths with a true label that the library has no vector of.
+        known, unknown: numbers of photos whose true label is, and is not, in the label set.
+        not_held: paths with a true label but without a vector in the library.
         methods: the results.
     """
 
@@ -308,7 +309,7 @@ class Knownness:
     Attributes:
         paths: of the photos, n of them, in the order of `Library.photos.paths`.
         values: float32 (n,); larger is better known.
-        cut: photos below it are called unknown; None where the rule draws no line.
+        cut: photos below it are called unknown; None if the rule draws no line.
     """
 
     paths: list[str]

@@ -39,11 +39,11 @@ def words(vocabulary: str) -> tuple[str, ...]:
 
     Args:
         vocabulary: ``basic``, the built-in list; ``wordnet``, the common nouns of an installed WordNet; ``wordnet:``,
-            all its nouns for what can be seen, one for each meaning, or ``wordnet:all``, abstract ones, too; or the
-            name of a text file with a word per line, in which blank lines and those that begin with ``#`` do not count.
+            all its nouns for what can be seen, one per meaning; ``wordnet:all``, abstract nouns as well; or the name of
+            a text file with one word per line, where blank lines and lines that begin with ``#`` are skipped.
 
     Raises:
-        BadLabelFile: WordNet is not installed; or the file cannot be read or has no word.
+        BadLabelFile: WordNet is not installed; or the file cannot be read or holds no words.
     """
     if vocabulary == "basic":
         return BASIC
@@ -59,13 +59,13 @@ def words(vocabulary: str) -> tuple[str, ...]:
     lines = [normalise(line) for line in lines_of(_read(Path(vocabulary).expanduser()))]
     found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not found:
-        raise BadLabelFile(vocabulary, "there is no word in it")
+        raise BadLabelFile(vocabulary, "it holds no words")
     return found
 
 
 def _common_nouns(folder: Path) -> Iterator[str]:
-    """Nouns of WordNet whose most frequent sense is something to be seen and no name, and that occur in its tagged
-    texts, which tells common words from rare ones.
+    """Nouns of WordNet whose most frequent sense is visible and not a name, and that occur in its tagged texts, which
+    separates common words from rare ones.
     """
     visible: dict[str, set[str]] = {}
     for line in _entries(folder / "data.noun"):
@@ -77,7 +77,7 @@ def _common_nouns(folder: Path) -> Iterator[str]:
         # lemma pos synset_count pointer_count symbol ... sense_count tagged_sense_count offset ...
         fields = line.split()
         lemma, n_senses = fields[0], int(fields[2])
-        # Lemmas are in lower case here, and as they are written there: names differ.
+        # Lemmas are in lower case here, but in their usual spelling in data.noun: names differ.
         is_word = lemma.replace("_", "").isalpha() and lemma in visible.get(fields[-n_senses], ())
         if is_word and int(fields[-n_senses - 1]) > 0:
             yield lemma.replace("_", " ")
