@@ -572,7 +572,7 @@ def test_a_photo_that_nobody_sees_is_not_corrected(
     expect(dialog.get_by_role("heading", level=2)).to_have_text(name)
     expect(dialog.locator("img.large")).to_have_count(0)  # nor is the one before there any more
     expect(page).to_have_url(re.compile(f"photo={image_id}$"))
-    expect(dialog.get_by_text("Number keys work as soon as its picture is here.")).to_be_visible()
+    expect(dialog.get_by_text("Number keys work once the picture is loaded.")).to_be_visible()
     expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_be_disabled()
     page.keyboard.press("4")
     accessible(page, "photo-waits")

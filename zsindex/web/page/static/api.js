@@ -85,7 +85,7 @@ function signIn() {
     const wrong = h("p", { class: "wrong", role: "alert" });
     const form = h("form", { method: "dialog", class: "sign-in" },
       h("h2", {}, "Sign in"),
-      h("p", {}, "This library is for people who have a token. It is in the token file of zsindex serve."),
+      h("p", {}, "This library needs a token. You find it in the token file of zsindex serve."),
       h("label", { for: "token" }, "Token"), input, wrong,
       h("button", { type: "submit", class: "primary" }, "Sign in"));
     const dialog = h("dialog", { class: "small", "aria-label": "Sign in" }, form);

@@ -52,7 +52,7 @@ const compare = latest(async (signal) => {
     if (signal.aborted) return;
     flips = null;
     draw();
-    showState(byId("state"), { title: "They cannot be compared", text: error.message, kind: "error",
+    showState(byId("state"), { title: "These cannot be compared", text: error.message, kind: "error",
       action: { text: "Try again", run: () => compare() } });
   } finally {
     clearTimeout(slow);
@@ -82,13 +82,13 @@ function draw() {
     list.replaceChildren();
     drawPhotos();
     showState(byId("state"), { title: "Do other words say the same?",
-      text: "Give both sides labels. Where a photo gets another label on the right than on the left, it shows up in the middle.",
+      text: "Give both sides labels. Photos that get a different label on the right than on the left show up in the middle.",
       action: { text: "Try an example", run: example } });
     return;
   }
   const changed = flips.total - flips.same;
   byId("flips-sum").textContent = changed
-    ? `${photos(changed)} of ${number(flips.total)} (${percent(changed / flips.total)}) get another label.`
+    ? `${photos(changed)} of ${number(flips.total)} (${percent(changed / flips.total)}) get a different label.`
     : `All ${photos(flips.total)} keep their label.`;
   if (!flips.flips.some((flip) => nameOf(flip) === chosen)) chosen = flips.flips.length ? nameOf(flips.flips[0]) : null;
   list.replaceChildren(...flips.flips.map((flip, n) => h("div", { id: `flip-${n}`, class: "flip", role: "option",

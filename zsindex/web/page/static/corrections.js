@@ -41,7 +41,7 @@ export class Corrections {
     });
   }
 
-  /** One after another, as they were said: of two about one photo the later one holds. */
+  /** One after another, in the order given: of two about one photo, the later one counts. */
   #inTurn(work) {
     const mine = this.last.then(work);
     this.last = mine.catch(() => {});

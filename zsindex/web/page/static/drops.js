@@ -1,4 +1,4 @@
-// Photos that were dropped, kept by this browser so that going back and reloading find them. They are never stored by
+// Dropped photos, kept by this browser so that going back and reloading find them. They are never stored by
 // the service.
 
 const KEPT = 20;

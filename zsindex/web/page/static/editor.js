@@ -8,8 +8,8 @@ const TYPING = 250;
 const OWN = "\u0000own";
 
 // How photos of none of the labels are told: the rules of the service that need no more than a share of the library.
-const RULES = [["", "Off: some label always wins"], ["neglabel", "Where far-off words fit better"], ["mcm:0.05", "The 5 % least like any label"],
-  ["mcm:0.2", "The 20 % least like any label"], ["margin:0.1", "The 10 % least decided"]];
+const RULES = [["", "Off: some label always wins"], ["neglabel", "If unrelated words fit better"], ["mcm:0.05", "The 5 % least like any label"],
+  ["mcm:0.2", "The 20 % least like any label"], ["margin:0.1", "The 10 % most undecided"]];
 
 /** What stands in a URL under a prefix. */
 export function fromUrl(params, prefix = "") {
@@ -60,20 +60,20 @@ export class Editor {
     this.negatives = new Chips({
       label: "Decoys",
       placeholder: "a texture, a blank wall",
-      hint: "What photos may show that is none of the labels. What they win becomes “none of these”.",
+      hint: "Things that photos may show besides the labels. Photos they win become “none of these”.",
       onchange: (values, settled) => this.#edited({ negatives: values }, settled),
     });
     this.templates = h("select", { id: `${id}-templates`, onchange: () => this.#chose() });
     this.own = h("textarea", { id: `${id}-own`, rows: 3, spellcheck: false, placeholder: "a photo of a {}.",
       oninput: () => this.#wrote() });
     this.ownField = h("div", { class: "field", hidden: true },
-      h("label", { for: `${id}-own` }, "Own templates, one per line; {} is the label"), this.own);
+      h("label", { for: `${id}-own` }, "Your own templates, one per line; {} is the label"), this.own);
     this.wrong = h("p", { class: "wrong", role: "alert" });
     this.sets = h("select", { id: `${id}-sets`, onchange: () => this.#load(this.sets.value) });
     this.save = h("button", { type: "button", hidden: true, onclick: () => this.#save() }, "Save…");
     this.rule = h("select", { id: `${id}-rule`, onchange: () => this.#ruled() });
     this.decoys = h("details", { class: "more" }, h("summary", {}, "None of these"), this.negatives.element,
-      h("div", { class: "field" }, h("label", { for: `${id}-rule` }, "Photos like no label"), this.rule));
+      h("div", { class: "field" }, h("label", { for: `${id}-rule` }, "Photos unlike any label"), this.rule));
     host.append(
       this.labels.element, this.wrong,
       h("div", { class: "pair" },
@@ -115,7 +115,7 @@ export class Editor {
 
   #edited(change, settled) {
     if (this.asked.set && this.document && (Object.keys(this.document.groups).length || !this.document.templates.length)) {
-      toast(`“${this.asked.set}” has groups or prompts of its own. What you edit here has its names only.`);
+      toast(`“${this.asked.set}” has groups or prompts of its own. Editing it here keeps only the names.`);
     }
     this.asked = { ...this.asked, ...change, set: null };
     this.sets.value = "";
@@ -173,7 +173,7 @@ export class Editor {
 
   #wrote() {
     const templates = this.own.value.split("\n").map((line) => line.trim()).filter(Boolean);
-    // Half a placeholder is no template yet.
+    // Half a placeholder is not a template yet.
     if (templates.some((line) => !/\{(label|c)?\}/.test(line) && !this.known.some((set) => set.name === line))) {
       this.told.cancel();
       this.fail("Each template needs a {} where the label goes.");
@@ -210,7 +210,7 @@ export class Editor {
   #save() {
     const asked = this.asked;
     if (!asked.labels.length) {
-      this.fail("Type labels first; then they can be saved.");
+      this.fail("Add labels before saving.");
       this.labels.input.focus();
       return;
     }
@@ -219,7 +219,7 @@ export class Editor {
     const wrong = h("p", { class: "wrong", role: "alert" });
     const form = h("form", { method: "dialog" },
       h("h2", {}, "Save the label set"),
-      h("p", { class: "quiet" }, "With a name that exists, it becomes the next version."),
+      h("p", { class: "quiet" }, "If the name is taken, this becomes its next version."),
       h("label", { for: "set-name" }, "Name"), input, wrong,
       h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
         h("button", { type: "submit", class: "primary" }, "Save")));

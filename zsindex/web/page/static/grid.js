@@ -9,7 +9,7 @@ const NARROW = 560;
 let grids = 0;
 
 /**
- * What it shows is a source: `length`, `item(i)` or undefined where it is not there yet, and `load(first, last, signal)`.
+ * What it shows is a source: `length`, `item(i)` or undefined if it has not arrived yet, and `load(first, last, signal)`.
  * Arrows, Home, End, PageUp and PageDown move about. Enter and clicks go to `onopen(i, source)`, digits to
  * `ondigit(item, digit)`: of a photo whose picture is there, since who presses one has seen it.
  */
@@ -45,7 +45,7 @@ export class Grid {
     this.sheet.remove();
   }
 
-  /** Show a source from its top; or, as far as it has come, at the number `at`; or with `top` false where it is. */
+  /** Show a source from its top; or, as far as it is loaded, at the number `at`; or with `top` false, where it is now. */
   show(source, { label = this.label, top = true, at = null } = {}) {
     const hadFocus = this.sheet.contains(document.activeElement);
     this.source = source;

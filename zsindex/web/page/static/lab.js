@@ -171,7 +171,7 @@ async function drawNothing() {
     return;
   }
   showState(byId("state"), { title: "Which words work?",
-    text: "Type what your photos may show. The whole library regroups with every word, since its photos are encoded already.",
+    text: "Type what your photos may show. The whole library regroups with every word, because its photos are already encoded.",
     action: { text: "Try an example", run: () => { view.asked = { ...view.asked, labels: EXAMPLE, set: null }; editor.set(view.asked); writeUrl(true); regroup(); } } });
   byId("state").classList.add("welcome");
 }
@@ -181,7 +181,7 @@ function drawThreshold() {
   if (document.activeElement !== exact) exact.value = String(answer.levels[level]);
   slider.setAttribute("aria-valuetext", `at least ${percent(answer.levels[level])}`);
   const chosen = current();
-  // Scores of the group in view; of all photos where that is "none of these".
+  // Scores of the group in view; of all photos if that is "none of these".
   const groups = chosen.answer === -1 ? answer.groups.filter((_, n) => n !== answer.none) : [answer.groups[chosen.answer]];
   const counts = answer.levels.map((_, n) => groups.reduce((sum, group) => sum + (group.at_least[n] ?? 0) - (group.at_least[n + 1] ?? 0), 0));
   const most = Math.sqrt(Math.max(1, ...counts));
@@ -216,7 +216,7 @@ function drawGroups() {
   if (focused) [...list.children].find((tab) => tab.dataset.label === focused)?.focus({ preventScroll: true });
   const none = shown.find((group) => group.answer === -1);
   byId("counted").textContent = `${photos(answer.total)}${none?.count ? `, ${number(none.count)} none of these` : ""}` +
-    (answer.unanswered ? `; ${number(answer.unanswered)} wait for a sync` : "");
+    (answer.unanswered ? `; ${number(answer.unanswered)} need a sync` : "");
   const narrow = matchMedia("(max-width: 899px)").matches;
   list.setAttribute("aria-orientation", narrow ? "horizontal" : "vertical");
 }
@@ -231,7 +231,7 @@ function drawGroup(top, at = null) {
   if (!chosen.count) {
     byId("grid").hidden = true;
     showState(byId("state"), { title: "No photos here",
-      text: level ? `No photo is “${chosen.label}” with at least ${percent(answer.levels[level])}.` : `“${chosen.label}” is not the best label of any photo.` });
+      text: level ? `No photo scores at least ${percent(answer.levels[level])} for “${chosen.label}”.` : `“${chosen.label}” is not the best of these labels for any photo.` });
     return;
   }
   grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top, at });
@@ -281,13 +281,13 @@ function drawExport() {
   byId("export-items").replaceChildren(
     link("All photos, CSV", `format=csv${min}`), link("All photos, JSON", `format=json${min}`),
     ...(part ? [link(`${chosen.label}, CSV`, `format=csv${part}${min}`), link(`${chosen.label}, JSON`, `format=json${part}${min}`)] : []),
-    h("button", { type: "button", onclick: () => tellTags() }, "XMP sidecars: look first"));
+    h("button", { type: "button", onclick: () => tellTags() }, "Preview XMP sidecars"));
 }
 
-/** What `zsindex tags write` would write, which nothing does here. */
+/** What `zsindex tags write` would write. This page never writes it. */
 async function tellTags() {
   byId("export").open = false;
-  const body = h("div", { class: "tags" }, h("p", { class: "quiet" }, "Looking at the sidecars…"));
+  const body = h("div", { class: "tags" }, h("p", { class: "quiet" }, "Reading the sidecars…"));
   const dialog = h("dialog", { class: "small wide-dialog", "aria-label": "XMP sidecars" }, h("form", { method: "dialog" },
     h("h2", {}, "XMP sidecars"), body, h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Close"))));
   dialog.addEventListener("close", () => dialog.remove());
@@ -296,9 +296,9 @@ async function tellTags() {
   try {
     const found = await ask(`/v1/groups/${answer.key}/tags?limit=50&min_score=${answer.levels[level]}`);
     const line = (n, text) => (n ? `${number(n)} ${text}` : null);
-    const sum = [line(found.create, "would be made"), line(found.change, "changed"), line(found.delete, "deleted"),
-      line(found.unchanged, "are as they should be"), line(found.skipped, "cannot be written")].filter(Boolean).join(", ");
-    body.replaceChildren(h("p", {}, `Sidecars: ${sum || "none"}. Nothing was written: zsindex tags write does that, on the machine of the library.`),
+    const sum = [line(found.create, "would be created"), line(found.change, "changed"), line(found.delete, "deleted"),
+      line(found.unchanged, "are up to date"), line(found.skipped, "cannot be written")].filter(Boolean).join(", ");
+    body.replaceChildren(h("p", {}, `Sidecars: ${sum || "none"}. Nothing was written. To write them, run zsindex tags write on the library's machine.`),
       h("ul", { class: "changes", tabindex: 0, "aria-label": "Some of the changes" }, ...found.changes.map((change) => h("li", {}, h("strong", {}, fileName(change.path)), ` ${change.action} `,
         h("span", { class: "quiet" }, Object.values(change.added).flat().map((tag) => `+${tag}`).join("  ")),
         h("span", { class: "wrong" }, Object.values(change.removed).flat().map((tag) => ` −${tag}`).join(" "))))));
@@ -444,7 +444,7 @@ function tellKept(text) {
 
 async function correctAt(item, key) {
   if (!corrections.may || !view.asked.set) {
-    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not take corrections from you.");
+    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not accept corrections from you.");
     return;
   }
   if (key > sayable().length) return;

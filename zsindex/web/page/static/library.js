@@ -22,7 +22,7 @@ async function drawStatus(again = false) {
   const skipped = Object.values(found.skipped).reduce((sum, n) => sum + n, 0);
   facts(byId("status"), [
     ["Photos", number(found.files)],
-    ["Different ones", number(found.images)],
+    ["Distinct photos", number(found.images)],
     ["Skipped", number(skipped)],
     ...(found.missing ? [["Vanished", number(found.missing)]] : []),
     ["Folders", ...(found.roots.length ? found.roots.flatMap((path, n) => (n ? [h("br"), path] : [path])) : ["none yet"])],
@@ -37,7 +37,7 @@ async function drawStatus(again = false) {
     h("tbody", {}, ...found.models.map((model) => h("tr", {}, h("th", { scope: "row" }, String(model.name), model.default ? h("span", { class: "mark-small" }, "in use") : null),
       h("td", { class: "n" }, number(model.images)), h("td", { class: "n" }, number(model.prompts)), h("td", { class: "n" }, bytes(model.bytes))))));
   byId("models").replaceChildren(found.models.length ? h("div", { class: "table" }, models)
-    : h("p", { class: "quiet" }, "None yet. The first sync encodes with the model that the service was started with."));
+    : h("p", { class: "quiet" }, "None yet. The first sync uses the model that the service was started with."));
 }
 
 // --- lists that are fetched a page at a time -------------------------------------------------------------------------
@@ -100,8 +100,8 @@ byId("find-near").addEventListener("click", async () => {
     try {
       const found = await ask(`/v1/duplicates?offset=${offset}&limit=${PAGE}`);
       offset += found.groups.length;
-      list.append(...found.groups.map((group) => h("li", {}, h("div", { class: "row-of", tabindex: 0, role: "group", "aria-label": `Like ${fileName(group.keep.path)}` }, alike(group.keep, "Best kept"),
-        ...group.others.slice(0, MOST_ALIKE).map((one) => alike(one, one.exact ? "Same bytes" : `Alike ${one.cosine.toFixed(3)}`)),
+      list.append(...found.groups.map((group) => h("li", {}, h("div", { class: "row-of", tabindex: 0, role: "group", "aria-label": `Like ${fileName(group.keep.path)}` }, alike(group.keep, "Keep"),
+        ...group.others.slice(0, MOST_ALIKE).map((one) => alike(one, one.exact ? "Same bytes" : `Similarity ${one.cosine.toFixed(3)}`)),
         ...(group.others.length > MOST_ALIKE ? [h("p", { class: "quiet" }, `and ${number(group.others.length - MOST_ALIKE)} more`)] : [])))));
       sum.textContent = found.total ? `${number(found.total)} ${found.total === 1 ? "group" : "groups"}. ${photos(found.removable)} could go, ${bytes(found.removable_bytes)}. Nothing is deleted here.` : "None: no two photos show the same picture.";
       more.hidden = offset >= found.total;
@@ -167,7 +167,7 @@ function watch(job) {
 async function drawJobs() {
   const found = await ask("/v1/jobs");
   byId("jobs").replaceChildren(found.length ? h("ul", { class: "history" }, ...found.slice(0, 10).map((job) => h("li", {},
-    h("span", { class: "quiet" }, times.format(new Date(job.history[0].at))), " ", said(job)))) : h("p", { class: "quiet" }, "None through this service."));
+    h("span", { class: "quiet" }, times.format(new Date(job.history[0].at))), " ", said(job)))) : h("p", { class: "quiet" }, "None from this service."));
   return found;
 }
 
@@ -195,7 +195,7 @@ async function begin() {
     writes = await mayWrite();
     byId("sync").hidden = !writes;
     document.querySelector(".check").hidden = !writes;
-    if (!writes) byId("job").textContent = "Syncing needs the right to write, which you do not have here.";
+    if (!writes) byId("job").textContent = "Read-only: syncing needs a token with the right to write.";
     await drawStatus();
     drawSkipped();
     drawCopies();

@@ -13,7 +13,7 @@ const FEW_TEMPLATES = 10;
 
 export class PhotoDialog {
   /**
-   * `onshow(id)` is told which photo is shown, `onclose()` that none is. `onlost()` is asked where to go on when a list
+   * `onshow(id)` is called with the photo shown, `onclose()` when none is. `onlost()` says where to continue when a list
    * is no longer kept: for `{ source, at }` or null. `question()` is what the photos are shown for, `least()` the score
    * that counts. `oncorrect`, if given, has `possible()`, `labels()`, `said(digest)` and `say(photo, number)`.
    */
@@ -120,7 +120,7 @@ export class PhotoDialog {
     this.title.textContent = title;
     this.frame.replaceChildren();
     this.picture.setAttribute("aria-busy", "true");
-    this.body.replaceChildren(h("p", { class: "quiet" }, "Looking closely…"));
+    this.body.replaceChildren(h("p", { class: "quiet" }, "Loading details…"));
     this.body.parentElement.scrollTop = 0;
     if (!this.isOpen) { this.element.showModal(); this.title.focus(); }
   }
@@ -226,17 +226,17 @@ export class PhotoDialog {
     return h("section", { class: "why" }, h("h3", {}, "Why"),
       h("p", {}, h("strong", {}, best.label), ` with ${percent(best.score)}${ahead}. `,
         `The prompt nearest to the photo is `, h("q", {}, nearest.prompt), ` (cosine ${nearest.cosine.toFixed(3)})`,
-        nearest.label === best.label ? "." : h("span", {}, `, which stands for ${nearest.label}: the average of the prompts says otherwise.`),
-        why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would say the same.` : ""),
-      said && asked?.with_corrections ? h("p", {}, `It was corrected: ${said}.`) : null,
-      best.score < least && best.label !== NONE ? h("p", {}, `That is less than the ${percent(least)} asked for, so it counts as none of these.`) : null);
+        nearest.label === best.label ? "." : h("span", {}, `, which belongs to ${nearest.label}; the average of the prompts disagrees.`),
+        why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would give the same answer.` : ""),
+      said && asked?.with_corrections ? h("p", {}, `This photo was corrected to ${said}.`) : null,
+      best.score < least && best.label !== NONE ? h("p", {}, `This is below the required ${percent(least)}, so the photo counts as none of these.`) : null);
   }
 
   #correct() {
     const labels = this.oncorrect.labels();
     const said = this.oncorrect.said(this.photo.digest);
-    const note = this.problem ? "Its picture cannot be shown, so number keys are off. If you know what it shows, choose."
-      : !this.seen ? "Number keys work as soon as its picture is here."
+    const note = this.problem ? "The picture cannot be shown, so number keys are off. Choose below if you know what it shows."
+      : !this.seen ? "Number keys work once the picture is loaded."
       : said ? `Kept: it shows ${said}.` : "Press a number, or choose.";
     return h("section", { class: "correct" }, h("h3", {}, "What does it show?"),
       h("div", { class: "answers", role: "group", "aria-label": "What the photo shows" }, ...labels.map((label, n) => h("button", {

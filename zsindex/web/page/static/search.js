@@ -46,7 +46,7 @@ async function termOf(term) {
   if (term.kind === "text") return { text: term.value };
   if (term.kind === "like") return { image_id: term.value };
   const file = await drops.get(term.value).catch(() => undefined);
-  if (!file) throw new Error("A photo that was dropped here earlier is no longer kept by this browser. Remove it and drop it again.");
+  if (!file) throw new Error("This browser no longer keeps a photo that was dropped here. Remove it and drop it again.");
   return { image: await base64(file) };
 }
 
@@ -59,7 +59,7 @@ const find = latest(async (signal) => {
   }
   const mine = hits;
   forget();  // whoever asks anew may have brought photos back
-  showState(byId("state"), { title: "Looking", busy: true });
+  showState(byId("state"), { title: "Searching", busy: true });
   byId("grid").hidden = true;
   try {
     const [plus, minus] = await Promise.all([false, true].map((isMinus) => Promise.all(terms.filter((term) => term.minus === isMinus).map(termOf))));
@@ -103,7 +103,7 @@ function source(found) {
 
 function counted() {
   const n = hits.items.length;
-  byId("found").textContent = terms.length && n ? (hits.next ? `The nearest ${photos(n)}; scroll for more` : `${photos(n)}, the nearest first`) : "";
+  byId("found").textContent = terms.length && n ? (hits.next ? `The nearest ${photos(n)}; scroll for more` : `${photos(n)}, nearest first`) : "";
 }
 
 function draw() {
@@ -113,7 +113,7 @@ function draw() {
   counted();
   if (hits.items.length) {
     showState(byId("state"));
-    grid.show(source(hits), { label: "Photos found, the nearest first" });
+    grid.show(source(hits), { label: "Photos found, nearest first" });
   } else if (terms.length) {
     showState(byId("state"), { title: "No photos", text: "This library holds no photos with vectors yet. A sync finds and encodes them." });
   } else {
@@ -180,13 +180,13 @@ byId("text").addEventListener("keydown", (event) => {
 async function take(files) {
   for (const file of [...files].slice(0, 8)) {
     if (file.size > MOST_BYTES) {
-      toast(`${file.name} is too large to be sent.`);
+      toast(`${file.name} is too large to send.`);
       continue;
     }
     try {
       add({ kind: "drop", value: await drops.keep(file), minus: false });
     } catch {
-      toast("This browser stores nothing for this page, so dropped photos cannot be searched for.");
+      toast("This browser stores nothing for this page, so dropped photos cannot be used in a search.");
     }
   }
 }
