@@ -625,7 +625,7 @@ def with_row(value: Any, dtype: type = np.float32) -> Any:
 
 
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no folder": (shutil.rmtree, "in: there is no such folder"),
+    "no folder": (shutil.rmtree, "in: no such folder"),
     "no vectors": (lambda f: shutil.rmtree(f / "img_emb"), "img_emb: No such file.*img_emb_0.npy"),
     "no tables": (lambda f: shutil.rmtree(f / "metadata"), "metadata: No such file.*metadata_0.parquet"),
     "nothing in it": (lambda f: [p.unlink() for p in (f / "img_emb").iterdir()], r"img_emb: there are no \.npy files"),
@@ -746,9 +746,9 @@ def test_vectors_of_another_model_are_refused(exported: Path, open_other: Callab
     ("change", "says"),
     [
         ({"rows": 6}, "speaks of 6 rows in 3 parts, and there are 5 in 3"),
-        ({"version": 2}, "its version is 2, and this zsindex knows 1"),
+        ({"version": 2}, "its version is 2, but this zsindex knows only 1"),
         ({"fingerprint": 7}, "its 'fingerprint' is 7"),
-        ({"format": "recipe"}, "not what zsindex vectors export writes"),
+        ({"format": "recipe"}, "not written by zsindex vectors export"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(

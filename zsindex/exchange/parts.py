@@ -80,9 +80,11 @@ class ExportManifest:
         except (OSError, ValueError) as error:
             raise ImportRefused(file, f"it cannot be read ({error}); export the vectors again") from error
         if not isinstance(document, dict) or document.get("format") != _MANIFEST_FORMAT:
-            raise ImportRefused(file, "it is not what zsindex vectors export writes; export the vectors again")
+            raise ImportRefused(file, "it was not written by zsindex vectors export; export the vectors again")
         if document.get("version") != _MANIFEST_VERSION:
-            raise ImportRefused(file, f"its version is {document.get('version')}, and this zsindex knows 1; upgrade it")
+            raise ImportRefused(
+                file, f"its version is {document.get('version')}, but this zsindex knows only 1; upgrade zsindex"
+            )
         values: dict[str, Any] = {}
         for field in fields(cls):
             value = values[field.name] = document.get(field.name, field.default)
@@ -146,7 +148,9 @@ def open_parts(folder: Path, *, dim: int, path_column: str) -> list[Part]:
     for one, other, where in ((vectors, metadata, METADATA_FOLDER), (metadata, vectors, VECTOR_FOLDER)):
         for number, file in one.items():
             if number not in other:
-                raise ImportRefused(file, f"the part of the same number in {where}/ is missing; copy the folder whole")
+                raise ImportRefused(
+                    file, f"the part with the same number in {where}/ is missing; copy the whole folder"
+                )
     parts = []
     for number in sorted(vectors):
         n_rows, dtype, offset = _npy_header(vectors[number], dim)
@@ -154,7 +158,8 @@ def open_parts(folder: Path, *, dim: int, path_column: str) -> list[Part]:
         if n_rows != n_described:
             raise ImportRefused(
                 metadata[number],
-                f"it has {n_described:,} rows and {vectors[number].name} has {n_rows:,}; they are not of one export",
+                f"it has {n_described:,} rows and {vectors[number].name} has {n_rows:,}; they are not from the same "
+                "export",
             )
         parts.append(Part(vectors[number], metadata[number], n_rows, dim, dtype, offset))
     return parts
@@ -193,7 +198,7 @@ def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
             raise ImportRefused(file, f"{found[number].name} has the same number; keep one of them")
         found[number] = file
     if not found:
-        raise ImportRefused(folder, f"there are no .{suffix} files in it")
+        raise ImportRefused(folder, f"it holds no .{suffix} files")
     return found
 
 
@@ -210,9 +215,9 @@ def _npy_header(file: Path, dim: int) -> tuple[int, np.dtype[Any], int]:
     if dtype.kind != "f" or dtype.itemsize not in (2, 4):
         raise ImportRefused(file, f"it holds {dtype}, not float16 or float32; convert it with .astype('float32')")
     if len(shape) != 2:
-        raise ImportRefused(file, f"it has {len(shape)} axes, not 2; one row per photo is expected")
+        raise ImportRefused(file, f"it has {len(shape)} axes instead of 2; expected one row per photo")
     if fortran_order:
-        raise ImportRefused(file, "it is stored column by column; save numpy.ascontiguousarray of it")
+        raise ImportRefused(file, "it is stored column by column; save it with numpy.ascontiguousarray")
     if shape[1] != dim:
         raise DimensionMismatch(expected=dim, got=shape[1], what=f"the vectors in {file}")
     if size < offset + shape[0] * dim * dtype.itemsize:
@@ -231,13 +236,11 @@ def _check_table(file: Path, path_column: str) -> int:
         names, kinds = table.schema_arrow.names, table.schema_arrow.types
         if names.count(path_column) != 1:
             there = ", ".join(name for name in names if not name.startswith("__"))
-            raise ImportRefused(
-                file, f"it has no column {path_column!r}. Name one that is there: --path-column. {there}"
-            )
+            raise ImportRefused(file, f"it has no column {path_column!r}; choose one with --path-column: {there}")
         kind = kinds[names.index(path_column)]
         text = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_string_view(text)):
-            raise ImportRefused(file, f"its column {path_column!r} holds {kind}, not texts")
+            raise ImportRefused(file, f"its column {path_column!r} holds {kind}, not text")
         return int(table.metadata.num_rows)
 
 
@@ -274,7 +277,7 @@ def _normalised(vectors: FloatArray, file: Path, row: int) -> FloatArray:
     unusable = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(unusable):
         what = "all zeros" if norms[unusable[0]] == 0 else "not finite (NaN, infinite, or too large)"
-        raise ImportRefused(file, f"row {row + unusable[0]} is {what}; leave it out, and its row of the table")
+        raise ImportRefused(file, f"row {row + unusable[0]} is {what}; remove it, and its row of the table")
     if (np.abs(norms - 1) > 1e-6).any():
         vectors /= np.where(np.abs(norms - 1) > 1e-6, norms, np.float32(1))[:, None]
     return vectors
@@ -311,7 +314,7 @@ def _values(batch: Any, name: str, file: Path) -> list[Any]:
         values: list[Any] = batch.column(name).to_pylist()
     except UnicodeDecodeError as error:
         raise ImportRefused(
-            file, f"its column {name!r} holds bytes that are not UTF-8; write the names anew"
+            file, f"its column {name!r} holds bytes that are not UTF-8; write the table again"
         ) from error
     return values
 

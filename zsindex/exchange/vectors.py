@@ -127,8 +127,8 @@ def export_vectors(
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     with storage.bulk.exporting(model, paths) as export:
         if not export.n_photos:
-            where = "among the photos asked for" if paths is not None and export.n_without else "to export"
-            raise ExportRefused(folder, f"there is no vector of {model.info.spec} {where}. Make some: zsindex sync")
+            where = "among the requested photos" if paths is not None and export.n_without else "to export"
+            raise ExportRefused(folder, f"there are no vectors of {model.info.spec} {where}; run zsindex sync first")
         n_parts = -(-export.n_photos // part_size)
         try:
             temporary.mkdir(parents=True)
@@ -172,11 +172,11 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
     except OSError as error:
         raise ExportRefused(name, f"it cannot be read ({error.strerror}); name a new folder") from error
     if strangers:
-        raise ExportRefused(name, f"it holds other things ({', '.join(strangers[:3])}); name a new or empty folder")
+        raise ExportRefused(name, f"it holds other files ({', '.join(strangers[:3])}); name a new or empty folder")
     if there and parts.MANIFEST_FILE not in there:
         raise ExportRefused(name, "it holds vectors that zsindex did not write; name a new or empty folder")
     if there and not overwrite:
-        raise ExportRefused(name, "there are vectors in it; name a new folder, or replace them with --overwrite")
+        raise ExportRefused(name, "it already holds vectors; name a new folder, or replace them with --overwrite")
 
 
 def _write_parts(export: ExportView, folder: Path, dim: int, dtype: str, part_size: int) -> Iterator[int]:
@@ -308,7 +308,7 @@ class _Import:
         self._progress = progress
         self._should_stop = should_stop
         if not os.path.isdir(folder):
-            raise ImportRefused(folder, "there is no such folder")
+            raise ImportRefused(folder, "no such folder")
         if root is not None and not is_encodable(root):
             raise ImportRefused(folder, f"the root {printable(root)} is not valid UTF-8; rename that folder")
         manifest = ExportManifest.read(folder)
@@ -322,7 +322,7 @@ class _Import:
         if manifest is not None and (manifest.parts, manifest.rows) != (self.n_parts, self.n_rows):
             expected, got = f"{manifest.rows:,} rows in {manifest.parts} parts", f"{self.n_rows:,} in {self.n_parts}"
             raise ImportRefused(
-                folder, f"{parts.MANIFEST_FILE} speaks of {expected}, and there are {got}; copy it whole"
+                folder, f"{parts.MANIFEST_FILE} lists {expected}, but there are {got}; copy the whole folder"
             )
 
     def check(self) -> bool:
@@ -386,13 +386,13 @@ class _Import:
         root, resolved = self._root, []
         for i, path in enumerate(rows.paths):
             if not path.startswith("/") and _URL.match(path):
-                raise self._bad_path(part, rows, i, "is a URL; name a column with names of files: --path-column")
+                raise self._bad_path(part, rows, i, "is a URL; choose a column with file names: --path-column")
             if not os.path.isabs(path):
                 if root is None:
-                    raise self._bad_path(part, rows, i, "is relative; say to which folder: --root")
+                    raise self._bad_path(part, rows, i, "is relative; give its base folder: --root")
                 path = os.path.join(root, path)
             if "\0" in path or (path := os.path.normpath(path)).endswith(os.sep):  # only a root does
-                raise self._bad_path(part, rows, i, "cannot be the name of a file; leave the row out")
+                raise self._bad_path(part, rows, i, "cannot be the name of a file; remove the row")
             resolved.append(path)
         return resolved
 
@@ -410,7 +410,7 @@ class _Import:
             except (TypeError, ValueError):
                 digest = b""
             if digest is not None and len(digest) != hashlib.sha256().digest_size:
-                why = f"the sha256 of row {rows.start + i}, {text!r}, is none; export the vectors again"
+                why = f"the sha256 of row {rows.start + i}, {text!r}, is not a SHA-256; export the vectors again"
                 raise ImportRefused(part.metadata, why)
             digests.append(digest)
         return digests
@@ -433,7 +433,7 @@ class _Import:
                 (one, in_one), (two, in_two) = (self._place(int(rows[differing[0]]), ends) for rows in (first, second))
                 raise ImportRefused(
                     two.metadata,
-                    f"row {in_two} has the path of row {in_one} of {one.metadata.name}, but another vector",
+                    f"row {in_two} has the path of row {in_one} of {one.metadata.name}, but a different vector",
                 )
 
     def _place(self, row: int, ends: Any) -> tuple[Part, int]:
@@ -454,10 +454,10 @@ class _Import:
 def _other_model(manifest: ExportManifest, info: ModelInfo) -> str:
     spec = info.spec
     return (
-        f"its vectors are of {manifest.model} (--precision {manifest.precision} --decode {manifest.decode} "
-        f"--icc {manifest.icc} --transparency {manifest.transparency}, fingerprint {manifest.fingerprint[:12]}), "
-        f"not of {spec} (--precision {spec.precision} {spec.seen_as}, fingerprint {info.fingerprint[:12]}). "
-        "Name that model, with the options that differ"
+        f"its vectors are from {manifest.model} (--precision {manifest.precision} --decode {manifest.decode} --icc "
+        f"{manifest.icc} --transparency {manifest.transparency}, fingerprint {manifest.fingerprint[:12]}), not from "
+        f"{spec} (--precision {spec.precision} {spec.seen_as}, fingerprint {info.fingerprint[:12]}). Name that model, "
+        "with the options that differ"
     )
 
 

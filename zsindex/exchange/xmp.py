@@ -171,7 +171,7 @@ class _Packet:
         found: list[etree._Element] = []
         for description in self.descriptions():
             if description.get(_qualified(name)) is not None:
-                raise BadPacket(f"its {name} is no list")
+                raise BadPacket(f"its {name} is not a list")
             found += description.findall(_qualified(name))
         if not found:
             return None
@@ -179,7 +179,7 @@ class _Packet:
             raise BadPacket(f"it has more than one {name}")
         arrays = [child for child in found[0] if isinstance(child.tag, str)]
         if len(arrays) != 1 or arrays[0].tag not in (_rdf("Bag"), _rdf("Seq")):
-            raise BadPacket(f"its {name} is no list")
+            raise BadPacket(f"its {name} is not a list")
         return arrays[0]
 
     def make(self, name: str) -> etree._Element:
