@@ -167,7 +167,7 @@ def test_diff_of_templates_files_and_renamed_answers(run: Run, tmp_path: Path) -
     file = f"@{tmp_path / 'rot.json'}"
     assert "2 of 8 photos flip" in run("labels", "diff", "clean", file).stderr
     assert "0 of 8 photos flip" in run("labels", "diff", "clean", file, "--rename", "red=rot").stderr
-    assert "is no answer" in run("labels", "diff", "clean", file, "--rename", "pink=rot", code=2).stderr
+    assert "is not an answer" in run("labels", "diff", "clean", file, "--rename", "pink=rot", code=2).stderr
     assert "OLD=NEW" in run("labels", "diff", "clean", file, "--rename", "red", code=2).stderr
 
 

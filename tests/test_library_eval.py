@@ -253,7 +253,7 @@ def test_corrections_are_the_truth_of_their_label_set(library: Library, album: P
 
 
 def test_truth_that_fits_nothing_says_why(library: Library, tmp_path: Path) -> None:
-    with pytest.raises(BadTruth, match=r"grass, warm, cold\) are none of .*--map\): 'grass'='red'"):
+    with pytest.raises(BadTruth, match=r"grass, warm, cold\) are not among .*--map\): 'grass'='red'"):
         library.lab.evaluate(RGB)
     with pytest.raises(BadTruth, match="holds none of its photos"):
         library.lab.evaluate(RGB, {"/nowhere.png": "red"})
@@ -393,7 +393,7 @@ def test_eval_compares(run: Callable[..., Result], tmp_path: Path) -> None:
     run("labels", "save", "saved", "--labels", tmp_path / "one.txt")
     files = ["--labels", tmp_path / "one.txt", "--labels", tmp_path / "two.json", "--label-set", "saved"]
     result = run("eval", *files, "--map", f"@{tmp_path / 'map.json'}", "--resamples", "50")
-    assert re.search(r"^less one .*\n-+.*\ntwo +-\d", result.stdout, re.MULTILINE)
+    assert re.search(r"^minus one .*\n-+.*\ntwo +-\d", result.stdout, re.MULTILINE)
     assert re.search(r"^saved@1 +\+0\.0 \(\+0\.0 … \+0\.0\)", result.stdout, re.MULTILINE)
     document = json.loads(
         run("eval", "--label-set", "saved", *MAP, "--compare-templates", f"@{tmp_path / 'templates.txt'}",

@@ -527,7 +527,7 @@ def test_the_models_own_parts_by_name(both: Both, ask: Callable[..., Any]) -> No
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_of_other_models_are_refused(both: Both, part: str) -> None:
     for other in ("somewhere else", getattr(both.theirs, part, None) or object()):
-        with pytest.raises(ValueError, match=f"{part}: a model is asked with its own"):
+        with pytest.raises(ValueError, match=f"{part}: a model must be used with its own"):
             pipeline(TASK, model=both.folder, **{part: other})
 
 

@@ -116,7 +116,7 @@ def test_what_says_nothing_about_confidence_is_refused() -> None:
     with pytest.raises(BadTruth, match="at least 10"):
         fit(logits[:9], right[:9])
     all_right = np.eye(3, dtype=bool)[logits.argmax(axis=1)]
-    with pytest.raises(BadTruth, match="all answers are right"):
+    with pytest.raises(BadTruth, match="all answers were right"):
         fit(logits, all_right)
     all_wrong = np.eye(3, dtype=bool)[logits.argmin(axis=1)]
     with pytest.raises(BadTruth, match="guessed"):

@@ -1,8 +1,8 @@
 """Reads, decodes and encodes photos: threads prepare ahead while the model works, within a bound.
 
-What is prepared ahead is limited, so memory stays flat however many photos there are. Results come back in batches that
-the caller stores before it asks for the next one. Batches follow the order of the input; within one, files that needed
-no model come first, and copies follow what they are copies of.
+The amount prepared ahead is limited, so that memory stays flat however many photos there are. Results come in batches,
+which the caller stores before asking for the next one. Batches follow the order of the input; within one, files that
+needed no model come first, and copies follow their originals.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from zsindex.photos.sources import Source
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.storage.rows import FileOutcome, ImageRecord
 
-# Files that needed no encoding are stored when this many have come together.
+# Files that needed no encoding are stored when this many have accumulated.
 STORE_EVERY = 512
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A file that was read, and decoded where that was its to do.
+    """A file that was read, and decoded if necessary.
 
     Attributes:
-        digest: of its bytes; empty where they could not be read.
-        result: what it came to; None while another file with the same bytes is being worked on.
-        pixels: to be encoded.
+        digest: of its bytes; empty if they could not be read.
+        result: None while another file with the same bytes is being processed.
+        pixels: to encode.
     """
 
     file: Candidate
@@ -50,7 +50,7 @@ class _Claim(Enum):
 
 
 class _Claims:
-    """Who encodes what: of several files with the same bytes the first one claims them, the others wait for it."""
+    """Which file encodes what: of several files with the same bytes, the first claims them, the others wait for it."""
 
     def __init__(self, is_known: Callable[[bytes], bool]) -> None:
         self._is_known = is_known
@@ -86,14 +86,14 @@ def encode_files(
     """Read files, and encode those whose content has no vector yet.
 
     Args:
-        files: in the order in which they are to be worked on.
+        files: in the order in which to process them.
         encoder: gives the model; called only if something must be encoded, from any thread.
-        is_known: whether the content with a digest has a vector already; called from any thread.
-        should_stop: asked between photos. Once it says yes, what is in the current batch is finished and the rest left.
+        is_known: whether the content with a digest already has a vector; called from any thread.
+        should_stop: called between photos. Once it returns True, the current batch is finished and the rest is left.
 
     Yields:
-        Batches of outcomes. The caller stores each before asking for the next: that is when files with the same bytes
-        that come later find them known.
+        Batches of outcomes. The caller stores each before asking for the next, so that later files with the same bytes
+        find them known.
     """
     claims = _Claims(is_known)
 
@@ -119,7 +119,7 @@ def encode_files(
     done: list[FileOutcome] = []
 
     def settle(prepared: _Prepared, result: ImageRecord | ImageError) -> None:
-        """Note what a file came to, and with it those that waited for the same bytes."""
+        """Record the outcome of a file, and of those that waited for the same bytes."""
         nonlocal n_waiting
         done.append(_outcome(prepared.file, result))
         if prepared.digest:
@@ -160,9 +160,9 @@ def encode_files(
                     waiting[prepared.digest].append(prepared.file)
                     n_waiting += 1
                 else:
-                    # What it waited for has been settled since it was read.
+                    # What it waited for has been settled meanwhile.
                     ahead.appendleft(pool.submit(prepare, prepared.file))
-                # Those that wait count, too: a thousand copies of one photo must not pile up until its batch is full.
+                # Waiting files count as well: a thousand copies of one photo must not pile up until its batch is full.
                 if len(to_encode) >= settings.batch_size or (
                     (to_encode or done) and len(done) + n_waiting >= STORE_EVERY
                 ):
@@ -177,10 +177,10 @@ def encode_files(
 
 
 def encode_sources(sources: Sequence[Source], model: Encoder, settings: Settings) -> list[ImageRecord]:
-    """Decode and encode images that were read, all of them at once.
+    """Decode and encode images that were read, all at once.
 
     Raises:
-        ImageError: one cannot be decoded or encoded; it is named.
+        ImageError: an image cannot be decoded or encoded; names it.
     """
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="zsindex-decode") as pool:
         ready = list(pool.map(lambda source: _pixels(source, model, settings), sources))
@@ -193,7 +193,7 @@ def encode_sources(sources: Sequence[Source], model: Encoder, settings: Settings
 
 
 def _pixels(source: Source, model: Encoder, settings: Settings) -> tuple[ImageRecord, FloatArray]:
-    """What the model is given of an image, and what is to be stored of it beside its vector.
+    """The model's input for an image, and what to store of it besides its vector.
 
     Raises:
         ImageError: names the image.
@@ -212,7 +212,7 @@ def _pixels(source: Source, model: Encoder, settings: Settings) -> tuple[ImageRe
 
 
 def _encode(model: Encoder, ready: Sequence[tuple[ImageRecord, FloatArray]]) -> list[ImageRecord | ImageError]:
-    """Encode a batch, in parts where memory is short; an image without a finite vector becomes an error of its own."""
+    """Encode a batch, in parts if memory is short; an image without a finite vector becomes an error."""
     try:
         vectors = model.encode_images([pixels for _, pixels in ready])
     except (MemoryError, RuntimeError) as error:

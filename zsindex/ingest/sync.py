@@ -1,8 +1,9 @@
-"""Brings a library up to date with folders: what is new, moved, changed, vanished, and what must be encoded.
+"""Brings a library up to date with folders: what is new, moved, changed or gone, and what must be encoded.
 
-Two passes. The scan compares every folder with what is known of it, one folder at a time, and spools the files that
-must be read to a temporary file: memory stays flat, and the second pass knows how much there is to do. The work pass
-reads and encodes. A sync that is stopped or killed loses at most the batch in flight; the next one goes on from there.
+Two passes. The scan compares every folder with what is known about it, one folder at a time, and spools the files that
+must be read to a temporary file, so that memory stays flat and the second pass knows how much there is to do. The work
+pass reads and encodes. A sync that is stopped or killed loses at most the batch in flight; the next one continues from
+there.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from zsindex.records import (
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, is_under, listing_text, now
 
-# The cause lies, or may lie, outside the file, so that its size and time stamp would not change when it is gone. Memory
-# may have been short for what else ran; a file that takes too much for this machine is tried, and skipped, each time.
+# The cause lies, or may lie, outside the file, so that its size and time stamp would not change once it is resolved.
+# Memory may have been short because of other programs; a file that needs too much for this machine is tried, and
+# skipped, each time.
 ALWAYS_RETRIED = frozenset(
     {
         SkipReason.PERMISSION,
@@ -49,13 +51,13 @@ ALWAYS_RETRIED = frozenset(
     }
 )
 REPORT_EVERY = 500
-# How many files are compared at a time: one question to the database for so many, in few or many folders.
+# Number of files compared at a time: one database query for this many, in few or many folders.
 COMPARE_EVERY = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `Library.sync` was asked for, beside paths."""
+    """The options of `Library.sync`, except paths."""
 
     exclude: Sequence[str] = ()
     include_hidden: bool = False
@@ -65,7 +67,7 @@ class Options:
 
 @dataclass
 class _Scope:
-    """What the paths that were asked for turned out to be."""
+    """What the requested paths turned out to be."""
 
     present: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -83,7 +85,7 @@ class _Findings:
 
 
 class Sync:
-    """One sync. Make it, call `run` once."""
+    """One sync. Create it, and call `run` once."""
 
     def __init__(
         self,
@@ -99,9 +101,10 @@ class Sync:
         turn: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> None:
         """Args:
-        turn: entered once there is something to store, and not at all if there is nothing. None: it is this sync's.
-        model: the model's row, recorded (and for that loaded) if need be; asked once there is a file to read.
-        known_model: the same where it is known without loading anything.
+        turn: entered once there is something to store, and not at all if there is nothing. None: this sync already has
+            it.
+        model: the model's row, recorded (and loaded for that) if necessary; called once there is a file to read.
+        known_model: the same, if it is known without loading anything.
         """
         self._photos = storage.photos
         self._library_folder = str(storage.folder)
@@ -113,7 +116,7 @@ class Sync:
         self._progress = progress
         self._should_stop = should_stop
         self._turn = turn
-        # What the scan has found to be stored, where it is not its turn yet.
+        # Changes found by the scan that are to be stored later.
         self._put_off: list[Callable[[], object]] = []
         self._found = _Findings()
 
@@ -121,7 +124,7 @@ class Sync:
         """Sync absolute paths.
 
         Raises:
-            PathNotFound: a path exists neither on the disk nor in the library; nothing was done.
+            PathNotFound: a path exists neither on disk nor in the library; nothing was done.
         """
         started = time.perf_counter()
         self._started_at = now()
@@ -163,7 +166,7 @@ class Sync:
         unknown: list[str] = []
         for path in dict.fromkeys(paths):
             if not is_encodable(path):
-                # The scan says what is wrong with it; the library knows nothing under such a name.
+                # The scan says what is wrong with it; the library cannot hold such a name.
                 (scope.present if os.path.lexists(path) else unknown).append(path)
             elif os.path.isdir(path):
                 if _is_empty(path) and self._photos.folders_under(path):
@@ -177,7 +180,8 @@ class Sync:
             elif self._photos.folders_under(path) or path in self._photos.roots():
                 scope.vanished_roots.append(path)
             elif os.path.basename(path) in self._photos.known_files(os.path.dirname(path), None):
-                # A folder that is gone, empty or closed says nothing of its files: that is how unmounted disks look.
+                # A folder that is gone, empty or unreadable says nothing about its files: unmounted disks look like
+                # that.
                 (scope.vanished_files if _is_empty(os.path.dirname(path)) is False else scope.vanished_roots).append(
                     path
                 )
@@ -188,7 +192,7 @@ class Sync:
         return scope
 
     def _scan(self, scope: _Scope, spool: IO[bytes]) -> int:
-        """Compare what is there with what is known; spool what must be read. Returns how many files that is."""
+        """Compare the disk with what is known; spool what must be read. Returns the number of files spooled."""
         found, options = self._found, self._options
         to_read = reported = 0
         listings = scan.scan(
@@ -222,7 +226,7 @@ class Sync:
         return to_read
 
     def _together(self, listings: Iterator[FolderListing]) -> Iterator[list[FolderListing]]:
-        """Listings of some thousand files at a time, without those that failed; ends early if it should stop."""
+        """Listings with a few thousand files at a time, without failed ones; ends early if it should stop."""
         batch: list[FolderListing] = []
         size = 0
         for listing in listings:
@@ -245,7 +249,7 @@ class Sync:
         return None if self._known_model is None else self._known_model.id
 
     def _compare(self, listing: FolderListing) -> list[Candidate]:
-        """Decide each file of a folder by its stat; returns those that must be read."""
+        """Decide about each file of a folder from its stat; returns those that must be read."""
         found = self._found
         known = self._photos.known_files(listing.folder, self._known_model_id)
         todo = []
@@ -292,7 +296,7 @@ class Sync:
             self._change(partial(self._photos.save, new, None))
 
     def _find_missing(self, scope: _Scope) -> None:
-        """Folders that are known but were not met have vanished, unless nobody could look."""
+        """Known folders that were not visited have vanished, unless they could not be listed."""
         found = self._found
         for root in scope.folders:
             for folder in self._photos.folders_under(root):
@@ -313,7 +317,7 @@ class Sync:
                     self._change(partial(self._photos.mark_missing, folder, [name]))
 
     def _change(self, change: Callable[[], object]) -> None:
-        """Store something that the scan has found, or remember to."""
+        """Store a change found by the scan, now or later."""
         if self._turn is None:
             change()
         else:
@@ -352,7 +356,7 @@ class Sync:
 
 
 def _is_empty(folder: str) -> bool | None:
-    """Whether a folder holds nothing; None where nobody can look."""
+    """Whether a folder is empty; None if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
@@ -361,8 +365,8 @@ def _is_empty(folder: str) -> bool | None:
 
 
 def _was_named(path: str) -> bool:
-    """Whether a known file that a listing lacks is there all the same: listings hold only what looks like a photo, but
-    whoever names a file means it, whatever it is called.
+    """Whether a known file that a listing lacks exists after all: listings hold only what looks like a photo, but a
+    file named explicitly counts whatever its extension.
     """
     return extension(path) not in PHOTO_EXTENSIONS and os.path.exists(path)
 
@@ -371,6 +375,6 @@ def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:
     spool.seek(0)
     while True:
         try:
-            yield from pickle.load(spool)  # our own temporary file, which has no name that others could open
+            yield from pickle.load(spool)  # our own temporary file, which has no name for others to open
         except EOFError:
             return

@@ -191,7 +191,7 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
         problems.append(what)
         if fix:
             file.unlink(missing_ok=True)
-            fixed.append("removed it; its question is kept, and can be asked again")
+            fixed.append("removed it; its question is kept and can be repeated")
     strays = index_files.strays(storage.folder / snapshots.FOLDER_NAME, partial(_recorded, storage))
     if strays:
         problems.append(f"{len(strays)} files in {snapshots.FOLDER_NAME}/ belong to no index")

@@ -1,5 +1,5 @@
-"""The drop-in for transformers' pipeline and for its guide's second half, with the cache behind it.
+"""The drop-in for transformers' pipeline and for the second half of its guide, backed by the cache.
 
-Asks a library like any user. May import `library`, `classification`, `models`, `photos` and the ground floor. Start
-with `pipeline`. What is public of it, `zsindex` offers.
+Uses a library like any other user. May import `library`, `classification`, `models`, `photos` and the ground floor.
+Start with `pipeline`. Its public names are offered by `zsindex`.
 """

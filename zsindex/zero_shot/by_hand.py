@@ -1,4 +1,4 @@
-"""The second half of transformers' guide, by hand: model and processor, inputs, logits, softmax; and a cache behind.
+"""The second half of transformers' guide, by hand: model and processor, inputs, logits, softmax; backed by the cache.
 
     model = AutoModelForZeroShotImageClassification.from_pretrained(checkpoint)
     processor = AutoProcessor.from_pretrained(checkpoint)
@@ -6,8 +6,8 @@
     logits = model(**inputs).logits_per_image[0]
     probs = logits.softmax(dim=-1).numpy()
 
-The names are those of transformers, so that its code runs with another import. What comes back are numpy's arrays, and
-a processor only notes what is asked: images that the library knows are never decoded.
+The names are those of transformers, so that its code runs with a different import. Results are numpy arrays, and a
+processor only records its arguments: images that the library knows are never decoded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zsindex.zero_shot.inputs import Picture
 
 
 class Logits(np.ndarray[Any, np.dtype[np.float32]]):
-    """A float32 array with the few methods of torch's tensors that the way from logits to scores takes."""
+    """A float32 array with the few methods of torch tensors that lead from logits to scores."""
 
     def softmax(self, dim: int = -1) -> Logits:
         """Probabilities along a dimension."""
@@ -38,15 +38,15 @@ class Logits(np.ndarray[Any, np.dtype[np.float32]]):
         return np.moveaxis(found, -1, dim).view(Logits)
 
     def sigmoid(self) -> Logits:
-        """The probability of each by itself, as SigLIP's models were trained."""
+        """The probability of each on its own, as SigLIP models are trained."""
         return scores.sigmoid(np.asarray(self)).view(Logits)
 
     def numpy(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """A plain array of the same numbers."""
+        """A plain array with the same numbers."""
         return np.asarray(self)
 
     def detach(self) -> Logits:
-        """Itself: there is no gradient."""
+        """Returns itself: there is no gradient."""
         return self
 
     cpu = detach
@@ -54,7 +54,7 @@ class Logits(np.ndarray[Any, np.dtype[np.float32]]):
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says about images and texts.
+    """The outputs of a model for images and texts.
 
     Attributes:
         logits_per_image: float32 (images, texts): ``s · cos + b``.
@@ -69,15 +69,15 @@ class Outputs:
 
 
 class Inputs(dict[str, Any]):
-    """What a model is asked about; ``model(**inputs)``."""
+    """The inputs of a model; ``model(**inputs)``."""
 
     def to(self, *_: Any, **__: Any) -> Inputs:
-        """Itself: nothing has been computed yet, and the model knows its device."""
+        """Returns itself: nothing has been computed yet, and the model knows its device."""
         return self
 
 
 class AutoProcessor:
-    """Notes images and texts for a model. Made by `from_pretrained`."""
+    """Records images and texts for a model. Made by `from_pretrained`."""
 
     @classmethod
     def from_pretrained(
@@ -89,8 +89,8 @@ class AutoProcessor:
         token: str | bool | None = None,
         trust_remote_code: bool | None = None,
     ) -> AutoProcessor:
-        """A processor. It loads nothing: sizes, colours and tokens are the business of the model, which is made with
-        the same `checkpoint` and `revision`. Nothing has an effect here.
+        """A processor. It loads nothing: sizes, colours and tokens are up to the model, which is made with the same
+        `checkpoint` and `revision`. No argument has an effect here.
         """
         pipeline.model_name(checkpoint)
         return cls()
@@ -112,13 +112,13 @@ class AutoProcessor:
             images: one or several, in any form that `pipeline`'s classifiers take.
             text: final prompts, one or several.
             return_tensors, padding: without effect: prompts are padded as their model was trained.
-            truncation: cut prompts that are too long for the model, rather than refuse them.
-            max_length: only the model's own.
-            timeout: seconds in which a URL must have been read; None waits for ever.
+            truncation: truncate prompts that are too long for the model, instead of refusing them.
+            max_length: must be the model's own.
+            timeout: seconds within which a URL must be read; None waits forever.
 
         Raises:
-            ValueError: there is neither an image nor a text.
-            TypeError, ImageError, FetchError: an image is none.
+            ValueError: there are neither images nor texts.
+            TypeError, ImageError, FetchError: something is not an image.
         """
         if images is None and text is None:
             raise ValueError("give images, or text, or both")
@@ -130,7 +130,7 @@ class AutoProcessor:
 
 
 class AutoModelForZeroShotImageClassification:
-    """A model with the cache of a library behind it. Made by `from_pretrained`.
+    """A model backed by the cache of a library. Made by `from_pretrained`.
 
     Attributes:
         library: where vectors are cached.
@@ -154,18 +154,18 @@ class AutoModelForZeroShotImageClassification:
         local_files_only: bool = False,
         **model_kwargs: Any,
     ) -> AutoModelForZeroShotImageClassification:
-        """A model, with its library as for `zsindex.pipeline`: a temporary one, unless there is another.
+        """A model, with its library as for `zsindex.pipeline`: a temporary one by default.
 
         Args:
             checkpoint: as the pipeline's `model`; None for that of an open library.
             library: where to cache.
             device_map: as the pipeline's `device`.
-            dtype, torch_dtype, revision, token, local_files_only, model_kwargs: as there.
+            dtype, torch_dtype, revision, token, local_files_only, model_kwargs: as for the pipeline.
             trust_remote_code: without effect: code that comes with a checkpoint is never run.
 
         Raises:
             ModelError: there is no such model, or it cannot be loaded.
-            ValueError, TypeError: an argument that is no use here; it is named.
+            ValueError, TypeError: an argument cannot be used here; names it.
         """
         name = pipeline.model_name(checkpoint)
         place = pipeline.device_name(device_map)
@@ -180,12 +180,12 @@ class AutoModelForZeroShotImageClassification:
         return model
 
     def eval(self) -> AutoModelForZeroShotImageClassification:
-        """Itself: it does nothing else."""
+        """Returns itself; there is nothing to switch."""
         return self
 
     @property
     def device(self) -> str:
-        """The torch device that was asked for; ``auto`` for the first accelerator, or else the CPU."""
+        """The requested torch device; ``auto`` for the first accelerator, or else the CPU."""
         return self.library.device
 
     def __call__(
@@ -195,14 +195,14 @@ class AutoModelForZeroShotImageClassification:
         truncation: bool | str = False,
         max_length: int | None = None,
     ) -> Outputs:
-        """Logits of images and texts, as a processor noted them; ``model(**inputs)``.
+        """Logits of images and texts, as recorded by a processor; ``model(**inputs)``.
 
         Raises:
             ValueError: there are no images, or no text.
             ImageError, PromptTooLong, ModelError
         """
         if images is None or text is None:
-            raise ValueError("logits take images and text: give the processor both")
+            raise ValueError("logits need images and text: give the processor both")
         info = self.library.model
         how: Mapping[str, Any] = {"truncation": truncation, "max_length": max_length}
         image_vectors = self.library.embed_images(images)

@@ -1,4 +1,4 @@
-"""Images in every form in which the transformers pipeline is asked about them, and some more: see `to_image`."""
+"""Images in every form that the transformers pipeline accepts, and a few more: see `to_image`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zsindex.errors import FetchError, ImageError
 from zsindex.photos.sources import ImageLike
 from zsindex.records import SkipReason
 
-# Numbers: height by width, grey, or height by width by 1 to 4 channels.
+# Arrays: height by width, grey, or height by width by 1 to 4 channels.
 Picture: TypeAlias = "ImageLike | np.ndarray[Any, Any]"
 
 MAX_DOWNLOAD_BYTES = 256 << 20
@@ -36,13 +36,13 @@ def is_one(given: object) -> bool:
         return True
     if isinstance(given, np.ndarray):
         return given.ndim < 4 and given.dtype.kind in "biufc"
-    if hasattr(given, "__dlpack__") or hasattr(given, "read"):  # a tensor, or an open file, which has lines, too
+    if hasattr(given, "__dlpack__") or hasattr(given, "read"):  # a tensor, or an open file, which iterates over lines
         return True
     return not (hasattr(given, "__iter__") or hasattr(given, "__getitem__"))
 
 
 def each(images: Any) -> Iterator[Any]:
-    """Go through images one by one. A data set of torch's can be counted and indexed, but says nothing of its end."""
+    """Iterate over images. A torch data set can be counted and indexed, but does not signal its end."""
     if hasattr(images, "__iter__"):
         return iter(images)
     if hasattr(images, "__len__"):
@@ -51,17 +51,17 @@ def each(images: Any) -> Iterator[Any]:
 
 
 def to_image(image: Any, *, timeout: float | None = None, is_known: Callable[[str], bool] | None = None) -> ImageLike:
-    """What `Library.embed_images` takes, from one image in any form.
+    """Convert one image in any form to one that `Library.embed_images` takes.
 
     Args:
-        image: a PIL image, encoded bytes, a file opened for them, a path object, an array of `Picture`'s shape; or a
-            text, which is, in this order, an http(s) URL, a ``data:`` URI, the name of a file, or base64.
-        timeout: seconds in which a URL must have been read; None waits for ever.
-        is_known: whether a text is the name of a file that is not on this disk.
+        image: a PIL image, encoded bytes, a file opened for reading bytes, a path object, an array of `Picture`'s
+            shape; or a string, which is, in this order, an http(s) URL, a ``data:`` URI, the name of a file, or base64.
+        timeout: seconds within which a URL must be read; None waits forever.
+        is_known: whether a string is the name of a known file that is not on this disk.
 
     Raises:
-        TypeError: it is nothing of the kind.
-        ImageError: the text is no name of a file and no base64, or the array is no picture.
+        TypeError: it is none of these.
+        ImageError: the string is neither the name of a file nor base64, or the array is not a picture.
         FetchError: the URL cannot be read.
     """
     if isinstance(image, (Image.Image, bytes, os.PathLike)):
@@ -74,7 +74,7 @@ def to_image(image: Any, *, timeout: float | None = None, is_known: Callable[[st
         image = image.read()
         if isinstance(image, bytes):
             return image
-        raise TypeError("a file that is an image is opened for bytes: open(…, 'rb')")
+        raise TypeError("open image files in binary mode: open(…, 'rb')")
     if not isinstance(image, str):
         raise TypeError(
             "an image is a path, a URL, base64 or a data: URI, a PIL image, an array (height, width, channels) or "
@@ -100,7 +100,7 @@ def _from_base64(text: str, shown: str) -> bytes:
         if not (content := base64.b64decode("".join(text.split()), validate=True)):
             raise ValueError("nothing")
         return content
-    except ValueError:  # binascii's error is one
+    except ValueError:  # includes binascii's error
         shown = shown if len(shown) < 80 else f"{shown[:60]}…"
         raise ImageError(
             SkipReason.NOT_AN_IMAGE,
@@ -118,12 +118,12 @@ def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
     if channels not in _MODES or 0 in shape or array.dtype.kind not in "biuf":
         raise ImageError(
             SkipReason.NOT_AN_IMAGE,
-            f"an array of {array.dtype} and the shape {array.shape} is no image: (height, width), or (height, width, "
-            "1 to 4 channels)",
+            f"an array of {array.dtype} with shape {array.shape} is not an image; expected (height, width) or (height, "
+            "width, 1 to 4 channels)",
         )
     array = array.reshape(shape)
     if array.dtype == np.uint16:
-        # Grey keeps its 16 bits, and is scaled where photos of such grey are.
+        # 16-bit grey is kept, and scaled in the same place as photos with 16-bit grey.
         levels = array if channels == 1 else ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     else:
         levels = _levels(array)
@@ -136,14 +136,15 @@ def _levels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return array
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    least, most = float(array.min()), float(array.max())  # a NaN among them is in both
+    least, most = float(array.min()), float(array.max())  # a NaN shows up in both
     if array.dtype.kind == "f" and least >= 0 and most <= 1:
         return np.round(array.astype(np.float64) * 255).astype(np.uint8)
     if least >= 0 and most <= 255 and (array.dtype.kind in "iu" or np.array_equal(array, np.trunc(array))):
         return array.astype(np.uint8)
-    wanted = "from 0 to 1, or whole ones from 0 to 255" if array.dtype.kind == "f" else "from 0 to 255"
+    wanted = "from 0 to 1, or integers from 0 to 255" if array.dtype.kind == "f" else "from 0 to 255"
     raise ImageError(
-        SkipReason.NOT_AN_IMAGE, f"an array of {array.dtype} from {least:g} to {most:g} is no image: numbers {wanted}"
+        SkipReason.NOT_AN_IMAGE,
+        f"an array of {array.dtype} from {least:g} to {most:g} is not an image; expected numbers {wanted}",
     )
 
 
@@ -151,21 +152,21 @@ def _levels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def fetch(url: str, timeout: float | None) -> bytes:
-    """What is at an http(s) URL, wherever it leads: `MAX_DOWNLOAD_BYTES` at most, and from no other kind of address.
+    """Download an http(s) URL, following redirects: at most `MAX_DOWNLOAD_BYTES`, and from no other kind of address.
 
     Raises:
         FetchError
     """
     if timeout is None:
         return _read(url, None)
-    # A socket's timeout is for each step: a name that is looked up, each redirection, each line of a header. The time
-    # for all of them is kept from outside; what is late is left to end by itself.
+    # A socket's timeout applies to each step: name lookup, each redirect, each header line. The total time is limited
+    # from outside; a late download is left to end on its own.
     found: Future[bytes] = Future()
 
     def read() -> None:
         try:
             found.set_result(_read(url, timeout))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the answer is waited for
+        except Exception as error:  # noqa: BLE001  whatever it is, it is raised where the result is awaited
             found.set_exception(error)
 
     threading.Thread(target=read, name="zsindex-fetch", daemon=True).start()
@@ -189,20 +190,20 @@ def _read(url: str, timeout: float | None) -> bytes:
                     raise FetchError(url, f"it is larger than {MAX_DOWNLOAD_BYTES >> 20} MB")
                 if deadline is not None and time.monotonic() > deadline:
                     raise FetchError(url, f"it took longer than {timeout:g} s")
-            if response.length:  # what the server has promised beyond what came
-                raise FetchError(url, "the server broke off")
+            if response.length:  # more was promised than received
+                raise FetchError(url, "the server closed the connection early")
     except urllib.error.HTTPError as error:
         error.close()
-        reason = str(error.reason).partition("\n")[0]  # of a loop of redirections it has three lines
-        raise FetchError(url, f"the server answers {error.code} {reason}") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError and InvalidURL: it is no URL
+        reason = str(error.reason).partition("\n")[0]  # three lines for a redirect loop
+        raise FetchError(url, f"the server answered {error.code} {reason}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError and InvalidURL: not a valid URL
         why = " ".join(str(getattr(error, "reason", error)).split())  # it may quote what the server sent
         raise FetchError(url, why or type(error).__name__) from error
     return b"".join(pieces)
 
 
 def _in_ascii(url: str) -> str:
-    """A URL as it is sent, with letters and spaces in its path quoted as browsers do; what is quoted already stays."""
+    """A URL as it is sent, with letters and spaces in its path quoted as browsers do; quoted parts are kept."""
     scheme, place, path, query, _ = urllib.parse.urlsplit(url)
     kept = "%/:=&?~#+!$,;'@()*[]"
     quoted = (urllib.parse.quote(part, safe=kept) for part in (path, query))
@@ -210,7 +211,7 @@ def _in_ascii(url: str) -> str:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    # urlopen's own follows redirections to ftp: as well, and may have been exchanged for the whole process.
+    # urlopen's own also follows redirects to ftp:, and may have been replaced for the whole process.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -1,12 +1,12 @@
-"""A drop-in for the transformers pipeline "zero-shot-image-classification", with the cache behind it.
+"""A drop-in for the transformers pipeline "zero-shot-image-classification", backed by the cache.
 
     from zsindex import pipeline
 
     detector = pipeline(model="openai/clip-vit-large-patch14", task="zero-shot-image-classification")
     detector("owl.jpg", candidate_labels=["fox", "bear", "seagull", "owl"])
 
-Same arguments, same result, same order, same defaults; each image is encoded once, however often it is asked about.
-docs/guide.md has every argument, and what happens where the two differ on purpose.
+Same arguments, same result, same order, same defaults; each image is encoded once, however often it is used.
+docs/guide.md lists every argument, and where the two differ on purpose.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from zsindex.zero_shot.inputs import Picture
 TASK = "zero-shot-image-classification"
 Answer: TypeAlias = "list[dict[str, Any]]"
 
-# What the pipeline's tokenizer is told. Padding has no effect: prompts are padded as their model was trained.
+# Arguments of the pipeline's tokenizer. Padding has no effect: prompts are padded as the model was trained.
 TOKENIZER_KWARGS = ("padding", "truncation", "max_length")
 # Options of `from_pretrained` that say how a model is loaded, not which answers it gives.
 MODEL_KWARGS = ("attn_implementation", "cache_dir", "device_map", "low_cpu_mem_usage", "use_safetensors")
@@ -49,9 +49,9 @@ PRECISIONS = {
 
 
 class AnswerStream(Iterator["Answer"]):
-    """The answers for a generator or a data set, one per image, each made when it is asked for.
+    """The answers for a generator or a data set, one per image, each computed on demand.
 
-    Nothing is read ahead but the batch in work. For a data set there is a `len`, and ``for`` begins anew each time.
+    Nothing is read ahead except the current batch. For a data set there is a `len`, and ``for`` starts over each time.
     """
 
     def __init__(self, classifier: ZeroShotImageClassifier, images: Any, question: _Question, batch_size: int) -> None:
@@ -74,7 +74,7 @@ class AnswerStream(Iterator["Answer"]):
 
 
 class _Question:
-    """Labels with the vectors of their prompts, and how long a URL may take."""
+    """Labels with the vectors of their prompts, and the timeout for URLs."""
 
     def __init__(self, labels: Sequence[Any], vectors: FloatArray, timeout: float | None) -> None:
         self.labels, self.vectors, self.timeout = labels, vectors, timeout
@@ -85,7 +85,7 @@ class ZeroShotImageClassifier:
 
     Attributes:
         library: where vectors are cached.
-        task: what it does, as transformers calls it.
+        task: the name of the task in transformers.
     """
 
     task = TASK
@@ -117,25 +117,25 @@ class ZeroShotImageClassifier:
         Args:
             image: a path, a PIL image, an http(s) URL, base64 text, a ``data:`` URI, an array (height, width, channels)
                 or encoded bytes; a list or tuple of these; or a generator or data set of them.
-            candidate_labels: names, or one text with commas between them.
+            candidate_labels: names, or one string with commas between them.
             hypothesis_template: with ``{}`` where the label goes. Default: ``This is a photo of {}.``
-            timeout: seconds in which a URL must have been read; None waits for ever.
-            tokenizer_kwargs: ``truncation`` cuts prompts that are too long for the model, rather than refusing them;
+            timeout: seconds within which a URL must be read; None waits forever.
+            tokenizer_kwargs: ``truncation`` cuts prompts that are too long for the model, instead of refusing them;
                 ``padding`` has no effect, and ``max_length`` must be the model's own.
-            batch_size: images that are read, encoded and stored at a time. Default: 32; of a generator 1, so that an
-                answer comes before the next image is waited for.
+            batch_size: images that are read, encoded and stored at a time. Default: 32; for a generator 1, so that an
+                answer comes before the next image is awaited.
             num_workers: has no effect: a thread per processor core decodes.
             images: another name for `image`, as in transformers.
 
         Returns:
             ``[{"score": …, "label": …}, …]`` for every label, best first, ties in the order given. For a list or tuple
-            of images a list of such lists; for a generator or data set an iterator over them. Scores are softmax
-            probabilities, or sigmoid ones for models trained so.
+            of images, a list of such lists; for a generator or data set, an iterator over them. Scores are softmax
+            probabilities, or sigmoid ones for models trained that way.
 
         Raises:
             NoLabels, BadTemplate, PromptTooLong, ImageError, FetchError
-            TypeError: something is neither an image nor several, or a label no text.
-            ValueError: there is no image, or a number makes no sense.
+            TypeError: something is neither an image nor several, or a label is not text.
+            ValueError: there is no image, or a number is out of bounds.
         """
         image = image if images is None else images
         if image is None:
@@ -195,7 +195,7 @@ class ZeroShotImageClassifier:
 
 
 def _labels(given: Any) -> list[Any]:
-    """Labels as they were given; numbers are labels, too, as in transformers."""
+    """Labels as given; numbers are accepted as labels, as in transformers."""
     if isinstance(given, str):
         labels: list[Any] = [label.strip() for label in given.split(",") if label.strip()]
     else:
@@ -204,20 +204,20 @@ def _labels(given: Any) -> list[Any]:
         raise NoLabels()
     for position, label in enumerate(labels, start=1):
         if not isinstance(label, (str, Real)):
-            raise TypeError(f"label number {position} is no text, but {type(label).__name__}")
+            raise TypeError(f"label number {position} is not text but {type(label).__name__}")
     return labels
 
 
 def fill(template: str, label: Any) -> str:
-    """Put a label into a template as `str.format` does, on which the pipeline relies; into all places.
+    """Put a label into all places of a template with `str.format`, as the pipeline does.
 
-    What `str.format` cannot read, but label sets can (``{label}``, other braces), is filled as there.
+    Templates that `str.format` cannot read but label sets can (``{label}``, other braces) are filled as in label sets.
 
     Raises:
-        BadTemplate: there is no place for the label.
+        BadTemplate: it has no place for the label.
     """
     if not isinstance(template, str):
-        raise TypeError(f"hypothesis_template is a text, not {type(template).__name__}")
+        raise TypeError(f"hypothesis_template must be a string, not {type(template).__name__}")
     try:
         if any(place is not None for _, place, _, _ in Formatter().parse(template)):
             return template.format(*[label] * template.count("{"))
@@ -229,23 +229,23 @@ def fill(template: str, label: Any) -> str:
 
 
 def truncates(tokenizer_kwargs: Mapping[str, Any], model: ModelInfo) -> bool:
-    """Whether prompts that are too long are cut. The pipeline does so for SigLIP, and for no other model.
+    """Whether to truncate prompts that are too long. The pipeline does so for SigLIP, and for no other model.
 
     Raises:
-        TypeError: names what is no option of the tokenizer.
-        ValueError: the length is not the model's. Prompts are cached under their text, and read at another length they
-            have other vectors.
+        TypeError: names what is not an option of the tokenizer.
+        ValueError: the length is not the model's. Prompts are cached by their text, and would have other vectors at
+            another length.
     """
     if not isinstance(tokenizer_kwargs, Mapping):
-        raise TypeError(f"tokenizer_kwargs is a dict, not {type(tokenizer_kwargs).__name__}")
+        raise TypeError(f"tokenizer_kwargs must be a dict, not {type(tokenizer_kwargs).__name__}")
     for name in tokenizer_kwargs:
         if name not in TOKENIZER_KWARGS:
             raise TypeError(f"tokenizer_kwargs has no {name!r} here; it has {', '.join(TOKENIZER_KWARGS)}")
     length = tokenizer_kwargs.get("max_length")
     if length not in (None, model.context_length):
         raise ValueError(
-            f"max_length must be the model's own, {model.context_length}, and not {length!r}: cached vectors of "
-            "prompts are of that length"
+            f"max_length must be the model's own, {model.context_length}, not {length!r}: cached vectors of prompts "
+            "are for that length"
         )
     how = tokenizer_kwargs.get("truncation", model.activation is Activation.SIGMOID)
     return how not in (None, False, "do_not_truncate")
@@ -290,32 +290,32 @@ def pipeline(
 ) -> ZeroShotImageClassifier:
     """Make a classifier that is called like the transformers pipeline. docs/guide.md has all arguments in a table.
 
-    The model is loaded now, unless the library knows it: then when something must be encoded.
+    The model is loaded now; if the library knows it already, only when something must be encoded.
 
     Args:
         task: ``zero-shot-image-classification``, which is the only one.
         model: as for `Library.open`. Default: the library's own; ``nano`` for a new one.
-        library: where to cache: an open library, or the folder of one. Default: a temporary one, which lives as long as
+        library: where to cache: an open library, or the folder of one. Default: a temporary one that lives as long as
             the classifier.
         device: -1 for the CPU, 0 or None for the first accelerator or else the CPU, another number for that CUDA
             device; or the name of a device, or a torch device. `device_map` is another name for it.
-        dtype: ``float32``, ``float16`` or ``bfloat16``, of torch or as texts. Default: as for `Library.open`, not what
-            a checkpoint was saved in. `torch_dtype`, and both in `model_kwargs`, are other names for it.
-        token: for the model hub, in place of the environment's ``HF_TOKEN``. `use_auth_token` is its older name.
-        revision: of a repository of a hub, as ``ORG/NAME@REVISION`` has it; of a folder there is only one.
+        dtype: ``float32``, ``float16`` or ``bfloat16``, as torch dtypes or strings. Default: as for `Library.open`, not
+            what a checkpoint was saved in. `torch_dtype`, and both in `model_kwargs`, are other names for it.
+        token: for the model hub, instead of the environment's ``HF_TOKEN``. `use_auth_token` is its older name.
+        revision: of a repository on a hub, as in ``ORG/NAME@REVISION``; a folder has only one.
         batch_size: images that are read, encoded and stored at a time.
-        candidate_labels, hypothesis_template, timeout, tokenizer_kwargs: defaults of the calls.
+        candidate_labels, hypothesis_template, timeout, tokenizer_kwargs: defaults for calls.
         config, tokenizer, feature_extractor, image_processor, processor: only the checkpoint's own, by its name.
         use_fast, video_processor, framework, num_workers, trust_remote_code, code_revision, binary_output, args_parser:
             without effect. Code that comes with a checkpoint is never run.
-        local_files_only: refused; the environment's ``HF_HUB_OFFLINE=1`` does that for all of a process.
+        local_files_only: refused; set ``HF_HUB_OFFLINE=1`` in the environment for the whole process.
 
     Raises:
         ModelError: there is no such model, or it cannot be loaded.
-        ValueError, TypeError: an argument that is no use here; it is named.
+        ValueError, TypeError: an argument cannot be used here; names it.
     """
     if task not in (None, TASK):
-        raise ValueError(f"zsindex has the task {TASK!r} only, not {task!r}")
+        raise ValueError(f"the only task is {TASK!r}, not {task!r}")
     if pipeline_class not in (None, ZeroShotImageClassifier):
         raise ValueError("pipeline_class cannot be chosen")
     if batch_size is not None:
@@ -349,7 +349,7 @@ def pipeline(
 
 
 def require_bare(model: str | None, device: str, precision: str | None) -> None:
-    """An open library has its model.
+    """Refuse model options together with an open library, which has its own.
 
     Raises:
         ValueError
@@ -367,14 +367,15 @@ def open_library(
     batch_size: int | None = None,
     token: str | bool | None = None,
 ) -> tuple[Library, Callable[[], None]]:
-    """A library, or a temporary one, that knows its model; and what closes it, and takes the temporary one away.
+    """Open a library, or a temporary one, that knows its model; also returns a function that closes it and removes a
+    temporary one.
 
     Raises:
-        ModelError: now, not at the first question.
+        ModelError: immediately, not at the first question.
     """
     folder = None if library is not None else tempfile.TemporaryDirectory(prefix="zsindex-")
     where = config.library_path(library if folder is None else Path(folder.name, "library"))
-    # A library that is made here sees photos as the pipeline does; others see them as they were made.
+    # A library created here sees photos as the pipeline does; existing ones keep their own settings.
     is_new = not Library.exists(where)
     opened = None
     try:
@@ -403,7 +404,7 @@ def _discard(library: Library | None, folder: tempfile.TemporaryDirectory[str] |
 
 
 def model_name(given: Any) -> str | None:
-    """The name or folder of a model as a text.
+    """The name or folder of a model as a string.
 
     Raises:
         TypeError: it is a model itself, or something else.
@@ -411,24 +412,24 @@ def model_name(given: Any) -> str | None:
     if given is None or isinstance(given, (str, os.PathLike)):
         return None if given is None else os.fsdecode(given)
     raise TypeError(
-        f"model is a name or a folder, not {type(given).__name__}: write it with save_pretrained, together with its "
-        "processor, and name the folder"
+        f"model must be a name or a folder, not {type(given).__name__}: save it with save_pretrained, together with "
+        "its processor, and name the folder"
     )
 
 
 def _require_own(part: str, given: Any, model: str | None) -> None:
     if given is not None and (not isinstance(given, str) or given != model):
         raise ValueError(
-            f"{part}: a model is asked with its own, or its vectors would be another model's. Write both with "
-            f"save_pretrained into one folder, and name that as the model"
+            f"{part}: a model must be used with its own, or its vectors would be those of another model. Save both "
+            "with save_pretrained in one folder, and name that as the model"
         )
 
 
 def of_revision(model: str | None, revision: str | None, local_files_only: bool) -> str | None:
-    """The name of a revision of a model: ``ORG/NAME@REVISION``. A folder has only one, and is on this disk.
+    """The name of a revision of a model: ``ORG/NAME@REVISION``. A folder has only one, and is local.
 
     Raises:
-        ValueError: the model has no revisions; or nothing is to be downloaded for it.
+        ValueError: the model has no revisions; or `local_files_only` was given for a model on a hub.
     """
     if model is not None and os.path.isdir(os.path.expanduser(model)):
         return model
@@ -438,7 +439,7 @@ def of_revision(model: str | None, revision: str | None, local_files_only: bool)
         return model
     found = None if model is None else names.repository_of(model.removeprefix("hf:"))
     if found is None or found[1] is not None:
-        raise ValueError(f"revision: only a repository of a hub, ORG/NAME, has {revision!r}")
+        raise ValueError(f"revision {revision!r}: only repositories on a hub, ORG/NAME, have revisions")
     return f"{model}@{revision}"
 
 
@@ -447,13 +448,13 @@ def device_name(given: Any) -> str:
     if given is None or given == "auto":
         return "auto"
     if isinstance(given, int) and not isinstance(given, bool):
-        # The first accelerator, CUDA's or another, and the CPU where there is none: that is what auto means.
+        # 0 is the first accelerator, CUDA's or another, or the CPU if there is none, which is what auto means.
         return "cpu" if given < 0 else f"cuda:{given}" if given else "auto"
     if isinstance(given, str):
         return given
     if type(given).__module__ == "torch" and type(given).__name__ == "device":
         return str(given)
-    raise TypeError(f"device is a number, a name or a torch device, not {given!r}")
+    raise TypeError(f"device must be a number, a name or a torch device, not {given!r}")
 
 
 def precision_of(dtype: Any, torch_dtype: Any, model_kwargs: Mapping[str, Any]) -> str | None:
@@ -461,7 +462,7 @@ def precision_of(dtype: Any, torch_dtype: Any, model_kwargs: Mapping[str, Any]) 
     chosen = None if dtype == "auto" else dtype
     within = [model_kwargs[name] for name in ("dtype", "torch_dtype") if model_kwargs.get(name) is not None]
     if chosen is not None and within:
-        raise ValueError("dtype stands beside model_kwargs and in it; leave one out")
+        raise ValueError("dtype is given both directly and in model_kwargs; leave one out")
     for name in model_kwargs:
         if name not in ("dtype", "torch_dtype", *MODEL_KWARGS):
             raise TypeError(f"model_kwargs has no {name!r} here; it has dtype, torch_dtype, {', '.join(MODEL_KWARGS)}")
@@ -476,6 +477,6 @@ def precision_of(dtype: Any, torch_dtype: Any, model_kwargs: Mapping[str, Any]) 
 
 
 def _use_token(token: str | bool | None, _: Any) -> None:
-    """Called when a model is about to be loaded. Where it comes from a hub, the hub's client reads the environment."""
+    """Called before a model is loaded. For a model on a hub, the hub's client reads the environment."""
     if isinstance(token, str):
         os.environ["HF_TOKEN"] = token
