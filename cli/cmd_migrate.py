@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Precision that NEW computes in."
 )
-@click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
+@click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos are decoded to pixels.")
 @options.icc
 @options.transparency
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")

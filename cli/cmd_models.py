@@ -31,7 +31,7 @@ def models() -> None:
 def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None:
     """List the library's models and those available for download, with PATTERN in their names.
 
-    Next to a model of open_clip stands the transformers checkpoint with the same weights, if there is one. Any other
+    An open_clip model is followed by the transformers checkpoint with the same weights, if there is one. Any other
     ORG/NAME on a hub works as well.
     """
     rows = [row for row in _held(library) if pattern.lower() in row.name.lower()]
@@ -101,7 +101,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--pretrained", metavar="TAG|FILE", help="Weights, if NAME is only an architecture.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Precision that the model computes in.")
-@click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos become pixels.")
+@click.option("--decode", type=click.Choice(["fast", "exact"]), help="How photos are decoded to pixels.")
 @options.icc
 @options.transparency
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")

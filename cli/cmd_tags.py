@@ -81,7 +81,7 @@ def write(
     quiet: bool,
     **model: Any,
 ) -> None:
-    """Write the best label of each photo, or all from --min-score up, as tags to XMP sidecars.
+    """Write the best label of each photo, or all labels from --min-score up, as tags to XMP sidecars.
 
     Shows what it would write; --apply writes it. Tags that it wrote earlier for the same label set and that no longer
     apply are removed.

@@ -238,7 +238,8 @@ temperature = click.option(
     "--temperature",
     metavar="T|fitted",
     callback=_temperature,
-    help="Divide cosines by T to get logits; fitted uses the one of zsindex temperature. Default: the model's own.",
+    help="Divide cosines by T to get logits; fitted uses the temperature kept by zsindex temperature fit. Default: the "
+    "model's own.",
 )
 
 

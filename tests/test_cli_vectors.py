@@ -126,7 +126,7 @@ def test_refusals_are_messages(run: Run, given: Path) -> None:
     assert "Error: cannot export to" in run("vectors", "export", given, "--overwrite", code=1).stderr
     (given / "metadata" / "metadata_0.parquet").unlink()
     refused = run("vectors", "import", given, "--model", "nano", "--root", ".", code=1)
-    assert refused.stderr.startswith(f"Error: cannot import {given / 'metadata'}: there are no .parquet files in it")
+    assert refused.stderr.startswith(f"Error: cannot import {given / 'metadata'}: it holds no .parquet files")
 
 
 def test_ctrl_c_stops_after_a_batch(run: Run, given: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ def test_an_export_replaces_only_an_export_and_only_if_told_to(library: Library,
     assert len(np.load(out / "img_emb" / "img_emb_0.npy")) == 1
 
     (out / "diary.txt").write_text("mine")
-    with pytest.raises(ExportRefused, match=r"other things \(diary.txt\)"):
+    with pytest.raises(ExportRefused, match=r"other files \(diary.txt\)"):
         library.vectors.export_to(out, overwrite=True)
     with pytest.raises(ExportRefused, match="not a folder"):
         library.vectors.export_to(out / "diary.txt", overwrite=True)
@@ -247,7 +247,7 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
     out = tmp_path / "out"
     library.vectors.export_to(out)
     (out / "metadata" / "notes.txt").write_text("mine")
-    with pytest.raises(ExportRefused, match=r"other things \(metadata/notes.txt\)"):
+    with pytest.raises(ExportRefused, match=r"other files \(metadata/notes.txt\)"):
         library.vectors.export_to(out, overwrite=True)
     (out / "metadata" / "notes.txt").unlink()
 
@@ -255,7 +255,7 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
     new = tmp_path / "new"
     new.mkdir()
     for folder in (out, new):
-        with pytest.raises(ExportRefused, match=r"other things \(diary.txt\)"):
+        with pytest.raises(ExportRefused, match=r"other files \(diary.txt\)"):
             library.vectors.export_to(
                 folder, overwrite=True, progress=lambda _, folder=folder: (folder / "diary.txt").write_text("mine")
             )
@@ -265,7 +265,7 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
 
 
 def test_nothing_to_export_is_said(library: Library, tmp_path: Path) -> None:
-    with pytest.raises(ExportRefused, match="no vector of fake to export"):
+    with pytest.raises(ExportRefused, match="no vectors of fake to export"):
         library.vectors.export_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -628,7 +628,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no folder": (shutil.rmtree, "in: no such folder"),
     "no vectors": (lambda f: shutil.rmtree(f / "img_emb"), "img_emb: No such file.*img_emb_0.npy"),
     "no tables": (lambda f: shutil.rmtree(f / "metadata"), "metadata: No such file.*metadata_0.parquet"),
-    "nothing in it": (lambda f: [p.unlink() for p in (f / "img_emb").iterdir()], r"img_emb: there are no \.npy files"),
+    "nothing in it": (lambda f: [p.unlink() for p in (f / "img_emb").iterdir()], r"img_emb: it holds no \.npy files"),
     "vectors of a part": (lambda f: npy(f, 1).unlink(), r"metadata_1.parquet: .*number in img_emb/ is missing"),
     "table of a part": (lambda f: table(f, 0).unlink(), r"img_emb_0.npy: .*number in metadata/ is missing"),
     "two of a number": (lambda f: shutil.copy(npy(f), f / "img_emb" / "img_emb_00.npy"), "has the same number"),
@@ -656,11 +656,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "numbers": (
         lambda f: parquet.write_table(pa.table({"image_path": range(6)}), table(f)),
-        "metadata_0.parquet: its column 'image_path' holds int64, not texts",
+        "metadata_0.parquet: its column 'image_path' holds int64, not text",
     ),
     "bytes": (
         lambda f: parquet.write_table(pa.table({"image_path": [b"/a"] * 6}), table(f)),
-        "metadata_0.parquet: its column 'image_path' holds binary, not texts",
+        "metadata_0.parquet: its column 'image_path' holds binary, not text",
     ),
     "null path": (
         lambda f: write(f, ([*away(5), None], unit_vectors(6)), numbers="1"),
@@ -684,7 +684,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "same path": (
         lambda f: write(f, ([*away(5, 6), "/away//0/2.jpg"], unit_vectors(6, seed=2)), numbers="1"),
-        "metadata_1.parquet: row 5 has the path of row 2 of metadata_0.parquet, but another vector",
+        "metadata_1.parquet: row 5 has the path of row 2 of metadata_0.parquet, but a different vector",
     ),
 }  # fmt: skip
 
@@ -737,7 +737,9 @@ def exported(library: Library, photos: Path, tmp_path: Path) -> Path:
 
 def test_vectors_of_another_model_are_refused(exported: Path, open_other: Callable[..., Library]) -> None:
     other = open_other(FakeEncoder("second"))
-    with pytest.raises(ImportRefused, match=r"of fake \(--precision fp32 --decode exact --icc.*not of second \(--pre"):
+    with pytest.raises(
+        ImportRefused, match=r"from fake \(--precision fp32 --decode exact --icc.*not from second \(--pre"
+    ):
         other.vectors.import_from(exported)
     assert other.models() == []  # not even the model was recorded
 
@@ -745,7 +747,7 @@ def test_vectors_of_another_model_are_refused(exported: Path, open_other: Callab
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"rows": 6}, "speaks of 6 rows in 3 parts, and there are 5 in 3"),
+        ({"rows": 6}, "lists 6 rows in 3 parts, but there are 5 in 3"),
         ({"version": 2}, "its version is 2, but this zsindex knows only 1"),
         ({"fingerprint": 7}, "its 'fingerprint' is 7"),
         ({"format": "recipe"}, "not written by zsindex vectors export"),
@@ -763,7 +765,7 @@ def test_a_manifest_that_does_not_fit_is_refused(
 def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Library]) -> None:
     npy(exported, 2).unlink()
     table(exported, 2).unlink()
-    with pytest.raises(ImportRefused, match="speaks of 5 rows in 3 parts, and there are 4 in 2"):
+    with pytest.raises(ImportRefused, match="lists 5 rows in 3 parts, but there are 4 in 2"):
         open_other().vectors.import_from(exported)
     (exported / "zsindex.json").write_text("{")
     with pytest.raises(ImportRefused, match=r"zsindex.json: it cannot be read"):
@@ -773,7 +775,7 @@ def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Libra
 def test_a_digest_that_is_none_is_refused(exported: Path, open_other: Callable[..., Library]) -> None:
     rows = parquet.read_table(table(exported, 1)).to_pydict()
     parquet.write_table(pa.table({**rows, "sha256": [rows["sha256"][0], "abc"]}), table(exported, 1))
-    with pytest.raises(ImportRefused, match=r"metadata_1.parquet: the sha256 of row 1, 'abc', is none"):
+    with pytest.raises(ImportRefused, match=r"metadata_1.parquet: the sha256 of row 1, 'abc', is not a SHA-256"):
         open_other().vectors.import_from(exported)
 
 

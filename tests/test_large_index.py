@@ -164,7 +164,7 @@ def test_not_many_more_cells_are_looked_at_than_needed(spread: str) -> None:
     cell_of[order] = found.of_rows()
     true = np.argsort(-queries @ images.T, axis=1)[:, :depth]
     turns = [
-        found.to_look_at(query, depth, none)[0].argsort()[cell_of[t]] for query, t in zip(queries, true, strict=True)
+        found.to_probe(query, depth, none)[0].argsort()[cell_of[t]] for query, t in zip(queries, true, strict=True)
     ]
     needed = np.quantile(turns, 0.99) + 1
     assert needed <= found.n_probe[0, 1] <= 2 * needed + 1

@@ -257,7 +257,7 @@ def test_truth_that_fits_nothing_says_why(library: Library, tmp_path: Path) -> N
         library.lab.evaluate(RGB)
     with pytest.raises(BadTruth, match="holds none of its photos"):
         library.lab.evaluate(RGB, {"/nowhere.png": "red"})
-    with pytest.raises(BadTruth, match="says nothing"):
+    with pytest.raises(BadTruth, match="it is empty"):
         library.lab.evaluate(RGB, {})
     with pytest.raises(BadTruth, match="No such file"):
         library.lab.evaluate(RGB, tmp_path / "missing.csv")

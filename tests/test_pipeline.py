@@ -381,7 +381,7 @@ def test_an_open_file_is_an_image_and_not_its_lines(both: Both) -> None:
     with photo.open("rb") as file:
         assert both.ours(file, LABELS) == expected
     assert both.ours([io.BytesIO(photo.read_bytes())], LABELS) == [expected]
-    with pytest.raises(TypeError, match="opened for bytes"):
+    with pytest.raises(TypeError, match="binary mode"):
         both.ours(io.StringIO("text"), LABELS)
 
 

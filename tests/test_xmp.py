@@ -169,9 +169,9 @@ REFUSED = {
     "UTF-16 without a mark": (RDF_ONLY.decode().encode("utf-16-le"), "UTF-8"),
     "unknown encoding": (b'<?xml version="1.0" encoding="klingon"?>' + RDF_ONLY, "well-formed"),
     "too large": (OTHERS + b" " * xmp.MAX_BYTES, "larger"),
-    "a text": (within(b"<dc:subject>cat</dc:subject>"), "no list"),
-    "an attribute": (within(b"", b' dc:subject="cat"'), "no list"),
-    "alternatives": (within(LIST.replace(b"Bag", b"Alt")), "no list"),
+    "a text": (within(b"<dc:subject>cat</dc:subject>"), "not a list"),
+    "an attribute": (within(b"", b' dc:subject="cat"'), "not a list"),
+    "alternatives": (within(LIST.replace(b"Bag", b"Alt")), "not a list"),
     "twice": (within(LIST + LIST), "more than one"),
     "twice, apart": (within(LIST).replace(b"</rdf:RDF>", within(LIST)[len(RDF_ONLY) - 10 :]), "more than one"),
 }

@@ -306,11 +306,11 @@ def test_a_url(detector: ZeroShotImageClassifier, site: Site, blue: Path, path: 
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        ("/missing.png", "the server answers 404 Not Found"),
+        ("/missing.png", "the server answered 404 Not Found"),
         ("/loop", "302"),
         ("/to-a-file", "30[12]|not allowed"),
         ("/to-ftp", "unknown url type: ftp"),
-        ("/cut-short", "broke off"),
+        ("/cut-short", "closed the connection early"),
         ("/garbage", "this is not HTTP"),
         ("/chunks-cut-short", "."),
     ],
@@ -420,5 +420,7 @@ def test_in_a_library_that_is_open_and_stays_open(tmp_path: Path, encoder: FakeE
 
 
 def test_other_tasks_are_refused() -> None:
-    with pytest.raises(ValueError, match="'zero-shot-image-classification' only, not 'image-classification'"):
+    with pytest.raises(
+        ValueError, match="the only task is 'zero-shot-image-classification', not 'image-classification'"
+    ):
         pipeline("image-classification")

@@ -682,7 +682,7 @@ def test_correct_and_next_skips_no_photo(
         expect(dialog.locator(".bars li").first).to_contain_text(answer.label)
         page.keyboard.press(str(other))
         expect(page.get_by_text(re.compile(f"Kept: {re.escape(name)} shows .* changed"))).to_be_visible()
-        expect(dialog.get_by_text(f"It was corrected: {LABELS[other - 1]}")).to_be_visible()
+        expect(dialog.get_by_text(f"This photo was corrected to {LABELS[other - 1]}.")).to_be_visible()
         expect(dialog.locator(".bars li").first).to_contain_text(LABELS[other - 1])
         page.keyboard.press("ArrowRight")
     expect(heading).to_have_text(photos[4][1])

@@ -141,7 +141,7 @@ def label_set(
         BadGroups: a group names something that is not a label, a label is in two groups, a group has the name of a
             label outside it, or a label is also a negative.
     """
-    was_made, others_are_literal, told = False, literal, templates is not None
+    was_made, others_are_literal, templates_given = False, literal, templates is not None
     if isinstance(labels, LabelSet):
         if templates is None and groups is None and not negatives:
             return labels if name in (None, labels.name) else replace(labels, name=name, version=None)
@@ -157,10 +157,14 @@ def label_set(
             negatives = negatives or labels.negatives
             labels = labels.labels
     templates = resolve(templates or (DEFAULT_TEMPLATE,))
-    names, prompts, any_from_template = _with_prompts(labels, templates, literal=literal, told=told)
+    names, prompts, any_from_template = _with_prompts(
+        labels, templates, literal=literal, templates_given=templates_given
+    )
     if not names:
         raise NoLabels()
-    others, other_prompts, any_more = _with_prompts(negatives, templates, literal=others_are_literal, told=told)
+    others, other_prompts, any_more = _with_prompts(
+        negatives, templates, literal=others_are_literal, templates_given=templates_given
+    )
     grouped = tuple(
         (normalise(group), tuple(normalise(label) for label in several(members)))
         for group, members in (groups or {}).items()
@@ -209,10 +213,10 @@ def _with_prompts(
     templates: Sequence[str],
     *,
     literal: bool,
-    told: bool,
+    templates_given: bool,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], bool]:
-    """Names, their prompts, and whether any came from the templates: those of a name without prompts; or, if the
-    templates are `told`, written ones that equal theirs.
+    """Names, their prompts, and whether any came from the templates: those of a name without prompts; or, with
+    `templates_given`, written ones that equal what the templates yield.
     """
     written: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
     given_names = several(labels)
@@ -231,7 +235,7 @@ def _with_prompts(
         if texts:
             filled = (normalise(t) if literal or not has_place(t) else fill(t, label) for t in texts)
             prompts.append(tuple(dict.fromkeys(filled)))
-            if told and not any_from_template and prompts[-1][0] == fill(templates[0], label):
+            if templates_given and not any_from_template and prompts[-1][0] == fill(templates[0], label):
                 any_from_template = prompts[-1] == tuple(dict.fromkeys(prompts_for([label], templates)))
         else:
             any_from_template = True

@@ -214,7 +214,7 @@ def largest(values: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
 
 
 def _top_by_label(by_label: FloatArray, k: int) -> tuple[IdArray, FloatArray]:
-    """`largest` of the transposed matrix (c, b), for c up to `_FEW_LABELS`; the results are (b, k) as there."""
+    """`largest` of the transposed matrix (c, b), for c up to `_FEW_LABELS`; the results are (b, k) as well."""
     n_labels, n = by_label.shape
     if k > 16:
         return largest(np.ascontiguousarray(by_label.T), k)

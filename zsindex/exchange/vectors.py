@@ -362,12 +362,12 @@ class _Import:
                     paths = self._resolved(rows, part)
                     columns = (*_split(paths), self._digests(rows, part), *_details(rows))
                     photos = [ImportedPhoto(*values) for values in zip(paths, *columns, strict=True)]
-                    look = _Look(bulk, photos, pool) if workers else None
-                    step = BATCH_FILES if look is not None and look.n_to_read else max(1, len(photos))
+                    on_disk = _OnDisk(bulk, photos, pool) if workers else None
+                    step = BATCH_FILES if on_disk is not None and on_disk.n_to_read else max(1, len(photos))
                     for start in range(0, len(photos), step):
                         batch = photos[start : start + step]
                         vectors = rows.vectors[start : start + step]
-                        counts.update(bulk.save(batch if look is None else look.at(batch), vectors, model.id))
+                        counts.update(bulk.save(batch if on_disk is None else on_disk.at(batch), vectors, model.id))
                         done += len(batch)
                         self._progress(Progress("import", done, self.n_rows))
                         if self._should_stop():
@@ -478,7 +478,7 @@ def _details(rows: Rows) -> tuple[list[int], list[int], list[str]]:
     return [w or 0 for w in widths], [h or 0 for h in heights], [f or "" for f in formats]
 
 
-class _Look:
+class _OnDisk:
     """Which photos of a batch are on this disk, and with which content. Only what has changed since it was stored is
     read.
 

@@ -54,7 +54,7 @@ class Cells:
         """The cell of each row, int64 (n,)."""
         return np.repeat(np.arange(len(self.centroids)), np.diff(self.starts))
 
-    def to_look_at(self, query: FloatArray, k: int, terms: FloatArray) -> tuple[IdArray, int]:
+    def to_probe(self, query: FloatArray, k: int, terms: FloatArray) -> tuple[IdArray, int]:
         """All cells in the order of looking at them, and how many of them a search for `k` results must look at.
 
         Args:

@@ -200,7 +200,7 @@ def probe(
         Row numbers int64 (k,) and inner products float32 (k,), as `exact` returns them.
     """
     assert vectors.base is not None
-    order, n = cells.to_look_at(query, k, terms)
+    order, n = cells.to_probe(query, k, terms)
     # The best k of a selection are spread over as many cells as the best k / share of all.
     n = min(len(order), -(-n * len(vectors) // n_selected))
     tail = np.arange(vectors.n_base, len(vectors))

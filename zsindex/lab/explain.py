@@ -128,6 +128,6 @@ def _by_template(
     for number, template in enumerate(labels.templates):
         scores = scores_of(np.ascontiguousarray(by_template[:, number]))
         winner = labels.answers[int(scores.argmax())]
-        told = tuple(None if answer is None else float(scores[answer]) for answer in numbers)
-        found.append(TemplateScores(template, winner, told))
+        shown = tuple(None if answer is None else float(scores[answer]) for answer in numbers)
+        found.append(TemplateScores(template, winner, shown))
     return tuple(found)

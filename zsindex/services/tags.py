@@ -97,7 +97,7 @@ class Tags:
                 style=style,
                 shared=shared,
                 apply=apply,
-                progress=_told(progress, len(answers)),
+                progress=_reporting(progress, len(answers)),
                 should_stop=should_stop or (lambda: False),
             )
 
@@ -136,7 +136,7 @@ class Tags:
                 found,
                 label_set=label_set,
                 apply=apply,
-                progress=_told(progress, len(found)),
+                progress=_reporting(progress, len(found)),
                 should_stop=should_stop or (lambda: False),
             )
 
@@ -151,5 +151,5 @@ class Tags:
             yield
 
 
-def _told(progress: Callable[[Progress], None] | None, total: int) -> Callable[[int], None]:
+def _reporting(progress: Callable[[Progress], None] | None, total: int) -> Callable[[int], None]:
     return (lambda done: None) if progress is None else (lambda done: progress(Progress("tag", done, total)))
