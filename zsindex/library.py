@@ -51,8 +51,10 @@ class Library:
     """
 
     def __init__(self, session: Session) -> None:
-        """Args:
-        session: what the parts share; closed with the library.
+        """A library over an open session.
+
+        Args:
+            session: what the parts share; closed with the library.
         """
         self._session = session
 
