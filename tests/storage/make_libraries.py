@@ -35,7 +35,7 @@ PATHS = {"/photos/blue.png": BLUE, "/photos/red.png": RED}
 TEMPLATE = "This is a photo of {}."
 LABEL_SET = {"labels": {name: [TEMPLATE.format(name)] for name in ("red", "blue")}, "templates": [TEMPLATE]}
 THEN = "2026-01-02T03:04:05.000006+00:00"
-RUN = {"run": {"key": "0123456789abcdef"}, "answers": ["red"]}
+RUN: dict[str, Any] = {"run": {"key": "0123456789abcdef"}, "answers": ["red"]}
 
 
 def vector(values: tuple[float, ...]) -> bytes:

@@ -244,8 +244,8 @@ class MemoryStorage:
 
     def size_bytes(self) -> int:
         state = self.state()
-        vectors = [*state.embeddings.values(), *state.prompts.values()]
-        return sum(len(stored.vector) for stored in vectors)
+        embeddings = sum(len(stored.vector) for stored in state.embeddings.values())
+        return embeddings + sum(len(stored.vector) for stored in state.prompts.values())
 
     def vacuum(self) -> None:
         self.require_writable("vacuum")
