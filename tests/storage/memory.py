@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zsindex import config
+from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
@@ -43,7 +44,6 @@ from zsindex.storage.rows import (
     SidecarRow,
     SnapshotRow,
     ThresholdRow,
-    is_under,
     now,
     path_digest,
     prompts_in,

@@ -12,6 +12,7 @@ from tests.fakes import DIM
 from tests.libraries import add_images, add_model, add_photos, digest_of, fake_info, unit_vectors
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
+from zsindex.arguments.paths import is_under
 from zsindex.records import Candidate, DecodeMode, IncompletePhoto, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import (
@@ -21,7 +22,6 @@ from zsindex.storage.rows import (
     KnownFile,
     ModelRow,
     SnapshotRow,
-    is_under,
     listing_text,
     now,
 )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO
 
+from zsindex.arguments.paths import is_under
 from zsindex.errors import PathNotFound
 from zsindex.ingest.encoding import encode_files
 from zsindex.models.encoder import Encoder
@@ -35,7 +36,7 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, is_under, listing_text, now
+from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, listing_text, now
 
 # The cause lies, or may lie, outside the file, so that its size and time stamp would not change once it is resolved.
 # Memory may have been short because of other programs; a file that needs too much for this machine is tried, and

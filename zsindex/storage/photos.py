@@ -16,6 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
+from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
 from zsindex.storage.adding import (
@@ -38,7 +39,6 @@ from zsindex.storage.rows import (
     KnownFile,
     ModelRow,
     SnapshotRow,
-    is_under,
     now,
     prompts_in,
 )

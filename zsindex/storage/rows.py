@@ -29,11 +29,6 @@ def listing_text(files_of_folder: Iterable[Candidate]) -> str:
     return "/".join([f"{name}/{size}/{mtime_ns}" for _, name, size, mtime_ns in files_of_folder])
 
 
-def is_under(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies below it."""
-    return path == folder or path.startswith(os.path.join(folder, ""))
-
-
 def selected(folders: Iterable[str], prefixes: Sequence[str] | None) -> dict[str, set[str] | None]:
     """Which folders, of these, a selection of files and folders touches, in their order; with the names of files, None
     for all of them.
