@@ -70,6 +70,20 @@ def test_names_that_are_named_are_there(page: Path, new_library: Path) -> None:
                 thing = getattr(thing, name)
 
 
+def test_what_contributing_says_to_change_is_there() -> None:
+    """Names without a module, private ones among them: each is a word of some source."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    prose = re.sub(r"^ *```.*?^ *```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    names = set(re.findall(r"`(?:[A-Z]\w*\.)?([A-Z_]\w{3,}|_\w+)`", prose)) | set(
+        re.findall(r"`[A-Z]\w*\.(\w+)`", prose)
+    )
+    files = [file for folder in ("zsindex", "cli", "tests", "migrations") for file in (ROOT / folder).rglob("*.py")]
+    files.remove(Path(__file__))
+    words = {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    assert len(names) > 15
+    assert names <= words, names - words
+
+
 def found(dotted: str) -> bool:
     """Whether there is a module, or something in one, of that name."""
     names = dotted.split(".")
