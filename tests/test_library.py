@@ -293,7 +293,7 @@ def test_label_errors_come_before_any_work(library: Library, encoder: FakeEncode
         library.classify(["red"], template="a photo")
     with pytest.raises(UnknownLabelSet, match="the library has none yet"):
         library.classify(label_set="colours")
-    with pytest.raises(ValueError, match="either"):
+    with pytest.raises(ValueError, match="give one or the other"):
         library.classify(["red"], label_set="colours")
     with pytest.raises(PromptTooLong):
         library.classify(["red " * 30])
@@ -654,7 +654,7 @@ def test_a_question_is_answered_where_its_words_cannot_be_kept(
         (lambda: library.similar(outside), "green"),
         (lambda: library.search(outside, plus="some green"), "green"),
     ):
-        with pytest.warns(NotKept, match="were not kept"):
+        with pytest.warns(NotKept, match="were not stored"):
             assert hits(ask())[0] == first
     with pytest.warns(NotKept):
         assert len(library.classify(["red thing", "blue thing"])) == 5
