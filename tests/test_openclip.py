@@ -250,7 +250,7 @@ def test_a_folder_without_a_configuration(tmp_path: Path) -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="precision 'int8'"):
+    with pytest.raises(ValueError, match="precision must be one of fp32, bf16, fp16, not 'int8'"):
         load(ModelSpec("nano", precision="int8"))
     with pytest.raises(ValueError, match="batch_size"):
         load(ModelSpec("nano"), batch_size=0)
