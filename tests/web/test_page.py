@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -82,7 +83,7 @@ Start = Callable[..., str]
 @pytest.fixture
 def start(library: Library, album: Path) -> Iterator[Start]:
     """Starts a service in a thread; gives its URL."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
 
     def begin(tokens: tuple[Token, ...] = (), **security: Any) -> str:
         listening = listen("127.0.0.1", 0)
@@ -94,7 +95,7 @@ def start(library: Library, album: Path) -> Iterator[Start]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        running.append((server, thread))
+        running.append((server, thread, listening))
         for _ in range(500):
             if server.started:
                 break
@@ -102,9 +103,10 @@ def start(library: Library, album: Path) -> Iterator[Start]:
         return f"http://127.0.0.1:{port}"
 
     yield begin
-    for server, thread in running:
+    for server, thread, listening in running:
         server.should_exit = True
         thread.join(20)
+        listening.close()  # which a server that is stopped while it starts leaves open
 
 
 @pytest.fixture
