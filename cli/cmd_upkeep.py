@@ -118,7 +118,10 @@ def prune(
             f"{plural(plan.files, 'file')}, {plural(plan.images, 'image')} without a file, "
             f"{plural(plan.vectors, 'vector')}, {plural(plan.prompts, 'prompt')}, {plural(plan.models, 'model')}"
         )
-        if dry_run or not any((plan.files, plan.images, plan.vectors, plan.prompts, plan.models)):
+        if plan.temporary_files:
+            what += f"; and remove {plural(plan.temporary_files, 'temporary file')} left beside photos"
+        counts = (plan.files, plan.images, plan.vectors, plan.prompts, plan.models, plan.temporary_files)
+        if dry_run or not any(counts):
             if as_json:
                 write_json(plan.to_dict(), sys.stdout)
             else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +28,15 @@ from zsindex.errors import LibraryReadOnly
 from zsindex.exchange import xmp
 from zsindex.lab import tags
 from zsindex.library import Library
+from zsindex.storage.rows import SidecarRow
 
 LABELS = ["red", "green", "blue"]
 PHOTOS = ("red", "green", "blue")
+# A sidecar of another program that has a list of keywords, and none in it.
+WITHOUT_TAGS = xmp.remove(
+    xmp.add(None, {xmp.SUBJECT: ["x"]}).data.replace(b'rdf:about=""', b'rdf:about="" xmlns:a="b" a:c="d"'),
+    {xmp.SUBJECT: ["x"]},
+)[0]
 
 
 @pytest.fixture
@@ -610,6 +619,238 @@ def test_a_sidecar_that_changes_in_between_is_left_alone(
     write(library)
     library.tags.retract(apply=True)
     assert file.read_bytes() == OTHERS
+
+
+# --- between a file and its record ------------------------------------------------------------------------------------
+
+
+def killed_before_the_record(library: Library, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> None:
+    """Let something work on sidecars, and end it when they are written and nothing of that is recorded."""
+    labels = library.session.storage.labels
+    monkeypatch.setattr(labels, "save_sidecars", killer(2, labels.save_sidecars, after=False))
+    with pytest.raises(Killed):
+        act()
+    monkeypatch.undo()
+
+
+def record(library: Library, file: Path) -> SidecarRow:
+    return library.session.storage.labels.sidecars([str(file)])[str(file)]._replace(written_at="")
+
+
+def test_the_same_call_after_a_kill_settles_the_record(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = album / "red.png.xmp"
+    write(library, top=3)
+    write(library, top=1)
+    expected = record(library, file)
+    write(library, top=3)
+    killed_before_the_record(library, monkeypatch, lambda: write(library, top=1))
+    assert subjects(file) == ["red"]
+    assert record(library, file) != expected
+    report = write(library, top=1)
+    assert (report.changes, report.skipped, report.unchanged) == ((), (), 3)
+    assert record(library, file) == expected
+    add_own(file, "green")
+    library.tags.retract(apply=True)
+    assert subjects(file) == ["green"]
+
+
+def add_own(file: Path, *texts: str) -> None:
+    """What people do with another program: they add keywords."""
+    file.write_bytes(xmp.add(file.read_bytes(), {xmp.SUBJECT: texts}).data)
+
+
+@pytest.mark.parametrize("reached", [False, True], ids=["not written", "written"])
+@pytest.mark.parametrize(
+    ("before", "then", "own"),
+    [(None, 1, "red"), (None, 1, "holiday"), (1, 3, "green"), (3, 1, "green"), (2, None, "red"), (2, 2, "blue")],
+)
+def test_own_keywords_that_come_after_a_kill_stay(
+    library: Library,
+    album: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reached: bool,
+    before: int | None,
+    then: int | None,
+    own: str,
+) -> None:
+    """Whether the file was written or not before the kill: what was not in it then is nobody's but the user's."""
+    file = album / "red.png.xmp"
+    file.write_bytes(WITHOUT_TAGS)
+    if before is not None:
+        write(library, top=before)
+    if not reached:
+        monkeypatch.setattr(atomic, "write_bytes", killer(1, atomic.write_bytes, after=False))
+        labels = library.session.storage.labels
+        monkeypatch.setattr(labels, "save_sidecars", killer(2, labels.save_sidecars, after=False))
+        with suppress(Killed):  # not where there is nothing to write
+            write_or_retract(library, then)
+        monkeypatch.undo()
+    elif then == before:
+        write_or_retract(library, then)
+    else:
+        killed_before_the_record(library, monkeypatch, lambda: write_or_retract(library, then))
+    was_there = own in subjects(file)
+    add_own(file, own)
+    library.tags.retract(apply=True)
+    assert subjects(file) == ([] if was_there else [own])
+    assert library.session.storage.labels.sidecar_paths() == []
+
+
+def write_or_retract(library: Library, top: int | None) -> None:
+    if top is None:
+        library.tags.retract(apply=True)
+    else:
+        write(library, top=top)
+
+
+def test_an_error_after_the_rename_does_not_lose_the_record(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the system says: if the new bytes are there, the record of them stays."""
+    replace = Path.replace
+
+    def written_and_failed(file: Path, target: Path) -> None:
+        replace(file, target)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = content(album)
+    monkeypatch.setattr(Path, "unlink", refused)  # there is nothing left to remove, so nobody need try
+    assert write(library, top=2).skipped == ()
+    monkeypatch.setattr(Path, "replace", written_and_failed)
+    assert len(write(library, top=1).skipped) == 3
+    monkeypatch.undo()
+    assert len(content(album)) == 6
+    library.tags.retract(apply=True)
+    assert content(album) == before
+
+
+def test_folders_are_synced_before_the_record_says_that_all_is_done(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is only in memory is gone after a power cut, and then nobody may believe it to be on the disk."""
+    happened: list[str] = []
+    save, replace, sync = library.session.storage.labels.save_sidecars, Path.replace, atomic.sync_folder
+
+    def saving(rows: Any, *, forget: Any = ()) -> None:
+        happened.append("record")
+        save(rows, forget=forget)
+
+    def replacing(file: Path, target: Path) -> Path:
+        happened.append("rename")
+        return replace(file, target)
+
+    def syncing(folder: str) -> None:
+        happened.append(f"sync {Path(folder).name}")
+        sync(folder)
+
+    monkeypatch.setattr(library.session.storage.labels, "save_sidecars", saving)
+    monkeypatch.setattr(Path, "replace", replacing)
+    monkeypatch.setattr(atomic, "sync_folder", syncing)
+    write(library)
+    assert happened == ["record", *["rename"] * 3, "sync album", "record"]
+    happened.clear()
+    library.tags.retract(apply=True)
+    assert happened == ["record", "sync album", "record"]
+
+
+def test_what_a_disk_does_not_confirm_is_not_recorded_as_done(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = content(album)
+    monkeypatch.setattr(atomic, "sync_folder", refused)
+    report = write(library)
+    assert [skipped.why for skipped in report.skipped] == [
+        "written, but it may not survive a power cut (Input/output error); try again"
+    ] * 3
+    monkeypatch.undo()
+    assert write(library).skipped == ()
+    library.tags.retract(apply=True)
+    assert content(album) == before
+
+
+def test_an_edit_while_a_sidecar_is_written_is_not_lost(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program saves its file after zsindex has read it, in the longest part of the writing."""
+    file, sync = album / "red.png.xmp", os.fsync
+    file.write_bytes(OTHERS)
+    edited = rewritten_by_others(OTHERS)
+
+    def others_save(descriptor: int) -> None:
+        sync(descriptor)
+        if list(album.glob(".red.*.tmp")):
+            file.write_bytes(edited)
+
+    monkeypatch.setattr(os, "fsync", others_save)
+    report = write(library)
+    monkeypatch.undo()
+    assert [(Path(s.path).name, "another program" in s.why) for s in report.skipped] == [("red.png.xmp", True)]
+    assert file.read_bytes() == edited
+    assert sorted(os.listdir(album)) == sorted(f"{name}.png{x}" for name in PHOTOS for x in ("", ".xmp"))
+
+
+# --- what kills leave -------------------------------------------------------------------------------------------------
+
+
+def killed_while_writing(library: Library, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Ends the process with a temporary file, as a kill does: nothing is cleaned up."""
+    labels = library.session.storage.labels
+    with monkeypatch.context() as patched:
+        patched.setattr(labels, "save_sidecars", killer(2, labels.save_sidecars, after=False))
+        patched.setattr(Path, "replace", killer(1, Path.replace, after=False))
+        patched.setattr(Path, "unlink", killer(1, Path.unlink, after=False))
+        with pytest.raises(Killed):
+            write(library, **options)
+
+
+def temporary_files(album: Path) -> list[Path]:
+    return sorted(album.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("top", [1, 2], ids=["the same tags", "others"])
+def test_what_a_kill_has_left_goes_with_the_next_writing(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch, top: int
+) -> None:
+    killed_while_writing(library, monkeypatch)
+    assert len(temporary_files(album)) == 1
+    write(library, top=top)
+    assert temporary_files(album) == []
+    library.tags.retract(apply=True)
+    assert sorted(os.listdir(album)) == sorted(f"{name}.png" for name in PHOTOS)
+
+
+@pytest.mark.parametrize("by", ["check", "prune"])
+def test_upkeep_names_and_removes_what_a_kill_has_left(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    killed_while_writing(library, monkeypatch)
+    (left,) = temporary_files(album)
+    strangers = [album / ".red.png.xmp.0123456789abcdef.tmp", album / ".other.tmp"]
+    for file in strangers:
+        file.write_bytes(b"another's")
+    report = library.check()
+    assert report.problems == (f"temporary files that a killed zsindex tags write has left beside photos (1): {left}",)
+    with left.open("rb") as held:  # as its writer does
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert library.check().ok
+        library.prune()
+        assert left.exists()
+    if by == "check":
+        assert library.check(fix=True).ok
+    else:
+        assert library.prune(dry_run=True).temporary_files == 1
+        assert left.exists()
+        assert library.prune().temporary_files == 1
+    assert temporary_files(album) == sorted(strangers)
+    assert library.check().ok
 
 
 # --- command line -----------------------------------------------------------------------------------------------------

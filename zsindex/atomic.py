@@ -6,29 +6,90 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+if sys.platform != "win32":
+    import fcntl
+
 _MOST_LINKS = 40  # as Linux has it
+# What file systems say that cannot sync a folder; there it need not, or cannot, be done.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
-def write_bytes(file: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Write a file: temporary name in the same folder, synced, renamed. At no instant there is anything but old or new.
+def write_bytes(
+    file: Path,
+    data: bytes,
+    *,
+    mode: int | None = None,
+    mark: str | None = None,
+    before_rename: Callable[[], None] = lambda: None,
+) -> None:
+    """Write a file: temporary name in the same folder, synced, renamed. At every instant there is the old or the new.
 
-    A symbolic link of that name is replaced; `writing` follows it.
+    A symbolic link of that name is replaced; `writing` follows it. The new name is on the disk after `sync_folder`.
 
     Args:
         mode: permissions of the new file. Default: those that new files get.
+        mark: goes into the temporary name, by which `leftover` finds what a kill has left. Default: one that nobody
+            knows.
+        before_rename: called when all is ready; what it raises keeps the old file.
 
     Raises:
         OSError
     """
-    with _replacing(file) as out:
+    with _replacing(file, mark=mark, before_rename=before_rename) as out:
         out.write(data)
         if mode is not None:
             _change_mode(out, mode)
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Let the names in a folder survive a power cut: those of files that were renamed into it, or removed.
+
+    Raises:
+        OSError: the disk refuses. Systems and file systems that cannot do it do nothing.
+    """
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def leftover(file: Path, mark: str) -> Path | None:
+    """What a `write_bytes` of `file` with this mark has left that was killed; None if there is nothing, or it is
+    being written.
+    """
+    temporary = _temporary(file, mark)
+    with ExitStack() as stack:
+        try:
+            if not stat.S_ISREG(temporary.lstat().st_mode):
+                return None
+            opened = stack.enter_context(temporary.open("rb"))
+            return temporary if _lock(opened.fileno()) else None
+        except OSError:
+            return None
+
+
+def remove_leftover(file: Path, mark: str) -> bool:
+    """Remove what `leftover` finds; False if there is nothing, or it cannot be removed."""
+    temporary = leftover(file, mark)
+    if temporary is None:
+        return False
+    try:
+        temporary.unlink()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -64,16 +125,51 @@ def writing(file: str | os.PathLike[str], *, encoding: str | None = None) -> Ite
 
 
 @contextmanager
-def _replacing(file: Path, encoding: str | None = None) -> Iterator[IO[Any]]:
-    temporary = file.with_name(f".{file.name[:200]}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, **_how("x", encoding)) as out:
+def _replacing(
+    file: Path,
+    encoding: str | None = None,
+    *,
+    mark: str | None = None,
+    before_rename: Callable[[], None] = lambda: None,
+) -> Iterator[IO[Any]]:
+    if mark is not None:
+        remove_leftover(file, mark)
+    temporary = _temporary(file, mark or secrets.token_hex(4))
+    with ExitStack() as stack:
+        out = stack.enter_context(open(temporary, **_how("x", encoding)))
+        try:
+            # Belongs to what was opened, not to the number: it is held until after the rename.
+            stack.callback(os.close, held := os.dup(out.fileno()))
+            _lock(held)
             yield out
             out.flush()
             os.fsync(out.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+            out.close()
+            before_rename()
+            temporary.replace(file)
+        except BaseException:
+            # Not after the rename: there is nothing to remove, and a disk that fails at that has written the file.
+            with suppress(OSError):
+                out.close()
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _temporary(file: Path, mark: str) -> Path:
+    # Names have at most 255 bytes.
+    return file.with_name(f".{os.fsencode(file.name)[:200].decode(errors='ignore')}.{mark}.tmp")
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds it, and the system can tell."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _how(mode: str, encoding: str | None) -> dict[str, Any]:

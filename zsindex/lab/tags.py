@@ -8,15 +8,18 @@ For every sidecar that it writes to, the library records
     tags.added       those of them that were new: only these belong to zsindex
     tags.made        properties that zsindex had to create for them
     tags.previous    SHA-256 of the file when this record was made; null if there was none
+    tags.before      `added` and `made` of that file; only while the write may not have finished
 
 As long as a file is what zsindex wrote, or what it was just before (`previous`: the write may have been interrupted),
 everything in it besides `original` belongs to zsindex, and a new version is made from `original`. If another program
 has changed it, what zsindex added is removed, and the rest becomes the `original`. So the record is written first and
-the file second, and at every instant one of the two cases holds.
+the file second, and at every instant one of the two cases holds. `before` is dropped once file and folder are synced;
+if a kill has kept it, the file itself tells which of the two it is, see `_known`.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -30,7 +33,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from zsindex import atomic
-from zsindex.exchange import xmp
+from zsindex.exchange import sidecar_files, xmp
 from zsindex.storage.protocol import LabelStorage
 from zsindex.storage.rows import SidecarRow
 
@@ -163,12 +166,13 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A sidecar with its bytes and its record, before and after."""
+    """A sidecar with its bytes and its record, before and after; `known` is what the record says of the bytes."""
 
     sidecar: str
     current: bytes | None
     new: bytes | None
     before: SidecarRow | None
+    known: SidecarRow | None
     after: SidecarRow | None
 
 
@@ -272,9 +276,10 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
     current = _read(target.sidecar)
     if current is None and row is not None and not photo_is_there:
         _require_folder(target.sidecar)
-    if row is not None and row.tags["sets"] == sets and current is not None and _is_up_to_date(current, row):
-        return None
-    base = _base(current, row)
+    known = None if row is None else _known(row, current)
+    if sets and current is not None and known is not None and _is_up_to_date(current, known, sets):
+        return None if known is row else _Step(target.sidecar, current, current, row, known, known)
+    base = _base(current, known)
     wanted = merged(sets.values())
     new, after = base, None
     if wanted:
@@ -292,7 +297,37 @@ def _plan(target: _Target, row: SidecarRow | None) -> _Step | None:
         return None  # all tags are there already, and none belong to zsindex
     if new != current:
         _require_writable(target.sidecar, exists=current is not None)
-    return _Step(target.sidecar, current, new, row, after)
+    return _Step(target.sidecar, current, new, row, known, after)
+
+
+def _known(row: SidecarRow, current: bytes | None) -> SidecarRow:
+    """What a record says of the file that is there, if it was made for a write of which nobody knows the end.
+
+    If another program has changed the file since, the tags that only one of the two versions has tell which of them it
+    started from. All of these must be there, in all their properties: a single one may be the user's own. If that
+    tells nothing, only what both versions have belongs to zsindex: better to leave a tag than to remove a user's.
+    """
+    if "before" not in row.tags:
+        return row
+    rest = {name: value for name, value in row.tags.items() if name != "before"}
+    after = row._replace(tags=rest)
+    before = row._replace(tags={**rest, **row.tags["before"]})
+    sha256 = None if current is None else _sha256(current)
+    if sha256 == row.written_sha256:
+        return after
+    if current is None or sha256 == row.tags["previous"]:
+        return before
+    there = xmp.texts_in(current)
+    only_after, only_before = (
+        _missing(one.tags["added"], other.tags["added"]) for one, other in ((after, before), (before, after))
+    )
+    if only_after and not _missing(only_after, there):
+        return after
+    if only_before and not _missing(only_before, there):
+        return before
+    added = _missing(after.tags["added"], only_after)
+    made = [name for name in after.tags["made"] if name in before.tags["made"]]
+    return row._replace(tags={**rest, "added": added, "made": made})
 
 
 @lru_cache(maxsize=4096)
@@ -301,7 +336,9 @@ def _new_packet(tags: str) -> xmp.Added:
     return xmp.add(None, json.loads(tags))
 
 
-def _is_up_to_date(current: bytes, row: SidecarRow) -> bool:
+def _is_up_to_date(current: bytes, row: SidecarRow, sets: Mapping[str, Any]) -> bool:
+    if row.tags["sets"] != sets:
+        return False
     sha256 = _sha256(current)
     if sha256 == row.written_sha256:
         return True
@@ -323,10 +360,13 @@ def _base(current: bytes | None, row: SidecarRow | None) -> bytes | None:
 
 def _apply(lab: LabelStorage, steps: Sequence[_Step]) -> dict[str, str]:
     """Apply steps. Returns the sidecars for which that failed, with the reasons; they are unchanged."""
+    for step in steps:
+        if step.before is not None:  # what a kill left is named after the record that is about to be replaced
+            atomic.remove_leftover(Path(step.sidecar), sidecar_files.mark(step.before.written_sha256))
     # In case of an interruption, the record must cover everything that may be in the file: what was, and what will be.
-    recorded = {step.sidecar: step.before if step.after is None else _pending(step) for step in steps}
-    lab.save_sidecars([row for step in steps if step.after is not None and (row := recorded[step.sidecar]) is not None])
+    lab.save_sidecars([_pending(step) for step in steps if step.new != step.current])
     done: list[_Step] = []
+    undone: list[_Step] = []
     failed: dict[str, str] = {}
     try:
         for step in steps:
@@ -334,41 +374,82 @@ def _apply(lab: LabelStorage, steps: Sequence[_Step]) -> dict[str, str]:
                 _put(step)
             except (_Unusable, OSError) as error:
                 failed[step.sidecar] = str(error.strerror if isinstance(error, OSError) else error)
+                if not _is_there(step):
+                    undone.append(step)
             else:
                 done.append(step)
     finally:
-        # Steps that were not reached keep the record above, which is right for them as well.
-        settled = [(step.sidecar, step.after) for step in done]
-        settled += [(step.sidecar, step.before) for step in steps if step.sidecar in failed]
+        # Steps that were not reached, and those whose outcome the disk does not confirm, keep the record above, which
+        # is right for them as well.
+        changed = {os.path.dirname(step.sidecar) for step in done if step.new != step.current}
+        unsure = {folder: why for folder in sorted(changed) if (why := _sync(folder)) is not None}
+        for step in done:
+            if step.new != step.current and (why := unsure.get(os.path.dirname(step.sidecar))) is not None:
+                failed[step.sidecar] = f"written, but it may not survive a power cut ({why}); try again"
+        settled = [(step.sidecar, step.after) for step in done if step.sidecar not in failed]
+        settled += [(step.sidecar, step.before) for step in undone]
         lab.save_sidecars(
-            [row for path, row in settled if row is not None and row != recorded[path]],
-            forget=[path for path, row in settled if row is None and recorded[path] is not None],
+            [row for _, row in settled if row is not None], forget=[path for path, row in settled if row is None]
         )
     return failed
 
 
 def _pending(step: _Step) -> SidecarRow:
-    assert step.after is not None
-    if step.before is None:
-        return step.after
-    before, after = step.before.tags, step.after.tags
-    both = {
-        "added": merged([before["added"], after["added"]]),
-        "made": list(dict.fromkeys([*before["made"], *after["made"]])),
-    }
-    return step.after._replace(tags={**after, **both})
+    """A record that is right for the file as it is and as it will be."""
+    nothing: dict[str, Any] = {"sets": {}, "added": {}, "made": []}
+    before = nothing if step.known is None else step.known.tags
+    after = (
+        {**nothing, "previous": None if step.current is None else _sha256(step.current)}
+        if step.after is None
+        else step.after.tags
+    )
+    return SidecarRow(
+        step.sidecar,
+        step.new if step.after is None else step.after.original,
+        "" if step.new is None else _sha256(step.new),
+        {**after, "before": {"added": before["added"], "made": before["made"]}},
+    )
 
 
 def _put(step: _Step) -> None:
     if step.new == step.current:
         return
-    if _read(step.sidecar) != step.current:
-        raise _Unusable("another program is changing it; try again")
     file = Path(step.sidecar)
+
+    def compare() -> None:
+        if _read(step.sidecar) != step.current:
+            raise _Unusable("another program is changing it; try again")
+
+    compare()
     if step.new is None:
         file.unlink()
     else:
-        atomic.write_bytes(file, step.new, mode=None if step.current is None else stat.S_IMODE(file.stat().st_mode))
+        atomic.write_bytes(
+            file,
+            step.new,
+            mode=None if step.current is None else stat.S_IMODE(file.stat().st_mode),
+            mark=sidecar_files.mark(_sha256(step.new)),
+            before_rename=compare,  # writing may have taken long
+        )
+
+
+def _is_there(step: _Step) -> bool:
+    """Whether a file is, or may be, what it was meant to become, although an error was raised."""
+    if step.new == step.current:
+        return False
+    try:
+        return _read(step.sidecar) == step.new
+    except _Unusable:
+        return True
+
+
+def _sync(folder: str) -> str | None:
+    """Make the names in a folder durable; returns why that failed."""
+    try:
+        atomic.sync_folder(folder)
+    except OSError as error:
+        return None if error.errno == errno.EACCES else error.strerror or str(error)  # not readable is no failure
+    return None
 
 
 def _described(step: _Step) -> SidecarChange:

@@ -11,7 +11,7 @@ from typing import Any
 
 from zsindex._version import __version__
 from zsindex.errors import UnknownModel
-from zsindex.exchange import run_files
+from zsindex.exchange import run_files, sidecar_files
 from zsindex.index import files as index_files
 from zsindex.index import snapshots
 from zsindex.index.snapshots import VectorIndex
@@ -99,7 +99,11 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """How many rows of each kind were forgotten or, in a dry run, would be."""
+    """How many rows of each kind were forgotten or, in a dry run, would be.
+
+    Attributes:
+        temporary_files: removed from beside photos, where a killed `tags.write` had left them.
+    """
 
     files: int
     images: int
@@ -107,6 +111,7 @@ class PruneReport:
     prompts: int
     models: int
     dry_run: bool
+    temporary_files: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -199,6 +204,14 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
             for file in strays:
                 index_files.remove(file, partial(_recorded, storage))
             fixed.append("removed them")
+    if left := sidecar_files.leftovers(storage.labels):
+        problems.append(
+            f"temporary files that a killed zsindex tags write has left beside photos ({len(left)}): "
+            f"{', '.join(map(str, left[:3]))}{' and others' if left[3:] else ''}"
+        )
+        if fix:
+            sidecar_files.remove_leftovers(storage.labels)
+            fixed.append("removed them")
     remaining = check(storage, fix=False).remaining if fixed else tuple(problems)
     return CheckReport(tuple(problems), tuple(fixed), remaining, compared)
 
@@ -216,7 +229,8 @@ def prune(
         storage.require_writable("prune")
     ids = [row.id for name in models for row in _find(storage, name)]
     if dry_run:
-        return PruneReport(**storage.photos.prunable(ids, under, prompts=prompts), dry_run=True)
+        counts = storage.photos.prunable(ids, under, prompts=prompts)
+        return PruneReport(**counts, temporary_files=len(sidecar_files.leftovers(storage.labels)), dry_run=True)
     with storage.sync_lock.hold("prune"):
         removed = storage.photos.prune(ids, under, prompts=prompts)
         for row in storage.reads.models():
@@ -224,8 +238,9 @@ def prune(
         recorded = partial(_recorded, storage)
         for file in index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded):
             index_files.remove(file, recorded)
+        left = sidecar_files.remove_leftovers(storage.labels)
         storage.vacuum()
-    return PruneReport(**removed, dry_run=False)
+    return PruneReport(**removed, temporary_files=left, dry_run=False)
 
 
 def _recorded(storage: Storage) -> set[str]:
