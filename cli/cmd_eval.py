@@ -66,7 +66,7 @@ def _pairs_of(file: str) -> dict[str, list[str]]:
     try:
         content = json.loads(text)
         return {str(n): [o] if isinstance(o, str) else [str(one) for one in o] for n, o in dict(content).items()}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise click.BadParameter(f"{source} is not a JSON mapping of names to labels: {error}") from error
 
 

@@ -335,6 +335,24 @@ def labels_from(
     return made
 
 
+def _stdin_text() -> str:
+    """What comes from stdin; nothing where there is none.
+
+    Raises:
+        UnreadableText
+    """
+    from zsindex.arguments import text_files
+
+    if sys.stdin is None:
+        return ""
+    try:
+        return text_files.decode(text_files.read_from(sys.stdin.buffer))
+    except (OSError, ValueError) as error:  # a folder, write-only, or closed by whoever called this
+        if isinstance(error, text_files.UnreadableText):
+            raise
+        raise text_files.UnreadableText(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
 def read_text(file: str) -> tuple[str, str, str | None]:
     """Read a file that an option names: ``-`` for stdin, ``FILE``, or ``FILE#KEY``.
 
@@ -356,7 +374,7 @@ def read_text(file: str) -> tuple[str, str, str | None]:
             raise BadLabelFile(file, "no such file")
     try:
         if file == "-":
-            return text_files.decode(sys.stdin.buffer.read() if sys.stdin is not None else b""), name, key
+            return _stdin_text(), name, key
         return text_files.read(Path(name)), name, key
     except text_files.UnreadableText as error:
         raise BadLabelFile("stdin" if file == "-" else name, str(error)) from error

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 # A mark that another one begins with comes after it: UTF-32's starts like UTF-16's.
 _MARKS = (
@@ -17,6 +18,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 DELIMITERS = (",", ";", "\t")
+# A row per photo for ten million photos.
+MAX_BYTES = 2**30
 
 
 class UnreadableText(ValueError):
@@ -30,9 +33,23 @@ def read(file: Path) -> str:
         UnreadableText: there is none, it cannot be read, or it is in an encoding that `decode` does not know.
     """
     try:
-        return decode(file.read_bytes())
+        with file.open("rb") as opened:
+            return decode(read_from(opened))
     except OSError as error:
         raise UnreadableText(error.strerror or str(error)) from error
+
+
+def read_from(opened: IO[bytes]) -> bytes:
+    """All that a file or pipe holds, of which nobody knows how much it is.
+
+    Raises:
+        UnreadableText: it is too large.
+        OSError
+    """
+    data = opened.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UnreadableText(f"it is larger than {MAX_BYTES >> 30} GB; divide it into several files")
+    return data
 
 
 def decode(data: bytes) -> str:

@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from zsindex.arguments import text_files
@@ -277,6 +277,14 @@ def digest(labels: LabelSet) -> str:
 
 
 _KEYS = ("labels", "templates", "groups", "negatives", "literal")
+_MOST_CHARACTERS = 2**26
+_MOST_DIGITS = 100
+# Label files are nested four deep.
+_MOST_LEVELS = 100
+# Values that aliases repeat, all together. Seven lists of nine aliases each stand for five million.
+_MOST_REPEATED = 100_000
+_MOST_SHOWN = 200
+_YAML_TAG = "tag:yaml.org,2002:"
 
 
 def parse_labels(
@@ -308,6 +316,7 @@ def parse_labels(
         BadLabelFile: the text is not in one of these forms; names the place.
         NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate: from the content.
     """
+    _require_size(text, source)
     if source.lower().endswith((".csv", ".tsv")) and key is None and _is_table(text):
         rows, of_groups = _parse_table(text, source)
         return label_set(rows, templates=templates, groups=of_groups, name=name)
@@ -404,6 +413,7 @@ def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[
         BadLabelFile: the text is not in one of these forms.
         BadTemplate: a template has no place for the label.
     """
+    _require_size(text, source)
     content = _parse(text, source)
     if content is None:
         lines = (line.strip() for line in lines_of(text.removeprefix("\ufeff")))
@@ -420,6 +430,11 @@ def parse_templates(text: str, *, source: str, key: str | None = None) -> tuple[
         if not has_place(template):
             raise BadTemplate(template)
     return tuple(dict.fromkeys(templates))
+
+
+def _require_size(text: str, source: str) -> None:
+    if len(text) > _MOST_CHARACTERS:
+        raise BadLabelFile(source, f"it has more than {_MOST_CHARACTERS:,} characters; divide it into several files")
 
 
 def _parse(text: str, source: str) -> Any:
@@ -476,7 +491,7 @@ def _groups(value: Any, source: str) -> dict[str, list[str]]:
 def _truth(value: Any, source: str) -> bool:
     # In YAML every value is read as the word that was written.
     if value is not None and value not in (True, False, "true", "false"):
-        raise BadLabelFile(source, f'"literal" must be true or false, not {json.dumps(value, default=str)}')
+        raise BadLabelFile(source, f'"literal" must be true or false, not {_shown(value)}')
     return value in (True, "true")
 
 
@@ -487,31 +502,120 @@ def _parse_json(text: str, source: str) -> Any:
             raise DuplicateLabels(doubled)
         return dict(pairs)
 
+    def whole(digits: str) -> int:
+        if len(digits) > _MOST_DIGITS:
+            line = text.count("\n", 0, text.index(digits)) + 1
+            raise BadLabelFile(source, f"line {line}: a number of {len(digits):,} digits; put it in quotes")
+        return int(digits)
+
     try:
-        return json.loads(text, object_pairs_hook=reject_doubles)
+        return json.loads(text, object_pairs_hook=reject_doubles, parse_int=whole)
     except json.JSONDecodeError as error:
         raise BadLabelFile(source, f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except RecursionError:
+        raise BadLabelFile(source, "it is nested too deeply; it must be a list or a mapping of labels") from None
+
+
+@dataclass
+class _YamlLevel:
+    """A YAML list or mapping that has not ended yet.
+
+    Attributes:
+        content: so far.
+        anchor: its name, if it has one.
+        size: values in it, with those that aliases repeat.
+        keys: of a mapping, in order, also those that repeat.
+        has_key: whether the last of them still lacks its value.
+    """
+
+    content: list[Any] | dict[Any, Any]
+    anchor: str | None
+    size: int = 1
+    keys: list[Any] = field(default_factory=list)
+    has_key: bool = False
 
 
 def _parse_yaml(text: str, source: str) -> Any:
+    """Reads every value as it was written: a label `no` is not a boolean, and `007` is not 7.
+
+    Made from the parser's events, which come without recursion: composing and constructing a document takes a few
+    hundred bytes to any depth, and lets aliases of aliases stand for billions of values.
+    """
     import yaml
 
-    class Texts(yaml.SafeLoader):  # type: ignore[misc]
-        """Reads every value as it was written: a label `no` is not a boolean, and `007` is not 7."""
+    levels: list[_YamlLevel] = []
+    anchors: dict[str, tuple[Any, int] | None] = {}  # None while it has not ended
+    documents: list[Any] = []
+    repeated, line = 0, 1
 
-        yaml_implicit_resolvers = {"": [("tag:yaml.org,2002:null", re.compile("$"))]}  # noqa: RUF012
+    def bad(why: str) -> BadLabelFile:
+        return BadLabelFile(source, f"line {line}: {why}")
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            mapping = super().construct_mapping(node, deep=deep)
-            keys = Counter(self.construct_object(key, deep=True) for key, _ in node.value)
-            if doubled := [str(key) for key, n in keys.items() if n > 1]:
-                raise DuplicateLabels(doubled)
-            return mapping
+    def put(value: Any, size: int) -> None:
+        if not levels:
+            documents.append(value)
+            return
+        level = levels[-1]
+        level.size += size
+        if isinstance(level.content, list):
+            level.content.append(value)
+        elif level.has_key:
+            level.content[level.keys[-1]] = value
+            level.has_key = False
+        elif isinstance(value, (list, dict)):
+            raise bad("a list or mapping cannot be a label")
+        else:
+            level.keys.append(value)
+            level.has_key = True
 
     try:
-        return yaml.load(text, Texts)
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor not in anchors:
+                    raise bad(f"nothing has the name &{event.anchor} that *{event.anchor} refers to")
+                known = anchors[event.anchor]
+                if known is None:
+                    raise bad(f"*{event.anchor} is part of what it refers to; write out what is meant")
+                repeated += known[1]
+                if repeated > _MOST_REPEATED:
+                    raise bad(f"its aliases stand for more than {_MOST_REPEATED:,} values; write out what is meant")
+                put(*known)
+            elif isinstance(event, yaml.ScalarEvent):
+                if event.tag not in (None, "!", f"{_YAML_TAG}str", f"{_YAML_TAG}null"):
+                    raise bad(f"the tag {_shown_tag(event.tag)} has no meaning here; leave it out")
+                plain = event.implicit[0] and not event.value
+                value = None if plain or event.tag == f"{_YAML_TAG}null" else event.value
+                if event.anchor is not None:
+                    anchors[event.anchor] = value, 1
+                put(value, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                is_list = isinstance(event, yaml.SequenceStartEvent)
+                if event.tag not in (None, "!", f"{_YAML_TAG}{'seq' if is_list else 'map'}"):
+                    raise bad(f"the tag {_shown_tag(event.tag)} has no meaning here; leave it out")
+                if len(levels) == _MOST_LEVELS:
+                    raise bad("it is nested too deeply; it must be a list or a mapping of labels")
+                if event.anchor is not None:
+                    anchors[event.anchor] = None
+                levels.append(_YamlLevel([] if is_list else {}, event.anchor))
+            elif isinstance(event, yaml.CollectionEndEvent):
+                level = levels.pop()
+                if doubled := [str(key) for key, n in Counter(level.keys).items() if n > 1]:
+                    raise DuplicateLabels(doubled)
+                if level.anchor is not None:
+                    anchors[level.anchor] = level.content, level.size
+                put(level.content, level.size)
+            elif isinstance(event, yaml.DocumentStartEvent) and documents:
+                raise bad("a second document begins; one file holds one set of labels")
     except yaml.YAMLError as error:
         raise BadLabelFile(source, " ".join(str(error).split())) from error
+    except ValueError as error:  # its scanner does not check the number of an escaped character
+        raise bad(f"it cannot be read as YAML after this line ({error})") from error
+    return documents[0] if documents else None
+
+
+def _shown_tag(tag: str) -> str:
+    return tag.replace(_YAML_TAG, "!!")
 
 
 def _checked(content: Any, source: str) -> list[str] | dict[str, list[str]]:
@@ -539,7 +643,16 @@ def _text(value: Any, source: str, what: str) -> str:
             return checked(str(value), what)
         except BadText as error:
             raise BadLabelFile(source, str(error)) from error
-    raise BadLabelFile(source, f"{what} must be text, not {json.dumps(value, default=str)}; put it in quotes")
+    raise BadLabelFile(source, f"{what} must be text, not {_shown(value)}; put it in quotes")
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON, shortened: it may be the rest of a file."""
+    try:
+        text = json.dumps(value, default=str)
+    except RecursionError:
+        return "something nested"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def to_document(labels: LabelSet) -> dict[str, Any]:
