@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from tests.fakes import DIM, FakeEncoder
 from tests.libraries import paint, unit_vectors
+from zsindex import atomic
 from zsindex.errors import (
     BadQuery,
     DimensionMismatch,
@@ -772,7 +773,15 @@ def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Libra
         open_other().vectors.import_from(exported)
 
 
+def without_checksums(exported: Path) -> None:
+    """Make of an export what zsindex wrote before it had checksums of files."""
+    document = json.loads((exported / "zsindex.json").read_text())
+    assert len(document.pop("files")) == 6
+    (exported / "zsindex.json").write_text(json.dumps(document))
+
+
 def test_a_digest_that_is_none_is_refused(exported: Path, open_other: Callable[..., Library]) -> None:
+    without_checksums(exported)
     rows = parquet.read_table(table(exported, 1)).to_pydict()
     parquet.write_table(pa.table({**rows, "sha256": [rows["sha256"][0], "abc"]}), table(exported, 1))
     with pytest.raises(ImportRefused, match=r"metadata_1.parquet: the sha256 of row 1, 'abc', is not a SHA-256"):
@@ -801,3 +810,139 @@ def test_without_pyarrow_the_extra_is_named(
 def test_options_that_make_no_sense(library: Library, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         library.vectors.export_to(tmp_path / "out", **options)
+
+
+# --- what was changed or cut off on the way ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["vector", "path"])
+def test_a_flipped_bit_is_not_imported(exported: Path, open_other: Callable[..., Library], what: str) -> None:
+    """Numbers are numbers, whichever: only a checksum tells that they were others."""
+    file = npy(exported, 1) if what == "vector" else table(exported, 1)
+    data = bytearray(file.read_bytes())
+    data[-1 if what == "vector" else data.index(b".png")] ^= 0x80 if what == "vector" else 1
+    file.write_bytes(data)
+    other = open_other()
+    with pytest.raises(ImportRefused, match=f"{file.name}: it is not as it was exported, by its checksum"):
+        other.vectors.import_from(exported)
+    assert other.status().files == 0
+
+
+def test_exports_without_checksums_are_still_read(exported: Path, open_other: Callable[..., Library]) -> None:
+    without_checksums(exported)
+    assert open_other().vectors.import_from(exported).rows == 5
+    document = json.loads((exported / "zsindex.json").read_text())
+    (exported / "zsindex.json").write_text(json.dumps({**document, "files": {"a": 1}}))
+    with pytest.raises(ImportRefused, match="its 'files' are no checksums"):
+        open_other().vectors.import_from(exported)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def killed_export(library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch, *, rename: int) -> None:
+    """Ends an export right before one of its renames: nothing is cleaned up."""
+    renames, rename_to = [], Path.rename
+
+    def end(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    def renaming(file: Path, target: Path) -> Path:
+        renames.append(target)
+        if len(renames) == rename:
+            raise Killed
+        return rename_to(file, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", renaming)
+        patched.setattr(shutil, "rmtree", end)
+        with pytest.raises(Killed):
+            library.vectors.export_to(folder, overwrite=True)
+
+
+@pytest.mark.parametrize("then", ["import", "export", "refused"])
+def test_an_export_that_was_killed_between_its_renames_has_its_name_again(
+    library: Library,
+    exported: Path,
+    open_other: Callable[..., Library],
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+) -> None:
+    killed_export(library, exported, monkeypatch, rename=2)
+    assert not exported.exists()
+    if then == "import":
+        assert open_other().vectors.import_from(exported).rows == 5
+    elif then == "export":
+        library.vectors.export_to(exported, overwrite=True)
+        assert [file.name for file in exported.parent.iterdir() if file.name.endswith((".tmp", ".old"))] == []
+    else:
+        with pytest.raises(ExportRefused, match="--overwrite"):
+            library.vectors.export_to(exported)
+    assert exported.is_dir()
+
+
+def test_what_a_killed_export_has_left_goes_with_the_next_one(
+    library: Library, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.sync(photos)
+    folder = tmp_path / "place" / "out"
+    killed_export(library, folder, monkeypatch, rename=1)
+    (left,) = folder.parent.iterdir()
+    strange = left.with_name(".out.01234567.tmp")
+    shutil.copytree(left, strange)
+    (strange / "mine").touch()
+    with atomic.held(left) as held:  # as by an export that is going on
+        assert held
+        library.vectors.export_to(folder)
+        assert left.is_dir()
+    library.vectors.export_to(folder, overwrite=True)
+    assert sorted(place.name for place in folder.parent.iterdir()) == [strange.name, "out"]
+
+
+HEADERS = {
+    "tokens": b"{'descr': '<f4', 'fortran_order': False, 'shape': (6, 8",
+    "syntax": b"{'descr': '<f4', 'fortran_order': False, 'shape': (6, 8), 1 2}",
+    "null": b"{'descr': '<f4', \0'fortran_order': False, 'shape': (6, 8), }",
+    "nested": b"(" * 5000,
+    "digits": b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 5000 + b", 8), }",
+    "no dtype": b"{'descr': 'xyz', 'fortran_order': False, 'shape': (6, 8), }",
+    "fields": b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6, 8), }",
+    "a set": b"{1, 2}",
+    "negative": b"{'descr': '<f4', 'fortran_order': False, 'shape': (-6, 8), }",
+    "escape": b"{'descr': '\\d', 'fortran_order': False, 'shape': (6, 8), }",
+    "missing": b"{'descr': '<f4', 'fortran_order': False}",
+    "width": b"{'descr': '<f4294967296', 'fortran_order': False, 'shape': (6, 8), }",
+    "long": b" " * 20_000,
+}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
+def test_a_header_that_numpy_does_not_write_is_refused(library: Library, tmp_path: Path, header: bytes) -> None:
+    folder = write(tmp_path / "in", (away(6), unit_vectors(6)))
+    content = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header + unit_vectors(6).tobytes()
+    npy(folder).write_bytes(content)
+    with pytest.raises(ImportRefused, match=r"img_emb_0.npy: it cannot be read as a NumPy array"):
+        library.vectors.import_from(folder)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_headers_of_all_versions_are_read(library: Library, tmp_path: Path, version: tuple[int, int]) -> None:
+    folder = write(tmp_path / "in", (away(6), unit_vectors(6)))
+    with npy(folder).open("wb") as file:
+        np.lib.format.write_array(file, unit_vectors(6), version=version)
+    assert library.vectors.import_from(folder).stored == 6
+
+
+def test_columns_of_other_kinds_say_nothing(exported: Path, open_other: Callable[..., Library]) -> None:
+    """A table that somebody has rewritten may hold anything under the names of zsindex's columns."""
+    without_checksums(exported)
+    rows = parquet.read_table(table(exported, 0)).to_pydict()
+    odd = {
+        "width": ["a", "b"],
+        "height": pa.array([2**64 - 1, 1], pa.uint64()),
+        "format": [1, 2],
+        "sha256": [b"x", b"y"],
+    }
+    parquet.write_table(pa.table({**rows, **odd}), table(exported, 0))
+    assert open_other().vectors.import_from(exported, read=False).rows == 5

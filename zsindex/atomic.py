@@ -70,14 +70,27 @@ def leftover(file: Path, mark: str) -> Path | None:
     being written.
     """
     temporary = _temporary(file, mark)
+    if not temporary.is_file() or temporary.is_symlink():
+        return None
+    with held(temporary) as is_held:
+        return temporary if is_held else None
+
+
+@contextmanager
+def held(place: Path) -> Iterator[bool]:
+    """Holds an advisory lock on a file or folder, which goes with it through a rename, and with this process.
+
+    Yields:
+        False if somebody else holds it, or the system cannot tell.
+    """
     with ExitStack() as stack:
         try:
-            if not stat.S_ISREG(temporary.lstat().st_mode):
-                return None
-            opened = stack.enter_context(temporary.open("rb"))
-            return temporary if _lock(opened.fileno()) else None
+            descriptor = os.open(place, os.O_RDONLY)
         except OSError:
-            return None
+            yield False
+            return
+        stack.callback(os.close, descriptor)
+        yield _lock(descriptor)
 
 
 def remove_leftover(file: Path, mark: str) -> bool:

@@ -10,18 +10,20 @@ Nothing here is ever unpickled. pyarrow is imported inside functions: it takes a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
 
+from zsindex import atomic
 from zsindex.errors import DimensionMismatch, ExtraMissing, ImportRefused
 from zsindex.records import FloatArray, IdArray
 
@@ -37,6 +39,17 @@ PATH_COLUMN = "image_path"
 DTYPES = ("float16", "float32")
 # Each is null where it is not known.
 EXTRA_COLUMNS = ("width", "height", "format", "sha256")
+
+# NumPy's own limit; a field of a header as NumPy writes it; and what its values are of an array of numbers.
+_MOST_HEADER_BYTES = 10_000
+_HEADER_FIELD = re.compile(
+    r"""(['"])(?P<name>\w+)\1\s*:\s*(?P<value>'[^']*'|"[^"]*"|True|False|\([\d\s,]*\))\s*(?:,\s*|$)"""
+)
+_HEADER_VALUES = {
+    "descr": re.compile(r"(['\"])[<>=|]?[biufcOSUV]\d{0,9}\1"),
+    "fortran_order": re.compile("True|False"),
+    "shape": re.compile(r"\((\s*\d{1,18}\s*(,|(?=\))))*\s*\)"),
+}
 
 _MANIFEST_FORMAT = "zsindex vectors"
 _MANIFEST_VERSION = 1
@@ -59,11 +72,24 @@ class ExportManifest:
     # What vectors were made with before there was a choice, and what their files therefore do not say.
     icc: str = "ignore"
     transparency: str = "reference"
+    # SHA-256 in hex of each file, by its path in the folder; empty where it was written before there were any.
+    files: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder."""
+        """Write it into a folder, as the last of its files: then all of them are on the disk.
+
+        Raises:
+            OSError
+        """
         document = {"format": _MANIFEST_FORMAT, "version": _MANIFEST_VERSION, **asdict(self)}
-        (folder / MANIFEST_FILE).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        for place in _PLACES:
+            atomic.sync_folder(folder / place)
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        with (folder / MANIFEST_FILE).open("wb") as opened:
+            opened.write(text.encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+        atomic.sync_folder(folder)
 
     @classmethod
     def read(cls, folder: Path) -> ExportManifest | None:
@@ -77,7 +103,7 @@ class ExportManifest:
             document = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ImportRefused(file, f"it cannot be read ({error}); export the vectors again") from error
         if not isinstance(document, dict) or document.get("format") != _MANIFEST_FORMAT:
             raise ImportRefused(file, "it was not written by zsindex vectors export; export the vectors again")
@@ -86,11 +112,34 @@ class ExportManifest:
                 file, f"its version is {document.get('version')}, but this zsindex knows only 1; upgrade zsindex"
             )
         values: dict[str, Any] = {}
-        for field in fields(cls):
-            value = values[field.name] = document.get(field.name, field.default)
-            if type(value).__name__ != field.type:
-                raise ImportRefused(file, f"its {field.name!r} is {value!r}; export the vectors again")
-        return cls(**values)
+        for known in fields(cls):
+            if known.name == "files":
+                continue
+            value = values[known.name] = document.get(known.name, known.default)
+            if type(value).__name__ != known.type:
+                raise ImportRefused(file, f"its {known.name!r} is {_shortened(value)}; export the vectors again")
+        digests = document.get("files", {})
+        if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
+            raise ImportRefused(file, "its 'files' are no checksums; export the vectors again")
+        return cls(**values, files=digests)
+
+    def verify(self, part: Part) -> None:
+        """Read both files of a part, and compare them with what was written. Older exports do not say what that was.
+
+        Raises:
+            ImportRefused: they are not the same.
+        """
+        if not self.files:
+            return
+        for file in (part.vectors, part.metadata):
+            try:
+                digest = _sha256(file)
+            except OSError as error:
+                raise ImportRefused(file, f"it cannot be read ({error.strerror or error})") from error
+            if digest != self.files.get(f"{file.parent.name}/{file.name}"):
+                raise ImportRefused(
+                    file, "it is not as it was exported, by its checksum; copy it again, or export the vectors again"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +255,17 @@ def _npy_header(file: Path, dim: int) -> tuple[int, np.dtype[Any], int]:
     """Rows, dtype and the place of the first number of a NumPy file."""
     try:
         with file.open("rb") as opened:
-            version = np.lib.format.read_magic(opened)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran_order, dtype = read(opened)
+            major, _ = np.lib.format.read_magic(opened)
+            length = int.from_bytes(opened.read(2 if major == 1 else 4), "little")
+            fields = _header_fields(opened.read(min(length, _MOST_HEADER_BYTES + 1)))
             offset, size = opened.tell(), os.fstat(opened.fileno()).st_size
-    except (OSError, ValueError) as error:
-        raise ImportRefused(file, f"it cannot be read as a NumPy array ({_first_line(error)})") from error
+        dtype = np.dtype(fields["descr"].strip("'\""))
+        shape = [int(number) for number in re.findall(r"\d+", fields["shape"])]
+        fortran_order = fields["fortran_order"] == "True"
+    except (OSError, ValueError, TypeError) as error:
+        raise ImportRefused(
+            file, f"it cannot be read as a NumPy array ({_first_line(error)}); write it with numpy.save"
+        ) from error
     if dtype.kind != "f" or dtype.itemsize not in (2, 4):
         raise ImportRefused(file, f"it holds {dtype}, not float16 or float32; convert it with .astype('float32')")
     if len(shape) != 2:
@@ -225,6 +279,31 @@ def _npy_header(file: Path, dim: int) -> tuple[int, np.dtype[Any], int]:
     return shape[0], dtype, offset
 
 
+def _header_fields(header: bytes) -> dict[str, str]:
+    """What the header of a NumPy file says, each value as it is written there.
+
+    NumPy's own reading evaluates the header, and fails in as many ways as a Python program can be wrong.
+
+    Raises:
+        ValueError: it is not what NumPy writes.
+    """
+    text = header.decode("latin-1").strip()
+    if len(header) > _MOST_HEADER_BYTES or not (text.startswith("{") and text.endswith("}")):
+        raise ValueError("its header is damaged")
+    fields: dict[str, str] = {}
+    rest = text[1:-1].strip()
+    while rest:
+        match = _HEADER_FIELD.match(rest)
+        if match is None:
+            raise ValueError("its header is damaged")
+        fields[match["name"]] = match["value"]
+        rest = rest[match.end() :]
+    for name, pattern in _HEADER_VALUES.items():
+        if not pattern.fullmatch(fields.get(name, "")):
+            raise ValueError(f"its {name!r} is {fields.get(name, 'missing')[:40]}")
+    return fields
+
+
 def _cut_short(file: Path) -> ImportRefused:
     return ImportRefused(file, "it is cut short; copy it again")
 
@@ -232,7 +311,7 @@ def _cut_short(file: Path) -> ImportRefused:
 def _check_table(file: Path, path_column: str) -> int:
     """Rows of a Parquet file that has a column of texts."""
     pa, _ = _pyarrow()
-    with _table(file) as table:
+    with _table(file) as table, _reading(file):
         names, kinds = table.schema_arrow.names, table.schema_arrow.types
         if names.count(path_column) != 1:
             there = ", ".join(name for name in names if not name.startswith("__"))
@@ -255,8 +334,9 @@ def read_rows(
     row = 0
     with _table(part.metadata) as table, _opened(part.vectors) as file:
         file.seek(part.offset)
-        there = [name for name in extra if name in table.schema_arrow.names]
-        batches = table.iter_batches(batch_size=batch_rows, columns=[path_column, *there])
+        with _reading(part.metadata):
+            there = _usable(table.schema_arrow, extra)
+            batches = table.iter_batches(batch_size=batch_rows, columns=[path_column, *there])
         while (batch := _next(batches, part.metadata)) is not None:
             columns = {name: _values(batch, name, part.metadata) for name in (path_column, *there)}
             paths = columns[path_column]
@@ -269,6 +349,22 @@ def read_rows(
             unit = _normalised(vectors.reshape(-1, part.dim).astype(np.float32), part.vectors, row)
             yield Rows(row, paths, unit, {name: columns[name] for name in there})
             row += len(paths)
+    if row != part.n_rows:
+        raise ImportRefused(part.metadata, f"it speaks of {part.n_rows:,} rows and holds {row:,}; copy it again")
+
+
+def _usable(schema: Any, extra: Sequence[str]) -> list[str]:
+    """Those of the `EXTRA_COLUMNS` that are there, each once, with numbers or texts as `PartWriter` writes them."""
+    pa, _ = _pyarrow()
+    kinds = {name: kind for name, kind in zip(schema.names, schema.types, strict=True) if schema.names.count(name) == 1}
+
+    def fits(name: str) -> bool:
+        kind = kinds.get(name)
+        if name in ("width", "height"):
+            return kind is not None and bool(pa.types.is_int32(kind) or pa.types.is_int64(kind))
+        return kind is not None and bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    return [name for name in extra if fits(name)]
 
 
 def _normalised(vectors: FloatArray, file: Path, row: int) -> FloatArray:
@@ -292,35 +388,50 @@ def read_vectors(part: Part, rows: IdArray) -> FloatArray:
 @contextmanager
 def _table(file: Path) -> Iterator[Any]:
     """A Parquet file that is open for reading."""
-    pa, parquet = _pyarrow()
-    try:
+    _, parquet = _pyarrow()
+    with _reading(file):
         table = parquet.ParquetFile(file)
-    except (OSError, pa.ArrowException) as error:
-        raise _bad_table(file, error) from error
     with table:
         yield table
 
 
 def _next(batches: Iterator[Any], file: Path) -> Any:
+    with _reading(file):
+        return next(batches, None)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Names the file in whatever pyarrow says of it; not all of that is an exception of its own."""
     pa, _ = _pyarrow()
     try:
-        return next(batches, None)
-    except (OSError, pa.ArrowException) as error:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, MemoryError, pa.ArrowException) as error:
         raise _bad_table(file, error) from error
 
 
 def _values(batch: Any, name: str, file: Path) -> list[Any]:
-    try:
-        values: list[Any] = batch.column(name).to_pylist()
-    except UnicodeDecodeError as error:
-        raise ImportRefused(
-            file, f"its column {name!r} holds bytes that are not UTF-8; write the table again"
-        ) from error
-    return values
+    with _reading(file):
+        try:
+            values: list[Any] = batch.column(name).to_pylist()
+        except UnicodeDecodeError as error:
+            raise ImportRefused(
+                file, f"its column {name!r} holds bytes that are not UTF-8; write the table again"
+            ) from error
+        return values
 
 
 def _bad_table(file: Path, error: Exception) -> ImportRefused:
     return ImportRefused(file, f"it cannot be read as Parquet ({_first_line(error)}); copy it again")
+
+
+def _shortened(value: object) -> str:
+    return repr(value)[:80]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _first_line(error: Exception) -> str:
@@ -347,7 +458,12 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 class PartWriter:
-    """Writes one part, a batch of rows at a time. Use as a context manager; at its end both files are on the disk."""
+    """Writes one part, a batch of rows at a time. Use as a context manager; at its end both files are on the disk.
+
+    Attributes:
+        files: the two.
+        digests: their SHA-256 by their paths in the folder, once they are written.
+    """
 
     def __init__(self, folder: Path, number: str, *, n_rows: int, dim: int, dtype: str) -> None:
         """Args:
@@ -368,6 +484,7 @@ class PartWriter:
         )
         for file in self.files:
             file.parent.mkdir(exist_ok=True)
+        self.digests: dict[str, str] = {}
         self._vectors = self.files[0].open("wb")
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (n_rows, dim)}
         np.lib.format.write_array_header_1_0(self._vectors, header)
@@ -390,6 +507,7 @@ class PartWriter:
             for file in self.files:
                 with file.open("rb+") as opened:
                     os.fsync(opened.fileno())
+                self.digests[f"{file.parent.name}/{file.name}"] = _sha256(file)
 
 
 def padded(number: int, n_parts: int) -> str:

@@ -18,13 +18,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from zsindex import atomic
 from zsindex._version import __version__
 from zsindex.errors import ExportRefused, ImageError, ImportRefused
 from zsindex.exchange import parts
@@ -123,17 +124,19 @@ def export_vectors(
         ExportRefused, ExtraMissing, LibraryDamaged
     """
     started = time.perf_counter()
+    _recover(folder, remove=True)
     _check_target(folder, overwrite=overwrite)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    with storage.bulk.exporting(model, paths) as export:
+    with storage.bulk.exporting(model, paths) as export, ExitStack() as stack:
         if not export.n_photos:
             where = "among the requested photos" if paths is not None and export.n_without else "to export"
             raise ExportRefused(folder, f"there are no vectors of {model.info.spec} {where}; run zsindex sync first")
         n_parts = -(-export.n_photos // part_size)
         try:
             temporary.mkdir(parents=True)
-            done = 0
-            for written in _write_parts(export, temporary, model.info.dim, dtype, part_size):
+            stack.enter_context(atomic.held(temporary))
+            done, digests = 0, dict[str, str]()
+            for written in _write_parts(export, temporary, model.info.dim, dtype, part_size, digests):
                 done += written
                 progress(Progress("export", done, export.n_photos))
                 if should_stop():
@@ -144,7 +147,7 @@ def export_vectors(
             if done < export.n_photos:
                 report = replace(report, rows=0, parts=0, interrupted=True)
             else:
-                _manifest(model.info, report).write(temporary)
+                _manifest(model.info, report, digests).write(temporary)
                 report = replace(report, bytes=sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file()))
                 _put_in_place(temporary, folder, overwrite=overwrite)
         except OSError as error:
@@ -167,8 +170,7 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
         raise ExportRefused(name, "it is not a folder; name a new one")
     try:
         there = set(os.listdir(folder))
-        strangers = sorted(there - {parts.VECTOR_FOLDER, parts.METADATA_FOLDER, parts.MANIFEST_FILE})
-        strangers += parts.strangers(folder)
+        strangers = _strangers(folder)
     except OSError as error:
         raise ExportRefused(name, f"it cannot be read ({error.strerror}); name a new folder") from error
     if strangers:
@@ -179,8 +181,10 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
         raise ExportRefused(name, "it already holds vectors; name a new folder, or replace them with --overwrite")
 
 
-def _write_parts(export: ExportView, folder: Path, dim: int, dtype: str, part_size: int) -> Iterator[int]:
-    """Write all parts; yields the number of rows of each batch that was written."""
+def _write_parts(
+    export: ExportView, folder: Path, dim: int, dtype: str, part_size: int, digests: dict[str, str]
+) -> Iterator[int]:
+    """Write all parts; yields the number of rows of each batch that was written, and collects the files' digests."""
     n_parts = -(-export.n_photos // part_size)
     part_rows = [min(part_size, export.n_photos - number * part_size) for number in range(n_parts)]
     batches = export.batches(min(BATCH_ROWS, rest) for n_rows in part_rows for rest in range(n_rows, 0, -BATCH_ROWS))
@@ -199,9 +203,10 @@ def _write_parts(export: ExportView, folder: Path, dim: int, dtype: str, part_si
                 writer.write(batch.vectors, columns)
                 written += len(batch.paths)
                 yield len(batch.paths)
+        digests.update(writer.digests)
 
 
-def _manifest(info: ModelInfo, report: ExportReport) -> ExportManifest:
+def _manifest(info: ModelInfo, report: ExportReport, digests: dict[str, str]) -> ExportManifest:
     return ExportManifest(
         model=str(info.spec),
         precision=info.spec.precision,
@@ -215,6 +220,7 @@ def _manifest(info: ModelInfo, report: ExportReport) -> ExportManifest:
         zsindex=__version__,
         icc=str(info.spec.icc),
         transparency=str(info.spec.transparency),
+        files=digests,
     )
 
 
@@ -226,16 +232,54 @@ def _put_in_place(temporary: Path, folder: Path, *, overwrite: bool) -> None:
     """
     if not folder.exists():
         temporary.rename(folder)
+        atomic.sync_folder(folder.parent)
         return
     old = temporary.with_name(f"{temporary.name}.old")
-    folder.rename(old)
+    with atomic.held(folder):  # under any name; see `_recover`
+        folder.rename(old)
+        try:
+            _check_target(old, overwrite=overwrite, name=folder)
+            temporary.rename(folder)
+        except (OSError, ExportRefused):
+            old.rename(folder)
+            raise
+        atomic.sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(folder: Path, *, remove: bool) -> None:
+    """Give an earlier export its name again that a killed one has taken from it.
+
+    Both folders of an export that is going on are locked by it. Whatever else has such a name stays.
+
+    Args:
+        remove: also remove what killed exports to this folder have left.
+    """
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.tmp(?P<old>\.old)?")
     try:
-        _check_target(old, overwrite=overwrite, name=folder)
-        temporary.rename(folder)
-    except (OSError, ExportRefused):
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        matches = [match for name in sorted(os.listdir(folder.parent)) if (match := pattern.fullmatch(name))]
+    except OSError:
+        return  # whatever is wrong with it is said where it is needed
+    for match in matches:
+        place = folder.with_name(match[0])
+        with suppress(OSError), atomic.held(place) as is_left:
+            if not is_left or _strangers(place):
+                continue
+            if match["old"] and not os.path.lexists(folder):
+                if (place / parts.MANIFEST_FILE).is_file():
+                    place.rename(folder)
+            elif remove:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _strangers(folder: Path) -> list[str]:
+    """What is in a folder and not of an export, up to the temporary file of a manifest.
+
+    Raises:
+        OSError
+    """
+    ours = {parts.VECTOR_FOLDER, parts.METADATA_FOLDER, parts.MANIFEST_FILE}
+    return sorted(set(os.listdir(folder)) - ours) + parts.strangers(folder)
 
 
 # --- import -----------------------------------------------------------------------------------------------------------
@@ -307,11 +351,12 @@ class _Import:
         self._path_column = path_column
         self._progress = progress
         self._should_stop = should_stop
+        _recover(folder, remove=False)
         if not os.path.isdir(folder):
             raise ImportRefused(folder, "no such folder")
         if root is not None and not is_encodable(root):
             raise ImportRefused(folder, f"the root {printable(root)} is not valid UTF-8; rename that folder")
-        manifest = ExportManifest.read(folder)
+        manifest = self._manifest = ExportManifest.read(folder)
         if manifest is not None and manifest.fingerprint != info.fingerprint:
             raise ImportRefused(folder, _other_model(manifest, info))
         # What zsindex says of the content of its photos can be relied on. Others' tables have columns of the same names
@@ -334,6 +379,8 @@ class _Import:
         keys: list[bytes] = []
         done = 0
         for part in self._parts:
+            if self._manifest is not None:
+                self._manifest.verify(part)
             for rows in self._rows(part):
                 paths = self._resolved(rows, part)
                 self._digests(rows, part)
