@@ -67,18 +67,42 @@ def test_a_thumbnail_is_made_once_and_kept_by_the_browser(
 def test_the_cache_keeps_within_its_limit_and_drops_the_oldest(tmp_path: Path) -> None:
     cache = Thumbnails(tmp_path, max_bytes=100)
     for name in ("aa1.jpg", "bb2.jpg", "cc3.jpg"):
-        cache.add(name, b"x" * 40)
+        cache.add(name, b"x" * 8)
         if name == "bb2.jpg":
-            assert cache.get("aa1.jpg") == b"x" * 40  # now the other one is the oldest
+            assert cache.get("aa1.jpg") == b"x" * 8  # now the other one is the oldest
     assert cache.bytes == 80 == sum(file.stat().st_size for file in tmp_path.rglob("*.jpg"))
     assert cache.get("bb2.jpg") is None
     later = Thumbnails(tmp_path, max_bytes=100)
     os.utime(tmp_path / "aa" / "aa1.jpg", (1, 1))
-    later.add("dd4.jpg", b"x" * 40)
+    later.add("dd4.jpg", b"x" * 8)
     assert later.get("aa1.jpg") is None
     assert later.get("cc3.jpg") is not None
     later.add("ee5.jpg", b"x" * 1000)  # too large for all: it alone is kept
     assert [file.name for file in tmp_path.rglob("*.jpg")] == ["ee5.jpg"]
+
+
+@pytest.mark.parametrize("stored", [b"", b"\0" * 40, b"cut"], ids=["empty", "zeros", "cut"])
+def test_what_a_power_cut_leaves_of_a_thumbnail_is_made_again(
+    client: TestClient, library: Library, album: Path, stored: bytes
+) -> None:
+    """Browsers keep what they get for good, so it must be the picture."""
+    url = f"/v1/images/{id_of(library, album / 'white.png')}/thumbnail"
+    first = client.get(url)
+    (file,) = (album.parent / "thumbnails").rglob("*.jpg")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-5] if stored == b"cut" else stored)
+    assert client.get(url).content == first.content
+    assert file.read_bytes() == whole
+
+
+def test_what_kills_have_left_in_the_cache_goes(tmp_path: Path) -> None:
+    Thumbnails(tmp_path, max_bytes=100).add("aa1.jpg", b"x")
+    old, young = (tmp_path / "aa" / f"aa{n}.jpg.1.2.tmp" for n in (2, 3))
+    for file in (old, young):
+        file.touch()
+    os.utime(old, (1, 1))
+    Thumbnails(tmp_path, max_bytes=100).add("bb1.jpg", b"x")
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_a_disk_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:

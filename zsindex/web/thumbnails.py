@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,9 @@ from zsindex.records import AS_SEEN, DecodeMode
 SIZES = (64, 128, 256, 512, 1024)
 MEDIA_TYPE = "image/jpeg"
 QUALITY = 82
+# A temporary file of this age was left by a kill: writing one takes milliseconds.
+_ABANDONED_S = 3600
+_DIGEST_BYTES = hashlib.sha256().digest_size
 # How many are made at a time: each decodes a photo.
 _AT_ONCE = max(2, os.cpu_count() or 1)
 
@@ -49,7 +54,8 @@ def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
 class Thumbnails:
     """A folder of thumbnails that never holds more than so many bytes, beyond the one that was added last.
 
-    What is in it can go at any time: it is made again.
+    What is in it can go at any time: it is made again. Behind each picture stands its SHA-256: a power cut, a full disk
+    or a bad one can leave anything under its name, and browsers would keep that for good.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
@@ -63,9 +69,12 @@ class Thumbnails:
     def get(self, name: str) -> bytes | None:
         """A thumbnail by its name; None if it must be made."""
         try:
-            data = self._file(name).read_bytes()
+            stored = self._file(name).read_bytes()
         except OSError:
             return None
+        data, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+        if hashlib.sha256(data).digest() != digest or not data:
+            return None  # made again, it takes the place of this one
         with self._lock:
             known = self._known()
             if name in known:
@@ -76,11 +85,12 @@ class Thumbnails:
 
     def add(self, name: str, data: bytes) -> None:
         """Keep a thumbnail. A disk that is full, or may not be written, costs only the cache."""
+        stored = data + hashlib.sha256(data).digest()
         file = self._file(name)
         temporary = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}.tmp")
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary.write_bytes(data)
+            temporary.write_bytes(stored)
             temporary.replace(file)
         except OSError:
             with suppress(OSError):
@@ -88,8 +98,8 @@ class Thumbnails:
             return
         with self._lock:
             known = self._known()
-            self.bytes += len(data) - known.pop(name, 0)
-            known[name] = len(data)
+            self.bytes += len(stored) - known.pop(name, 0)
+            known[name] = len(stored)
             while self.bytes > self._max_bytes and len(known) > 1:
                 oldest, size = known.popitem(last=False)
                 self.bytes -= size
@@ -101,6 +111,10 @@ class Thumbnails:
 
     def _known(self) -> OrderedDict[str, int]:
         if self._sizes is None:
+            for left in self._folder.glob("??/*.tmp"):
+                with suppress(OSError):
+                    if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                        left.unlink()
             found = []
             for file in self._folder.glob("??/*.jpg"):
                 with suppress(OSError):
