@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.libraries import add_model, digest_of
+from tests.storage import memory
+from zsindex.storage import jobs as jobs_in_sql
+from zsindex.storage import labels as labels_in_sql
 from zsindex.storage.protocol import LabelStorage, Storage
-from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, SidecarRow
+from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, ModelRow, SidecarRow
 
 
 @pytest.fixture
@@ -175,3 +179,36 @@ def test_only_so_much_is_kept_of_what_was_computed(storage: Storage, labels: Lab
     assert labels.derived(model.id, "kind", "1") is None
     assert [labels.derived(model.id, "kind", key) for key in ("0", "2", "new")] == ["again", 2, "new"]
     assert (labels.derived(model.id, "another kind", "0"), labels.derived(other.id, "kind", "0")) == (0, 0)
+
+
+@pytest.fixture
+def clock_set_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and what is stored from then on is dated before what was stored until then, as every row after that."""
+
+    def set_back() -> None:
+        for module in (labels_in_sql, jobs_in_sql, memory):
+            monkeypatch.setattr(module, "now", lambda: "1970-01-01T00:00:00.000000+00:00")
+
+    return set_back
+
+
+def test_what_came_last_is_the_newest_whatever_the_clock_says(
+    storage: Storage, model: ModelRow, clock_set_back: Callable[[], None]
+) -> None:
+    for n in range(3):
+        storage.labels.save_run(f"future{n}", {"stored": {"file": f"file{n}"}}, keep=3)
+        storage.jobs.save_job(f"future{n}", "sync", "queued", {}, keep=3)
+    for n in range(MOST_DERIVED):
+        storage.labels.save_derived(model.id, "kind", f"future{n}", n)
+    clock_set_back()
+    for n in range(2):
+        assert storage.labels.save_run(f"present{n}", {"stored": {"file": "new"}}, keep=3) == [f"file{n}"]
+        storage.jobs.save_job(f"present{n}", "sync", "queued", {}, keep=3)
+        storage.labels.save_derived(model.id, "kind", f"present{n}", n)
+        storage.vacuum()
+    assert [key for key, *_ in storage.labels.runs()] == ["present1", "present0", "future2"]
+    assert list(storage.labels.run_files()) == ["present1", "present0", "future2"]
+    assert [job.id for job in storage.jobs.jobs(9)] == ["present1", "present0", "future2"]
+    kept = [storage.labels.derived(model.id, "kind", key) for key in ("future0", "future1", "present0", "present1")]
+    assert kept == [None, None, 0, 1]
+    assert storage.labels.derived(model.id, "kind", "future2") == 2

@@ -83,6 +83,12 @@ class Dialect(Protocol):
         """
         ...
 
+    def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
+        """What grows with every row that is added to a table without a number of its own, and never changes: which row
+        came last is not the clock's to say, which may be set back.
+        """
+        ...
+
     def json_text(self, column: sa.Column[str], *path: str) -> sa.ColumnElement[str | None]:
         """What a JSON document says under some keys, one in the other: a text as it is, all else as JSON; null where it
         says nothing.

@@ -20,12 +20,13 @@ class SqlJobs:
     """`zsindex.storage.protocol.JobStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
+        self._newest_first = database.dialect.arrival(jobs).desc()
         self._read = database.read
         self._write = database.write
 
     def jobs(self, limit: int) -> list[JobRow]:
         """The newest jobs, newest first."""
-        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(limit)
+        query = select(jobs).order_by(self._newest_first).limit(limit)
         with self._read() as connection:
             return [_job(row) for row in connection.execute(query)]
 
@@ -44,7 +45,7 @@ class SqlJobs:
                 connection.execute(
                     insert(jobs).values(id=job_id, kind=kind, state=state, document=body, created_at=now())
                 )
-                newest = select(jobs.c.id).order_by(jobs.c.created_at.desc(), jobs.c.id).limit(keep)
+                newest = select(jobs.c.id).order_by(self._newest_first).limit(keep)
                 connection.execute(delete(jobs).where(jobs.c.id.not_in(newest)))
 
 

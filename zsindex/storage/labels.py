@@ -31,6 +31,7 @@ class SqlLabels:
 
     def __init__(self, database: Database) -> None:
         self._dialect = database.dialect
+        self._newest_run_first = database.dialect.arrival(runs).desc()
         self._read = database.read
         self._write = database.write
 
@@ -163,17 +164,18 @@ class SqlLabels:
             connection.execute(
                 insert(derived).values(model_id=model_id, kind=kind, key=key, body=_json(body), created_at=now())
             )
-            # The one that has just come is the newest, whatever the clock says.
-            others = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key != key)
-            newest = select(derived.c.key).where(others).order_by(derived.c.created_at.desc()).limit(MOST_DERIVED - 1)
-            connection.execute(delete(derived).where(others, derived.c.key.not_in(newest)))
+            same = (derived.c.model_id == model_id) & (derived.c.kind == kind)
+            newest = (
+                select(derived.c.key).where(same).order_by(self._dialect.arrival(derived).desc()).limit(MOST_DERIVED)
+            )
+            connection.execute(delete(derived).where(same, derived.c.key.not_in(newest)))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def runs(self) -> list[tuple[str, dict[str, Any], str]]:
         """(key, document, when) of each run, newest first."""
         with self._read() as connection:
-            rows = connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.key))
+            rows = connection.execute(select(runs).order_by(self._newest_run_first))
             return [(row.key, json.loads(row.document), row.created_at) for row in rows]
 
     def run(self, key: str) -> tuple[str, dict[str, Any], str] | None:
@@ -186,7 +188,7 @@ class SqlLabels:
         """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
         stored = self._dialect.json_text(runs.c.document, "stored")
         with self._read() as connection:
-            rows = connection.execute(select(runs.c.key, stored).order_by(runs.c.created_at.desc(), runs.c.key))
+            rows = connection.execute(select(runs.c.key, stored).order_by(self._newest_run_first))
             return {key: json.loads(body) for key, body in rows if body is not None}
 
     def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
@@ -201,7 +203,7 @@ class SqlLabels:
             connection.execute(delete(runs).where(runs.c.key == key))
             connection.execute(insert(runs).values(key=key, document=_json(document), created_at=now()))
             sizes = connection.execute(
-                select(runs.c.key, func.length(runs.c.document)).order_by(runs.c.created_at.desc(), runs.c.key)
+                select(runs.c.key, func.length(runs.c.document)).order_by(self._newest_run_first)
             ).all()
             together = accumulate(size for _, size in sizes)
             old = [

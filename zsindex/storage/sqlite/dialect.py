@@ -50,6 +50,12 @@ class SqliteDialect:
             statement = _insert(table, tuple(columns)) + " ON CONFLICT DO NOTHING" * unless_there
             connection.exec_driver_sql(statement, list(rows))
 
+    def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
+        """See `Dialect.arrival`. A new row's rowid is one more than the largest; VACUUM may number them anew, but goes
+        through them in that order.
+        """
+        return sa.literal_column(f"{table.name}.rowid", sa.Integer())
+
     def json_text(self, column: sa.Column[str], *path: str) -> sa.ColumnElement[str | None]:
         """See `Dialect.json_text`."""
         return sa.func.json_extract(column, ".".join(("$", *path)))
