@@ -34,7 +34,6 @@ ONLY_IMPORTERS = {
     "click": {"cli/*"},
     "faiss": {"index/cells.py", "index/snapshots.py"},
     "fastapi": {"web/*"},
-    "filelock": {"storage/sqlite/lock.py"},
     "ftfy": {"models/tokenizer.py"},
     "huggingface_hub": {"models/hub.py", "models/openclip.py", "models/openclip_files.py"},
     "lxml": {"exchange/xmp.py"},

@@ -329,6 +329,6 @@ def test_what_the_system_says_is_passed_on(
             assert len(library.classify(LABELS, record=True)) == 2
         monkeypatch.undo()
         assert library.check().ok
-        monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+        monkeypatch.setattr("zsindex.storage.sqlite.lock.io.FileIO", refuse)
         with pytest.raises(expected):
             library.labels.save("x", LABELS)

@@ -184,7 +184,6 @@ def test_a_cached_classify_imports_only_what_it_uses(two_sizes: tuple[Path, Path
         "alembic",
         "pandas",
         "PIL",
-        "filelock",
         "tqdm",
         "yaml",
         "lxml",

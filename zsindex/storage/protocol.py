@@ -69,7 +69,7 @@ class Lock(Protocol):
     this one. It goes with its process.
     """
 
-    def hold(self, purpose: str) -> AbstractContextManager[None]:
+    def hold(self, purpose: str) -> AbstractContextManager[object]:
         """Hold it. A thread that holds it may do so again, through the same handle. Nobody needs it to read or store.
 
         Args:

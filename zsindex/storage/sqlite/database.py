@@ -57,7 +57,7 @@ class SqliteDatabase:
         self.folder = folder
         self.writable = writable
         self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
-        self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
+        self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)
         # In a read-only folder somebody else may be allowed to write, which an "immutable" connection would never
         # notice: so each transaction opens its own and looks for the log again.
         self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
@@ -370,7 +370,7 @@ def _is_library(folder: Path) -> bool:
 
 def _create(folder: Path) -> None:
     """Make an empty database with its schema. Others who want the same folder wait, and find it made."""
-    lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S)
+    lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

@@ -1,90 +1,135 @@
-"""The two locks of a library folder, both released by the operating system when their process dies.
+"""The locks of a library folder, released by the operating system when their process dies.
 
 `write.lock` is held for each transaction and checkpoint, for milliseconds: SQLite before 3.51.3 can corrupt a database
 in WAL mode when two connections write or checkpoint at the same instant, so no two ever do. `sync.lock` is held for a
 whole sync, so that two syncs never encode the same photo, while label experiments in other processes can still store
 their prompts between two batches.
+
+A lock is held by an open file (`flock`), and by nothing else: what is recorded of it beside that refers to the file.
+So a Ctrl-C, which Python lets happen between any two steps, finds it either not taken or taken by something that gives
+it back. Closing the file does that, in one step, and so does forgetting it.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import platform
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from weakref import ref
 
 from zsindex.errors import LibraryBusy
+from zsindex.interrupts import PutOff
 from zsindex.storage.failures import failure
 
-if TYPE_CHECKING:
-    import filelock
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+# Between two attempts, as nobody tells those who wait.
+SHORTEST_PAUSE_S = 0.0005
+LONGEST_PAUSE_S = 0.02
 
 
 class FolderLock:
     """An exclusive lock over threads and processes that knows who holds it. Reentrant within a thread."""
 
-    def __init__(self, folder: Path, name: str, *, timeout_s: float) -> None:
+    def __init__(self, folder: Path, name: str, *, timeout_s: float, put_off: bool = False) -> None:
         """Args:
         timeout_s: how long `hold` waits for somebody else.
+        put_off: a Ctrl-C waits until the lock is given back. For what is done soon.
         """
         self.timeout_s = timeout_s
         self._folder = folder
+        self._puts_off = put_off
         # Beside the lock file, not in it: where locks are mandatory (Windows) others could not read it. Writing it
         # costs some ten microseconds, next to the milliseconds of a commit that waits for the disk.
         self._holder_file = folder / f"{name}.holder"
         self._lock_file = folder / f"{name}.lock"
-        self._between_threads = threading.RLock()
-        self._depth = 0
-        self._purpose: str | None = None  # of the thread of this process that holds it
+        # The file that holds it as long as it is open, whose thread it is, and what for; of this object alone. Weak: a
+        # file that a Ctrl-C lost on its way to the ``with`` block is closed with that.
+        self._last: tuple[ref[io.FileIO], threading.Thread, str] | None = None
 
-    @cached_property
-    def _between_processes(self) -> filelock.BaseFileLock:
-        import filelock
-
-        # It counts re-entries per object, whichever the thread; exclusion between threads is RLock's.
-        return filelock.FileLock(self._lock_file, thread_local=False)
-
-    @contextmanager
-    def hold(self, purpose: str) -> Iterator[None]:
-        """Hold the lock.
+    def hold(self, purpose: str) -> AbstractContextManager[object]:
+        """Hold the lock for a ``with`` block. It is taken here, or where `put_off`, as the block begins.
 
         Raises:
             LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
-            StorageFull, LibraryReadOnly: the lock file cannot be made or opened.
+            StorageFull, LibraryReadOnly, StorageFailed: the lock file cannot be made, opened or locked.
         """
-        import filelock  # not at the top: who only reads locks nothing, and need not wait for the import
+        held = self._held()
+        if held is not None and held[0] is threading.current_thread():
+            return nullcontext()
+        # A file leaves a ``with`` block without a step of Python's, which could be interrupted.
+        return _PutOffHold(self, purpose) if self._puts_off else self.acquire(purpose)
 
-        if not self._between_threads.acquire(timeout=self.timeout_s):
-            doing = "" if self._purpose is None else f": {self._purpose}"
-            raise LibraryBusy(self._folder, holder=f"another thread of this process{doing}", waited_s=self.timeout_s)
-        try:
+    def acquire(self, purpose: str) -> io.FileIO:
+        """Take the lock; closing the file that is returned gives it back."""
+        give_up_at = time.monotonic() + self.timeout_s
+        pause = SHORTEST_PAUSE_S
+        while True:
+            file = self._open()
             try:
-                self._between_processes.acquire(timeout=self.timeout_s)
-            except filelock.Timeout:
-                raise LibraryBusy(self._folder, holder=self._holder(), waited_s=self.timeout_s) from None
-            except OSError as error:
-                raise failure(self._folder, "lock it", error) from error
-            try:
-                if not self._depth:
+                while not self._try(file):
+                    left = give_up_at - time.monotonic()
+                    if left <= 0:
+                        raise LibraryBusy(self._folder, holder=self._holder(), waited_s=self.timeout_s)
+                    time.sleep(min(pause, left))
+                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                if self._is_there(file):
+                    self._last = ref(file), threading.current_thread(), purpose
                     self._sign(purpose)
-                    self._purpose = purpose
-                self._depth += 1
-                try:
-                    yield
-                finally:
-                    self._depth -= 1
-                    if not self._depth:
-                        self._purpose = None
-            finally:
-                self._between_processes.release()
-        finally:
-            self._between_threads.release()
+                    return file
+                file.close()  # somebody has removed it, and others may lock another one
+            except BaseException:
+                file.close()
+                raise
+
+    def _open(self) -> io.FileIO:
+        try:
+            with _opening:
+                file = io.FileIO(self._lock_file, "a+")
+                _files[file.fileno()] = ref(file)
+        except OSError as error:
+            raise failure(self._folder, "lock it", error) from error
+        return file
+
+    def _try(self, file: io.FileIO) -> bool:
+        try:
+            if sys.platform == "win32":
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise failure(self._folder, "lock it", error) from error
+        return True
+
+    def _is_there(self, file: io.FileIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self._lock_file.stat())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise failure(self._folder, "lock it", error) from error
+
+    def _held(self) -> tuple[threading.Thread, str] | None:
+        """The thread that holds it through this object, and what for."""
+        if self._last is None:
+            return None
+        file, thread, purpose = self._last
+        held_by = file()
+        return None if held_by is None or held_by.closed else (thread, purpose)
 
     def _sign(self, purpose: str) -> None:
         note = {
@@ -97,6 +142,9 @@ class FolderLock:
             self._holder_file.write_text(json.dumps(note))
 
     def _holder(self) -> str:
+        held = self._held()
+        if held is not None:
+            return f"another thread of this process: {held[1]}"
         try:
             note = json.loads(self._holder_file.read_text())
             if (note["pid"], note["host"]) == (os.getpid(), platform.node()):
@@ -107,6 +155,49 @@ class FolderLock:
             return "another process"
         # The note is that of the last one who could write one, which need not be the one who holds the lock now.
         return process if _may_run(note["pid"], note["host"]) else "another process"
+
+
+class _PutOffHold:
+    """A ``with`` block that holds a lock and that no Ctrl-C interrupts once it does; waiting for the lock it does."""
+
+    def __init__(self, lock: FolderLock, purpose: str) -> None:
+        self._lock = lock
+        self._purpose = purpose
+        self._put_off = PutOff()
+
+    def __enter__(self) -> None:
+        file = self._lock.acquire(self._purpose)
+        try:
+            self._put_off.__enter__()
+        except BaseException:
+            file.close()
+            raise
+        self._file = file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._put_off.__exit__(kind, error, traceback)
+
+
+# A lock is given back when its file is closed by all that have it open, and a child of `fork` has. So the child closes
+# what it got; nothing is opened just while a process forks.
+_files: dict[int, ref[io.FileIO]] = {}  # by descriptor, which the system gives out again
+_opening = threading.Lock()
+
+
+def _close_in_child() -> None:
+    for reference in _files.values():
+        file = reference()
+        if file is not None:
+            file.close()
+    _files.clear()
+    _opening.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_in_child)
 
 
 def _may_run(pid: object, host: object) -> bool:

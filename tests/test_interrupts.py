@@ -1,0 +1,268 @@
+"""Ctrl-C between any two steps of Python, in a process that goes on, as a notebook does: no lock stays behind."""
+
+from __future__ import annotations
+
+import dis
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache, partial
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+from tests.libraries import new_library
+from zsindex import interrupts
+from zsindex.interrupts import PutOff
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.lock import FolderLock
+
+# A file that is dropped before it was locked is closed by Python, which warns of it.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+# After these Python looks whether a signal came, and nowhere else.
+LOOKS_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
+
+
+@cache
+def steps(code: CodeType) -> dict[int, str]:
+    return {step.offset: step.opname for step in dis.get_instructions(code)}
+
+
+class Interrupt:
+    """Ctrl-C at one of the instants at which Python would notice it, in the code that is looked at."""
+
+    def __init__(self, at: int, *, where: tuple[str, ...]) -> None:
+        """Args:
+        at: the instant's number; beyond the last one, nothing happens.
+        where: ends of the names of files whose code is looked at.
+        """
+        self._left = at
+        self._where = where
+        self._last: dict[FrameType, str] = {}
+        self.came = False
+
+    def during(self, act: Callable[[], object]) -> KeyboardInterrupt | None:
+        """The exception that came out of it, with its traceback, which a notebook keeps, too."""
+        before = sys.gettrace()
+        sys.settrace(self._look)
+        try:
+            act()
+        except KeyboardInterrupt as error:
+            return error
+        finally:
+            sys.settrace(before)
+            self._last.clear()
+        return None
+
+    def _look(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.endswith(self._where):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            last, self._last[frame] = self._last.get(frame), steps(frame.f_code)[frame.f_lasti]
+            if last in LOOKS_AFTER and not self.came:
+                self._left -= 1
+                if self._left < 0:
+                    self.came = True
+                    signal.raise_signal(signal.SIGINT)
+        return self._look
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return new_library(tmp_path / "library")
+
+
+def elsewhere(act: Callable[[], None]) -> None:
+    """Do it in another thread."""
+    caught: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            act()
+        except BaseException as error:  # noqa: BLE001
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert caught == []
+
+
+@pytest.mark.parametrize("put_off", [False, True])
+def test_a_lock_is_given_back_wherever_ctrl_c_comes(folder: Path, put_off: bool) -> None:
+    lock = FolderLock(folder, "test", timeout_s=0, put_off=put_off)
+    another = FolderLock(folder, "test", timeout_s=0)
+
+    def act() -> None:
+        with lock.hold("work"):
+            pass
+        with lock.hold("outer"), lock.hold("inner"):
+            pass
+
+    def take(which: FolderLock) -> None:
+        with which.hold("look"):
+            pass
+
+    handler = signal.getsignal(signal.SIGINT)
+    came, instants = [], 0
+    while True:
+        interrupt = Interrupt(instants, where=("lock.py", "interrupts.py", "contextlib.py", "test_interrupts.py"))
+        came.append(interrupt.during(act))
+        if not interrupt.came:
+            break
+        instants += 1
+        assert isinstance(came[-1], KeyboardInterrupt)  # it is not swallowed
+        assert signal.getsignal(signal.SIGINT) is handler
+        for which in (another, lock):
+            take(which)
+            elsewhere(partial(take, which))
+    assert instants > 40
+
+
+@pytest.mark.parametrize("how", ["writing", "write"])
+def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zsindex.storage.sqlite.database.BUSY_TIMEOUT_S", 0.0)
+
+    def store(database: SqliteDatabase, value: int) -> None:
+        statement = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')"
+        if how == "writing":
+            with database.writing("test") as plain:
+                plain.execute(statement)
+        else:
+            with database.write("test") as connection:
+                connection.exec_driver_sql(statement)
+
+    came, instants = [], 0
+    with closing(SqliteDatabase.open(folder, create=False)) as database:
+        store(database, -1)
+        while True:
+            interrupt = Interrupt(instants, where=("lock.py", "interrupts.py", "database.py", "contextlib.py"))
+            came.append(interrupt.during(partial(store, database, instants)))
+            if not interrupt.came:
+                break
+            instants += 1
+            assert isinstance(came[-1], KeyboardInterrupt)
+            elsewhere(partial(store, database, instants))
+            with closing(SqliteDatabase.open(folder, create=False)) as other:
+                store(other, instants)
+                with other.reading() as connection:
+                    stored = connection.execute("SELECT value FROM settings WHERE key = 'a'").fetchone()
+            assert stored == (str(instants),)
+    assert instants > 40
+
+
+def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    here = threading.main_thread().ident
+    stop, n_elsewhere = threading.Event(), 0
+    lock = FolderLock(folder, "test", timeout_s=20)
+    came = []
+    may_come = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal may_come
+        if may_come:
+            may_come = False
+            raise KeyboardInterrupt
+
+    def work_elsewhere() -> None:
+        nonlocal n_elsewhere
+        with closing(SqliteDatabase.open(folder, create=False)) as other:
+            while not stop.is_set():
+                with lock.hold("elsewhere"):
+                    n_elsewhere += 1
+                with other.writing("test") as connection:
+                    connection.execute(f"INSERT OR REPLACE INTO settings (key, value) VALUES ('b', '{n_elsewhere}')")
+
+    def interrupt() -> None:
+        for _ in range(100):
+            if stop.wait(chance.uniform(0.0005, 0.006)):
+                return
+            assert here is not None
+            signal.pthread_kill(here, signal.SIGINT)
+
+    database = SqliteDatabase.open(folder, create=False)
+    elsewhere_too = threading.Thread(target=work_elsewhere)
+    elsewhere_too.start()
+    interrupting = threading.Thread(target=interrupt)
+    n = 0
+    handler = signal.signal(signal.SIGINT, handle)
+    try:
+        interrupting.start()
+        while interrupting.is_alive():
+            try:
+                may_come = True
+                while interrupting.is_alive():
+                    with lock.hold("here"):
+                        n += 1
+                    with database.writing("test") as connection:
+                        connection.execute(f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{n}')")
+            except KeyboardInterrupt as error:
+                came.append(error)  # and with it what its traceback holds
+        may_come = False
+        interrupting.join()
+        before = n_elsewhere
+        with lock.hold("here"), database.writing("test"):
+            pass
+        while n_elsewhere <= before:
+            assert elsewhere_too.is_alive()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        stop.set()
+        elsewhere_too.join(30)
+        database.close()
+    assert not elsewhere_too.is_alive()
+    assert len(came) > 20
+
+
+def test_what_is_put_off_comes_at_the_end() -> None:
+    done = []
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  where it comes is what is looked at
+        with PutOff():
+            with PutOff():
+                signal.raise_signal(signal.SIGINT)
+                done.append("inner")
+            done.append("outer")
+        done.append("after")
+    assert done == ["inner", "outer"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_who_presses_again_means_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), PutOff():  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("at once")
+        monkeypatch.setattr(interrupts, "PATIENCE_S", -1.0)
+        signal.raise_signal(signal.SIGINT)
+        done.append("later")
+    assert done == ["at once"]
+
+
+def test_other_threads_and_ignored_signals_are_left_alone() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+
+    def look() -> None:
+        with PutOff():
+            assert signal.getsignal(signal.SIGINT) is handler
+
+    elsewhere(look)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with PutOff():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, handler)
