@@ -97,7 +97,7 @@ def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytes
         assert {"before replace", "after replace", "after fsync"} <= set(steps)
         assert set(steps.values()) == {((), ())}
         assert [f.name for f in (folder / FOLDER_NAME).iterdir()] == [storage.reads.snapshot(model.id).file]  # type: ignore[union-attr]
-        assert snapshots.snapshot_problems(storage, model) == []
+        assert snapshots.compare(storage, model, damaged=[]).problems == []
 
 
 def test_a_large_snapshot_and_its_scratch_file_are_no_strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_checked_is_no_problem(
             return real(*arguments, **options)
 
         monkeypatch.setattr(snapshots, "_open_snapshot", replaced_before)
-        assert snapshots.snapshot_problems(storage, model) == []
+        assert snapshots.compare(storage, model, damaged=[]).problems == []
         assert once
 
 

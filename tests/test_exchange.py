@@ -291,7 +291,7 @@ def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_pa
     library.sync(photos)
     with library.session.storage.database.write("damage") as connection:
         connection.execute(text("UPDATE embeddings SET vector = x'00' WHERE seq = 2"))
-    with pytest.raises(LibraryDamaged, match="not all vectors of fake have 8 numbers"):
+    with pytest.raises(LibraryDamaged, match=r"the vector of .* under fake is damaged"):
         library.vectors.export_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

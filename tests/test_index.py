@@ -36,7 +36,8 @@ from zsindex.records import FloatArray, IdArray
 from zsindex.storage.photos import SqlPhotos
 from zsindex.storage.rows import ModelRow
 from zsindex.storage.sqlite.storage import SqliteStorage
-from zsindex.storage.tables import embeddings, snapshots
+from zsindex.storage.stored import image_checksum, prompt_checksum
+from zsindex.storage.tables import embeddings, prompts, snapshots
 from zsindex.upkeep import maintenance
 
 QUERIES = unit_vectors(4, seed=99)
@@ -131,7 +132,7 @@ def encoded_anew(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     """A vector was found damaged, forgotten and made anew: the snapshot still holds the old one of the same image."""
     base_and_tail(storage, folder, model)
     seqs = [3, 17, 44]
-    storage.photos.remove_vectors(model.id, {"embeddings": seqs, "prompts": []})
+    storage.photos.remove_vectors(model.id, {"images": seqs, "prompts": []})
     paths = ["/photos/00002.png", "/photos/00016.png", "/later/00013.png"]
     vectors = unit_vectors(3, seed=3)
     storage.photos.save([photo(path, vector=v) for path, v in zip(paths, vectors, strict=True)], model.id)
@@ -228,7 +229,7 @@ def test_a_snapshot_that_is_due_is_searched_at_once(
 @pytest.mark.usefixtures("any_state")
 def test_check_finds_nothing_wrong(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     VectorIndex.open(storage, model)
-    assert index.snapshot_problems(storage, model) == []
+    assert index.compare(storage, model, damaged=[]).problems == []
     assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage)) == []
 
 
@@ -476,20 +477,20 @@ def test_a_damaged_snapshot_is_rebuilt_with_a_warning(
     base_only(storage, folder, model)
     before = VectorIndex.open(storage, model).search(QUERIES, 20)
     damage(only_snapshot(folder))
-    assert index.snapshot_problems(storage, model) != []
+    assert index.compare(storage, model, damaged=[]).problems != []
 
     # Who may not write still gets the answer, and leaves everything as it is.
     with open_storage(folder, read_only=True) as reader, pytest.warns(IndexRebuilt):
         found = VectorIndex.open(reader, model)
     assert np.array_equal(found.search(QUERIES, 20)[0], before[0])
-    assert index.snapshot_problems(storage, model) != []
+    assert index.compare(storage, model, damaged=[]).problems != []
 
     with pytest.warns(IndexRebuilt, match="the index of fake was rebuilt"):
         found = VectorIndex.open(storage, model)
     assert np.array_equal(found.search(QUERIES, 20)[0], before[0])
     assert np.array_equal(found.search(QUERIES, 20)[1], before[1])
 
-    assert index.snapshot_problems(storage, model) == []
+    assert index.compare(storage, model, damaged=[]).problems == []
     assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
 
 
@@ -556,22 +557,39 @@ def test_check_compares_a_snapshot_row_by_row(storage: SqliteStorage, folder: Pa
     base_only(storage, folder, model)
     with storage.database.write("damage") as connection:
         changed = unit_vectors(1, seed=8)[0].tobytes()
-        connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(vector=changed))
-    assert index.snapshot_problems(storage, model) == ["index of fake: 1 vectors differ from the database"]
+        fitting = {"vector": changed, "checksum": image_checksum(changed, model.id, 5)}
+        connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(fitting))
+    found = index.compare(storage, model, damaged=[9])
+    assert (found.problems, found.doubtful, list(found.intact)) == ([], [5], [9])
+    assert np.array_equal(found.intact[9], unit_vectors(30)[8])
+    # Which of two is right that both have their checksum, nobody can tell: neither is kept.
+    report = maintenance.check(storage, fix=True)
+    assert report.damaged == ("/photos/00004.png",)
+    assert report.problems == ("index of fake: 1 vectors differ from the database: /photos/00004.png",)
+    assert report.fixed == (
+        "forgot them; the next zsindex sync encodes 1 photos again",
+        "rebuilt the index of fake",
+    )
+    assert report.ok
+    assert 5 not in VectorIndex.open(storage, model).vectors.ids
 
 
 def test_check_finds_vectors_that_only_one_side_has(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:
     base_only(storage, folder, model)
     with storage.database.write("damage") as connection:
         connection.execute(sa.delete(embeddings).where(embeddings.c.seq == 5))
-    assert index.snapshot_problems(storage, model) == ["index of fake: 1 vectors that the database does not have"]
+    assert index.compare(storage, model, damaged=[]).problems == [
+        "index of fake: 1 vectors that the database does not have"
+    ]
     add_photos(storage, model, unit_vectors(3, seed=1), folder="/later")
     VectorIndex.rebuild(storage, model)
     with storage.database.write("damage") as connection:
         # As if an embedding had been stored behind the snapshot's back: it lies before the watermark.
         row = {"seq": 5, "model_id": model.id, "image_id": 5, "vector": unit_vectors(1).tobytes()}
         connection.execute(sa.insert(embeddings).values(row))
-    assert index.snapshot_problems(storage, model) == ["index of fake: 1 vectors of the database are missing"]
+    assert index.compare(storage, model, damaged=[]).problems == [
+        "index of fake: 1 vectors of the database are missing"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -585,7 +603,10 @@ def test_check_finds_and_forgets_what_is_no_vector(folder: Path, blob: bytes) ->
             connection.execute(sa.update(embeddings).where(embeddings.c.seq == 5).values(vector=blob))
         report = maintenance.check(storage, fix=False)
         assert not report.ok
-        assert "1 stored vectors of fake are not unit vectors" in report.problems[0]
+        assert report.problems == ("1 stored vectors of fake are damaged: /photos/00004.png",)
+        recorded = storage.reads.snapshot(model.id)
+        assert recorded is not None
+        storage.photos.save_snapshot(model.id, replace(recorded, sha256="0" * 64))
         report = maintenance.check(storage, fix=True)
         assert report.ok, report
         assert "encodes 1 photos again" in report.fixed[0]
@@ -597,11 +618,16 @@ def test_check_finds_and_forgets_what_is_no_vector(folder: Path, blob: bytes) ->
 def test_a_stored_vector_of_the_wrong_length_says_what_to_do(
     storage: SqliteStorage, folder: Path, model: ModelRow
 ) -> None:
+    """Also where its checksum is right: then another model stored it."""
     add_photos(storage, model, unit_vectors(2))
     storage.reads.save_prompts(["owl"], unit_vectors(1), model.id, truncated=[False])
-    for table in ("embeddings", "prompts"):
-        with storage.database.write("damage") as connection:
-            connection.exec_driver_sql(f"UPDATE {table} SET vector = x'0000803f'")
+    short = b"\0\0\x80\x3f"
+    with storage.database.write("damage") as connection:
+        for image_id in (1, 2):
+            fitting = {"vector": short, "checksum": image_checksum(short, model.id, image_id)}
+            connection.execute(sa.update(embeddings).where(embeddings.c.image_id == image_id).values(fitting))
+        fitting = {"vector": short, "checksum": prompt_checksum(short, model.id, "owl", truncated=False)}
+        connection.execute(sa.update(prompts).values(fitting))
     ask: list[Callable[[], object]] = [
         lambda: VectorIndex.open(storage, model),
         lambda: storage.reads.image_vectors([digest_of("/photos/00000.png")], model),
@@ -749,7 +775,7 @@ def test_a_crash_at_any_point_of_saving_leaves_a_library_that_works(
         with pytest.raises(Crash):
             VectorIndex.rebuild(storage, model)
     assert_searches_like_brute_force(VectorIndex.open(storage, model), storage, model)
-    assert index.snapshot_problems(storage, model) == []
+    assert index.compare(storage, model, damaged=[]).problems == []
 
 
 def refuse_with(error: Exception) -> Callable[..., None]:

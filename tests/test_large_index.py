@@ -91,7 +91,7 @@ def assert_sound(opened: VectorIndex, storage: SqliteStorage, folder: Path, mode
     if base is not None and base.cells is not None:
         nearest = cells.assign(base.vectors, base.cells.centroids)
         assert (nearest == base.cells.of_rows()).mean() > 0.99  # but for what lies on a border to the last bit
-    assert index.snapshot_problems(storage, model) == []
+    assert index.compare(storage, model, damaged=[]).problems == []
 
 
 # --- approximate search -----------------------------------------------------------------------------------------------
@@ -512,8 +512,26 @@ def test_check_reads_what_was_verified_all_the_same(
     with storage.database.write("pretend") as connection:
         connection.execute(sa.update(snapshots).values(verified=vectors.identity(file.stat())))
     VectorIndex.open(storage, model)  # nothing shows
-    (problem,) = index.snapshot_problems(storage, model)
+    (problem,) = index.compare(storage, model, damaged=[]).problems
     assert "checksum" in problem
+
+
+def test_what_has_rotted_since_goes_into_no_new_snapshot(
+    storage: SqliteStorage, folder: Path, model: ModelRow, readings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum would be right from then on."""
+    file = settle(storage, folder, model, readings)
+    flip(-IDS_SIZE - 100)(file)
+    age(file)
+    with storage.database.write("pretend") as connection:
+        connection.execute(sa.update(snapshots).values(verified=vectors.identity(file.stat())))
+    monkeypatch.setattr(index, "MAX_TAIL", 5)
+    add_photos(storage, model, unit_vectors(10, seed=1), folder="/later")
+    with pytest.warns(IndexRebuilt, match="checksum"):
+        opened = VectorIndex.open(storage, model)
+    assert only_snapshot(folder) != file
+    assert_searches_like_brute_force(opened, storage, model)
+    assert index.compare(storage, model, damaged=[]) == ([], [], {})
 
 
 # --- libraries of older versions --------------------------------------------------------------------------------------
@@ -532,6 +550,8 @@ def test_an_upgraded_library_keeps_its_snapshot(storage: SqliteStorage, folder: 
     with storage.database.write("go back") as connection:
         for column in ("n_cells", "verified"):
             connection.exec_driver_sql(f"ALTER TABLE snapshots DROP COLUMN {column}")
+        for table in ("embeddings", "prompts"):
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN checksum")
         for table in set(metadata.tables) - FIRST_TABLES | {"label_sets"}:
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql(

@@ -1132,16 +1132,23 @@ def test_check_finds_and_fixes_damaged_vectors(library: Library, encoder: FakeEn
     from sqlalchemy import text
 
     library.classify(COLOURS)
-    assert library.check().to_dict() == {"ok": True, "problems": (), "fixed": (), "remaining": (), "vectors": 8}
+    assert library.check().to_dict() == {
+        "ok": True,
+        "problems": (),
+        "fixed": (),
+        "remaining": (),
+        "vectors": 8,
+        "damaged": (),
+    }
     with library.session.storage.database.write("damage a vector") as connection:
         connection.execute(text("UPDATE embeddings SET vector = zeroblob(32) WHERE seq = 1"))
     report = library.check()
     assert not report.ok
-    assert "1 stored vectors of fake" in report.problems[0]
+    assert report.problems == (f"1 stored vectors of fake are damaged: {', '.join(report.damaged)}",)
     fixed = library.check(fix=True)
     assert fixed.ok
-    assert fixed.fixed
-    assert library.sync().encoded == 1
+    assert fixed.fixed == ("took 1 of them from the index, which is whole", "rebuilt the index of fake")
+    assert library.sync().encoded == 0
     assert library.check().ok
 
 

@@ -14,6 +14,7 @@ import json
 import sqlite3
 import struct
 import tempfile
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -46,6 +47,14 @@ def vector(values: tuple[float, ...]) -> bytes:
 def digest(text: str) -> bytes:
     """Stands for the SHA-256 of a photo's bytes."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def checksum(first: int, *pieces: bytes) -> int:
+    """CRC-32, begun with whose vector it is; see docs/storage.md."""
+    found = first
+    for piece in pieces:
+        found = zlib.crc32(piece, found)
+    return found
 
 
 def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
@@ -98,6 +107,12 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         ("label_sets", label_set | ({"version": 1} if revision >= "0003" else {})),
         ("snapshots", snapshot | ({"n_cells": 0, "verified": "1:2:3:4"} if revision >= "0002" else {})),
     ]  # fmt: skip
+    if revision >= "0007":
+        for table, row in found:
+            if table == "embeddings":
+                row["checksum"] = checksum(row["model_id"] << 24 ^ row["image_id"], row["vector"])
+            elif table == "prompts":
+                row["checksum"] = checksum(row["model_id"] << 1, row["text"].encode(), row["vector"])
     if revision >= "0003":
         found += [
             ("label_sets", label_set | {"version": 2, "body": json.dumps({**LABEL_SET, "templates": []})}),

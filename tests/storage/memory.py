@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ from zsindex.storage.rows import (
     prompts_in,
     selected,
 )
+from zsindex.storage.stored import warn_of_damage
 
 SYNC_TIMEOUT_S = 0.2
 
@@ -74,12 +76,22 @@ class File(NamedTuple):
 class Embedding(NamedTuple):
     seq: int
     vector: bytes
+    checksum: int
+
+    @property
+    def is_whole(self) -> bool:
+        return zlib.crc32(self.vector) == self.checksum
 
 
 class Prompt(NamedTuple):
     id: int
     vector: bytes
     truncated: bool
+    checksum: int
+
+    @property
+    def is_whole(self) -> bool:
+        return zlib.crc32(self.vector) == self.checksum
 
 
 @dataclass
@@ -139,10 +151,10 @@ class State:
                 if names is None or name in names:
                     yield folder, name, file
 
-    def of_model(self, model_id: int, after: int = 0) -> list[tuple[int, int, bytes]]:
-        """(seq, image id, vector) of the embeddings after a sequence number, in order."""
+    def of_model(self, model_id: int, after: int = 0) -> list[tuple[int, int, Embedding]]:
+        """(seq, image id, what is stored) of the embeddings after a sequence number, in order."""
         return [
-            (stored.seq, image_id, stored.vector)
+            (stored.seq, image_id, stored)
             for (of, image_id), stored in self.embeddings.items()
             if of == model_id and stored.seq > after
         ]
@@ -321,7 +333,7 @@ class MemoryReads(_Part):
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
         state = self._storage.state()
         stored = {d: state.embeddings.get((model.id, state.by_digest.get(d, -1))) for d in digests}
-        return {d: self._vector(found.vector, model) for d, found in stored.items() if found is not None}
+        return {d: self._vector(e.vector, model) for d, e in stored.items() if e is not None and e.is_whole}
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         state = self._storage.state()
@@ -329,7 +341,7 @@ class MemoryReads(_Part):
         return {
             text: self._vector(found.vector, model)
             for text, found in stored.items()
-            if found is not None and (truncated or not found.truncated)
+            if found is not None and found.is_whole and (truncated or not found.truncated)
         }
 
     def save_prompts(
@@ -339,8 +351,9 @@ class MemoryReads(_Part):
         with self._storage.write("store prompt vectors") as state:
             for text, vector, cut in zip(texts, vectors, truncated, strict=True):
                 key = (self._storage.require_model(state, model_id), text)
-                if key not in state.prompts:
-                    state.prompts[key] = Prompt(state.next_id("prompts"), _bytes(vector), bool(cut))
+                if key not in state.prompts or not state.prompts[key].is_whole:
+                    stored = _bytes(vector)
+                    state.prompts[key] = Prompt(state.next_id("prompts"), stored, bool(cut), zlib.crc32(stored))
             sizes = {key: len(p.vector) + 2 * len(key[1].encode()) for key, p in state.prompts.items()}
             too_much = sum(sizes.values()) - 0.9 * most if sum(sizes.values()) > most else 0
             unsaved = state.unsaved_prompts() if too_much else set()
@@ -352,6 +365,8 @@ class MemoryReads(_Part):
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         rows = self._storage.state().of_model(model.id, seq)
+        if n_damaged := sum(not stored.is_whole for _, _, stored in rows):
+            warn_of_damage(n_damaged, model)
         return rows[-1][0] if rows else seq, *self._arrays(rows, model)
 
     @contextmanager
@@ -394,10 +409,11 @@ class MemoryReads(_Part):
             raise LibraryDamaged(self._storage.folder, f"{len(stored)} bytes are no vector")
         return np.frombuffer(stored, dtype=np.float32)
 
-    def _arrays(self, rows: Sequence[tuple[int, int, bytes]], model: ModelRow) -> tuple[IdArray, FloatArray]:
+    def _arrays(self, rows: Sequence[tuple[int, int, Embedding]], model: ModelRow) -> tuple[IdArray, FloatArray]:
+        rows = [row for row in rows if row[2].is_whole]
         vectors = np.empty((len(rows), model.info.dim), dtype=np.float32)
         for i, (_, _, stored) in enumerate(rows):
-            vectors[i] = self._vector(stored, model)
+            vectors[i] = self._vector(stored.vector, model)
         return np.array([image_id for _, image_id, _ in rows], dtype=np.int64), vectors
 
 
@@ -540,11 +556,12 @@ class MemoryPhotos(_Part):
             if r.vector is not None:
                 key = (self._storage.require_model(state, model_id), ids[r.digest])
                 if key not in state.embeddings:
-                    state.embeddings[key] = Embedding(state.next_id("embeddings"), _bytes(r.vector))
+                    state.embeddings[key] = _embedding(state, r.vector)
         return ids
 
     def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
-        stored = [p.vector for (of, _), p in self._storage.state().prompts.items() if of == model.id]
+        prompts = self._storage.state().prompts.items()
+        stored = [p.vector for (of, _), p in prompts if of == model.id and p.is_whole]
         return np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), model.info.dim)
 
     def save_snapshot(self, model_id: int, snapshot: SnapshotRow) -> SnapshotRow | None:
@@ -592,20 +609,26 @@ class MemoryPhotos(_Part):
 
     def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
         state = self._storage.state()
-        stored = {
-            "embeddings": [(seq, vector) for seq, _, vector in state.of_model(model.id)],
-            "prompts": [(p.id, p.vector) for (of, _), p in state.prompts.items() if of == model.id],
-        }
+        dim = model.info.dim
+        images = [
+            image_id for _, image_id, e in state.of_model(model.id) if not (e.is_whole and _is_good(e.vector, dim))
+        ]
+        prompts = [p for (of, _), p in state.prompts.items() if of == model.id]
         return {
-            kind: [ident for ident, vector in rows if not _is_good(vector, model.info.dim)]
-            for kind, rows in stored.items()
+            "images": images,
+            "prompts": [p.id for p in prompts if not (p.is_whole and _is_good(p.vector, dim))],
         }
 
-    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
+    def remove_vectors(
+        self, model_id: int, bad: Mapping[str, Sequence[int]], *, instead: Mapping[int, FloatArray] | None = None
+    ) -> None:
         with self._storage.write("remove damaged vectors") as state:
-            state.embeddings = {k: e for k, e in state.embeddings.items() if e.seq not in bad["embeddings"]}
+            gone = {(model_id, image_id) for image_id in bad["images"]}
+            state.embeddings = {k: e for k, e in state.embeddings.items() if k not in gone}
             state.prompts = {k: p for k, p in state.prompts.items() if p.id not in bad["prompts"]}
             state.generations[model_id] += 1
+            for image_id, vector in (instead or {}).items():
+                state.embeddings[model_id, image_id] = _embedding(state, vector)
 
     def prunable(
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
@@ -814,7 +837,7 @@ class MemoryBulk(_Part):
                 key = (self._storage.require_model(state, model_id), image_id)
                 counts["kept" if key in state.embeddings else "stored"] += 1
                 if key not in state.embeddings:
-                    state.embeddings[key] = Embedding(state.next_id("embeddings"), _bytes(vector))
+                    state.embeddings[key] = _embedding(state, vector)
                 size, mtime_ns = (NEVER_SEEN, NEVER_SEEN) if photo.seen is None else photo.seen[1:]
                 if known is not None and not known.missing and known.image_id == image_id and photo.seen is None:
                     size, mtime_ns = known.size, known.mtime_ns
@@ -839,7 +862,7 @@ class MemoryExport:
         self._folder = folder
         shown = [(os.path.join(f, name), file) for f, name, file in state.present(paths) if file.image_id is not None]
         stored = [(path, file, state.embeddings.get((model.id, file.image_id or -1))) for path, file in shown]
-        self._rows = [(path, file, found.vector) for path, file, found in stored if found is not None]
+        self._rows = [(path, file, found) for path, file, found in stored if found is not None]
         self.n_photos = len(self._rows)
         self.n_without = len(shown) - self.n_photos
 
@@ -847,8 +870,9 @@ class MemoryExport:
         rows = iter(self._rows)
         for size in sizes:
             part = list(islice(rows, size))
-            if any(len(vector) != 4 * self._model.info.dim for _, _, vector in part):
-                raise LibraryDamaged(self._folder, "not all vectors have the length of the model's")
+            for path, _, stored in part:
+                if not stored.is_whole:
+                    raise LibraryDamaged(self._folder, f"the vector of {path} under {self._model.info.spec} is damaged")
             images = [self._images[file.image_id or -1] for _, file, _ in part]
             yield ExportedPhotos(
                 paths=[path for path, _, _ in part],
@@ -859,7 +883,7 @@ class MemoryExport:
                     None if file.size == NEVER_SEEN and image.digest == path_digest(path) else image.digest
                     for (path, file, _), image in zip(part, images, strict=True)
                 ],
-                vectors=np.frombuffer(b"".join(v for _, _, v in part), dtype=np.float32).reshape(len(part), -1),
+                vectors=np.frombuffer(b"".join(e.vector for _, _, e in part), dtype=np.float32).reshape(len(part), -1),
             )
 
 
@@ -900,6 +924,11 @@ def _image_id(state: State, image: Image) -> int:
 def _label_set(state: State, key: tuple[str, int]) -> SavedLabelSet:
     body, saved_at = state.label_sets[key]
     return SavedLabelSet(*key, json.loads(body), saved_at)
+
+
+def _embedding(state: State, vector: FloatArray) -> Embedding:
+    stored = _bytes(vector)
+    return Embedding(state.next_id("embeddings"), stored, zlib.crc32(stored))
 
 
 def _bytes(vector: FloatArray) -> bytes:

@@ -31,7 +31,7 @@ WRITES: dict[str, tuple[Callable[[Storage, int], object], str]] = {
     "save_prompts": (lambda s, m: s.reads.save_prompts(["x"], unit_vectors(1), m, truncated=[False]), "store prompt"),
     "save_snapshot": (lambda s, m: s.photos.save_snapshot(m, replace(SNAPSHOT, file="new")), "record the index"),
     "mark_verified": (lambda s, _: s.photos.mark_verified("file", "verified"), "record that the index was verified"),
-    "remove_vectors": (lambda s, m: s.photos.remove_vectors(m, {"embeddings": [1], "prompts": []}), "remove damaged"),
+    "remove_vectors": (lambda s, m: s.photos.remove_vectors(m, {"images": [1], "prompts": []}), "remove damaged"),
     "prune": (lambda s, _: s.photos.prune(under=["/photos"]), "prune"),
     "save_label_set": (lambda s, _: s.labels.save_label_set("a", {"labels": {}}), "save a label set"),
     "remove_label_set": (lambda s, _: s.labels.remove_label_set("kept"), "remove a label set"),

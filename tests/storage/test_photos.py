@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from tests.libraries import add_images, add_model, add_photos, digest_of, fake_i
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
 from zsindex.arguments.paths import is_under
+from zsindex.errors import LibraryDamaged
 from zsindex.records import Candidate, DecodeMode, IncompletePhoto, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import (
@@ -25,6 +27,7 @@ from zsindex.storage.rows import (
     listing_text,
     now,
 )
+from zsindex.storage.stored import VectorsDamaged
 
 VECTOR = unit_vectors(1)[0]
 
@@ -645,7 +648,7 @@ def test_bad_vectors_are_found_and_only_they_are_removed(
     add_photos(storage, other, unit_vectors(8))
     texts = [str(i) for i in range(4)]
     storage.reads.save_prompts(texts, unit_vectors(4), model.id, truncated=[False] * 4)
-    assert storage.photos.bad_vectors(model) == {"embeddings": [], "prompts": []}
+    assert storage.photos.bad_vectors(model) == {"images": [], "prompts": []}
 
     good = unit_vectors(1)[0]
     bad = {1: b"", 2: b"\0" * 4 * DIM, 3: (good * 2).tobytes(), 4: np.full(DIM, np.nan, "<f4").tobytes(),
@@ -654,14 +657,57 @@ def test_bad_vectors_are_found_and_only_they_are_removed(
         library.damage(seq=seq, content=content)
     library.damage(prompt="1", content=b"x")
     found = storage.photos.bad_vectors(model)
-    assert found == {"embeddings": [1, 2, 3, 4, 5, 6], "prompts": [2]}
-    assert storage.photos.bad_vectors(other) == {"embeddings": [], "prompts": []}
+    assert found == {"images": [1, 2, 3, 4, 5, 6], "prompts": [2]}
+    assert storage.photos.bad_vectors(other) == {"images": [], "prompts": []}
+
+    with pytest.warns(VectorsDamaged, match="6 stored vectors of fake are damaged"):
+        assert storage.reads.embeddings_after(model, 0)[1].tolist() == [7, 8]
+    assert list(storage.reads.prompt_vectors(texts, model, truncated=True)) == ["0", "2", "3"]
 
     storage.photos.remove_vectors(model.id, found)
-    assert storage.photos.bad_vectors(model) == {"embeddings": [], "prompts": []}
+    assert storage.photos.bad_vectors(model) == {"images": [], "prompts": []}
     assert storage.photos.model_sizes(model) == {"images": 2, "prompts": 3, "bytes": 5 * DIM * 4}
     assert (storage.reads.generation(model.id), storage.reads.generation(other.id)) == (1, 0)
     assert sum(not f.has_vector for f in storage.photos.known_files("/photos", model.id).values()) == 6
+
+
+def test_a_damaged_vector_never_comes_back(library: Implementation, storage: Storage, model: ModelRow) -> None:
+    """One bit of a unit vector: it is one still, of another direction."""
+    vectors = unit_vectors(3)
+    paths = add_photos(storage, model, vectors)
+    texts = ["owl", "fox"]
+    storage.reads.save_prompts(texts, vectors[:2], model.id, truncated=[False] * 2)
+    turned = bytearray(vectors[1].tobytes())
+    turned[3] ^= 0x80
+    library.damage(seq=2, content=bytes(turned))
+    library.damage(prompt="fox", content=bytes(turned))
+
+    with pytest.warns(VectorsDamaged, match="1 stored vector of fake is damaged"):
+        last, ids, found = storage.reads.embeddings_after(model, 0)
+    assert (last, ids.tolist(), found.tobytes()) == (3, [1, 3], vectors[[0, 2]].tobytes())
+    with storage.reads.embeddings(model, after=0) as (count, parts):
+        assert (count, [(end, part.tolist()) for end, part, _ in parts]) == (3, [(3, [1, 3])])
+    digests = [digest_of(path) for path in paths]
+    assert set(storage.reads.image_vectors(digests, model)) == {digests[0], digests[2]}
+    with (
+        storage.bulk.exporting(model, None) as view,
+        pytest.raises(LibraryDamaged, match=re.escape(f"the vector of {paths[1]} under fake is damaged")),
+    ):
+        list(view.batches(iter([3])))
+    assert set(storage.reads.prompt_vectors(texts, model, truncated=True)) == {"owl"}
+    assert np.array_equal(storage.photos.all_prompt_vectors(model), vectors[:1])
+    assert storage.photos.bad_vectors(model) == {"images": [2], "prompts": [2]}
+
+    # A prompt that is encoded again takes the place of the damaged one, and of no other.
+    storage.reads.save_prompts(texts, vectors[[2, 2]], model.id, truncated=[False] * 2)
+    now = storage.reads.prompt_vectors(texts, model, truncated=True)
+    assert (now["owl"].tobytes(), now["fox"].tobytes()) == (vectors[0].tobytes(), vectors[2].tobytes())
+    # An image has its vector again where somebody has kept it.
+    storage.photos.remove_vectors(model.id, storage.photos.bad_vectors(model), instead={2: vectors[1]})
+    assert storage.photos.bad_vectors(model) == {"images": [], "prompts": []}
+    last, ids, found = storage.reads.embeddings_after(model, 3)
+    assert (ids.tolist(), found.tobytes()) == ([2], vectors[1].tobytes())
+    assert storage.reads.generation(model.id) == 1
 
 
 def test_a_file_that_came_back_is_not_taken_for_the_origin_of_its_copy(storage: Storage, model: ModelRow) -> None:

@@ -226,7 +226,7 @@ def deleted_by_pruning(storage: Storage, model: ModelRow) -> None:
 
 
 def deleted_as_damaged(storage: Storage, model: ModelRow) -> None:
-    storage.photos.remove_vectors(model.id, {"embeddings": [1], "prompts": []})
+    storage.photos.remove_vectors(model.id, {"images": [1], "prompts": []})
 
 
 @pytest.mark.parametrize("delete", [deleted_by_pruning, deleted_as_damaged])

@@ -12,10 +12,10 @@ import os
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,10 @@ MIN_SHARE = 0.5
 # Rows of at most so many bytes are held in memory while they are written; more wait in a file.
 IN_MEMORY = 2**24
 _BLOCK_ROWS = 8192
+
+
+class _VectorsMissing(Exception):
+    """The database gives fewer vectors than it holds: some are damaged. Never reaches users."""
 
 
 class IndexRebuilt(ZsindexWarning):
@@ -100,6 +104,14 @@ class VectorIndex:
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
         if storage.writable and _is_due(base, storage.reads.count_after(model.id, after), len(deleted)) and may_save():
+            if recorded is not None and base is not None:
+                # Its rows go into the new one, under a new checksum: what has rotted since it was last read through
+                # would be right from then on.
+                try:
+                    _open_snapshot(storage.folder, recorded, model, read_all=True)
+                except SnapshotError as error:
+                    base, after, deleted = None, 0, np.empty(0, dtype=np.int64)
+                    warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
             saved = cls._save(storage, model, base, deleted, after=after, generation=generation)
             if saved is not None:
                 return saved
@@ -155,6 +167,8 @@ class VectorIndex:
 
         A disk without room, or a writer that does not let go, costs only the snapshot: searching goes on without it.
 
+        Nor is one written without vectors that are damaged in the database: each opening shall warn of them.
+
         Returns:
             The vectors, mapped from the new snapshot; None where it could not be written.
         """
@@ -191,6 +205,8 @@ class VectorIndex:
             )
             saved = Snapshot.map(file, n_vectors=n, dim=dim, n_cells=record.n_cells)
             replaced = storage.photos.save_snapshot(model.id, record)
+        except _VectorsMissing:
+            return None
         except ModelPruned:
             if file is not None:
                 file.unlink(missing_ok=True)
@@ -324,6 +340,9 @@ def _side_by_side(
 ) -> Iterator[tuple[IdArray, FloatArray]]:
     """All ids, int64 (n,), and rows, float32 (n, dim), of blocks: in memory, or in a file that goes at the end where
     they may be more than it holds.
+
+    Raises:
+        _VectorsMissing: there are fewer.
     """
     ids = np.empty(n, dtype=np.int64)
     if 4 * n * dim <= IN_MEMORY:
@@ -331,6 +350,8 @@ def _side_by_side(
         for part_ids, part in blocks:
             ids[at : at + len(part)], rows[at : at + len(part)] = part_ids, part
             at += len(part)
+        if at < n:
+            raise _VectorsMissing
         yield ids, rows
         return
     folder.mkdir(exist_ok=True)
@@ -341,6 +362,8 @@ def _side_by_side(
                 ids[at : at + len(part)] = part_ids
                 out.write(np.ascontiguousarray(part, dtype="<f4").data)
                 at += len(part)
+        if at < n:
+            raise _VectorsMissing
         yield ids, np.memmap(file, dtype="<f4", mode="r").reshape(n, dim)
     finally:
         file.unlink(missing_ok=True)
@@ -455,34 +478,57 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def snapshot_problems(storage: Storage, model: ModelRow) -> list[str]:
-    """What is wrong with a model's snapshot, compared row by row with the database."""
+class Comparison(NamedTuple):
+    """What a model's snapshot and the database say of one another.
+
+    Attributes:
+        problems: of the snapshot, in words.
+        doubtful: ids of images whose vectors differ although both checksums hold. Which is right nobody can tell.
+        intact: of images whose vector is damaged in the database, the one in the snapshot, float32 (dim,), by id.
+    """
+
+    problems: list[str]
+    doubtful: list[int]
+    intact: dict[int, FloatArray]
+
+
+def compare(storage: Storage, model: ModelRow, *, damaged: Collection[int]) -> Comparison:
+    """Compare a model's snapshot with the database, row by row.
+
+    Args:
+        damaged: ids of images whose vector in the database is damaged.
+    """
     recorded = storage.reads.snapshot(model.id)
     if recorded is None:
-        return []
+        return Comparison([], [], {})
     try:
         snapshot = _open_snapshot(storage.folder, recorded, model, read_all=True)
     except SnapshotError as error:
         if storage.reads.snapshot(model.id) != recorded:
-            return snapshot_problems(storage, model)  # another process has just replaced it
-        return [f"index of {model.info.spec}: {error}"]
+            return compare(storage, model, damaged=damaged)  # another process has just replaced it
+        return Comparison([f"index of {model.info.spec}: {error}"], [], {})
     none = np.empty(0, dtype=np.int64)
     written = VectorTable(snapshot, none, np.empty((0, model.info.dim), dtype=np.float32), none)
     due = storage.reads.image_ids_of(model.id, through=recorded.watermark)
+    bad = np.array(sorted(damaged), dtype=np.int64)
+    rows = written.rows_of(np.where(np.isin(bad, due), bad, -1))
+    kept = dict(zip(bad[rows >= 0].tolist(), written.take(rows[rows >= 0]), strict=True))
+    intact = {image_id: row for image_id, row in kept.items() if abs(float(np.linalg.norm(row)) - 1) < 1e-3}
     missing = np.setdiff1d(due, snapshot.ids)
     if len(missing):
-        return [f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"]
+        problem = f"index of {model.info.spec}: {len(missing)} vectors of the database are missing"
+        return Comparison([problem], [], intact)
     unknown = np.setdiff1d(snapshot.ids, due)
     if recorded.generation == storage.reads.generation(model.id) and len(unknown):
-        return [f"index of {model.info.spec}: {len(unknown)} vectors that the database does not have"]
-    differing = 0
+        problem = f"index of {model.info.spec}: {len(unknown)} vectors that the database does not have"
+        return Comparison([problem], [], intact)
+    doubtful: list[int] = []
     with storage.reads.embeddings(model, after=0) as (_, parts):
         for _, ids, vectors in parts:
             rows = written.rows_of(np.where(np.isin(ids, due), ids, -1))  # others came, or were made anew, since
-            differing += int((written.take(rows[rows >= 0]) != vectors[rows >= 0]).any(axis=1).sum())
-    if differing:
-        return [f"index of {model.info.spec}: {differing} vectors differ from the database"]
-    return []
+            differ = (written.take(rows[rows >= 0]) != vectors[rows >= 0]).any(axis=1)
+            doubtful += ids[rows >= 0][differ].tolist()
+    return Comparison([], doubtful, intact)
 
 
 def recorded_files(storage: Storage) -> set[str]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from zsindex.records import Candidate
 from zsindex.storage.database import Dialect
 from zsindex.storage.rows import ImageRecord, ImportedPhoto, KnownPhoto
+from zsindex.storage.stored import image_checksum
 from zsindex.storage.tables import embeddings, files, folders, images, settings
 
 Vector = TypeVar("Vector")
@@ -94,8 +95,12 @@ def add_vectors(
             embeddings.c.model_id == model_id, embeddings.c.image_id.in_(dialect.any_of("ids"))
         )
         there.update(connection.execute(query, {"ids": dialect.many(old)}).scalars())
-    rows = [(model_id, image_id, blob(vector)) for image_id, vector in by_image.items() if image_id not in there]
-    dialect.add_rows(connection, embeddings, ("model_id", "image_id", "vector"), rows)
+    rows = [
+        (model_id, image_id, stored := blob(vector), image_checksum(stored, model_id or 0, image_id))
+        for image_id, vector in by_image.items()
+        if image_id not in there
+    ]
+    dialect.add_rows(connection, embeddings, ("model_id", "image_id", "vector", "checksum"), rows)
     return len(rows)
 
 

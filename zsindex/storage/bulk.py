@@ -19,7 +19,7 @@ from zsindex.records import FloatArray
 from zsindex.storage.adding import FileState, NewFile, add_images, add_vectors, folder_ids, known, put_files
 from zsindex.storage.database import Database
 from zsindex.storage.rows import NEVER_SEEN, ExportedPhotos, ImportedPhoto, KnownPhoto, ModelRow, path_digest, selected
-from zsindex.storage.stored import VECTOR_DTYPE
+from zsindex.storage.stored import VECTOR_DTYPE, is_of_image
 from zsindex.storage.tables import embeddings, files, folders, images
 
 _NOT_SEEN = (None, NEVER_SEEN, NEVER_SEEN)
@@ -127,6 +127,8 @@ class SqlExport:
             images.c.format,
             images.c.digest,
             embeddings.c.vector,
+            embeddings.c.image_id,
+            embeddings.c.checksum,
         )
         query = self._with_vector(self._select(*columns)).order_by(files.c.name).execution_options(yield_per=4096)
         pending: list[Any] = []
@@ -163,8 +165,12 @@ class SqlExport:
         )
 
     def _batch(self, rows: Sequence[Any]) -> ExportedPhotos:
-        paths, sizes, widths, heights, formats, digests, blobs = zip(*rows, strict=True)
+        paths, sizes, widths, heights, formats, digests, blobs, image_ids, checksums = zip(*rows, strict=True)
         dim = self._model.info.dim
+        for path, blob, image_id, checksum in zip(paths, blobs, image_ids, checksums, strict=True):
+            # Not left out: whoever exports wants all, and would notice too late.
+            if not is_of_image(blob, self._model.id, image_id, checksum):
+                raise LibraryDamaged(self._library, f"the vector of {path} under {self._model.info.spec} is damaged")
         if {len(blob) for blob in blobs} != {dim * VECTOR_DTYPE.itemsize}:
             raise LibraryDamaged(self._library, f"not all vectors of {self._model.info.spec} have {dim} numbers")
         return ExportedPhotos(

@@ -42,7 +42,16 @@ from zsindex.storage.rows import (
     now,
     prompts_in,
 )
-from zsindex.storage.stored import MODEL_COLUMNS, SNAPSHOT_COLUMNS, VECTOR_DTYPE, from_blobs, model_row, to_blob
+from zsindex.storage.stored import (
+    MODEL_COLUMNS,
+    SNAPSHOT_COLUMNS,
+    VECTOR_DTYPE,
+    from_blobs,
+    is_of_image,
+    is_of_prompt,
+    model_row,
+    to_blob,
+)
 from zsindex.storage.tables import (
     derived,
     embeddings,
@@ -332,10 +341,10 @@ class SqlPhotos:
     # --- vectors ------------------------------------------------------------------------------------------------------
 
     def all_prompt_vectors(self, model: ModelRow) -> FloatArray:
-        """Every cached prompt's vector under a model, float32 (n, dim)."""
-        query = select(prompts.c.vector).where(prompts.c.model_id == model.id).order_by(prompts.c.id)
+        """Every cached prompt's vector under a model, float32 (n, dim); damaged ones are left out."""
         with self._read() as connection:
-            return from_blobs(list(connection.execute(query).scalars()), model, self._folder)
+            blobs = [row.vector for row in connection.execute(_prompts_of(model)) if _is_whole(row, model)]
+        return from_blobs(blobs, model, self._folder)
 
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
@@ -414,27 +423,50 @@ class SqlPhotos:
         }
 
     def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
-        """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
-        bad: dict[str, list[int]] = {"embeddings": [], "prompts": []}
+        """Ids of images and of prompts whose stored vector is another one than was stored, or no finite unit vector of
+        the right length.
+        """
+        of_images = (
+            select(embeddings.c.image_id, embeddings.c.vector, embeddings.c.checksum)
+            .where(embeddings.c.model_id == model.id)
+            .order_by(embeddings.c.seq)
+        )
         with self._read() as connection:
-            for table, key in ((embeddings, embeddings.c.seq), (prompts, prompts.c.id)):
-                query = select(key, table.c.vector).where(table.c.model_id == model.id).order_by(key)
-                for ident, blob in connection.execution_options(yield_per=4096).execute(query):
-                    if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
-                        bad[table.name].append(ident)
-                        continue
-                    norm = float(np.linalg.norm(np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float64)))
-                    if not abs(norm - 1.0) < 1e-3:  # not: NaN compares false
-                        bad[table.name].append(ident)
-        return bad
+            in_parts = connection.execution_options(yield_per=4096)
+            return {
+                "images": [
+                    image_id
+                    for image_id, blob, checksum in in_parts.execute(of_images)
+                    if not (is_of_image(blob, model.id, image_id, checksum) and _is_unit_vector(blob, model))
+                ],
+                "prompts": [
+                    row.id
+                    for row in in_parts.execute(_prompts_of(model))
+                    if not (_is_whole(row, model) and _is_unit_vector(row.vector, model))
+                ],
+            }
 
-    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
-        """Forget damaged vectors, so that they are made anew."""
+    def remove_vectors(
+        self,
+        model_id: int,
+        bad: Mapping[str, Sequence[int]],
+        *,
+        instead: Mapping[int, FloatArray] | None = None,
+    ) -> None:
+        """Forget damaged vectors, so that they are made anew.
+
+        Args:
+            instead: the right vectors of some of these images, where somebody has kept them.
+        """
         with self._write("remove damaged vectors") as connection:
-            for key, ids in ((embeddings.c.seq, bad["embeddings"]), (prompts.c.id, bad["prompts"])):
-                these = {"ids": self._dialect.many(ids)}
-                connection.execute(delete(key.table).where(key.in_(self._dialect.any_of("ids"))), these)
+            of_model = embeddings.c.model_id == model_id
+            these = embeddings.c.image_id.in_(self._dialect.any_of("ids"))
+            connection.execute(delete(embeddings).where(of_model, these), {"ids": self._dialect.many(bad["images"])})
+            these = prompts.c.id.in_(self._dialect.any_of("ids"))
+            connection.execute(delete(prompts).where(these), {"ids": self._dialect.many(bad["prompts"])})
             connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
+            if instead:
+                add_vectors(connection, self._dialect, instead, to_blob, model_id, new=instead.keys())
 
     def prunable(
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
@@ -508,6 +540,27 @@ def _has_vector(model_id: int | None) -> sa.ColumnElement[bool]:
     if model_id is None:
         return sa.false()
     return exists().where(embeddings.c.model_id == model_id, embeddings.c.image_id == files.c.image_id)
+
+
+def _prompts_of(model: ModelRow) -> sa.Select[Any]:
+    truncated = sa.type_coerce(prompts.c.truncated, sa.Integer).label("truncated")
+    return (
+        select(prompts.c.id, prompts.c.text, prompts.c.vector, truncated, prompts.c.checksum)
+        .where(prompts.c.model_id == model.id)
+        .order_by(prompts.c.id)
+    )
+
+
+def _is_whole(row: sa.Row[Any], model: ModelRow) -> bool:
+    """Whether a row of `_prompts_of` is as it was stored."""
+    return is_of_prompt(row.vector, model.id, row.text, row.truncated, row.checksum)
+
+
+def _is_unit_vector(blob: bytes, model: ModelRow) -> bool:
+    if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
+        return False
+    norm = float(np.linalg.norm(np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float64)))
+    return abs(norm - 1.0) < 1e-3  # NaN compares false
 
 
 @cache

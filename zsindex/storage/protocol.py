@@ -2,8 +2,8 @@
 
 A `Storage` is a handle on one library; several may be open on the same one, in this process and in others, and each may
 be used from several threads. What goes in and comes out are the records of `zsindex.storage.rows`; vectors are float32,
-L2-normalised, and come back bit by bit; ids are int64. These things hold of every method, and `tests/storage` tries
-them on every implementation:
+L2-normalised, and come back bit by bit or not at all; ids are int64. These things hold of every method, and
+`tests/storage` tries them on every implementation:
 
 **Whole or not at all.** Each method that stores is one transaction. When it returns, what it stored is kept: on a
 disk, also where the process or the machine stops the next instant. When it raises, whatever it raises, nothing has
@@ -26,6 +26,9 @@ somebody has pruned, `ModelPruned`. What reads raises `LibraryDamaged` where wha
 
 **Ids and sequence numbers are never given again**, also not after what had them was pruned: whoever still holds one of
 a model or an image never takes another for it.
+
+**Damage.** A checksum lies beside each vector, over its bytes and whose it is. One that is not what was stored never
+comes back: to most it is as if it were not there, and `PhotoStorage.bad_vectors` finds it.
 
 **Watermarks.** Embeddings are numbered by `seq` in the order in which they become visible: whoever has read all of a
 model's up to a number, the watermark, and later reads those after it, has then read all of them, whatever writers
@@ -228,7 +231,8 @@ class Reads(Protocol):
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
     ) -> None:
-        """Store prompts, in the order given; those that somebody else stored meanwhile are left as they are.
+        """Store prompts, in the order given; those that somebody else stored meanwhile are left as they are, damaged
+        ones replaced.
 
         Where they take more than `config.prompt_bytes` in all, their vectors and their texts twice, the oldest go that
         belong to no version of a saved label set, until a tenth of it is free.
@@ -248,6 +252,9 @@ class Reads(Protocol):
         Returns:
             The last sequence number, which is the next watermark (`seq` if there is nothing), image ids (n,), vectors
             float32 (n, dim), in the order of their numbers. None of a model that is not there.
+
+        Warns:
+            VectorsDamaged: some are left out; see `zsindex.storage.stored`.
         """
         ...
 
@@ -257,7 +264,8 @@ class Reads(Protocol):
         """How many embeddings were stored after a sequence number, and these, in order, some thousand at a time.
 
         Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim). All of it is one moment's
-        view, whatever is stored and deleted meanwhile, and more than memory holds may come.
+        view, whatever is stored and deleted meanwhile, and more than memory holds may come. Damaged ones are counted,
+        and do not come.
         """
         ...
 
@@ -418,11 +426,23 @@ class PhotoStorage(Protocol):
         ...
 
     def bad_vectors(self, model: ModelRow) -> dict[str, list[int]]:
-        """Ids of embeddings (seq) and prompts whose stored vector is not a finite unit vector of the right length."""
+        """Ids of ``images`` and ``prompts`` whose vector is another one than was stored, or no finite unit vector of
+        the right length; in the order in which they were stored.
+        """
         ...
 
-    def remove_vectors(self, model_id: int, bad: Mapping[str, Sequence[int]]) -> None:
-        """Forget damaged vectors, as `bad_vectors` found them, so that they are made anew: a new generation."""
+    def remove_vectors(
+        self,
+        model_id: int,
+        bad: Mapping[str, Sequence[int]],
+        *,
+        instead: Mapping[int, FloatArray] | None = None,
+    ) -> None:
+        """Forget damaged vectors, as `bad_vectors` found them, so that they are made anew: a new generation.
+
+        Args:
+            instead: the right vectors of some of these images, by their ids, where somebody has kept them.
+        """
         ...
 
     def prunable(

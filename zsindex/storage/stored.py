@@ -1,9 +1,11 @@
 """How records lie in tables, for SQL with SQLAlchemy and without: the columns of models and snapshots, and the bytes of
-vectors, which are little-endian float32, one after another, nothing else.
+vectors, which are little-endian float32, one after another, nothing else, with their checksums beside them.
 """
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zsindex.errors import LibraryDamaged
+from zsindex.errors import LibraryDamaged, ZsindexWarning
 from zsindex.records import DecodeMode, FloatArray, IccMode, ModelInfo, ModelSpec, TransparencyMode
 from zsindex.storage.rows import ModelRow, SnapshotRow
 
@@ -39,6 +41,20 @@ MODEL_COLUMNS = (
 SNAPSHOT_COLUMNS = tuple(field.name for field in fields(SnapshotRow))
 
 
+class VectorsDamaged(ZsindexWarning):
+    """Stored vectors are not what was stored. Their photos have none for now, rather than wrong ones."""
+
+
+def warn_of_damage(n: int, model: ModelRow) -> None:
+    """Say that `n` vectors of images were passed over."""
+    warnings.warn(
+        f"{n} stored {'vectors' if n > 1 else 'vector'} of {model.info.spec} {'are' if n > 1 else 'is'} damaged, and"
+        f" {'these photos are' if n > 1 else 'that photo is'} in no answer. Run zsindex check --fix, then zsindex sync",
+        VectorsDamaged,
+        stacklevel=3,
+    )
+
+
 def model_row(row: Sequence[Any]) -> ModelRow:
     """The record of `MODEL_COLUMNS`."""
     ident, fingerprint, name, pretrained, precision, decode, icc, transparency, *rest = row
@@ -59,6 +75,34 @@ def model_row(row: Sequence[Any]) -> ModelRow:
 def to_blob(vector: FloatArray) -> bytes:
     """The bytes of a vector."""
     return np.ascontiguousarray(vector, dtype=VECTOR_DTYPE).tobytes()
+
+
+def image_checksum(blob: bytes | memoryview, model_id: int, image_id: int) -> int:
+    """What is stored beside the vector of an image: CRC-32, begun with whose it is, so that a vector that has come to
+    stand under another image does not pass for that one's.
+    """
+    return zlib.crc32(blob, (image_id ^ model_id << 24) & 0xFFFFFFFF)
+
+
+def prompt_checksum(blob: bytes, model_id: int, text: str, truncated: bool) -> int:
+    """The same of a prompt; of its text, too, and of whether it was cut."""
+    return zlib.crc32(blob, zlib.crc32(text.encode(), (model_id << 1 | truncated) & 0xFFFFFFFF))
+
+
+def is_of_image(blob: bytes, model_id: int, image_id: int, checksum: int) -> bool:
+    """Whether a row of `embeddings` is as it was stored. What lies on the disk may also be of another type by now."""
+    try:
+        return image_checksum(blob, model_id, image_id) == checksum
+    except TypeError:
+        return False
+
+
+def is_of_prompt(blob: bytes, model_id: int, text: str, truncated: int, checksum: int) -> bool:
+    """The same of a row of `prompts`."""
+    try:
+        return prompt_checksum(blob, model_id, text, bool(truncated)) == checksum
+    except (TypeError, AttributeError):
+        return False
 
 
 def from_blob(blob: bytes, model: ModelRow, folder: Path) -> FloatArray:

@@ -125,6 +125,8 @@ embeddings = Table(
     Column("model_id", ForeignKey(models.c.id), nullable=False),
     Column("image_id", ForeignKey(images.c.id), nullable=False),
     Column("vector", LargeBinary, nullable=False),
+    # See zsindex.storage.stored.image_checksum; 0 is right by chance only.
+    Column("checksum", Integer, nullable=False, server_default="0"),
     UniqueConstraint("model_id", "image_id"),
     Index(None, "image_id"),
     sqlite_autoincrement=True,
@@ -139,6 +141,8 @@ prompts = Table(
     Column("vector", LargeBinary, nullable=False),
     # The text was cut to the model's context: only good for callers who allow that.
     Column("truncated", Boolean(create_constraint=False), nullable=False),
+    # See zsindex.storage.stored.prompt_checksum.
+    Column("checksum", Integer, nullable=False, server_default="0"),
     UniqueConstraint("model_id", "text"),
 )
 

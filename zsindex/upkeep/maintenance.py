@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -17,6 +17,9 @@ from zsindex.index import snapshots
 from zsindex.index.snapshots import VectorIndex
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow
+
+# Photos with a damaged vector that a message names; the report has all of them.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,14 @@ class CheckReport:
         fixed: what was done about them.
         remaining: problems that are still there.
         vectors: how many were compared.
+        damaged: paths of the photos with a stored vector that is damaged, in order.
     """
 
     problems: tuple[str, ...]
     fixed: tuple[str, ...]
     remaining: tuple[str, ...]
     vectors: int
+    damaged: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -177,19 +182,32 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
     problems: list[str] = []
     fixed: list[str] = []
     compared = 0
+    damaged_photos: set[str] = set()
     for row in storage.reads.models():
         bad = storage.photos.bad_vectors(row)
         compared += sum(storage.photos.model_sizes(row)[kind] for kind in ("images", "prompts"))
-        n_bad = sum(len(ids) for ids in bad.values())
-        if n_bad:
-            problems.append(f"{n_bad} stored vectors of {row.info.spec} are not unit vectors of {row.info.dim} numbers")
-            if fix:
-                storage.photos.remove_vectors(row.id, bad)
-                fixed.append(f"forgot them; the next zsindex sync encodes {len(bad['embeddings'])} photos again")
-        # Vectors that are none cannot be compared with; with `fix` they are gone by now.
-        index_problems = [] if bad["embeddings"] and not fix else snapshots.snapshot_problems(storage, row)
-        problems += index_problems
-        if fix and (index_problems or n_bad):
+        beside = snapshots.compare(storage, row, damaged=bad["images"])
+        paths = _paths(storage, [*bad["images"], *beside.doubtful])
+        damaged_photos.update(paths)
+        if bad["images"]:
+            of = _some(_paths(storage, bad["images"]))
+            problems.append(f"{len(bad['images'])} stored vectors of {row.info.spec} are damaged{of}")
+        if bad["prompts"]:
+            problems.append(f"{len(bad['prompts'])} stored vectors of prompts of {row.info.spec} are damaged")
+        if beside.doubtful:
+            of = _some(_paths(storage, beside.doubtful))
+            problems.append(f"index of {row.info.spec}: {len(beside.doubtful)} vectors differ from the database{of}")
+        problems += beside.problems
+        if fix and (bad["images"] or bad["prompts"] or beside.doubtful):
+            wrong = {"images": [*bad["images"], *beside.doubtful], "prompts": bad["prompts"]}
+            storage.photos.remove_vectors(row.id, wrong, instead=beside.intact)
+            if beside.intact:
+                fixed.append(f"took {len(beside.intact)} of them from the index, which is whole")
+            if n_left := len(wrong["images"]) - len(beside.intact):
+                fixed.append(f"forgot them; the next zsindex sync encodes {n_left} photos again")
+            if bad["prompts"]:
+                fixed.append(f"forgot {len(bad['prompts'])} prompts; they are encoded again when they are needed")
+        if fix and (bad["images"] or beside.doubtful or beside.problems):
             VectorIndex.rebuild(storage, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
     for file, what in run_files.problems(storage).items():
@@ -213,7 +231,7 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
             sidecar_files.remove_leftovers(storage.labels)
             fixed.append("removed them")
     remaining = check(storage, fix=False).remaining if fixed else tuple(problems)
-    return CheckReport(tuple(problems), tuple(fixed), remaining, compared)
+    return CheckReport(tuple(problems), tuple(fixed), remaining, compared, tuple(sorted(damaged_photos)))
 
 
 def prune(
@@ -241,6 +259,16 @@ def prune(
         left = sidecar_files.remove_leftovers(storage.labels)
         storage.vacuum()
     return PruneReport(**removed, temporary_files=left, dry_run=False)
+
+
+def _paths(storage: Storage, image_ids: Collection[int]) -> list[str]:
+    return sorted(file.path for file in storage.photos.details_of(image_ids)) if image_ids else []
+
+
+def _some(paths: Sequence[str]) -> str:
+    """Paths in a message, as many as one reads."""
+    more = f" and {len(paths) - MOST_NAMED} more" * (len(paths) > MOST_NAMED)
+    return f": {', '.join(paths[:MOST_NAMED])}{more}" if paths else ""
 
 
 def _recorded(storage: Storage) -> set[str]:

@@ -29,8 +29,12 @@ from zsindex.storage.stored import (
     VECTOR_DTYPE,
     from_blob,
     from_blobs,
+    is_of_image,
+    is_of_prompt,
     model_row,
+    prompt_checksum,
     to_blob,
+    warn_of_damage,
 )
 
 _PART_ROWS = 4096
@@ -161,45 +165,61 @@ class FastReads:
     # --- vectors ------------------------------------------------------------------------------------------------------
 
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
-        """Cached vectors of images, by content digest."""
+        """Cached vectors of images, by content digest; damaged ones are left out."""
         found: dict[bytes, FloatArray] = {}
         with self._database.reading() as connection:
             for part in chunks(list(digests)):
                 rows = connection.execute(
-                    "SELECT images.digest, embeddings.vector FROM images"
+                    "SELECT images.digest, embeddings.vector, images.id, embeddings.checksum FROM images"
                     " JOIN embeddings ON embeddings.image_id = images.id"
                     f" WHERE embeddings.model_id = ? AND images.digest IN ({marks(part)})",
                     (model.id, *part),
                 )
-                found.update((digest, from_blob(blob, model, self._folder)) for digest, blob in rows)
+                found.update(
+                    (digest, from_blob(blob, model, self._folder))
+                    for digest, blob, image_id, checksum in rows
+                    if is_of_image(blob, model.id, image_id, checksum)
+                )
         return found
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
-        """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones."""
+        """Cached vectors of prompts; those of cut texts only where the caller allows `truncated` ones, and no damaged
+        ones.
+        """
         found: dict[str, FloatArray] = {}
         which = "" if truncated else " AND NOT truncated"
         with self._database.reading() as connection:
             for part in chunks(list(texts)):
                 rows = connection.execute(
-                    f"SELECT text, vector FROM prompts WHERE model_id = ? AND text IN ({marks(part)}){which}",
-                    (model.id, *part),
+                    f"{_PROMPTS} WHERE model_id = ? AND text IN ({marks(part)}){which}", (model.id, *part)
                 )
-                found.update((text, from_blob(blob, model, self._folder)) for text, blob in rows)
+                found.update(
+                    (text, from_blob(blob, model, self._folder))
+                    for _, text, blob, *rest in rows
+                    if is_of_prompt(blob, model.id, text, *rest)
+                )
         return found
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
     ) -> None:
-        """Store prompts; those that another process stored meanwhile are left as they are.
+        """Store prompts; those that another process stored meanwhile are left as they are, unless they are damaged.
 
         Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
         """
         most = config.prompt_bytes()
         with self._database.writing("store prompt vectors") as connection:
+            for part in chunks(texts):
+                there = connection.execute(
+                    f"{_PROMPTS} WHERE model_id = ? AND text IN ({marks(part)})", (model_id, *part)
+                ).fetchall()
+                damaged = [(row[0],) for row in there if not is_of_prompt(row[2], model_id, row[1], *row[3:])]
+                connection.executemany("DELETE FROM prompts WHERE id = ?", damaged)
             connection.executemany(
-                "INSERT INTO prompts (model_id, text, vector, truncated) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO prompts (model_id, text, vector, truncated, checksum) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
                 (
-                    (model_id, text, to_blob(vector), cut)
+                    (model_id, text, blob := to_blob(vector), cut, prompt_checksum(blob, model_id, text, cut))
                     for text, vector, cut in zip(texts, vectors, truncated, strict=True)
                 ),
             )
@@ -210,6 +230,9 @@ class FastReads:
 
         Returns:
             The last sequence number (`seq` if there is nothing), image ids (n,), vectors float32 (n, dim), in order.
+
+        Warns:
+            VectorsDamaged: some are left out.
         """
         with self.embeddings(model, after=seq) as (count, parts):
             ids = np.empty(count, dtype=np.int64)
@@ -219,7 +242,9 @@ class FastReads:
                 last = through
                 ids[n : n + len(part)], vectors[n : n + len(part)] = part_ids, part
                 n += len(part)
-        return last, ids, vectors
+        if n < count:
+            warn_of_damage(count - n, model)
+        return last, ids[:n], vectors[:n]
 
     @contextmanager
     def embeddings(
@@ -227,20 +252,22 @@ class FastReads:
     ) -> Iterator[tuple[int, Iterator[tuple[int, IdArray, FloatArray]]]]:
         """How many embeddings were stored after a sequence number, and these, in order, some thousand at a time.
 
-        Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim). All of it is one moment's
-        view, whatever is stored meanwhile.
+        Each part is its last sequence number, image ids (b,) and vectors float32 (b, dim), without damaged ones. All of
+        it is one moment's view, whatever is stored meanwhile.
         """
 
         def parts(connection: sqlite3.Connection) -> Iterator[tuple[int, IdArray, FloatArray]]:
             rows = connection.execute(
-                f"SELECT seq, image_id, vector FROM embeddings WHERE {_OF_MODEL_BY_SEQ} AND seq > ? ORDER BY seq",
+                "SELECT seq, image_id, vector, checksum FROM embeddings"
+                f" WHERE {_OF_MODEL_BY_SEQ} AND seq > ? ORDER BY seq",
                 (model.id, after),
             )
             while part := rows.fetchmany(_PART_ROWS):
-                blobs = [row[2] for row in part]
+                whole = [row for row in part if is_of_image(row[2], model.id, row[1], row[3])]
+                blobs = [row[2] for row in whole]
                 yield (
                     part[-1][0],
-                    np.array([row[1] for row in part], dtype=np.int64),
+                    np.array([row[1] for row in whole], dtype=np.int64),
                     from_blobs(blobs, model, self._folder),
                 )
 
@@ -348,6 +375,7 @@ def _make_room(connection: sqlite3.Connection, most: int) -> None:
 # --- pieces of queries ------------------------------------------------------------------------------------------------
 
 _LABEL_SETS = "SELECT name, version, body, saved_at FROM label_sets"
+_PROMPTS = "SELECT id, text, vector, truncated, checksum FROM prompts"
 # The embeddings of a model, where those after some `seq` are meant, which lie together. The + hides the index by model,
 # which SQLite would read from one end to the other, and then sort.
 _OF_MODEL_BY_SEQ = "+model_id = ?"
