@@ -21,6 +21,7 @@ from zsindex.errors import LibraryReadOnly, ModelPruned, NoVectors, StorageFaile
 from zsindex.exchange import run_files
 from zsindex.index import files, snapshots
 from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
+from zsindex.index.vectors import Snapshot
 from zsindex.lab import neighbours
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
@@ -98,6 +99,54 @@ def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytes
         assert set(steps.values()) == {((), ())}
         assert [f.name for f in (folder / FOLDER_NAME).iterdir()] == [storage.reads.snapshot(model.id).file]  # type: ignore[union-attr]
         assert snapshots.compare(storage, model, damaged=[]).problems == []
+
+
+def test_a_snapshot_that_is_just_replaced_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its record and its removal, or however long its replacer is stopped there."""
+    folder = new_library(tmp_path / "library")
+    with closing(SqliteStorage.open(folder, create=False)) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(30))
+        VectorIndex.rebuild(storage, model)
+        save, found = storage.photos.save_snapshot, []
+
+        def saving(*arguments: Any) -> Any:
+            replaced = save(*arguments)
+            with open_storage(folder, create=False) as other:
+                found.append(maintenance.check(other, fix=False).problems)
+                found.append(maintenance.check(other, fix=True).problems)
+            assert replaced is not None
+            assert (folder / FOLDER_NAME / replaced.file).exists()
+            return replaced
+
+        monkeypatch.setattr(storage.photos, "save_snapshot", saving)
+        VectorIndex.rebuild(storage, model)
+        assert found == [(), ()]
+        assert len(list((folder / FOLDER_NAME).iterdir())) == 1
+
+
+def test_a_snapshot_that_goes_while_it_is_opened_is_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum was right, and then its name is gone."""
+    folder = new_library(tmp_path / "library")
+    with closing(SqliteStorage.open(folder, create=False)) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(30))
+        VectorIndex.rebuild(storage, model)
+        real, calls = Snapshot.map, []
+
+        def mapping(file: Path, **options: Any) -> Snapshot:
+            calls.append(file)
+            if len(calls) == 1:
+                with open_storage(folder, create=False) as other, monkeypatch.context() as patched:
+                    patched.setattr(Snapshot, "map", real)
+                    VectorIndex.rebuild(other, model)
+            return real(file, **options)
+
+        monkeypatch.setattr(Snapshot, "map", mapping)
+        assert snapshots.snapshot_problems(storage, model) == []
+        assert len(calls) == 2
 
 
 def test_a_large_snapshot_and_its_scratch_file_are_no_strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,17 @@ class Making:
                 self._locked.append(os.dup(out.fileno()))
         return out
 
+    def keep(self, file: Path) -> None:
+        """Hold a finished file that is about to lose its record, until it is removed: in between it would look like a
+        stray to others.
+        """
+        with suppress(OSError):
+            descriptor = os.open(file, os.O_RDONLY)
+            if _lock(descriptor, wait=True):
+                self._locked.append(descriptor)
+            else:
+                os.close(descriptor)
+
     def __enter__(self) -> Self:
         return self
 

@@ -204,7 +204,12 @@ class VectorIndex:
                 verified=verified,
             )
             saved = Snapshot.map(file, n_vectors=n, dim=dim, n_cells=record.n_cells)
+            if (old := storage.reads.snapshot(model.id)) is not None:
+                making.keep(folder / old.file)
             replaced = storage.photos.save_snapshot(model.id, record)
+            if replaced is not None:
+                with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
+                    (folder / replaced.file).unlink()
         except _VectorsMissing:
             return None
         except ModelPruned:
@@ -218,9 +223,6 @@ class VectorIndex:
             return None
         finally:
             making.close()
-        if replaced is not None:
-            with suppress(OSError):  # another process on Windows may have it mapped; `check --fix` removes strays
-                (folder / replaced.file).unlink()
         mapped = VectorTable(saved, none, np.empty((0, dim), dtype=np.float32), none)
         return cls(mapped, watermark=stream.watermark, generation=generation)
 

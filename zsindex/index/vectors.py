@@ -91,9 +91,10 @@ class Snapshot:
                         raise SnapshotError(f"the checksum of {file.name} is not the recorded one")
                     unchanged = identity(os.fstat(opened.fileno())) == identity(stat)
                     verified = identity(stat) if is_large and unchanged and is_settled(stat, now_ns) else None
+            # By its name, which it may have lost meanwhile: another process has replaced it.
+            return replace(cls.map(file, n_vectors=n_vectors, dim=dim, n_cells=n_cells), verified=verified)
         except OSError as error:
             raise SnapshotError(f"{file.name} cannot be read: {error.strerror}") from error
-        return replace(cls.map(file, n_vectors=n_vectors, dim=dim, n_cells=n_cells), verified=verified)
 
     @classmethod
     def map(cls, file: Path, *, n_vectors: int, dim: int, n_cells: int = 0) -> Snapshot:

@@ -183,6 +183,9 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
     fixed: list[str] = []
     compared = 0
     damaged_photos: set[str] = set()
+    recorded = partial(_recorded, storage)
+    # Looked for once more at the end: a file that a writer is just replacing is gone by then.
+    earlier = index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded)
     for row in storage.reads.models():
         bad = storage.photos.bad_vectors(row)
         compared += sum(storage.photos.model_sizes(row)[kind] for kind in ("images", "prompts"))
@@ -215,12 +218,13 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
         if fix:
             file.unlink(missing_ok=True)
             fixed.append("removed it; its question is kept and can be repeated")
-    strays = index_files.strays(storage.folder / snapshots.FOLDER_NAME, partial(_recorded, storage))
+    later = index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded) if earlier else []
+    strays = [file for file in earlier if file in later]
     if strays:
         problems.append(f"{len(strays)} files in {snapshots.FOLDER_NAME}/ belong to no index")
         if fix:
             for file in strays:
-                index_files.remove(file, partial(_recorded, storage))
+                index_files.remove(file, recorded)
             fixed.append("removed them")
     if left := sidecar_files.leftovers(storage.labels):
         problems.append(

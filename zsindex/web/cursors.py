@@ -60,7 +60,7 @@ class SearchCursor:
                     "cursor-expired", 410, "the cursor belongs to another model; start again from the first page"
                 )
             vector = np.frombuffer(base64.b64decode(found["v"], validate=True), dtype="<f4").astype(np.float32)
-            if vector.shape != (dim,) or not abs(float(np.linalg.norm(vector)) - 1) < 1e-3:
+            if vector.shape != (dim,) or not abs(float(np.linalg.norm(vector.astype(np.float64))) - 1) < 1e-3:
                 raise ValueError("not a unit vector")
             watermark, generation, score, image_id = found["p"]
             numbers = [*map(_whole, (watermark, generation, image_id))]
