@@ -129,7 +129,10 @@ def prune(
             return
         note(f"will forget {what}")
         if not yes:
-            click.confirm("Continue?", abort=True, err=True)
+            try:
+                click.confirm("Continue?", abort=True, err=True)
+            except (OSError, UnicodeError) as error:  # stdin is write-only, or holds no text
+                raise click.ClickException(f"stdin cannot be read ({error}); add --yes to prune unasked") from error
         done = opened.prune(paths, models=models, prompts=prompts)
     if as_json:
         write_json(done.to_dict(), sys.stdout)

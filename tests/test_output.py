@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -296,3 +297,38 @@ def test_who_asks_a_closed_stdin_gets_the_end_of_it(library: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stderr == b"Error: cannot read labels from stdin: it holds no labels\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "stdin", "said"),
+    [
+        (
+            ["classify", "--labels", "-"],
+            "write-only",
+            "cannot read labels from stdin: it cannot be read: Bad file desc",
+        ),
+        (["prune", "--path", "/"], "write-only", "stdin cannot be read (.*Bad file descriptor); add --yes to prune"),
+        (
+            ["prune", "--path", "/"],
+            "no text",
+            "stdin cannot be read ('utf-8' codec can't decode .*); add --yes to prune",
+        ),
+    ],
+)
+def test_a_stdin_that_cannot_be_read_is_told(
+    library: Path, tmp_path: Path, command: list[str], stdin: str, said: str
+) -> None:
+    copy = shutil.copytree(library, tmp_path / "library")
+    (tmp_path / "stdin").write_bytes(b"\xff\xfe\xff\n")
+    with (tmp_path / "stdin").open("wb" if stdin == "write-only" else "rb") as opened:
+        ended = subprocess.run(
+            [sys.executable, "-m", "zsindex", *command, "--library", str(copy)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8:strict"},
+            stdin=opened,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr
+    assert re.search(said.replace("(", r"\(").replace(")", r"\)"), ended.stderr.decode()), ended.stderr
