@@ -325,8 +325,7 @@ def test_a_stdin_that_cannot_be_read_is_told(
             [sys.executable, "-m", "zsindex", *command, "--library", str(copy)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8:strict"},
             stdin=opened,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             check=False,
         )
     assert ended.returncode == 1
