@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from zsindex._version import __version__
-from zsindex.errors import UnknownModel
+from zsindex.errors import LibraryBusy, StorageFailed, StorageFull, UnknownModel, ZsindexWarning
 from zsindex.exchange import run_files, sidecar_files
 from zsindex.index import files as index_files
 from zsindex.index import snapshots
@@ -20,6 +21,10 @@ from zsindex.storage.rows import ModelRow
 
 # Photos with a damaged vector that a message names; the report has all of them.
 MOST_NAMED = 10
+
+
+class RoomNotGivenBack(ZsindexWarning):
+    """Rows were pruned, but the file is as large as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +266,11 @@ def prune(
         for file in index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded):
             index_files.remove(file, recorded)
         left = sidecar_files.remove_leftovers(storage.labels)
-        storage.vacuum()
+        try:
+            storage.vacuum()
+        except (StorageFull, StorageFailed, LibraryBusy) as error:
+            what = "what was to be pruned is gone, but its room was not given back to the disk"
+            warnings.warn(f"{what} (new photos use it): {error}", RoomNotGivenBack, stacklevel=4)
     return PruneReport(**removed, temporary_files=left, dry_run=False)
 
 
