@@ -46,6 +46,12 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     ),
     (errors.LibraryDamaged(FOLDER, "malformed"), {"path": FOLDER, "detail": "malformed"}, "zsindex check"),
     (errors.LibraryClosed(FOLDER), {"path": FOLDER}, "was closed. Open it again"),
+    (errors.LibraryForked(FOLDER), {"path": FOLDER, "can_open": True}, "Open it here anew"),
+    (
+        errors.LibraryForked(FOLDER, can_open=False),
+        {"path": FOLDER, "can_open": False},
+        "start this process with 'spawn'",
+    ),
     (errors.ModelPruned(FOLDER), {"path": FOLDER}, "pruned .* Ask again"),
     (
         errors.StorageFailed(FOLDER, "record a run", "Too many open files"),

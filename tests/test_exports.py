@@ -139,6 +139,7 @@ PUBLIC = {
         "LibraryClosed",
         "LibraryDamaged",
         "LibraryError",
+        "LibraryForked",
         "LibraryNotFound",
         "LibraryReadOnly",
         "LibraryTooNew",

@@ -9,6 +9,7 @@
     │   ├── LibraryBusy          another process, or another thread of this one, is syncing or writing
     │   ├── LibraryDamaged       SQLite says that the database is malformed
     │   ├── LibraryClosed        asked after it was closed
+    │   ├── LibraryForked        opened by a process that this one is a fork of
     │   ├── ModelPruned          somebody else pruned the model while something was to be stored under it
     │   ├── StorageFailed        the system refuses to read or write, for a reason that is none of the others
     │   └── StorageFull          no space left; the last batch was rolled back
@@ -91,6 +92,7 @@ __all__ = [
     "LibraryClosed",
     "LibraryDamaged",
     "LibraryError",
+    "LibraryForked",
     "LibraryNotFound",
     "LibraryReadOnly",
     "LibraryTooNew",
@@ -272,6 +274,26 @@ class LibraryClosed(LibraryError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"the library at {path} was closed. Open it again: Library.open({str(path)!r})", path=path)
+
+
+class LibraryForked(LibraryError):
+    """The process that opened the library has forked, and this is its child: locks of SQLite, threads and models stay
+    behind in a fork.
+    """
+
+    def __init__(self, path: Path, *, can_open: bool = True) -> None:
+        """Args:
+        can_open: whether this process may open it anew.
+        """
+        way_out = f"Open it here anew: Library.open({str(path)!r})"
+        if not can_open:
+            way_out = "Threads of that process were reading or writing it just then: start this process with 'spawn'"
+        super().__init__(
+            f"the library at {path} was opened by another process, of which this one is a fork; what both wrote could "
+            f"be lost. {way_out}.",
+            path=path,
+        )
+        self.can_open = can_open
 
 
 class StorageFull(LibraryError):

@@ -14,7 +14,7 @@ from zsindex import config
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.view import View
-from zsindex.errors import LibraryClosed, NotInLibrary, NoVectors, UnknownModel
+from zsindex.errors import LibraryClosed, LibraryForked, NotInLibrary, NoVectors, UnknownModel
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelInfo, ModelSpec, Settings
 from zsindex.session.embedding import Embedding
@@ -62,6 +62,7 @@ class Session:
         )
         self.appearances: dict[int, Appearance] = {}
         self._closed = False
+        self._pid = os.getpid()
         self._storage = storage
         reads = storage.reads
         remembered = reads.default_model()
@@ -178,13 +179,17 @@ class Session:
         return self._closed
 
     def require_open(self) -> None:
-        """Raise `LibraryClosed` after `close`."""
+        """Raise `LibraryClosed` after `close`, and `LibraryForked` in a child of the process that opened it."""
         if self._closed:
             raise LibraryClosed(self.path)
+        if self._pid != os.getpid():
+            raise LibraryForked(self.path)
 
     def close(self) -> None:
         """Release storage, index and model. What other threads are storing is finished. Closing twice does no harm."""
         self._closed = True
+        if self._pid != os.getpid():
+            return  # its locks may be held by threads that are not there
         self._index.forget()
         self.appearances.clear()
         self._model.close()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
 from pathlib import Path
 
 from zsindex.errors import LibraryError, LibraryReadOnly, StorageFailed, StorageFull
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Of no path in particular: whatever was to be opened, it would have been refused.
+OF_THE_MACHINE = NO_SPACE | {errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM}
+_ENOUGH = 1 << 16  # more than the index of SQLite's log begins with
 NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
@@ -17,4 +22,24 @@ def failure(folder: Path, action: str, error: OSError) -> LibraryError:
         return StorageFull(folder)
     if error.errno in NO_PERMISSION:
         return LibraryReadOnly(folder, f"{action} ({error.strerror})")
-    return StorageFailed(folder, action, error.strerror or str(error) or type(error).__name__)
+    detail = error.strerror or str(error) or type(error).__name__
+    return StorageFailed(folder, action, f"the disk reports an error: {detail}" if error.errno == errno.EIO else detail)
+
+
+def found_by_trying(folder: Path, *, beyond: int) -> OSError | None:
+    """What the system says when something is written in `folder`, in a file without a name; None if it says nothing.
+
+    For those who were refused and not told why, as SQLite's users are.
+
+    Args:
+        beyond: bytes that the file appears to have before, as files may only become so large.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.seek(beyond)
+            file.write(bytes(_ENOUGH))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None

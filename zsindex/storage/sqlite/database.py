@@ -11,6 +11,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,11 +19,13 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
     LibraryDamaged,
+    LibraryForked,
     LibraryNotFound,
     LibraryReadOnly,
     LibraryTooNew,
@@ -31,7 +34,7 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage.failures import NO_SPACE
+from zsindex.storage.failures import OF_THE_MACHINE, failure, found_by_trying
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.lock import FolderLock
 
@@ -48,6 +51,8 @@ PAGE_SIZE = 16_384  # a 512-d vector is 2 KB: at SQLite's usual 4 KB almost half
 WRITE_CACHE_KIB = 65_536
 BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
+# How long who may not write tries to read beside a log that others make and remove.
+OTHERS_LOG_S = 0.5
 
 
 class SqliteDatabase:
@@ -63,23 +68,32 @@ class SqliteDatabase:
         self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
         self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
         self._guard = threading.Lock()
-        self._in_work = 0  # transactions, of any thread
+        self._in_work: set[object] = set()  # transactions, of any thread
+        self._pid = os.getpid()
         self._read_engine: Engine | None = None
         self._write_engine: Engine | None = None
         self._write_connection: sqlite3.Connection | None = (
             None  # used under the lock alone, by `write` and by `writing`
         )
         self._claimed: tuple[int, int] | None = None
+        _databases.add(self)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> SqliteDatabase:
         """Open the library in `folder`, making it if `create`, and bring its schema up to date.
 
         Raises:
-            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull,
+            StorageFailed, LibraryForked
         """
         file = folder / FILE_NAME
         claim = _claim(folder)
+        if claim is not None and _is_half_made(folder):
+            _release(claim)
+            if read_only or not os.access(folder, os.W_OK):
+                raise LibraryNotFound(folder)  # it is being made, or that was interrupted; nothing is in it
+            _roll_back(folder)
+            claim = _claim(folder)
         if claim is None:
             if not create or read_only:
                 raise LibraryNotFound(folder)
@@ -108,16 +122,20 @@ class SqliteDatabase:
         threads go on to their end, and the last of them closes what it used. The last writer's checkpoint happens
         under the lock, like every other.
         """
+        if self._pid != os.getpid():
+            return
         with self._guard:
             idle, self._idle = self._idle or [], None
-            in_work = self._in_work
+            in_work = bool(self._in_work)
         for connection in idle:
             connection.close()
         if not in_work:
             self._let_go()
 
     def require_open(self) -> None:
-        """Raise `LibraryClosed` after `close`."""
+        """Raise `LibraryClosed` after `close`, and `LibraryForked` in a child of the process that opened it."""
+        if self._pid != os.getpid():
+            raise LibraryForked(self.folder)
         if self._idle is None:
             raise LibraryClosed(self.folder)
 
@@ -126,16 +144,18 @@ class SqliteDatabase:
         """Around everything that uses a connection.
 
         Raises:
-            LibraryClosed
+            LibraryClosed, LibraryForked
         """
-        with self._guard:
-            self.require_open()
-            self._in_work += 1
+        self.require_open()  # before the guard, which a thread of the parent may hold in a child for ever
+        work = object()
         try:
+            with self._guard:
+                self.require_open()
+                self._in_work.add(work)
             yield
         finally:
             with self._guard:
-                self._in_work -= 1
+                self._in_work.discard(work)
                 is_last = self._idle is None and not self._in_work
             if is_last:
                 self._let_go()
@@ -150,18 +170,55 @@ class SqliteDatabase:
             if reader is not None:
                 reader.dispose()
             if writing is not None:
-                with ExitStack() as stack:
-                    # Who does not let go of the lock has the database open, so that this is not its last connection,
-                    # and nothing is checkpointed.
-                    with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
-                        stack.enter_context(self._write_lock.hold("close the library"))
-                    if writer is not None:
-                        writer.dispose()
-                    writing.close()
+                self._close_writer(writing, writer)
         finally:
             if claimed is not None:
-                with _claims:
-                    _open_files[claimed] -= 1
+                _release(claimed)
+
+    def _close_writer(self, writing: sqlite3.Connection, writer: Engine | None) -> None:
+        with ExitStack() as stack:
+            # Who does not let go of the lock has the database open, so that this is not its last connection, and
+            # nothing is checkpointed.
+            with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
+                stack.enter_context(self._write_lock.hold("close the library"))
+                # The last connection that closes keeps all readers out while it checkpoints. This one keeps out nobody,
+                # and leaves nothing to do to that one but to remove the log.
+                with suppress(sqlite3.Error):
+                    writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if writer is not None:
+                writer.dispose()
+            writing.close()
+
+    # --- around a fork ------------------------------------------------------------------------------------------------
+
+    def part(self) -> None:
+        """Before a fork: keep others from connections, and close those that nobody uses. SQLite thinks of a process's
+        locks as its own, also in a child, which has none: even what the child opens anew would have none.
+        """
+        self._guard.acquire()
+        if self._in_work:
+            return
+        idle, writing = self._idle or [], self._write_connection
+        for connection in idle:
+            connection.close()
+        idle.clear()
+        if self._read_engine is not None:
+            self._read_engine.dispose()
+        if writing is not None:
+            writer, self._write_engine, self._write_connection = self._write_engine, None, None
+            self._close_writer(writing, writer)
+
+    def go_on(self) -> None:
+        """After a fork, in both processes."""
+        self._guard.release()
+
+    def leave(self) -> list[object]:
+        """In the child: what it must never close. It may not open the same file anew then."""
+        if not self._in_work:
+            return []
+        if self._claimed is not None:
+            _inherited.add(self._claimed)
+        return [self._write_connection, self._read_engine, self._write_engine, *(self._idle or [])]
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -308,6 +365,40 @@ class SqliteDatabase:
 _open_files: Counter[tuple[int, int]] = Counter()
 _claims = threading.RLock()
 
+# Those of them that a parent's thread was using when this process was forked off.
+_inherited: set[tuple[int, int]] = set()
+_databases: WeakSet[SqliteDatabase] = WeakSet()
+_parted: list[SqliteDatabase] = []
+
+
+def _before_fork() -> None:
+    _claims.acquire()
+    for database in list(_databases):
+        database.part()
+        _parted.append(database)
+
+
+def _after_fork_in_parent() -> None:
+    while _parted:
+        _parted.pop().go_on()
+    _claims.release()
+
+
+def _after_fork_in_child() -> None:
+    left = [thing for database in _parted for thing in database.leave() if thing is not None]
+    if left:
+        import ctypes
+
+        # Closing a connection in work would undo what the parent is doing in the memory that both share. Nothing that
+        # refers to it here can be relied on to the end of the process but a count that is never paid back.
+        for thing in left:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    _after_fork_in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
 
 def _claim(folder: Path) -> tuple[int, int] | None:
     """Note that the database in `folder` is going to be open, so that its file is read through SQLite alone from then
@@ -317,8 +408,15 @@ def _claim(folder: Path) -> tuple[int, int] | None:
         if not _is_library(folder):
             return None
         claim = _identity(folder / FILE_NAME)
+        if claim in _inherited:
+            raise LibraryForked(folder, can_open=False)
         _open_files[claim] += 1
         return claim
+
+
+def _release(claim: tuple[int, int]) -> None:
+    with _claims:
+        _open_files[claim] -= 1
 
 
 def size_of(file: Path) -> int:
@@ -358,6 +456,8 @@ def _is_library(folder: Path) -> bool:
             with file.open("rb") as opened:
                 header = opened.read(100)
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise failure(folder, "open it", error) from error
         raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
     if not header:
         return False  # a process was stopped while it made the library; nothing is in it
@@ -382,7 +482,25 @@ def _create(folder: Path) -> None:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise failure(folder, "make it", error) from error
         raise NotALibrary(folder, f"it cannot be made ({error.strerror})") from error
+
+
+def _is_half_made(folder: Path) -> bool:
+    """Whether a process is making the library, or was stopped in that: later there is a log instead of a journal."""
+    return (folder / f"{FILE_NAME}-journal").exists()
+
+
+def _roll_back(folder: Path) -> None:
+    """Take back what a process began that was stopped while it made the library, which readers may not do."""
+    with FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True).hold("make the library"):
+        if _is_half_made(folder):
+            with (
+                _translated(folder),
+                closing(sqlite3.connect(folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+            ):
+                file.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _uri(folder: Path, parameters: str) -> str:
@@ -394,15 +512,28 @@ def _is_read_only_folder(folder: Path, *, writable: bool) -> bool:
 
 
 def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
-    parameters = "mode=ro"
-    log = folder / f"{FILE_NAME}-wal"
-    if _is_read_only_folder(folder, writable=writable) and not (log.exists() and log.stat().st_size):
+    def connect(parameters: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+
+    if not _is_read_only_folder(folder, writable=writable):
+        return connect("mode=ro")
+    give_up_at = time.monotonic() + OTHERS_LOG_S
+    while True:
         # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
         # Without a log to read nothing is changing either: that is what "immutable" tells it.
-        parameters += "&immutable=1"
-    return sqlite3.connect(
-        _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+        connection = connect("mode=ro" if size_of(folder / f"{FILE_NAME}-wal") else "mode=ro&immutable=1")
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it keeps its files
+        except sqlite3.Error as error:
+            connection.close()
+            of_the_log = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if error.sqlite_errorcode & 0xFF not in of_the_log or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(OTHERS_LOG_S / 50)  # a writer has just made its log, or removed it
+        else:
+            return connection
 
 
 def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
@@ -424,14 +555,30 @@ def _is_closed(connection: sqlite3.Connection) -> bool:
         return True
 
 
+# What goes wrong as SQLite writes, or makes the file beside the log that readers need, too.
+_WRITING = frozenset({
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+})  # fmt: skip
+
+
+def _largest(folder: Path) -> int:
+    return max(size_of(folder / f"{FILE_NAME}{ending}") for ending in ("", "-wal", "-shm"))
+
+
 @contextmanager
 def _translated(folder: Path) -> Iterator[None]:
     """Turn the database errors that a user can do something about into the project's own."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            raise StorageFull(folder) from error
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            raise failure(folder, "read or write it", error) from error
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
         if not isinstance(cause, sqlite3.Error):
             raise
@@ -446,16 +593,23 @@ def _translated(folder: Path) -> Iterator[None]:
             raise StorageFull(folder) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise LibraryDamaged(folder, str(cause)) from error
-        if code == sqlite3.SQLITE_BUSY:
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
             raise LibraryBusy(
                 folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
             ) from error
-        if code == sqlite3.SQLITE_CANTOPEN and os.access(folder, os.W_OK):
+        # SQLite does not tell what the system said: that is found by asking for the same again.
+        may_write = os.access(folder, os.W_OK)
+        is_of_writing = code == sqlite3.SQLITE_CANTOPEN or extended in _WRITING
+        told = found_by_trying(folder, beyond=_largest(folder)) if may_write and is_of_writing else None
+        if told is not None:
+            raise failure(folder, "read or write its database", told) from error
+        if code == sqlite3.SQLITE_CANTOPEN and may_write:
             # No permission is missing: too many open files, say, or the file has gone.
             raise StorageFailed(folder, "open its database", str(cause)) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise LibraryReadOnly(folder, f"open its database ({cause})") from error
         if code == sqlite3.SQLITE_IOERR:
-            # SQLite does not tell what the system said.
-            raise StorageFailed(folder, "read or write its database", f"the disk reports an error: {cause}") from error
+            name = getattr(cause, "sqlite_errorname", "")
+            what = "the system refused, though it does not now" if is_of_writing else "the disk reports an error"
+            raise StorageFailed(folder, "read or write its database", f"{what}: {cause}, {name}") from error
         raise

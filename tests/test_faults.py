@@ -1,0 +1,411 @@
+"""What the system refuses, kills and forks: what is told fits the cause, and nothing is lost or stuck."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
+from tests.processes import Process
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryError,
+    LibraryForked,
+    LibraryNotFound,
+    LibraryReadOnly,
+    NotALibrary,
+    StorageFailed,
+    StorageFull,
+)
+from zsindex.storage import failures
+from zsindex.storage.sqlite import database
+from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, SqliteDatabase
+from zsindex.upkeep import maintenance
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return new_library(tmp_path / "library")
+
+
+# --- a kill while a library is made -----------------------------------------------------------------------------------
+
+KILLED_IN_ITS_FIRST_TRANSACTION = f"""
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA application_id = {APPLICATION_ID}")
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN")
+connection.execute("CREATE TABLE half (x)")
+connection.executemany("INSERT INTO half VALUES (zeroblob(9000))", [()] * 20)  # more than is kept in memory
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def half_made(tmp_path: Path) -> Path:
+    """A library with a hot rollback journal, which only who may write can roll back."""
+    nowhere = tmp_path / "half"
+    nowhere.mkdir()
+    with Process(KILLED_IN_ITS_FIRST_TRANSACTION, nowhere / FILE_NAME) as process:
+        process.finish()
+    journal = nowhere / f"{FILE_NAME}-journal"
+    assert journal.stat().st_size > 512
+    with (
+        closing(sqlite3.connect(f"{(nowhere / FILE_NAME).as_uri()}?mode=ro", uri=True)) as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return nowhere
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_library_whose_making_was_killed_is_made_at_the_next_opening(half_made: Path, create: bool) -> None:
+    with open_storage(half_made, create=create) as storage:
+        add_model(storage)
+        assert storage.problems() == []
+        with storage.database.reading() as connection:
+            assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchone()
+
+
+def test_who_may_only_read_finds_no_library_where_making_it_was_killed(half_made: Path) -> None:
+    before = (half_made / FILE_NAME).read_bytes()
+    with pytest.raises(LibraryNotFound):
+        open_storage(half_made, read_only=True).__enter__()
+    assert (half_made / FILE_NAME).read_bytes() == before
+
+
+# --- what the system says ---------------------------------------------------------------------------------------------
+
+TOLD: dict[int, tuple[type[LibraryError], str]] = {
+    errno.ENOSPC: (StorageFull, "free some space"),
+    errno.EDQUOT: (StorageFull, "free some space"),
+    errno.EFBIG: (StorageFull, "free some space"),
+    errno.EMFILE: (StorageFailed, "Too many open files"),
+    errno.ENFILE: (StorageFailed, "Too many open files in system"),
+    errno.EIO: (StorageFailed, "the disk reports an error: Input/output error"),
+    errno.EACCES: (LibraryReadOnly, "read-only"),
+    errno.EROFS: (LibraryReadOnly, "read-only"),
+    errno.ENOLCK: (StorageFailed, "No locks available"),
+}
+
+
+def refusing(number: int) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def lock_file(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr("zsindex.storage.sqlite.lock.io.FileIO", refusing(number))
+
+
+def locking(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    if number == errno.EACCES:
+        pytest.skip("says that somebody else holds it")
+    monkeypatch.setattr("zsindex.storage.sqlite.lock.fcntl.flock", refusing(number))
+
+
+@pytest.mark.parametrize("number", TOLD, ids=errno.errorcode.get)
+@pytest.mark.parametrize("what", [lock_file, locking])
+def test_a_lock_that_the_system_refuses_says_why_and_works_the_next_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[pytest.MonkeyPatch, int], None], number: int
+) -> None:
+    expected, said = TOLD[number]
+    with open_storage(folder) as storage:
+        with monkeypatch.context() as patched:
+            what(patched, number)
+            for _ in range(2):
+                with pytest.raises(expected, match=said):
+                    add_model(storage)
+        add_model(storage)
+        with storage.sync_lock.hold("sync"):
+            pass
+
+
+def error_of_sqlite(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode, error.sqlite_errorname = code, "SQLITE_NAME"
+    return error
+
+
+@pytest.mark.parametrize("number", [n for n in TOLD if n != errno.ENOLCK], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "code",
+    [
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+    ],
+)
+def test_what_sqlite_does_not_tell_is_found_by_trying(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, number: int
+) -> None:
+    expected, said = TOLD[number]
+    monkeypatch.setattr(failures.tempfile, "TemporaryFile", refusing(number))
+    with open_storage(folder) as storage, pytest.raises(expected, match=said), storage.database.reading():
+        raise error_of_sqlite(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "said"),
+    [
+        (sqlite3.SQLITE_FULL, StorageFull, "free some space"),
+        (sqlite3.SQLITE_IOERR_READ, StorageFailed, "the disk reports an error"),
+        (sqlite3.SQLITE_IOERR_WRITE, StorageFailed, "refused, though it does not now"),
+        (sqlite3.SQLITE_CANTOPEN, StorageFailed, "open its database"),
+        (sqlite3.SQLITE_PROTOCOL, LibraryBusy, "another program"),
+    ],
+)
+def test_where_trying_finds_nothing_the_error_is_no_other_one(
+    folder: Path, code: int, expected: type[LibraryError], said: str
+) -> None:
+    with open_storage(folder) as storage, pytest.raises(expected, match=said), storage.database.reading():
+        raise error_of_sqlite(code)
+    assert not list(folder.glob("tmp*"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO])
+def test_a_library_that_cannot_be_looked_at_is_not_called_something_else(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    expected, said = TOLD[number]
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refusing(number))
+        with pytest.raises(expected, match=said):
+            SqliteDatabase.open(folder, create=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", refusing(number))
+        with pytest.raises(expected, match=said):
+            SqliteDatabase.open(tmp_path / "new", create=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refusing(errno.EACCES))
+        with pytest.raises(NotALibrary):
+            SqliteDatabase.open(folder, create=False)
+
+
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Sets how large a file may become: what `ulimit -f` does, and a quota much the same."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk(folder: Path, largest_file: Callable[[int], None]) -> None:
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        kept = add_photos(storage, model, unit_vectors(10))
+    largest_file(40_000)  # the log holds two pages
+    with open_storage(folder) as storage:
+        with pytest.raises(StorageFull):
+            add_photos(storage, model, unit_vectors(500, seed=1), folder="/more")
+        assert storage.reads.files().paths == kept
+    # Not even the index of the log may be made, which readers need, too.
+    largest_file(1024)
+    for read_only in (True, False):
+        with pytest.raises(StorageFull):
+            open_storage(folder, read_only=read_only).__enter__()
+
+
+def test_too_many_open_files_are_not_a_missing_permission(folder: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        with pytest.raises(OSError, match="Too many"):
+            taken += [os.open(os.devnull, os.O_RDONLY) for _ in iter(int, 1)]
+        for read_only in (True, False):
+            with pytest.raises(StorageFailed, match="Too many open files"):
+                SqliteDatabase.open(folder, create=False, read_only=read_only)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("error", [StorageFull(Path("/x")), LibraryBusy(Path("/x"), holder="a", waited_s=1)])
+def test_prune_says_what_is_done_where_the_room_is_not_given_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: LibraryError
+) -> None:
+    def refuse() -> NoReturn:
+        raise error
+
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(10))
+        monkeypatch.setattr(storage, "vacuum", refuse)
+        with pytest.warns(maintenance.RoomNotGivenBack, match="what was to be pruned is gone"):
+            report = maintenance.prune(storage, models=[], under=["/photos"], dry_run=False)
+        assert report.files == 10
+        assert storage.reads.files().paths == []
+
+
+# --- readers beside a writer ------------------------------------------------------------------------------------------
+
+
+def test_a_lone_writer_that_closes_copies_its_log_before_it_keeps_readers_out(folder: Path) -> None:
+    """A reader that opens while it copies is let in: the last connection would keep it out for all that time."""
+    steps: list[str] = []
+    opened = SqliteDatabase.open(folder, create=False)
+    with opened.writing("test") as connection:
+        connection.execute("INSERT INTO settings (key, value) VALUES ('a', 'x')")
+
+        def trace(statement: str) -> None:
+            steps.append(statement)
+
+        connection.set_trace_callback(trace)
+    log = folder / f"{FILE_NAME}-wal"
+    assert log.stat().st_size > 0
+    opened.close()
+    assert steps[-1] == "PRAGMA wal_checkpoint(PASSIVE)"
+    assert not log.exists()
+
+
+def test_who_may_not_write_tries_again_where_a_log_comes_and_goes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(folder) as storage:
+        add_model(storage)
+    monkeypatch.setattr(database, "_is_read_only_folder", lambda *_, **__: True)
+    connect, failed = sqlite3.connect, []
+
+    class Refusing(sqlite3.Connection):
+        """As one that finds the log when it looks, and no more when it opens it."""
+
+        def execute(self, *arguments: object) -> NoReturn:
+            failed.append(arguments)
+            error = sqlite3.OperationalError("unable to open database file")
+            error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+            raise error
+
+    def sometimes(*arguments: object, **options: object) -> sqlite3.Connection:
+        if len(failed) < 3:
+            options["factory"] = Refusing
+        return connect(*arguments, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(sqlite3, "connect", sometimes)
+    with open_storage(folder, read_only=True) as storage:
+        assert len(storage.reads.models()) == 1
+    assert len(failed) == 3
+
+
+# --- a fork -----------------------------------------------------------------------------------------------------------
+
+
+def in_child(act: Callable[[], object]) -> str:
+    """What it returns, or the error that it raises, in a child of this process."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            said = repr(act())
+        except BaseException as error:  # noqa: BLE001
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_a_child_is_told_that_the_library_is_its_parents(folder: Path) -> None:
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        for act in (
+            lambda: storage.reads.models(),
+            lambda: add_photos(storage, model, unit_vectors(1)),
+            lambda: storage.require_open(),
+        ):
+            assert in_child(act).startswith(f"{LibraryForked.__name__}: the library at {folder}")
+        assert in_child(storage.close) == "None"
+        assert len(storage.reads.models()) == 1
+        add_photos(storage, model, unit_vectors(1))
+
+
+def test_what_a_child_opens_anew_has_locks_of_its_own(folder: Path) -> None:
+    """SQLite took those of the parent for the child's: another process removed the log that the child was writing."""
+
+    def act() -> str:
+        with open_storage(folder, create=False) as own:
+            add_model(own, "child")
+            with Process(ADD_AND_CLOSE, folder) as other:
+                other.finish()
+            add_model(own, "child again")
+            inode = (folder / FILE_NAME).stat().st_ino
+            return " ".join(line for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line)
+
+    with open_storage(folder) as storage:
+        add_model(storage, "parent")
+        locks = in_child(act)
+        assert " POSIX " in locks, locks
+    with open_storage(folder, create=False) as storage:
+        assert {row.info.spec.name for row in storage.reads.models()} == {"parent", "child", "other", "child again"}
+        assert storage.problems() == []
+
+
+ADD_AND_CLOSE = """
+import sys
+from pathlib import Path
+from tests.libraries import add_model, open_storage
+with open_storage(Path(sys.argv[1])) as storage:
+    add_model(storage, "other")
+"""
+
+
+def test_a_child_forked_off_while_a_thread_was_at_work_may_not_open_it(folder: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    with open_storage(folder) as storage:
+
+        def work() -> None:
+            with storage.database.writing("test") as connection:
+                connection.execute("INSERT INTO settings (key, value) VALUES ('a', 'x')")
+                begun.set()
+                go_on.wait()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        begun.wait()
+        try:
+            said = in_child(lambda: SqliteDatabase.open(folder, create=False))
+        finally:
+            go_on.set()
+            thread.join()
+        assert said.startswith("LibraryForked")
+        assert "spawn" in said
+        assert storage.reads.setting("a") == "x"
+
+
+def test_a_lock_is_its_parents_alone(folder: Path) -> None:
+    """A child that lived on kept the lock, whose file it had inherited."""
+    with open_storage(folder) as storage:
+        reading, writing = os.pipe()
+        with storage.sync_lock.hold("sync"):
+            pid = os.fork()
+            if not pid:
+                os.close(writing)
+                os.read(reading, 1)  # until the parent is done
+                os._exit(0)
+        try:
+            with open_storage(folder) as other, other.sync_lock.hold("sync"):
+                pass
+        finally:
+            os.close(writing)
+            os.close(reading)
+            os.waitpid(pid, 0)
