@@ -18,6 +18,7 @@ from tests.libraries import add_model, add_photos, new_library, open_storage, un
 from tests.processes import Process
 from zsindex.errors import (
     LibraryBusy,
+    LibraryDamaged,
     LibraryError,
     LibraryForked,
     LibraryNotFound,
@@ -144,6 +145,7 @@ def error_of_sqlite(code: int) -> sqlite3.OperationalError:
     "code",
     [
         sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR_SHMSIZE,
         sqlite3.SQLITE_IOERR_SHMOPEN,
         sqlite3.SQLITE_IOERR_SHMMAP,
@@ -177,6 +179,17 @@ def test_where_trying_finds_nothing_the_error_is_no_other_one(
     with open_storage(folder) as storage, pytest.raises(expected, match=said), storage.database.reading():
         raise error_of_sqlite(code)
     assert not list(folder.glob("tmp*"))
+
+
+def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite says of an EIO that the database is malformed."""
+    with open_storage(folder) as storage:
+        monkeypatch.setattr(database.os, "read", refusing(errno.EIO))
+        with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
+            raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
+        monkeypatch.undo()
+        with pytest.raises(LibraryDamaged), storage.database.reading():
+            raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO])

@@ -567,6 +567,24 @@ _WRITING = frozenset({
 })  # fmt: skip
 
 
+# Descriptors of databases that were read past SQLite. Never closed, which would take the locks of this process away.
+_read_past: list[int] = []
+
+
+def _unread(folder: Path) -> OSError | None:
+    """What keeps the system from reading the database through; None if nothing does. SQLite calls a disk that fails to
+    read damage to the file.
+    """
+    try:
+        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY)
+        _read_past.append(descriptor)
+        while os.read(descriptor, 1 << 20):
+            pass
+    except OSError as error:
+        return error
+    return None
+
+
 def _largest(folder: Path) -> int:
     return max(size_of(folder / f"{FILE_NAME}{ending}") for ending in ("", "-wal", "-shm"))
 
@@ -592,18 +610,22 @@ def _translated(folder: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_FULL:
             raise StorageFull(folder) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            unread = _unread(folder)
+            if unread is not None:
+                raise failure(folder, "read its database", unread) from error
             raise LibraryDamaged(folder, str(cause)) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
             raise LibraryBusy(
                 folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
             ) from error
         # SQLite does not tell what the system said: that is found by asking for the same again.
-        may_write = os.access(folder, os.W_OK)
-        is_of_writing = code == sqlite3.SQLITE_CANTOPEN or extended in _WRITING
+        may_write = os.access(folder, os.W_OK) and os.access(folder / FILE_NAME, os.W_OK)
+        is_of_opening = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        is_of_writing = is_of_opening or extended in _WRITING
         told = found_by_trying(folder, beyond=_largest(folder)) if may_write and is_of_writing else None
         if told is not None:
             raise failure(folder, "read or write its database", told) from error
-        if code == sqlite3.SQLITE_CANTOPEN and may_write:
+        if is_of_opening and may_write and extended != sqlite3.SQLITE_READONLY:
             # No permission is missing: too many open files, say, or the file has gone.
             raise StorageFailed(folder, "open its database", str(cause)) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
