@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests.fakes import FakeEncoder
 from tests.libraries import new_library
+from tests.photos import save, solid
 from zsindex import interrupts
 from zsindex.interrupts import PutOff
+from zsindex.library import Library
 from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.lock import FolderLock
 
@@ -157,6 +160,31 @@ def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, mo
                     stored = connection.execute("SELECT value FROM settings WHERE key = 'a'").fetchone()
             assert stored == (str(instants),)
     assert instants > 40
+
+
+def test_reading_the_index_is_given_up_wherever_ctrl_c_comes(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    save(tmp_path / "photos" / "red.png", solid("red"))
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(tmp_path / "photos")
+        index = library.session.index
+
+        def ask() -> None:
+            index.forget()
+            index.open()
+
+        came, instants = [], 0
+        while True:
+            interrupt = Interrupt(instants, where=("session/index.py", "interrupts.py"))
+            came.append(interrupt.during(ask))
+            if not interrupt.came:
+                break
+            instants += 1
+            assert isinstance(came[-1], KeyboardInterrupt)
+            assert not index._opening.locked()
+            assert not index._saving.locked()
+            elsewhere(ask)
+    assert instants > 20
 
 
 def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from zsindex.classification.view import View
 from zsindex.index.snapshots import VectorIndex
+from zsindex.interrupts import PutOff
 from zsindex.records import FloatArray
 from zsindex.session.model import AskedModel
 from zsindex.storage.protocol import Storage
@@ -55,11 +56,9 @@ class CurrentIndex:
         with self._lock:
             self._index = self._last_view = None
 
-    @contextmanager
-    def saving(self) -> Iterator[None]:
+    def saving(self) -> AbstractContextManager[object]:
         """No other thread writes or removes snapshots meanwhile."""
-        with self._saving:
-            yield
+        return self._saving  # itself: its ``with`` block has no step at which a Ctrl-C could leave it held
 
     @contextmanager
     def while_storing(self) -> Iterator[None]:
@@ -90,15 +89,20 @@ class CurrentIndex:
 
         def may_save() -> bool:
             nonlocal may_read, may_write
-            may_write = self._saving.acquire(blocking=False)
-            if may_write and may_read:
-                self._opening.release()
-                may_read = False
+            with PutOff():
+                may_write = self._saving.acquire(blocking=False)
+                if may_write and may_read:
+                    self._opening.release()
+                    may_read = False
             return may_write
 
         try:
             # Every thread needs what is not read yet; reading it twice at the same time would only take longer.
-            may_read = self._opening.acquire(timeout=LONGEST_WAIT_S if self._of(model) is not None else -1)
+            while not may_read:
+                with PutOff():  # a Ctrl-C between taking the lock and the note of it would leave it held
+                    may_read = self._opening.acquire(timeout=LONGEST_WAIT_S)
+                if self._of(model) is not None:
+                    break
             known = self._of(model)
             if known is None:
                 index = VectorIndex.open(self._storage, model, may_save=may_save)
@@ -108,10 +112,12 @@ class CurrentIndex:
                 if self._is_asked(model):
                     self._index = index
         finally:
-            if may_read:
-                self._opening.release()
-            if may_write:
-                self._saving.release()
+            try:
+                if may_read:
+                    self._opening.release()
+            finally:
+                if may_write:
+                    self._saving.release()
         if index.generation < 0 <= model.id:
             asked.notice_pruned()
             if asked.known is not None:  # others have encoded with it again
