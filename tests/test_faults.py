@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,7 +28,6 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage import failures
 from zsindex.storage.sqlite import database
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, SqliteDatabase
 from zsindex.upkeep import maintenance
@@ -158,7 +158,7 @@ def test_what_sqlite_does_not_tell_is_found_by_trying(
     folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, number: int
 ) -> None:
     expected, said = TOLD[number]
-    monkeypatch.setattr(failures.tempfile, "TemporaryFile", refusing(number))
+    monkeypatch.setattr(tempfile, "TemporaryFile", refusing(number))
     with open_storage(folder) as storage, pytest.raises(expected, match=said), storage.database.reading():
         raise error_of_sqlite(code)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 
 from zsindex.errors import LibraryError, LibraryReadOnly, StorageFailed, StorageFull
@@ -34,6 +33,8 @@ def found_by_trying(folder: Path, *, beyond: int) -> OSError | None:
     Args:
         beyond: bytes that the file appears to have before, as files may only become so large.
     """
+    import tempfile  # takes milliseconds, of which a cached question has few
+
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.seek(beyond)
