@@ -9,7 +9,7 @@ import shutil
 import string
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from zsindex.errors import DeviceError, ModelChanged, PromptTooLong, UnknownMode
 from zsindex.library import Library
 from zsindex.models import loading, openclip
 from zsindex.models.encoder import Encoder
-from zsindex.models.openvino import assembly, export, runtime
+from zsindex.models.openvino import assembly, checksums, export, runtime
 from zsindex.models.openvino.runtime import IMAGE, TEXT, TowerEncoder
 from zsindex.models.preprocess import Preprocessing
 from zsindex.models.tokenizer import ClipTokenizer
@@ -315,29 +315,170 @@ def test_a_library_notices_changed_weights(
         library.embed_texts(["a cat"])
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no-manifest", "not-json", "other-format", "other-package", "field"])
-def test_a_damaged_or_outdated_export_does_not_exist(exported: ModelSpec, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["no-manifest", "first-format", "other-format", "other-package", "field"])
+def test_an_outdated_export_does_not_exist(exported: ModelSpec, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     found = runtime.find(exported)
     assert found is not None
     manifest = found.folder / runtime.MANIFEST
-    fields = json.loads(manifest.read_text())
-    weights = (found.folder / TEXT).with_suffix(".bin")
+    fields = checksums.unsealed(manifest.read_bytes())
     match damage:
-        case "cut":
-            weights.write_bytes(weights.read_bytes()[:-1])
-        case "gone":
-            weights.unlink()
         case "no-manifest":
             manifest.unlink()
-        case "not-json":
-            manifest.write_text("{")
+        case "first-format":  # which had no seal
+            manifest.write_text(json.dumps({**fields, "format": 1}))
         case "other-format":
-            manifest.write_text(json.dumps({**fields, "format": runtime.FORMAT + 1}))
+            manifest.write_bytes(checksums.sealed({**fields, "format": runtime.FORMAT + 1}))
         case "other-package":
-            manifest.write_text(json.dumps({**fields, "versions": {**fields["versions"], "timm": "0.0.1"}}))
+            manifest.write_bytes(checksums.sealed({**fields, "versions": {**fields["versions"], "timm": "0.0.1"}}))
         case "field":
-            manifest.write_text(json.dumps({**fields, "surprise": 1}))
+            manifest.write_bytes(checksums.sealed({**fields, "surprise": 1}))
     assert runtime.find(exported) is None
+    assert caplog.text == ""
+
+
+def flipped(content: bytes) -> bytes:
+    """A digit that is another one, or in the middle a bit: both are of the same kind as what was there."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "a bit": flipped,
+    "the last bit": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    "zeros": lambda content: bytes(len(content)),
+    "a page of zeros": lambda content: content[:100] + bytes(min(4096, len(content) - 100)) + content[4196:],
+    "cut": lambda content: content[:-1],
+    "cut to nothing": lambda content: b"",
+    "longer": lambda content: content + b"\n",
+}
+EXPORT = [runtime.MANIFEST, runtime.TOKENIZER, TEXT, "text.bin", IMAGE, "image.bin"]
+
+
+@pytest.mark.parametrize("name", EXPORT)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_export_does_not_exist(
+    exported: ModelSpec, name: str, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = runtime.find(exported)
+    assert found is not None
+    file = found.folder / name
+    file.write_bytes(damage(file.read_bytes()))
+    if name == runtime.MANIFEST and runtime.find(exported) is not None:
+        # Space between what it says.
+        assert runtime.TowerManifest.read(found.folder) == found.manifest
+        return
+    assert runtime.find(exported) is None
+    assert f"in {found.folder} is damaged ({name}), and is not used; it is made again" in caplog.text
+
+
+@pytest.mark.parametrize("name", EXPORT[1:])
+def test_a_file_of_an_export_that_is_gone_is_damage(exported: ModelSpec, name: str) -> None:
+    found = runtime.find(exported)
+    assert found is not None
+    (found.folder / name).unlink()
+    assert runtime.find(exported) is None
+
+
+def test_a_damaged_export_is_made_again(exported: ModelSpec) -> None:
+    before = loading.load(exported, device="cpu").encode_texts(TEXTS[:2])
+    found = runtime.find(exported)
+    assert found is not None
+    weights = found.folder / "text.bin"
+    weights.write_bytes(flipped(weights.read_bytes()))
+    again = loading.load(exported, device="cpu")
+    assert isinstance(again, TowerEncoder)
+    np.testing.assert_array_equal(again.encode_texts(TEXTS[:2]), before)
+    assert runtime.find(exported) is not None
+
+
+def test_nanos_damaged_export_is_put_together_again(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_torch(monkeypatch)
+    before = loading.load(NANO, device="cpu").encode_texts(TEXTS[:2])
+    found = runtime.find(NANO)
+    assert found is not None
+    for name in EXPORT:
+        file = found.folder / name
+        file.write_bytes(bytes(file.stat().st_size))
+        np.testing.assert_array_equal(loading.load(NANO, device="cpu").encode_texts(TEXTS[:2]), before)
+
+
+@pytest.mark.parametrize("name", [runtime.TOKENIZER, TEXT, IMAGE, assembly.LAYOUT])
+def test_nanos_damaged_graphs_are_not_used(
+    own_cache: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    graphs = shutil.copytree(assembly.FOLDER, tmp_path / "towers")
+    (graphs / name).write_bytes(flipped((graphs / name).read_bytes()))
+    monkeypatch.setattr(assembly, "FOLDER", graphs)
+    assert assembly.assemble(own_cache / "models" / "nano") is None
+    assert "Install zsindex anew" in caplog.text
+    assert not list((own_cache / "models").glob("*"))
+
+
+def test_files_are_read_through_once(exported: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = runtime.find(exported)
+    assert found is not None
+    for file in found.folder.iterdir():
+        if file.is_file():
+            stat = file.stat()
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns - 3600 * 10**9))
+    read: list[str] = []
+    sha256_of = checksums.sha256_of
+    monkeypatch.setattr(checksums, "sha256_of", lambda file: read.append(file.name) or sha256_of(file))
+    for _ in range(3):
+        assert runtime.find(exported) is not None
+    assert sorted(read) == sorted(EXPORT[1:])
+    # Who touches one has it read again; what was remembered may be damaged itself.
+    os.utime(found.folder / TEXT)
+    assert runtime.find(exported) is not None
+    assert read[len(EXPORT) - 1 :] == [TEXT]
+    (found.folder / checksums.VERIFIED).write_bytes(b"\0")
+    assert runtime.find(exported) is not None
+
+
+@pytest.mark.parametrize("name", EXPORT[1:])
+def test_damage_under_a_running_encoder_is_noticed_before_its_files_are_used(
+    exported: ModelSpec, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder, original = loading.load(exported, device="cpu"), openclip.load(exported, device="cpu")
+    assert isinstance(encoder, TowerEncoder)
+    encoder.runtime = "openvino"
+    found = runtime.find(exported)
+    assert found is not None
+    (found.folder / name).write_bytes(bytes((found.folder / name).stat().st_size))
+    pixels = pixels_of(original)
+    np.testing.assert_allclose(encoder.encode_images(pixels), original.encode_images(pixels), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS[:2]), original.encode_texts(TEXTS[:2]), rtol=0, atol=1e-5)
+    assert encoder.count_tokens("a dog") == original.count_tokens("a dog")
+    assert f"runs without its export: {name} is damaged" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
+def test_all_is_on_the_disk_before_an_export_has_its_name(
+    exported: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = runtime.find(exported)
+    assert found is not None
+    made = tmp_path / "made"
+    made.mkdir()
+    for name in EXPORT[1:]:
+        shutil.copy(found.folder / name, made)
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        steps.append(f"{self.name} becomes {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    runtime.finish(found.manifest, made, tmp_path / "export")
+    at = steps.index("made becomes export")
+    assert {*EXPORT, "made"} <= set(steps[:at])
+    assert steps[at + 1 :] == [tmp_path.name]
 
 
 @pytest.mark.parametrize("name", [TEXT, IMAGE])
@@ -348,6 +489,8 @@ def test_a_tower_that_does_not_run_is_replaced_by_the_original(
     assert found is not None
     graph = found.folder / name
     graph.write_bytes(b"x" * graph.stat().st_size)
+    sums = {**found.manifest.sha256, name: checksums.sha256_of(graph)}
+    replace(found.manifest, sha256=sums).write(found.folder)  # as if another version of OpenVINO had written it
     encoder, original = loading.load(exported, device="cpu"), openclip.load(exported, device="cpu")
     assert isinstance(encoder, TowerEncoder)
     encoder.runtime = "openvino"
@@ -358,7 +501,7 @@ def test_a_tower_that_does_not_run_is_replaced_by_the_original(
     assert "runs without its export" in caplog.text
 
 
-@pytest.mark.parametrize("state", ["kept", "cut", "blocked"])
+@pytest.mark.parametrize("state", ["kept", "cut", "flipped", "blocked"])
 def test_what_openvino_keeps_of_a_graph_changes_no_vector(exported: ModelSpec, state: str) -> None:
     found = runtime.find(exported)
     assert found is not None
@@ -376,8 +519,9 @@ def test_what_openvino_keeps_of_a_graph_changes_no_vector(exported: ModelSpec, s
         if state != "blocked":
             graphs = list(kept.iterdir())
             assert len(graphs) == 2  # or nothing would be kept
-        for graph in kept.iterdir() if state == "cut" else ():
-            graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+        for graph in kept.iterdir() if state in ("cut", "flipped") else ():
+            content = graph.read_bytes()
+            graph.write_bytes(content[: len(content) // 2] if state == "cut" else flipped(content))
     for first, second in zip(*vectors, strict=True):
         np.testing.assert_array_equal(first, second)
 

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from zsindex.models import nano, openclip
-from zsindex.models.openvino import assembly, export, runtime
+from zsindex.models.openvino import assembly, checksums, export, runtime
 from zsindex.records import ModelSpec
 
 _SMALL = 100_000
@@ -49,10 +49,11 @@ def main() -> None:
                 key: value
                 for key, value in asdict(made.manifest).items()
                 # What belongs to this machine.
-                if key not in ("sources", "sizes", "versions", "auto_device", "speeds", "cosines")
+                if key not in ("sources", "sizes", "sha256", "versions", "auto_device", "speeds", "cosines")
             },
         }
-        (assembly.FOLDER / assembly.LAYOUT).write_text(json.dumps(layout, indent=1) + "\n", encoding="utf-8")
+        layout["sha256"] = made.manifest.sha256
+        (assembly.FOLDER / assembly.LAYOUT).write_bytes(checksums.sealed(json.loads(json.dumps(layout))) + b"\n")
 
 
 def constants(graph: Path, weights: dict[str, Any]) -> dict[str, Any]:

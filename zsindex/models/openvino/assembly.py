@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
 import os
 import platform
@@ -22,7 +21,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from zsindex.models import nano
-from zsindex.models.openvino import runtime
+from zsindex.models.openvino import checksums, runtime
 from zsindex.models.openvino.runtime import Export, TowerManifest
 
 logger = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def assemble(folder: Path) -> Export | None:
     if not versions:
         return None
     try:
-        layout = json.loads((FOLDER / LAYOUT).read_text(encoding="utf-8"))
+        layout = checksums.unsealed((FOLDER / LAYOUT).read_bytes())
         files = sorted(str(file) for file in nano.FOLDER.iterdir() if file.is_file())
         manifest = TowerManifest.from_fields(
             {
@@ -62,11 +61,17 @@ def assemble(folder: Path) -> Export | None:
                 shutil.copyfile(FOLDER / name, temporary / name)
             for name, constants in layout["constants"].items():
                 (temporary / name).write_bytes(_constants(constants, weights))
+            made = {name: checksums.sha256_of(temporary / name) for name in layout["sha256"]}
+            if made != layout["sha256"]:
+                raise ValueError(f"not what it was: {', '.join(n for n in made if made[n] != layout['sha256'][n])}")
             return runtime.finish(manifest, temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         logger.warning("nano cannot be prepared for quick starts: %s", error)
+        return None
+    except ValueError as error:
+        logger.warning("nano runs without its graphs: in %s, %s. Install zsindex anew", FOLDER, error)
         return None
 
 

@@ -355,7 +355,7 @@ def probe_bf16(export: Export, encoder: OpenClipEncoder) -> Export:
         manifest.write(export.folder)
     except OSError as error:
         logger.info("the probe of %s could not be noted: %s", encoder.info.spec, error)
-    return Export(export.folder, manifest)
+    return replace(export, manifest=manifest)
 
 
 def _speeds(tower: Tower, encoder: OpenClipEncoder, pixels: list[FloatArray]) -> dict[str, float]:

@@ -8,6 +8,7 @@ and compared with the originals, into a folder of the user's cache:
     tokenizer.json    the tokenizer
     text.xml, .bin    the text tower
     image.xml, .bin   the image tower
+    verified.json     which of these files were found to be what they should be, as they lie on the disk
 
 An export stands for the very files that it was made from: where these have changed, it does not exist.
 """
@@ -25,17 +26,19 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from zsindex import config
+from zsindex import atomic, config
 from zsindex.errors import PromptTooLong
 from zsindex.models import nano
 from zsindex.models.encoder import Encoder, unfamiliar_words
 from zsindex.models.fingerprint import fingerprint
+from zsindex.models.openvino import checksums
 from zsindex.models.preprocess import Preprocessing
 from zsindex.records import FloatArray, IdArray, ModelInfo, ModelSpec
 
@@ -46,9 +49,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, TOKENIZER, TEXT, IMAGE = "model.json", "tokenizer.json", "text.xml", "image.xml"
 COMPILED = "compiled"
+COMPILED_RECORD = "compiled.json"
 # Whose new versions may compute something else from the same files.
 _MADE_WITH = ("open_clip_torch", "timm", "openvino")
 MADE_WITH_TRANSFORMERS = ("transformers", "tokenizers", "openvino")
@@ -76,6 +80,7 @@ class TowerManifest:
         versions: of the packages that it was made with.
         sources: path, size and mtime_ns of each file that the model consists of.
         sizes: of the export's own files, in bytes, by name.
+        sha256: of the same, hex.
         auto_device: where torch would compute on this machine if nobody says.
         identity: see `zsindex.models.fingerprint`.
         preprocessing: the fields of open_clip's PreprocessCfg; of a checkpoint of transformers, none.
@@ -103,6 +108,7 @@ class TowerManifest:
     weights_sha256: str
     preprocessing: dict[str, Any]
     sizes: dict[str, int] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
     image: bool = False
     text: bool = False
     cut_text: bool = False
@@ -141,18 +147,18 @@ class TowerManifest:
 
     def write(self, folder: Path) -> None:
         """Write it to an export's folder."""
-        temporary = folder / f"{MANIFEST}.{os.getpid()}.tmp"
-        temporary.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        temporary.replace(folder / MANIFEST)
+        atomic.write_bytes(folder / MANIFEST, checksums.sealed(json.loads(json.dumps(asdict(self)))))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read it.
 
         Raises:
-            OSError, ValueError, TypeError, KeyError: there is none, or of another format.
+            OSError: there is none.
+            ValueError: it is damaged.
+            TypeError, KeyError: it is of another format.
         """
-        return cls.from_fields(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        return cls.from_fields(checksums.unsealed((folder / MANIFEST).read_bytes()))
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Self:
@@ -165,10 +171,21 @@ class TowerManifest:
 
 @dataclass(frozen=True)
 class Export:
-    """A model's export: its folder and what is known of it."""
+    """A model's export: its folder and what is known of it.
+
+    Attributes:
+        verified: what its files were when they were found right, as `zsindex.models.openvino.checksums` has it.
+    """
 
     folder: Path
     manifest: TowerManifest
+    verified: dict[str, str]
+
+    def damaged(self, *names: str) -> list[str]:
+        """Those of its files that are not any more what they were when it was found, and not what they should be."""
+        return checksums.damaged(
+            self.folder, {name: self.manifest.sha256[name] for name in names}, verified=self.verified
+        )
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
@@ -189,33 +206,65 @@ def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
     Raises:
         OSError: the folder cannot be written.
     """
-    manifest = replace(manifest, sizes={file.name: file.stat().st_size for file in made.iterdir()})
+    files = sorted(made.iterdir())
+    manifest = replace(
+        manifest,
+        sizes={file.name: file.stat().st_size for file in files},
+        sha256={file.name: checksums.sha256_of(file) for file in files},
+    )
     manifest.write(made)
+    checksums.sync(made)  # or after a power cut there would be names without what belongs under them
     old = made.with_suffix(".old")
     with suppress(FileNotFoundError):
         folder.replace(old)
     made.replace(folder)
+    checksums.sync_names(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-    return Export(folder, manifest)
+    return Export(folder, manifest, checksums.identities(folder, manifest.sha256))
 
 
 def find(spec: ModelSpec) -> Export | None:
-    """The export of a model; None where there is none, or its files have changed since, or packages were upgraded."""
+    """The export of a model; None where there is none, or its files have changed since, or packages were upgraded.
+
+    One that is damaged is none either, and the log says so.
+    """
     folder = folder_of(spec)
     if folder is None or spec.precision not in PRECISIONS:
         return None
     try:
         manifest = TowerManifest.read(folder)
-        if (
-            manifest.format != FORMAT
-            or [identity_of(path) for path, *_ in manifest.sources] != manifest.sources
-            or any((folder / name).stat().st_size != size for name, size in manifest.sizes.items())
-        ):
-            return None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, TypeError, KeyError):
         return None
-    is_current = manifest.versions == versions(manifest.versions)
-    return Export(folder, manifest) if is_current and spec.precision in manifest.precisions else None
+    except ValueError:
+        if not _is_earlier(folder):
+            _tell_of_damage(spec, folder, [MANIFEST])
+        return None
+    try:
+        if manifest.format != FORMAT or [identity_of(path) for path, *_ in manifest.sources] != manifest.sources:
+            return None
+    except OSError:
+        return None
+    if manifest.versions != versions(manifest.versions) or spec.precision not in manifest.precisions:
+        return None
+    if damaged := checksums.damaged(folder, manifest.sha256):
+        _tell_of_damage(spec, folder, damaged)
+        return None
+    return Export(folder, manifest, checksums.identities(folder, manifest.sha256))
+
+
+def _is_earlier(folder: Path) -> bool:
+    """Whether an export is one of an earlier version, which had no checksums."""
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == 1
+
+
+def _tell_of_damage(spec: ModelSpec, folder: Path, names: Sequence[str]) -> None:
+    logger.warning(
+        "the export of %s in %s is damaged (%s), and is not used; it is made again", spec, folder, ", ".join(names)
+    )
 
 
 def identity_of(path: str) -> tuple[str, int, int]:
@@ -312,7 +361,7 @@ class TowerEncoder:
         Raises:
             PromptTooLong: a text has more tokens than the model reads and `truncate` is False.
         """
-        if not self._export.manifest.text:
+        if not self._has_text:
             return self._original.encode_texts(texts, truncate=truncate)
         if TEXT not in self._towers:
             # Compiling the tower takes as long as everything else that a new process does; the tokenizer a third of it.
@@ -335,13 +384,13 @@ class TowerEncoder:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, start and end tokens included, before any truncation."""
-        if not self._export.manifest.text:
+        if not self._has_text:
             return self._original.count_tokens(text)
         return int(self._tokens([text])[1][0])
 
     def unfamiliar(self, texts: Sequence[str]) -> list[str]:
         """See `zsindex.models.encoder.JudgeOfWords`."""
-        if not self._export.manifest.text:
+        if not self._has_text:
             return unfamiliar_words(self._original, texts)
         from zsindex.models.familiarity import Familiarity
         from zsindex.models.tokenizer import FastTokenizer
@@ -350,6 +399,18 @@ class TowerEncoder:
         if isinstance(tokenizer, FastTokenizer):
             return Familiarity.of_fast(tokenizer).unfamiliar(texts)
         return Familiarity.of_clip(tokenizer).unfamiliar(texts)
+
+    @cached_property
+    def _has_text(self) -> bool:
+        """Whether texts are encoded here: there is a tower for them, and it is whole, with its tokenizer."""
+        return self._export.manifest.text and self._is_whole(TOKENIZER, TEXT, _weights_of(TEXT))
+
+    def _is_whole(self, *names: str) -> bool:
+        """Whether files are what they were when the export was found, which may be long ago in a service."""
+        damaged = self._export.damaged(*names)
+        if damaged:
+            logger.warning("%s runs without its export: %s is damaged", self.info.spec, ", ".join(damaged))
+        return not damaged
 
     @property
     def _original(self) -> Encoder:
@@ -363,6 +424,9 @@ class TowerEncoder:
         with self._lock:
             if name not in self._towers:
                 hint = _HINTS[self.info.spec.precision] if name == IMAGE else "f32"
+                if not self._is_whole(name, _weights_of(name)):
+                    self._towers[name] = None
+                    return None
                 try:
                     folder = self._export.folder
                     self._towers[name] = Tower(folder / name, hint, cache=folder / COMPILED)
@@ -406,10 +470,12 @@ class Tower:
         if threads.isdecimal() and int(threads):  # as torch reads it
             options["INFERENCE_NUM_THREADS"] = int(threads)
         core = openvino.Core()
-        if cache is not None:
+        record = file.with_name(COMPILED_RECORD)
+        if cache is not None and checksums.keep_only_recorded(cache, record):
             try:
                 cached = {**options, "CACHE_DIR": str(cache), "CACHE_MODE": "OPTIMIZE_SIZE"}
                 self._compiled = core.compile_model(file, "CPU", cached)
+                checksums.record_all(cache, record)
                 return
             except RuntimeError as error:  # a folder that cannot be written, or an OpenVINO that cannot do this
                 logger.info("%s is compiled without a cache: %s", file, error)
@@ -441,6 +507,10 @@ def import_openvino() -> Any:
     return openvino
 
 
+def _weights_of(tower: str) -> str:
+    return Path(tower).with_suffix(".bin").name
+
+
 def encode_tokens(tower: Tower, tokens: IdArray, manifest: TowerManifest) -> FloatArray:
     """Encode rows of tokens, short ones together and each cut to what its vector depends on.
 
@@ -450,8 +520,7 @@ def encode_tokens(tower: Tower, tokens: IdArray, manifest: TowerManifest) -> Flo
     vectors = np.empty((len(tokens), manifest.dim), dtype=np.float32)
     lengths = needed_lengths(tokens, manifest)
     order = np.argsort(lengths, kind="stable")
-    weights = Path(TEXT).with_suffix(".bin").name
-    step = 1 if manifest.sizes.get(weights, 0) > _LARGE_TOWER else _LENGTH_STEP
+    step = 1 if manifest.sizes.get(_weights_of(TEXT), 0) > _LARGE_TOWER else _LENGTH_STEP
     for start in range(0, len(order), _PROMPTS_AT_ONCE):
         rows = order[start : start + _PROMPTS_AT_ONCE]
         longest = int(lengths[rows[-1]])
