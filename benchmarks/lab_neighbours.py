@@ -43,8 +43,9 @@ def main() -> None:
     known = neighbours.build(vectors, every[: 99 * n // 100], args.k) if n <= 30_000 else None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph"
-        neighbours.save(graph, file, generation=0)
-        _, read = timed(lambda: neighbours.load(file, generation=0))
+        recorded: list[str] = []
+        neighbours.save(graph, file, generation=0, record=recorded.append)
+        _, read = timed(lambda: neighbours.load(file, recorded=recorded[0], generation=0))
     rows_ = [
         ("products", ten / 10 * blocks * (blocks + 1) / 2),
         ("graph", built),

@@ -128,18 +128,20 @@ def graph() -> Graph:
 
 def test_a_graph_is_read_back_as_it_was_written(tmp_path: Path, graph: Graph) -> None:
     file = tmp_path / "index" / "x.neighbours"
-    assert neighbours.save(graph, file, generation=3)
-    read = neighbours.load(file, generation=3)
+    recorded: list[str] = []
+    assert neighbours.save(graph, file, generation=3, record=recorded.append)
+    read = neighbours.load(file, recorded=recorded[0], generation=3)
     assert read is not None
     for name in ("ids", "neighbours", "cosines"):
         np.testing.assert_array_equal(getattr(read, name), getattr(graph, name))
     assert [f.name for f in file.parent.iterdir()] == ["x.neighbours"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "missing", "generation"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "missing", "generation", "history"])
 def test_a_graph_that_does_not_fit_is_not_used(tmp_path: Path, graph: Graph, damage: str) -> None:
     file = tmp_path / "x.neighbours"
-    assert neighbours.save(graph, file, generation=3)
+    recorded: list[str] = []
+    assert neighbours.save(graph, file, generation=3, record=recorded.append)
     content = bytearray(file.read_bytes())
     if damage == "cut":
         file.write_bytes(content[:60])
@@ -150,12 +152,13 @@ def test_a_graph_that_does_not_fit_is_not_used(tmp_path: Path, graph: Graph, dam
         file.write_bytes(b"")
     elif damage == "missing":
         file.unlink()
-    assert neighbours.load(file, generation=4 if damage == "generation" else 3) is None
+    known = "0" * 64 if damage == "history" else recorded[0]
+    assert neighbours.load(file, recorded=known, generation=4 if damage == "generation" else 3) is None
 
 
 def test_what_cannot_be_written_costs_only_time(tmp_path: Path, graph: Graph) -> None:
     (tmp_path / "index").write_bytes(b"a file in the way")
-    assert not neighbours.save(graph, tmp_path / "index" / "x.neighbours", generation=0)
+    assert not neighbours.save(graph, tmp_path / "index" / "x.neighbours", generation=0, record=pytest.fail)
     assert [f.name for f in tmp_path.iterdir()] == ["index"]
 
 

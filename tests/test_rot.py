@@ -247,3 +247,62 @@ def test_a_long_list_of_damaged_photos_is_cut_in_words_only(tmp_path: Path) -> N
         report = maintenance.check(storage, fix=False)
     assert report.damaged == tuple(paths)
     assert report.problems == (f"13 stored vectors of fake are damaged: {', '.join(paths[:10])} and 3 more",)
+
+
+# --- a database that was restored -------------------------------------------------------------------------------------
+
+
+def restored(library: Library, album: Path, tmp_path: Path, encoder: FakeEncoder, colours: list[str]) -> Library:
+    """The same library after its database was taken back to where it was before the last photos, beside what was
+    derived since; and then other photos came, which have the ids of those.
+    """
+    shutil.copytree(library.path, tmp_path / "backup")
+    for n, colour in enumerate(colours):
+        photo(album / f"future {n}.png", colour)
+    library.sync(album)
+    library.neighbours.graph()
+    library.classify(COLOURS, record=True)
+    library.close()
+    shutil.copy(tmp_path / "backup" / FILE_NAME, library.path / FILE_NAME)
+    for n in range(len(colours)):
+        (album / f"future {n}.png").unlink()
+    for n, colour in enumerate(reversed(colours)):
+        photo(album / f"other {n}.png", colour, mark=n + 1)
+    opened = Library.open(library.path, encoder=encoder)
+    opened.sync(album)
+    return opened
+
+
+def test_a_graph_from_another_history_is_not_used(
+    library: Library, album: Path, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    with restored(library, album, tmp_path, encoder, ["red", "green", "white", "blue"]) as opened:
+        report = opened.check()
+        assert len(report.problems) == 2, report
+        assert "is damaged, or of another state of this library" in report.problems[0]
+        assert "belong to no index" in report.problems[1]  # the answer of the run
+        view = opened.view()
+        rows = view.vectors.take(view.unique[0])
+        cosines = rows @ rows.T
+        np.fill_diagonal(cosines, -1)
+        graph = opened.neighbours.graph()
+        nearest = np.take_along_axis(cosines, graph.neighbours[:, :1], 1)[:, 0]
+        np.testing.assert_allclose(nearest, cosines.max(axis=1), atol=1e-6)
+        near = opened.neighbours.duplicates(look=False).groups
+        assert len(near) == 4
+        assert opened.check(fix=True).ok
+        np.testing.assert_array_equal(opened.neighbours.graph().neighbours, graph.neighbours)
+
+
+def test_a_snapshot_from_another_history_is_not_used(
+    library: Library, album: Path, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    scores(library)
+    library.check()
+    with restored(library, album, tmp_path, encoder, ["red", "green", "white", "blue"]) as opened:
+        index = VectorIndex.open(opened.session.storage, opened.session.model.row())
+        truth = opened.session.storage.reads.embeddings_after(opened.session.model.row(), 0)
+        found = dict(zip(index.vectors.ids.tolist(), index.vectors.take(index.vectors.rows), strict=True))
+        assert {i: v.tobytes() for i, v in found.items()} == {
+            i: v.tobytes() for i, v in zip(truth[1].tolist(), truth[2], strict=True)
+        }

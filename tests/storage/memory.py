@@ -404,6 +404,10 @@ class MemoryReads(_Part):
     def template_sets(self) -> dict[str, tuple[str, ...]]:
         return dict(sorted(self._storage.state().template_sets.items()))
 
+    def derived(self, model_id: int, kind: str, key: str) -> Any:
+        body = self._storage.state().derived.get((model_id, kind, key))
+        return None if body is None else json.loads(body)
+
     def _vector(self, stored: bytes, model: ModelRow) -> FloatArray:
         if len(stored) != 4 * model.info.dim:
             raise LibraryDamaged(self._storage.folder, f"{len(stored)} bytes are no vector")
@@ -741,10 +745,6 @@ class MemoryLabels(_Part):
     def remove_temperature(self, model_id: int) -> bool:
         with self._storage.write("remove a temperature") as state:
             return state.temperatures.pop(model_id, None) is not None
-
-    def derived(self, model_id: int, kind: str, key: str) -> Any:
-        body = self._storage.state().derived.get((model_id, kind, key))
-        return None if body is None else json.loads(body)
 
     def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
         with self._storage.write("remember what was computed") as state:

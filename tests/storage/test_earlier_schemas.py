@@ -107,7 +107,7 @@ def test_nothing_is_lost(folder: Path, revision: str) -> None:
                 ("red", 0.25, {"by": "rate"})
             ]
             assert labels.temperature(3) == (1.5, {"n": 3})
-            assert labels.derived(3, "negatives", "k") == ["x"]
+            assert storage.reads.derived(3, "negatives", "k") == ["x"]
             assert labels.runs() == [(made.RUN["run"]["key"], made.RUN, made.THEN)]
             assert labels.sidecars(["/photos/red.xmp"]) == {
                 "/photos/red.xmp": SidecarRow("/photos/red.xmp", b"\x00before", "s" * 64, {"sets": {}}, made.THEN)

@@ -76,7 +76,7 @@ def contents(storage: Storage, model: ModelRow) -> object:
         storage.reads.template_sets(),
         [(storage.labels.corrections(name), storage.labels.thresholds(name)) for name in ("a", "kept")],
         storage.labels.temperature(model.id),
-        [storage.labels.derived(model.id, "kind", key) for key in ("key", "kept")],
+        [storage.reads.derived(model.id, "kind", key) for key in ("key", "kept")],
         storage.labels.runs(),
         storage.labels.sidecars(storage.labels.sidecar_paths()),
         storage.jobs.jobs(99),

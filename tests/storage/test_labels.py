@@ -97,12 +97,12 @@ def test_what_belongs_to_a_model_goes_with_it(storage: Storage, labels: LabelSto
         labels.save_derived(model.id, "negatives", "key", ["x"])
         labels.save_derived(model.id, "negatives", "key", ["y"])
     storage.photos.prune([gone.id])
-    assert (labels.temperature(gone.id), labels.derived(gone.id, "negatives", "key")) == (None, None)
-    assert (labels.temperature(kept.id), labels.derived(kept.id, "negatives", "key")) == (
+    assert (labels.temperature(gone.id), storage.reads.derived(gone.id, "negatives", "key")) == (None, None)
+    assert (labels.temperature(kept.id), storage.reads.derived(kept.id, "negatives", "key")) == (
         (0.25, {"n": 4}),
         ["y"],
     )
-    assert labels.derived(kept.id, "other", "key") is None
+    assert storage.reads.derived(kept.id, "other", "key") is None
     assert [labels.remove_temperature(kept.id), labels.remove_temperature(kept.id)] == [True, False]
 
 
@@ -176,9 +176,12 @@ def test_only_so_much_is_kept_of_what_was_computed(storage: Storage, labels: Lab
         labels.save_derived(model.id, "kind", str(n), n)
     labels.save_derived(model.id, "kind", "0", "again")
     labels.save_derived(model.id, "kind", "new", "new")
-    assert labels.derived(model.id, "kind", "1") is None
-    assert [labels.derived(model.id, "kind", key) for key in ("0", "2", "new")] == ["again", 2, "new"]
-    assert (labels.derived(model.id, "another kind", "0"), labels.derived(other.id, "kind", "0")) == (0, 0)
+    assert storage.reads.derived(model.id, "kind", "1") is None
+    assert [storage.reads.derived(model.id, "kind", key) for key in ("0", "2", "new")] == ["again", 2, "new"]
+    assert (storage.reads.derived(model.id, "another kind", "0"), storage.reads.derived(other.id, "kind", "0")) == (
+        0,
+        0,
+    )
 
 
 @pytest.fixture
@@ -209,6 +212,6 @@ def test_what_came_last_is_the_newest_whatever_the_clock_says(
     assert [key for key, *_ in storage.labels.runs()] == ["present1", "present0", "future2"]
     assert list(storage.labels.run_files()) == ["present1", "present0", "future2"]
     assert [job.id for job in storage.jobs.jobs(9)] == ["present1", "present0", "future2"]
-    kept = [storage.labels.derived(model.id, "kind", key) for key in ("future0", "future1", "present0", "present1")]
+    kept = [storage.reads.derived(model.id, "kind", key) for key in ("future0", "future1", "present0", "present1")]
     assert kept == [None, None, 0, 1]
-    assert storage.labels.derived(model.id, "kind", "future2") == 2
+    assert storage.reads.derived(model.id, "kind", "future2") == 2

@@ -193,6 +193,6 @@ def test_what_is_derived_has_a_bound(library: Library, monkeypatch: pytest.Monke
     for n in range(12):
         library.session.storage.labels.save_derived(model, "far words", f"{n:02d}", [str(n)])
     library.session.storage.labels.save_derived(model, "another kind", "1", 1)
-    found = [library.session.storage.labels.derived(model, "far words", f"{n:02d}") for n in range(12)]
+    found = [library.session.storage.reads.derived(model, "far words", f"{n:02d}") for n in range(12)]
     assert found == [None] * 7 + [[str(n)] for n in range(7, 12)]
-    assert library.session.storage.labels.derived(model, "another kind", "1") == 1
+    assert library.session.storage.reads.derived(model, "another kind", "1") == 1

@@ -82,7 +82,7 @@ def strays(folder: Path, recorded: Callable[[], Collection[str]]) -> list[Path]:
     unknown = set(listed)
     for _ in range(2):  # once more for those whose maker recorded them between the list and the look at their locks
         known = recorded()
-        unknown = {file for file in unknown if file.name not in known and _is_left(file)}
+        unknown = {file for file in unknown if file.name not in known and is_left(file)}
         if not unknown:
             break
     return [file for file in listed if file in unknown]
@@ -98,7 +98,8 @@ def remove(file: Path, recorded: Callable[[], Collection[str]]) -> bool:
         return True
 
 
-def _is_left(file: Path) -> bool:
+def is_left(file: Path) -> bool:
+    """Whether nobody makes a file at the moment."""
     with _alone(file) as alone:
         return alone
 

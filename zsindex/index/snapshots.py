@@ -30,7 +30,7 @@ from zsindex.errors import (
 )
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
-from zsindex.index.files import Making
+from zsindex.index.files import Making, is_left
 from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.protocol import Storage
@@ -543,3 +543,34 @@ def recorded_files(storage: Storage) -> set[str]:
 def neighbours_file(folder: Path, fingerprint: str) -> Path:
     """Where a model's graph of neighbours is kept, which `zsindex.lab.neighbours` writes and reads."""
     return folder / FOLDER_NAME / f"{fingerprint[:16]}.neighbours"
+
+
+# Under what the checksum of a model's graph is kept in the database: a file that it does not know is of another history
+# than its own, in which the same ids were given to other images.
+_NEIGHBOURS = "neighbours"
+
+
+def recorded_neighbours(storage: Storage, model_id: int) -> str | None:
+    """Hex SHA-256 of what `zsindex.lab.neighbours` wrote last behind its header; None where it has written nothing."""
+    found = storage.reads.derived(model_id, _NEIGHBOURS, _NEIGHBOURS)
+    return found if isinstance(found, str) else None
+
+
+def record_neighbours(storage: Storage, model_id: int, sha256: str) -> None:
+    """Let the database know of a graph."""
+    storage.labels.save_derived(model_id, _NEIGHBOURS, _NEIGHBOURS, sha256)
+
+
+def neighbours_problem(storage: Storage, model: ModelRow) -> str | None:
+    """What is wrong with the file of a model's graph, in words; None where there is none, or nothing."""
+    file = neighbours_file(storage.folder, model.info.fingerprint)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"neighbours of {model.info.spec}: {file.name} cannot be read: {error.strerror}"
+    body = content.find(b"\n") + 1 + hashlib.sha256().digest_size
+    if hashlib.sha256(content[body:]).hexdigest() == recorded_neighbours(storage, model.id) or not is_left(file):
+        return None
+    return f"neighbours of {model.info.spec}: {file.name} is damaged, or of another state of this library"

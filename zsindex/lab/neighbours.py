@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,16 +270,22 @@ def _refuse(n_pairs: int, threshold: float) -> None:
 # --- keeping ----------------------------------------------------------------------------------------------------------
 
 
-def load(file: Path, *, generation: int) -> Graph | None:
-    """A graph as `save` wrote it; None if there is none, it is damaged, or vectors have been deleted since."""
+def load(file: Path, *, recorded: str | None, generation: int) -> Graph | None:
+    """A graph as `save` wrote it; None if there is none, it is damaged, or vectors have been deleted since.
+
+    Args:
+        recorded: the checksum that the library knows. A file with another one may come from its future: where a
+            database was restored, the same ids and the same generation mean other images.
+    """
     try:
         content = file.read_bytes()
     except OSError:
         return None
     head = len(_MAGIC) + 32
     body = memoryview(content)[head:]
-    whole = content[: len(_MAGIC)] == _MAGIC and hashlib.sha256(body).digest() == content[len(_MAGIC) : head]
-    if not whole:
+    found = hashlib.sha256(body)
+    whole = content[: len(_MAGIC)] == _MAGIC and found.digest() == content[len(_MAGIC) : head]
+    if not whole or found.hexdigest() != recorded:
         return None
     stored, n, k = np.frombuffer(body, dtype="<i8", count=3).tolist()
     if stored != generation:
@@ -290,10 +296,13 @@ def load(file: Path, *, generation: int) -> Graph | None:
     return Graph(ids, neighbours.reshape(n, k), cosines.reshape(n, k))
 
 
-def save(graph: Graph, file: Path, *, generation: int) -> bool:
+def save(graph: Graph, file: Path, *, generation: int, record: Callable[[str], None]) -> bool:
     """Write a graph, replacing an earlier one: temporary name, sync, rename. False if that is impossible.
 
     On a full disk, only the next question takes longer.
+
+    Args:
+        record: tells the library its checksum.
     """
     body = b"".join(
         (
@@ -303,17 +312,19 @@ def save(graph: Graph, file: Path, *, generation: int) -> bool:
             graph.cosines.astype("<f4").tobytes(),
         )
     )
+    checksum = hashlib.sha256(body)
     temporary = file.with_name(f"{file.name}-{secrets.token_hex(4)}.tmp")
     try:
         file.parent.mkdir(exist_ok=True)
         with Making() as making:
             with making.create(temporary) as out:
                 out.write(_MAGIC)
-                out.write(hashlib.sha256(body).digest())
+                out.write(checksum.digest())
                 out.write(body)
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(file)
+            record(checksum.hexdigest())
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -321,7 +332,16 @@ def save(graph: Graph, file: Path, *, generation: int) -> bool:
     return True
 
 
-def graph(vectors: VectorTable, rows: IdArray, k: int, *, file: Path | None, generation: int, keep: bool) -> Graph:
+def graph(
+    vectors: VectorTable,
+    rows: IdArray,
+    k: int,
+    *,
+    file: Path | None,
+    recorded: str | None,
+    generation: int,
+    record: Callable[[str], None] | None,
+) -> Graph:
     """The graph of some images: read from a file if possible, else built or extended and written there.
 
     Args:
@@ -329,14 +349,15 @@ def graph(vectors: VectorTable, rows: IdArray, k: int, *, file: Path | None, gen
         k: neighbours per image.
         file: where it may be kept; None for nowhere.
         generation: of the model's embeddings; a graph built before some were deleted is not used.
-        keep: whether to write it.
+        recorded: the checksum of that file, as the library knows it.
+        record: tells the library that of a new one. None: none is written.
     """
-    known = None if file is None else load(file, generation=generation)
+    known = None if file is None else load(file, recorded=recorded, generation=generation)
     ids = vectors.ids[rows]
     enough = known is not None and known.k >= min(k, max(0, len(ids) - 1))
     if known is not None and enough and np.array_equal(known.ids, ids):
         return known.nearest(k)
     made = build(vectors, rows, k, known=known)
-    if file is not None and keep:
-        save(made, file, generation=generation)
+    if file is not None and record is not None:
+        save(made, file, generation=generation, record=record)
     return made

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zsindex.arguments import bounds
+from zsindex.errors import LibraryBusy, LibraryReadOnly, ModelPruned, StorageFailed, StorageFull
 from zsindex.records import NONE
 from zsindex.session.session import Session
 
@@ -64,17 +66,26 @@ class Neighbours:
         return self._graph(self._session.view_of(paths), whole=paths is None)
 
     def _graph(self, view: View, *, whole: bool) -> Graph:
-        from zsindex.index.snapshots import neighbours_file
+        from zsindex.index import snapshots
         from zsindex.lab import neighbours
 
+        storage = self._session.storage
+
+        def record(sha256: str) -> None:
+            # Where this is impossible the next question calculates it again.
+            with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned):
+                snapshots.record_neighbours(storage, view.model_id, sha256)
+
+        # The graph of a model that another process has pruned would never be removed.
+        keep = whole and not self._session.read_only and view.snapshot[1] >= 0
         return neighbours.graph(
             view.vectors,
             view.unique[0],
             NEIGHBOURS,
-            file=neighbours_file(self._session.path, view.info.fingerprint),
+            file=snapshots.neighbours_file(self._session.path, view.info.fingerprint),
+            recorded=snapshots.recorded_neighbours(storage, view.model_id),
             generation=view.snapshot[1],
-            # The graph of a model that another process has pruned would never be removed.
-            keep=whole and not self._session.read_only and view.snapshot[1] >= 0,
+            record=record if keep else None,
         )
 
     def duplicates(

@@ -191,7 +191,7 @@ class Unknown:
         template = labels.templates[0] if labels.templates else DEFAULT_TEMPLATE
         settings = [prompts.digest(labels), template, candidates, unknown.SHARE, unknown.MOST, unknown.PERCENTILE]
         key = hashlib.sha256(json.dumps([*settings, unknown.GROUP]).encode()).hexdigest()
-        far = self._session.storage.labels.derived(view.model_id, "far words", key)
+        far = self._session.storage.reads.derived(view.model_id, "far words", key)
         if far is None:
             vectors = view.embed([prompts.fill(template, word) for word in candidates])
             chosen = unknown.far_words(texts, vectors, n=unknown.n_negatives(len(candidates)))

@@ -149,13 +149,6 @@ class SqlLabels:
         with self._write("remove a temperature") as connection:
             return connection.execute(delete(temperatures).where(temperatures.c.model_id == model_id)).rowcount > 0
 
-    def derived(self, model_id: int, kind: str, key: str) -> Any:
-        """What was computed before under a key of at most 64 characters; None if it was not."""
-        where = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key == key)
-        with self._read() as connection:
-            body = connection.execute(select(derived.c.body).where(where)).scalar()
-        return None if body is None else json.loads(body)
-
     def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
         """Remember what took time to compute. Of more than `MOST_DERIVED` of a kind the oldest go."""
         where = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key == key)

@@ -293,6 +293,10 @@ class Reads(Protocol):
         """What is recorded of a model's index file; None before the first one."""
         ...
 
+    def derived(self, model_id: int, kind: str, key: str) -> Any:
+        """What was computed before under a key of at most 64 characters; None if it was not."""
+        ...
+
     def label_sets(self) -> list[SavedLabelSet]:
         """The newest version of each label set, by name."""
         ...
@@ -532,10 +536,6 @@ class LabelStorage(Protocol):
 
     def remove_temperature(self, model_id: int) -> bool:
         """Forget a model's temperature; False if there was none."""
-        ...
-
-    def derived(self, model_id: int, kind: str, key: str) -> Any:
-        """What was computed before under a key of at most 64 characters; None if it was not."""
         ...
 
     def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:

@@ -218,6 +218,11 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
         if fix and (bad["images"] or beside.doubtful or beside.problems):
             VectorIndex.rebuild(storage, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
+        if (problem := snapshots.neighbours_problem(storage, row)) is not None:
+            problems.append(problem)
+            if fix:
+                snapshots.neighbours_file(storage.folder, row.info.fingerprint).unlink(missing_ok=True)
+                fixed.append("removed it; it is calculated again when it is needed")
     for file, what in run_files.problems(storage).items():
         problems.append(what)
         if fix:

@@ -306,6 +306,13 @@ class FastReads:
             row = connection.execute(_SNAPSHOT, (model_id,)).fetchone()
         return None if row is None else SnapshotRow(*row)
 
+    def derived(self, model_id: int, kind: str, key: str) -> Any:
+        """What was computed before under a key of at most 64 characters; None if it was not."""
+        which = "model_id = ? AND kind = ? AND key = ?"
+        with self._database.reading() as connection:
+            row = connection.execute(f"SELECT body FROM derived WHERE {which}", (model_id, kind, key)).fetchone()
+        return None if row is None else json.loads(row[0])
+
     # --- label sets ---------------------------------------------------------------------------------------------------
 
     def label_sets(self) -> list[SavedLabelSet]:
