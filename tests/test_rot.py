@@ -258,7 +258,7 @@ def restored(library: Library, album: Path, tmp_path: Path, encoder: FakeEncoder
     """
     shutil.copytree(library.path, tmp_path / "backup")
     for n, colour in enumerate(colours):
-        photo(album / f"future {n}.png", colour)
+        photo(album / f"future {n}.png", colour, mark=100 + n)
     library.sync(album)
     library.neighbours.graph()
     library.classify(COLOURS, record=True)

@@ -97,6 +97,17 @@ def is_of_image(blob: bytes, model_id: int, image_id: int, checksum: int) -> boo
         return False
 
 
+def whole_rows(rows: Sequence[tuple[int, int, bytes, int]], model_id: int) -> Sequence[tuple[int, int, bytes, int]]:
+    """Those rows, of (seq, image id, vector, checksum), that are as they were stored. Some thousand are read at a time
+    before the first answer: here a call for each would take longer than its checksum.
+    """
+    crc32, first = zlib.crc32, model_id << 24
+    try:
+        return [row for row in rows if crc32(row[2], row[1] ^ first) == row[3]]
+    except TypeError:
+        return [row for row in rows if is_of_image(row[2], model_id, row[1], row[3])]
+
+
 def is_of_prompt(blob: bytes, model_id: int, text: str, truncated: int, checksum: int) -> bool:
     """The same of a row of `prompts`."""
     try:

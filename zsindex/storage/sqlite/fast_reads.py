@@ -35,6 +35,7 @@ from zsindex.storage.stored import (
     prompt_checksum,
     to_blob,
     warn_of_damage,
+    whole_rows,
 )
 
 _PART_ROWS = 4096
@@ -263,7 +264,7 @@ class FastReads:
                 (model.id, after),
             )
             while part := rows.fetchmany(_PART_ROWS):
-                whole = [row for row in part if is_of_image(row[2], model.id, row[1], row[3])]
+                whole = whole_rows(part, model.id)
                 blobs = [row[2] for row in whole]
                 yield (
                     part[-1][0],
