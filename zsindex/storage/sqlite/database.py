@@ -34,6 +34,7 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
+from zsindex.interrupts import PutOff
 from zsindex.storage.failures import OF_THE_MACHINE, failure, found_by_trying
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.lock import FolderLock
@@ -372,16 +373,18 @@ _parted: list[SqliteDatabase] = []
 
 
 def _before_fork() -> None:
-    _claims.acquire()
-    for database in list(_databases):
-        database.part()
-        _parted.append(database)
+    with PutOff():
+        _claims.acquire()
+        for database in list(_databases):
+            database.part()
+            _parted.append(database)
 
 
 def _after_fork_in_parent() -> None:
-    while _parted:
-        _parted.pop().go_on()
-    _claims.release()
+    with PutOff():
+        while _parted:
+            _parted.pop().go_on()
+        _claims.release()
 
 
 def _after_fork_in_child() -> None:
