@@ -182,10 +182,11 @@ class SqliteDatabase:
             # nothing is checkpointed.
             with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
                 stack.enter_context(self._write_lock.hold("close the library"))
-                # The last connection that closes keeps all readers out while it checkpoints. This one keeps out nobody,
-                # and leaves nothing to do to that one but to remove the log.
+                # The last connection that closes keeps all readers out while it checkpoints. This keeps out nobody and
+                # waits for nobody, and leaves nothing to do there but to remove an empty log.
                 with suppress(sqlite3.Error):
-                    writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                    writing.execute("PRAGMA busy_timeout = 0")
+                    writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if writer is not None:
                 writer.dispose()
             writing.close()
