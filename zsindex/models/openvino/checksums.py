@@ -118,7 +118,8 @@ def keep_only_recorded(folder: Path, record: Path) -> bool:
     try:
         recorded = _recorded(record)
         for file in folder.iterdir():
-            if recorded.get(file.name) != sha256_of(file):
+            expected, identity = recorded.get(file.name, ("", ""))
+            if _identity(file.stat()) != identity and sha256_of(file) != expected:
                 file.unlink()
     except FileNotFoundError:  # the folder, before the first one; or another process was faster
         return True
@@ -130,16 +131,23 @@ def keep_only_recorded(folder: Path, record: Path) -> bool:
 def record_all(folder: Path, record: Path) -> None:
     """Record the checksums of the files in a folder beside those that others have recorded meanwhile, if possible."""
     with suppress(OSError):
-        there = {file.name: sha256_of(file) for file in folder.iterdir()}
-        recorded = _recorded(record)
-        if not there.items() <= recorded.items():
-            atomic.write_bytes(record, sealed({**recorded, **there}))
+        recorded, now_ns = _recorded(record), time.time_ns()
+        found = dict(recorded)
+        for file in folder.iterdir():
+            before = file.stat()
+            if recorded.get(file.name, ("", ""))[1] != _identity(before):
+                identity = _identity(before) if _is_settled(before, now_ns) else ""
+                found[file.name] = sha256_of(file), identity
+        if found != recorded:
+            atomic.write_bytes(record, sealed(found))
 
 
-def _recorded(record: Path) -> dict[str, Any]:
+def _recorded(record: Path) -> dict[str, tuple[str, str]]:
+    """Checksum and identity by name, empty where the file may have been written in the same moment."""
     try:
-        return unsealed(record.read_bytes())
-    except (FileNotFoundError, ValueError):
+        found = unsealed(record.read_bytes())
+        return {name: (str(checksum), str(identity)) for name, (checksum, identity) in found.items()}
+    except (FileNotFoundError, ValueError, TypeError):
         return {}
 
 
