@@ -378,17 +378,20 @@ class _Import:
         """
         keys: list[bytes] = []
         done = 0
-        for part in self._parts:
-            if self._manifest is not None:
-                self._manifest.verify(part)
-            for rows in self._rows(part):
-                paths = self._resolved(rows, part)
-                self._digests(rows, part)
-                keys.append(b"".join(hashlib.blake2b(p.encode(), digest_size=16).digest() for p in paths))
-                done += len(rows)
-                self._progress(Progress("check", done, self.n_rows))
-                if self._should_stop():
-                    return False
+        with ThreadPoolExecutor(1, thread_name_prefix="zsindex-verify") as pool:
+            for part in self._parts:
+                # At the same time as the rows are read: hashing needs another core, not this thread.
+                verified = None if self._manifest is None else pool.submit(self._manifest.verify, part)
+                for rows in self._rows(part):
+                    paths = self._resolved(rows, part)
+                    self._digests(rows, part)
+                    keys.append(b"".join(hashlib.blake2b(p.encode(), digest_size=16).digest() for p in paths))
+                    done += len(rows)
+                    self._progress(Progress("check", done, self.n_rows))
+                    if self._should_stop():
+                        return False
+                if verified is not None:
+                    verified.result()
         self._compare_repeated(np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2))
         return True
 
