@@ -147,11 +147,13 @@ class SqliteDatabase:
         Raises:
             LibraryClosed, LibraryForked
         """
-        self.require_open()  # before the guard, which a thread of the parent may hold in a child for ever
+        if self._pid != os.getpid():  # before the guard, which nobody in a child may ever release
+            raise LibraryForked(self.folder)
         work = object()
         try:
             with self._guard:
-                self.require_open()
+                if self._idle is None:
+                    raise LibraryClosed(self.folder)
                 self._in_work.add(work)
             yield
         finally:
