@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from zsindex import config
+from zsindex import config, processes
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.view import View
@@ -62,7 +62,7 @@ class Session:
         )
         self.appearances: dict[int, Appearance] = {}
         self._closed = False
-        self._pid = os.getpid()
+        self._pid = processes.current()
         self._storage = storage
         reads = storage.reads
         remembered = reads.default_model()
@@ -182,13 +182,13 @@ class Session:
         """Raise `LibraryClosed` after `close`, and `LibraryForked` in a child of the process that opened it."""
         if self._closed:
             raise LibraryClosed(self.path)
-        if self._pid != os.getpid():
+        if self._pid != processes.current():
             raise LibraryForked(self.path)
 
     def close(self) -> None:
         """Release storage, index and model. What other threads are storing is finished. Closing twice does no harm."""
         self._closed = True
-        if self._pid != os.getpid():
+        if self._pid != processes.current():
             return  # its locks may be held by threads that are not there
         self._index.forget()
         self.appearances.clear()

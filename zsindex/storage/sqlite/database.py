@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from zsindex import processes
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
@@ -70,7 +71,7 @@ class SqliteDatabase:
         self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
         self._guard = threading.Lock()
         self._in_work: set[object] = set()  # transactions, of any thread
-        self._pid = os.getpid()
+        self._pid = processes.current()
         self._read_engine: Engine | None = None
         self._write_engine: Engine | None = None
         self._write_connection: sqlite3.Connection | None = (
@@ -123,7 +124,7 @@ class SqliteDatabase:
         threads go on to their end, and the last of them closes what it used. The last writer's checkpoint happens
         under the lock, like every other.
         """
-        if self._pid != os.getpid():
+        if self._pid != processes.current():
             return
         with self._guard:
             idle, self._idle = self._idle or [], None
@@ -135,7 +136,7 @@ class SqliteDatabase:
 
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`, and `LibraryForked` in a child of the process that opened it."""
-        if self._pid != os.getpid():
+        if self._pid != processes.current():
             raise LibraryForked(self.folder)
         if self._idle is None:
             raise LibraryClosed(self.folder)
@@ -147,7 +148,7 @@ class SqliteDatabase:
         Raises:
             LibraryClosed, LibraryForked
         """
-        if self._pid != os.getpid():  # before the guard, which nobody in a child may ever release
+        if self._pid != processes.current():  # before the guard, which nobody in a child may ever release
             raise LibraryForked(self.folder)
         work = object()
         try:
