@@ -145,7 +145,7 @@ def test_a_snapshot_that_goes_while_it_is_opened_is_looked_up_again(
             return real(file, **options)
 
         monkeypatch.setattr(Snapshot, "map", mapping)
-        assert snapshots.snapshot_problems(storage, model) == []
+        assert snapshots.compare(storage, model, damaged=()).problems == []
         assert len(calls) == 2
 
 
