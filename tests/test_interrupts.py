@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dis
+import gc
 import os
 import random
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
@@ -76,6 +77,13 @@ class Interrupt:
                     self.came = True
                     signal.raise_signal(signal.SIGINT)
         return self._look
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """What tracebacks held goes while the warning is expected."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
