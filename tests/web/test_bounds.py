@@ -62,19 +62,21 @@ def test_an_answer_weighs_what_it_holds(
     library.labels.save("many", names)
     library.corrections.add("many", album / "red.png", "label 1")
     library.classify(label_set="many", **options)  # type: ignore[arg-type]  # whatever is kept elsewhere is kept now
-    gc.collect()
     tracemalloc.start()
     try:
-        before = tracemalloc.get_traced_memory()[0]
         answer = library.classify(label_set="many", **options)  # type: ignore[arg-type]
+        anyway = reachable(library.session.index.last_view)
+        own = sum(size for ident, (_, size) in reachable(answer).items() if ident not in anyway)
+        del anyway
         gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        held = tracemalloc.get_traced_memory()[0]
+        del answer
+        gc.collect()
+        freed = held - tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    anyway = reachable(library.session.index.last_view)
-    own = {ident: size for ident, (_, size) in reachable(answer).items() if ident not in anyway}
-    assert sum(own.values()) >= 0.8 * grown
-    assert sum(own.values()) <= 3 * grown + 100_000
+    assert own >= 0.8 * freed
+    assert own <= 3 * freed + 100_000
 
 
 def test_kept_answers_stay_within_their_bound(library: Library) -> None:
