@@ -113,6 +113,7 @@ def classify(
 
     Photos at PATH that are not yet in the library are added first.
     """
+    options.import_numpy()
     from zsindex.classification.options import Question
     from zsindex.config import absolute
     from zsindex.photos.formats import printable
