@@ -11,11 +11,11 @@ from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.classification.prompts import LabelsLike
-from zsindex.classification.rules import UnknownRule
 from zsindex.errors import BadQuestion
 from zsindex.records import Activation, LabelSet
 
 if TYPE_CHECKING:
+    from zsindex.classification.rules import UnknownRule
     from zsindex.photos.sources import ImageLike
 
 __all__ = ["DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
@@ -139,8 +139,7 @@ class Question:
         is_saved = self.label_set is not None or (isinstance(self.labels, LabelSet) and self.labels.name is not None)
         if self.with_corrections is not None and not is_saved:
             raise BadQuestion(["with_corrections"], "corrections belong to a saved label set; name one")
-        if self.unknown is not None:
-            UnknownRule.parse(self.unknown)
+        _ = self.unknown_rule  # or it says what is wrong with it
 
     @classmethod
     def about(cls, which: WhichLabels, **options: Unpack[QuestionOptions]) -> Question:
@@ -150,7 +149,11 @@ class Question:
     @property
     def unknown_rule(self) -> UnknownRule | None:
         """What `unknown` asks for."""
-        return None if self.unknown is None else UnknownRule.parse(self.unknown)
+        if self.unknown is None:
+            return None
+        from zsindex.classification.rules import UnknownRule
+
+        return UnknownRule.parse(self.unknown)
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,10 @@ from zsindex.index.cells import Cells
 from zsindex.index.files import Making, is_left
 from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
-from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow, SnapshotRow
+
+if TYPE_CHECKING:
+    from zsindex.storage.protocol import Storage
 
 FOLDER_NAME = "index"
 # What came after the snapshot is read from SQLite at every start, at a few microseconds a vector. A new snapshot is due

@@ -27,12 +27,12 @@ from zsindex.models.encoder import may_keep
 from zsindex.records import FloatArray, LabelSet, Settings
 from zsindex.session.model import AskedModel
 from zsindex.session.usage import Usage
-from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ImageRecord
 
 # Decoding is imported where it is used, so that a question answered from the cache does not wait for it.
 if TYPE_CHECKING:
     from zsindex.photos.sources import Decoder, ImageLike, Source
+    from zsindex.storage.protocol import Storage
 
 
 class NotKept(ZsindexWarning):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 from zsindex.classification.view import View
 from zsindex.index.snapshots import VectorIndex
 from zsindex.interrupts import PutOff
 from zsindex.records import FloatArray
 from zsindex.session.model import AskedModel
-from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow
+
+if TYPE_CHECKING:
+    from zsindex.storage.protocol import Storage
 
 # While photos are being stored, every batch makes a new state, and listing photos again for each question would cost
 # more than the questions.

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from zsindex import config
 from zsindex.arguments.paths import guessed
@@ -16,8 +16,10 @@ from zsindex.models import names
 from zsindex.models.encoder import Encoder, OneAtATime, around_model
 from zsindex.records import AS_SEEN, DecodeMode, IccMode, ModelInfo, ModelSpec, TransparencyMode
 from zsindex.session.usage import Usage
-from zsindex.storage.protocol import Reads, Storage
 from zsindex.storage.rows import ModelRow
+
+if TYPE_CHECKING:
+    from zsindex.storage.protocol import Reads, Storage
 
 T = TypeVar("T")
 

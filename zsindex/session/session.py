@@ -21,10 +21,10 @@ from zsindex.session.embedding import Embedding
 from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
 from zsindex.session.usage import Usage
-from zsindex.storage.protocol import Storage
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance
+    from zsindex.storage.protocol import Storage
 
 
 class Session:
