@@ -21,9 +21,9 @@ import pytest
 from tests.fakes import FakeEncoder
 from tests.libraries import new_library
 from tests.photos import save, solid
-from zsindex import interrupts
-from zsindex.interrupts import PutOff
 from zsindex.library import Library
+from zsindex.storage import interrupts
+from zsindex.storage.interrupts import PutOff
 from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.lock import FolderLock
 

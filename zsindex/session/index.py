@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from zsindex.classification.view import View
 from zsindex.index.snapshots import VectorIndex
-from zsindex.interrupts import PutOff
 from zsindex.records import FloatArray
 from zsindex.session.model import AskedModel
+from zsindex.storage.interrupts import PutOff
 from zsindex.storage.rows import ModelRow
 
 if TYPE_CHECKING:

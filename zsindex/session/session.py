@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from zsindex import config, processes
+from zsindex import config
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.view import View
@@ -21,6 +21,7 @@ from zsindex.session.embedding import Embedding
 from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
 from zsindex.session.usage import Usage
+from zsindex.storage import processes
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance

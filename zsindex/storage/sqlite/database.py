@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from zsindex import processes
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
@@ -35,8 +34,9 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.interrupts import PutOff
+from zsindex.storage import processes
 from zsindex.storage.failures import OF_THE_MACHINE, failure, found_by_trying
+from zsindex.storage.interrupts import PutOff
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.lock import FolderLock
 

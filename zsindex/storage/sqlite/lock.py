@@ -26,8 +26,8 @@ from types import TracebackType
 from weakref import ref
 
 from zsindex.errors import LibraryBusy
-from zsindex.interrupts import PutOff
 from zsindex.storage.failures import failure
+from zsindex.storage.interrupts import PutOff
 
 if sys.platform == "win32":
     import msvcrt
