@@ -1091,7 +1091,7 @@ def test_prune_forgets_what_is_gone(library: Library, album: Path, tmp_path: Pat
     (album / "sea" / "red again.png").unlink()
     library.sync()
     library.embed_images([photo(tmp_path / "outside.png", mark=3)])
-    expected = {"files": 2, "images": 2, "vectors": 2, "prompts": 0, "models": 0}
+    expected = {"files": 2, "images": 2, "vectors": 2, "prompts": 0, "models": 0, "temporary_files": 0}
     assert library.prune(dry_run=True).to_dict() == {**expected, "dry_run": True}
     assert library.status().missing == 2
     assert library.prune().to_dict() == {**expected, "dry_run": False}
