@@ -33,8 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 # After these Python looks whether a signal came, and nowhere else.
 LOOKS_AFTER = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "RESUME", "JUMP_BACKWARD"}
 
-# A call that raised comes here, without a look. An exception from a trace function at this step would leave the one that
-# is handled in place for good, as the context of every later one.
+# A call that raised comes here, without a look. An exception from a trace function at this step would leave the one
+# that is handled in place for good, as the context of every later one.
 HANDLES = "PUSH_EXC_INFO"
 
 

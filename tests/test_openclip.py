@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -415,6 +416,23 @@ def test_an_unreachable_hub_is_asked_once(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("spec", [ModelSpec("hf-hub:org/repo"), ModelSpec("ViT-B-32/laion2b_s34b_b79k")])
+def test_what_failed_before_is_not_the_reason(spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    errors = iter([http_error(GatedRepoError, 403), TimeoutError("timed out")])
+
+    def refuse(url: str, *, timeout: float) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(openclip_files, "get_hf_file_metadata", refuse)
+    try:
+        load(ModelSpec("hf-hub:org/first"))
+    except ModelUnavailable:
+        with pytest.raises(ModelUnavailable) as caught:
+            load(spec)
+    assert caught.value.detail == "the hub cannot be reached: timed out"
+
+
 @pytest.mark.parametrize("spec", [ModelSpec("hf-hub:org/repo"), ModelSpec("ViT-B-32", "openai")])
 def test_offline_mode(spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -442,6 +460,17 @@ def test_a_download_that_fails(error: Exception, detail: str, tmp_path: Path, mo
     monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", fail)
     with pytest.raises(ModelUnavailable, match=detail):
         load(ModelSpec("hf-hub:org/repo"))
+
+
+def test_what_failed_before_a_checkpoint_is_damaged_is_not_the_reason(folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    weights = damaged / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    try:
+        raise OfflineModeIsEnabled("no")
+    except OfflineModeIsEnabled:
+        with pytest.raises(CheckpointError):
+            load(ModelSpec(str(damaged)))
 
 
 # --- silence ----------------------------------------------------------------------------------------------------------

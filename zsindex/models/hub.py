@@ -6,6 +6,7 @@ The client's own settings count: HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_ENDPO
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def offers(spec: ModelSpec, repository: str, revision: str | None, filename: str
         UnknownModel: that is no name of a repository.
         ModelUnavailable: the hub cannot be reached, or refuses.
     """
+    before = sys.exception()
     try:
         get_hf_file_metadata(hf_hub_url(repository, filename, revision=revision), timeout=PROBE_TIMEOUT_S)
     except HFValidationError as error:
@@ -76,7 +78,7 @@ def offers(spec: ModelSpec, repository: str, revision: str | None, filename: str
     except EntryNotFoundError:
         return False
     except Exception as error:  # which HTTP library it comes from depends on the version of the hub's client
-        raise unavailable(spec, error) from error
+        raise unavailable(spec, error, before) from error
     return True
 
 
@@ -86,6 +88,7 @@ def fetch_transformers(spec: ModelSpec, repository: str, revision: str | None) -
     Raises:
         ModelUnavailable: it cannot be fetched.
     """
+    before = sys.exception()
     try:
         config = Path(hf_hub_download(repository, TRANSFORMERS_CONFIG, revision=revision))
         if not is_transformers(config.parent):
@@ -97,7 +100,7 @@ def fetch_transformers(spec: ModelSpec, repository: str, revision: str | None) -
             repository, revision=revision, allow_patterns=[*_OF_A_CHECKPOINT, weights], ignore_patterns=["*/*"]
         )
     except Exception as error:  # as above
-        raise unavailable(spec, error) from error
+        raise unavailable(spec, error, before) from error
     return Path(folder)
 
 
@@ -112,25 +115,31 @@ def no_repository(spec: ModelSpec, repository: str) -> UnknownModel:
     return UnknownModel(str(spec), why=f"{repository!r} is not the name of a repository, which has the form ORG/NAME")
 
 
-def unavailable(spec: ModelSpec, error: BaseException) -> ModelUnavailable:
-    """The error for a repository that cannot be had, with the place where a copy would be found."""
-    detail = why(error)
+def unavailable(spec: ModelSpec, error: BaseException, before: BaseException | None) -> ModelUnavailable:
+    """The error for a repository that cannot be had, with the place for a copy; `before` as in chain."""
+    detail = why(error, before)
     asked = next((name for name, twin in names.TWINS.items() if twin == str(spec)), None)
     if asked is not None and not names.has_transformers():  # which may be the name that was asked for
         detail += f"; in transformers' format they are {asked}, which needs pip install 'zsindex[transformers]'"
     return ModelUnavailable(str(spec), detail, cache=str(constants.HF_HUB_CACHE))
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it was raised from or during; open_clip and transformers wrap those of the hub's client."""
-    while error is not None:
+def chain(error: BaseException | None, before: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from or during; open_clip and transformers wrap those of the hub's client.
+
+    Args:
+        error: the exception.
+        before: what a caller of ours was handling, sys.exception() before the attempt: the chain goes on there, into
+            what has nothing to do with it, such as the failure of a model that was tried first.
+    """
+    while error is not None and error is not before:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def why(error: BaseException) -> str:
-    """Say in a few words what went wrong with a hub."""
-    links = list(chain(error))
+def why(error: BaseException, before: BaseException | None) -> str:
+    """Say in a few words what went wrong with a hub; `before` as in chain."""
+    links = list(chain(error, before))
 
     def found(kind: type[BaseException]) -> bool:
         return any(isinstance(link, kind) for link in links)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -316,6 +317,7 @@ def _config(spec: ModelSpec, source: WeightsSource) -> dict[str, Any]:
 
 
 def _create(spec: ModelSpec, source: WeightsSource, precision: str) -> Any:
+    before = sys.exception()
     try:
         return open_clip.create_model(
             source.name,
@@ -331,24 +333,26 @@ def _create(spec: ModelSpec, source: WeightsSource, precision: str) -> Any:
         raise CheckpointError(str(spec), detail) from error
     except Exception as error:
         # Damaged files raise nearly anything from within torch, safetensors, timm and open_clip, down to assertions.
-        raise _unloadable(spec, error) from error
+        raise _unloadable(spec, error, before) from error
 
 
 def _tokenizer(spec: ModelSpec, source: WeightsSource) -> Any:
+    before = sys.exception()
     try:
         return open_clip.get_tokenizer(source.name)
     except ImportError as error:
         raise PackageMissing(str(spec), error.name or "sentencepiece") from error
     except (OSError, ValueError) as error:  # from transformers: the hub, missing files and damaged files alike
-        raise _unloadable(spec, error, "its tokenizer: ") from error
+        raise _unloadable(spec, error, before, "its tokenizer: ") from error
 
 
-def _unloadable(spec: ModelSpec, error: Exception, what: str = "") -> ModelError:
+def _unloadable(spec: ModelSpec, error: Exception, before: BaseException | None, what: str = "") -> ModelError:
     # A text tower or tokenizer of transformers has its configuration fetched from the hub, by its own name.
     if any(
-        isinstance(link, HfHubHTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled) for link in hub.chain(error)
+        isinstance(link, HfHubHTTPError | LocalEntryNotFoundError | OfflineModeIsEnabled)
+        for link in hub.chain(error, before)
     ):
-        return ModelUnavailable(str(spec), what + hub.why(error))
+        return ModelUnavailable(str(spec), what + hub.why(error, before))
     if isinstance(error, OSError):
         what += "it cannot be read or is cut short: "
     return CheckpointError(str(spec), what + hub.one_line(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,7 @@ def download(spec: ModelSpec, source: WeightsSource) -> WeightsSource:
         UnknownModel: that is no name of a repository.
         ModelUnavailable: the hub cannot be reached, refuses, or lacks the files.
     """
-    repository = str(source.repository)
+    repository, before = str(source.repository), sys.exception()
     for filename in source.files:
         wanted, revision = [filename] if filename else _DEFAULT_WEIGHTS, source.revision
         try:
@@ -192,11 +193,11 @@ def download(spec: ModelSpec, source: WeightsSource) -> WeightsSource:
         except EntryNotFoundError:
             pass  # the repository is there; what is missing for good is found out below, under all of its names
         except Exception as error:  # which HTTP library it comes from depends on the version of the hub's client
-            raise hub.unavailable(spec, error) from error
+            raise hub.unavailable(spec, error, before) from error
         try:
             download_pretrained_from_hf(repository, filename=filename, revision=revision)
         except FileNotFoundError as error:
-            raise hub.unavailable(spec, error) from error
+            raise hub.unavailable(spec, error, before) from error
     if source.revision is None:
         return source
     return WeightsSource(f"local-dir:{hub.snapshot_of(repository, CONFIG_NAME, source.revision)}")
