@@ -243,4 +243,4 @@ def test_a_hub_is_asked_once_for_each_file(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UnknownModel):
         loading.load(ModelSpec("hf-hub:org/repo"))
     assert asked == ["open_clip_config.json", "config.json"]
-    assert "offline" in hub.why(OfflineModeIsEnabled("x"))
+    assert "offline" in hub.why(OfflineModeIsEnabled("x"), None)
