@@ -6,6 +6,7 @@ import copy
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import open_clip
 import torch
@@ -74,7 +75,9 @@ def random_weights(folder: Path, *, seed: int = 0) -> dict[str, torch.Tensor]:
     """Weights for a folder's configuration, all of them random, also those that training starts from zero or one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = open_clip.create_model(f"local-dir:{folder}", load_weights=False).state_dict()
+        # open_clip leaves some of CoCa's weights as the memory was, now and then with a NaN.
+        with patch("torch.empty", torch.zeros):
+            state = open_clip.create_model(f"local-dir:{folder}", load_weights=False).state_dict()
         return {
             name: tensor + 0.02 * torch.randn_like(tensor) if tensor.is_floating_point() else tensor
             for name, tensor in state.items()
