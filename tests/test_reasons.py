@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import random
 import re
@@ -255,7 +256,7 @@ def test_codecs_write_nothing_to_the_terminal(tmp_path: Path, options: list[str]
     done = subprocess.run(
         [sys.executable, *options, "-c", _PROGRAM, str(tmp_path / "files")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
         check=True,
     )
@@ -263,6 +264,31 @@ def test_codecs_write_nothing_to_the_terminal(tmp_path: Path, options: list[str]
     assert (done.stdout, said) == ("", "")
     if sys.platform == "linux":
         assert "LZWDecode" in after  # libtiff has its own handlers back
+
+
+_MAPPED = """
+import mmap, os, sys
+with open(os.fsencode(sys.argv[1]) + bytes([0x2f, 0x6c, 0xff]), "w+b") as file:
+    file.write(bytes(10))
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), 10)
+from zsindex.photos import decode, quiet
+print(len(quiet._libtiff_paths()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_names_of_what_others_mapped_keep_no_photo_from_being_decoded(tmp_path: Path, locale: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _MAPPED, str(tmp_path)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=True,
+        env={**os.environ, **locale},
+    )
+    assert int(done.stdout) > 0
 
 
 @pytest.mark.parametrize("kind", _loud())

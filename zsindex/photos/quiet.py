@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -115,7 +116,8 @@ def _libtiff_paths() -> list[str]:
     if sys.platform == "darwin":
         return [str(path) for path in package.glob(".dylibs/libtiff*")]
     with suppress(OSError):
-        loaded = [line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()]
+        maps = os.fsdecode(Path("/proc/self/maps").read_bytes())  # whatever else is mapped, under any name
+        loaded = [line.split(maxsplit=5)[-1].strip() for line in maps.splitlines()]
         found = sorted({path for path in loaded if Path(path).name.startswith("libtiff")})
         # Pillow's wheels bring their own; the system's may be there beside it, for somebody else.
         return [path for path in found if "pillow" in path.lower()] or found
