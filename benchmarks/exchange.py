@@ -51,7 +51,7 @@ def write_clip_retrieval(folder: Path, rows: int, dim: int) -> None:
 
 def peak_mb() -> float:
     """The most memory that this process has had, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 

@@ -149,7 +149,9 @@ def measure(size: int, *, fake: bool) -> list[Row]:
         make_photos(photos, size)
         for stage in STAGES:
             command = [sys.executable, __file__, "--stage", stage, str(photos), str(library)]
-            done = subprocess.run([*command, *(["--fake"] if fake else [])], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [*command, *(["--fake"] if fake else [])], capture_output=True, encoding="utf-8", check=True
+            )
             for name, seconds, peak in json.loads(done.stdout):
                 rows.append(Row(size, name, seconds, peak))
                 print(f"| {' | '.join(rows[-1].cells())} |", flush=True)

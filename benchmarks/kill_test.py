@@ -156,7 +156,7 @@ class KillTest:
         command = [sys.executable, __file__, "--sync", *map(str, (self.library, self.photos, self.record))]
         with subprocess.Popen(
             [*command, "--batch-size", str(self.outcome.batch_size)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         ) as process:  # fmt: skip
             assert process.stdin is not None
@@ -192,7 +192,7 @@ class KillTest:
 
     def _look(self, encoded_before: int) -> None:
         """After a kill: everything that was stored is still there, and the database is whole."""
-        lines = self.record.read_text().split()
+        lines = self.record.read_text(encoding="utf-8").split()
         before = set(lines[:encoded_before])
         self.outcome.most_repeated = max(
             self.outcome.most_repeated, sum(line in before for line in lines[encoded_before:])

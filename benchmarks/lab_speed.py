@@ -228,7 +228,7 @@ def zsindex(home: Path, *arguments: str) -> str:
         [sys.executable, "-m", "zsindex", *arguments],
         env={**os.environ, "ZSINDEX_LIBRARY": str(home / "library")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode:
@@ -283,7 +283,7 @@ def cost(home: Path, command: Sequence[str]) -> Cost:
             env={**os.environ, "ZSINDEX_LIBRARY": str(home / "library")},
             stdout=printed,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
     code, *numbers = done.stderr.splitlines()[-1].split()

@@ -38,7 +38,7 @@ def exiftool(*arguments: str, files: list[Path]) -> str:
     """Run exiftool once for all files."""
     names = "".join(f"{file}\n" for file in files)
     done = subprocess.run(
-        ["exiftool", "-q", "-m", *arguments, "-@", "-"], input=names, capture_output=True, text=True, check=True
+        ["exiftool", "-q", "-m", *arguments, "-@", "-"], input=names, capture_output=True, encoding="utf-8", check=True
     )
     return done.stdout
 
@@ -70,7 +70,7 @@ def measure(photos: list[Path], model: str, style: str, folder: Path) -> list[tu
     # exiftool makes sidecars from nothing, each with a tag of its own and a label that zsindex may also give.
     others = [sidecars[photo] for photo in copies[::3]]
     for file in others:
-        file.write_text(EMPTY)
+        file.write_text(EMPTY, encoding="utf-8")
     exiftool("-overwrite_original", "-XMP:Rating=4", "-XMP-dc:Subject=holiday", "-XMP-dc:Subject=dog", files=others)
     before = contents(others)
     with Library.open(folder / "library", model=model) as library:

@@ -38,7 +38,11 @@ def zsindex(library: Path, *arguments: str, importtime: bool = False) -> tuple[f
     command = [sys.executable, *(["-X", "importtime"] if importtime else []), "-m", "zsindex", *arguments]
     started = time.perf_counter()
     done = subprocess.run(
-        command, env={**as_installed(), "ZSINDEX_LIBRARY": str(library)}, capture_output=True, text=True, check=True
+        command,
+        env={**as_installed(), "ZSINDEX_LIBRARY": str(library)},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     return time.perf_counter() - started, done.stdout, done.stderr
 

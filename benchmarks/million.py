@@ -212,7 +212,7 @@ def run_step(name: str, folder: Path, made: str, n: int, dim: int) -> dict[str, 
     """Run a step in a fresh process."""
     command = [sys.executable, __file__, "--step", name, "--keep", str(folder), "--made", made]
     command += ["--vectors", str(n), "--dim", str(dim)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -167,7 +167,7 @@ def measure(port: int, question: str, clients: int, seconds: float) -> tuple[flo
 def service(library: Path, photos: Path) -> Iterator[int]:
     """A running service; its port."""
     process = subprocess.Popen(
-        [sys.executable, __file__, "--serve", str(library), str(photos)], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--serve", str(library), str(photos)], stdout=subprocess.PIPE, encoding="utf-8"
     )
     try:
         assert process.stdout is not None

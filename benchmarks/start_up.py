@@ -54,7 +54,7 @@ def process(*arguments: str) -> Callable[[], object]:
 def import_times(*arguments: str) -> list[tuple[float, str]]:
     """Seconds that the most expensive packages of a process take to import, each with all that it imports."""
     command = [sys.executable, "-X", "importtime", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=as_installed())
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=as_installed())
     slowest: dict[str, float] = {}
     for line in done.stderr.splitlines():
         if line.startswith("import time:") and "cumulative" not in line:

@@ -63,7 +63,7 @@ def main() -> None:
     )
     print(tabulate(rows, headers="keys"))
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+        arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 def best_possible(rates: dict[str, float], threads: int) -> float:

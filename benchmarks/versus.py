@@ -136,7 +136,7 @@ class Versus:
             [python, str(CONTESTANTS), name, json.dumps(options), str(self._work / "answer.json")],
             env=self._environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if done.returncode:

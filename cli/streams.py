@@ -127,7 +127,7 @@ def standard_streams() -> Iterator[None]:
             os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free; writing to it fails as before
     before = sys.stdin, sys.stdout, sys.stderr
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115 - a reader gets the end of the file rather than a traceback
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - a reader gets the end of the file rather than a traceback
     sys.stdout = _text(_Stdout(1, "wb", closefd=False), like=before[1])
     sys.stderr = _text(_Stderr(2, "wb", closefd=False), like=before[2], line_buffering=True)
     sys.stderr.unsendable = _UNSENDABLE_TO_STDERR

@@ -263,7 +263,7 @@ def empty(path: Path) -> Path:
 
 
 def text(path: Path) -> Path:
-    path.write_text("This is a text, whatever its name may say.\n" * 20)
+    path.write_text("This is a text, whatever its name may say.\n" * 20, encoding="utf-8")
     return path
 
 

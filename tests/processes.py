@@ -27,7 +27,7 @@ class Process:
             [sys.executable, "-c", _PROLOGUE + program, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         self.pid = self._process.pid

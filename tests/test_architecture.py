@@ -288,6 +288,31 @@ def test_the_core_neither_prints_nor_exits(module: str) -> None:
     assert not any(text.startswith(("sys.stdout", "sys.stderr")) for text in called)
 
 
+def left_to_the_locale(tree: ast.AST) -> list[str]:
+    """Calls that read or write text in whatever encoding the process's locale has at that moment."""
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = ast.unparse(call.func)
+        name = function.rpartition(".")[2]
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        if {"encoding", None} & set(given) or (name == "read_text" and call.args):  # None: whatever ** brings
+            continue
+        modes = [given["mode"]] if "mode" in given else [a for a in call.args if isinstance(a, ast.Constant)]
+        opens = function in ("open", "io.open") and not any("b" in str(ast.literal_eval(mode)) for mode in modes)
+        runs = function.startswith("subprocess.") and {"text", "universal_newlines"} & set(given)
+        if name in ("read_text", "write_text") or opens or runs:
+            found.append(ast.unparse(call))
+    return found
+
+
+@pytest.mark.parametrize("folder", ["zsindex", "cli", "migrations", "tests", "benchmarks", "examples", ".ci"])
+def test_text_is_read_and_written_in_an_encoding_that_is_said(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for file in files:
+        assert not left_to_the_locale(ast.parse(file.read_bytes())), file
+
+
 # --- the tests above prove nothing if imports go unseen ---------------------------------------------------------------
 
 
@@ -351,3 +376,22 @@ def test_rows_are_read() -> None:
     assert room_of("zsindex.storage.sqlite.lock") == "storage/sqlite"
     assert room_of("zsindex.storage.rows") == "storage"
     assert room_of("zsindex") == "zsindex"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("file.read_text()", True),
+        ("file.read_text('utf-8')", False),
+        ("file.write_text(text)", True),
+        ("file.write_text(text, encoding='utf-8')", False),
+        ("open(file)", True),
+        ("open(file, 'rb')", False),
+        ("open(file, mode='w')", True),
+        ("subprocess.run(command, text=True)", True),
+        ("subprocess.run(command, encoding='utf-8')", False),
+        ("Image.open(file)", False),
+    ],
+)
+def test_what_is_left_to_the_locale_is_seen(text: str, seen: bool) -> None:
+    assert bool(left_to_the_locale(ast.parse(text))) == seen

@@ -41,13 +41,13 @@ def write(file: Path, text: str = "new") -> None:
 
 def test_a_plain_file_is_replaced_whole_and_keeps_its_permissions(tmp_path: Path) -> None:
     file = tmp_path / "out.csv"
-    file.write_text("old")
+    file.write_text("old", encoding="utf-8")
     file.chmod(0o640)
     with output.destination(file) as out:
         out.write("new")
         out.flush()
-        assert file.read_text() == "old"
-    assert file.read_text() == "new"
+        assert file.read_text(encoding="utf-8") == "old"
+    assert file.read_text(encoding="utf-8") == "new"
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert os.listdir(tmp_path) == ["out.csv"]
 
@@ -62,7 +62,7 @@ def test_a_new_file_has_the_permissions_of_new_files(tmp_path: Path) -> None:
 def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path, there: bool) -> None:
     file = tmp_path / "out"
     if there:
-        file.write_text("old")
+        file.write_text("old", encoding="utf-8")
 
     def fail() -> None:
         with output.destination(file) as out:
@@ -72,7 +72,7 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path, there: bool) -
     with pytest.raises(KeyError):
         fail()
     assert os.listdir(tmp_path) == (["out"] if there else [])
-    assert not there or file.read_text() == "old"
+    assert not there or file.read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -80,13 +80,13 @@ def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path, there: bool) 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     if there:
-        (elsewhere / "target").write_text("old")
+        (elsewhere / "target").write_text("old", encoding="utf-8")
     (tmp_path / "middle").symlink_to("elsewhere/target")
     (tmp_path / "link").symlink_to(tmp_path / "middle")
     write(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "middle").is_symlink()
-    assert (elsewhere / "target").read_text() == "new"
+    assert (elsewhere / "target").read_text(encoding="utf-8") == "new"
     assert not (elsewhere / "target").is_symlink()
     assert os.listdir(elsewhere) == ["target"]
 
@@ -161,11 +161,11 @@ def test_a_file_that_has_lost_its_name_is_not_made_again(tmp_path: Path) -> None
 
 
 def test_what_may_not_be_written_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "out").write_text("old")
+    (tmp_path / "out").write_text("old", encoding="utf-8")
     monkeypatch.setattr(os, "access", lambda *_: False)  # also for root, who may write everything
     with pytest.raises(ZsindexError, match=r"cannot write .*: Permission denied"):
         write(tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "old"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_dash_is_stdout_and_a_file_of_that_name_can_be_named(tmp_path: Path, m
     assert CliRunner().invoke(command, ["-o", "-"]).stdout == "new"
     assert os.listdir(tmp_path) == []
     assert CliRunner().invoke(command, ["-o", "./-"]).stdout == ""
-    assert (tmp_path / "-").read_text() == "new"
+    assert (tmp_path / "-").read_text(encoding="utf-8") == "new"
 
 
 def test_every_command_takes_its_output_alike() -> None:
@@ -241,11 +241,11 @@ def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Pa
             parquet.write_hits(hits, place)
         content = found[0]
     else:
-        place.write_text("old")
+        place.write_text("old", encoding="utf-8")
         place.chmod(0o600)
         with pytest.raises(TypeError):
             parquet.write_hits([None], place)  # type: ignore[list-item]
-        assert place.read_text() == "old"
+        assert place.read_text(encoding="utf-8") == "old"
         parquet.write_hits(hits, str(place))
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
         content = place.read_bytes()

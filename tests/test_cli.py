@@ -192,7 +192,7 @@ def test_table_lines_end_with_the_path(synced: Run, pictures: Path) -> None:
 def test_output_file_appears_whole(synced: Run, tmp_path: Path) -> None:
     target = tmp_path / "out.json"
     assert synced("classify", *RGB, "--format", "json", "--output", target).stdout == ""
-    assert len(json.loads(target.read_text())["results"]) == 4
+    assert len(json.loads(target.read_text(encoding="utf-8"))["results"]) == 4
     assert not list(tmp_path.glob(".out.json*"))
     assert "cannot write" in synced("classify", *RGB, "-o", tmp_path / "nowhere" / "x", code=1).stderr
 
@@ -208,7 +208,7 @@ def test_output_file_appears_whole(synced: Run, tmp_path: Path) -> None:
     ],
 )
 def test_label_files(synced: Run, tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, encoding="utf-8")
     document = json.loads(synced("classify", "--labels", tmp_path / name, "--format", "json").stdout)
     assert document["run"]["labels"] == ["red", "green", "blue"]
     assert all(r["predictions"][0]["label"] in r["path"] or "赤" in r["path"] for r in document["results"])
@@ -230,7 +230,7 @@ def test_labels_that_are_one_word_are_told(synced: Run) -> None:
 def test_a_mistyped_file_is_no_text(synced: Run, pictures: Path) -> None:
     for command in (["search", "nothing.png"], ["embed", "red", "./nothing"], ["search", "red", "--minus", "a.jpg"]):
         assert "To search for it as text: text:" in synced(*command, code=1).stderr
-    (pictures / "notes").write_text("text")
+    (pictures / "notes").write_text("text", encoding="utf-8")
     for command in ("search", "embed"):
         assert f"text:{pictures / 'notes'}" in synced(command, pictures / "notes", code=1).stderr
 
@@ -335,7 +335,7 @@ def test_saved_label_sets(synced: Run, tmp_path: Path) -> None:
     assert synced("labels", "show", "basic").stdout.splitlines() == ["red", "green", "blue"]
     shown = synced("labels", "show", "basic", "--json").stdout
     assert json.loads(shown)["labels"]["red"] == ["a red thing"]
-    (tmp_path / "again.json").write_text(shown)
+    (tmp_path / "again.json").write_text(shown, encoding="utf-8")
     synced("labels", "save", "again", "--labels", tmp_path / "again.json")
     named = json.loads(synced("labels", "list", "--json").stdout)
     assert [row["name"] for row in named] == ["again", "basic"]
@@ -370,7 +370,7 @@ def test_template_sets_by_name(synced: Run, tmp_path: Path) -> None:
     assert all(name in listed for name in ("default", "plain", "openai-7", "openai-80"))
     assert len(synced("templates", "show", "openai-80").stdout.splitlines()) == 80
     file = tmp_path / "templates.json"
-    file.write_text(json.dumps({"mine": ["a {c} thing", "one {c}"], "other": ["{c}"]}))
+    file.write_text(json.dumps({"mine": ["a {c} thing", "one {c}"], "other": ["{c}"]}), encoding="utf-8")
     synced("templates", "save", "mine", "--template", f"@{file}#mine")
     assert json.loads(synced("templates", "show", "mine", "--json").stdout) == ["a {c} thing", "one {c}"]
 
@@ -394,7 +394,9 @@ def test_template_sets_by_name(synced: Run, tmp_path: Path) -> None:
 
 def test_groups_and_negatives(synced: Run, tmp_path: Path) -> None:
     file = tmp_path / "labels.yaml"
-    file.write_text("labels: [red, green, blue]\ngroups:\n  cold: [green, blue]\nnegatives: [white]\n")
+    file.write_text(
+        "labels: [red, green, blue]\ngroups:\n  cold: [green, blue]\nnegatives: [white]\n", encoding="utf-8"
+    )
     answers = json.loads(synced("classify", "--labels", file, "--top", "9", "--format", "json").stdout)
     plain = json.loads(synced("classify", *RGB, "-l", "white", "--top", "9", "--format", "json").stdout)
     for grouped, single in zip(answers["results"], plain["results"], strict=True):
@@ -502,7 +504,7 @@ def test_a_disk_that_is_gone_for_good_can_be_forgotten(synced: Run, pictures: Pa
 
 def zsindex(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-X", "importtime", "-m", "zsindex", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False, **options)
 
 
 def imported(process: subprocess.CompletedProcess[str]) -> set[str]:
@@ -559,7 +561,7 @@ def test_interrupt_finishes_the_batch_and_the_next_sync_goes_on(run: Run, pictur
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env=environment,
         cwd=Path(__file__).parent.parent,
     ) as process:
@@ -580,7 +582,7 @@ def test_a_closed_pipe_is_no_traceback(synced: Run, tmp_path: Path) -> None:
     synced("classify", *RGB)
     command = f"{sys.executable} -m zsindex classify -l red -l green -l blue --format csv | head -n 1"
     process = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, env=environment, timeout=60, check=False
+        ["bash", "-c", command], capture_output=True, encoding="utf-8", env=environment, timeout=60, check=False
     )
     assert process.stdout == "path,rank,label,score\n"
     assert "Traceback" not in process.stderr

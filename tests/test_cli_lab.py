@@ -69,7 +69,7 @@ def test_a_path_that_the_library_does_not_know_is_refused(run: Run, question: li
 )
 def test_long_prompts_can_be_cut_wherever_they_are_refused(run: Run, tmp_path: Path, question: list[str]) -> None:
     prompts = {"red": ["red " + "and so on " * 9], "green": ["green"], "blue": ["blue"]}
-    (tmp_path / "long.json").write_text(json.dumps(prompts))
+    (tmp_path / "long.json").write_text(json.dumps(prompts), encoding="utf-8")
     run("labels", "save", "long", "--labels", tmp_path / "long.json")
     words = ["long" if word == "{}" else word for word in question]
     assert "--truncate" in run(*words, code=1).stderr
@@ -92,7 +92,7 @@ def test_what_to_do_next_can_be_pasted(run: Run) -> None:
 
 def test_ways_to_name_labels_are_those_of_the_command(run: Run, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
-    empty.write_text("")
+    empty.write_text("", encoding="utf-8")
     assert f"{empty}: it holds no labels" in run("labels", "save", "x", "--labels", empty, code=1).stderr
     assert "'#x'" not in run("labels", "save", "x", "--labels", "#x", code=1).stderr
     for words in (["labels", "lint"], ["labels", "suggest", "--vocabulary", "basic"]):

@@ -88,7 +88,7 @@ def test_lint_tells_what_is_wrong_in_every_format(run: Run, tmp_path: Path) -> N
     lines = run("labels", "lint", "doubled", "--format", "ndjson").stdout.splitlines()
     assert [json.loads(line) for line in lines] == document["findings"]
     run("labels", "lint", "doubled", "--format", "csv", "-o", tmp_path / "found.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "found.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "found.csv").read_text(encoding="utf-8"))))
     assert [(row["kind"], row["words"]) for row in rows] == [
         ("collision", "red | so red"),
         ("never-wins", "so red"),
@@ -121,7 +121,7 @@ def test_the_group_of_labels_imports_words_only_when_asked() -> None:
         "print('zsindex.cli.cmd_words' in sys.modules); labels.commands['lint'];"
         "print('zsindex.cli.cmd_words' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True)
     assert result.stdout.split() == ["False", "True"]
 
 
@@ -163,7 +163,7 @@ def test_diff_fails_above_a_share(versions: Run, bound: str, code: int) -> None:
 
 def test_diff_of_templates_files_and_renamed_answers(run: Run, tmp_path: Path) -> None:
     assert "0 of 8 photos flip" in run("labels", "diff", "clean", "--template-after", "openai-7").stderr
-    (tmp_path / "rot.json").write_text(json.dumps({"rot": ["red"], **{c: [c] for c in FOUR[1:]}}))
+    (tmp_path / "rot.json").write_text(json.dumps({"rot": ["red"], **{c: [c] for c in FOUR[1:]}}), encoding="utf-8")
     file = f"@{tmp_path / 'rot.json'}"
     assert "2 of 8 photos flip" in run("labels", "diff", "clean", file).stderr
     assert "0 of 8 photos flip" in run("labels", "diff", "clean", file, "--rename", "red=rot").stderr
@@ -181,7 +181,7 @@ def test_diff_needs_something_to_compare(run: Run) -> None:
 
 
 def test_suggest_in_every_format(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("blue\nyellow\nnothing\n")
+    (tmp_path / "words.txt").write_text("blue\nyellow\nnothing\n", encoding="utf-8")
     command = ("labels", "suggest", "-l", "red", "-l", "green", "--vocabulary", tmp_path / "words.txt")
     options = ("--share", "25%", "--groups", "1", "--names", "2")
     shown = run(*command, *options)
@@ -207,7 +207,7 @@ def test_suggest_stops_on_interrupt(run: Run, tmp_path: Path, monkeypatch: pytes
     from zsindex.lab import suggest
 
     monkeypatch.setattr(suggest, "BATCH", 2)
-    (tmp_path / "words.txt").write_text("\n".join(f"word {n}" for n in range(9)))
+    (tmp_path / "words.txt").write_text("\n".join(f"word {n}" for n in range(9)), encoding="utf-8")
     real = FakeEncoder.encode_texts
 
     def interrupted(self: FakeEncoder, texts: Sequence[str], **options: Any) -> FloatArray:

@@ -291,7 +291,7 @@ def test_a_busy_library_names_who_holds_it_only_if_that_is_sure(tmp_path: Path) 
         pass
     assert "another thread or library object of this process: store photos" in str(caught.value)
     gone = {"pid": 2**22 + 1, "host": platform.node(), "purpose": "x", "since": "y"}  # no pid is as high
-    (folder / "write.holder").write_text(json.dumps(gone))
+    (folder / "write.holder").write_text(json.dumps(gone), encoding="utf-8")
     with pytest.raises(LibraryBusy) as caught, two.write("x"):
         pass
     assert caught.value.holder == "another process"

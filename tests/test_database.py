@@ -156,7 +156,7 @@ def test_several_threads_may_make_the_same_library(nowhere: Path) -> None:
 
 def only_a_lock(folder: Path) -> None:
     (folder / "write.lock").touch()
-    (folder / "write.holder").write_text("{}")
+    (folder / "write.holder").write_text("{}", encoding="utf-8")
 
 
 def an_empty_file(folder: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_hot_journal_of_an_interrupted_creation_is_rolled_back(nowhere: Path) 
 
 
 def a_file(folder: Path) -> None:
-    folder.write_text("shopping list")
+    folder.write_text("shopping list", encoding="utf-8")
 
 
 def a_folder_with_photos(folder: Path) -> None:
@@ -204,12 +204,12 @@ def a_folder_with_photos(folder: Path) -> None:
 
 def a_text_file(folder: Path) -> None:
     folder.mkdir()
-    (folder / FILE_NAME).write_text("not a database " * 100)
+    (folder / FILE_NAME).write_text("not a database " * 100, encoding="utf-8")
 
 
 def a_short_text_file(folder: Path) -> None:
     folder.mkdir()
-    (folder / FILE_NAME).write_text("x")
+    (folder / FILE_NAME).write_text("x", encoding="utf-8")
 
 
 def a_cut_header(folder: Path) -> None:
@@ -773,7 +773,7 @@ def test_a_note_that_cannot_be_read_does_not_hide_that_the_library_is_busy(folde
     with closing(opened), Process(HOLD, folder, "sync") as holder:
         holder.wait_for_step()
         for note in ("", "{", "[]", '{"pid": 1}', "null"):
-            (folder / "sync.holder").write_text(note)
+            (folder / "sync.holder").write_text(note, encoding="utf-8")
             with pytest.raises(LibraryBusy, match=r"\(another process; waited"), opened.sync_lock.hold("sync"):
                 pytest.fail("two held it")
 

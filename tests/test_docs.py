@@ -113,7 +113,11 @@ def test_the_changelog_leads_to_names_that_there_are(new_library: Path) -> None:
 
 def test_the_reference_has_whatever_is_public() -> None:
     """Every class and function of a public module, by itself or with the module that it comes from."""
-    shown = {name for page in (ROOT / "docs" / "api").glob("*.md") for name in REFERENCE.findall(page.read_text())}
+    shown = {
+        name
+        for page in (ROOT / "docs" / "api").glob("*.md")
+        for name in REFERENCE.findall(page.read_text(encoding="utf-8"))
+    }
     for module, names in PUBLIC.items():
         for name in names:
             thing = getattr(importlib.import_module(module), name)

@@ -160,7 +160,7 @@ def test_the_layout_is_that_of_clip_retrieval(library: Library, photos: Path, tm
     assert table.column("width").to_pylist() == [4] * 5
     assert table.column("height").to_pylist() == [3] * 5
     assert table.column("format").to_pylist() == ["PNG"] * 5
-    manifest = json.loads((tmp_path / "out" / "zsindex.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "zsindex.json").read_text(encoding="utf-8"))
     assert manifest["fingerprint"] == library.model.fingerprint
     assert (manifest["rows"], manifest["parts"], manifest["dtype"]) == (5, 3, "float16")
     assert report.bytes == sum(p.stat().st_size for p in (tmp_path / "out").rglob("*.*"))
@@ -233,7 +233,7 @@ def test_an_export_replaces_only_an_export_and_only_if_told_to(library: Library,
     assert library.vectors.export_to(out, paths="/away/0/1.jpg", overwrite=True).rows == 1
     assert len(np.load(out / "img_emb" / "img_emb_0.npy")) == 1
 
-    (out / "diary.txt").write_text("mine")
+    (out / "diary.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ExportRefused, match=r"other files \(diary.txt\)"):
         library.vectors.export_to(out, overwrite=True)
     with pytest.raises(ExportRefused, match="not a folder"):
@@ -247,7 +247,7 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
     library.vectors.import_from(write(tmp_path / "in", (away(3), unit_vectors(3))))
     out = tmp_path / "out"
     library.vectors.export_to(out)
-    (out / "metadata" / "notes.txt").write_text("mine")
+    (out / "metadata" / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ExportRefused, match=r"other files \(metadata/notes.txt\)"):
         library.vectors.export_to(out, overwrite=True)
     (out / "metadata" / "notes.txt").unlink()
@@ -258,9 +258,11 @@ def test_an_export_never_removes_what_is_not_its_own(library: Library, tmp_path:
     for folder in (out, new):
         with pytest.raises(ExportRefused, match=r"other files \(diary.txt\)"):
             library.vectors.export_to(
-                folder, overwrite=True, progress=lambda _, folder=folder: (folder / "diary.txt").write_text("mine")
+                folder,
+                overwrite=True,
+                progress=lambda _, folder=folder: (folder / "diary.txt").write_text("mine", encoding="utf-8"),
             )
-        assert (folder / "diary.txt").read_text() == "mine"
+        assert (folder / "diary.txt").read_text(encoding="utf-8") == "mine"
     assert sorted(p.name for p in new.iterdir()) == ["diary.txt"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library", "new", "out"]
 
@@ -650,7 +652,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "huge": (lambda f: np.save(npy(f, 1), with_row(1e30)), "img_emb_1.npy: row 4 is not finite"),
     "zeros": (lambda f: np.save(npy(f, 1), with_row(0)), "img_emb_1.npy: row 4 is all zeros"),
     "cut parquet": (lambda f: cut(table(f, 1)), "metadata_1.parquet: it cannot be read as Parquet"),
-    "not parquet": (lambda f: table(f).write_text("a,b"), "metadata_0.parquet: it cannot be read as Parquet"),
+    "not parquet": (lambda f: table(f).write_bytes(b"a,b"), "metadata_0.parquet: it cannot be read as Parquet"),
     "no column": (
         lambda f: parquet.write_table(pa.table({"url": away(6)}), table(f)),
         "metadata_0.parquet: it has no column 'image_path'.*--path-column.*url",
@@ -758,7 +760,7 @@ def test_a_manifest_that_does_not_fit_is_refused(
     exported: Path, open_other: Callable[..., Library], change: dict[str, Any], says: str
 ) -> None:
     file = exported / "zsindex.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **change}), encoding="utf-8")
     with pytest.raises(ImportRefused, match=says):
         open_other().vectors.import_from(exported)
 
@@ -768,16 +770,16 @@ def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Libra
     table(exported, 2).unlink()
     with pytest.raises(ImportRefused, match="lists 5 rows in 3 parts, but there are 4 in 2"):
         open_other().vectors.import_from(exported)
-    (exported / "zsindex.json").write_text("{")
+    (exported / "zsindex.json").write_text("{", encoding="utf-8")
     with pytest.raises(ImportRefused, match=r"zsindex.json: it cannot be read"):
         open_other().vectors.import_from(exported)
 
 
 def without_checksums(exported: Path) -> None:
     """Make of an export what zsindex wrote before it had checksums of files."""
-    document = json.loads((exported / "zsindex.json").read_text())
+    document = json.loads((exported / "zsindex.json").read_text(encoding="utf-8"))
     assert len(document.pop("files")) == 6
-    (exported / "zsindex.json").write_text(json.dumps(document))
+    (exported / "zsindex.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def test_a_digest_that_is_none_is_refused(exported: Path, open_other: Callable[..., Library]) -> None:
@@ -831,8 +833,8 @@ def test_a_flipped_bit_is_not_imported(exported: Path, open_other: Callable[...,
 def test_exports_without_checksums_are_still_read(exported: Path, open_other: Callable[..., Library]) -> None:
     without_checksums(exported)
     assert open_other().vectors.import_from(exported).rows == 5
-    document = json.loads((exported / "zsindex.json").read_text())
-    (exported / "zsindex.json").write_text(json.dumps({**document, "files": {"a": 1}}))
+    document = json.loads((exported / "zsindex.json").read_text(encoding="utf-8"))
+    (exported / "zsindex.json").write_text(json.dumps({**document, "files": {"a": 1}}), encoding="utf-8")
     with pytest.raises(ImportRefused, match="its 'files' are no checksums"):
         open_other().vectors.import_from(exported)
 

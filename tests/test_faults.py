@@ -362,7 +362,9 @@ def test_what_a_child_opens_anew_has_locks_of_its_own(folder: Path) -> None:
                 other.finish()
             add_model(own, "child again")
             inode = (folder / FILE_NAME).stat().st_ino
-            return " ".join(line for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line)
+            return " ".join(
+                line for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines() if f":{inode} " in line
+            )
 
     with open_storage(folder) as storage:
         add_model(storage, "parent")

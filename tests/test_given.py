@@ -264,7 +264,7 @@ def no_photos(tmp_path: Path) -> dict[str, Path]:
     photos.save(folder / "red.png", photos.solid("red")).rename(found["not valid UTF-8"])
     found["the file is empty"].touch()
     found["leads nowhere"].symlink_to("nowhere")
-    found["is not an image"].write_text("no image")
+    found["is not an image"].write_text("no image", encoding="utf-8")
     return found
 
 

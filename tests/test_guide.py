@@ -60,7 +60,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = home / "hub" / f"models--{CHECKPOINT.replace('/', '--')}"
     snapshot = repository / "snapshots" / ("0" * 40)
     (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "refs" / "main").write_text("0" * 40, encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what its imports warn of changes with every version, and is not ours
         import transformers
@@ -113,7 +113,7 @@ def run(page: str, hub: Path, site: str) -> Any:
         [sys.executable, "-c", PROGRAM],
         input=json.dumps(ways),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=environment,
         cwd=DOCS.parent,

@@ -385,7 +385,7 @@ def test_what_cannot_be_reached_or_is_no_file_is_not_named(empty: Library, place
         red(place / name)
     empty.sync(place)
     shutil.rmtree(place / "b")
-    (place / "b").write_text("no folder")
+    (place / "b").write_text("no folder", encoding="utf-8")
     (place / "c.png").unlink()
     os.mkfifo(place / "c.png")
     assert empty.neighbours.duplicates(look=False).groups == ()

@@ -280,7 +280,7 @@ def test_more_scores_than_fit_are_refused(library: Library, monkeypatch: pytest.
 def test_the_command_shows_what_changed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     run("sync", photos_of(tmp_path / "photos"))
     labels = tmp_path / "labels.json"
-    labels.write_text(json.dumps(LABELS))
+    labels.write_text(json.dumps(LABELS), encoding="utf-8")
     result = run("classify", "--labels", labels, "--smooth", "--format", "json")
     document = json.loads(result.stdout)
     assert document["smoothing"]["changed"] == len(document["smoothing"]["flips"]) == 5

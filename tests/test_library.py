@@ -626,7 +626,7 @@ def test_a_file_that_is_no_photo_may_have_been_meant_as_a_word(
     library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(album)
-    Path("red").write_text("a red letter")
+    Path("red").write_text("a red letter", encoding="utf-8")
     with pytest.raises(ImageError, match="text:red"):
         library.search("red")
     with pytest.raises(BadQuery, match="is a folder"):

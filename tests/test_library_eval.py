@@ -115,7 +115,8 @@ def test_what_cannot_be_compared_is_named(library: Library, album: Path, tmp_pat
     table = tmp_path / "truth.csv"
     table.write_text(
         "path,label\nalbum/warm/0.png,red\nalbum/warm/1.png,red|sky\nalbum/cold/0.png,sky\nalbum/gone.png,red\n"
-        "album/cold/1.png,\n"
+        "album/cold/1.png,\n",
+        encoding="utf-8",
     )
     result = library.lab.evaluate(RGB, table, resamples=0)
     assert result.paths == (str(album / "warm/0.png"), str(album / "warm/1.png"))
@@ -386,10 +387,10 @@ def test_eval_formats(run: Callable[..., Result], album: Path) -> None:
 
 
 def test_eval_compares(run: Callable[..., Result], tmp_path: Path) -> None:
-    (tmp_path / "one.txt").write_text("red\ngreen\nblue\n")
-    (tmp_path / "two.json").write_text('{"red": "blue", "green": "green", "blue": "red"}')
-    (tmp_path / "map.json").write_text(json.dumps(NAMES))
-    (tmp_path / "templates.txt").write_text("a {}\nthe {}\n")
+    (tmp_path / "one.txt").write_text("red\ngreen\nblue\n", encoding="utf-8")
+    (tmp_path / "two.json").write_text('{"red": "blue", "green": "green", "blue": "red"}', encoding="utf-8")
+    (tmp_path / "map.json").write_text(json.dumps(NAMES), encoding="utf-8")
+    (tmp_path / "templates.txt").write_text("a {}\nthe {}\n", encoding="utf-8")
     run("labels", "save", "saved", "--labels", tmp_path / "one.txt")
     files = ["--labels", tmp_path / "one.txt", "--labels", tmp_path / "two.json", "--label-set", "saved"]
     result = run("eval", *files, "--map", f"@{tmp_path / 'map.json'}", "--resamples", "50")
@@ -404,7 +405,7 @@ def test_eval_compares(run: Callable[..., Result], tmp_path: Path) -> None:
 
 def test_eval_takes_templates_as_classify_does(run: Callable[..., Result], tmp_path: Path) -> None:
     """They fill in what a file leaves open; in the place of all prompts come those that are compared."""
-    (tmp_path / "swapped.json").write_text('{"red": "blue", "green": null, "blue": "red"}')
+    (tmp_path / "swapped.json").write_text('{"red": "blue", "green": null, "blue": "red"}', encoding="utf-8")
     file = ["--labels", tmp_path / "swapped.json", *MAP, "--resamples", "0", "--format", "json"]
     swapped = json.loads(run("eval", *file, "--template", "some {}").stdout)["reports"]
     assert swapped[0]["summary"]["top1"]["value"] < 0.5

@@ -42,7 +42,7 @@ def snapshot(cache: Path, repository: str, *, revision: str = "main", commit: st
     """A folder of the cache's layout for a repository's files."""
     root = cache / f"models--{repository.replace('/', '--')}"
     (root / "refs").mkdir(parents=True, exist_ok=True)
-    (root / "refs" / revision).write_text(commit)
+    (root / "refs" / revision).write_text(commit, encoding="utf-8")
     folder = root / "snapshots" / commit
     folder.mkdir(parents=True)
     return folder
@@ -150,7 +150,7 @@ def test_a_repository_of_open_clip_is_loaded_from_the_cache(
     monkeypatch.setenv("ZSINDEX_CACHE", "off")
     folder = tiny_models.save(snapshot(cache, "org/repo"))
     # timm writes a configuration of its own beside open_clip's, which is none of transformers.
-    (folder / "config.json").write_text('{"architecture": "vit"}')
+    (folder / "config.json").write_text('{"architecture": "vit"}', encoding="utf-8")
     encoder = loading.load(ModelSpec(f"{scheme}org/repo"), device="cpu")
     assert isinstance(encoder, OpenClipEncoder)
     assert encoder.info.fingerprint == openclip.load(ModelSpec(str(folder)), device="cpu").info.fingerprint
@@ -186,7 +186,7 @@ def test_what_neither_way_can_serve_says_what_to_install(cache: Path, monkeypatc
     with pytest.raises(PackageMissing, match=r"pip install 'zsindex\[transformers\]'"):
         loading.load(ModelSpec("BAAI/AltCLIP"))
     folder = snapshot(cache, "org/repo")
-    (folder / "config.json").write_text('{"model_type": "altclip"}')
+    (folder / "config.json").write_text('{"model_type": "altclip"}', encoding="utf-8")
     (folder / "model.safetensors").touch()
     with pytest.raises(PackageMissing, match=r"pip install 'zsindex\[transformers\]'"):
         loading.load(ModelSpec("org/repo"))

@@ -509,7 +509,7 @@ def test_a_fingerprint_is_the_same_in_another_process(folder: Path, tiny: OpenCl
     run = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "12345"},
     )

@@ -166,13 +166,13 @@ def test_new_labels_are_stored_without_sqlalchemy(two_sizes: tuple[Path, Path]) 
     for expected in ("1 False True", "0 False True"):
         command = [sys.executable, "-c", NEW_LABELS, str(two_sizes[0]), "never seen before"]
         root = Path(__file__).parents[1]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, cwd=root)
         assert done.stdout.strip() == expected
 
 
 def test_a_cached_classify_imports_only_what_it_uses(two_sizes: tuple[Path, Path]) -> None:
     command = [sys.executable, "-c", PROGRAM, "classify", "--library", str(two_sizes[0]), "--label-set", "colours"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     assert len(done.stdout.splitlines()) == 3
     imported = set(done.stderr.splitlines()[-1].split())
     heavy = {

@@ -261,7 +261,7 @@ def test_a_fresh_process_answers_from_the_cache_and_loads_no_model(both: Both) -
     photo = str(both.photos[0])
     expected = both.ours(photo, LABELS)
     command = [sys.executable, "-c", FRESH, both.folder, str(both.library), photo]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     answer, usage, heavy, sees = json.loads(done.stdout)
     assert answer == expected

@@ -130,7 +130,9 @@ print("within")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory that holds")
 def test_thin_pictures_of_every_mode_take_little_memory() -> None:
     program = _WITHIN.replace("SIZES", repr((*THIN, (1, 2_000_000)))).replace("MODES", repr(("RGB", "P", "LA")))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
     assert (done.stdout, done.stderr) == ("within\n", "")
 
 

@@ -77,7 +77,7 @@ class NextVersions:
         """Write the last migration anew, as a later release might."""
         revision, before = schema.HEAD, f"{int(schema.HEAD) - 1:04d}"
         script = self._scripts / "versions" / f"{revision}_next.py"
-        script.write_text(MIGRATION.format(revision=revision, before=before, body=body))
+        script.write_text(MIGRATION.format(revision=revision, before=before, body=body), encoding="utf-8")
         return revision
 
 
@@ -268,7 +268,7 @@ def test_an_older_library_that_cannot_be_written_says_so(older: Path, next_versi
 
 def alembic(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "alembic", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_alembic_check_compares_a_library_with_the_tables(older: Path) -> None:

@@ -888,7 +888,7 @@ def test_tags_on_the_command_line(library: Library, album: Path) -> None:
 def test_groups_are_levels_and_runs_can_be_written(library: Library, album: Path, tmp_path: Path) -> None:
     library.embed_texts([f"This is a photo of {label}." for label in LABELS])
     sets = tmp_path / "set.json"
-    sets.write_text(json.dumps({"labels": LABELS, "groups": {"cold": ["blue", "green"]}}))
+    sets.write_text(json.dumps({"labels": LABELS, "groups": {"cold": ["blue", "green"]}}), encoding="utf-8")
 
     def run(*words: str | Path) -> Any:
         result = CliRunner().invoke(cli, [*map(str, words), "--library", str(library.path)])

@@ -121,7 +121,7 @@ def test_nano_without_torch_is_nano(
 
 
 def test_nanos_layout_belongs_to_its_weights(nano_original: openclip.OpenClipEncoder) -> None:
-    manifest = json.loads((assembly.FOLDER / assembly.LAYOUT).read_text())["manifest"]
+    manifest = json.loads((assembly.FOLDER / assembly.LAYOUT).read_text(encoding="utf-8"))["manifest"]
     assert manifest["identity"] == json.loads(json.dumps(nano_original.identity)), "run: python -m training.nano.towers"
 
 
@@ -148,7 +148,7 @@ print([name for name in ("torch", "open_clip", "torchvision", "timm", "transform
 """
     photos = [str(file) for file in samples.photos()]
     command = [sys.executable, "-c", program, str(own_cache.parent / "library"), *photos]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=dict(os.environ))
     assert result.stdout.strip() == "[]"
 
 
@@ -325,7 +325,7 @@ def test_an_outdated_export_does_not_exist(exported: ModelSpec, damage: str, cap
         case "no-manifest":
             manifest.unlink()
         case "first-format":  # which had no seal
-            manifest.write_text(json.dumps({**fields, "format": 1}))
+            manifest.write_text(json.dumps({**fields, "format": 1}), encoding="utf-8")
         case "other-format":
             manifest.write_bytes(checksums.sealed({**fields, "format": runtime.FORMAT + 1}))
         case "other-package":
@@ -508,7 +508,7 @@ def test_what_openvino_keeps_of_a_graph_changes_no_vector(exported: ModelSpec, s
     kept = found.folder / runtime.COMPILED
     shutil.rmtree(kept, ignore_errors=True)
     if state == "blocked":
-        kept.write_text("a file, not a folder")
+        kept.write_text("a file, not a folder", encoding="utf-8")
     vectors = []
     for _ in range(2):
         encoder = TowerEncoder(
@@ -597,7 +597,7 @@ def test_a_cache_that_cannot_be_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     blocked = tmp_path / "cache"
-    blocked.write_text("a file, not a folder")
+    blocked.write_text("a file, not a folder", encoding="utf-8")
     monkeypatch.setenv(CACHE_VARIABLE, str(blocked))
     for spec in (ModelSpec(f"local-dir:{folder}"), NANO):
         assert isinstance(loading.load(spec, device="cpu"), openclip.OpenClipEncoder)

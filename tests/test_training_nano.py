@@ -58,9 +58,9 @@ CLEAN_NAMES = ["Siberian husky", "pug (dog)", "cat", "dust jacket"]
 @pytest.fixture(scope="module")
 def wordnet(tmp_path_factory: pytest.TempPathFactory) -> WordNet:
     folder = tmp_path_factory.mktemp("wordnet")
-    (folder / "data.noun").write_text(DATA)
-    (folder / "index.noun").write_text(INDEX)
-    (folder / "noun.exc").write_text("mice mouse\nmen_of_war man_of_war\n")
+    (folder / "data.noun").write_text(DATA, encoding="utf-8")
+    (folder / "index.noun").write_text(INDEX, encoding="utf-8")
+    (folder / "noun.exc").write_text("mice mouse\nmen_of_war man_of_war\n", encoding="utf-8")
     return WordNet(folder)
 
 
@@ -142,8 +142,8 @@ def test_everyday_labels_have_the_classes_below_their_synsets() -> None:
     if not (folder / "data.noun").exists():
         pytest.skip("WordNet is not installed (Debian package wordnet-base)")
     wordnet = WordNet(folder)
-    classes = (package_folder("timm") / "data/_info/imagenet_synsets.txt").read_text().split()
-    everyday = json.loads(EVERYDAY_LABELS.read_text())
+    classes = (package_folder("timm") / "data/_info/imagenet_synsets.txt").read_text(encoding="utf-8").split()
+    everyday = json.loads(EVERYDAY_LABELS.read_text(encoding="utf-8"))
     for label, meaning in everyday.items():
         below = [synset for synset in classes if wordnet.ancestors(synset) & set(meaning["synsets"])]
         assert meaning["classes"] == below, label
@@ -157,14 +157,16 @@ def test_everyday_labels_have_the_classes_below_their_synsets() -> None:
     ],
 )
 def test_lexicon_refuses(tmp_path: Path, text: str, complaint: str) -> None:
-    (tmp_path / "lexicon.yaml").write_text(text)
+    (tmp_path / "lexicon.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=complaint):
         load_lexicon(tmp_path / "lexicon.yaml")
 
 
 def test_lexicon_mixes(tmp_path: Path) -> None:
     file = tmp_path / "lexicon.yaml"
-    file.write_text("PERSON: [suit]\nentries:\n  - {words: [bride, wedding], classes: [gown*, altar, PERSON]}\n")
+    file.write_text(
+        "PERSON: [suit]\nentries:\n  - {words: [bride, wedding], classes: [gown*, altar, PERSON]}\n", encoding="utf-8"
+    )
     vectors = load_lexicon(file).vectors(dict(zip(["gown", "altar", "suit"], np.eye(3), strict=True)))
     np.testing.assert_allclose(vectors["wedding"], unit(np.array([2.0, 1.0, 6.0])))
     assert vectors.keys() == {"bride", "wedding"}
@@ -210,7 +212,7 @@ def test_which_nouns_are_worth_learning(wordnet: WordNet) -> None:
 
 def test_phrases_from_end_to_end(wordnet: WordNet, tmp_path: Path) -> None:
     file = tmp_path / "lexicon.yaml"
-    file.write_text("PERSON: [dust jacket]\nentries:\n  - {words: [person], classes: [PERSON]}\n")
+    file.write_text("PERSON: [dust jacket]\nentries:\n  - {words: [person], classes: [PERSON]}\n", encoding="utf-8")
     vectors = np.eye(4)
     phrases = make_phrases(
         Sources(

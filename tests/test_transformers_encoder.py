@@ -191,7 +191,7 @@ def test_low_precision_stays_near(precision: str, folders: dict[str, Path]) -> N
 
 def changed(folder: Path, name: str, **values: Any) -> None:
     file = folder / name
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
 def test_the_fingerprint_is_one_of_contents(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_other_weights_or_words_are_another_model(folders: dict[str, Path], tmp_
     other = transformers_models.save("clip", tmp_path / "other", seed=1)
     assert encoder_of(other).info.fingerprint != original(folders["clip"]).info.fingerprint
     cased = shutil.copytree(folders["clip"], tmp_path / "cased")
-    document = json.loads((cased / "tokenizer.json").read_text())
+    document = json.loads((cased / "tokenizer.json").read_text(encoding="utf-8"))
     document["normalizer"] = {"type": "NFC"}  # no lower-casing any more
-    (cased / "tokenizer.json").write_text(json.dumps(document))
+    (cased / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
     tokens = encoder_of(cased).tokenizer("A CAT")["input_ids"]
     differ = tokens != original(folders["clip"]).tokenizer("A CAT")["input_ids"]
     assert differ == (encoder_of(cased).info.fingerprint != original(folders["clip"]).info.fingerprint)
@@ -236,7 +236,7 @@ def test_two_places_of_a_checkpoint_share_their_vectors(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     root = tmp_path / "hub" / "models--org--name"
     (root / "refs").mkdir(parents=True)
-    (root / "refs" / "main").write_text("1" * 40)
+    (root / "refs" / "main").write_text("1" * 40, encoding="utf-8")
     shutil.copytree(folders["clip"], root / "snapshots" / ("1" * 40))
     photographs()[0].save(tmp_path / "photo.png")
     with Library.open(tmp_path / "library", model=str(folders["clip"])) as library:
@@ -272,7 +272,7 @@ def test_what_is_no_dual_encoder_is_refused(
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
 def test_code_of_a_checkpoint_is_never_run(file: str, folders: dict[str, Path], tmp_path: Path) -> None:
     copy = shutil.copytree(folders["clip"], tmp_path / "copy")
-    (copy / "evil.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\nclass Model: ...")
+    (copy / "evil.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\nclass Model: ...", encoding="utf-8")
     changed(copy, file, auto_map={"AutoModel": "evil.Model", "AutoProcessor": "evil.Model"})
     with pytest.raises(CheckpointError, match="trust_remote_code"):
         encoder_of(copy)
@@ -294,11 +294,11 @@ def without_a_tower(folder: Path) -> None:
 
 
 def without_a_tokenizer(folder: Path) -> None:
-    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
 
 
 def without_sense(folder: Path) -> None:
-    (folder / "config.json").write_text("[")
+    (folder / "config.json").write_text("[", encoding="utf-8")
 
 
 @pytest.mark.parametrize("damage", [without_weights, cut_short, without_a_tower, without_a_tokenizer, without_sense])

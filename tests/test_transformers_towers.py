@@ -56,9 +56,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {family: transformers_models.save(family, root / family) for family in (*EXPORTED, "siglip")}
     # As SigLIP 2's real ones: the model is not told what is padded.
     unmasked = shutil.copytree(made["siglip2"], root / "unmasked")
-    settings_of_tokens = json.loads((unmasked / "tokenizer_config.json").read_text())
+    settings_of_tokens = json.loads((unmasked / "tokenizer_config.json").read_text(encoding="utf-8"))
     (unmasked / "tokenizer_config.json").write_text(
-        json.dumps({**settings_of_tokens, "model_input_names": ["input_ids"]})
+        json.dumps({**settings_of_tokens, "model_input_names": ["input_ids"]}), encoding="utf-8"
     )
     return {**made, "unmasked": unmasked}
 
@@ -167,7 +167,7 @@ def test_a_new_process_answers_new_labels_without_torch(
 
     def ask() -> list[object]:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "library"), str(folders[family]), *labels]
-        result = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ))
+        result = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=dict(os.environ))
         found: list[object] = json.loads(result.stdout)
         return found
 
@@ -286,7 +286,7 @@ def test_a_change_ends_it(change: str, exported: Path, monkeypatch: pytest.Monke
             with (exported / "tokenizer.json").open("a") as file:
                 file.write("\n")
         case "another file":
-            (exported / "open_clip_config.json").write_text("{}")
+            (exported / "open_clip_config.json").write_text("{}", encoding="utf-8")
         case "transformers":
             version = runtime.version
             monkeypatch.setattr(runtime, "version", lambda name: "5.0.0" if name == "transformers" else version(name))
@@ -309,8 +309,8 @@ def test_the_original_must_be_the_one_that_was_exported(exported: Path) -> None:
 def test_it_stands_for_what_a_name_in_the_hubs_cache_means(folders: dict[str, Path], tmp_path: Path) -> None:
     root = tmp_path / "models--org--name"
     (root / "refs").mkdir(parents=True)
-    (root / "refs" / "main").write_text("1" * 40)
-    (root / "refs" / "other").write_text("2" * 40)
+    (root / "refs" / "main").write_text("1" * 40, encoding="utf-8")
+    (root / "refs" / "other").write_text("2" * 40, encoding="utf-8")
     snapshot = shutil.copytree(folders["clip"], root / "snapshots" / ("1" * 40))
     files = original_of(snapshot).files
     assert str(root / "refs" / "main") in files

@@ -88,7 +88,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[st
         answer = library.classify(["red", "blue"])
         expected = [answer.to_dicts(), answer.run.key]
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(base / "library"), str(red)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, str(base / "library"), str(red)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     loaded, shown = json.loads(result.stdout)

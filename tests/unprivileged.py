@@ -34,7 +34,7 @@ def run_unprivileged(
     result = subprocess.run(
         [sys.executable, "-c", unprivileged(program, modules=modules), *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )

@@ -116,7 +116,7 @@ def test_who_may_ask(
 
 def test_a_person_may_follow_a_link_to_a_page(serve: Serve, library: Library, tmp_path: Path) -> None:
     (tmp_path / "page" / "templates").mkdir(parents=True)
-    (tmp_path / "page" / "templates" / "index.html").write_text("hello")
+    (tmp_path / "page" / "templates" / "index.html").write_text("hello", encoding="utf-8")
     client = serve(library, page=tmp_path / "page")
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert client.get("/", headers=link).text == "hello"
@@ -456,7 +456,7 @@ def test_a_token_file_is_made_for_its_owner_only_and_read(tmp_path: Path) -> Non
     file = tmp_path / "tokens"
     tokens = serving.read_tokens(file)
     assert file.stat().st_mode & 0o777 == 0o600
-    secrets = dict(line.split() for line in file.read_text().splitlines())
+    secrets = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
     security = Security(frozenset(), tokens)
     assert {security.right_of(secret) for secret in secrets.values()} == {"read", "write"}
     assert serving.read_tokens(file) == tokens
@@ -467,7 +467,7 @@ def test_a_token_file_is_made_for_its_owner_only_and_read(tmp_path: Path) -> Non
         ("# none", 0o600),
         (f"read {READ}", 0o644),
     ]:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         file.chmod(mode)
         with pytest.raises(BadTokenFile):
             serving.read_tokens(file)
@@ -560,7 +560,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, new_library: Path) -> Itera
         [sys.executable, "-c", SERVER, str(folder / "library")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:

@@ -106,7 +106,7 @@ def test_what_kills_have_left_in_the_cache_goes(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     cache = Thumbnails(tmp_path / "file", max_bytes=100)
     cache.add("aa1.jpg", b"x")
     assert cache.get("aa1.jpg") is None
@@ -130,7 +130,7 @@ def test_the_file_is_given_out_as_it_is(client: TestClient, library: Library, al
 def test_a_file_that_was_exchanged_is_not_given_out(client: TestClient, library: Library, album: Path) -> None:
     file = album / "sea" / "blue.png"
     secret = album.parent / "secret"
-    secret.write_text("password")
+    secret.write_text("password", encoding="utf-8")
     image_id = id_of(library, file)
     file.unlink()
     file.symlink_to(secret)

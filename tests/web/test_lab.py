@@ -380,7 +380,7 @@ def test_tags_are_told_written_and_taken_back(client: TestClient, library: Libra
     assert not list(album.rglob("*.xmp"))
     assert post(client, "/v1/tags", **question, apply=True)["create"] == 3
     assert {file.name for file in album.rglob("*.xmp")} == {"blue.png.xmp", "green.png.xmp", "red again.png.xmp"}
-    assert "zsindex|blue" in (album / "sea" / "blue.png.xmp").read_text()
+    assert "zsindex|blue" in (album / "sea" / "blue.png.xmp").read_text(encoding="utf-8")
     assert post(client, "/v1/tags", **question, apply=True)["unchanged"] == 3
     assert post(client, "/v1/tags/retract", label_set=colours)["delete"] == 3
     assert post(client, "/v1/tags/retract", label_set="another")["delete"] == 0

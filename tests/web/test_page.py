@@ -259,7 +259,7 @@ def test_templates_columns_and_files(page: Any, url: str, library: Library) -> N
     page.get_by_text("Export").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="All photos, JSON").click()
-    document = json.loads(Path(download.value.path()).read_text())
+    document = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
     assert len(document["photos"]) == len(library.photos.paths())
     assert document["run"]["templates"] == ["a drawing of {}", "a painting of {}"]
 

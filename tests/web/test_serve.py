@@ -50,7 +50,7 @@ def serving_at(*arguments: object) -> Iterator[tuple[list[str], subprocess.Popen
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "serve", *map(str, arguments)],
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
@@ -81,7 +81,7 @@ def library(tmp_path: Path, new_library: Path) -> Path:
 def test_it_serves_until_it_is_told_to_stop(library: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     with serving("--library", library, "--port", 0, "--token-file", tokens, "--photos", tmp_path) as (url, process):
-        read, write = (line.split()[1] for line in tokens.read_text().splitlines())
+        read, write = (line.split()[1] for line in tokens.read_text(encoding="utf-8").splitlines())
         assert httpx.get(f"{url}healthz").json() == {"status": "ok"}
         assert httpx.get(f"{url}v1/library").status_code == 401
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {read}"}) as reader:
@@ -159,7 +159,7 @@ def test_each_address_that_is_printed_answers(library: Path, tmp_path: Path, hos
         pytest.skip(f"this machine does not know {host}")
     tokens = tmp_path / "tokens"
     with serving_at("--library", library, "--port", 0, "--host", host, "--token-file", tokens, "-q") as (urls, _):
-        token = tokens.read_text().split()[1]
+        token = tokens.read_text(encoding="utf-8").split()[1]
         port = httpx.URL(urls[0]).port
         for url in urls:
             assert httpx.get(f"{url}v1/library").status_code == 401

@@ -135,11 +135,13 @@ def test_pages_get_their_place(serve: Serve, library: Library, tmp_path: Path) -
     page = tmp_path / "page"
     (page / "static").mkdir(parents=True)
     (page / "templates").mkdir()
-    (page / "static" / "app.js").write_text("export {};")
-    (page / "templates" / "_base.html").write_text("<title>zsindex {{ version }}</title>{% block body %}{% endblock %}")
+    (page / "static" / "app.js").write_text("export {};", encoding="utf-8")
+    (page / "templates" / "_base.html").write_text(
+        "<title>zsindex {{ version }}</title>{% block body %}{% endblock %}", encoding="utf-8"
+    )
     for name in ("index", "search"):
         (page / "templates" / f"{name}.html").write_text(
-            "{% extends '_base.html' %}{% block body %}" + name + " {{ needs_token }}{% endblock %}"
+            "{% extends '_base.html' %}{% block body %}" + name + " {{ needs_token }}{% endblock %}", encoding="utf-8"
         )
     client = serve(library, page=page, security={"tokens": TOKENS})
     assert "index True" in client.get("/").text  # a page holds no data, so that it can ask for the token

@@ -139,14 +139,14 @@ class FolderLock:
             "since": time.strftime("%H:%M:%S"),
         }
         with suppress(OSError):  # a full disk must not keep anybody from the lock: the note is only a courtesy
-            self._holder_file.write_text(json.dumps(note))
+            self._holder_file.write_text(json.dumps(note), encoding="utf-8")
 
     def _holder(self) -> str:
         held = self._held()
         if held is not None:
             return f"another thread of this process: {held[1]}"
         try:
-            note = json.loads(self._holder_file.read_text())
+            note = json.loads(self._holder_file.read_text(encoding="utf-8"))
             if (note["pid"], note["host"]) == (os.getpid(), platform.node()):
                 # Another lock object of ours: two libraries that are open on one folder.
                 return f"another thread or library object of this process: {note['purpose']}, since {note['since']}"
