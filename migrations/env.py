@@ -12,9 +12,9 @@ from zsindex.storage import tables
 def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=tables.metadata,
+        target_metadata=context.config.attributes.get("metadata", tables.metadata),
         render_as_batch=True,  # SQLite cannot alter most things in place
-        transactional_ddl=True,  # one upgrade is one transaction: zsindex.storage.sqlite.database makes it so
+        transactional_ddl=True,  # one upgrade is one transaction: both storages make it so
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -49,6 +49,7 @@ ONLY_IMPORTERS = {
     "pillow_heif": {"photos/decode.py"},
     "platformdirs": {"config.py", "cli/cmd_demo.py"},
     "prometheus_client": {"web/*"},
+    "psycopg": {"storage/postgres/*"},
     "pyarrow": {"exchange/parts.py", "classification/parquet.py"},
     "pydantic": {"web/*"},
     "rawpy": {"photos/decode.py"},

@@ -28,6 +28,7 @@ EXCEPTIONS = {
     if inspect.isclass(value) and value.__module__ == errors.__name__ and issubclass(value, ZsindexError)
 }
 FOLDER = Path("photos.zsindex")
+SERVER = "postgresql://db/photos"
 
 # Each exception with data, made as the program makes it; what it carries; what its message must say.
 MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
@@ -38,6 +39,19 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"path": FOLDER, "found": "0009", "newest_known": "0001"},
         "0009.*0001.*Upgrade",
     ),
+    (
+        errors.LibraryTooOld(SERVER, found="0007", needed="0008"),
+        {"path": SERVER, "found": "0007", "needed": "0008"},
+        "0007.*0008.*zsindex library upgrade postgresql://db/photos",
+    ),
+    (
+        errors.LibraryUnreachable(SERVER, "connection refused"),
+        {"path": SERVER, "detail": "connection refused"},
+        "cannot be reached .connection refused.*run the same command again",
+    ),
+    (errors.LibraryNotFound(SERVER), {"path": SERVER}, "zsindex library create postgresql://db/photos"),
+    (errors.LibraryReadOnly(SERVER, "sync"), {"path": SERVER}, "^cannot sync: .*a role that may write"),
+    (errors.LibraryDamaged(SERVER, "malformed"), {"path": SERVER}, "backups of the server"),
     (errors.LibraryReadOnly(FOLDER, "sync"), {"path": FOLDER, "action": "sync"}, "^cannot sync: .*read-only"),
     (
         errors.LibraryBusy(FOLDER, holder="process 7", waited_s=3.0),

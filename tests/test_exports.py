@@ -143,6 +143,8 @@ PUBLIC = {
         "LibraryNotFound",
         "LibraryReadOnly",
         "LibraryTooNew",
+        "LibraryTooOld",
+        "LibraryUnreachable",
         "ModelChanged",
         "ModelError",
         "ModelPruned",

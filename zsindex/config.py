@@ -68,6 +68,18 @@ def models_folder() -> Path | None:
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"
 
 
+def derived_folder(identity: str) -> Path:
+    """Where this machine keeps what is derived from a library on a server: below ``ZSINDEX_CACHE``, else below the
+    platform's user-cache folder.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen and chosen != "off":
+        return Path(absolute(chosen)) / "libraries" / identity
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "libraries" / identity
+
+
 def prompt_bytes() -> int:
     """How much of a library cached prompts may take, in all models together: ``ZSINDEX_PROMPTS_MB``, else 1 GB."""
     return _positive(PROMPTS_VARIABLE, DEFAULT_PROMPTS_MB, "MB") << 20

@@ -5,9 +5,11 @@
     │   ├── LibraryNotFound      nothing there yet
     │   ├── NotALibrary          the path is something else
     │   ├── LibraryTooNew        written by a newer zsindex
+    │   ├── LibraryTooOld        on a server, and of an earlier schema: opening never changes it
+    │   ├── LibraryUnreachable   the server does not answer, or has hung up
     │   ├── LibraryReadOnly      asked to write where writing is impossible
     │   ├── LibraryBusy          another process, or another thread of this one, is syncing or writing
-    │   ├── LibraryDamaged       SQLite says that the database is malformed
+    │   ├── LibraryDamaged       the database says that it is malformed
     │   ├── LibraryClosed        asked after it was closed
     │   ├── LibraryForked        opened by a process that this one is a fork of
     │   ├── ModelPruned          somebody else pruned the model while something was to be stored under it
@@ -61,10 +63,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from zsindex.records import ModelSpec, SkipReason
+
+# What stands for a library in messages: its folder; of one on a server its URL, without what only its users may know.
+_Place: TypeAlias = Path | str
 
 __all__ = [
     "BadGroups",
@@ -96,6 +101,8 @@ __all__ = [
     "LibraryNotFound",
     "LibraryReadOnly",
     "LibraryTooNew",
+    "LibraryTooOld",
+    "LibraryUnreachable",
     "ModelChanged",
     "ModelError",
     "ModelPruned",
@@ -169,9 +176,9 @@ class ZsindexWarning(_Travels, UserWarning):
 
 
 class LibraryError(ZsindexError):
-    """Something about the library folder as a whole."""
+    """Something about the library as a whole; `path` is its folder, or its URL without a password."""
 
-    def __init__(self, message: str, *, path: Path) -> None:
+    def __init__(self, message: str, *, path: _Place) -> None:
         super().__init__(message)
         self.path = path
 
@@ -179,16 +186,18 @@ class LibraryError(ZsindexError):
 class LibraryNotFound(LibraryError):
     """There is no library at a path where one was expected."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"there is no library at {path}. Make one with: zsindex sync PHOTOS", path=path)
+    def __init__(self, path: _Place) -> None:
+        way = f"zsindex library create {path}" if isinstance(path, str) else "zsindex sync PHOTOS"
+        super().__init__(f"there is no library at {path}. Make one with: {way}", path=path)
 
 
 class NotALibrary(LibraryError):
     """The path holds something else, or no library can be made there."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: _Place, why: str) -> None:
+        kind = "database" if isinstance(path, str) else "folder"
         super().__init__(
-            f"{path} is not a zsindex library: {why}. Name a library, or a new or empty folder.",
+            f"{path} is not a zsindex library: {why}. Name a library, or a new or empty {kind}.",
             path=path,
         )
 
@@ -196,7 +205,7 @@ class NotALibrary(LibraryError):
 class LibraryTooNew(LibraryError):
     """The library was written by a newer zsindex; `found` and `newest_known` are schema revisions."""
 
-    def __init__(self, path: Path, *, found: str, newest_known: str) -> None:
+    def __init__(self, path: _Place, *, found: str, newest_known: str) -> None:
         super().__init__(
             f"the library at {path} was written by a newer zsindex (schema {found}, this version knows up to "
             f"{newest_known}). Upgrade zsindex, or use another library.",
@@ -206,13 +215,41 @@ class LibraryTooNew(LibraryError):
         self.newest_known = newest_known
 
 
+class LibraryTooOld(LibraryError):
+    """The library was written by an older zsindex, and others may still use it; `found` and `needed` are schema
+    revisions.
+    """
+
+    def __init__(self, path: _Place, *, found: str, needed: str) -> None:
+        super().__init__(
+            f"the library at {path} has schema {found}, and this version needs {needed}. When all who use it have this "
+            f"version: zsindex library upgrade {path}",
+            path=path,
+        )
+        self.found = found
+        self.needed = needed
+
+
+class LibraryUnreachable(LibraryError):
+    """The server of the library does not answer, refuses, or has hung up; `detail` is its word for it."""
+
+    def __init__(self, path: _Place, detail: str) -> None:
+        super().__init__(
+            f"the library at {path} cannot be reached ({detail}). What was stored before is kept: run the same command "
+            f"again when the server answers.",
+            path=path,
+        )
+        self.detail = detail
+
+
 class LibraryReadOnly(LibraryError):
     """Something was to be written where that is impossible; `action` says what."""
 
-    def __init__(self, path: Path, action: str) -> None:
+    def __init__(self, path: _Place, action: str) -> None:
+        way = "connect to the primary as a role that may write" if isinstance(path, str) else "make the folder writable"
         super().__init__(
             f"cannot {action}: the library at {path} is read-only. What is cached can still be queried; to add to it, "
-            f"make the folder writable, or work on a copy of it.",
+            f"{way}, or work on a copy of it.",
             path=path,
         )
         self.action = action
@@ -221,7 +258,7 @@ class LibraryReadOnly(LibraryError):
 class LibraryBusy(LibraryError):
     """Somebody else is writing; `holder` says who, `waited_s` how long they were given."""
 
-    def __init__(self, path: Path, *, holder: str, waited_s: float) -> None:
+    def __init__(self, path: _Place, *, holder: str, waited_s: float) -> None:
         super().__init__(
             f"the library at {path} is being written to ({holder}; waited {waited_s:g} s). Reading works meanwhile; "
             f"try again when it has finished.",
@@ -232,12 +269,15 @@ class LibraryBusy(LibraryError):
 
 
 class LibraryDamaged(LibraryError):
-    """SQLite cannot read the database; `detail` is its own word for it."""
+    """The database cannot be read; `detail` is its own word for it."""
 
-    def __init__(self, path: Path, detail: str) -> None:
+    def __init__(self, path: _Place, detail: str) -> None:
+        backup = "a backup, if an upgrade made one, lies beside it as library.db.backup-*"
+        if isinstance(path, str):
+            backup = "what is lost is in your backups of the server, or on its standby"
         super().__init__(
-            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; a "
-            f"backup, if an upgrade made one, lies beside it as library.db.backup-*.",
+            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; "
+            f"{backup}.",
             path=path,
         )
         self.detail = detail
@@ -246,7 +286,7 @@ class LibraryDamaged(LibraryError):
 class ModelPruned(LibraryError):
     """The model that something was to be stored under was pruned meanwhile, by another process or object."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: _Place) -> None:
         super().__init__(
             f"the model in use was pruned from the library at {path} in the meantime; nothing was stored. Ask again: "
             f"it is recorded anew.",
@@ -259,7 +299,7 @@ class StorageFailed(LibraryError):
     `detail` is the system's own word for why not.
     """
 
-    def __init__(self, path: Path, action: str, detail: str) -> None:
+    def __init__(self, path: _Place, action: str, detail: str) -> None:
         super().__init__(
             f"cannot {action}: the system refuses to use the library at {path} ({detail}). What was stored before is "
             f"kept.",
@@ -272,7 +312,7 @@ class StorageFailed(LibraryError):
 class LibraryClosed(LibraryError):
     """The library object was closed; open another one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: _Place) -> None:
         super().__init__(f"the library at {path} was closed. Open it again: Library.open({str(path)!r})", path=path)
 
 
@@ -281,7 +321,7 @@ class LibraryForked(LibraryError):
     behind in a fork.
     """
 
-    def __init__(self, path: Path, *, can_open: bool = True) -> None:
+    def __init__(self, path: _Place, *, can_open: bool = True) -> None:
         """Args:
         can_open: whether this process may open it anew.
         """
@@ -299,7 +339,7 @@ class LibraryForked(LibraryError):
 class StorageFull(LibraryError):
     """The disk has no room left; the batch in work was rolled back."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: _Place) -> None:
         super().__init__(
             f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and "
             f"run the same command again.",

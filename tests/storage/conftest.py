@@ -8,15 +8,21 @@ from pathlib import Path
 import pytest
 
 from tests.libraries import add_model, new_library
-from tests.storage.implementations import Implementation, InMemory, OnSqlite
+from tests.storage.implementations import Implementation, InMemory, OnPostgres, OnSqlite
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Implementation]:
     """An empty library."""
-    made = OnSqlite(new_library(tmp_path / "library")) if request.param == "sqlite" else InMemory(tmp_path)
+    made: Implementation
+    if request.param == "sqlite":
+        made = OnSqlite(new_library(tmp_path / "library"))
+    elif request.param == "postgres":
+        made = OnPostgres(tmp_path / "library")
+    else:
+        made = InMemory(tmp_path)
     yield made
     made.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 
@@ -12,6 +12,9 @@ from tests.storage.memory import MemoryLibrary, MemoryStorage
 from zsindex.storage import tables
 from zsindex.storage.protocol import Storage
 from zsindex.storage.sqlite.storage import SqliteStorage
+
+if TYPE_CHECKING:
+    from zsindex.storage.postgres.storage import PostgresStorage
 
 
 class Implementation(Protocol):
@@ -51,6 +54,36 @@ class OnSqlite:
     def close(self) -> None:
         for storage in self._opened:
             storage.close()
+
+
+class OnPostgres:
+    """A database of a server."""
+
+    def __init__(self, folder: Path) -> None:
+        from tests.storage import postgres_server
+
+        self._server = postgres_server.running()
+        self._folder = folder
+        self.url = self._server.new_library()
+        self._opened: list[PostgresStorage] = []
+
+    def open(self, *, read_only: bool = False) -> Storage:
+        from zsindex.storage.postgres.storage import PostgresStorage
+
+        self._opened.append(PostgresStorage.open(self.url, read_only=read_only, folder=self._folder))
+        return self._opened[-1]
+
+    def damage(self, *, seq: int | None = None, prompt: str | None = None, content: bytes) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url) as connection:
+            connection.execute("UPDATE zsindex.embeddings SET vector = %s WHERE seq = %s", (content, seq))
+            connection.execute("UPDATE zsindex.prompts SET vector = %s WHERE text = %s", (content, prompt))
+
+    def close(self) -> None:
+        for storage in self._opened:
+            storage.close()
+        self._server.drop(self.url)
 
 
 class InMemory:

@@ -221,7 +221,7 @@ class MemoryStorage:
         folder: for what is derived; there need be nothing in it.
         library: that others have a handle on, too. None: a new one.
         """
-        self.folder = folder
+        self.folder = self.place = folder
         self.writable = not read_only
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)

@@ -47,7 +47,7 @@ def known(
             images.c.digest,
         )
         .select_from(files.join(folders).outerjoin(images))
-        .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(dialect.any_of("names")))
+        .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(dialect.any_of("names", str)))
     )
     return {
         paths[row[0]]: KnownPhoto(*row[1:])
@@ -92,7 +92,7 @@ def add_vectors(
     there: set[int] = set()
     if old := [image_id for image_id in by_image if image_id not in new]:
         query = select(embeddings.c.image_id).where(
-            embeddings.c.model_id == model_id, embeddings.c.image_id.in_(dialect.any_of("ids"))
+            embeddings.c.model_id == model_id, embeddings.c.image_id.in_(dialect.any_of("ids", int))
         )
         there.update(connection.execute(query, {"ids": dialect.many(old)}).scalars())
     rows = [
@@ -106,7 +106,7 @@ def add_vectors(
 
 def folder_ids(connection: Connection, dialect: Dialect, paths: Collection[str]) -> dict[str, int]:
     """Ids of folders by path; those that are not known are made."""
-    query = select(folders.c.path, folders.c.id).where(folders.c.path.in_(dialect.any_of("paths")))
+    query = select(folders.c.path, folders.c.id).where(folders.c.path.in_(dialect.any_of("paths", str)))
 
     def look_up(wanted: Collection[str]) -> dict[str, int]:
         return {row[0]: row[1] for row in connection.execute(query, {"paths": dialect.many(wanted)})}

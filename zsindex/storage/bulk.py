@@ -108,7 +108,7 @@ class SqlExport:
     ) -> None:
         self._connection = connection
         self._dialect = database.dialect
-        self._library = database.folder
+        self._library = database.place
         self._model = model
         # With names, None for the whole folder.
         ids = {path: ident for ident, path in connection.execute(select(folders.c.id, folders.c.path))}
@@ -135,11 +135,12 @@ class SqlExport:
         size = next(sizes, 0)
         for folder_id, folder, names in self._selections:
             base = os.path.join(folder, "")
-            for row in self._rows(query, folder_id, names):
-                pending.append((base + row[0], *row[1:]))
-                if len(pending) == size:
-                    yield self._batch(pending)
-                    pending, size = [], next(sizes, 0)
+            with self._rows(query, folder_id, names) as rows:  # not all may be asked for
+                for row in rows:
+                    pending.append((base + row[0], *row[1:]))
+                    if len(pending) == size:
+                        yield self._batch(pending)
+                        pending, size = [], next(sizes, 0)
 
     @staticmethod
     def _select(*columns: Any) -> sa.Select[Any]:
@@ -160,7 +161,7 @@ class SqlExport:
         if names is None:
             return self._connection.execute(query, {"folder_id": folder_id})
         return self._connection.execute(
-            query.where(files.c.name.in_(self._dialect.any_of("names"))),
+            query.where(files.c.name.in_(self._dialect.any_of("names", str))),
             {"folder_id": folder_id, "names": self._dialect.many(names)},
         )
 

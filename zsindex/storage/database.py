@@ -1,7 +1,7 @@
 """What the SQL of this room needs of a database that SQLAlchemy speaks to, and what each kind of them does its own way.
 
 `photos`, `labels`, `jobs` and `bulk` are written against this, not against SQLite: their statements hold for any
-database that SQLAlchemy knows. `zsindex.storage.sqlite` provides it.
+database that SQLAlchemy knows. `zsindex.storage.sqlite` and `zsindex.storage.postgres` provide it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Database(Protocol):
     """An open database."""
 
     @property
-    def folder(self) -> Path:
+    def place(self) -> Path | str:
         """Stands for the library in messages."""
         ...
 
@@ -53,7 +53,7 @@ class Database(Protocol):
 class Dialect(Protocol):
     """What SQL has no common words for, or no fast ones."""
 
-    def any_of(self, parameter: str) -> sa.Select[Any]:
+    def any_of(self, parameter: str, kind: type[int] | type[str]) -> sa.Select[Any]:
         """The values of a parameter that `many` has made, as a query: for ``column.in_(…)``."""
         ...
 
@@ -86,6 +86,12 @@ class Dialect(Protocol):
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """What grows with every row that is added to a table without a number of its own, and never changes: which row
         came last is not the clock's to say, which may be set back.
+        """
+        ...
+
+    def joined(self, text: sa.ColumnElement[str], separator: str, by: sa.Column[str]) -> sa.ColumnElement[str]:
+        """The texts of a group as one, in the order of `by`, by code point; where no database promises an order, in
+        that of the rows.
         """
         ...
 

@@ -73,7 +73,7 @@ class SqlPhotos:
     """`zsindex.storage.protocol.PhotoStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
-        self._folder = database.folder
+        self._place = database.place
         self._dialect = database.dialect
         self._read = database.read
         self._write = database.write
@@ -173,13 +173,13 @@ class SqlPhotos:
         settled = sa.and_(files.c.skip_reason.is_(None), has_vector)
         time = sa.case((settled, sa.cast(files.c.mtime_ns, sa.Text)), else_="")
         text = files.c.name + "/" + sa.cast(files.c.size, sa.Text) + "/" + time
-        # As one text per folder: comparing a row of each file would take longer than the walk. In an order that no
-        # database promises; in another one they would be found different, and looked at one by one.
+        # As one text per folder: comparing a row of each file would take longer than the walk. In another order they
+        # would be found different, and looked at one by one.
         query = (
-            select(folders.c.path, func.aggregate_strings(text, "/"))
+            select(folders.c.path, self._dialect.joined(text, "/", files.c.name))
             .join(folders)
-            .where(files.c.missing_since.is_(None), folders.c.path.in_(self._dialect.any_of("paths")))
-            .group_by(files.c.folder_id)
+            .where(files.c.missing_since.is_(None), folders.c.path.in_(self._dialect.any_of("paths", str)))
+            .group_by(folders.c.path)
         )
         with self._read() as connection:
             return dict(_fetch(connection, query, {"paths": self._dialect.many(folder_paths)}))
@@ -207,7 +207,7 @@ class SqlPhotos:
         query = (
             select(files.c.name, images.c.digest)
             .select_from(files.join(folders).join(images))
-            .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(self._dialect.any_of("names")))
+            .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(self._dialect.any_of("names", str)))
         )
         with self._read() as connection:
             return {
@@ -235,7 +235,7 @@ class SqlPhotos:
                 images.c.height,
             )
             .select_from(files.join(folders).join(images))
-            .where(files.c.missing_since.is_(None), files.c.image_id.in_(self._dialect.any_of("ids")))
+            .where(files.c.missing_since.is_(None), files.c.image_id.in_(self._dialect.any_of("ids", int)))
         )
         with self._read() as connection:
             rows = connection.execute(query, {"ids": self._dialect.many(image_ids)})
@@ -290,7 +290,7 @@ class SqlPhotos:
                     counts["added"] += 1
             if forgotten:
                 these = {"ids": self._dialect.many(forgotten)}
-                connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids"))), these)
+                connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids", int))), these)
             put_files(connection, self._dialect, new, again)
         return counts
 
@@ -307,7 +307,7 @@ class SqlPhotos:
         )
         parameters = {}
         if names is not None:
-            vanish = vanish.where(files.c.name.in_(self._dialect.any_of("names")))
+            vanish = vanish.where(files.c.name.in_(self._dialect.any_of("names", str)))
             parameters["names"] = self._dialect.many(names)
         with self._write("record vanished files") as connection:
             marked = connection.execute(vanish, parameters).rowcount
@@ -344,7 +344,7 @@ class SqlPhotos:
         """Every cached prompt's vector under a model, float32 (n, dim); damaged ones are left out."""
         with self._read() as connection:
             blobs = [row.vector for row in connection.execute(_prompts_of(model)) if _is_whole(row, model)]
-        return from_blobs(blobs, model, self._folder)
+        return from_blobs(blobs, model, self._place)
 
     # --- snapshots of the index ---------------------------------------------------------------------------------------
 
@@ -460,9 +460,9 @@ class SqlPhotos:
         """
         with self._write("remove damaged vectors") as connection:
             of_model = embeddings.c.model_id == model_id
-            these = embeddings.c.image_id.in_(self._dialect.any_of("ids"))
+            these = embeddings.c.image_id.in_(self._dialect.any_of("ids", int))
             connection.execute(delete(embeddings).where(of_model, these), {"ids": self._dialect.many(bad["images"])})
-            these = prompts.c.id.in_(self._dialect.any_of("ids"))
+            these = prompts.c.id.in_(self._dialect.any_of("ids", int))
             connection.execute(delete(prompts).where(these), {"ids": self._dialect.many(bad["prompts"])})
             connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
             if instead:
@@ -511,7 +511,7 @@ class SqlPhotos:
             if prompts:
                 unsaved = _unsaved(connection)
                 these = {"ids": self._dialect.many(unsaved)}
-                connection.execute(delete(_prompts).where(_prompts.c.id.in_(self._dialect.any_of("ids"))), these)
+                connection.execute(delete(_prompts).where(_prompts.c.id.in_(self._dialect.any_of("ids", int))), these)
                 removed["prompts"] += len(unsaved)
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
@@ -526,9 +526,10 @@ _prompts = prompts
 
 
 def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
-    # Not LIKE: SQLite's ignores the case of ASCII letters, and file names do not.
+    # Not LIKE: SQLite's ignores the case of ASCII letters, and file names do not. Texts are compared by code point.
     below = os.path.join(folder, "")
-    return sa.or_(column == folder, func.substr(column, 1, len(below)) == below)
+    behind = below[:-1] + chr(ord(below[-1]) + 1)
+    return sa.or_(column == folder, sa.and_(column >= below, column < behind))
 
 
 def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -617,7 +618,7 @@ def _vanished_files(
     """Vanished files that showed the images, the last to vanish last, without those with an id in `besides`."""
     query = (
         select(files.c.id, files.c.image_id, files.c.missing_since)
-        .where(files.c.image_id.in_(dialect.any_of("ids")), files.c.missing_since.is_not(None))
+        .where(files.c.image_id.in_(dialect.any_of("ids", int)), files.c.missing_since.is_not(None))
         .order_by(files.c.missing_since)
     )
     found: defaultdict[int, list[Any]] = defaultdict(list)

@@ -89,7 +89,12 @@ class Storage(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where files that are derived from it lie on this machine. It also stands for the library in messages."""
+        """Where files that are derived from it lie on this machine."""
+        ...
+
+    @property
+    def place(self) -> Path | str:
+        """What stands for the library in messages: its folder, or its URL without a password."""
         ...
 
     @property

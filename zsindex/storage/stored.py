@@ -116,19 +116,19 @@ def is_of_prompt(blob: bytes, model_id: int, text: str, truncated: int, checksum
         return False
 
 
-def from_blob(blob: bytes, model: ModelRow, folder: Path) -> FloatArray:
-    """A vector of a model, float32 (dim,); `folder` is that of the library.
+def from_blob(blob: bytes, model: ModelRow, place: Path | str) -> FloatArray:
+    """A vector of a model, float32 (dim,); `place` stands for the library in messages.
 
     Raises:
         LibraryDamaged: these are not the bytes of one.
     """
     if len(blob) != model.info.dim * VECTOR_DTYPE.itemsize:
         expected = f"a vector of {model.info.dim} numbers"
-        raise LibraryDamaged(folder, f"{len(blob)} bytes are stored where {expected} is expected")
+        raise LibraryDamaged(place, f"{len(blob)} bytes are stored where {expected} is expected")
     return np.frombuffer(blob, dtype=VECTOR_DTYPE).astype(np.float32, copy=False)
 
 
-def from_blobs(blobs: Sequence[bytes], model: ModelRow, folder: Path) -> FloatArray:
+def from_blobs(blobs: Sequence[bytes], model: ModelRow, place: Path | str) -> FloatArray:
     """Vectors of a model, float32 (n, dim).
 
     Raises:
@@ -136,6 +136,6 @@ def from_blobs(blobs: Sequence[bytes], model: ModelRow, folder: Path) -> FloatAr
     """
     size = model.info.dim * VECTOR_DTYPE.itemsize
     if any(len(blob) != size for blob in blobs):
-        from_blob(next(blob for blob in blobs if len(blob) != size), model, folder)
+        from_blob(next(blob for blob in blobs if len(blob) != size), model, place)
     joined = np.frombuffer(b"".join(blobs), dtype=VECTOR_DTYPE).reshape(len(blobs), model.info.dim)
     return joined.astype(np.float32, copy=False)

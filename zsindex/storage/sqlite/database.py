@@ -61,7 +61,7 @@ class SqliteDatabase:
     """An open `library.db`. Make one with `SqliteDatabase.open`; close it when done."""
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
-        self.folder = folder
+        self.folder = self.place = folder
         self.writable = writable
         self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
         self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)

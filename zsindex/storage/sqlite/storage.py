@@ -25,7 +25,7 @@ class SqliteStorage:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
-        self.folder = database.folder
+        self.folder = self.place = database.folder
         self.writable = database.writable
         self.reads = FastReads(database)
         self.sync_lock = database.sync_lock

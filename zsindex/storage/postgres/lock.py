@@ -1,0 +1,67 @@
+"""The locks of a library on a server: advisory locks of a session, which the server releases when the connection is
+lost, with a process or a network.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+
+import psycopg
+
+from zsindex.errors import LibraryBusy
+from zsindex.storage.postgres.database import Link, PostgresDatabase, signature
+from zsindex.storage.postgres.failures import translated
+
+
+class ServerLock:
+    """A lock over threads, processes and machines that knows who holds it. Reentrant within a thread."""
+
+    def __init__(self, database: PostgresDatabase, name: str, *, timeout_s: float) -> None:
+        """Args:
+        timeout_s: how long `hold` waits for somebody else.
+        """
+        self.timeout_s = timeout_s
+        self._database = database
+        self._key = database.key(name)
+        self._held_by: threading.Thread | None = None
+
+    def hold(self, purpose: str) -> AbstractContextManager[object]:
+        """Hold the lock for a ``with`` block.
+
+        Raises:
+            LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
+            LibraryReadOnly: on a standby, whose locks exclude nobody.
+        """
+        return nullcontext() if self._held_by is threading.current_thread() else self._hold(purpose)
+
+    @contextmanager
+    def _hold(self, purpose: str) -> Iterator[None]:
+        self._database.require_writable(purpose)
+        place = self._database.place
+        with translated(place, purpose), self._database.link("hold") as link:
+            self._take(link, purpose)
+            self._held_by = threading.current_thread()
+            try:
+                yield
+            finally:
+                self._held_by = None
+                with suppress(psycopg.Error):  # the connection is lost, and with it the lock
+                    link.execute("SELECT pg_advisory_unlock(%s)", (self._key,))
+
+    def _take(self, link: Link, purpose: str) -> None:
+        milliseconds = round(self.timeout_s * 1000)
+        link.execute(
+            "SELECT set_config('application_name', %s, false), set_config('lock_timeout', %s, false)",
+            (signature(purpose), str(milliseconds)),
+        )
+        if milliseconds:
+            with suppress(psycopg.errors.LockNotAvailable):
+                link.execute("SELECT pg_advisory_lock(%s)", (self._key,))
+                return
+        else:
+            taken = link.execute("SELECT pg_try_advisory_lock(%s)", (self._key,)).fetchone()
+            if taken is not None and taken[0]:
+                return
+        raise LibraryBusy(self._database.place, holder=self._database.holder(self._key), waited_s=self.timeout_s)

@@ -1,0 +1,125 @@
+"""A library on a server, opened by `PostgresStorage.open`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zsindex.storage.postgres import schema
+from zsindex.storage.postgres.address import Address
+from zsindex.storage.postgres.database import PostgresDatabase
+from zsindex.storage.postgres.failures import translated
+from zsindex.storage.postgres.lock import ServerLock
+from zsindex.storage.postgres.reads import PostgresReads
+from zsindex.storage.postgres.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from zsindex.storage.bulk import SqlBulk
+    from zsindex.storage.jobs import SqlJobs
+    from zsindex.storage.labels import SqlLabels
+    from zsindex.storage.postgres.photos import PostgresPhotos
+
+SYNC_TIMEOUT_S = 3.0
+
+
+class PostgresStorage:
+    """`zsindex.storage.protocol.Storage` over an open database."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self.database = database
+        self.folder = database.folder
+        self.place = database.place
+        self.writable = database.writable
+        self.reads = PostgresReads(database)
+        self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
+
+    @classmethod
+    def open(cls, address: Address | str, *, read_only: bool = False, folder: Path | None = None) -> PostgresStorage:
+        """Open the library that a URL names; see `PostgresDatabase.open`."""
+        address = Address(address) if isinstance(address, str) else address
+        return cls(PostgresDatabase.open(address, read_only=read_only, folder=folder))
+
+    # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
+
+    @cached_property
+    def photos(self) -> PostgresPhotos:
+        """Photos, models and the index."""
+        from zsindex.storage.postgres.photos import PostgresPhotos
+
+        return PostgresPhotos(self.database)
+
+    @cached_property
+    def labels(self) -> SqlLabels:
+        """The label lab's."""
+        from zsindex.storage.labels import SqlLabels
+
+        return SqlLabels(self.database)
+
+    @cached_property
+    def jobs(self) -> SqlJobs:
+        """A service's jobs."""
+        from zsindex.storage.jobs import SqlJobs
+
+        return SqlJobs(self.database)
+
+    @cached_property
+    def bulk(self) -> SqlBulk:
+        """Photos with vectors by the thousand."""
+        from zsindex.storage.bulk import SqlBulk
+
+        return SqlBulk(self.database)
+
+    def require_open(self) -> None:
+        """Raise `LibraryClosed` after `close`."""
+        self.database.require_open()
+
+    def require_writable(self, action: str) -> None:
+        """Raise `LibraryReadOnly` unless writing is possible; `action` completes "cannot …"."""
+        self.database.require_writable(action)
+
+    def again(self, *, read_only: bool = False) -> PostgresStorage:
+        """Another handle on the same library, which is closed by itself."""
+        return PostgresStorage.open(self.database.address, read_only=read_only, folder=self.folder)
+
+    def close(self) -> None:
+        """Let go of it; see `PostgresDatabase.close`."""
+        self.database.close()
+
+    def schema(self) -> str:
+        """The revision of the schema."""
+        return schema.HEAD
+
+    def versions(self) -> dict[str, str]:
+        """That of the server."""
+        return {"postgresql": self.database.server_version}
+
+    def size_bytes(self) -> int:
+        """Bytes of the tables on the server, with their indexes."""
+        query = (
+            "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::int8 FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relkind = 'r'"
+        )
+        with self.database.reading() as link:
+            found = link.execute(query, (SCHEMA,)).fetchone()
+        return 0 if found is None else int(found[0])
+
+    def vacuum(self) -> None:
+        """Let the server use the room of deleted rows again. It does so by itself, too, when there are many."""
+        self.database.require_writable("vacuum")
+        with translated(self.database.place, "vacuum"), self.database.link("hold") as link:
+            tables = link.execute("SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s", (SCHEMA,))
+            for (table,) in tables.fetchall():
+                link.execute(f'VACUUM (ANALYZE) {SCHEMA}."{table}"')
+
+    def problems(self) -> list[str]:
+        """What the server says is wrong with the tables; nothing, one hopes."""
+        query = (
+            "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
+            " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
+            " WHERE nspname = %s AND NOT indisvalid ORDER BY 1"
+        )
+        with self.database.reading() as link:
+            rows = link.execute(query, (SCHEMA,)).fetchall()
+        return [f"the index {index} of {table} is not valid: REINDEX INDEX {SCHEMA}.{index}" for index, table in rows]
