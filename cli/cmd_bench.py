@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +35,7 @@ def bench(
     ctx: click.Context,
     /,
     photos: tuple[str, ...],
-    library: Path | None,
+    library: options.Place | None,
     seconds: float,
     as_json: bool,
     quiet: bool,

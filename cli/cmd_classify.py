@@ -105,7 +105,7 @@ def classify(
     with_run: bool,
     output: Path | None,
     strict: bool,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:

@@ -60,7 +60,7 @@ def correct(
     show: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Record what a photo shows: a label, group or negative of a label set.
@@ -168,7 +168,7 @@ def next(
     truncate: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:

@@ -39,7 +39,7 @@ MOST_SHOWN = 12
     help="Folder of the demo's library. Default: one in your user-cache folder; the demo prints its path.",
 )
 @click.pass_context
-def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -> None:
+def demo(ctx: click.Context, /, photos: tuple[str, ...], library: options.Place | None) -> None:
     """See it work, on PHOTOS (files or folders) or on a few samples.
 
     Uses the built-in model: nothing to download, nothing to set up. Run it twice to see the cache at work.
@@ -49,7 +49,7 @@ def demo(ctx: click.Context, /, photos: tuple[str, ...], library: Path | None) -
 
         library = Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "demo"
     with options.open_library(library, create=True, model="nano") as opened, stop_on_interrupt() as should_stop:
-        click.echo(f"library: {opened.path}")
+        click.echo(f"library: {opened.place}")
         _heading("1. Sync: encode every photo once")
         with Reporter(quiet=False) as progress:
             report = opened.sync(photos or samples.photos(), progress=progress, should_stop=should_stop)

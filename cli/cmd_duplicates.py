@@ -62,7 +62,7 @@ def duplicates(
     paths: tuple[str, ...],
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:

@@ -32,7 +32,7 @@ def embed(
     fmt: str,
     output: Path | None,
     truncate: bool,
-    library: Path | None,
+    library: options.Place | None,
     **model: Any,
 ) -> None:
     """Print the L2-normalised vectors of texts and images, and cache them.

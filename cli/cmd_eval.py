@@ -163,7 +163,7 @@ def eval(
     report: Path | None,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:
@@ -287,7 +287,7 @@ def fit(
     dry_run: bool,
     truncate: bool,
     as_json: bool,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:
@@ -321,7 +321,7 @@ def fit(
 @options.json_flag
 @options.library
 @options.which_model
-def show(as_json: bool, library: Path | None, **model: Any) -> None:
+def show(as_json: bool, library: options.Place | None, **model: Any) -> None:
     """Print the model's fitted temperature, and what it was fitted to."""
     from zsindex.errors import NoTemperature
 
@@ -341,7 +341,7 @@ def show(as_json: bool, library: Path | None, **model: Any) -> None:
 @options.library
 @options.which_model
 @options.quiet
-def remove(library: Path | None, quiet: bool, **model: Any) -> None:
+def remove(library: options.Place | None, quiet: bool, **model: Any) -> None:
     """Remove the model's fitted temperature."""
     with options.open_library(library, quiet=quiet, **model) as opened:
         opened.temperature.remove()
@@ -393,7 +393,7 @@ def attribute(
     top: int,
     truncate: bool,
     as_json: bool,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:

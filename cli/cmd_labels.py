@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 
 import click
 
@@ -33,7 +32,7 @@ def save(
     label: tuple[str, ...],
     label_file: str | None,
     template: tuple[str, ...],
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Save labels as NAME, with their final prompts. An earlier NAME is kept as an older version."""
@@ -54,7 +53,7 @@ def save(
 @labels.command("list")
 @options.library
 @options.json_flag
-def list_(library: Path | None, as_json: bool) -> None:
+def list_(library: options.Place | None, as_json: bool) -> None:
     """List the saved label sets."""
     with options.open_library(library) as opened:
         sets = opened.labels.list()
@@ -70,7 +69,7 @@ def list_(library: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @options.library
 @options.json_flag
-def history(name: str, library: Path | None, as_json: bool) -> None:
+def history(name: str, library: options.Place | None, as_json: bool) -> None:
     """List the versions of a saved label set. NAME@VERSION names one wherever a label set is named."""
     from zsindex.classification.prompts import from_document
 
@@ -95,7 +94,7 @@ def history(name: str, library: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @options.library
 @options.json_flag
-def show(name: str, library: Path | None, as_json: bool) -> None:
+def show(name: str, library: options.Place | None, as_json: bool) -> None:
     """Print a saved label set: its labels, one per line; with --json, all of it, in the form that --labels reads."""
     from zsindex.classification.prompts import to_document
 
@@ -111,7 +110,7 @@ def show(name: str, library: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @options.library
 @options.quiet
-def remove(name: str, library: Path | None, quiet: bool) -> None:
+def remove(name: str, library: options.Place | None, quiet: bool) -> None:
     """Remove a saved label set with all its versions. Its prompts stay cached."""
     with options.open_library(library) as opened:
         opened.labels.remove(name)
@@ -132,7 +131,7 @@ templates.commands = OnDemand({"attribute": "cmd_eval"})
 @options.template
 @options.library
 @options.quiet
-def save_templates(name: str, template: tuple[str, ...], library: Path | None, quiet: bool) -> None:
+def save_templates(name: str, template: tuple[str, ...], library: options.Place | None, quiet: bool) -> None:
     """Save templates as NAME, replacing any set of that name."""
     with options.open_library(library, create=True) as opened:
         try:
@@ -145,7 +144,7 @@ def save_templates(name: str, template: tuple[str, ...], library: Path | None, q
 @templates.command("list")
 @options.library
 @options.json_flag
-def list_templates(library: Path | None, as_json: bool) -> None:
+def list_templates(library: options.Place | None, as_json: bool) -> None:
     """List the template sets."""
     from zsindex.classification.templates import BUILT_IN
     from zsindex.errors import LibraryNotFound
@@ -166,7 +165,7 @@ def list_templates(library: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @options.library
 @options.json_flag
-def show_templates(name: str, library: Path | None, as_json: bool) -> None:
+def show_templates(name: str, library: options.Place | None, as_json: bool) -> None:
     """Print the templates of a set, one per line."""
     from zsindex.classification.templates import BUILT_IN
 
@@ -185,7 +184,7 @@ def show_templates(name: str, library: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @options.library
 @options.quiet
-def remove_templates(name: str, library: Path | None, quiet: bool) -> None:
+def remove_templates(name: str, library: options.Place | None, quiet: bool) -> None:
     """Remove a saved template set. Label sets made with it keep their prompts."""
     with options.open_library(library) as opened:
         opened.templates.remove(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -57,7 +56,7 @@ def migrate_model(
     truncate: bool,
     yes: bool,
     as_json: bool,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Move the library to the model NEW: encode alongside the old one, show which answers change, then switch.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,7 +27,7 @@ def models() -> None:
 @click.option("--held", is_flag=True, help="Only models in the library; fast, because no model code is loaded.")
 @options.library
 @options.json_flag
-def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None:
+def list_(pattern: str, held: bool, library: options.Place | None, as_json: bool) -> None:
     """List the library's models and those available for download, with PATTERN in their names.
 
     An open_clip model is followed by the transformers checkpoint with the same weights, if there is one. Any other
@@ -79,7 +78,7 @@ def list_(pattern: str, held: bool, library: Path | None, as_json: bool) -> None
 @click.argument("name")
 @options.library
 @options.json_flag
-def show(name: str, library: Path | None, as_json: bool) -> None:
+def show(name: str, library: options.Place | None, as_json: bool) -> None:
     """Describe a model: one in the library, by name or the beginning of its fingerprint, or an available one."""
     rows = [row for row in _held(library) if name and (row.name == name or row.fingerprint.startswith(name))]
     if rows:
@@ -115,7 +114,7 @@ def use(
     icc: str | None,
     transparency: str | None,
     device: str,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Make a model the library's default. Vectors of other models are kept."""
@@ -130,7 +129,7 @@ def use(
         note(f"{files - status.images:,} photos are not yet encoded by it: zsindex sync", quiet=quiet)
 
 
-def _held(library: Path | None) -> list[ModelStatus]:
+def _held(library: options.Place | None) -> list[ModelStatus]:
     try:
         with options.open_library(library) as opened:
             return opened.models()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -22,7 +21,7 @@ def runs() -> None:
 @runs.command("list")
 @options.library
 @options.json_flag
-def list_(library: Path | None, as_json: bool) -> None:
+def list_(library: options.Place | None, as_json: bool) -> None:
     """List recorded runs, newest first."""
     with options.open_library(library) as opened:
         found = opened.runs.list()
@@ -48,7 +47,7 @@ def list_(library: Path | None, as_json: bool) -> None:
 @click.argument("key")
 @options.library
 @options.json_flag
-def show(key: str, library: Path | None, as_json: bool) -> None:
+def show(key: str, library: options.Place | None, as_json: bool) -> None:
     """Show what the run KEY asked. The beginning of a key is enough."""
     with options.open_library(library) as opened:
         record = opened.runs.get(key)
@@ -79,7 +78,7 @@ def show(key: str, library: Path | None, as_json: bool) -> None:
 @options.library
 @options.json_flag
 @options.quiet
-def repeat(key: str, record: bool, library: Path | None, as_json: bool, quiet: bool) -> None:
+def repeat(key: str, record: bool, library: options.Place | None, as_json: bool, quiet: bool) -> None:
     """Repeat the run KEY on the library of today, and show what changed.
 
     Model, labels, prompts and options are the recorded ones.

@@ -47,7 +47,7 @@ def search(
     truncate: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     **model: Any,
 ) -> None:
     """Find photos by words, or by words and images together.
@@ -82,7 +82,7 @@ def similar(
     exact: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     **model: Any,
 ) -> None:
     """Find the photos most like IMAGE.

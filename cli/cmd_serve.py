@@ -68,7 +68,7 @@ from .output import note
 @options.how_fast
 @options.quiet
 def serve(
-    library: Path | None,
+    library: options.Place | None,
     host: str,
     port: int,
     token_file: Path | None,

@@ -45,7 +45,7 @@ def sync(
     ctx: click.Context,
     /,
     paths: tuple[str, ...],
-    library: Path | None,
+    library: options.Place | None,
     exclude: tuple[str, ...],
     include_hidden: bool,
     retry_skipped: bool,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,7 +76,7 @@ def write(
     truncate: bool,
     as_json: bool,
     strict: bool,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:
@@ -138,7 +137,7 @@ def retract(
     apply: bool,
     as_json: bool,
     strict: bool,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Remove the tags that zsindex wrote from sidecars, and nothing else.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,7 +43,7 @@ def thresholds() -> None:
 @options.truncate
 @options.library
 @options.json_flag
-def show(label_set: str, multi_label: bool, truncate: bool, library: Path | None, as_json: bool) -> None:
+def show(label_set: str, multi_label: bool, truncate: bool, library: options.Place | None, as_json: bool) -> None:
     """Show how the scores of each answer are spread over the library, and its threshold.
 
     A column headed by a share gives the score that this share of the photos reaches. The curve runs from the best photo
@@ -102,20 +101,20 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @thresholds.command()
 @_changing
-def preview(library: Path | None, **choice: Any) -> None:
+def preview(library: options.Place | None, **choice: Any) -> None:
     """Show which photos a threshold would add to those answered with LABEL, and which it would remove."""
     _change(library, dry_run=True, **choice)
 
 
 @thresholds.command("set")
 @_changing
-def set_(library: Path | None, **choice: Any) -> None:
+def set_(library: options.Place | None, **choice: Any) -> None:
     """Set the threshold of LABEL, by score, count or rate, replacing any earlier one."""
     _change(library, dry_run=False, **choice)
 
 
 def _change(
-    library: Path | None,
+    library: options.Place | None,
     *,
     label_set: str,
     label: str,
@@ -172,7 +171,7 @@ def _list(sign: str, paths: Iterable[str]) -> None:
 @click.argument("label", nargs=-1)
 @options.library
 @options.quiet
-def remove(label_set: str, label: tuple[str, ...], library: Path | None, quiet: bool) -> None:
+def remove(label_set: str, label: tuple[str, ...], library: options.Place | None, quiet: bool) -> None:
     """Remove the thresholds of some labels, or all of the label set."""
     with options.open_library(library) as opened:
         n = opened.thresholds.remove(label_set, label or None)

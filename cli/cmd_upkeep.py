@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -18,7 +17,7 @@ from .streams import shown
 @click.option("--incomplete", is_flag=True, help="List every photo that was read although its file is cut short.")
 @options.library
 @options.json_flag
-def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, as_json: bool) -> None:
+def status(skipped: bool, print0: bool, incomplete: bool, library: options.Place | None, as_json: bool) -> None:
     """Show what the library holds."""
     if print0 and (as_json or not skipped):
         raise click.UsageError("-0/--print0 needs --skipped, and cannot be combined with --json")
@@ -71,7 +70,7 @@ def status(skipped: bool, print0: bool, incomplete: bool, library: Path | None, 
 @options.library
 @options.json_flag
 @click.pass_context
-def check(ctx: click.Context, /, fix: bool, library: Path | None, as_json: bool) -> None:
+def check(ctx: click.Context, /, fix: bool, library: options.Place | None, as_json: bool) -> None:
     """Check that database, vectors and index agree. Exits with 1 if something is wrong and was not fixed."""
     with options.open_library(library) as opened:
         report = opened.check(fix=fix)
@@ -108,7 +107,7 @@ def prune(
     prompts: bool,
     yes: bool,
     dry_run: bool,
-    library: Path | None,
+    library: options.Place | None,
     as_json: bool,
 ) -> None:
     """Forget vanished files, and vectors that nothing refers to; asks first. Photos are not touched."""

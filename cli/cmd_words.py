@@ -79,7 +79,7 @@ def lint(
     strict: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:
@@ -167,7 +167,7 @@ def diff(
     truncate: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Show which photos get a different answer from the label set AFTER than from BEFORE, largest changes first.
@@ -328,7 +328,7 @@ def suggest(
     truncate: bool,
     fmt: str,
     output: Path | None,
-    library: Path | None,
+    library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:

@@ -34,6 +34,7 @@ HOMES = {
     "models": "cmd_models",
     "migrate-model": "cmd_migrate",
     "vectors": "cmd_vectors",
+    "library": "cmd_library",
     "status": "cmd_upkeep",
     "check": "cmd_upkeep",
     "prune": "cmd_upkeep",

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from zsindex.config import LIBRARY_VARIABLE, absolute
+from zsindex.config import LIBRARY_VARIABLE, absolute, is_url
 
 from .streams import shown
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zsindex import LabelSet, Library, ModelSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
+# A library's folder, or its URL.
+Place: TypeAlias = Path | str
 
 
 class Real(click.FloatRange):
@@ -54,38 +56,50 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class LibraryPlace(FilePath):
+    """A library's folder, or its URL."""
+
+    name = "path"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
 _BEFORE = f"{__name__}.library"
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+def _remember(ctx: click.Context, param: click.Parameter, value: Place | None) -> None:
     if value is not None:
         ctx.meta[_BEFORE] = value
 
 
-def nearest(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def nearest(ctx: click.Context, param: click.Parameter, value: Place | None) -> Place | None:
     """The value given after the command, else before it, else in the environment."""
     if ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE:
         return value
-    before: Path | None = ctx.meta.get(_BEFORE)
+    before: Place | None = ctx.meta.get(_BEFORE)
     return value if before is None else before
 
 
 # For groups of commands. As with git and docker, the option may come before the command; the one nearest to it wins.
 library_before = click.option(
     "--library",
-    type=FilePath(path_type=Path),
+    type=LibraryPlace(),
     expose_value=False,
     callback=_remember,
-    help="Folder of the library; here or after the subcommand.",
+    help="Folder or URL of the library; here or after the subcommand.",
 )
 library = click.option(
     "--library",
-    type=FilePath(path_type=Path),
+    type=LibraryPlace(),
     envvar=LIBRARY_VARIABLE,
     show_envvar=True,
     is_eager=True,  # what other options name may be stored in it
     callback=nearest,
-    help="Folder of the library. Default: one in your user-data folder.",
+    help="Folder of the library, or its URL: postgresql://HOST/DATABASE. Default: a folder in your user-data folder.",
 )
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no notes on stderr.")
 strict = click.option("--strict", is_flag=True, help="Exit with 3 if photos were skipped.")
@@ -252,7 +266,7 @@ def import_numpy() -> None:
     import numpy  # noqa: F401
 
 
-def open_library(path: Path | None, *, create: bool = False, quiet: bool = False, **model: Any) -> Library:
+def open_library(path: Place | None, *, create: bool = False, quiet: bool = False, **model: Any) -> Library:
     """Open the library that the options name; unless `quiet`, it says when it loads a model."""
     import_numpy()
     from zsindex import Library

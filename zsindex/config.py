@@ -11,6 +11,8 @@ LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
 PROMPTS_VARIABLE = "ZSINDEX_PROMPTS_MB"
+# As libpq has them.
+_SERVER_SCHEMES = ("postgresql://", "postgres://")
 DEFAULT_MODEL = "nano"
 DEFAULT_BATCH_SIZE = 32  # photos that are stored in one transaction
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
@@ -43,11 +45,18 @@ def absolute(path: str | bytes | os.PathLike[str]) -> str:
         ) from error
 
 
-def library_path(given: str | os.PathLike[str] | None = None) -> Path:
-    """The library's folder: the argument, ``ZSINDEX_LIBRARY``, or one in the platform's user-data folder."""
+def is_url(place: object) -> bool:
+    """Whether a library of that name is on a server."""
+    return isinstance(place, str) and place.startswith(_SERVER_SCHEMES)
+
+
+def library_place(given: str | os.PathLike[str] | None = None) -> Path | str:
+    """The library's folder, or its URL: the argument, ``ZSINDEX_LIBRARY``, or a folder in the platform's user-data
+    folder.
+    """
     chosen = given if given is not None else os.environ.get(LIBRARY_VARIABLE) or None
     if chosen is not None:
-        return Path(absolute(chosen))
+        return chosen if isinstance(chosen, str) and is_url(chosen) else Path(absolute(chosen))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("zsindex", appauthor=False)) / "library"

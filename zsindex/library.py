@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
+from zsindex import config
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.options import Query, QueryOptions, Question, QuestionOptions
 from zsindex.classification.prompts import LabelsLike
@@ -16,6 +17,7 @@ from zsindex.classification.view import View
 from zsindex.models.encoder import Encoder
 from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
 from zsindex.services.questions import Plan, Questions
+from zsindex.session import storages
 from zsindex.session.model import ModelOptions
 from zsindex.session.session import Session
 
@@ -76,15 +78,15 @@ class Library:
         """Open a library, and create it if it is missing.
 
         Args:
-            path: its folder. Default: the environment's ``ZSINDEX_LIBRARY``, else a folder in the platform's user-data
-                folder.
+            path: its folder, or the URL of one on a server: ``postgresql://HOST/DATABASE``. Default: the environment's
+                ``ZSINDEX_LIBRARY``, else a folder in the platform's user-data folder.
             model: ``nano``, ``ORG/NAME`` on a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
                 Default: the library's model; ``nano`` for a new one. It is loaded only when something must be encoded.
             device: ``auto`` or a torch device.
             batch_size: images that are encoded and stored at a time. Default: 32 are stored at a time, and the device
                 decides how many go through the model at once.
             workers: threads that read and decode photos. Default: one per processor core.
-            create: create the library if there is none.
+            create: create the library if there is none; on a server only `create` does that.
             read_only: never write, whatever the folder's permissions.
             encoder: an object that implements `zsindex.models.encoder.Encoder`, to be used instead of any named model.
             on_load: called, from any thread, just before a model is loaded, which takes seconds.
@@ -93,7 +95,8 @@ class Library:
                 converted and transparency is shown.
 
         Raises:
-            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryReadOnly, LibraryDamaged, LibraryBusy, StorageFull
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryUnreachable, LibraryReadOnly,
+            LibraryDamaged, LibraryBusy, StorageFull
         """
         return cls(
             Session.open(
@@ -119,6 +122,37 @@ class Library:
         """
         return Session.exists(path)
 
+    @staticmethod
+    def create(path: str | os.PathLike[str]) -> bool:
+        """Make an empty library in a folder or, with its tables, in a database on a server.
+
+        Args:
+            path: as for `open`.
+
+        Returns:
+            False if there was one, which stays as it is.
+
+        Raises:
+            NotALibrary, LibraryUnreachable, LibraryReadOnly, StorageFull, StorageFailed
+        """
+        return storages.create(config.library_place(path))
+
+    @staticmethod
+    def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
+        """Bring the schema of a library up to date. In a folder `open` does that; on a server, where others may be
+        using it with another version, only this.
+
+        Args:
+            path: as for `open`.
+
+        Returns:
+            Its revisions before and after.
+
+        Raises:
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryUnreachable, LibraryReadOnly, StorageFull, StorageFailed
+        """
+        return storages.upgrade(config.library_place(path))
+
     def close(self) -> None:
         """Release the database, the index and the model. What was returned stays valid. Any later call raises
         `LibraryClosed`, also on its parts and in other threads, which first finish what they are storing. Closing twice
@@ -137,13 +171,18 @@ class Library:
 
     def __repr__(self) -> str:
         if self._session.closed:
-            return f"<Library {self.path}, closed>"
-        return f"<Library {self.path} with {self.spec}>"
+            return f"<Library {self.place}, closed>"
+        return f"<Library {self.place} with {self.spec}>"
 
     @property
     def path(self) -> Path:
-        """The library's folder."""
+        """The library's folder; of one on a server the folder of this machine for what is derived from it."""
         return self._session.path
+
+    @property
+    def place(self) -> Path | str:
+        """What stands for the library in messages: its folder, or its URL without a password."""
+        return self._session.place
 
     @property
     def session(self) -> Session:

@@ -17,6 +17,7 @@ from zsindex.classification.view import View
 from zsindex.errors import LibraryClosed, LibraryForked, NotInLibrary, NoVectors, UnknownModel
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelInfo, ModelSpec, Settings
+from zsindex.session import storages
 from zsindex.session.embedding import Embedding
 from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
@@ -36,7 +37,8 @@ class Session:
         usage: counts what was encoded and what was found in the cache.
         clock: seconds, from an arbitrary start.
         appearances: what `Library.neighbours` found out by looking at photos, by image id.
-        path: the library's folder.
+        path: the library's folder; of one on a server the folder of this machine for what is derived from it.
+        place: what stands for it in messages: its folder, or its URL without a password.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Session:
     ) -> None:
         """Args are those of `Library.open`. The caller closes the storage if something is wrong with them."""
         self.path = storage.folder
+        self.place = storage.place
         self.clock = clock
         self.usage = Usage()
         self.settings = Settings(
@@ -107,14 +110,12 @@ class Session:
         **options: Unpack[ModelOptions],
     ) -> Self:
         """Open the storage at a path, and a session over it; see `Library.open`."""
-        from zsindex.storage.sqlite.storage import SqliteStorage
-
         require_name(model)  # before a library is created for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
         if workers is not None:
             workers = bounds.whole("workers", workers, least=1)
-        storage = SqliteStorage.open(config.library_path(path), create=create, read_only=read_only)
+        storage = storages.open_storage(config.library_place(path), create=create, read_only=read_only)
         try:
             return cls(
                 storage,
@@ -134,9 +135,7 @@ class Session:
     @staticmethod
     def exists(path: str | os.PathLike[str] | None = None) -> bool:
         """Whether there is a library at a path; see `Library.exists`."""
-        from zsindex.storage.sqlite.storage import SqliteStorage
-
-        return SqliteStorage.is_at(config.library_path(path))
+        return storages.is_at(config.library_place(path))
 
     # Once the session is closed, using any of these raises `LibraryClosed`, even for answers from memory.
 
@@ -182,9 +181,9 @@ class Session:
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`, and `LibraryForked` in a child of the process that opened it."""
         if self._closed:
-            raise LibraryClosed(self.path)
+            raise LibraryClosed(self.place)
         if self._pid != processes.current():
-            raise LibraryForked(self.path)
+            raise LibraryForked(self.place)
 
     def close(self) -> None:
         """Release storage, index and model. What other threads are storing is finished. Closing twice does no harm."""

@@ -152,7 +152,7 @@ def status(storage: Storage) -> Status:
     counts = storage.photos.counts()
     index_folder = storage.folder / snapshots.FOLDER_NAME
     return Status(
-        path=str(storage.folder),
+        path=str(storage.place),
         read_only=not storage.writable,
         files=counts["files"],
         images=counts["images"],

@@ -374,7 +374,7 @@ def open_library(
         ModelError: immediately, not at the first question.
     """
     folder = None if library is not None else tempfile.TemporaryDirectory(prefix="zsindex-")
-    where = config.library_path(library if folder is None else Path(folder.name, "library"))
+    where = config.library_place(library if folder is None else Path(folder.name, "library"))
     # A library created here sees photos as the pipeline does; existing ones keep their own settings.
     is_new = not Library.exists(where)
     opened = None

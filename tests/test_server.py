@@ -1,0 +1,208 @@
+"""Libraries on a server: opened by a URL, they answer what a folder answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from zsindex.cli import cli
+
+from tests import photos
+from tests.fakes import COLOURS, FakeEncoder
+from tests.storage import postgres_server
+from tests.storage.postgres_server import Server
+from zsindex.errors import LibraryClosed, LibraryNotFound
+from zsindex.library import Library
+
+pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
+
+LABELS = [*COLOURS, "red green", "white black"]
+
+
+@pytest.fixture
+def server() -> Server:
+    return postgres_server.running()
+
+
+@pytest.fixture
+def empty(server: Server) -> Iterator[str]:
+    """The URL of a database in which nothing is."""
+    made = server.url(server.new_database())
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
+def url(server: Server) -> Iterator[str]:
+    """The URL of an empty library."""
+    made = server.new_library()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Photos of several colours, in folders, with copies, ties, and one that cannot be used."""
+    folder = tmp_path / "album"
+    for place in (folder / "a", folder / "B"):
+        place.mkdir(parents=True)
+    for n, colour in enumerate(COLOURS):
+        photos.save(folder / f"{colour}.png", photos.solid(colour))
+        photos.save(folder / "B" / f"{n}.png", photos.solid(colour, 64, 64))
+        photos.save(folder / "a" / f"ü{n}.png", photos.noise(n, 40, 30))
+    photos.save(folder / "copy of red.png", photos.solid("red"))
+    photos.empty(folder / "bad.png")
+    return folder
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_url_is_a_library_wherever_a_folder_is(empty: str, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Library.exists(empty)
+    with pytest.raises(LibraryNotFound, match="zsindex library create postgresql://"):
+        Library.open(empty, encoder=FakeEncoder())
+    assert not Library.exists(empty), "only `create` makes one"
+    assert Library.create(empty)
+    assert not Library.create(empty)
+    assert Library.exists(empty)
+    monkeypatch.setenv("ZSINDEX_LIBRARY", empty)
+    with Library.open(encoder=FakeEncoder()) as library:
+        assert library.sync(album).added == 19
+        assert library.path.name == library.session.storage.database.identity  # type: ignore[attr-defined]
+        shown = f"{library.place} {library!r} {library.status().path}"
+    assert "postgres:" not in shown
+    assert shown.count("postgresql://postgres@127.0.0.1") == 3
+    with pytest.raises(LibraryClosed, match="postgresql://postgres@127"):
+        library.sync(album)
+    with Library.open(empty, encoder=FakeEncoder(), read_only=True) as reader:
+        assert len(reader.classify(LABELS)) == 19
+        assert reader.usage["images_encoded"] == 0
+
+
+def test_a_folder_is_made_and_upgraded_by_the_same_names(tmp_path: Path) -> None:
+    assert Library.create(tmp_path / "library")
+    assert not Library.create(tmp_path / "library")
+    before, after = Library.upgrade(tmp_path / "library")
+    assert before == after
+    with Library.open(tmp_path / "library", create=False, encoder=FakeEncoder()) as library:
+        assert library.place == library.path == tmp_path / "library"
+
+
+def test_commands_take_a_url(
+    empty: str, server: Server, album: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **_: FakeEncoder(spec.name))
+    said: list[str] = []
+
+    def run(*arguments: str | Path, code: int = 0) -> Result:
+        result = CliRunner().invoke(cli, [*map(str, arguments), "--library", empty], env={"COLUMNS": "200"})
+        said.append(result.output)
+        assert result.exit_code == code, result.output
+        return result
+
+    run("status", code=1)
+    assert run("library", "create").stdout.startswith("made postgresql://postgres@127.0.0.1:")
+    assert run("library", "create").stdout.startswith("there already: postgresql://")
+    assert run("library", "upgrade").stdout.endswith("up to date\n")
+    run("sync", album)
+    info = json.loads(run("library", "info", "--json").stdout)
+    assert info["path"].endswith(empty.rpartition("/")[2])
+    assert info["versions"]["postgresql"].startswith(server.version)
+    assert "storage  postgresql" in run("library", "info").stdout
+    classified = json.loads(run("classify", "-l", "red", "-l", "blue", "--format", "json").stdout)
+    assert classified
+    run("search", "red")
+    run("labels", "save", "colours", "-l", "red", "-l", "blue")
+    run("classify", "--label-set", "colours", "--record")
+    run("runs", "list")
+    run("models", "list", "--held")
+    run("check")
+    run("prune", "--yes")
+    run("vectors", "export", tmp_path / "out")
+    run("status", "--json")
+    assert not any(server.password in text for text in said)
+
+
+# --- equal answers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def two(folder: Path, url: str) -> Iterator[tuple[Library, Library]]:
+    """The same library twice: in a folder, and on a server."""
+    with Library.open(folder, encoder=FakeEncoder()) as one, Library.open(url, encoder=FakeEncoder()) as other:
+        yield one, other
+
+
+def test_a_server_answers_what_a_folder_answers(two: tuple[Library, Library], album: Path, tmp_path: Path) -> None:
+    reports = [library.sync(album) for library in two]
+    assert [r.to_dict() | {"seconds": 0} for r in reports[:1]] == [r.to_dict() | {"seconds": 0} for r in reports[1:]]
+    (album / "copy of red.png").rename(album / "moved.png")
+    (album / "green.png").unlink()
+    photos.save(album / "blue.png", photos.noise(99))
+    reports = [library.sync(album) for library in two]
+    assert reports[0].to_dict() | {"seconds": 0} == reports[1].to_dict() | {"seconds": 0}
+    assert (reports[1].moved, reports[1].missing, reports[1].changed) == (1, 1, 1)
+
+    for options in ({}, {"smooth": True}, {"unknown": "margin:0.1"}, {"paths": [album / "a"]}):
+        found = [library.classify(LABELS, **options) for library in two]  # type: ignore[arg-type]
+        assert found[0].run.key == found[1].run.key, options
+        assert [p.path for p in found[0]] == [p.path for p in found[1]]
+        assert [p.label for p in found[0]] == [p.label for p in found[1]]
+        assert found[0].scores.tobytes() == found[1].scores.tobytes()
+    hits = [library.search("red", top=99) for library in two]
+    assert [(hit.path, hit.score) for hit in hits[0]] == [(hit.path, hit.score) for hit in hits[1]]
+    near = [library.similar(album / "red.png", top=99) for library in two]
+    assert [(hit.path, hit.score) for hit in near[0]] == [(hit.path, hit.score) for hit in near[1]]
+
+    for library, name in zip(two, ("one", "other"), strict=True):
+        library.labels.save("colours", LABELS)
+        library.corrections.add("colours", album / "red.png", "red")
+        library.corrections.add("colours", album / "white.png", "white")
+        library.corrections.add("colours", album / "black.png", "black")
+        library.thresholds.choose("colours", "red", rate=0.25)
+        library.vectors.export_to(tmp_path / name)
+    assert [s.files for s in (two[0].status(), two[1].status())] == [18, 18]
+    taught = [library.classify(label_set="colours", with_corrections="gda", record=True) for library in two]
+    assert taught[0].run.key == taught[1].run.key
+    assert taught[0].scores.tobytes() == taught[1].scores.tobytes()
+    exported = [
+        {f.relative_to(tmp_path / name): f.read_bytes() for f in (tmp_path / name).rglob("*") if f.is_file()}
+        for name in ("one", "other")
+    ]
+    assert len(exported[0]) >= 2
+    assert exported[0].keys() == exported[1].keys()
+    said = [json.loads(found.pop(Path("zsindex.json"))) | {"created_at": ""} for found in exported]
+    assert said[0] == said[1]
+    assert exported[0] == exported[1]
+    assert [library.check().problems for library in two] == [(), ()]
+    assert [library.prune().to_dict() for library in two[:1]] == [library.prune().to_dict() for library in two[1:]]
+
+
+def test_a_machine_that_has_never_seen_it_answers_the_same(
+    url: str, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is derived is derived anew, beside that of others."""
+    with Library.open(url, encoder=FakeEncoder()) as library:
+        library.sync(album)
+        first = library.classify(LABELS, record=True)
+        where = library.path
+    monkeypatch.setenv("ZSINDEX_CACHE", str(tmp_path / "other machine"))
+    with Library.open(url, encoder=FakeEncoder()) as other:
+        assert other.path != where
+        second = other.classify(LABELS)
+        assert second.run.key == first.run.key
+        assert np.array_equal(second.scores, first.scores)
+        assert other.runs.repeat(first.run.key).result.run.key == first.run.key
+        assert other.check().problems == ()
+    assert os.listdir(where)
