@@ -19,6 +19,7 @@ from zsindex.ingest.encoding import STORE_EVERY, Settings, encode_files
 from zsindex.models.encoder import Encoder
 from zsindex.photos import decode
 from zsindex.records import Candidate, FloatArray, SkipReason
+from zsindex.storage.claims import LoneClaims
 from zsindex.storage.rows import FileOutcome
 
 
@@ -40,7 +41,7 @@ def run(
     for batch in encode_files(
         files,
         encoder=encoder,
-        is_known=stored.__contains__,
+        claims=LoneClaims(stored.__contains__),
         settings=Settings(batch_size=batch_size, workers=workers, max_pixels=1_000_000),
         should_stop=should_stop,
     ):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,9 @@ from tests.fakes import COLOURS, FakeEncoder
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
 from zsindex.errors import LibraryClosed, LibraryNotFound
+from zsindex.index.snapshots import IndexRebuilt, VectorIndex
 from zsindex.library import Library
+from zsindex.records import FloatArray, SyncReport
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
 
@@ -206,3 +211,100 @@ def test_a_machine_that_has_never_seen_it_answers_the_same(
         assert other.runs.repeat(first.run.key).result.run.key == first.run.key
         assert other.check().problems == ()
     assert os.listdir(where)
+
+
+def test_a_backup_that_is_put_back_is_not_answered_from_what_came_after_it(
+    server: Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids and numbers are given to other photos from there on, which nothing derived here knows of."""
+    name = url.rpartition("/")[2]
+    first, second, third = (many(tmp_path / name, 40, seed=n * 100) for n, name in enumerate(("1", "2", "3")))
+    with Library.open(url, encoder=FakeEncoder()) as library:
+        library.sync(first)
+    server.execute(f"CREATE DATABASE backup_of_{name} TEMPLATE {name}")
+    with Library.open(url, encoder=FakeEncoder()) as library:
+        library.sync(second)
+        storage = library.session.storage
+        VectorIndex.rebuild(storage, storage.reads.models()[0])
+        snapshot = storage.reads.snapshot(1)
+        assert snapshot is not None
+        assert (snapshot.watermark, len(list((library.path / "index").iterdir()))) == (80, 1)
+    server.drop(url)
+    server.execute(f"ALTER DATABASE backup_of_{name} RENAME TO {name}")
+    with Library.open(url, encoder=FakeEncoder()) as library:
+        with pytest.warns(IndexRebuilt, match="cannot be read"):
+            library.sync(third)
+        here = library.classify(LABELS)
+        assert library.check().problems in ((), ("1 files in index/ belong to no index",))
+    monkeypatch.setenv("ZSINDEX_CACHE", str(tmp_path / "other machine"))
+    with Library.open(url, encoder=FakeEncoder()) as library:
+        elsewhere = library.classify(LABELS)
+    assert [photo.path for photo in here] == [photo.path for photo in elsewhere]
+    assert here.scores.tobytes() == elsewhere.scores.tobytes()
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+class Slow(FakeEncoder):
+    """A model that takes its time, so that others come in between."""
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        time.sleep(0.05)
+        return super().encode_images(pixels)
+
+
+def many(folder: Path, n: int, *, seed: int = 0) -> Path:
+    """Photos of which no two are the same."""
+    folder.mkdir(parents=True)
+    for i in range(n):
+        photos.save(folder / f"{i:03}.png", photos.noise(seed + i, 16, 12))
+    return folder
+
+
+def sync_at_once(libraries: Sequence[Library], *folders: Path) -> list[SyncReport]:
+    with ThreadPoolExecutor(len(libraries)) as pool:
+        return list(pool.map(lambda library: library.sync(folders), libraries))
+
+
+@pytest.mark.parametrize("n_syncs", [2, 4])
+def test_several_syncs_of_the_same_photos_encode_each_once(url: str, tmp_path: Path, n_syncs: int) -> None:
+    album = many(tmp_path / "album", 120)
+    for i in range(0, 120, 7):  # copies
+        photos.save(album / f"copy of {i:03}.png", photos.noise(i, 16, 12))
+    encoders = [Slow() for _ in range(n_syncs)]
+    libraries = [Library.open(url, encoder=encoder, batch_size=8) for encoder in encoders]
+    reports = sync_at_once(libraries, album)
+    assert sum(encoder.image_count for encoder in encoders) == 120
+    assert sum(report.encoded for report in reports) == 120
+    assert all(encoder.image_count for encoder in encoders), "each had something to do"
+    assert {report.left for report in reports} == {0}
+    status = libraries[0].status()
+    assert (status.files, status.images) == (138, 120)
+    assert libraries[0].check().problems == ()
+    assert [library.sync(album).unchanged for library in libraries] == [138] * n_syncs
+    for library in libraries:
+        library.close()
+
+
+def test_a_sync_goes_on_when_the_server_is_started_anew(tmp_path: Path) -> None:
+    own = Server()
+    try:
+        album = many(tmp_path / "album", 60)
+        encoder = Slow()
+        with Library.open(own.new_library(), encoder=encoder, batch_size=4) as library:
+            with ThreadPoolExecutor(1) as pool:
+                syncing = pool.submit(library.sync, album)
+                while encoder.image_count < 12:
+                    time.sleep(0.01)
+                own.stop(signal.SIGQUIT)
+                time.sleep(0.3)
+                own.start()
+                report = syncing.result(60)
+            assert (report.added + report.unchanged, report.left, report.skipped) == (60, 0, 0)
+            assert encoder.image_count == 60
+            assert library.status().images == 60
+            assert library.check().problems == ()
+            assert library.sync(album).unchanged == 60
+    finally:
+        own.remove()

@@ -27,6 +27,7 @@ from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.rows import (
     MOST_DERIVED,
     NEVER_SEEN,
@@ -190,7 +191,7 @@ class MemoryLock:
         self._depth = 0
 
     @contextmanager
-    def hold(self, purpose: str) -> Iterator[None]:
+    def hold(self, purpose: str, *, shared: bool = False) -> Iterator[None]:
         if not self._between_threads.acquire(timeout=self.timeout_s):
             raise self._busy()
         try:
@@ -477,6 +478,10 @@ class MemoryPhotos(_Part):
 
     def folders_under(self, path: str) -> list[str]:
         return sorted({folder for folder, _, _ in self._storage.state().present() if is_under(folder, path)})
+
+    @contextmanager
+    def claims(self, model_id: int) -> Iterator[Claims]:
+        yield LoneClaims(lambda digest: self.has_vector(digest, model_id))
 
     def has_vector(self, digest: bytes, model_id: int) -> bool:
         state = self._storage.state()

@@ -185,7 +185,9 @@ class Server:
 
     def new_library(self) -> str:
         """Make a database with an empty library, without running the migrations every time; returns its URL."""
-        return self.url(self.new_database(template=self._template()))
+        name = self.new_database(template=self._template())
+        self.execute("UPDATE zsindex.settings SET value = gen_random_uuid()::text WHERE key = 'library'", name)
+        return self.url(name)
 
     def _template(self) -> str:
         if not self.execute("SELECT 1 FROM pg_database WHERE datname = 'empty_library'"):

@@ -16,6 +16,7 @@ from tests.storage.implementations import Implementation
 from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryDamaged
 from zsindex.records import Candidate, DecodeMode, IncompletePhoto, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage.claims import Claim
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import (
     FileDetails,
@@ -364,6 +365,23 @@ def test_ids_of_images_stored_up_to_a_sequence_number(storage: Storage, model: M
     assert storage.reads.image_ids_of(model.id, through=2).tolist() == [1, 2]
     assert storage.reads.image_ids_of(other.id, through=5).tolist() == [1, 2]
     assert storage.reads.image_ids_of(model.id, through=100).tolist() == [1, 2, 3]
+
+
+def test_what_is_claimed_is_encoded_once(storage: Storage, other: Storage, model: ModelRow) -> None:
+    save(storage, model, "/1")
+    with storage.sync_lock.hold("sync", shared=True), storage.photos.claims(model.id) as claims:
+        assert claims.take(digest_of("/1")) is Claim.KNOWN
+        assert claims.take(digest_of("/2")) is Claim.MINE
+        save(other, model, "/3")  # imported, say
+        assert claims.take(digest_of("/3")) is Claim.KNOWN
+        save(storage, model, "/2")
+        claims.release([digest_of("/2"), digest_of("/4")])
+        assert claims.take(digest_of("/2")) is Claim.KNOWN
+        second = add_model(storage, "second")
+        with storage.photos.claims(second.id) as under_another:
+            assert under_another.take(digest_of("/2")) is Claim.MINE
+    with other.sync_lock.hold("sync"), other.photos.claims(model.id) as claims:
+        assert claims.take(digest_of("/4")) is Claim.MINE
 
 
 # --- missing ----------------------------------------------------------------------------------------------------------

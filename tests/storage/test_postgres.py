@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from tests.libraries import add_images, add_model, add_photos, photo, unit_vectors
+from tests.libraries import add_images, add_model, add_photos, digest_of, photo, unit_vectors
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
 from zsindex.errors import (
@@ -31,7 +33,8 @@ from zsindex.errors import (
     NotALibrary,
     StorageFailed,
 )
-from zsindex.storage.rows import ModelRow
+from zsindex.storage.claims import Claim
+from zsindex.storage.rows import ImageRecord, ModelRow
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
 
@@ -463,6 +466,92 @@ def test_what_others_are_shown_fits() -> None:
     long = databases.signature("record what was written into sidecars and more than that")
     assert len(long) == 63
     assert "record what was written" in databases._read_signature(long)
+
+
+def test_syncs_share_their_lock_and_exclude_what_deletes(
+    storage: PostgresStorage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = PostgresStorage.open(url, folder=tmp_path)
+    monkeypatch.setattr(other.sync_lock, "timeout_s", 0.05)
+    with storage.sync_lock.hold("sync", shared=True):
+        with other.sync_lock.hold("sync", shared=True):
+            pass
+        with pytest.raises(LibraryBusy, match=": sync, since"), other.sync_lock.hold("prune"):
+            pass
+    with storage.sync_lock.hold("prune"), pytest.raises(LibraryBusy, match=": prune, since"):
+        other.sync_lock.hold("sync", shared=True).__enter__()
+    with other.sync_lock.hold("prune"):
+        pass
+    other.close()
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_one_has_claimed_is_elsewhere_for_all_others(
+    storage: PostgresStorage, url: str, model: ModelRow, tmp_path: Path
+) -> None:
+    other = PostgresStorage.open(url, folder=tmp_path)
+    digest, second = digest_of("x"), digest_of("y")
+    with storage.photos.claims(model.id) as mine, other.photos.claims(model.id) as theirs:
+        assert mine.take(digest) is Claim.MINE
+        assert theirs.take(digest) is Claim.ELSEWHERE
+        assert theirs.take(second) is Claim.MINE
+        mine.release([digest])
+        assert theirs.take(digest) is Claim.MINE
+        theirs.release([digest])
+        assert mine.take(digest) is Claim.MINE
+        storage.photos.save_images([ImageRecord(digest, vector=unit_vectors(1)[0])], model.id)
+        assert theirs.take(digest) is Claim.KNOWN, "it need not be let go of to be known"
+    with storage.photos.claims(model.id) as mine:
+        assert mine.take(second) is Claim.MINE, "what is not let go of ends with its block"
+    other.close()
+
+
+def test_claims_end_with_their_process(storage: PostgresStorage, url: str, model: ModelRow) -> None:
+    program = (
+        "import sys, time\nfrom zsindex.storage.postgres.storage import PostgresStorage\n"
+        "storage = PostgresStorage.open(sys.argv[1])\n"
+        "with storage.photos.claims(int(sys.argv[2])) as claims:\n"
+        "    print(claims.take(bytes.fromhex(sys.argv[3])), flush=True)\n    time.sleep(60)\n"
+    )
+    digest = digest_of("x")
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", program, url, str(model.id), digest.hex()], stdout=subprocess.PIPE, encoding="utf-8"
+        ) as process,
+        storage.photos.claims(model.id) as claims,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Claim.MINE\n"
+        assert claims.take(digest) is Claim.ELSEWHERE
+        process.kill()
+        wait_for(lambda: claims.take(digest) is Claim.MINE)
+
+
+def test_who_loses_the_connection_claims_anew(
+    storage: PostgresStorage, url: str, server: Server, model: ModelRow
+) -> None:
+    with storage.photos.claims(model.id) as claims:
+        assert claims.take(digest_of("x")) is Claim.MINE
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(url)}'")
+        claims.release([digest_of("x")])
+        assert claims.take(digest_of("x")) is Claim.MINE
+
+
+def test_a_server_without_room_for_claims_costs_only_them(tmp_path: Path) -> None:
+    own = Server(max_locks_per_transaction="10", max_connections="10", autovacuum="off")
+    try:
+        storage = PostgresStorage.open(own.new_library(), folder=tmp_path)
+        model = add_model(storage)
+        with storage.photos.claims(model.id) as claims:
+            assert {claims.take(digest_of(str(n))) for n in range(6000)} == {Claim.MINE}
+            assert "out of shared memory" in own.log()
+            claims.release([digest_of(str(n)) for n in range(6000)])
+            add_photos(storage, model, unit_vectors(2))
+        storage.close()
+    finally:
+        own.remove()
 
 
 # --- sessions on the server -------------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ needed no model come first, and copies follow their originals.
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 import numpy as np
 
@@ -21,10 +21,14 @@ from zsindex.models.encoder import Encoder, is_out_of_memory, out_of_memory, pre
 from zsindex.photos import decode
 from zsindex.photos.sources import Source
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
+from zsindex.storage.claims import Claim, Claims
 from zsindex.storage.rows import FileOutcome, ImageRecord
 
 # Files that needed no encoding are stored when this many have accumulated.
 STORE_EVERY = 512
+# Between two looks at what other syncs are encoding, when nothing else is left to do.
+SHORTEST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class _Prepared:
     Attributes:
         digest: of its bytes; empty if they could not be read.
         result: None while another file with the same bytes is being processed.
+        elsewhere: by another sync.
         pixels: to encode.
     """
 
@@ -41,36 +46,38 @@ class _Prepared:
     digest: bytes = b""
     result: ImageRecord | ImageError | None = None
     pixels: FloatArray | None = None
+    elsewhere: bool = False
 
 
-class _Claim(Enum):
-    MINE = auto()
-    PENDING = auto()
-    KNOWN = auto()
-
-
-class _Claims:
+class _Turns:
     """Which file encodes what: of several files with the same bytes, the first claims them, the others wait for it."""
 
-    def __init__(self, is_known: Callable[[bytes], bool]) -> None:
-        self._is_known = is_known
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
         self._in_flight: set[bytes] = set()
         self._lock = threading.Lock()
 
-    def claim(self, digest: bytes) -> _Claim:
+    def claim(self, digest: bytes) -> Claim | None:
+        """Claim it against other syncs, too; None while another file of this one is being processed."""
         with self._lock:
             if digest in self._in_flight:
-                return _Claim.PENDING
-            if self._is_known(digest):
-                return _Claim.KNOWN
+                return None
             self._in_flight.add(digest)
-            return _Claim.MINE
+        claim = None
+        try:
+            claim = self._claims.take(digest)
+        finally:
+            if claim is not Claim.MINE:
+                with self._lock:
+                    self._in_flight.discard(digest)
+        return claim
 
     def is_pending(self, digest: bytes) -> bool:
         with self._lock:
             return digest in self._in_flight
 
-    def release(self, digests: Iterable[bytes]) -> None:
+    def release(self, digests: Sequence[bytes]) -> None:
+        self._claims.release(digests)
         with self._lock:
             self._in_flight.difference_update(digests)
 
@@ -79,7 +86,7 @@ def encode_files(
     files: Iterable[Candidate],
     *,
     encoder: Callable[[], Encoder],
-    is_known: Callable[[bytes], bool],
+    claims: Claims,
     settings: Settings,
     should_stop: Callable[[], bool],
 ) -> Iterator[list[FileOutcome]]:
@@ -88,14 +95,15 @@ def encode_files(
     Args:
         files: in the order in which to process them.
         encoder: gives the model; called only if something must be encoded, from any thread.
-        is_known: whether the content with a digest already has a vector; called from any thread.
+        claims: which content has a vector already, and which one another sync encodes. The latter is looked at again
+            with every batch.
         should_stop: called between photos. Once it returns True, the current batch is finished and the rest is left.
 
     Yields:
         Batches of outcomes. The caller stores each before asking for the next, so that later files with the same bytes
         find them known.
     """
-    claims = _Claims(is_known)
+    turns = _Turns(claims)
 
     def prepare(file: Candidate) -> _Prepared:
         digest = b""
@@ -103,9 +111,10 @@ def encode_files(
             content = decode.read_file(file.path)
             file = file._replace(size=content.size, mtime_ns=content.mtime_ns)
             digest = content.digest
-            claim = claims.claim(digest)
-            if claim is not _Claim.MINE:
-                return _Prepared(file, digest, ImageRecord(digest) if claim is _Claim.KNOWN else None)
+            claim = turns.claim(digest)
+            if claim is not Claim.MINE:
+                known = ImageRecord(digest) if claim is Claim.KNOWN else None
+                return _Prepared(file, digest, known, elsewhere=claim is Claim.ELSEWHERE)
             image, pixels = _pixels(Source(digest, content.data, file.name), encoder(), settings)
         except ImageError as error:
             return _Prepared(file, digest, error)
@@ -115,6 +124,8 @@ def encode_files(
     ahead: deque[Future[_Prepared]] = deque()
     waiting: defaultdict[bytes, list[Candidate]] = defaultdict(list)
     n_waiting = 0
+    elsewhere: list[Candidate] = []
+    pause_s = 0.0
     to_encode: list[_Prepared] = []
     done: list[FileOutcome] = []
 
@@ -148,15 +159,28 @@ def encode_files(
                         break
                     ahead.append(pool.submit(prepare, file))
                 if not ahead:
-                    break
+                    if not elsewhere:
+                        break
+                    if to_encode or done:
+                        digests = [p.digest for p in to_encode]
+                        yield finish_batch()
+                        turns.release(digests)
+                        pause_s = 0.0
+                    else:
+                        pause_s = min(2 * pause_s + SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
+                        time.sleep(pause_s)
+                    source, elsewhere = iter(elsewhere), []
+                    continue
                 prepared = ahead.popleft().result()
                 if prepared.pixels is not None:
                     to_encode.append(prepared)
                 elif prepared.result is not None:
                     settle(prepared, prepared.result)
                     if isinstance(prepared.result, ImageError):
-                        claims.release([prepared.digest])
-                elif claims.is_pending(prepared.digest):
+                        turns.release([prepared.digest])
+                elif prepared.elsewhere:
+                    elsewhere.append(prepared.file)
+                elif turns.is_pending(prepared.digest):
                     waiting[prepared.digest].append(prepared.file)
                     n_waiting += 1
                 else:
@@ -168,7 +192,7 @@ def encode_files(
                 ):
                     digests = [p.digest for p in to_encode]
                     yield finish_batch()
-                    claims.release(digests)
+                    turns.release(digests)
             if to_encode or done:
                 yield finish_batch()
         finally:

@@ -336,23 +336,24 @@ class Sync:
         counts = self._found.counts
         model = self._model()
         self._progress(Progress("encode", 0, total))
-        for batch in encode_files(
-            _unspool(spool),
-            encoder=self._encoder,
-            is_known=lambda digest: self._photos.has_vector(digest, model.id),
-            settings=self._settings,
-            should_stop=self._should_stop,
-        ):
-            counts.update(self._photos.save(batch, model.id, since=self._started_at))
-            for outcome in batch:
-                if outcome.skip_reason is not None:
-                    self._found.skips.append(
-                        SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
-                    )
-                elif outcome.image is not None:
-                    counts["reused" if outcome.image.vector is None else "encoded"] += 1
-            counts["read"] += len(batch)
-            self._progress(Progress("encode", counts["read"], total))
+        with self._photos.claims(model.id) as claims:
+            for batch in encode_files(
+                _unspool(spool),
+                encoder=self._encoder,
+                claims=claims,
+                settings=self._settings,
+                should_stop=self._should_stop,
+            ):
+                counts.update(self._photos.save(batch, model.id, since=self._started_at))
+                for outcome in batch:
+                    if outcome.skip_reason is not None:
+                        self._found.skips.append(
+                            SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
+                        )
+                    elif outcome.image is not None:
+                        counts["reused" if outcome.image.vector is None else "encoded"] += 1
+                counts["read"] += len(batch)
+                self._progress(Progress("encode", counts["read"], total))
         self._found.interrupted = counts["read"] < total
 
 

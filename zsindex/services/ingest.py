@@ -82,6 +82,6 @@ class Ingest:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        with self._session.storage.sync_lock.hold("sync"), self._session.index.while_storing():
+        with self._session.storage.sync_lock.hold("sync", shared=True), self._session.index.while_storing():
             self._session.model.notice_pruned()  # from here on no other process prunes
             yield

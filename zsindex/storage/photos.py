@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -30,6 +31,7 @@ from zsindex.storage.adding import (
     set_setting,
     touch_files,
 )
+from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
 from zsindex.storage.rows import (
     NEVER_SEEN,
@@ -198,6 +200,11 @@ class SqlPhotos:
         """Whether the image with a digest has a vector under the model."""
         with self._read() as connection:
             return connection.execute(_vector_of(), {"digest": digest, "model_id": model_id}).first() is not None
+
+    @contextmanager
+    def claims(self, model_id: int) -> Iterator[Claims]:
+        """Claims of images to be encoded under a model: nobody else encodes, as nobody else holds the sync lock."""
+        yield LoneClaims(lambda digest: self.has_vector(digest, model_id))
 
     def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:
         """`digest_of` many paths; those that are not known, or show no image, are left out."""

@@ -48,6 +48,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
+from zsindex.storage.claims import Claims
 from zsindex.storage.rows import (
     CorrectionEntry,
     ExportedPhotos,
@@ -72,11 +73,12 @@ class Lock(Protocol):
     this one. It goes with its process.
     """
 
-    def hold(self, purpose: str) -> AbstractContextManager[object]:
+    def hold(self, purpose: str, *, shared: bool = False) -> AbstractContextManager[object]:
         """Hold it. A thread that holds it may do so again, through the same handle. Nobody needs it to read or store.
 
         Args:
             purpose: tells others why they wait.
+            shared: others who say so may hold it, too, where the storage is for several machines.
 
         Raises:
             LibraryBusy: somebody else kept it for too long; the message says who, and since when.
@@ -129,7 +131,9 @@ class Storage(Protocol):
 
     @property
     def sync_lock(self) -> Lock:
-        """Held by a sync, an import, a prune, and by what writes tags, so that no two of them run at a time."""
+        """Held by a sync, an import, a prune, and by what writes tags, so that no two of them run at a time; but syncs
+        share it.
+        """
         ...
 
     @property
@@ -363,6 +367,12 @@ class PhotoStorage(Protocol):
 
     def has_vector(self, digest: bytes, model_id: int) -> bool:
         """Whether the image with a digest has a vector under the model."""
+        ...
+
+    def claims(self, model_id: int) -> AbstractContextManager[Claims]:
+        """Claims of images to be encoded under a model, until the end of the ``with`` block; for whoever holds the sync
+        lock. What one handle holds is `Claim.MINE` to no other.
+        """
         ...
 
     def digests_of(self, paths: Iterable[str]) -> dict[str, bytes]:

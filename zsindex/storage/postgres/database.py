@@ -40,7 +40,7 @@ from zsindex.errors import (
 )
 from zsindex.storage import processes
 from zsindex.storage.interrupts import PutOff
-from zsindex.storage.postgres import schema
+from zsindex.storage.postgres import derived, schema
 from zsindex.storage.postgres.address import Address
 from zsindex.storage.postgres.failures import BUSY_TIMEOUT_S, translated, words
 from zsindex.storage.postgres.tables import SCHEMA
@@ -162,6 +162,11 @@ class PostgresDatabase:
             database.close()
 
     @cached_property
+    def cache(self) -> str | None:
+        """The name of `folder`, under which this machine's index files are recorded."""
+        return derived.name_of(self.folder)
+
+    @cached_property
     def dialect(self) -> PostgresDialect:
         """What SQL for any database asks of this one; imported with SQLAlchemy."""
         from zsindex.storage.postgres.dialect import PostgresDialect
@@ -246,7 +251,7 @@ class PostgresDatabase:
                 if self._closed:
                     raise LibraryClosed(self.place)
                 kept = self._idle[kind].pop() if self._idle[kind] else None
-            link = kept or self._connect(kind)
+            link = kept or self.connect(kind)
             try:
                 if first:
                     link.execute(first.encode())
@@ -274,7 +279,8 @@ class PostgresDatabase:
                     return
         link.close()
 
-    def _connect(self, kind: str) -> Link:
+    def connect(self, kind: str) -> Link:
+        """A new connection, which the caller closes."""
         refused = ""
         try:
             link = psycopg.connect(**self.address.arguments(), autocommit=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg
 
@@ -25,6 +28,31 @@ LOCK_NOT_AVAILABLE = "55P03"
 OUT_OF_MEMORY = "53200"
 # The server shuts down, has crashed, or starts; it drops who idles; it has no connection left.
 _GONE = ("57P01", "57P02", "57P03", "57P05", "53300")
+
+
+# A server that is started anew answers within seconds; one that is replaced by its standby in less than a minute.
+PATIENCE_S = 60.0
+_SHORTEST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+
+T = TypeVar("T")
+
+
+def patiently(attempt: Callable[[], T]) -> T:
+    """Do what does no harm when it is done again, and again while the server does not answer.
+
+    Raises:
+        LibraryUnreachable: it has not answered for `PATIENCE_S`.
+    """
+    give_up_at, pause = time.monotonic() + PATIENCE_S, _SHORTEST_PAUSE_S
+    while True:
+        try:
+            return attempt()
+        except LibraryUnreachable:
+            if time.monotonic() + pause > give_up_at:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1))  # not all of them at the same instant
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
 @contextmanager

@@ -25,32 +25,37 @@ class ServerLock:
         self.timeout_s = timeout_s
         self._database = database
         self._key = database.key(name)
-        self._held_by: threading.Thread | None = None
+        self._of_thread = threading.local()
 
-    def hold(self, purpose: str) -> AbstractContextManager[object]:
+    def hold(self, purpose: str, *, shared: bool = False) -> AbstractContextManager[object]:
         """Hold the lock for a ``with`` block.
+
+        Args:
+            shared: others who say so may hold it, too.
 
         Raises:
             LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
             LibraryReadOnly: on a standby, whose locks exclude nobody.
         """
-        return nullcontext() if self._held_by is threading.current_thread() else self._hold(purpose)
+        held = getattr(self._of_thread, "held", False)
+        return nullcontext() if held else self._hold(purpose, shared)
 
     @contextmanager
-    def _hold(self, purpose: str) -> Iterator[None]:
+    def _hold(self, purpose: str, shared: bool) -> Iterator[None]:
         self._database.require_writable(purpose)
         place = self._database.place
+        kind = "_shared" if shared else ""
         with translated(place, purpose), self._database.link("hold") as link:
-            self._take(link, purpose)
-            self._held_by = threading.current_thread()
+            self._take(link, purpose, kind)
+            self._of_thread.held = True
             try:
                 yield
             finally:
-                self._held_by = None
+                self._of_thread.held = False
                 with suppress(psycopg.Error):  # the connection is lost, and with it the lock
-                    link.execute("SELECT pg_advisory_unlock(%s)", (self._key,))
+                    link.execute(f"SELECT pg_advisory_unlock{kind}(%s)", (self._key,))
 
-    def _take(self, link: Link, purpose: str) -> None:
+    def _take(self, link: Link, purpose: str, kind: str) -> None:
         milliseconds = round(self.timeout_s * 1000)
         link.execute(
             "SELECT set_config('application_name', %s, false), set_config('lock_timeout', %s, false)",
@@ -58,10 +63,10 @@ class ServerLock:
         )
         if milliseconds:
             with suppress(psycopg.errors.LockNotAvailable):
-                link.execute("SELECT pg_advisory_lock(%s)", (self._key,))
+                link.execute(f"SELECT pg_advisory_lock{kind}(%s)", (self._key,))
                 return
         else:
-            taken = link.execute("SELECT pg_try_advisory_lock(%s)", (self._key,)).fetchone()
+            taken = link.execute(f"SELECT pg_try_advisory_lock{kind}(%s)", (self._key,)).fetchone()
             if taken is not None and taken[0]:
                 return
         raise LibraryBusy(self._database.place, holder=self._database.holder(self._key), waited_s=self.timeout_s)

@@ -19,10 +19,10 @@ from zsindex import config
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage.postgres.database import Link, PostgresDatabase, Rows
-from zsindex.storage.postgres.derived import LocalSnapshots
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
+    SNAPSHOT_COLUMNS,
     from_blob,
     from_blobs,
     is_of_image,
@@ -47,7 +47,6 @@ class PostgresReads:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._place = database.place
-        self._snapshots = LocalSnapshots(database.folder)
 
     def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with self._database.reading() as link:
@@ -294,7 +293,7 @@ class PostgresReads:
     def snapshot(self, model_id: int) -> SnapshotRow | None:
         """What is recorded of a model's index file on this machine; None before the first one."""
         with self._database.reading() as link:
-            return self._snapshots.get(model_id) if has_model(link, model_id) else None
+            return snapshot_of(link, model_id, self._database.cache)
 
     def derived(self, model_id: int, kind: str, key: str) -> Any:
         """What was computed before under a key of at most 64 characters; None if it was not."""
@@ -318,9 +317,12 @@ class PostgresReads:
         return {name: tuple(json.loads(body)) for name, body in rows}
 
 
-def has_model(link: Link, model_id: int) -> bool:
-    """Whether the library holds a model."""
-    return link.execute("SELECT 1 FROM models WHERE id = %s", (model_id,)).fetchone() is not None
+def snapshot_of(link: Link, model_id: int, cache: str | None) -> SnapshotRow | None:
+    """What is recorded of a model's index file on the machine whose folder has a name."""
+    row = link.execute(
+        f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE model_id = %s AND cache = %s", (model_id, cache)
+    ).fetchone()
+    return None if row is None else SnapshotRow(*row)
 
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ def _add(table: sa.Table, made: sa.MetaData) -> None:
     columns = [_column(column, table) for column in table.columns]
     if table.name in ARRIVING:
         columns.append(sa.Column("arrival", sa.BigInteger, sa.Identity(), nullable=False))
+    if table.name == "snapshots":
+        # Each machine has its own; see `zsindex.storage.postgres.derived`.
+        columns.append(sa.Column("cache", sa.String(36, collation="C"), primary_key=True))
     if table.name == "prompts":
         # SHA-256 of the text: two columns would make no exclusion constraint, and there may be a million.
         columns.append(sa.Column("hash", sa.LargeBinary(32), nullable=False))

@@ -58,8 +58,9 @@ class FolderLock:
         # file that a Ctrl-C lost on its way to the ``with`` block is closed with that.
         self._last: tuple[ref[io.FileIO], threading.Thread, str] | None = None
 
-    def hold(self, purpose: str) -> AbstractContextManager[object]:
-        """Hold the lock for a ``with`` block. It is taken here, or where `put_off`, as the block begins.
+    def hold(self, purpose: str, *, shared: bool = False) -> AbstractContextManager[object]:
+        """Hold the lock for a ``with`` block. It is taken here, or where `put_off`, as the block begins. It is never
+        `shared`: one process at a time encodes into a folder.
 
         Raises:
             LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
