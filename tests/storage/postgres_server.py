@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,7 @@ VARIABLE = "ZSINDEX_TEST_POSTGRES"
 # Who runs the server where root runs the tests.
 NOBODY = "nobody"
 # Durability is tested where it is asked for.
-FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "max_connections": "100"}
+FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB", "log_line_prefix": "%d|"}
 
 
 def _folders() -> Iterator[Path]:
@@ -163,6 +164,17 @@ class Server:
     def log(self) -> str:
         """All that it has said."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+
+    @contextmanager
+    def counting(self, url: str) -> Iterator[list[str]]:
+        """All statements that its sessions on a database send which begin meanwhile; there at the end of the block."""
+        name, found = url.rpartition("/")[2], list[str]()
+        self.execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
+        before = len(self.log())
+        yield found
+        self.execute(f"ALTER DATABASE {name} RESET log_statement")
+        sent = re.compile(rf"^{name}\|LOG:  (?:statement|execute [^:]*): (.*)", re.MULTILINE)
+        found += sent.findall(self.log()[before:])
 
     def url(self, database: str) -> str:
         """The URL of one of its databases, with the password."""

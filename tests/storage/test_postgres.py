@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from zsindex.errors import (
     StorageFailed,
 )
 from zsindex.storage.claims import Claim
-from zsindex.storage.rows import ImageRecord, ModelRow
+from zsindex.storage.rows import ImageRecord, ImportedPhoto, ModelRow
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
 
@@ -552,6 +553,76 @@ def test_a_server_without_room_for_claims_costs_only_them(tmp_path: Path) -> Non
         storage.close()
     finally:
         own.remove()
+
+
+# --- how much is asked ------------------------------------------------------------------------------------------------
+
+# What a batch or a question may send, its BEGIN, COMMIT and ROLLBACK included.
+MOST = {
+    "save": 16,
+    "save again": 10,
+    "import": 15,
+    "known photos": 3,
+    "export": 10,
+    "files": 5,
+    "digests": 3,
+    "details": 3,
+    "last seen": 3,
+    "save prompts": 5,
+    "prompts": 3,
+    "vectors": 4,
+    "mark missing": 6,
+    "prune": 15,
+}
+
+
+def work(storage: PostgresStorage, model: ModelRow, n: int) -> dict[str, Callable[[], object]]:
+    """Some of what syncs and questions do, with n photos, each in a folder of its own."""
+    vectors = unit_vectors(n)
+    outcomes = [photo(f"/{i}/x", vector=vector) for i, vector in enumerate(vectors)]
+    imported = [ImportedPhoto(f"/away/{i}/x", f"/away/{i}", "x") for i in range(n)]
+    paths, texts = [f"/{i}/x" for i in range(n)], [f"{i}" for i in range(n)]
+
+    def export() -> None:
+        with storage.bulk.exporting(model, [*paths[: n // 2], "/away"]) as view:
+            assert sum(len(batch.paths) for batch in view.batches(iter([view.n_photos]))) == n // 2 + n
+
+    return {
+        "save": lambda: storage.photos.save(outcomes, model.id),
+        "save again": lambda: storage.photos.save(outcomes, model.id),
+        "import": lambda: storage.bulk.save(imported, vectors, model.id),
+        "known photos": lambda: storage.bulk.known_photos(imported),
+        "export": export,
+        "files": lambda: storage.reads.files(["/away", *paths]),
+        "digests": lambda: storage.photos.digests_of(paths),
+        "details": lambda: storage.photos.details_of(range(2 * n)),
+        "last seen": lambda: storage.photos.last_seen([f"/{i}" for i in range(n)], model.id),
+        "save prompts": lambda: storage.reads.save_prompts(texts, vectors, model.id, truncated=[False] * n),
+        "prompts": lambda: storage.reads.prompt_vectors(texts, model, truncated=False),
+        "vectors": lambda: storage.reads.embeddings_after(model, 0),
+        "mark missing": lambda: storage.photos.mark_missing("/1"),
+        "prune": lambda: storage.photos.prune(under=["/away"]),
+    }
+
+
+def test_what_is_sent_does_not_grow_with_the_library(server: Server, tmp_path: Path) -> None:
+    counted: dict[str, dict[int, list[str]]] = {}
+    for n in (20, 200):
+        url = server.new_library()
+        with closing(PostgresStorage.open(url, folder=tmp_path)) as storage:
+            storage.photos.counts()  # SQLAlchemy has asked what it asks once
+            model = add_model(storage)
+            for name, step in work(storage, model, n).items():
+                with server.counting(url) as sent:
+                    databases._close(storage.database._idle, os.getpid())  # new sessions are logged
+                    step()
+                counted.setdefault(name, {})[n] = [line for line in sent if not line.startswith("SET ")]
+        server.drop(url)
+    numbers = {name: {n: len(sent) for n, sent in found.items()} for name, found in counted.items()}
+    assert {name for name, found in numbers.items() if len(set(found.values())) > 1} == set(), numbers
+    assert {name: max(found.values()) for name, found in numbers.items() if max(found.values()) > MOST[name]} == {}, [
+        counted[name][20] for name in numbers if max(numbers[name].values()) > MOST[name]
+    ]
 
 
 # --- sessions on the server -------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
-import sqlalchemy as sa
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select
 
 from zsindex.records import Candidate
 from zsindex.storage.database import Dialect
@@ -36,23 +35,18 @@ def known(
     by_folder: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for photo in photos:
         by_folder[photo.folder][photo.name] = photo.path
-    query = (
-        select(
-            files.c.name,
-            files.c.id,
-            files.c.size,
-            files.c.mtime_ns,
-            files.c.missing_since.is_not(None),
-            files.c.image_id,
-            images.c.digest,
-        )
-        .select_from(files.join(folders).outerjoin(images))
-        .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(dialect.any_of("names", str)))
-    )
+    query = select(
+        files.c.name,
+        files.c.id,
+        files.c.size,
+        files.c.mtime_ns,
+        files.c.missing_since.is_not(None),
+        files.c.image_id,
+        images.c.digest,
+    ).select_from(files.join(folders).outerjoin(images))
     return {
-        paths[row[0]]: KnownPhoto(*row[1:])
-        for folder, paths in by_folder.items()
-        for row in connection.execute(query, {"folder": folder, "names": dialect.many(paths)}).all()
+        by_folder[folder][row[0]]: KnownPhoto(*row[1:])
+        for folder, row in dialect.files_named(connection, by_folder, query)
     }
 
 
@@ -127,21 +121,8 @@ def put_files(connection: Connection, dialect: Dialect, new: Sequence[NewFile], 
     """
     columns = ("folder_id", "name", "size", "mtime_ns", "image_id", "skip_reason", "skip_detail")
     dialect.add_rows(connection, files, columns, new)
-    if again:
-        connection.execute(
-            update(files).where(files.c.id == sa.bindparam("known_id")).values(missing_since=None),
-            [
-                {
-                    "known_id": ident,
-                    "size": size,
-                    "mtime_ns": mtime_ns,
-                    "image_id": image_id,
-                    "skip_reason": reason,
-                    "skip_detail": detail,
-                }
-                for ident, (size, mtime_ns, image_id, reason, detail) in again.items()
-            ],
-        )
+    rows = [(ident, *state, None) for ident, state in again.items()]
+    dialect.change_rows(connection, files, ("id", *columns[2:], "missing_since"), rows)
     if new or again:
         touch_files(connection)
 

@@ -112,7 +112,9 @@ class SqlExport:
         self._model = model
         # With names, None for the whole folder.
         ids = {path: ident for ident, path in connection.execute(select(folders.c.id, folders.c.path))}
-        self._selections = [(ids[folder], folder, names) for folder, names in selected(sorted(ids), paths).items()]
+        chosen = selected(sorted(ids), paths)
+        self._bases = {ids[folder]: os.path.join(folder, "") for folder in chosen}
+        self._selections = [(ids[folder], names) for folder, names in chosen.items()]
         shown = self._count(self._select(func.count()))
         self.n_photos = self._count(self._with_vector(self._select(func.count())))
         self.n_without = shown - self.n_photos
@@ -120,6 +122,7 @@ class SqlExport:
     def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
         """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
         columns = (
+            files.c.folder_id,
             files.c.name,
             files.c.size,
             images.c.width,
@@ -130,40 +133,29 @@ class SqlExport:
             embeddings.c.image_id,
             embeddings.c.checksum,
         )
-        query = self._with_vector(self._select(*columns)).order_by(files.c.name).execution_options(yield_per=4096)
+        query = self._with_vector(self._select(*columns)).execution_options(yield_per=4096)
         pending: list[Any] = []
         size = next(sizes, 0)
-        for folder_id, folder, names in self._selections:
-            base = os.path.join(folder, "")
-            with self._rows(query, folder_id, names) as rows:  # not all may be asked for
+        bases = self._bases
+        for part, parameters in self._dialect.in_folders(query, self._selections, ordered=True):
+            with self._connection.execute(part, parameters) as rows:  # not all may be asked for
                 for row in rows:
-                    pending.append((base + row[0], *row[1:]))
+                    pending.append((bases[row[0]] + row[1], *row[2:]))
                     if len(pending) == size:
                         yield self._batch(pending)
                         pending, size = [], next(sizes, 0)
 
     @staticmethod
     def _select(*columns: Any) -> sa.Select[Any]:
-        return (
-            select(*columns)
-            .select_from(files.join(images))
-            .where(files.c.folder_id == sa.bindparam("folder_id"), files.c.missing_since.is_(None))
-        )
+        return select(*columns).select_from(files.join(images)).where(files.c.missing_since.is_(None))
 
     def _with_vector(self, query: sa.Select[Any]) -> sa.Select[Any]:
         on = sa.and_(embeddings.c.image_id == images.c.id, embeddings.c.model_id == self._model.id)
         return query.join(embeddings, on)
 
     def _count(self, query: sa.Select[Any]) -> int:
-        return sum(self._rows(query, folder_id, names).scalar_one() for folder_id, _, names in self._selections)
-
-    def _rows(self, query: sa.Select[Any], folder_id: int, names: set[str] | None) -> sa.CursorResult[Any]:
-        if names is None:
-            return self._connection.execute(query, {"folder_id": folder_id})
-        return self._connection.execute(
-            query.where(files.c.name.in_(self._dialect.any_of("names", str))),
-            {"folder_id": folder_id, "names": self._dialect.many(names)},
-        )
+        parts = self._dialect.in_folders(query, self._selections, ordered=False)
+        return sum(self._connection.execute(part, parameters).scalar_one() for part, parameters in parts)
 
     def _batch(self, rows: Sequence[Any]) -> ExportedPhotos:
         paths, sizes, widths, heights, formats, digests, blobs, image_ids, checksums = zip(*rows, strict=True)

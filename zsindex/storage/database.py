@@ -6,7 +6,7 @@ database that SQLAlchemy knows. `zsindex.storage.sqlite` and `zsindex.storage.po
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,6 +80,33 @@ class Dialect(Protocol):
 
         Args:
             unless_there: leave out those that are there already, by a unique column.
+        """
+        ...
+
+    def change_rows(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Set columns of rows, of which the first one is the id, in the order of `columns`; any number of rows."""
+        ...
+
+    def files_named(
+        self, connection: Connection, wanted: Mapping[str, Collection[str]], query: sa.Select[Any]
+    ) -> Iterator[tuple[str, Sequence[Any]]]:
+        """What a query over files and folders finds of files with some names in some folders; with the folder of each.
+
+        Args:
+            wanted: names by folder.
+        """
+        ...
+
+    def in_folders(
+        self, query: sa.Select[Any], wanted: Sequence[tuple[int, Collection[str] | None]], *, ordered: bool
+    ) -> Iterator[tuple[sa.Select[Any], dict[str, Any]]]:
+        """Statements, with their parameters, that find together what a query over files finds in some folders.
+
+        Args:
+            wanted: ids of folders in the order of their paths, with the names that are meant, None for all.
+            ordered: folder by folder, each by name.
         """
         ...
 

@@ -211,17 +211,10 @@ class SqlPhotos:
         names: defaultdict[str, list[str]] = defaultdict(list)
         for folder, name in {os.path.split(path) for path in paths if is_encodable(path)}:
             names[folder].append(name)
-        query = (
-            select(files.c.name, images.c.digest)
-            .select_from(files.join(folders).join(images))
-            .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(self._dialect.any_of("names", str)))
-        )
+        query = select(files.c.name, images.c.digest).select_from(files.join(folders).join(images))
         with self._read() as connection:
-            return {
-                os.path.join(folder, row.name): row.digest
-                for folder, wanted in names.items()
-                for row in connection.execute(query, {"folder": folder, "names": self._dialect.many(wanted)})
-            }
+            found = self._dialect.files_named(connection, names, query)
+            return {os.path.join(folder, name): digest for folder, (name, digest, *_) in found}
 
     def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Ids of the images with these digests, of those that the library knows."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+
+from zsindex.storage.tables import files, folders
 
 
 class PostgresDialect:
@@ -54,6 +56,46 @@ class PostgresDialect:
             for row in rows:
                 copy.write_row(row)
 
+    def change_rows(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """See `Dialect.change_rows`."""
+        if rows:
+            arrays = ", ".join(f"%b::{_kind(table.c[name].type)}[]" for name in columns)
+            values = ", ".join(f"{name} = new.{name}" for name in columns[1:])
+            driver(connection).execute(
+                f"UPDATE {table.name} SET {values} FROM unnest({arrays}) AS new({', '.join(columns)})"
+                f" WHERE {table.name}.{columns[0]} = new.{columns[0]}",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
+
+    def files_named(
+        self, connection: Connection, wanted: Mapping[str, Collection[str]], query: sa.Select[Any]
+    ) -> Iterator[tuple[str, Sequence[Any]]]:
+        """See `Dialect.files_named`."""
+        pairs = [(folder, name) for folder, names in wanted.items() for name in names]
+        asked = _pairs(sa.Text)
+        query = query.add_columns(folders.c.path).where(folders.c.path == asked.c.first, files.c.name == asked.c.second)
+        for *row, folder in connection.execute(query, _as_parameters(pairs)):
+            yield folder, row
+
+    def in_folders(
+        self, query: sa.Select[Any], wanted: Sequence[tuple[int, Collection[str] | None]], *, ordered: bool
+    ) -> Iterator[tuple[sa.Select[Any], dict[str, Any]]]:
+        """See `Dialect.in_folders`."""
+        whole = [folder_id for folder_id, names in wanted if names is None]
+        pairs = [(folder_id, name) for folder_id, names in wanted for name in names or ()]
+        asked = _pairs(sa.BigInteger)
+        query = query.where(
+            sa.or_(
+                files.c.folder_id.in_(self.any_of("whole", int)),
+                sa.tuple_(files.c.folder_id, files.c.name).in_(sa.select(asked.c.first, asked.c.second)),
+            )
+        )
+        if ordered:
+            query = query.join(folders, folders.c.id == files.c.folder_id).order_by(folders.c.path, files.c.name)
+        yield query, {"whole": whole, **_as_parameters(pairs)}
+
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """See `Dialect.arrival`."""
         return sa.literal_column(f"{table.name}.arrival", sa.BigInteger())
@@ -67,6 +109,17 @@ class PostgresDialect:
         within: sa.ColumnElement[str] = sa.literal_column(f"'{{{','.join(path)}}}'", sa.Text())
         found: sa.ColumnElement[Any] = sa.cast(column, sa.JSON).op("#>>", return_type=sa.Text())(within)
         return found
+
+
+def _pairs(first: type[sa.types.TypeEngine[Any]]) -> Any:
+    """The pairs of `_as_parameters`, as a table."""
+    arrays = sa.bindparam("firsts", type_=ARRAY(first)), sa.bindparam("seconds", type_=ARRAY(sa.Text))
+    columns = sa.column("first", first), sa.column("second", sa.Text)
+    return sa.func.unnest(*arrays).table_valued(*columns).render_derived(name="asked")
+
+
+def _as_parameters(pairs: Sequence[tuple[Any, str]]) -> dict[str, Any]:
+    return {"firsts": [first for first, _ in pairs], "seconds": [second for _, second in pairs]}
 
 
 def driver(connection: Connection) -> psycopg.Connection[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
 from zsindex.storage.sqlite.parameters import chunks, marks
+from zsindex.storage.tables import files, folders
 
 
 class SqliteDialect:
@@ -49,6 +50,38 @@ class SqliteDialect:
         if rows:
             statement = _insert(table, tuple(columns)) + " ON CONFLICT DO NOTHING" * unless_there
             connection.exec_driver_sql(statement, list(rows))
+
+    def change_rows(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """See `Dialect.change_rows`."""
+        if rows:
+            values = ", ".join(f"{name} = ?" for name in columns[1:])
+            statement = f"UPDATE {table.name} SET {values} WHERE {columns[0]} = ?"
+            connection.exec_driver_sql(statement, [(*row[1:], row[0]) for row in rows])
+
+    def files_named(
+        self, connection: Connection, wanted: Mapping[str, Collection[str]], query: sa.Select[Any]
+    ) -> Iterator[tuple[str, Sequence[Any]]]:
+        """See `Dialect.files_named`. A statement for each folder: one for all would look up each file's folder."""
+        query = query.where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(self.any_of("names", str)))
+        for folder, names in wanted.items():
+            for row in connection.execute(query, {"folder": folder, "names": self.many(names)}).all():
+                yield folder, row
+
+    def in_folders(
+        self, query: sa.Select[Any], wanted: Sequence[tuple[int, Collection[str] | None]], *, ordered: bool
+    ) -> Iterator[tuple[sa.Select[Any], dict[str, Any]]]:
+        """See `Dialect.in_folders`. One for each folder: its files are in the index by name, and nothing is sorted."""
+        query = query.where(files.c.folder_id == sa.bindparam("folder_id"))
+        if ordered:
+            query = query.order_by(files.c.name)
+        some = query.where(files.c.name.in_(self.any_of("names", str)))
+        for folder_id, names in wanted:
+            if names is None:
+                yield query, {"folder_id": folder_id}
+            else:
+                yield some, {"folder_id": folder_id, "names": self.many(names)}
 
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """See `Dialect.arrival`. A new row's rowid is one more than the largest; VACUUM may number them anew, but goes
