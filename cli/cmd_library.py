@@ -1,4 +1,4 @@
-"""zsindex library create|upgrade|info"""
+"""zsindex library create|upgrade|copy|info"""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import click
 from zsindex import config
 
 from . import options
-from .output import print_pairs, size, write_json
+from .output import plural, print_pairs, size, write_json
+from .progress import Reporter
 from .streams import shown
 
 
@@ -46,6 +47,27 @@ def upgrade(library: options.Place | None) -> None:
 
     before, after = Library.upgrade(config.library_place(library))
     click.echo(f"schema {after}, up to date" if before == after else f"schema {before} → {after}")
+
+
+@library.command()
+@click.argument("source", type=options.LibraryPlace(), metavar="SOURCE")
+@click.argument("target", type=options.LibraryPlace(), metavar="TARGET")
+@options.json_flag
+@options.quiet
+def copy(source: options.Place, target: options.Place, as_json: bool, quiet: bool) -> None:
+    """Copy the library SOURCE to TARGET, each a folder or a URL: from a folder onto a server, or back.
+
+    All is copied but the index, which is made anew; in the end both are compared. What was stopped goes on where it
+    stopped when the same command is run again.
+    """
+    from zsindex import Library
+
+    with Reporter(quiet=quiet) as progress:
+        report = Library.copy(source, target, progress=progress)
+    if as_json:
+        write_json(report.to_dict(), sys.stdout)
+    else:
+        click.echo(f"copied {plural(report.vectors, 'vector')} to {shown(report.target)}, and compared all")
 
 
 @library.command()

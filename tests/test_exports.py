@@ -125,6 +125,7 @@ PUBLIC = {
         "BadTruth",
         "BadUnknown",
         "CheckpointError",
+        "CopyRefused",
         "DeviceError",
         "DimensionMismatch",
         "DuplicateLabels",

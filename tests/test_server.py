@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ from tests import photos
 from tests.fakes import COLOURS, FakeEncoder
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
-from zsindex.errors import LibraryClosed, LibraryNotFound
+from zsindex.errors import CopyRefused, LibraryClosed, LibraryNotFound, NotALibrary
 from zsindex.index.snapshots import IndexRebuilt, VectorIndex
 from zsindex.library import Library
-from zsindex.records import FloatArray, SyncReport
+from zsindex.records import FloatArray, Progress, SyncReport
+from zsindex.session import storages
+from zsindex.storage import copying
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
 
@@ -131,6 +134,9 @@ def test_commands_take_a_url(
     run("prune", "--yes")
     run("vectors", "export", tmp_path / "out")
     run("status", "--json")
+    copied = CliRunner().invoke(cli, ["library", "copy", empty, str(tmp_path / "copied"), "--quiet"])
+    assert copied.stdout == f"copied 18 vectors to {tmp_path / 'copied'}, and compared all\n", copied.output
+    said.append(copied.output)
     assert not any(server.password in text for text in said)
 
 
@@ -308,3 +314,154 @@ def test_a_sync_goes_on_when_the_server_is_started_anew(tmp_path: Path) -> None:
             assert library.sync(album).unchanged == 60
     finally:
         own.remove()
+
+
+# --- copying ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def filled(folder: Path, album: Path) -> Path:
+    """A library in a folder with a little of everything."""
+    with Library.open(folder, encoder=FakeEncoder()) as library:
+        library.sync(album)
+        (album / "green.png").unlink()
+        library.sync(album)
+        library.labels.save("colours", LABELS)
+        library.corrections.add("colours", album / "red.png", "red")
+        library.corrections.add("colours", album / "white.png", "white")
+        library.thresholds.choose("colours", "red", rate=0.25)
+        library.templates.save("mine", ["a {}"])
+        library.classify(label_set="colours", record=True)
+        library.classify(label_set="colours", with_corrections="gda", record=True)
+        library.embed_texts(["猫", "x" * 3000], truncate=True)
+    return folder
+
+
+def rows_of(place: Path | str) -> dict[str, list[tuple[object, ...]]]:
+    """All that a library holds but for what is derived and its own identity."""
+    with closing(storages.open_storage(place)) as storage, storage.database.read() as connection:
+        found = {
+            table.name: [tuple(row) for row in connection.execute(copying._in_order(storage.database, table))]
+            for table in copying.TABLES
+        }
+    assert sum(map(len, found.values())) > 60
+    return found
+
+
+def test_a_library_is_copied_onto_a_server_and_back(
+    filled: Path, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Library.copy(filled, empty)
+    assert (report.vectors, report.resumed) == (18, False)
+    assert "postgres:" not in str(report)
+    Library.copy(empty, tmp_path / "back")
+    assert rows_of(filled) == rows_of(empty) == rows_of(tmp_path / "back")
+    answers = []
+    for place in (filled, empty, tmp_path / "back"):
+        with Library.open(place, encoder=FakeEncoder(), create=False) as library:
+            assert library.check().problems == ()
+            assert [run.stored for run in library.runs.list()] == [True, True]
+            found = library.classify(label_set="colours", with_corrections="gda")
+            answers.append((found.run.key, found.scores.tobytes(), [photo.path for photo in found]))
+            assert library.usage["images_encoded"] == library.usage["prompts_encoded"] == 0
+    assert answers[0] == answers[1] == answers[2]
+    assert sorted(os.listdir(tmp_path)) == sorted({"album", "back", "library"})
+
+
+def test_a_copy_replaces_nothing(filled: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Library.copy(filled, other)
+    assert rows_of(other) == rows_of(filled)
+    before = {file: file.read_bytes() for file in other.rglob("*") if file.is_file()}
+    for target in (other, tmp_path / "album", tmp_path / "album" / "red.png"):
+        with pytest.raises(CopyRefused, match=r"a library already|something else is there"):
+            Library.copy(filled, target)
+    assert len(list((tmp_path / "album").iterdir())) > 5
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_numbers_are_not_given_again_after_a_copy(filled: Path, empty: str, album: Path, tmp_path: Path) -> None:
+    with Library.open(filled, encoder=FakeEncoder()) as library:
+        (album / "B" / "5.png").unlink()
+        library.sync(album)
+        library.prune()
+        storage = library.session.storage
+        last = storage.reads.embeddings_after(storage.reads.models()[0], 0)[0]
+        photos.save(album / "new.png", photos.noise(77))
+        library.sync(album)
+        (album / "new.png").unlink()
+        library.sync(album)
+        library.prune()
+    Library.copy(filled, empty)
+    Library.copy(empty, tmp_path / "back")
+    photos.save(album / "newer.png", photos.noise(78))
+    for place in (filled, empty, tmp_path / "back"):
+        with Library.open(place, encoder=FakeEncoder()) as library:
+            library.sync(album)
+            storage = library.session.storage
+            newest, ids, _ = storage.reads.embeddings_after(storage.reads.models()[0], last)
+            assert newest >= last + 2
+            assert ids.tolist() == [newest], "images and vectors were numbered alike until then"
+
+
+class Stopped(Exception):
+    """As if the process had been."""
+
+
+@pytest.mark.parametrize("onto", ["a server", "a folder"])
+def test_a_copy_that_was_stopped_goes_on(
+    onto: str, filled: Path, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, album: Path
+) -> None:
+    monkeypatch.setattr(copying, "_BATCH_ROWS", 5)
+    target: Path | str = empty if onto == "a server" else tmp_path / "copy"
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        Library.copy(filled, target, progress=stop)
+    if onto == "a server":
+        with pytest.raises(NotALibrary, match="it is being copied to"):
+            Library.open(target, encoder=FakeEncoder())
+    else:
+        assert not Library.exists(target)
+    seen: list[int] = []
+    report = Library.copy(filled, target, progress=lambda p: seen.append(p.done) if p.stage == "copy" else None)
+    assert report.resumed
+    assert seen[0] > 5, "it does not begin anew"
+    assert rows_of(target) == rows_of(filled)
+    with pytest.raises(CopyRefused, match="there is a library already"):
+        Library.copy(filled, target)
+    assert rows_of(target) == rows_of(filled)
+
+
+def test_a_copy_of_what_has_changed_begins_anew(
+    filled: Path, empty: str, monkeypatch: pytest.MonkeyPatch, album: Path
+) -> None:
+    monkeypatch.setattr(copying, "_BATCH_ROWS", 5)
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        Library.copy(filled, empty, progress=stop)
+    with Library.open(filled, encoder=FakeEncoder()) as library:
+        (album / "white.png").unlink()
+        library.sync(album)
+        library.prune()
+    Library.copy(filled, empty)
+    assert rows_of(empty) == rows_of(filled)
+
+
+def test_a_copy_that_differs_is_told(filled: Path, empty: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damage(progress: Progress) -> None:
+        if progress.stage == "compare":
+            server.execute("UPDATE zsindex.embeddings SET checksum = 1 WHERE seq = 3", empty.rpartition("/")[2])
+
+    with pytest.raises(CopyRefused, match="embeddings differ"):
+        Library.copy(filled, empty, progress=damage)
+    with pytest.raises(NotALibrary):
+        Library.open(empty, encoder=FakeEncoder())

@@ -47,6 +47,7 @@
     ├── TooManyScores            smoothing needs more memory than it may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
+    ├── CopyRefused          a library cannot be copied to that place
     ├── ExtraMissing             a package of one of zsindex's extras is not installed
     ├── BadTokenFile             a file that says who may use a service cannot be used
     └── FetchError               a URL could not be read
@@ -83,6 +84,7 @@ __all__ = [
     "BadTruth",
     "BadUnknown",
     "CheckpointError",
+    "CopyRefused",
     "DeviceError",
     "DimensionMismatch",
     "DuplicateLabels",
@@ -747,6 +749,15 @@ class ExportRefused(ZsindexError):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"cannot export to {path}: {why}")
         self.path = path
+        self.why = why
+
+
+class CopyRefused(ZsindexError):
+    """A library cannot be copied to the `target`; `why` says what is in the way."""
+
+    def __init__(self, target: str, why: str) -> None:
+        super().__init__(f"cannot copy to {target}: {why}")
+        self.target = target
         self.why = why
 
 

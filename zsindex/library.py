@@ -26,6 +26,7 @@ __all__ = ["Library"]
 # Parts are imported on first use, so that a question answered from the cache does not wait for the others.
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
+    from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
     from zsindex.services.lab import Lab
     from zsindex.services.labels import Labels
@@ -152,6 +153,30 @@ class Library:
             LibraryNotFound, NotALibrary, LibraryTooNew, LibraryUnreachable, LibraryReadOnly, StorageFull, StorageFailed
         """
         return storages.upgrade(config.library_place(path))
+
+    @staticmethod
+    def copy(
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> CopyReport:
+        """Copy a library, from a folder onto a server, back, or to another one: photos, vectors, prompts, label sets,
+        corrections, thresholds, temperatures, runs, jobs, and the records of tags. In the end both are compared.
+
+        Args:
+            source: as for `open`.
+            target: a new or empty folder; or the URL of a database without a library, or with an empty one. What was
+                stopped is gone on with.
+            progress: called now and then.
+
+        Raises:
+            CopyRefused: there is something at the target; or the source was changed meanwhile.
+            LibraryNotFound, NotALibrary, LibraryUnreachable, LibraryBusy, LibraryReadOnly, StorageFull, StorageFailed
+        """
+        from zsindex.services.copying import copy
+
+        return copy(config.library_place(source), config.library_place(target), progress or (lambda _: None))
 
     def close(self) -> None:
         """Release the database, the index and the model. What was returned stays valid. Any later call raises

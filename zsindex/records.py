@@ -463,7 +463,8 @@ class Progress:
     """One step of long work, as handed to progress callbacks.
 
     Attributes:
-        stage: ``scan`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``vocabulary``, which counts words.
+        stage: ``scan`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``copy``, ``compare``;
+            ``vocabulary``, which counts words.
         done: photos so far.
         total: photos in all, None while that is unknown.
     """

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from zsindex.storage.protocol import Storage
 
 if TYPE_CHECKING:
-    from zsindex.storage.protocol import Storage
+    from zsindex.storage.database import Database
 
 
-def open_storage(place: Path | str, *, create: bool, read_only: bool) -> Storage:
+class SqlStorage(Storage, Protocol):
+    """A storage over a database that SQLAlchemy speaks to."""
+
+    @property
+    def database(self) -> Database:
+        """The database."""
+        ...
+
+
+def open_storage(
+    place: Path | str, *, create: bool = False, read_only: bool = False, unfinished: bool = False
+) -> SqlStorage:
     """Open the storage at a place, as `zsindex.config.library_place` gives it.
 
     Args:
         create: make the library if there is none; on a server only `create` does that.
+        unfinished: also one that is being copied to.
 
     Raises:
         LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryUnreachable, LibraryReadOnly, LibraryDamaged,
@@ -25,7 +39,7 @@ def open_storage(place: Path | str, *, create: bool, read_only: bool) -> Storage
         address = Address(place)  # before psycopg is imported, which may be missing
         from zsindex.storage.postgres.storage import PostgresStorage
 
-        return PostgresStorage.open(address, read_only=read_only)
+        return PostgresStorage.open(address, read_only=read_only, unfinished=unfinished)
     from zsindex.storage.sqlite.storage import SqliteStorage
 
     return SqliteStorage.open(place, create=create, read_only=read_only)

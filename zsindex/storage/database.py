@@ -110,6 +110,16 @@ class Dialect(Protocol):
         """
         ...
 
+    def last_number(self, connection: Connection, table: sa.Table) -> int | None:
+        """The last number that was given to a row of a table, whether or not that is there; None if none was, or
+        numbers of this table may be given again.
+        """
+        ...
+
+    def set_last_number(self, connection: Connection, table: sa.Table, number: int | None) -> None:
+        """Let no number up to this one, nor of a row that is there, be given again."""
+        ...
+
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """What grows with every row that is added to a table without a number of its own, and never changes: which row
         came last is not the clock's to say, which may be set back.

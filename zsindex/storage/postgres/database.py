@@ -79,6 +79,7 @@ class PostgresDatabase:
         self.folder = Path()
         self.identity = ""
         self.writable = False
+        self._is_unfinished = False
         self.server_version = ""
         self._pid = processes.current()
         self._guard = threading.Lock()
@@ -89,11 +90,14 @@ class PostgresDatabase:
         self._engine: LentEngine | None = None
 
     @classmethod
-    def open(cls, address: Address, *, read_only: bool = False, folder: Path | None = None) -> PostgresDatabase:
+    def open(
+        cls, address: Address, *, read_only: bool = False, folder: Path | None = None, unfinished: bool = False
+    ) -> PostgresDatabase:
         """Open a library. Its schema stays as it is: others may be using it with another version.
 
         Args:
             folder: for what is derived from it. Default: one in the platform's cache folder, by the library's identity.
+            unfinished: also one that is being copied to.
 
         Raises:
             LibraryUnreachable, LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryDamaged,
@@ -102,6 +106,10 @@ class PostgresDatabase:
         database = cls(address)
         try:
             revision = database._look(read_only=read_only)
+            if database._is_unfinished and not unfinished:
+                raise NotALibrary(
+                    database.place, "it is being copied to; if that was stopped, run the same command again"
+                )
             if revision > schema.HEAD:
                 raise LibraryTooNew(database.place, found=revision, newest_known=schema.HEAD)
             if revision < schema.HEAD:
@@ -190,10 +198,11 @@ class PostgresDatabase:
                 found = link.execute(
                     "SELECT (SELECT version_num FROM alembic_version),"
                     " (SELECT value FROM settings WHERE key = %s),"
+                    " EXISTS (SELECT 1 FROM settings WHERE key = %s),"
                     " pg_catalog.has_table_privilege('embeddings', 'INSERT')"
                     " AND NOT pg_catalog.pg_is_in_recovery()"
                     " AND pg_catalog.current_setting('transaction_read_only') = 'off'",
-                    (schema.IDENTITY,),
+                    (schema.IDENTITY, schema.COPYING),
                 ).fetchone()
             except psycopg.errors.InsufficientPrivilege as error:
                 raise StorageFailed(self.place, "read it", words(error)) from error
@@ -202,7 +211,8 @@ class PostgresDatabase:
         if found is None or found[0] is None or found[1] is None:
             raise NotALibrary(self.place, f"its schema {SCHEMA} belongs to another program")
         self.identity = str(found[1])
-        self.writable = bool(found[2]) and not read_only
+        self._is_unfinished = bool(found[2])
+        self.writable = bool(found[3]) and not read_only
         return str(found[0])
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,11 @@ class PostgresDialect:
         """See `Dialect.add_rows`. By COPY, which has no way to leave out what is there."""
         if not rows:
             return
-        kinds, names = [_kind(table.c[name].type) for name in columns], ", ".join(columns)
+        if table.name == "prompts" and "hash" not in columns:
+            text = list(columns).index("text")
+            columns, rows = [*columns, "hash"], [(*row, text_hash(row[text])) for row in rows]
+        kinds = ["bytea" if name == "hash" else _kind(table.c[name].type) for name in columns]
+        names = ", ".join(columns)
         if unless_there:
             arrays = ", ".join(f"%b::{kind}[]" for kind in kinds)
             insert = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
@@ -96,6 +101,21 @@ class PostgresDialect:
             query = query.join(folders, folders.c.id == files.c.folder_id).order_by(folders.c.path, files.c.name)
         yield query, {"whole": whole, **_as_parameters(pairs)}
 
+    def last_number(self, connection: Connection, table: sa.Table) -> int | None:
+        """See `Dialect.last_number`."""
+        query = "SELECT pg_catalog.pg_sequence_last_value(pg_catalog.pg_get_serial_sequence(%s, %s)::regclass)"
+        column = _numbered(table)
+        row = None if column is None else driver(connection).execute(query, (table.name, column)).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def set_last_number(self, connection: Connection, table: sa.Table, number: int | None) -> None:
+        """See `Dialect.set_last_number`."""
+        column = _numbered(table)
+        if column is not None:
+            last = f"SELECT greatest(%s::int8, max({column})) AS last FROM {table.name}"
+            query = f"SELECT setval(pg_get_serial_sequence(%s, %s), last) FROM ({last}) AS found WHERE last IS NOT NULL"
+            driver(connection).execute(query, (table.name, column, number))
+
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """See `Dialect.arrival`."""
         return sa.literal_column(f"{table.name}.arrival", sa.BigInteger())
@@ -120,6 +140,18 @@ def _pairs(first: type[sa.types.TypeEngine[Any]]) -> Any:
 
 def _as_parameters(pairs: Sequence[tuple[Any, str]]) -> dict[str, Any]:
     return {"firsts": [first for first, _ in pairs], "seconds": [second for _, second in pairs]}
+
+
+def text_hash(text: str) -> bytes:
+    """By which a prompt is found: trees take no long texts."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _numbered(table: sa.Table) -> str | None:
+    """The column whose numbers a sequence gives."""
+    key = list(table.primary_key.columns)
+    numbered = len(key) == 1 and isinstance(key[0].type, sa.Integer) and not key[0].foreign_keys
+    return key[0].name if numbered else None
 
 
 def driver(connection: Connection) -> psycopg.Connection[Any]:

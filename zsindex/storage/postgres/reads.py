@@ -363,6 +363,7 @@ def _value(link: Link, query: str, *parameters: Any) -> int:
 
 
 def _hash(text: str) -> bytes:
+    """As `PostgresDialect` has it, which is imported with SQLAlchemy."""
     return hashlib.sha256(text.encode()).digest()
 
 

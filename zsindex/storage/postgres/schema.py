@@ -21,6 +21,8 @@ BASELINE = HEAD = "0007"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 # The key under which the settings hold what tells a library from all others, wherever it is copied or restored.
 IDENTITY = "library"
+# The one that a half-made copy has; see `zsindex.storage.copying`, which is imported with SQLAlchemy.
+COPYING = "copying"
 
 
 def create(connection: Connection) -> None:

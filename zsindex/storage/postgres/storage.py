@@ -36,10 +36,17 @@ class PostgresStorage:
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
 
     @classmethod
-    def open(cls, address: Address | str, *, read_only: bool = False, folder: Path | None = None) -> PostgresStorage:
+    def open(
+        cls,
+        address: Address | str,
+        *,
+        read_only: bool = False,
+        folder: Path | None = None,
+        unfinished: bool = False,
+    ) -> PostgresStorage:
         """Open the library that a URL names; see `PostgresDatabase.open`."""
         address = Address(address) if isinstance(address, str) else address
-        return cls(PostgresDatabase.open(address, read_only=read_only, folder=folder))
+        return cls(PostgresDatabase.open(address, read_only=read_only, folder=folder, unfinished=unfinished))
 
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 

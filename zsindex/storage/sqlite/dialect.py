@@ -83,6 +83,18 @@ class SqliteDialect:
             else:
                 yield some, {"folder_id": folder_id, "names": self.many(names)}
 
+    def last_number(self, connection: Connection, table: sa.Table) -> int | None:
+        """See `Dialect.last_number`."""
+        query = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+        return connection.exec_driver_sql(query, (table.name,)).scalar()
+
+    def set_last_number(self, connection: Connection, table: sa.Table, number: int | None) -> None:
+        """See `Dialect.set_last_number`. SQLite sees to the rows that are there."""
+        if number is not None and table.dialect_options["sqlite"]["autoincrement"]:
+            last = max(number, self.last_number(connection, table) or 0)
+            connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table.name,))
+            connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table.name, last))
+
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """See `Dialect.arrival`. A new row's rowid is one more than the largest; VACUUM may number them anew, but goes
         through them in that order.
