@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from starlette.testclient import TestClient
 from zsindex.cli import cli
 
 from tests import photos
@@ -26,6 +27,7 @@ from zsindex.library import Library
 from zsindex.records import FloatArray, Progress, SyncReport
 from zsindex.session import storages
 from zsindex.storage import copying
+from zsindex.web import create_app
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
 
@@ -465,3 +467,27 @@ def test_a_copy_that_differs_is_told(filled: Path, empty: str, server: Server, m
         Library.copy(filled, empty, progress=damage)
     with pytest.raises(NotALibrary):
         Library.open(empty, encoder=FakeEncoder())
+
+
+# --- a service --------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_over_a_server_answers_and_says_when_it_cannot(album: Path, tmp_path: Path) -> None:
+    own = Server()
+    try:
+        with Library.open(own.new_library(), encoder=FakeEncoder()) as library:
+            library.sync(album)
+            with TestClient(create_app(library, thumbnails=tmp_path), base_url="http://127.0.0.1") as client:
+                body = {"labels": ["red", "blue"]}
+                answer = client.post("/v1/classify", json=body)
+                assert answer.status_code == 200
+                own.stop(signal.SIGQUIT)
+                gone = client.post("/v1/classify", json={"labels": ["green", "blue"]})
+                assert (gone.status_code, gone.json()["type"]) == (503, "urn:zsindex:problem:library-unreachable")
+                assert int(gone.headers["Retry-After"]) > 0
+                assert own.password not in gone.text
+                own.start()
+                again = client.post("/v1/classify", json=body)
+                assert again.json() == answer.json()
+    finally:
+        own.remove()

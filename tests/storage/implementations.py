@@ -64,7 +64,7 @@ class OnPostgres:
 
         self._server = postgres_server.running()
         self._folder = folder
-        self.url = self._server.new_library()
+        self.url = self._server.clean_library()
         self._opened: list[PostgresStorage] = []
 
     def open(self, *, read_only: bool = False) -> Storage:
@@ -83,7 +83,7 @@ class OnPostgres:
     def close(self) -> None:
         for storage in self._opened:
             storage.close()
-        self._server.drop(self.url)
+        self._server.give_back(self.url)
 
 
 class InMemory:

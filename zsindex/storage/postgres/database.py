@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from zsindex.storage.postgres.dialect import PostgresDialect
-    from zsindex.storage.postgres.engine import LentEngine
 
 Link: TypeAlias = psycopg.Connection[Any]
 Rows: TypeAlias = psycopg.Cursor[Any] | psycopg.ServerCursor[Any]
@@ -87,7 +86,6 @@ class PostgresDatabase:
         self._closed = False
         # Whoever forgets to close it leaves no session on the server.
         weakref.finalize(self, _close, self._idle, self._pid)
-        self._engine: LentEngine | None = None
 
     @classmethod
     def open(
@@ -309,12 +307,9 @@ class PostgresDatabase:
     @contextmanager
     def _with_sqlalchemy(self, link: Link) -> Iterator[Connection]:
         """SQLAlchemy over a connection whose transaction has begun."""
-        with self._guard:
-            if self._engine is None:
-                from zsindex.storage.postgres import engine
+        from zsindex.storage.postgres import engine
 
-                self._engine = engine.LentEngine()
-        with self._engine.lent(link) as connection:
+        with engine.of_version(link.info.server_version).lent(link) as connection:
             yield connection
 
     # --- transactions -------------------------------------------------------------------------------------------------

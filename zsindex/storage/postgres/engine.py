@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -42,6 +43,12 @@ class LentDialect(PGDialect_psycopg):
 
 
 registry.register("postgresql.zsindex", __name__, LentDialect.__name__)
+
+
+@cache
+def of_version(server_version: int) -> LentEngine:
+    """One for all libraries on servers of a version: what SQLAlchemy has compiled is good for every one of them."""
+    return LentEngine()
 
 
 class LentEngine:

@@ -38,6 +38,9 @@ _PART_ROWS = 4096
 
 _MODELS = f"SELECT {', '.join(MODEL_COLUMNS)} FROM models"
 _LABEL_SETS = "SELECT name, version, body, saved_at FROM label_sets"
+# The + hides the index by model, which the server would read from one end to the other as long as it has not counted
+# what is in it.
+_OF_MODEL_BY_SEQ = "+model_id = %s"
 _PROMPTS = "SELECT id, text, vector, truncated, checksum FROM prompts"
 
 
@@ -244,7 +247,9 @@ class PostgresReads:
         it is one moment's view, whatever is stored meanwhile.
         """
 
-        query = "SELECT seq, image_id, vector, checksum FROM embeddings WHERE model_id = %s AND seq > %s ORDER BY seq"
+        query = (
+            f"SELECT seq, image_id, vector, checksum FROM embeddings WHERE {_OF_MODEL_BY_SEQ} AND seq > %s ORDER BY seq"
+        )
 
         def parts(cursor: Rows) -> Iterator[tuple[int, IdArray, FloatArray]]:
             while part := cursor.fetchmany(_PART_ROWS):
@@ -384,7 +389,9 @@ def _label_set(row: Sequence[Any]) -> SavedLabelSet:
 
 
 def _count_after(link: Link, model_id: int, seq: int) -> int:
-    return _value(link, "SELECT count(*) FROM embeddings WHERE model_id = %s AND seq > %s", model_id, seq)
+    # For all rows the index by model is the better way: it has no vectors in it.
+    of_model = "model_id = %s" if seq == 0 else _OF_MODEL_BY_SEQ
+    return _value(link, f"SELECT count(*) FROM embeddings WHERE {of_model} AND seq > %s", model_id, seq)
 
 
 def _by_folder(
