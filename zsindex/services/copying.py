@@ -7,14 +7,16 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zsindex.errors import CopyRefused
 from zsindex.index.snapshots import FOLDER_NAME
 from zsindex.records import Progress
 from zsindex.session import storages
-from zsindex.session.storages import SqlStorage
 from zsindex.storage import copying
+
+if TYPE_CHECKING:
+    from zsindex.session.storages import SqlStorage
 
 
 @dataclass(frozen=True)

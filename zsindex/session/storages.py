@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from zsindex.storage.protocol import Storage
-
 if TYPE_CHECKING:
     from zsindex.storage.database import Database
+    from zsindex.storage.protocol import Storage
 
+    class SqlStorage(Storage, Protocol):
+        """A storage over a database that SQLAlchemy speaks to."""
 
-class SqlStorage(Storage, Protocol):
-    """A storage over a database that SQLAlchemy speaks to."""
-
-    @property
-    def database(self) -> Database:
-        """The database."""
-        ...
+        @property
+        def database(self) -> Database:
+            """The database."""
+            ...
 
 
 def open_storage(
