@@ -24,8 +24,8 @@ from zsindex.storage.sqlite import database as database_module
 from zsindex.storage.sqlite.database import SqliteDatabase
 
 LABELS = ["red", "blue"]
-# `open` makes another one. The folder's name is no question to the library.
-FREE = {"open", "close", "path"}
+# Some are about another one. The folder's name is no question to the library.
+FREE = {"open", "create", "copy", "upgrade", "close", "path", "place"}
 NAMES = [name for name in dir(Library) if not name.startswith("_") and name not in FREE]
 PARTS = (
     "labels",
