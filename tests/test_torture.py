@@ -1,0 +1,75 @@
+"""The part of the torture that CI runs; all of it is `python -m tests.torture`, and docs/reliability.md tells of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.torture.__main__ import CAMPAIGNS
+from tests.torture.apart import apart
+from tests.torture.campaign import Campaign, Case, run
+
+# Fixed, so that what CI says of a change depends on the change; campaigns by hand draw another one each time.
+SEED = int(os.environ.get("ZSINDEX_TORTURE_SEED", "14"))
+
+
+@pytest.mark.parametrize("name", [one.name for one in CAMPAIGNS])
+def test_campaign(name: str, tmp_path: Path) -> None:
+    asked = [sys.executable, "-m", "tests.torture", "--ci", "--campaign", name, "--seed", str(SEED)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode == 0 and " 0      -" in done.stdout:
+        pytest.skip(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+# --- the harness itself -----------------------------------------------------------------------------------------------
+
+
+class Numbers(Campaign):
+    """Cases 0 to 9; multiples of 4 go wrong."""
+
+    name = "numbers"
+    about = "counts"
+    in_ci = 5
+
+    def cases(self) -> Iterator[Case]:
+        for number in self.random.sample(range(10), 10):
+            yield Case("even" if number % 2 == 0 else "odd", str(number), partial(self.judge, number))
+
+    def judge(self, number: int) -> list[str]:
+        return ["divides by 4"] if number % 4 == 0 else []
+
+
+def test_all_cases_are_run_counted_and_judged(tmp_path: Path) -> None:
+    outcome = run(Numbers(tmp_path, 1), limit=None, until=None)
+    assert outcome.kinds == {"even": 5, "odd": 5}
+    assert outcome.exhausted
+    assert sorted(found.case.name for found in outcome.found) == ["0", "4", "8"]
+
+
+def test_what_was_found_is_found_again_by_its_number(tmp_path: Path) -> None:
+    for found in run(Numbers(tmp_path, 1), limit=None, until=None).found:
+        again = run(Numbers(tmp_path, 1), limit=None, until=None, only=found.number)
+        assert [one.case.name for one in again.found] == [found.case.name]
+        assert again.cases == 1
+
+
+def test_a_limit_and_an_instant_end_it(tmp_path: Path) -> None:
+    assert run(Numbers(tmp_path, 1), limit=3, until=None).cases == 3
+    outcome = run(Numbers(tmp_path, 1), limit=None, until=time.monotonic() - 1)
+    assert (outcome.cases, outcome.exhausted) == (0, False)
+
+
+def test_a_process_apart_returns_raises_dies_and_hangs_alone() -> None:
+    assert apart(lambda: 3, timeout_s=30).value == 3
+    assert isinstance(apart(lambda: 1 // 0, timeout_s=30).error, ZeroDivisionError)
+    assert apart(lambda: os.kill(os.getpid(), 9), timeout_s=30).signal == 9
+    assert apart(lambda: time.sleep(60), timeout_s=0.2).hung
