@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from zsindex.errors import BadPath, ZsindexError
@@ -10,12 +11,28 @@ from zsindex.errors import BadPath, ZsindexError
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
-PROMPTS_VARIABLE = "ZSINDEX_PROMPTS_MB"
 DEFAULT_MODEL = "nano"
 DEFAULT_BATCH_SIZE = 32  # photos that are stored in one transaction
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
-DEFAULT_PROMPTS_MB = 1024  # half a million prompts of 512 dimensions
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that a variable of the environment sets."""
+
+    variable: str
+    default: int
+    unit: str
+
+    @property
+    def value(self) -> int:
+        """What it is now.
+
+        Raises:
+            ZsindexError: it is no positive whole number.
+        """
+        return _positive(self.variable, self.default, self.unit)
 
 
 def absolute(path: str | bytes | os.PathLike[str]) -> str:
@@ -68,9 +85,19 @@ def models_folder() -> Path | None:
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"
 
 
+# What of a library, and of the user's cache, may grow how far. docs/storage.md has a table of them.
+PROMPTS_MB = Limit("ZSINDEX_PROMPTS_MB", 1024, "MB")  # half a million prompts of 512 dimensions
+PROMPTS = Limit("ZSINDEX_PROMPTS", 1_000_000, "prompts")
+PROMPTS_DAYS = Limit("ZSINDEX_PROMPTS_DAYS", 365, "days")
+UPLOADS_MB = Limit("ZSINDEX_UPLOADS_MB", 256, "MB")
+RUNS = Limit("ZSINDEX_RUNS", 200, "runs")
+RUNS_MB = Limit("ZSINDEX_RUNS_MB", 512, "MB")
+EXPORTS_MB = Limit("ZSINDEX_EXPORTS_MB", 20_480, "MB")
+
+
 def prompt_bytes() -> int:
-    """How much of a library cached prompts may take, in all models together: ``ZSINDEX_PROMPTS_MB``, else 1 GB."""
-    return _positive(PROMPTS_VARIABLE, DEFAULT_PROMPTS_MB, "MB") << 20
+    """How much of a library cached prompts may take, in all models together."""
+    return PROMPTS_MB.value << 20
 
 
 def max_pixels(default: int) -> int:

@@ -27,7 +27,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -36,6 +36,7 @@ PATHS = {"/photos/blue.png": BLUE, "/photos/red.png": RED}
 TEMPLATE = "This is a photo of {}."
 LABEL_SET = {"labels": {name: [TEMPLATE.format(name)] for name in ("red", "blue")}, "templates": [TEMPLATE]}
 THEN = "2026-01-02T03:04:05.000006+00:00"
+DAY = 20_455  # the same day, counted from 1970
 RUN: dict[str, Any] = {"run": {"key": "0123456789abcdef"}, "answers": ["red"]}
 
 
@@ -131,6 +132,8 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         found.append(("jobs", {"id": "job", "kind": "sync", "state": "done", "document": "{}", "created_at": THEN}))
     if revision >= "0005":
         found.append(("incomplete_images", {"image_id": 2, "detail": "half of it is missing"}))
+    if revision >= "0008":
+        found += [("prompt_uses", {"prompt_id": n, "turn": 3 - n, "day": DAY}) for n in (1, 2)]
     return found
 
 

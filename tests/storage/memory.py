@@ -27,6 +27,7 @@ from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage import uses
 from zsindex.storage.rows import (
     MOST_DERIVED,
     NEVER_SEEN,
@@ -88,6 +89,8 @@ class Prompt(NamedTuple):
     vector: bytes
     truncated: bool
     checksum: int
+    turn: int
+    day: int
 
     @property
     def is_whole(self) -> bool:
@@ -296,6 +299,10 @@ class _Part:
 class MemoryReads(_Part):
     """`zsindex.storage.protocol.Reads`."""
 
+    def __init__(self, storage: MemoryStorage) -> None:
+        super().__init__(storage)
+        self._asked: set[tuple[int, str]] = set()
+
     def models(self) -> list[ModelRow]:
         return list(self._storage.state().models.values())
 
@@ -338,30 +345,61 @@ class MemoryReads(_Part):
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         state = self._storage.state()
         stored = {text: state.prompts.get((model.id, text)) for text in texts}
+        self._asked.update(
+            (model.id, text) for text, found in stored.items() if found is not None and found.day != uses.today()
+        )
         return {
             text: self._vector(found.vector, model)
             for text, found in stored.items()
             if found is not None and found.is_whole and (truncated or not found.truncated)
         }
 
+    def record_uses(self) -> int:
+        self._storage.require_open()
+        if not self._storage.writable or not self._asked:
+            return 0
+        if not self._storage.library.writing.acquire(blocking=False):
+            return 0
+        try:
+            with self._storage.write("record which prompts were used") as state:
+                return self._record_uses(state)
+        finally:
+            self._storage.library.writing.release()
+
+    def _record_uses(self, state: State) -> int:
+        asked = {key for key in self._asked if key in state.prompts}
+        self._asked.clear()
+        turn = state.next_id("turns")
+        for key in asked:
+            state.prompts[key] = state.prompts[key]._replace(turn=turn, day=uses.today())
+        return len(asked)
+
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
-        most = config.prompt_bytes()
+    ) -> int:
+        most_bytes, most = config.prompt_bytes(), config.PROMPTS.value
         with self._storage.write("store prompt vectors") as state:
+            self._record_uses(state)
+            turn, day = state.last["turns"], uses.today()
             for text, vector, cut in zip(texts, vectors, truncated, strict=True):
                 key = (self._storage.require_model(state, model_id), text)
                 if key not in state.prompts or not state.prompts[key].is_whole:
-                    stored = _bytes(vector)
-                    state.prompts[key] = Prompt(state.next_id("prompts"), stored, bool(cut), zlib.crc32(stored))
+                    stored, ident = _bytes(vector), state.next_id("prompts")
+                    state.prompts.pop(key, None)
+                    state.prompts[key] = Prompt(ident, stored, bool(cut), zlib.crc32(stored), turn, day)
+                state.prompts[key] = state.prompts[key]._replace(turn=turn, day=day)
             sizes = {key: len(p.vector) + 2 * len(key[1].encode()) for key, p in state.prompts.items()}
-            too_much = sum(sizes.values()) - 0.9 * most if sum(sizes.values()) > most else 0
-            unsaved = state.unsaved_prompts() if too_much else set()
-            for key in [key for key in state.prompts if key in unsaved]:
-                if too_much <= 0:
+            n_bytes, n = sum(sizes.values()), len(sizes)
+            too_large = n_bytes - 0.9 * most_bytes if n_bytes > most_bytes else 0
+            too_many = n - int(0.9 * most) if n > most else 0
+            unsaved = state.unsaved_prompts() if too_large or too_many else set()
+            for key in sorted(unsaved, key=lambda key: (state.prompts[key].turn, state.prompts[key].id)):
+                if too_large <= 0 and too_many <= 0:
                     break
                 del state.prompts[key]
-                too_much -= sizes[key]
+                too_large -= sizes[key]
+                too_many -= 1
+            return n - len(state.prompts)
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         rows = self._storage.state().of_model(model.id, seq)

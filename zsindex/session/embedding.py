@@ -14,7 +14,7 @@ import numpy as np
 from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification.scores import concept_vectors
-from zsindex.config import absolute
+from zsindex.config import PROMPTS, PROMPTS_MB, absolute
 from zsindex.errors import (
     ImageError,
     LibraryBusy,
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 class NotKept(ZsindexWarning):
     """The answer is right, but the vectors encoded for it could not be stored."""
+
+
+class PromptsForgotten(ZsindexWarning):
+    """Cached prompts went because there were too many. They are encoded again when they are asked for."""
 
 
 class Embedding:
@@ -153,7 +157,9 @@ class Embedding:
                 limit = model.info.context_length
                 cut = [truncate and encoder.count_tokens(text) > limit for text in new]
                 with _if_possible("texts"):
-                    self._model().store(partial(self._storage.reads.save_prompts, new, vectors, truncated=cut))
+                    keep = partial(self._storage.reads.save_prompts, new, vectors, truncated=cut)
+                    if (n_gone := self._model().store(keep)) > 0:
+                        _tell_of_forgotten(n_gone)
         rows = [found[text] for text in normalised]
         return np.array(rows, dtype=np.float32).reshape(len(rows), model.info.dim)
 
@@ -166,6 +172,15 @@ class Embedding:
         normalised = list(dict.fromkeys(map(prompts.normalise, texts)))
         found = self._storage.reads.prompt_vectors(normalised, self._model().row(), truncated=truncate)
         return tuple(text for text in normalised if text not in found)
+
+
+def _tell_of_forgotten(n: int) -> None:
+    warnings.warn(
+        f"forgot the {n:,} cached prompts that were not asked for for the longest: at most {PROMPTS.value:,} and"
+        f" {PROMPTS_MB.value:,} MB are kept ({PROMPTS.variable}, {PROMPTS_MB.variable})",
+        PromptsForgotten,
+        stacklevel=4,
+    )
 
 
 @contextmanager

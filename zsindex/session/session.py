@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -194,6 +195,8 @@ class Session:
         self._index.forget()
         self.appearances.clear()
         self._model.close()
+        with suppress(LibraryClosed):  # by another thread
+            self._storage.reads.record_uses()
         self._storage.close()
 
     def __enter__(self) -> Self:

@@ -224,22 +224,34 @@ class Reads(Protocol):
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         """Cached vectors of prompts by their exact text; those of cut texts only where the caller allows `truncated`
-        ones. Those that are not cached are left out.
+        ones. Those that are not cached are left out. The handle remembers which were asked for; see `record_uses`.
+        """
+        ...
+
+    def record_uses(self) -> int:
+        """Record that the prompts that were asked for through this handle were asked for today, unless that is recorded
+        already, or somebody else writes, or nothing can be stored: nobody waits for this, and it never fails. Returns
+        how many. `save_prompts` records them, too.
         """
         ...
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
+    ) -> int:
         """Store prompts, in the order given; those that somebody else stored meanwhile are left as they are, damaged
-        ones replaced.
+        ones replaced. All of them count as asked for now.
 
-        Where they take more than `config.prompt_bytes` in all, their vectors and their texts twice, the oldest go that
-        belong to no version of a saved label set, until a tenth of it is free.
+        Where there are more than `config.PROMPTS` of them in all, or they take more than `config.prompt_bytes`, their
+        vectors and their texts twice, those go that were not asked for for the longest and that belong to no version of
+        a saved label set, until a tenth of it is free. What was asked for before what is a matter of the order in which
+        it was recorded, not of the clock.
 
         Args:
             vectors: float32, shape (len(texts), dim).
             truncated: whether each text was cut to the model's context.
+
+        Returns:
+            How many went.
 
         Raises:
             LibraryReadOnly, LibraryBusy, ModelPruned, StorageFull

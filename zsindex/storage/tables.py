@@ -146,6 +146,18 @@ prompts = Table(
     UniqueConstraint("model_id", "text"),
 )
 
+# When each was asked for. Beside the prompts, whose vectors would have to be written again with them.
+prompt_uses = Table(
+    "prompt_uses",
+    metadata,
+    Column("prompt_id", ForeignKey(prompts.c.id, ondelete="CASCADE"), primary_key=True),
+    # Grows with every record of uses: who was asked for last is not the clock's to say.
+    Column("turn", Integer, nullable=False),
+    # Days since 1970, as the clock said.
+    Column("day", Integer, nullable=False),
+    Index(None, "turn"),
+)
+
 label_sets = Table(
     "label_sets",
     metadata,

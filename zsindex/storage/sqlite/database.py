@@ -65,6 +65,7 @@ class SqliteDatabase:
         self.writable = writable
         self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
         self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)
+        self._write_lock_at_once = FolderLock(folder, "write", timeout_s=0, put_off=True)
         # In a read-only folder somebody else may be allowed to write, which an "immutable" connection would never
         # notice: so each transaction opens its own and looks for the log again.
         self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
@@ -293,6 +294,31 @@ class SqliteDatabase:
             except BaseException:
                 connection.rollback()
                 raise
+
+    @contextmanager
+    def writing_at_once(self, action: str) -> Iterator[sqlite3.Connection]:
+        """The same as `writing`, of what may be lost in a power cut: without waiting, neither for others nor for the
+        disk.
+
+        Raises:
+            LibraryBusy: somebody else writes.
+        """
+        self.require_writable(action)
+        with self._working(), self._write_lock_at_once.hold(action), _translated(self.folder):
+            self.require_open()
+            connection = self._connect_to_write()
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            finally:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
 
     def _connect_to_write(self) -> sqlite3.Connection:
         """The one connection that writes; a new one where SQLAlchemy has closed it, as it does after a Ctrl-C."""
@@ -574,8 +600,9 @@ _WRITING = frozenset({
 })  # fmt: skip
 
 
-# Descriptors of databases that were read past SQLite. Never closed, which would take the locks of this process away.
-_read_past: list[int] = []
+# Descriptors of databases that were read past SQLite, by device and inode. Never closed, which would take the locks of
+# this process away; so one of each file.
+_read_past: dict[tuple[int, int], int] = {}
 
 
 def _unread(folder: Path) -> OSError | None:
@@ -583,10 +610,13 @@ def _unread(folder: Path) -> OSError | None:
     read damage to the file.
     """
     try:
-        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY)
-        _read_past.append(descriptor)
-        while os.read(descriptor, 1 << 20):
-            pass
+        with _claims:
+            of_file = _identity(folder / FILE_NAME)
+            if of_file not in _read_past:
+                _read_past[of_file] = os.open(folder / FILE_NAME, os.O_RDONLY)
+            os.lseek(_read_past[of_file], 0, os.SEEK_SET)
+            while os.read(_read_past[of_file], 1 << 20):
+                pass
     except OSError as error:
         return error
     return None

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from zsindex import config
+from zsindex.errors import ZsindexError
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage import uses
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
 from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.parameters import chunks, marks
@@ -50,6 +52,8 @@ class FastReads:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._folder = database.folder
+        # Ids of prompts that were asked for, and whose last use is recorded as on another day.
+        self._asked: set[int] = set()
 
     # --- settings and models ------------------------------------------------------------------------------------------
 
@@ -193,22 +197,41 @@ class FastReads:
             for part in chunks(list(texts)):
                 rows = connection.execute(
                     f"{_PROMPTS} WHERE model_id = ? AND text IN ({marks(part)}){which}", (model.id, *part)
-                )
+                ).fetchall()
                 found.update(
                     (text, from_blob(blob, model, self._folder))
                     for _, text, blob, *rest in rows
                     if is_of_prompt(blob, model.id, text, *rest)
                 )
+                if rows and self._database.writable:
+                    ids = [row[0] for row in rows]
+                    others = f"SELECT prompt_id FROM prompt_uses WHERE prompt_id IN ({marks(ids)}) AND day <> ?"
+                    self._asked.update(row[0] for row in connection.execute(others, (*ids, uses.today())))
         return found
+
+    def record_uses(self) -> int:
+        """Record that the prompts that were asked for since were asked for, if that can be done at once."""
+        self._database.require_open()
+        asked = [*self._asked]
+        if not asked or not self._database.writable:
+            return 0
+        try:
+            with self._database.writing_at_once("record which prompts were used") as connection:
+                _record_uses(connection, asked)
+        except ZsindexError:
+            return 0  # another time, or they count as used less lately than they were
+        self._asked.difference_update(asked)
+        return len(asked)
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
+    ) -> int:
         """Store prompts; those that another process stored meanwhile are left as they are, unless they are damaged.
 
-        Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
+        Of more than `config.PROMPTS_MB` and `config.PROMPTS` allow, those go that were not asked for for the longest
+        and that belong to no saved label set. Returns how many.
         """
-        most = config.prompt_bytes()
+        most_bytes, most = config.prompt_bytes(), config.PROMPTS.value
         with self._database.writing("store prompt vectors") as connection:
             for part in chunks(texts):
                 there = connection.execute(
@@ -224,7 +247,18 @@ class FastReads:
                     for text, vector, cut in zip(texts, vectors, truncated, strict=True)
                 ),
             )
-            _make_room(connection, most)
+            asked = [*self._asked]
+            turn = _record_uses(connection, asked)
+            for part in chunks(texts):
+                connection.execute(
+                    "INSERT INTO prompt_uses SELECT id, ?, ? FROM prompts"
+                    f" WHERE model_id = ? AND text IN ({marks(part)})"
+                    " ON CONFLICT (prompt_id) DO UPDATE SET turn = excluded.turn, day = excluded.day",
+                    (turn, uses.today(), model_id, *part),
+                )
+            gone = _make_room(connection, most_bytes, most)
+        self._asked.difference_update(asked)
+        return gone
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         """Embeddings stored after a sequence number.
@@ -355,29 +389,42 @@ def prompt_bytes(connection: sqlite3.Connection) -> int:
     return int(size or 0)
 
 
-def _make_room(connection: sqlite3.Connection, most: int) -> None:
-    """Remove the oldest prompts beyond so many bytes, but for those of saved label sets.
+def _record_uses(connection: sqlite3.Connection, asked: Sequence[int]) -> int:
+    """Record uses of prompts, by their ids. Returns the turn in which they were used, the last of all."""
+    (turn,) = connection.execute("SELECT coalesce(max(turn), 0) + 1 FROM prompt_uses").fetchone()
+    used = [(turn, uses.today(), ident) for ident in asked]
+    connection.executemany("UPDATE prompt_uses SET turn = ?, day = ? WHERE prompt_id = ?", used)
+    return int(turn)
 
-    By age, not by use: a prompt's last use would be a write for each question that is answered from the cache. What is
-    needed again is encoded again, and is then a young one.
+
+def _make_room(connection: sqlite3.Connection, most_bytes: int, most: int) -> int:
+    """Remove the prompts beyond so many bytes, and so many, that were not asked for for the longest, but for those of
+    saved label sets. What is needed again is encoded again. Returns how many.
     """
     pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if pages * page_size <= most:
-        return  # the whole file is smaller, as most are: nothing has to be counted
+    if pages * page_size <= min(most_bytes, most * _BESIDE_TEXT):
+        return 0  # the whole file is smaller, as most are: nothing has to be counted
+    (count,) = connection.execute("SELECT count(*) FROM prompt_uses").fetchone()
     size = prompt_bytes(connection)
-    if size <= most:
-        return
+    if size <= most_bytes and count <= most:
+        return 0
     kept = prompts_in(json.loads(body) for (body,) in connection.execute("SELECT body FROM label_sets"))
-    too_much, old = size - int(_LEFT * most), []
+    too_large = size - int(_LEFT * most_bytes) if size > most_bytes else 0
+    too_many = count - int(_LEFT * most) if count > most else 0
+    gone: list[tuple[int]] = []
+    # CROSS, so that they come in the order of the index, and no more than are looked at.
     for ident, text, length in connection.execute(
-        "SELECT prompts.id, text, length(vector) FROM prompts ORDER BY prompts.id"
+        "SELECT prompts.id, text, length(vector) FROM prompt_uses CROSS JOIN prompts ON prompts.id = prompt_id"
+        " ORDER BY turn, prompt_id"
     ):
-        if too_much <= 0:
+        if too_large <= 0 and too_many <= 0:
             break
         if text not in kept:
-            old.append((ident,))
-            too_much -= length + _BESIDE_TEXT + 2 * len(text.encode())
-    connection.executemany("DELETE FROM prompts WHERE id = ?", old)
+            gone.append((ident,))
+            too_large -= length + _BESIDE_TEXT + 2 * len(text.encode())
+            too_many -= 1
+    connection.executemany("DELETE FROM prompts WHERE id = ?", gone)
+    return len(gone)
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
