@@ -16,12 +16,12 @@ from tests import libraries
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.statements import counting_statements
+from zsindex import config
 from zsindex.classification import scorers
 from zsindex.classification import scores as classify_module
 from zsindex.classification.options import QuestionOptions
 from zsindex.classification.prompts import label_set
 from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFull, UnknownModel, UnknownRun
-from zsindex.exchange import run_files
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
 
@@ -253,12 +253,14 @@ def test_unknown_keys(library: Library) -> None:
 
 
 def test_only_so_many_runs_and_bytes_are_kept(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "MAX_RUNS", 3)
+    monkeypatch.setenv("ZSINDEX_RUNS", "3")
     keys = [library.classify(LABELS, template=f"{n} {{}}", record=True).run.key for n in range(5)]
     assert [record.key for record in library.runs.list()] == keys[:1:-1]
     assert set((library.path / "index").glob("run-*")) == {run_file(library, key) for key in keys[2:]}
     size = run_file(library, keys[4]).stat().st_size
-    monkeypatch.setattr(run_files, "MAX_BYTES", 2 * size + size // 2)
+    monkeypatch.setenv("ZSINDEX_RUNS_MB", str(2 * size + size // 2))
+    monkeypatch.setenv("ZSINDEX_PROMPTS_MB", "1000000")
+    monkeypatch.setattr(config, "MB", 1)
     keys.append(library.classify(LABELS, template="6 {}", record=True).run.key)
     assert [(record.key, record.stored) for record in library.runs.list()] == [
         (keys[5], True),

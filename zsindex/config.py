@@ -11,6 +11,7 @@ from zsindex.errors import BadPath, ZsindexError
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
+MB = 1 << 20
 DEFAULT_MODEL = "nano"
 DEFAULT_BATCH_SIZE = 32  # photos that are stored in one transaction
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
@@ -33,6 +34,11 @@ class Limit:
             ZsindexError: it is no positive whole number.
         """
         return _positive(self.variable, self.default, self.unit)
+
+    @property
+    def bytes(self) -> int:
+        """The same of one in MB, in bytes."""
+        return self.value * MB
 
 
 def absolute(path: str | bytes | os.PathLike[str]) -> str:
@@ -85,19 +91,27 @@ def models_folder() -> Path | None:
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"
 
 
+def thumbnails_folder() -> Path:
+    """Where a service keeps thumbnails: beside exported models, or where these are switched off, in a temporary folder
+    of the user's own.
+    """
+    models = models_folder()
+    if models is not None:
+        return models.with_name("thumbnails")
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"zsindex-thumbnails-{os.getuid() if hasattr(os, 'getuid') else 0}"
+
+
 # What of a library, and of the user's cache, may grow how far. docs/storage.md has a table of them.
 PROMPTS_MB = Limit("ZSINDEX_PROMPTS_MB", 1024, "MB")  # half a million prompts of 512 dimensions
 PROMPTS = Limit("ZSINDEX_PROMPTS", 1_000_000, "prompts")
 PROMPTS_DAYS = Limit("ZSINDEX_PROMPTS_DAYS", 365, "days")
-UPLOADS_MB = Limit("ZSINDEX_UPLOADS_MB", 256, "MB")
+UPLOADS_MB = Limit("ZSINDEX_UPLOADS_MB", 1024, "MB")
 RUNS = Limit("ZSINDEX_RUNS", 200, "runs")
 RUNS_MB = Limit("ZSINDEX_RUNS_MB", 512, "MB")
 EXPORTS_MB = Limit("ZSINDEX_EXPORTS_MB", 20_480, "MB")
-
-
-def prompt_bytes() -> int:
-    """How much of a library cached prompts may take, in all models together."""
-    return PROMPTS_MB.value << 20
+THUMBNAILS_MB = 1024  # zsindex serve --thumbnail-cache sets another
 
 
 def max_pixels(default: int) -> int:

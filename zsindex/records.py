@@ -414,6 +414,8 @@ class SyncReport:
         vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
             such folders; nothing under them was touched.
         unlisted: folders that could not be listed, each with the reason; likewise untouched.
+        forgotten_prompts: cached prompts that nobody asked for in a long time, and that went.
+        forgotten_images: images that no file shows, such as uploads, whose vectors took too much room, and went.
         interrupted: the run was stopped; the next one goes on from here.
     """
 
@@ -434,6 +436,8 @@ class SyncReport:
     skips: tuple[SkippedFile, ...] = ()
     vanished_roots: tuple[str, ...] = ()
     unlisted: Mapping[str, str] = field(default_factory=dict)
+    forgotten_prompts: int = 0
+    forgotten_images: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

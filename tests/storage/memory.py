@@ -30,12 +30,15 @@ from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, Mod
 from zsindex.storage import uses
 from zsindex.storage.rows import (
     MOST_DERIVED,
+    MOST_QUESTIONS,
     NEVER_SEEN,
+    NO_PROMPTS,
     CorrectionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
     FileTable,
+    Forgettable,
     ImageRecord,
     ImportedPhoto,
     JobRow,
@@ -193,11 +196,12 @@ class MemoryLock:
         self._depth = 0
 
     @contextmanager
-    def hold(self, purpose: str) -> Iterator[None]:
-        if not self._between_threads.acquire(timeout=self.timeout_s):
+    def hold(self, purpose: str, *, wait: bool = True) -> Iterator[None]:
+        timeout_s = self.timeout_s if wait else 0
+        if not self._between_threads.acquire(timeout=timeout_s):
             raise self._busy()
         try:
-            if not self._depth and not self._library.locks[self._name].acquire(timeout=self.timeout_s):
+            if not self._depth and not self._library.locks[self._name].acquire(timeout=timeout_s):
                 raise self._busy()
             if not self._depth:
                 self._library.purposes[self._name] = purpose
@@ -261,6 +265,10 @@ class MemoryStorage:
         state = self.state()
         embeddings = sum(len(stored.vector) for stored in state.embeddings.values())
         return embeddings + sum(len(stored.vector) for stored in state.prompts.values())
+
+    def backups(self) -> list[Path]:
+        self.require_open()
+        return []
 
     def vacuum(self) -> None:
         self.require_writable("vacuum")
@@ -377,7 +385,7 @@ class MemoryReads(_Part):
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
     ) -> int:
-        most_bytes, most = config.prompt_bytes(), config.PROMPTS.value
+        most_bytes, most = config.PROMPTS_MB.bytes, config.PROMPTS.value
         with self._storage.write("store prompt vectors") as state:
             self._record_uses(state)
             turn, day = state.last["turns"], uses.today()
@@ -388,7 +396,7 @@ class MemoryReads(_Part):
                     state.prompts.pop(key, None)
                     state.prompts[key] = Prompt(ident, stored, bool(cut), zlib.crc32(stored), turn, day)
                 state.prompts[key] = state.prompts[key]._replace(turn=turn, day=day)
-            sizes = {key: len(p.vector) + 2 * len(key[1].encode()) for key, p in state.prompts.items()}
+            sizes = {key: _prompt_bytes((key, p)) for key, p in state.prompts.items()}
             n_bytes, n = sum(sizes.values()), len(sizes)
             too_large = n_bytes - 0.9 * most_bytes if n_bytes > most_bytes else 0
             too_many = n - int(0.9 * most) if n > most else 0
@@ -672,19 +680,76 @@ class MemoryPhotos(_Part):
             for image_id, vector in (instead or {}).items():
                 state.embeddings[model_id, image_id] = _embedding(state, vector)
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        state = self._storage.state()
+        there = {f.image_id for f in state.files.values() if f.missing_since is None}
+        gone = {f.image_id for f in state.files.values()} - there - {None}
+        uploads = state.images.keys() - there - gone
+
+        def of_images(ids: Collection[int | None]) -> tuple[int, int]:
+            return len(ids), sum(len(e.vector) for (_, image_id), e in state.embeddings.items() if image_id in ids)
+
+        def of_texts(texts: Iterable[str]) -> tuple[int, int]:
+            octets = [len(text.encode()) for text in texts]
+            return len(octets), sum(octets)
+
+        entries = [entry for batches in state.corrections.values() for batch in batches for entry in batch]
+        originals = [len(row.original or b"") for row, _ in state.sidecars.values()]
+        return {
+            "prompts": (len(state.prompts), sum(map(_prompt_bytes, state.prompts.items()))),
+            "uploads": of_images(uploads),
+            "vanished": of_images(gone),
+            "label sets": of_texts(body for body, _ in state.label_sets.values()),
+            "runs": of_texts(document for document, _ in state.runs.values()),
+            "jobs": of_texts(document for _, _, document, _ in state.jobs.values()),
+            "derived": of_texts(state.derived.values()),
+            "corrections": (len(entries), sum(len(entry.digest) for entry in entries)),
+            "sidecars": (len(originals), sum(originals)),
+        }
+
+    def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
+        with self._storage.write("make room") as state:
+            today = uses.today()
+            newest = max((p.day for p in state.prompts.values() if p.day <= today), default=None)
+            old: set[tuple[int, str]] = set()
+            if None not in (newest, prompt_days) and uses.may_tell_age(today, newest, prompt_days):
+                old = {key for key in state.unsaved_prompts() if state.prompts[key].day < today - prompt_days}
+            state.prompts = {key: p for key, p in state.prompts.items() if key not in old}
+            shown = {f.image_id for f in state.files.values()}
+            said = {entry.digest for batches in state.corrections.values() for batch in batches for entry in batch}
+            loose: Counter[int] = Counter()
+            for (_, image_id), stored in state.embeddings.items():
+                if image_id not in shown:
+                    loose[image_id] += len(stored.vector)
+            too_large = loose.total() - 0.9 * upload_bytes if loose.total() > upload_bytes else 0
+            gone = set()
+            for image_id in sorted(loose):
+                if too_large > 0 and state.images[image_id].digest not in said:
+                    gone.add(image_id)
+                    too_large -= loose[image_id]
+            for model_id in {of for of, image_id in state.embeddings if image_id in gone}:
+                state.generations[model_id] += 1
+            state.embeddings = {key: e for key, e in state.embeddings.items() if key[1] not in gone}
+            for image_id in gone:
+                del state.by_digest[state.images.pop(image_id).digest]
+            state.revision += bool(gone)
+            return {"prompts": len(old), "images": len(gone)}
+
     def prunable(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
-        return self._prune(self._storage.state().copied(), model_ids, under, prompts=prompts)
+        return self._prune(self._storage.state().copied(), model_ids, under, prompts)
 
     def prune(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         with self._storage.write("prune") as state:
-            return self._prune(state, model_ids, under, prompts=prompts)
+            return self._prune(state, model_ids, under, prompts)
 
-    def _prune(self, state: State, model_ids: Sequence[int], under: Sequence[str], *, prompts: bool) -> dict[str, int]:
-        before = {name: len(getattr(state, name)) for name in ("files", "images", "embeddings", "prompts", "models")}
+    def _prune(
+        self, state: State, model_ids: Sequence[int], under: Sequence[str], which: Forgettable
+    ) -> dict[str, int]:
+        before = {name: copy(getattr(state, name)) for name in ("files", "images", "embeddings", "prompts", "models")}
         state.files = {
             place: f
             for place, f in state.files.items()
@@ -693,20 +758,30 @@ class MemoryPhotos(_Part):
         shown = {f.image_id for f in state.files.values()}
         state.images = {image_id: image for image_id, image in state.images.items() if image_id in shown}
         state.by_digest = {image.digest: image_id for image_id, image in state.images.items()}
-        unsaved = state.unsaved_prompts() if prompts else set()
         gone = {key for key in state.embeddings if key[1] not in shown or key[0] in model_ids}
         for model_id in {of for of, _ in gone}:
             state.generations[model_id] += 1
         state.embeddings = {key: e for key, e in state.embeddings.items() if key not in gone}
-        state.prompts = {k: p for k, p in state.prompts.items() if k[0] not in model_ids and k not in unsaved}
+        state.prompts = {k: p for k, p in state.prompts.items() if k[0] not in model_ids}
+        unsaved = sorted(state.unsaved_prompts(), key=lambda key: (state.prompts[key].turn, state.prompts[key].id))
+        old = {key for key in unsaved if which.every}
+        if which.unused_days is not None:
+            old |= {key for key in unsaved if state.prompts[key].day < uses.today() - which.unused_days}
+        if which.most is not None:
+            old |= set(unsaved[: max(0, len(state.prompts) - which.most)])
+        state.prompts = {k: p for k, p in state.prompts.items() if k not in old}
         for of_model in (state.models, state.generations, state.snapshots, state.temperatures):
             for model_id in model_ids:
                 of_model.pop(model_id, None)
         state.derived = {key: body for key, body in state.derived.items() if key[0] not in model_ids}
         state.roots = {r: when for r, when in state.roots.items() if not any(is_under(r, path) for path in under)}
         state.revision += 1
-        removed = {name: n - len(getattr(state, name)) for name, n in before.items()}
-        return {"vectors" if name == "embeddings" else name: n for name, n in removed.items()}
+        removed = {name: len(was) - len(getattr(state, name)) for name, was in before.items()}
+        removed["vectors"] = removed.pop("embeddings")
+        removed["vector_bytes"] = sum(len(before["embeddings"][key].vector) for key in gone)
+        forgotten = before["prompts"].keys() - state.prompts.keys()
+        removed["prompt_bytes"] = sum(_prompt_bytes((key, before["prompts"][key])) for key in forgotten)
+        return removed
 
 
 class MemoryLabels(_Part):
@@ -802,7 +877,9 @@ class MemoryLabels(_Part):
     def run_files(self) -> dict[str, dict[str, Any]]:
         return {key: document["stored"] for key, document, _ in self.runs() if "stored" in document}
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+    def save_run(
+        self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = MOST_QUESTIONS
+    ) -> list[str]:
         with self._storage.write("record a run") as state:
             gone = [state.runs.pop(key)] if key in state.runs else []
             state.runs[key] = json.dumps(document, ensure_ascii=False), now()
@@ -971,6 +1048,11 @@ def _embedding(state: State, vector: FloatArray) -> Embedding:
 
 def _bytes(vector: FloatArray) -> bytes:
     return np.asarray(vector, dtype=np.float32).tobytes()
+
+
+def _prompt_bytes(stored: tuple[tuple[int, str], Prompt]) -> int:
+    (_, text), prompt = stored
+    return len(prompt.vector) + uses.BESIDE_TEXT + 2 * len(text.encode())
 
 
 def _is_good(stored: bytes, dim: int) -> bool:

@@ -9,12 +9,15 @@ from collections.abc import Collection
 import numpy as np
 import pytest
 
-from tests.libraries import fake_info, unit_vectors
+from tests.fakes import DIM
+from tests.libraries import digest_of, fake_info, unit_vectors
+from tests.libraries import photo as seen
 from zsindex.storage import uses
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import ModelRow
+from zsindex.storage.rows import NO_PROMPTS, CorrectionEntry, Forgettable, ImageRecord, ModelRow
 
 DAY = 20_000
+VECTOR = unit_vectors(1)[0]
 
 
 class Clock:
@@ -194,3 +197,101 @@ def test_at_random_nothing_is_lost_that_may_not_be(
         may_go = [round_ for text, round_ in used.items() if text not in saved]
         assert max(gone.values(), default=0) <= min(may_go, default=turn)
         assert len(used) <= max(10, 9 + len(saved))
+
+
+# --- by age, and what prune forgets -----------------------------------------------------------------------------------
+
+
+def forgotten(storage: Storage, model: ModelRow, there: Collection[str], days: int) -> set[str]:
+    storage.photos.make_room(prompt_days=days, upload_bytes=1 << 30)
+    return set(there) - held(storage, model, there)
+
+
+def test_prompts_that_nobody_asked_for_in_so_many_days_go(storage: Storage, model: ModelRow, clock: Clock) -> None:
+    save(storage, model, *TEXTS[:5])
+    storage.labels.save_label_set("x", {"labels": {"a": ["03"]}})
+    clock.day += 30
+    ask(storage, model, "01", "02")
+    storage.reads.record_uses()
+    assert forgotten(storage, model, TEXTS[:5], 30) == set()
+    clock.day += 1
+    assert storage.photos.make_room(prompt_days=30, upload_bytes=1 << 30) == {"prompts": 2, "images": 0}
+    assert held(storage, model, TEXTS) == {"01", "02", "03"}
+
+
+def test_a_library_that_was_put_away_loses_nothing(storage: Storage, model: ModelRow, clock: Clock) -> None:
+    save(storage, model, *TEXTS[:5])
+    clock.day += 4000
+    assert forgotten(storage, model, TEXTS[:5], 30) == set()
+    clock.day = DAY - 4000  # nor does one under a clock that was set back
+    assert forgotten(storage, model, TEXTS[:5], 30) == set()
+
+
+@pytest.mark.parametrize(
+    ("which", "gone"),
+    [
+        (NO_PROMPTS, set()),
+        (Forgettable(every=True), {"00", "01", "02", "04"}),
+        (Forgettable(unused_days=9), {"00", "02"}),
+        (Forgettable(unused_days=10), set()),
+        (Forgettable(most=4), {"00"}),
+        (Forgettable(most=0), {"00", "01", "02", "04"}),
+        (Forgettable(unused_days=9, most=2), {"00", "01", "02"}),
+    ],
+)
+def test_prune_forgets_what_is_asked_and_says_how_much(
+    storage: Storage, model: ModelRow, clock: Clock, which: Forgettable, gone: set[str]
+) -> None:
+    storage.labels.save_label_set("x", {"labels": {"a": ["03"]}})
+    save(storage, model, "00", "02", "03")
+    clock.day += 10
+    save(storage, model, "01", "04")
+    plan = storage.photos.prunable(prompts=which)
+    assert storage.photos.prune(prompts=which) == plan
+    assert (plan["prompts"], plan["prompt_bytes"]) == (len(gone), len(gone) * (4 * DIM + uses.BESIDE_TEXT + 4))
+    assert held(storage, model, TEXTS) == {"00", "01", "02", "03", "04"} - gone
+
+
+# --- images that no file shows ----------------------------------------------------------------------------------------
+
+
+def upload(storage: Storage, model: ModelRow, *names: str) -> None:
+    records = [
+        ImageRecord(digest_of(name), 1, 1, "JPEG", vector)
+        for name, vector in zip(names, unit_vectors(len(names)), strict=True)
+    ]
+    storage.photos.save_images(records, model.id)
+
+
+def test_images_of_no_file_go_when_they_take_too_much(storage: Storage, model: ModelRow) -> None:
+    """Those first that came first, and never a photo, nor what somebody has said something about."""
+    storage.photos.save([seen("/photos/1", "mine", VECTOR), seen("/photos/2", "gone", VECTOR)], model.id)
+    storage.photos.mark_missing("/photos", ["2"])
+    names = [f"upload {n}" for n in range(10)]
+    upload(storage, model, *names)
+    storage.labels.add_corrections("x", [CorrectionEntry(digest_of("upload 0"), "a", False)])
+    each = 4 * DIM
+    generation = storage.reads.generation(model.id)
+    assert storage.photos.make_room(upload_bytes=10 * each) == {"prompts": 0, "images": 0}
+    assert storage.reads.generation(model.id) == generation
+    assert storage.photos.sizes()["uploads"] == (10, 10 * each)
+    upload(storage, model, "upload 10")
+    assert storage.photos.make_room(upload_bytes=10 * each) == {"prompts": 0, "images": 2}
+    assert storage.reads.generation(model.id) == generation + 1
+    digests = {digest_of(name): name for name in [*names, "upload 10", "mine", "gone"]}
+    there = {digests[digest] for digest in storage.reads.image_vectors(digests, model)}
+    assert there == set(digests.values()) - {"upload 1", "upload 2"}
+    assert storage.photos.sizes()["uploads"] == (9, 9 * each)
+    assert storage.photos.sizes()["vanished"] == (1, each)
+    assert storage.problems() == []
+
+
+def test_what_a_file_showed_before_counts_as_of_no_file(storage: Storage, model: ModelRow) -> None:
+    each = 4 * DIM
+    storage.photos.make_room(upload_bytes=1)  # counts them once
+    for n in range(12):
+        storage.photos.save([seen("/photos/1", f"version {n}", VECTOR)], model.id)
+        storage.photos.make_room(upload_bytes=4 * each)
+        count, size = storage.photos.sizes()["uploads"]
+        assert count * each == size <= 4 * each
+    assert storage.photos.has_vector(digest_of("version 11"), model.id)

@@ -153,13 +153,18 @@ def test_an_allowance_comes_back_with_time() -> None:
 
 
 def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.config.prompt_bytes", lambda: 40_000)
+    monkeypatch.setenv("ZSINDEX_PROMPTS_MB", "40000")
+    monkeypatch.setattr("zsindex.config.MB", 1)
     library.labels.save("colours", ["red", "blue"])
     library.classify(label_set="colours")
     texts = [f"text number {n:04d}, of some length" for n in range(2000)]
-    with pytest.warns(PromptsForgotten, match="cached prompts that were not asked for for the longest"):
+
+    def ask_for_all() -> None:
         for start in range(0, len(texts), 100):
             library.embed_texts(texts[start : start + 100])
+
+    with pytest.warns(PromptsForgotten, match="cached prompts that were not asked for for the longest"):
+        ask_for_all()
     with library.session.storage.database.reading() as connection:
         from zsindex.storage.sqlite.fast_reads import prompt_bytes
 

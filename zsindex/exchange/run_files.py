@@ -19,14 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from zsindex import config
 from zsindex.classification.results import Answer
 from zsindex.index.files import Making
 from zsindex.index.snapshots import FOLDER_NAME
 from zsindex.storage.protocol import Storage
-
-# Records of runs are a few KB; their answers 12 bytes per prediction and the paths.
-MAX_RUNS = 200
-MAX_BYTES = 2**29
 
 
 def write(storage: Storage, making: Making, key: str, answer: Answer) -> dict[str, Any]:
@@ -86,10 +83,10 @@ def remove(storage: Storage, names: Iterable[str]) -> None:
 
 def make_room(storage: Storage) -> None:
     """Delete the answers of the oldest runs, as long as all together take too much room; their records stay."""
-    taken = 0
+    taken, most = 0, config.RUNS_MB.bytes
     for stored in storage.labels.run_files().values():
         taken += int(stored["bytes"])
-        if taken > MAX_BYTES:
+        if taken > most:
             remove(storage, [stored["file"]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from zsindex import config
 from zsindex.classification.prompts import digest, from_document, label_set, to_document
 from zsindex.classification.results import Answer, Classification, Run
 from zsindex.errors import (
@@ -88,6 +89,7 @@ class RunStore:
         """
         storage = self._session.storage
         storage.require_writable("record a run")
+        keep = config.RUNS.value
         run, asked = result.run, result.run.asked
         if asked is None:
             raise ValueError("only what `classify` returned can be recorded")
@@ -106,7 +108,7 @@ class RunStore:
                 "stored": stored,
             }
             try:
-                replaced = storage.labels.save_run(run.key, document, keep=run_files.MAX_RUNS)
+                replaced = storage.labels.save_run(run.key, document, keep=keep)
             except ZsindexError:
                 run_files.remove(storage, [stored["file"]])
                 raise

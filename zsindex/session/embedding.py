@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification.scores import concept_vectors
-from zsindex.config import PROMPTS, PROMPTS_MB, absolute
+from zsindex.config import PROMPTS, PROMPTS_MB, UPLOADS_MB, absolute
 from zsindex.errors import (
     ImageError,
     LibraryBusy,
@@ -35,12 +36,20 @@ if TYPE_CHECKING:
     from zsindex.storage.protocol import Storage
 
 
+# A library may be open for months; closing it records them, too.
+RECORD_USES_EVERY_S = 600.0
+
+
 class NotKept(ZsindexWarning):
     """The answer is right, but the vectors encoded for it could not be stored."""
 
 
 class PromptsForgotten(ZsindexWarning):
     """Cached prompts went because there were too many. They are encoded again when they are asked for."""
+
+
+class ImagesForgotten(ZsindexWarning):
+    """Vectors of images that no file of the library shows went because they took too much room."""
 
 
 class Embedding:
@@ -51,6 +60,7 @@ class Embedding:
         self._model = model
         self._settings = settings
         self._usage = usage
+        self._record_uses_at = time.monotonic() + RECORD_USES_EVERY_S
 
     # --- images -------------------------------------------------------------------------------------------------------
 
@@ -130,6 +140,17 @@ class Embedding:
 
     def _keep(self, records: Sequence[ImageRecord]) -> None:
         self._model().store(partial(self._storage.photos.save_images, records))
+        n_gone = 0
+        # Whoever syncs makes room when that is done, and what cannot be done now can be then.
+        with suppress(LibraryBusy, StorageFull, StorageFailed), self._storage.sync_lock.hold("make room", wait=False):
+            n_gone = self._storage.photos.make_room(upload_bytes=UPLOADS_MB.bytes)["images"]
+        if n_gone:
+            warnings.warn(
+                f"forgot the vectors of {n_gone:,} images that are in no folder, those first that came first:"
+                f" they may take {UPLOADS_MB.value:,} MB ({UPLOADS_MB.variable})",
+                ImagesForgotten,
+                stacklevel=5,
+            )
 
     def _keep_if_possible(self, records: Sequence[ImageRecord]) -> None:
         if self._storage.writable:
@@ -143,6 +164,9 @@ class Embedding:
         model = self._model().row()
         normalised = [prompts.normalise(text) for text in several(texts)]
         found = self._storage.reads.prompt_vectors(set(normalised), model, truncated=truncate)
+        if time.monotonic() > self._record_uses_at:
+            self._record_uses_at = time.monotonic() + RECORD_USES_EVERY_S
+            self._storage.reads.record_uses()
         new = [text for text in dict.fromkeys(normalised) if text not in found]
         self._usage.count(prompts_reused=len(found), prompts_encoded=len(new))
         if new:

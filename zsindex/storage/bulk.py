@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from zsindex.errors import LibraryDamaged
 from zsindex.records import FloatArray
+from zsindex.storage import room
 from zsindex.storage.adding import FileState, NewFile, add_images, add_vectors, folder_ids, known, put_files
 from zsindex.storage.database import Database
 from zsindex.storage.rows import NEVER_SEEN, ExportedPhotos, ImportedPhoto, KnownPhoto, ModelRow, path_digest, selected
@@ -83,6 +84,8 @@ class SqlBulk:
                 ):
                     again[there.id] = size, mtime_ns, image_id, None, None
             put_files(connection, dialect, list(new_files.values()), again)
+            showed = {k.id: k.image_id for k in before.values() if k.image_id is not None}
+            room.count_uploads(connection, sum(showed.get(n, state[2]) != state[2] for n, state in again.items()))
         counts["added"] = len(new_files)
         counts["changed"] = len(photos) - len(chosen)
         counts["kept"] = len(chosen) - counts["stored"]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, delete, func, insert, select
 
 from zsindex.storage.database import Database, Dialect
-from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, SidecarRow, ThresholdRow, now
+from zsindex.storage.rows import MOST_DERIVED, MOST_QUESTIONS, CorrectionEntry, SidecarRow, ThresholdRow, now
 from zsindex.storage.tables import (
     corrections,
     derived,
@@ -184,7 +184,9 @@ class SqlLabels:
             rows = connection.execute(select(runs.c.key, stored).order_by(self._newest_run_first))
             return {key: json.loads(body) for key, body in rows if body is not None}
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+    def save_run(
+        self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = MOST_QUESTIONS
+    ) -> list[str]:
         """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
         all, the oldest go.
 

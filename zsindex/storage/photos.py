@@ -4,7 +4,6 @@ question asks. `zsindex.storage.protocol.PhotoStorage` in SQL that is no databas
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
+from zsindex.storage import room
 from zsindex.storage.adding import (
     FileState,
     NewFile,
@@ -33,14 +33,15 @@ from zsindex.storage.adding import (
 from zsindex.storage.database import Database, Dialect
 from zsindex.storage.rows import (
     NEVER_SEEN,
+    NO_PROMPTS,
     FileDetails,
     FileOutcome,
+    Forgettable,
     ImageRecord,
     KnownFile,
     ModelRow,
     SnapshotRow,
     now,
-    prompts_in,
 )
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
@@ -59,7 +60,6 @@ from zsindex.storage.tables import (
     folders,
     images,
     incomplete_images,
-    label_sets,
     models,
     prompts,
     roots,
@@ -292,6 +292,7 @@ class SqlPhotos:
                 these = {"ids": self._dialect.many(forgotten)}
                 connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids"))), these)
             put_files(connection, self._dialect, new, again)
+            room.count_uploads(connection, counts["changed"])
         return counts
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
@@ -319,6 +320,7 @@ class SqlPhotos:
         """Store images that are no files of the library, with their vectors."""
         with self._write("store image vectors") as connection:
             self._add_records(connection, records, model_id)
+            room.count_uploads(connection, len(records))
 
     def _add_records(
         self, connection: Connection, records: Sequence[ImageRecord], model_id: int | None
@@ -468,58 +470,80 @@ class SqlPhotos:
             if instead:
                 add_vectors(connection, self._dialect, instead, to_blob, model_id, new=instead.keys())
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What grows, with how many there are of it and how many bytes these take."""
+        with self._read() as connection:
+            return room.sizes(connection)
+
+    def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
+        """Forget what nobody has asked for in a long time, and what only spared work; see the protocol."""
+
+        def due(connection: Connection) -> tuple[list[int], bool]:
+            old: list[tuple[int, int]] = []
+            if prompt_days is not None and room.may_tell_age(connection, prompt_days):
+                old = room.forgettable(connection, Forgettable(unused_days=prompt_days))
+            return [ident for ident, _ in old], room.may_be_too_many(connection, upload_bytes)
+
+        with self._read() as connection:
+            if due(connection) == ([], False):
+                return {"prompts": 0, "images": 0}
+        with self._write("make room") as connection:
+            old, too_many = due(connection)
+            room.delete_prompts(connection, self._dialect, old)
+            n_images = room.forget_uploads(connection, self._dialect, upload_bytes) if too_many else 0
+        return {"prompts": len(old), "images": n_images}
+
     def prunable(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
         with self._read() as connection:
-            counts = {
-                name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
-                for name, (table, which) in _prunable(model_ids, under).items()
-            }
-            counts["prompts"] += len(_unsaved(connection, besides=model_ids)) if prompts else 0
-        return counts
+            return self._counted(connection, model_ids, under, prompts)[0]
 
     def prune(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
-        """Forget vanished files, images that no file shows, their vectors, and whole models.
-
-        Args:
-            model_ids: models to forget with all their vectors and prompts.
-            under: folders to forget with all files below, whether they are there or not.
-            prompts: also those that belong to no saved label set, under any model.
-
-        Returns:
-            How many rows of each kind went.
-        """
-        removed = {}
+        """Forget vanished files, images that no file shows, their vectors, and whole models; see the protocol."""
         with self._write("prune") as connection:
+            removed, unsaved = self._counted(connection, model_ids, under, prompts)
             prunable = _prunable(model_ids, under)
             shrunk = select(embeddings.c.model_id).where(prunable["vectors"][1]).distinct()
-            for model_id in list(connection.execute(shrunk).scalars()):
-                connection.execute(
-                    update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1)
-                )
+            room.count_deletion(connection, list(connection.execute(shrunk).scalars()))
             if model_ids:
                 for of_model in (snapshots, temperatures, derived):
                     connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
             unseen = select(images.c.id).where(prunable["images"][1])
             connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
-            for name, (table, which) in prunable.items():
-                removed[name] = connection.execute(delete(table).where(which)).rowcount
-            if prompts:
-                unsaved = _unsaved(connection)
-                these = {"ids": self._dialect.many(unsaved)}
-                connection.execute(delete(_prompts).where(_prompts.c.id.in_(self._dialect.any_of("ids"))), these)
-                removed["prompts"] += len(unsaved)
+            for table, which in prunable.values():
+                connection.execute(delete(table).where(which))
+            room.delete_prompts(connection, self._dialect, unsaved)
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
+            set_setting(connection, room.UPLOADS, "0")
             touch_files(connection)
         return removed
 
-
-_prompts = prompts
+    def _counted(
+        self,
+        connection: Connection,
+        model_ids: Sequence[int],
+        under: Sequence[str],
+        which: Forgettable,
+    ) -> tuple[dict[str, int], list[int]]:
+        """How many rows of each kind would go, with the bytes of vectors and prompts; and ids of prompts among them."""
+        prunable = _prunable(model_ids, under)
+        counts = {
+            name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
+            for name, (table, which) in prunable.items()
+        }
+        unsaved = dict(room.forgettable(connection, which, besides=model_ids))
+        of_models = prompts.c.model_id.in_(model_ids)
+        of_models_bytes = connection.execute(select(func.sum(room.prompt_bytes())).where(of_models)).scalar() or 0
+        length = func.sum(func.length(embeddings.c.vector))
+        vector_bytes = connection.execute(select(length).where(prunable["vectors"][1])).scalar() or 0
+        counts["prompts"] += len(unsaved)
+        counts |= {"vector_bytes": int(vector_bytes), "prompt_bytes": int(of_models_bytes) + sum(unsaved.values())}
+        return counts, list(unsaved)
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
@@ -584,13 +608,6 @@ def _fetch(
     cursor = connection.execute(query, parameters).cursor
     assert cursor is not None
     return list(cursor.fetchall())
-
-
-def _unsaved(connection: Connection, *, besides: Sequence[int] = ()) -> list[int]:
-    """Ids of prompts that belong to no saved label set, under other models than some."""
-    kept = prompts_in(map(json.loads, connection.execute(select(label_sets.c.body)).scalars()))
-    query = select(prompts.c.id, prompts.c.text).where(prompts.c.model_id.not_in(besides))
-    return [ident for ident, text in connection.execute(query) if text not in kept]
 
 
 def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:

@@ -49,11 +49,14 @@ from typing import Any, Protocol
 
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
 from zsindex.storage.rows import (
+    MOST_QUESTIONS,
+    NO_PROMPTS,
     CorrectionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
     FileTable,
+    Forgettable,
     ImageRecord,
     ImportedPhoto,
     JobRow,
@@ -72,11 +75,12 @@ class Lock(Protocol):
     this one. It goes with its process.
     """
 
-    def hold(self, purpose: str) -> AbstractContextManager[object]:
+    def hold(self, purpose: str, *, wait: bool = True) -> AbstractContextManager[object]:
         """Hold it. A thread that holds it may do so again, through the same handle. Nobody needs it to read or store.
 
         Args:
             purpose: tells others why they wait.
+            wait: for somebody else who holds it.
 
         Raises:
             LibraryBusy: somebody else kept it for too long; the message says who, and since when.
@@ -162,6 +166,10 @@ class Storage(Protocol):
         """Bytes that it takes, without what is derived from it."""
         ...
 
+    def backups(self) -> list[Path]:
+        """Copies from before upgrades, which nothing needs."""
+        ...
+
     def vacuum(self) -> None:
         """Give the room of deleted rows back."""
         ...
@@ -241,7 +249,7 @@ class Reads(Protocol):
         """Store prompts, in the order given; those that somebody else stored meanwhile are left as they are, damaged
         ones replaced. All of them count as asked for now.
 
-        Where there are more than `config.PROMPTS` of them in all, or they take more than `config.prompt_bytes`, their
+        Where there are more of them in all than `config.PROMPTS`, or they take more than `config.PROMPTS_MB`, their
         vectors and their texts twice, those go that were not asked for for the longest and that belong to no version of
         a saved label set, until a tenth of it is free. What was asked for before what is a matter of the order in which
         it was recorded, not of the clock.
@@ -461,14 +469,36 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What grows, with how many there are of it and how many bytes these take: ``prompts``, ``uploads`` (images
+        that no file shows, nor showed when it was last there), ``vanished`` (images of files that are gone),
+        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections`` and ``sidecars``.
+        """
+        ...
+
+    def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
+        """Forget what nobody has asked for in a long time, and what only spared work. Whoever calls it holds
+        `Storage.sync_lock`: a sync relies on vectors that it has found. Models that lose vectors have a new generation.
+
+        Args:
+            prompt_days: prompts go that nobody asked for in so many days and that belong to no version of a saved label
+                set; none, where nobody has asked for any prompt in all that time. None: no prompts.
+            upload_bytes: of images that no file shows, nor showed when it was last there, those go that came first
+                where their vectors take more, until a tenth is free; but none that somebody has said what it shows.
+
+        Returns:
+            How many ``prompts`` and ``images`` went.
+        """
+        ...
+
     def prunable(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
         ...
 
     def prune(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
         temperatures and what was derived under them. Label sets, corrections and runs stay. Models that lose vectors
@@ -477,10 +507,11 @@ class PhotoStorage(Protocol):
         Args:
             model_ids: models to forget with all their vectors and prompts.
             under: folders to forget with all files below, whether they are there or not.
-            prompts: also those that belong to no saved label set, under any model.
+            prompts: also these, under any model.
 
         Returns:
-            How many ``files``, ``images``, ``vectors``, ``prompts`` and ``models`` went.
+            How many ``files``, ``images``, ``vectors``, ``prompts`` and ``models`` went, and the bytes of vectors and
+            prompts, ``vector_bytes`` and ``prompt_bytes``.
         """
         ...
 
@@ -566,7 +597,9 @@ class LabelStorage(Protocol):
         """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
         ...
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+    def save_run(
+        self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = MOST_QUESTIONS
+    ) -> list[str]:
         """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
         all, the oldest go.
 

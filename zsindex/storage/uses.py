@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+# Beside its vector a prompt takes its text twice, there and in the index, and about so many bytes.
+BESIDE_TEXT = 40
 _DAY_S = 86_400
 
 
@@ -13,14 +15,12 @@ def today() -> int:
 
 
 def may_tell_age(day: int, newest: int, days: int) -> bool:
-    """Whether the clock can be believed when it says that prompts were not asked for in so many days.
+    """Whether prompts may go because nobody asked for them in so many days.
+
+    Not where nobody asked for any in all that time: the library was put away, or the clock is wrong.
 
     Args:
         day: today.
         newest: the day on which any prompt was asked for last.
-
-    Returns:
-        False where nothing was asked in all that time. Then the library was put away, or the clock is wrong, and what
-        was asked last is no older than the rest.
     """
     return day - newest <= days

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -13,6 +13,7 @@ from zsindex import config
 from zsindex.library import Library
 from zsindex.services.search import Search
 from zsindex.services.serving import Serving
+from zsindex.upkeep.room import Room
 from zsindex.web.admission import CacheAllowance, Gate
 from zsindex.web.answers import Answers
 from zsindex.web.job_runner import JobRunner
@@ -23,6 +24,8 @@ from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Security
 from zsindex.web.slow_questions import SlowQuestions
 from zsindex.web.thumbnails import Thumbnails
+
+ROOMS_S = 300.0
 
 
 class Service:
@@ -45,7 +48,7 @@ class Service:
             now=lambda: serving.last_view,
         )
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
-        self.thumbnails = Thumbnails(thumbnails or _thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
+        self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.sandbox = Sandbox(
             workers=limits.decoders,
             max_pixels=limits.upload_pixels,
@@ -53,8 +56,9 @@ class Service:
             timeout_s=limits.decode_s,
         )
         self.jobs = JobRunner(library, most_queued=limits.queued_jobs)
-        self.metrics = Metrics(lambda: library.usage, self._gauges)
+        self.metrics = Metrics(lambda: library.usage, self._gauges, self._rooms)
         self.closing = threading.Event()
+        self._found_rooms: tuple[list[Room], float] = ([], 0.0)
 
     def start(self) -> None:
         """Begin what goes on beside requests."""
@@ -65,6 +69,14 @@ class Service:
         self.closing.set()
         self.jobs.stop()
         self.sandbox.close()
+
+    def _rooms(self) -> list[Room]:
+        """What grows, as it was a few minutes ago at most: to find that out takes a look at every photo."""
+        found, until = self._found_rooms
+        if time.monotonic() > until:
+            found = self.library.room()
+            self._found_rooms = found, time.monotonic() + ROOMS_S
+        return found
 
     def _gauges(self) -> dict[str, float]:
         sizes = {str(model.name): model.images for model in self.library.models() if model.default}
@@ -79,15 +91,6 @@ class Service:
             "thumbnail_bytes": self.thumbnails.bytes,
             "answer_bytes": self.answers.bytes + self.slow.bytes,
         }
-
-
-def _thumbnails_folder() -> Path:
-    models = config.models_folder()
-    if models is not None:
-        return models.with_name("thumbnails")
-    import tempfile
-
-    return Path(tempfile.gettempdir()) / f"zsindex-thumbnails-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
 def _service(request: Request) -> Service:

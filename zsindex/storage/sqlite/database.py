@@ -336,6 +336,11 @@ class SqliteDatabase:
         """Bytes on disk, the write-ahead log included."""
         return sum(size_of(f) for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
 
+    def backups(self) -> list[Path]:
+        """Copies from before upgrades of the schema, oldest first; see `_back_up`."""
+        self.require_open()
+        return sorted(self.folder.glob(f"{FILE_NAME}.backup-*"))
+
     def vacuum(self) -> None:
         """Give the pages of deleted rows back to the disk."""
         self.require_writable("vacuum")

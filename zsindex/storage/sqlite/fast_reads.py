@@ -231,7 +231,7 @@ class FastReads:
         Of more than `config.PROMPTS_MB` and `config.PROMPTS` allow, those go that were not asked for for the longest
         and that belong to no saved label set. Returns how many.
         """
-        most_bytes, most = config.prompt_bytes(), config.PROMPTS.value
+        most_bytes, most = config.PROMPTS_MB.bytes, config.PROMPTS.value
         with self._database.writing("store prompt vectors") as connection:
             for part in chunks(texts):
                 there = connection.execute(
@@ -373,8 +373,6 @@ class FastReads:
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------
 
-# Beside its vector a prompt takes its text twice, there and in the index, and about so many bytes.
-_BESIDE_TEXT = 40
 # So much of the bound is left when something goes: otherwise each question after it would look for the oldest.
 _LEFT = 0.9
 
@@ -382,7 +380,7 @@ _LEFT = 0.9
 def prompt_bytes(connection: sqlite3.Connection) -> int:
     """How much cached prompts take. Read from the index of their texts: the vectors are not looked at."""
     (size,) = connection.execute(
-        f"SELECT sum(n * ({VECTOR_DTYPE.itemsize} * dim + {_BESIDE_TEXT}) + 2 * letters) FROM models JOIN"
+        f"SELECT sum(n * ({VECTOR_DTYPE.itemsize} * dim + {uses.BESIDE_TEXT}) + 2 * letters) FROM models JOIN"
         " (SELECT model_id, count(*) AS n, sum(length(CAST(text AS BLOB))) AS letters FROM prompts GROUP BY model_id)"
         " ON model_id = models.id"
     ).fetchone()
@@ -402,7 +400,7 @@ def _make_room(connection: sqlite3.Connection, most_bytes: int, most: int) -> in
     saved label sets. What is needed again is encoded again. Returns how many.
     """
     pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if pages * page_size <= min(most_bytes, most * _BESIDE_TEXT):
+    if pages * page_size <= min(most_bytes, most * uses.BESIDE_TEXT):
         return 0  # the whole file is smaller, as most are: nothing has to be counted
     (count,) = connection.execute("SELECT count(*) FROM prompt_uses").fetchone()
     size = prompt_bytes(connection)
@@ -421,7 +419,7 @@ def _make_room(connection: sqlite3.Connection, most_bytes: int, most: int) -> in
             break
         if text not in kept:
             gone.append((ident,))
-            too_large -= length + _BESIDE_TEXT + 2 * len(text.encode())
+            too_large -= length + uses.BESIDE_TEXT + 2 * len(text.encode())
             too_many -= 1
     connection.executemany("DELETE FROM prompts WHERE id = ?", gone)
     return len(gone)

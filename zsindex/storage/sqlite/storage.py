@@ -103,6 +103,10 @@ class SqliteStorage:
         """Bytes of the database, its log included."""
         return self.database.size_bytes()
 
+    def backups(self) -> list[Path]:
+        """Copies of the database from before upgrades."""
+        return self.database.backups()
+
     def vacuum(self) -> None:
         """Give the pages of deleted rows back to the disk."""
         self.database.vacuum()
