@@ -133,10 +133,14 @@ class State:
     runs: dict[str, tuple[str, str]] = field(default_factory=dict)
     sidecars: dict[str, tuple[SidecarRow, str]] = field(default_factory=dict)
     jobs: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
+    use_day: uses.Day | None = None
 
     def copied(self) -> State:
         """A state of its own, with the same values."""
         return State(**{f.name: copy(getattr(self, f.name)) for f in fields(self)})
+
+    def day_of_use(self) -> uses.Day:
+        return (self.use_day or uses.Day(uses.today(), uses.today())).until(uses.today())
 
     def next_id(self, kind: str) -> int:
         self.last[kind] = self.last.get(kind, 0) + 1
@@ -354,7 +358,9 @@ class MemoryReads(_Part):
         state = self._storage.state()
         stored = {text: state.prompts.get((model.id, text)) for text in texts}
         self._asked.update(
-            (model.id, text) for text, found in stored.items() if found is not None and found.day != uses.today()
+            (model.id, text)
+            for text, found in stored.items()
+            if found is not None and found.day != state.day_of_use().library
         )
         return {
             text: self._vector(found.vector, model)
@@ -377,9 +383,9 @@ class MemoryReads(_Part):
     def _record_uses(self, state: State) -> int:
         asked = {key for key in self._asked if key in state.prompts}
         self._asked.clear()
-        turn = state.next_id("turns")
+        turn, state.use_day = state.next_id("turns"), state.day_of_use()
         for key in asked:
-            state.prompts[key] = state.prompts[key]._replace(turn=turn, day=uses.today())
+            state.prompts[key] = state.prompts[key]._replace(turn=turn, day=state.use_day.library)
         return len(asked)
 
     def save_prompts(
@@ -388,7 +394,7 @@ class MemoryReads(_Part):
         most_bytes, most = config.PROMPTS_MB.bytes, config.PROMPTS.value
         with self._storage.write("store prompt vectors") as state:
             self._record_uses(state)
-            turn, day = state.last["turns"], uses.today()
+            turn, day = state.last["turns"], state.day_of_use().library
             for text, vector, cut in zip(texts, vectors, truncated, strict=True):
                 key = (self._storage.require_model(state, model_id), text)
                 if key not in state.prompts or not state.prompts[key].is_whole:
@@ -709,11 +715,10 @@ class MemoryPhotos(_Part):
 
     def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
         with self._storage.write("make room") as state:
-            today = uses.today()
-            newest = max((p.day for p in state.prompts.values() if p.day <= today), default=None)
             old: set[tuple[int, str]] = set()
-            if None not in (newest, prompt_days) and uses.may_tell_age(today, newest, prompt_days):
-                old = {key for key in state.unsaved_prompts() if state.prompts[key].day < today - prompt_days}
+            if prompt_days is not None:
+                before = state.day_of_use().library - prompt_days
+                old = {key for key in state.unsaved_prompts() if state.prompts[key].day < before}
             state.prompts = {key: p for key, p in state.prompts.items() if key not in old}
             shown = {f.image_id for f in state.files.values()}
             said = {entry.digest for batches in state.corrections.values() for batch in batches for entry in batch}
@@ -766,7 +771,7 @@ class MemoryPhotos(_Part):
         unsaved = sorted(state.unsaved_prompts(), key=lambda key: (state.prompts[key].turn, state.prompts[key].id))
         old = {key for key in unsaved if which.every}
         if which.unused_days is not None:
-            old |= {key for key in unsaved if state.prompts[key].day < uses.today() - which.unused_days}
+            old |= {key for key in unsaved if state.prompts[key].day < state.day_of_use().library - which.unused_days}
         if which.most is not None:
             old |= set(unsaved[: max(0, len(state.prompts) - which.most)])
         state.prompts = {k: p for k, p in state.prompts.items() if k not in old}

@@ -210,21 +210,29 @@ def forgotten(storage: Storage, model: ModelRow, there: Collection[str], days: i
 def test_prompts_that_nobody_asked_for_in_so_many_days_go(storage: Storage, model: ModelRow, clock: Clock) -> None:
     save(storage, model, *TEXTS[:5])
     storage.labels.save_label_set("x", {"labels": {"a": ["03"]}})
-    clock.day += 30
-    ask(storage, model, "01", "02")
-    storage.reads.record_uses()
+    for _ in range(5):
+        clock.day += 6
+        ask(storage, model, "01", "02")
+        storage.reads.record_uses()
     assert forgotten(storage, model, TEXTS[:5], 30) == set()
     clock.day += 1
     assert storage.photos.make_room(prompt_days=30, upload_bytes=1 << 30) == {"prompts": 2, "images": 0}
     assert held(storage, model, TEXTS) == {"01", "02", "03"}
 
 
-def test_a_library_that_was_put_away_loses_nothing(storage: Storage, model: ModelRow, clock: Clock) -> None:
+def test_neither_a_library_that_was_put_away_loses_prompts_nor_one_under_a_wrong_clock(
+    storage: Storage, model: ModelRow, clock: Clock
+) -> None:
     save(storage, model, *TEXTS[:5])
-    clock.day += 4000
-    assert forgotten(storage, model, TEXTS[:5], 30) == set()
-    clock.day = DAY - 4000  # nor does one under a clock that was set back
-    assert forgotten(storage, model, TEXTS[:5], 30) == set()
+    for day in (DAY + 4000, DAY - 4000, DAY + 90_000, DAY):
+        clock.day = day
+        assert forgotten(storage, model, TEXTS[:5], 30) == set()
+        ask(storage, model, "00")
+        assert storage.reads.record_uses() == 1
+        assert storage.reads.record_uses() == 0
+    # Two gaps that count as a week each, and two steps back that count as a day.
+    assert forgotten(storage, model, TEXTS[:5], 16) == set()
+    assert forgotten(storage, model, TEXTS[:5], 15) == {"01", "02", "03", "04"}
 
 
 @pytest.mark.parametrize(
@@ -232,11 +240,11 @@ def test_a_library_that_was_put_away_loses_nothing(storage: Storage, model: Mode
     [
         (NO_PROMPTS, set()),
         (Forgettable(every=True), {"00", "01", "02", "04"}),
-        (Forgettable(unused_days=9), {"00", "02"}),
-        (Forgettable(unused_days=10), set()),
+        (Forgettable(unused_days=6), {"00", "02"}),
+        (Forgettable(unused_days=7), set()),
         (Forgettable(most=4), {"00"}),
         (Forgettable(most=0), {"00", "01", "02", "04"}),
-        (Forgettable(unused_days=9, most=2), {"00", "01", "02"}),
+        (Forgettable(unused_days=6, most=2), {"00", "01", "02"}),
     ],
 )
 def test_prune_forgets_what_is_asked_and_says_how_much(

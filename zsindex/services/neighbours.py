@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 NEIGHBOURS = 10
 # Minimum cosine of near-duplicates: suits nano, see docs/lab.md.
 NEAR = 0.95
+# What was found out by looking at so many photos is remembered, 1 KB of each.
+MOST_APPEARANCES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +124,19 @@ class Neighbours:
         view = self._session.view_of(paths)
         graph = self._graph(view, whole=paths is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
-        return duplicates.find(
+        known = self._session.appearances
+        found = duplicates.find(
             view,
             pairs,
             threshold=threshold,
             details=self._session.storage.photos.details_of,
-            known=self._session.appearances if look else None,
+            known=known if look else None,
             settings=self._session.settings,
             progress=progress or (lambda _: None),
         )
+        for image_id in list(known)[:-MOST_APPEARANCES]:  # those first that came first
+            known.pop(image_id, None)
+        return found
 
     def duplicate_examples(self, *, each: int = 2, paths: PathsLike | None = None) -> list[Level]:
         """Example pairs of photos at several cosines, to help choose the threshold of `duplicates`.

@@ -479,9 +479,7 @@ class SqlPhotos:
         """Forget what nobody has asked for in a long time, and what only spared work; see the protocol."""
 
         def due(connection: Connection) -> tuple[list[int], bool]:
-            old: list[tuple[int, int]] = []
-            if prompt_days is not None and room.may_tell_age(connection, prompt_days):
-                old = room.forgettable(connection, Forgettable(unused_days=prompt_days))
+            old = room.forgettable(connection, Forgettable(unused_days=prompt_days))
             return [ident for ident, _ in old], room.may_be_too_many(connection, upload_bytes)
 
         with self._read() as connection:

@@ -482,7 +482,7 @@ class PhotoStorage(Protocol):
 
         Args:
             prompt_days: prompts go that nobody asked for in so many days and that belong to no version of a saved label
-                set; none, where nobody has asked for any prompt in all that time. None: no prompts.
+                set; as the library counts days, see `zsindex.storage.uses`. None: no prompts.
             upload_bytes: of images that no file shows, nor showed when it was last there, those go that came first
                 where their vectors take more, until a tenth is free; but none that somebody has said what it shows.
 

@@ -93,13 +93,6 @@ def prompt_bytes() -> sa.ColumnElement[int]:
     return func.length(prompts.c.vector) + uses.BESIDE_TEXT + 2 * _octets(prompts.c.text)
 
 
-def may_tell_age(connection: Connection, days: int) -> bool:
-    """Whether the clock and the days of the last uses tell that prompts are old; see `zsindex.storage.uses`."""
-    today = uses.today()
-    newest = connection.execute(select(func.max(prompt_uses.c.day)).where(prompt_uses.c.day <= today)).scalar()
-    return newest is not None and uses.may_tell_age(today, newest, days)
-
-
 def forgettable(connection: Connection, which: Forgettable, *, besides: Sequence[int] = ()) -> list[tuple[int, int]]:
     """Ids and bytes of such prompts, under other models than some; those first that were not asked for for the
     longest.
@@ -113,7 +106,7 @@ def forgettable(connection: Connection, which: Forgettable, *, besides: Sequence
         .where(of_others)
         .order_by(prompt_uses.c.turn, prompts.c.id)
     )
-    before = None if which.unused_days is None else uses.today() - which.unused_days
+    before = None if which.unused_days is None else _use_day(connection) - which.unused_days
     too_many = 0
     if which.most is not None:
         too_many = connection.execute(select(func.count()).select_from(prompts).where(of_others)).scalar_one()
@@ -204,6 +197,12 @@ def _octets(column: sa.Column[str]) -> sa.ColumnElement[int]:
 
 def _of_no_file() -> sa.Select[Any]:
     return select(images.c.id).where(~exists().where(files.c.image_id == images.c.id))
+
+
+def _use_day(connection: Connection) -> int:
+    """The day as a library counts them; see `zsindex.storage.uses`. Before any use was recorded, none is old."""
+    last = connection.execute(select(settings.c.value).where(settings.c.key == uses.KEY)).scalar()
+    return 0 if last is None else uses.Day.from_text(last).until(uses.today()).library
 
 
 def _counted_uploads(connection: Connection) -> int | None:

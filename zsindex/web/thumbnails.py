@@ -22,6 +22,8 @@ MEDIA_TYPE = "image/jpeg"
 QUALITY = 82
 # A temporary file of this age was left by a kill: writing one takes milliseconds.
 _ABANDONED_S = 3600
+# After so many new ones the folder is listed again, which takes as long as to make a few hundred.
+_LOOK_AGAIN = 4096
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # How many are made at a time: each decodes a photo.
 _AT_ONCE = max(2, os.cpu_count() or 1)
@@ -52,7 +54,8 @@ def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
 
 
 class Thumbnails:
-    """A folder of thumbnails that never holds more than so many bytes, beyond the one that was added last.
+    """A folder of thumbnails that never holds more than so many bytes, beyond the one that was added last, and a few
+    thousand where several services share it.
 
     What is in it can go at any time: it is made again. Behind each picture stands its SHA-256: a power cut, a full disk
     or a bad one can leave anything under its name, and browsers would keep that for good.
@@ -63,6 +66,7 @@ class Thumbnails:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] | None = None
+        self._added = 0
         self.bytes = 0
         self.making = threading.BoundedSemaphore(_AT_ONCE)
 
@@ -97,6 +101,9 @@ class Thumbnails:
                 temporary.unlink()
             return
         with self._lock:
+            self._added += 1
+            if self._added % _LOOK_AGAIN == 0:
+                self._sizes = None  # other services have the same folder
             known = self._known()
             self.bytes += len(stored) - known.pop(name, 0)
             known[name] = len(stored)

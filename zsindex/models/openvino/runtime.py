@@ -20,9 +20,12 @@ import json
 import logging
 import math
 import os
+import re
+import secrets
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -70,6 +73,10 @@ _REPORTS = "openvino_telemetry"
 # large tower three columns of nothing cost more than that.
 _LENGTH_STEP = 4
 _LARGE_TOWER = 50_000_000  # bytes
+# Names of exports, and of what becomes one or was one: nothing else in their folder is touched.
+_NAME_LETTERS = 16
+_OF_EXPORT = re.compile(rf"[0-9a-f]{{{_NAME_LETTERS}}}(-\w+(\.old)?)?")
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,7 @@ def folder_of(spec: ModelSpec) -> Path | None:
         return None
     # Of two installations each has its own copy of the embedded model.
     name = f"nano:{nano.FOLDER}" if spec.name == "nano" else spec.name
-    return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:16]
+    return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:_NAME_LETTERS]
 
 
 def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
@@ -220,7 +227,45 @@ def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
     made.replace(folder)
     checksums.sync_names(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+    make_room(folder.parent, keep=folder)
     return Export(folder, manifest, checksums.identities(folder, manifest.sha256))
+
+
+def make_room(exports: Path, *, keep: Path) -> None:
+    """Remove what killed exports have left, and exports beyond `config.EXPORTS_MB`, those first that were found for a
+    question the longest ago. A process that has one open keeps its files.
+
+    Args:
+        keep: the one that was just made.
+    """
+    found: list[tuple[float, int, Path]] = []
+    with suppress(OSError):
+        for folder in exports.iterdir():
+            if not _OF_EXPORT.fullmatch(folder.name):
+                continue
+            stats = {file.name: file.stat() for file in folder.rglob("*")}
+            if folder.name[_NAME_LETTERS:]:  # being made, or what one replaced
+                if all(time.time() - stat.st_mtime > _DAY_S for stat in (folder.stat(), *stats.values())):
+                    shutil.rmtree(folder, ignore_errors=True)
+            else:
+                used = stats[MANIFEST].st_mtime if MANIFEST in stats else 0.0
+                found.append((used, sum(stat.st_size for stat in stats.values()), folder))
+    taken = sum(size for _, size, _ in found)
+    for _, size, folder in sorted(found):
+        if taken > config.EXPORTS_MB.bytes and folder != keep:
+            taken -= size
+            old = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}.old")
+            with suppress(OSError):
+                folder.replace(old)
+                shutil.rmtree(old, ignore_errors=True)
+                logger.warning("removed the export in %s: exports may take %d MB", folder, config.EXPORTS_MB.value)
+
+
+def _note_use(export: Path) -> None:
+    """Note that an export was used, in the time of its manifest; once a day."""
+    with suppress(OSError):
+        if abs(time.time() - (export / MANIFEST).stat().st_mtime) > _DAY_S:
+            os.utime(export / MANIFEST)
 
 
 def find(spec: ModelSpec) -> Export | None:
@@ -249,6 +294,7 @@ def find(spec: ModelSpec) -> Export | None:
     if damaged := checksums.damaged(folder, manifest.sha256):
         _tell_of_damage(spec, folder, damaged)
         return None
+    _note_use(folder)
     return Export(folder, manifest, checksums.identities(folder, manifest.sha256))
 
 

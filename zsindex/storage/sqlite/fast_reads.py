@@ -206,7 +206,8 @@ class FastReads:
                 if rows and self._database.writable:
                     ids = [row[0] for row in rows]
                     others = f"SELECT prompt_id FROM prompt_uses WHERE prompt_id IN ({marks(ids)}) AND day <> ?"
-                    self._asked.update(row[0] for row in connection.execute(others, (*ids, uses.today())))
+                    day = _use_day(connection).library
+                    self._asked.update(row[0] for row in connection.execute(others, (*ids, day)))
         return found
 
     def record_uses(self) -> int:
@@ -248,13 +249,13 @@ class FastReads:
                 ),
             )
             asked = [*self._asked]
-            turn = _record_uses(connection, asked)
+            turn, day = _record_uses(connection, asked)
             for part in chunks(texts):
                 connection.execute(
                     "INSERT INTO prompt_uses SELECT id, ?, ? FROM prompts"
                     f" WHERE model_id = ? AND text IN ({marks(part)})"
                     " ON CONFLICT (prompt_id) DO UPDATE SET turn = excluded.turn, day = excluded.day",
-                    (turn, uses.today(), model_id, *part),
+                    (turn, day, model_id, *part),
                 )
             gone = _make_room(connection, most_bytes, most)
         self._asked.difference_update(asked)
@@ -387,12 +388,24 @@ def prompt_bytes(connection: sqlite3.Connection) -> int:
     return int(size or 0)
 
 
-def _record_uses(connection: sqlite3.Connection, asked: Sequence[int]) -> int:
-    """Record uses of prompts, by their ids. Returns the turn in which they were used, the last of all."""
+def _use_day(connection: sqlite3.Connection) -> uses.Day:
+    """The day as a library counts them."""
+    last = connection.execute("SELECT value FROM settings WHERE key = ?", (uses.KEY,)).fetchone()
+    if last is None:  # none was recorded since the last upgrade, as of which the clock was right
+        newest = connection.execute("SELECT day FROM prompt_uses ORDER BY turn DESC LIMIT 1").fetchone()
+        day = uses.today() if newest is None else int(newest[0])
+        return uses.Day(day, day).until(uses.today())
+    return uses.Day.from_text(last[0]).until(uses.today())
+
+
+def _record_uses(connection: sqlite3.Connection, asked: Sequence[int]) -> tuple[int, int]:
+    """Record uses of prompts, by their ids. Returns the turn in which they were used, the last of all, and the day."""
     (turn,) = connection.execute("SELECT coalesce(max(turn), 0) + 1 FROM prompt_uses").fetchone()
-    used = [(turn, uses.today(), ident) for ident in asked]
+    day = _use_day(connection)
+    connection.execute("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", (uses.KEY, day.text))
+    used = [(turn, day.library, ident) for ident in asked]
     connection.executemany("UPDATE prompt_uses SET turn = ?, day = ? WHERE prompt_id = ?", used)
-    return int(turn)
+    return int(turn), day.library
 
 
 def _make_room(connection: sqlite3.Connection, most_bytes: int, most: int) -> int:
