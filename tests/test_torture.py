@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests.torture.__main__ import CAMPAIGNS
 from tests.torture.apart import apart
 from tests.torture.campaign import Campaign, Case, run
+from tests.torture.growth import Growth
+from zsindex.exchange import run_files
+from zsindex.models.openvino import runtime
+from zsindex.storage import room
+from zsindex.storage.sqlite import fast_reads
 
 # Fixed, so that what CI says of a change depends on the change; campaigns by hand draw another one each time.
 SEED = int(os.environ.get("ZSINDEX_TORTURE_SEED", "14"))
@@ -28,6 +36,36 @@ def test_campaign(name: str, tmp_path: Path) -> None:
     if done.returncode == 0 and " 0      -" in done.stdout:
         pytest.skip(done.stdout.splitlines()[-1])
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+
+def _nothing_goes(*args: object, **named: object) -> int:
+    return 0
+
+
+def _no_use(connection: sqlite3.Connection, asked: Sequence[int]) -> tuple[int, int]:
+    return record_uses(connection, [])
+
+
+record_uses = fast_reads._record_uses
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "name", "instead"),
+    [
+        ("prompts", fast_reads, "_make_room", _nothing_goes),
+        ("still asked for", fast_reads, "_record_uses", _no_use),
+        ("uploads", room, "forget_uploads", _nothing_goes),
+        ("answers of runs", run_files, "make_room", _nothing_goes),
+        ("exports", runtime, "make_room", _nothing_goes),
+    ],
+)
+def test_growth_finds_what_does_not_go(what: str, where: object, name: str, instead: object, tmp_path: Path) -> None:
+    campaign = Growth(tmp_path, 1, partial(mock.patch.object, where, name, instead))
+    found = next(found for case in islice(campaign.cases(), 3) if (found := case.run()))
+    assert all(what in one for one in found)
 
 
 # --- the harness itself -----------------------------------------------------------------------------------------------

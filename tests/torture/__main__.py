@@ -12,8 +12,9 @@ from pathlib import Path
 import click
 
 from tests.torture.campaign import Campaign, Outcome, run
+from tests.torture.growth import Growth
 
-CAMPAIGNS: Sequence[type[Campaign]] = ()
+CAMPAIGNS: Sequence[type[Campaign]] = (Growth,)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

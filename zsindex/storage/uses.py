@@ -1,8 +1,8 @@
 """When prompts were asked for, in days: so coarse that a question from the cache becomes a write once a day at most.
 
 The days are those of a library's use, not the clock's, which may be wrong: they go on with the clock, by a week at most
-from one use to the next, and never back: where the clock was set back, it is the next day. So a library that was put away, and one whose clock is a year ahead for a day,
-do not take all prompts for old.
+from one use to the next, and by one where it was set back. So a library that was put away, and one whose clock is a
+year ahead for a day, do not take all prompts for old.
 """
 
 from __future__ import annotations

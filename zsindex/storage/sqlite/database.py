@@ -53,6 +53,7 @@ PAGE_SIZE = 16_384  # a 512-d vector is 2 KB: at SQLite's usual 4 KB almost half
 WRITE_CACHE_KIB = 65_536
 # What is left of the log when nobody needs it any more, though one large transaction, or a long question, made it grow.
 MOST_LOG_BYTES = 1 << 26
+SYNCHRONOUS = "FULL"  # a committed batch survives a power cut, too
 BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
 # How long who may not write tries to read beside a log that others make and remove.
@@ -319,7 +320,7 @@ class SqliteDatabase:
                 connection.rollback()
                 raise
             finally:
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
                 connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
 
     def _connect_to_write(self) -> sqlite3.Connection:
@@ -584,7 +585,7 @@ def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Con
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
     connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
-    connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
     connection.execute(f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}")
     return connection
 
