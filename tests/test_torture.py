@@ -32,7 +32,7 @@ SEED = int(os.environ.get("ZSINDEX_TORTURE_SEED", "14"))
 def test_campaign(name: str, tmp_path: Path) -> None:
     asked = [sys.executable, "-m", "tests.torture", "--ci", "--campaign", name, "--seed", str(SEED)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(asked, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False)
     if done.returncode == 0 and " 0      -" in done.stdout:
         pytest.skip(done.stdout.splitlines()[-1])
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
