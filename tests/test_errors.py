@@ -300,3 +300,11 @@ def test_what_a_context_says_is_kept_as_it_was() -> None:
     hidden.__suppress_context__ = True  # raised from None
     assert not copy.copy(shown).__suppress_context__
     assert copy.copy(hidden).__suppress_context__
+
+
+def test_a_message_does_not_quote_a_whole_file() -> None:
+    said = str(errors.DuplicateLabels([f"label {n}" for n in range(100_000)]))
+    assert len(said) == 5_000
+    assert said.startswith("labels given more than once: label 0, label 1, ")
+    assert said.endswith("label 99998, label 99999")
+    assert str(errors.BadTemplate("x" * 10_000)).endswith("write {} where it goes: 'a photo of a {}.'")

@@ -765,6 +765,15 @@ def test_a_manifest_that_does_not_fit_is_refused(
         open_other().vectors.import_from(exported)
 
 
+def test_a_manifest_that_lacks_something_says_what(exported: Path, open_other: Callable[..., Library]) -> None:
+    file = exported / "zsindex.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    del document["decode"]
+    file.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ImportRefused, match="its 'decode' is missing; export"):
+        open_other().vectors.import_from(exported)
+
+
 def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Library]) -> None:
     npy(exported, 2).unlink()
     table(exported, 2).unlink()

@@ -133,6 +133,9 @@ class _Travels(Exception):
     are attributes.
     """
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(_for_people, args))
+
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
         state: dict[str, object] = dict(self.__dict__)
         if self.__cause__ is not None and _can_travel(self.__cause__):
@@ -140,6 +143,17 @@ class _Travels(Exception):
         # Set last: it is what setting a cause sets, too, and what `from None` says.
         state["__suppress_context__"] = self.__suppress_context__
         return _without_constructor, (type(self), *self.args), state
+
+
+# Longer than any path, and its ends say what is wrong and what to do.
+_MOST_SAID = 5_000
+
+
+def _for_people(said: object) -> object:
+    """A message, without its middle where that quotes whole files."""
+    if not isinstance(said, str) or len(said) <= _MOST_SAID:
+        return said
+    return f"{said[: _MOST_SAID - 503]} … {said[-500:]}"
 
 
 def _without_constructor(kind: type[_Travels], *args: object) -> _Travels:

@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -109,12 +109,15 @@ class ExportManifest:
             raise ImportRefused(file, "it was not written by zsindex vectors export; export the vectors again")
         if document.get("version") != _MANIFEST_VERSION:
             raise ImportRefused(
-                file, f"its version is {document.get('version')}, but this zsindex knows only 1; upgrade zsindex"
+                file,
+                f"its version is {_shortened(document.get('version'))}, but this zsindex knows only 1; upgrade zsindex",
             )
         values: dict[str, Any] = {}
         for known in fields(cls):
             if known.name == "files":
                 continue
+            if known.name not in document and known.default is MISSING:
+                raise ImportRefused(file, f"its {known.name!r} is missing; export the vectors again")
             value = values[known.name] = document.get(known.name, known.default)
             if type(value).__name__ != known.type:
                 raise ImportRefused(file, f"its {known.name!r} is {_shortened(value)}; export the vectors again")
