@@ -13,8 +13,9 @@ import click
 
 from tests.torture.campaign import Campaign, Outcome, run
 from tests.torture.growth import Growth
+from tests.torture.texts import Texts
 
-CAMPAIGNS: Sequence[type[Campaign]] = (Growth,)
+CAMPAIGNS: Sequence[type[Campaign]] = (Texts, Growth)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

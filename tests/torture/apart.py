@@ -10,6 +10,9 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -71,7 +74,73 @@ def apart(act: Callable[[], T], *, timeout_s: float) -> Ending[T]:
     return Ending(value=value, error=error, trace=trace)
 
 
+Question = TypeVar("Question")
+
+
+class Beside(Generic[Question, T]):
+    """A process of its own that answers one question after the other. One that dies or hangs is replaced.
+
+    As for `apart`, the parent has to have a single thread.
+    """
+
+    def __init__(self, answer: Callable[[Question], T], *, timeout_s: float) -> None:
+        """Args:
+        answer: what is done there. Questions and answers have to survive pickling.
+        timeout_s: for one of them.
+        """
+        self._answer = answer
+        self._timeout_s = timeout_s
+        self._process: tuple[int, Connection] | None = None
+
+    def ask(self, question: Question) -> Ending[T]:
+        """The answer, or how else it ended."""
+        child, pipe = self._process = self._process or self._start()
+        try:
+            pipe.send(question)
+            if not pipe.poll(self._timeout_s):
+                self.end()
+                return Ending(hung=True)
+            value, error, trace = pickle.loads(pipe.recv_bytes())
+        except (EOFError, OSError):
+            pipe.close()
+            self._process = None
+            _, status = os.waitpid(child, 0)
+            return Ending(signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+        return Ending(value=value, error=error, trace=trace)
+
+    def end(self) -> None:
+        """End the process; the next question gets another one."""
+        if self._process is not None:
+            child, pipe = self._process
+            self._process = None
+            pipe.close()
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    def _start(self) -> tuple[int, Connection]:
+        mine, its = Pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                mine.close()
+                while True:
+                    question = its.recv()
+                    its.send_bytes(_done(partial(self._answer, question)))
+            except (EOFError, OSError):
+                pass
+            finally:
+                os._exit(0)
+        its.close()
+        return child, mine
+
+
 def _send(pipe: int, act: Callable[[], object]) -> None:
+    with os.fdopen(pipe, "wb") as file:
+        file.write(_done(act))
+
+
+def _done(act: Callable[[], object]) -> bytes:
+    """Do it, and pack what came of it."""
     value: object = None
     error: BaseException | None = None
     trace = ""
@@ -84,8 +153,7 @@ def _send(pipe: int, act: Callable[[], object]) -> None:
         pickle.loads(packed)
     except Exception:  # noqa: BLE001
         packed = pickle.dumps((None, RuntimeError(trace or f"{value!r} cannot be pickled"), trace))
-    with os.fdopen(pipe, "wb") as file:
-        file.write(packed)
+    return packed
 
 
 def _receive(pipe: int, deadline: float) -> tuple[bytes, bool]:
