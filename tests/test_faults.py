@@ -235,13 +235,30 @@ def test_a_file_that_may_not_grow_is_a_full_disk(folder: Path, largest_file: Cal
             open_storage(folder, read_only=read_only).__enter__()
 
 
-def test_too_many_open_files_are_not_a_missing_permission(folder: Path) -> None:
+def test_a_log_that_was_cut_back_hides_how_far_it_could_not_grow(
+    folder: Path, largest_file: Callable[[int], None]
+) -> None:
+    largest_file(1 << 24)
+    with open_storage(folder) as storage, pytest.raises(StorageFull), storage.database.reading():
+        raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
+
+
+def test_memory_that_cannot_be_mapped_is_no_fault_of_the_disk(folder: Path) -> None:
+    expected = pytest.raises(StorageFailed, match="no memory could be mapped")
+    with open_storage(folder) as storage, expected, storage.database.reading():
+        raise error_of_sqlite(sqlite3.SQLITE_IOERR_SHMMAP)
+
+
+@pytest.mark.parametrize("left", range(3))
+def test_too_many_open_files_are_not_a_missing_permission(folder: Path, left: int) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = []
+    taken: list[int] = []
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
         with pytest.raises(OSError, match="Too many"):
-            taken += [os.open(os.devnull, os.O_RDONLY) for _ in iter(int, 1)]
+            taken.extend(os.open(os.devnull, os.O_RDONLY) for _ in iter(int, 1))
+        for _ in range(left):
+            os.close(taken.pop())
         for read_only in (True, False):
             with pytest.raises(StorageFailed, match="Too many open files"):
                 SqliteDatabase.open(folder, create=False, read_only=read_only)

@@ -668,7 +668,9 @@ def _translated(folder: Path) -> Iterator[None]:
         may_write = os.access(folder, os.W_OK) and os.access(folder / FILE_NAME, os.W_OK)
         is_of_opening = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         is_of_writing = is_of_opening or extended in _WRITING
-        told = found_by_trying(folder, beyond=_largest(folder)) if may_write and is_of_writing else None
+        told = None
+        if may_write and is_of_writing:
+            told = found_by_trying(folder, beyond=_largest(folder), grew=extended == sqlite3.SQLITE_IOERR_WRITE)
         if told is not None:
             raise failure(folder, "read or write its database", told) from error
         if is_of_opening and may_write and extended != sqlite3.SQLITE_READONLY:
@@ -679,5 +681,7 @@ def _translated(folder: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_IOERR:
             name = getattr(cause, "sqlite_errorname", "")
             what = "the system refused, though it does not now" if is_of_writing else "the disk reports an error"
+            if extended == sqlite3.SQLITE_IOERR_SHMMAP:
+                what = "no memory could be mapped"
             raise StorageFailed(folder, "read or write its database", f"{what}: {cause}, {name}") from error
         raise
