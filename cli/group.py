@@ -84,6 +84,10 @@ class Commands(click.Group):
             raise click.UsageError(f"an argument is not valid text: {error.object!a}") from error
         except ZsindexError as error:
             raise click.ClickException(shown(str(error))) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                "not enough memory; what was stored is kept. Close other programs, or raise the limit (ulimit -v)"
+            ) from error
         except BrokenPipeError:
             # The reader of what -o names has seen enough, as with stdout.
             ctx.exit(READER_GONE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import sqlite3
@@ -820,6 +822,31 @@ def test_a_crash_loses_only_the_batch_in_work(tmp_path: Path) -> None:
 
 
 # --- progress and cost ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", [None, 0, 100, 300])
+def test_a_sync_needs_no_temporary_folder(
+    empty_world: World, monkeypatch: pytest.MonkeyPatch, room: int | None
+) -> None:
+    """None: there is no such folder. Otherwise it has room for so many bytes."""
+
+    class Small(io.BytesIO):
+        def write(self, data: Any) -> int:
+            written = super().write(bytes(data)[: (room or 0) - self.tell()])
+            if not written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return written
+
+    def make(**options: Any) -> Small:
+        if room is None:
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+        return Small()
+
+    monkeypatch.setattr("zsindex.ingest.spool.tempfile.TemporaryFile", make)
+    expected = [str(photo(empty_world.photos / f"{n}" / f"{n}.png", "red", mark=n)) for n in range(9)]
+    report = empty_world.sync(empty_world.photos)
+    assert (report.encoded, report.left) == (9, 0)
+    assert empty_world.library.photos.paths() == expected
 
 
 def test_progress_only_grows_and_ends_at_the_total(empty_world: World) -> None:

@@ -91,6 +91,22 @@ def models_folder() -> Path | None:
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "models"
 
 
+def temporary_folder() -> Path:
+    """Where the system keeps temporary files.
+
+    Raises:
+        ZsindexError: none of the folders for them can be written to.
+    """
+    import tempfile  # takes milliseconds, of which a cached question has few
+
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ZsindexError(
+            "no folder for temporary files can be written to: set TMPDIR to one that can, and that has room"
+        ) from error
+
+
 def thumbnails_folder() -> Path:
     """Where a service keeps thumbnails: beside exported models, or where these are switched off, in a temporary folder
     of the user's own.
@@ -98,9 +114,7 @@ def thumbnails_folder() -> Path:
     models = models_folder()
     if models is not None:
         return models.with_name("thumbnails")
-    import tempfile
-
-    return Path(tempfile.gettempdir()) / f"zsindex-thumbnails-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    return temporary_folder() / f"zsindex-thumbnails-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
 # What of a library, and of the user's cache, may grow how far. docs/storage.md has a table of them.
