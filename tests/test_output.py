@@ -21,6 +21,7 @@ from zsindex.cli.streams import READER_GONE, shown
 from tests import photos
 from tests.command_lines import Ended, run_all
 from tests.fakes import FakeEncoder
+from zsindex.errors import ZsindexError
 from zsindex.library import Library
 
 # Each control character, each line end that `str.splitlines` knows, what else CSV and terminals care about.
@@ -331,3 +332,27 @@ def test_a_stdin_that_cannot_be_read_is_told(
     assert ended.returncode == 1
     assert b"Traceback" not in ended.stderr
     assert re.search(said.replace("(", r"\(").replace(")", r"\)"), ended.stderr.decode()), ended.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere names of files are UTF-8 in any case")
+def test_names_and_arguments_are_utf8_in_every_locale(library: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(library, tmp_path / "library")
+    (tmp_path / "größer").mkdir()
+    photos.save(tmp_path / "größer" / "grün.png", photos.solid("green"))
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, **locale, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for command, said in (
+        (["sync", "--dry-run", str(tmp_path / "größer")], "1 photo: 1 added. Dry run: 1 would be read\n"),
+        (["labels", "save", "größe", "-l", "grün"], ""),
+        (["labels", "show", "größe"], "grün\n"),
+    ):
+        asked = [sys.executable, "-m", "zsindex", *command, "--library", str(copy)]
+        ended = subprocess.run(asked, env=environment, capture_output=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert said in ended.stdout.decode()
+
+
+def test_a_program_that_reads_names_in_another_encoding_is_told(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(ZsindexError, match="names of files as iso8859-1 here, .*-X utf8"):
+        Library.open(library)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def absolute(path: str | bytes | os.PathLike[str]) -> str:
         raise BadPath(
             full, f"the working folder is gone, and {full} is relative to it: go to another one, or give a full path"
         ) from error
+
+
+def require_utf8_names() -> None:
+    """Refuse to go on where Python reads the names of files in another encoding than a library, which has them in UTF-8.
+
+    One and the same photo would have two names.
+
+    Raises:
+        ZsindexError
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise ZsindexError(
+            f"Python reads the names of files as {encoding} here, a library has them in UTF-8: start Python with "
+            f"-X utf8, or set PYTHONUTF8=1"
+        )
 
 
 def library_path(given: str | os.PathLike[str] | None = None) -> Path:

@@ -110,6 +110,7 @@ class Session:
         """Open the storage at a path, and a session over it; see `Library.open`."""
         from zsindex.storage.sqlite.storage import SqliteStorage
 
+        config.require_utf8_names()
         require_name(model)  # before a library is created for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
