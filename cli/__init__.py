@@ -23,8 +23,12 @@ def main() -> None:
     gc.disable()
     if sys.getfilesystemencoding() != "utf-8" and os.name == "posix":
         _begin_anew_in_utf8()
-    with standard_streams():
-        cli.main(prog_name="zsindex")
+    try:
+        with standard_streams():
+            cli.main(prog_name="zsindex")
+    except KeyboardInterrupt:
+        # The second one, while what the first has ended says so.
+        raise SystemExit(130) from None
 
 
 def _begin_anew_in_utf8() -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zsindex.cli import cli, main
 from zsindex.cli.output import CSV, EXCEL, table, write_columns, write_csv, write_lines
-from zsindex.cli.streams import READER_GONE, shown
+from zsindex.cli.streams import READER_GONE, shown, standard_streams
 
 from tests import photos
 from tests.command_lines import Ended, run_all
@@ -354,5 +355,28 @@ def test_names_and_arguments_are_utf8_in_every_locale(library: Path, tmp_path: P
 
 def test_a_program_that_reads_names_in_another_encoding_is_told(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
-    with pytest.raises(ZsindexError, match="names of files as iso8859-1 here, .*-X utf8"):
+    with pytest.raises(ZsindexError, match=r"names of files as iso8859-1 here, .*-X utf8"):
         Library.open(library)
+
+
+def test_a_closed_stdin_is_empty_and_nothing_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with standard_streams():
+        empty = sys.stdin
+        assert empty.read() == ""
+    assert empty.closed
+    assert sys.stdin is None
+
+
+def test_a_second_interrupt_at_the_end_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(**options: object) -> None:
+        try:
+            raise SystemExit(130)
+        finally:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", stopped)
+    monkeypatch.setattr("gc.disable", lambda: None)  # for the tests after this one
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

@@ -68,7 +68,7 @@ def absolute(path: str | bytes | os.PathLike[str]) -> str:
 
 
 def require_utf8_names() -> None:
-    """Refuse to go on where Python reads the names of files in another encoding than a library, which has them in UTF-8.
+    """Refuse to go on where Python does not read the names of files as UTF-8, in which a library has them.
 
     One and the same photo would have two names.
 
