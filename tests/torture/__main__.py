@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from tests.torture.campaign import Campaign, Outcome, run
+from tests.torture.environment import Environment
 from tests.torture.growth import Growth
 from tests.torture.texts import Texts
 
-CAMPAIGNS: Sequence[type[Campaign]] = (Texts, Growth)
+CAMPAIGNS: Sequence[type[Campaign]] = (Texts, Environment, Growth)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
