@@ -72,6 +72,7 @@ ONLY_IMPORTERS = {
     "torchvision": set[str](),
     "tqdm": {"cli/options.py", "cli/progress.py"},
     "transformers": {"models/transformers.py"},
+    "h11": {"web/serve.py"},
     "uvicorn": {"web/serve.py"},
     "wcwidth": {"cli/output.py"},
     "yaml": {"classification/prompts.py"},

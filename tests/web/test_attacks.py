@@ -6,6 +6,7 @@ import asyncio
 import base64
 import http.client
 import io
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -538,7 +539,7 @@ from zsindex.web import serve as web
 from tests.fakes import FakeEncoder
 listening = web.listen("127.0.0.1", 0)
 port = listening.getsockname()[1]
-limits = Limits(head_s=1.0, body_s=1.0, send_s=2.0, running=2, requests_per_s=0.0)
+limits = Limits(head_s=1.0, body_s=1.0, send_s=2.0, running=2, requests_per_s=0.0, connections=64)
 with Library.open(sys.argv[1], encoder=FakeEncoder()) as library:
     web.serve(library, listening, security=Security(web.hosts_of("127.0.0.1", port)), limits=limits,
               ready=lambda: print(port, flush=True))
@@ -646,14 +647,54 @@ def test_clients_that_do_not_take_their_answers_are_let_go(server: int) -> None:
             b"HTTP/1.1 4",
         ),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"HTTP/1.1 400 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", b"HTTP/1.1 400 "),
     ],
-    ids=["no Host", "two Hosts", "another Host", "another Host in full", "smuggling", "TLS"],
+    ids=["no Host", "two Hosts", "another Host", "another Host in full", "smuggling", "TLS", "another coding"],
 )
 def test_odd_requests(server: int, request_: bytes, answer_: bytes) -> None:
     with connect(server) as connection:
         connection.sendall(request_)
         connection.shutdown(socket.SHUT_WR)
-        assert received(connection).startswith(answer_)
+        got = received(connection)
+    assert_is_problem(got)
+    assert got.startswith(answer_)
+    assert is_well(server)
+
+
+def assert_is_problem(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"x-content-type-options: nosniff" in head.lower()
+    document = json.loads(body)
+    assert document["type"].startswith("urn:zsindex:problem:")
+    assert document["status"] == int(head.split()[1])
+
+
+@pytest.mark.parametrize("sent", ["at once", "later"])
+def test_a_body_that_is_no_http_is_refused(server: int, sent: str) -> None:
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with connect(server) as connection:
+        if sent == "later":
+            connection.sendall(head + b"1\r\n[\r\n")
+            time.sleep(0.1)
+            head = b""
+        connection.sendall(head + b"no number\r\n")
+        got = received(connection)
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert_is_problem(got)
+    assert is_well(server)
+
+
+def test_too_many_connections_are_told(server: int) -> None:
+    with ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(connect(server))
+        last = stack.enter_context(connect(server))
+        last.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\n\r\n".encode())
+        got = received(last)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: " in got.lower()
+    assert_is_problem(got)
     assert is_well(server)
 
 
