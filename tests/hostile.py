@@ -126,26 +126,26 @@ def _scalar(chance: Chance) -> object:
     return chance.choice(NUMBERS) if chance.random() < 0.2 else chance.choice(WORDS)
 
 
-def _value(chance: Chance, depth: int = 0) -> object:
+def value(chance: Chance, depth: int = 0) -> object:
     how = chance.random()
     if depth > 3 or how < 0.4:
         return _scalar(chance)
     n = chance.choice((0, 1, 2, 3, 6))
     if how < 0.7:
-        return [_value(chance, depth + 1) for _ in range(n)]
-    return {str(_scalar(chance)): _value(chance, depth + 1) for _ in range(n)}
+        return [value(chance, depth + 1) for _ in range(n)]
+    return {str(_scalar(chance)): value(chance, depth + 1) for _ in range(n)}
 
 
 def _label_document(chance: Chance) -> object:
     """Like a label file: some of its keys hold what they should, others anything."""
     names = chance.sample(WORDS, chance.randrange(1, 6))
-    labels: object = names if chance.random() < 0.4 else {name: _value(chance, 3) for name in names}
+    labels: object = names if chance.random() < 0.4 else {name: value(chance, 3) for name in names}
     if chance.random() < 0.3:
         return labels
     document: dict[str, object] = {"labels": labels}
     for key in ("templates", "groups", "negatives", "literal", "other"):
         if chance.random() < 0.3:
-            document[key] = _value(chance, 2)
+            document[key] = value(chance, 2)
     if chance.random() < 0.3:
         document["groups"] = {chance.choice(WORDS): chance.sample(names, chance.randrange(len(names) + 1))}
     return document
@@ -255,7 +255,7 @@ def _document(good: dict[str, object]) -> Callable[[Chance], bytes]:
     def make(chance: Chance) -> bytes:
         document = dict(good)
         for key in chance.sample([*good, "more"], k=chance.choice((1, 1, 2))):
-            document[key] = _value(chance)
+            document[key] = value(chance)
         if chance.random() < 0.2:
             del document[chance.choice(list(good))]
         return json.dumps(document).encode()
