@@ -111,3 +111,66 @@ def test_a_process_apart_returns_raises_dies_and_hangs_alone() -> None:
     assert isinstance(apart(lambda: 1 // 0, timeout_s=30).error, ZeroDivisionError)
     assert apart(lambda: os.kill(os.getpid(), 9), timeout_s=30).signal == 9
     assert apart(lambda: time.sleep(60), timeout_s=0.2).hung
+
+
+# Faults in zsindex, each with cases that must find it, and what is said of it. A harness that finds nothing is none.
+PLANTED = {
+    "texts": (
+        """
+from zsindex.exchange import xmp
+from zsindex.lab import truth
+remove = xmp.remove
+xmp.remove = lambda data, added, made: (data, remove(data, added, made)[1])
+def from_csv(text, **options):
+    raise KeyError(text[:10])
+truth.from_csv = from_csv
+""",
+        ("--cases", "90"),
+        ("not what it was, with what was added taken away again", "KeyError comes out"),
+    ),
+    "requests": (
+        """
+from zsindex.errors import BadText
+from zsindex.services.labels import Labels
+from zsindex.services.photos import Photos
+remove = Labels.remove
+def removed(self, name):
+    remove(self, name)
+    raise BadText("x", "what was removed all the same")
+Labels.remove = removed
+def get(self, image_id):
+    raise KeyError(image_id)
+Photos.get = get
+from tests.torture.requests import Requests
+Requests._makers = lambda self: {"as described": lambda chance, good: good}
+""",
+        ("--cases", "250"),
+        ("and the library has changed", "500"),
+    ),
+    "environment": (
+        """
+from zsindex.storage.sqlite import database
+failure = database.failure
+def forgetting(folder, action, error):
+    (folder / "library.db").unlink(missing_ok=True)
+    return failure(folder, action, error)
+database.failure = forgetting
+from tests.torture.environment import Environment
+troubles = Environment._troubles
+Environment._troubles = lambda self: {"open files": troubles(self)["open files"]}
+""",
+        ("--cases", "6"),
+        ("lost: ",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found(name: str, tmp_path: Path) -> None:
+    fault, options, said = PLANTED[name]
+    program = f"{fault}\nfrom tests.torture.__main__ import main\nmain()"
+    asked = [sys.executable, "-c", program, "--campaign", name, "--seed", "14", *options]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(asked, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert done.returncode == 1, done.stderr
+    assert [one for one in said if one not in done.stdout] == []

@@ -248,11 +248,10 @@ class Requests(Campaign):
         if os.waitpid(self._server, os.WNOHANG)[0]:
             self._server = None
             return [*wrong, f"the service has ended: …{(self.work / 'log').read_bytes()[-900:]!r}"]
-        if wrong or self._asked % 100 == 0:
-            wrong += self._still_well()
-        if self._asked >= TURN or wrong:
-            wrong += self._stop()
-        return wrong
+        unwell = self._still_well() if wrong or self._asked % 100 == 0 else []
+        if self._asked >= TURN or unwell:
+            unwell += self._stop()
+        return wrong + unwell
 
     def _of_request(self, request: Request) -> list[str]:
         begun = time.monotonic()
