@@ -227,7 +227,7 @@ class Environment(Campaign):
 
         def names() -> list[str]:
             self._lay_out()
-            with open(os.devnull, "w") as nothing:
+            with open(os.devnull, "wb") as nothing:
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(nothing.fileno(), 2)
             for arguments in self.acts().values():
@@ -536,7 +536,7 @@ class Environment(Campaign):
         mb = chance.choice((0, 1, 2, 4, 8, 16, 32, 64, 128))
 
         def limit() -> None:
-            held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (held + (mb << 20), held + (mb << 20)))
 
         return Trouble(f"{mb} MB more memory", inside=limit, words="memory|thread")
