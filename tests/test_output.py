@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from zsindex.cli import cli, main
@@ -366,6 +367,15 @@ def test_a_closed_stdin_is_empty_and_nothing_is_left_open(monkeypatch: pytest.Mo
         assert empty.read() == ""
     assert empty.closed
     assert sys.stdin is None
+
+
+def test_an_interrupt_before_a_command_has_begun_ends_as_one_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_context", stopped)
+    result = CliRunner().invoke(cli, ["status"])
+    assert (result.exit_code, result.stderr.strip()) == (130, "stopped")
 
 
 def test_a_second_interrupt_at_the_end_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
