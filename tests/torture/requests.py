@@ -137,6 +137,9 @@ class Requests(Campaign):
                 request = kinds[kind](chance, self._good(chance, method, path, operation))
                 yield Case(kind, _shown(request), partial(self._judge, kind, request))
 
+    def missing(self) -> str | None:
+        return None if hasattr(os, "fork") else "this system does not fork"
+
     def notes(self) -> Sequence[str]:
         statuses = ", ".join(f"{n:,} x {status}" for status, n in sorted(self._statuses.items()))
         how = ", ".join(f"{n:,} {what}" for what, n in sorted(self._kinds.items()))

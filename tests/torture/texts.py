@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import warnings
 from collections import Counter
@@ -59,6 +60,9 @@ class Texts(Campaign):
                     data = hostile.any_of(self._kinds[kind], self.random)
                 number += 1
                 yield Case(kind, _shown(data), partial(self._judge, kind, data))
+
+    def missing(self) -> str | None:
+        return None if hasattr(os, "fork") else "this system does not fork"
 
     def notes(self) -> Sequence[str]:
         return [", ".join(f"{n:,} {what}" for what, n in sorted(self._came.items()))]
