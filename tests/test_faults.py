@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -17,6 +18,7 @@ import pytest
 
 from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.processes import Process
+from tests.unprivileged import reachable_folder, unprivileged
 from zsindex.errors import (
     LibraryBusy,
     LibraryDamaged,
@@ -29,7 +31,7 @@ from zsindex.errors import (
     StorageFull,
 )
 from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, SqliteDatabase
+from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
 from zsindex.upkeep import maintenance
 
 
@@ -288,8 +290,8 @@ def test_prune_says_what_is_done_where_the_room_is_not_given_back(
 # --- readers beside a writer ------------------------------------------------------------------------------------------
 
 
-def test_a_lone_writer_that_closes_copies_its_log_before_it_keeps_readers_out(folder: Path) -> None:
-    """A reader that opens while it copies is let in: the last connection would keep it out for all that time."""
+def test_a_lone_writer_that_closes_copies_its_log_and_keeps_no_reader_out(folder: Path) -> None:
+    """The last connection would keep them out while it copies the log and removes it, or is stopped in that."""
     steps: list[str] = []
     opened = SqliteDatabase.open(folder, create=False)
     with opened.writing("test") as connection:
@@ -303,7 +305,97 @@ def test_a_lone_writer_that_closes_copies_its_log_before_it_keeps_readers_out(fo
     assert log.stat().st_size > 0
     opened.close()
     assert steps[-2:] == ["PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(TRUNCATE)"]
-    assert not log.exists()
+    assert log.stat().st_size == 0
+
+
+def test_what_gives_room_back_keeps_no_reader_out_as_it_closes(folder: Path) -> None:
+    with open_storage(folder) as storage:
+        add_model(storage)
+    with open_storage(folder) as storage:
+        for idle in storage.database._idle or []:
+            idle.close()
+        storage.database._idle = []
+        storage.vacuum()
+        assert (folder / f"{FILE_NAME}-wal").exists()
+
+
+READ_IN_TWO_STEPS = """
+from pathlib import Path
+from zsindex.errors import StorageFailed
+from zsindex.storage.sqlite.database import SqliteDatabase
+database = SqliteDatabase.open(Path(sys.argv[1]), create=False)
+while True:
+    try:
+        with database.reading() as connection:
+            connection.execute("SELECT * FROM alembic_version").fetchall()
+            step("begun")
+            step(connection.execute("SELECT key, value FROM settings").fetchall())
+    except StorageFailed as error:
+        step(error)
+"""
+
+
+def stored(folder: Path, value: str) -> str:
+    """Store something, copy the log and close; returns what a reader says of it."""
+    with closing(SqliteDatabase.open(folder, create=False)) as database, database.writing("test") as connection:
+        connection.execute("INSERT OR REPLACE INTO settings (key, value) VALUES ('a', ?)", (value,))
+    return str([("a", value)])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+def test_who_may_not_write_reads_one_state_beside_a_writer() -> None:
+    with reachable_folder() as parent:
+        folder = new_library(parent / "library")
+        before = stored(folder, "before")
+        modules = ["zsindex.storage.sqlite.database"]
+        with Process(unprivileged(READ_IN_TWO_STEPS, modules=modules), folder) as reader:
+            assert reader.wait_for_step() == "begun"
+            after = stored(folder, "after")
+            reader.go()
+            assert reader.wait_for_step() == before
+            reader.go()
+            reader.wait_for_step()
+            reader.go()
+            assert reader.wait_for_step() == after
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+def test_who_may_not_write_is_told_of_a_writer_that_comes_while_there_is_no_log() -> None:
+    """Nowhere could a reader have noted that it reads."""
+    with reachable_folder() as parent:
+        folder = new_library(parent / "library")
+        modules = ["zsindex.storage.sqlite.database"]
+        with Process(unprivileged(READ_IN_TWO_STEPS, modules=modules), folder) as reader:
+            assert reader.wait_for_step() == "begun"
+            after = stored(folder, "after")
+            reader.go()
+            reader.wait_for_step()
+            reader.go()
+            assert "another process has begun to change it meanwhile" in reader.wait_for_step()
+            reader.go()
+            assert reader.wait_for_step() == "begun"
+            reader.go()
+            assert reader.wait_for_step() == after
+
+
+@pytest.mark.parametrize("left", [32, 32 + 24, 32 + 24 + PAGE_SIZE])
+def test_who_may_not_write_reads_past_a_log_in_which_a_kill_left_no_commit(left: int) -> None:
+    """SQLite does not read it, which took ten seconds and was told as a library that is being written to."""
+    with reachable_folder() as parent:
+        folder, copy = new_library(parent / "library"), parent / "copy"
+        before = stored(folder, "before")
+        with closing(SqliteDatabase.open(folder, create=False)) as database:
+            with database.writing("test") as connection:
+                connection.execute("CREATE TABLE more (x)")  # on two pages or more, of which the last one commits
+            shutil.copytree(folder, copy)
+        assert (copy / f"{FILE_NAME}-wal").stat().st_size >= 32 + 2 * (24 + PAGE_SIZE)
+        os.truncate(copy / f"{FILE_NAME}-wal", left)
+        copy.chmod(0o555)
+        modules = ["zsindex.storage.sqlite.database"]
+        with Process(unprivileged(READ_IN_TWO_STEPS, modules=modules), copy) as reader:
+            reader.wait_for_step()
+            reader.go()
+            assert reader.wait_for_step() == before
 
 
 def test_who_may_not_write_tries_again_where_a_log_comes_and_goes(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections import Counter
@@ -58,6 +59,7 @@ BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
 # How long who may not write tries to read beside a log that others make and remove.
 OTHERS_LOG_S = 0.5
+_LOG_HEADER, _FRAME_HEADER = 32, 24  # bytes
 
 
 class SqliteDatabase:
@@ -189,11 +191,12 @@ class SqliteDatabase:
             # nothing is checkpointed.
             with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
                 stack.enter_context(self._write_lock.hold("close the library"))
-                # The last connection that closes keeps all readers out while it checkpoints. This keeps out nobody and
-                # waits for nobody, and leaves nothing to do there but to remove an empty log.
+                # This keeps out nobody and waits for nobody.
                 with suppress(sqlite3.Error):
                     writing.execute("PRAGMA busy_timeout = 0")
                     writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.Error):
+                stack.enter_context(closing(_beside(self.folder)))
             if writer is not None:
                 writer.dispose()
             writing.close()
@@ -240,7 +243,11 @@ class SqliteDatabase:
                     self._read_engine = engines.reading(self._connect, pooled=self._keeps_connections)
                 reader = self._read_engine
             with reader.begin() as connection:
-                yield connection
+                if self._keeps_connections:
+                    yield connection
+                else:
+                    with _unchanged(connection.connection.driver_connection):
+                        yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -252,7 +259,11 @@ class SqliteDatabase:
                 connection = self._connect()
             try:
                 connection.execute("BEGIN")
-                yield connection
+                if self._keeps_connections:
+                    yield connection
+                else:
+                    with _unchanged(connection):
+                        yield connection
                 connection.rollback()
             except BaseException:
                 connection.close()
@@ -352,6 +363,7 @@ class SqliteDatabase:
             self._working(),
             self._write_lock.hold("vacuum"),
             _translated(self.folder),
+            closing(_beside(self.folder)),
             closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
         ):
             file.execute("VACUUM")
@@ -562,9 +574,7 @@ def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
         return connect("mode=ro")
     give_up_at = time.monotonic() + OTHERS_LOG_S
     while True:
-        # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
-        # Without a log to read nothing is changing either: that is what "immutable" tells it.
-        connection = connect("mode=ro" if size_of(folder / f"{FILE_NAME}-wal") else "mode=ro&immutable=1")
+        connection = connect("mode=ro") if _has_log(folder) else _Unlocked.connect(folder)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it keeps its files
         except sqlite3.Error as error:
@@ -575,6 +585,87 @@ def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
             time.sleep(OTHERS_LOG_S / 50)  # a writer has just made its log, or removed it
         else:
             return connection
+
+
+def _has_log(folder: Path) -> bool:
+    """Whether there is a log that who may not write can read, or whose index at least has the locks of those who read.
+
+    SQLite needs the index in a file beside the database, which it cannot make there. And a log that nobody has open and
+    in which nothing is committed, as a kill leaves it, it does not read ("locking protocol", after ten seconds).
+    """
+    log = folder / f"{FILE_NAME}-wal"
+    if not size_of(log):
+        return all((folder / f"{FILE_NAME}{ending}").exists() for ending in ("-wal", "-shm"))
+    try:
+        with log.open("rb", buffering=0) as opened:
+            page_size, salts = struct.unpack(">8xI4x8s8x", opened.read(_LOG_HEADER))
+            while True:
+                pages_after_commit, frame_salts = struct.unpack(">4xI8s8x", opened.read(_FRAME_HEADER))
+                if frame_salts != salts:
+                    return False  # left from before the log was begun anew
+                if pages_after_commit:
+                    return True
+                opened.seek(page_size, os.SEEK_CUR)
+    except struct.error:  # its end
+        return False
+    except FileNotFoundError:
+        return False
+
+
+class _Unlocked(sqlite3.Connection):
+    """Reads a database without a log as if nobody could change it: there is nowhere to note that somebody reads.
+
+    That is so until a writer comes: who was reading then, and would have read on in what that one changes, is told.
+    """
+
+    _folder: Path
+    _state: tuple[int, int, int]
+
+    @classmethod
+    def connect(cls, folder: Path) -> _Unlocked:
+        state = cls._state_of(folder)
+        opened = sqlite3.connect(
+            _uri(folder, "mode=ro&immutable=1"), uri=True, isolation_level=None, check_same_thread=False, factory=cls
+        )
+        opened._folder, opened._state = folder, state
+        return opened
+
+    def require_unchanged(self) -> None:
+        """Raises:
+        StorageFailed
+        """
+        if self._state_of(self._folder) != self._state:
+            why = "another process has begun to change it meanwhile, which will not happen again; ask again"
+            raise StorageFailed(self._folder, "read it", why)
+
+    @staticmethod
+    def _state_of(folder: Path) -> tuple[int, int, int]:
+        found = (folder / FILE_NAME).stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def _unchanged(connection: object) -> Iterator[None]:
+    """Around what reads by a connection of somebody who may not write."""
+    try:
+        yield
+    finally:  # also where what was read made no sense
+        if isinstance(connection, _Unlocked):
+            connection.require_unchanged()
+
+
+def _beside(folder: Path) -> sqlite3.Connection:
+    """A connection that has the database open, so that one that writes is not the last to close. The last one keeps all
+    readers out while it removes the log, for as long as it is stopped there. And where the log and its index stay, who
+    may not write has locks, too.
+    """
+    connection = _connect_to_read(folder, writable=True)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
