@@ -14,10 +14,11 @@ import click
 from tests.torture.campaign import Campaign, Outcome, run
 from tests.torture.environment import Environment
 from tests.torture.growth import Growth
+from tests.torture.readers import Readers
 from tests.torture.requests import Requests
 from tests.torture.texts import Texts
 
-CAMPAIGNS: Sequence[type[Campaign]] = (Texts, Requests, Environment, Growth)
+CAMPAIGNS: Sequence[type[Campaign]] = (Readers, Texts, Requests, Environment, Growth)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
