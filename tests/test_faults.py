@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -230,11 +231,13 @@ def test_a_file_that_may_not_grow_is_a_full_disk(folder: Path, largest_file: Cal
         with pytest.raises(StorageFull):
             add_photos(storage, model, unit_vectors(500, seed=1), folder="/more")
         assert storage.reads.files().paths == kept
-    # Not even the index of the log may be made, which readers need, too.
+    # Not even the index of the log may be made, which readers need, too, unless there is nothing in the log.
     largest_file(1024)
     for read_only in (True, False):
-        with pytest.raises(StorageFull):
-            open_storage(folder, read_only=read_only).__enter__()
+        with open_storage(folder, read_only=read_only) as storage:
+            assert storage.reads.files().paths == kept
+    with open_storage(folder) as storage, pytest.raises(StorageFull):
+        add_model(storage, "another")
 
 
 def test_a_log_that_was_cut_back_hides_how_far_it_could_not_grow(
@@ -396,6 +399,44 @@ def test_who_may_not_write_reads_past_a_log_in_which_a_kill_left_no_commit(left:
             reader.wait_for_step()
             reader.go()
             assert reader.wait_for_step() == before
+
+
+STOPPED_IN_OPENING = """
+import fcntl, os, struct
+opened = os.open(sys.argv[1] + "/library.db-shm", os.O_RDWR | os.O_CREAT)
+# As SQLite does, so that nobody uses an index that a crash has left: all is locked, and then the one who writes it.
+fcntl.lockf(opened, fcntl.LOCK_EX, 1, 128)
+os.ftruncate(opened, 3)
+if sys.argv[2] != "locked":
+    fcntl.lockf(opened, fcntl.LOCK_SH, 1, 128)
+    fcntl.lockf(opened, fcntl.LOCK_EX, 1, 120)
+if sys.argv[2] == "read":
+    os.ftruncate(opened, 32_768)
+    fcntl.lockf(opened, fcntl.LOCK_EX, 7, 121)
+step()
+"""
+
+
+@pytest.mark.parametrize("how", ["locked", "made", "read"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_writer_that_is_stopped_as_it_opens_the_library_keeps_no_reader_out(
+    folder: Path, how: str, read_only: bool
+) -> None:
+    before = stored(folder, "before")
+    with Process(f"import sys\n{STOPPED_IN_OPENING}", folder, how) as writer:
+        writer.wait_for_step()
+        begun = time.monotonic()
+        with closing(SqliteDatabase.open(folder, create=False, read_only=read_only)) as database:
+            for _ in range(2):  # nothing is kept that has no locks
+                with database.reading() as connection:
+                    assert str(connection.execute("SELECT key, value FROM settings").fetchall()) == before
+                with database.read() as engine:
+                    assert engine.exec_driver_sql("SELECT value FROM settings").scalar() == "before"
+            assert time.monotonic() - begun < 9  # as long as SQLite would try
+            writer.kill()
+            after = stored(folder, "after")
+            with database.reading() as connection:
+                assert str(connection.execute("SELECT key, value FROM settings").fetchall()) == after
 
 
 def test_who_may_not_write_tries_again_where_a_log_comes_and_goes(

@@ -59,7 +59,12 @@ BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
 # How long who may not write tries to read beside a log that others make and remove.
 OTHERS_LOG_S = 0.5
-_LOG_HEADER, _FRAME_HEADER = 32, 24  # bytes
+# How long a reader waits for one who opens the database: nobody takes so long who is not stopped.
+OPENING_S = 0.5
+# How long it is remembered that somebody does: SQLite notices only after ten seconds at some instants.
+KEPT_OUT_S = 10.0
+_LOG_HEADER, _FRAME_HEADER, _INDEX_PAGE = 32, 24, 32_768  # bytes
+_SAME_TIME_NS = 20_000_000  # file systems are behind by some milliseconds
 
 
 class SqliteDatabase:
@@ -74,6 +79,7 @@ class SqliteDatabase:
         # In a read-only folder somebody else may be allowed to write, which an "immutable" connection would never
         # notice: so each transaction opens its own and looks for the log again.
         self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
+        self._kept_out_until = 0.0  # of time.monotonic()
         self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
         self._guard = threading.Lock()
         self._in_work: set[object] = set()  # transactions, of any thread
@@ -243,11 +249,11 @@ class SqliteDatabase:
                     self._read_engine = engines.reading(self._connect, pooled=self._keeps_connections)
                 reader = self._read_engine
             with reader.begin() as connection:
-                if self._keeps_connections:
+                used = connection.connection.driver_connection
+                if isinstance(used, _Unlocked):
+                    connection.detach()  # or the next one would get it, too
+                with _unchanged(used):
                     yield connection
-                else:
-                    with _unchanged(connection.connection.driver_connection):
-                        yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -259,23 +265,24 @@ class SqliteDatabase:
                 connection = self._connect()
             try:
                 connection.execute("BEGIN")
-                if self._keeps_connections:
+                with _unchanged(connection):
                     yield connection
-                else:
-                    with _unchanged(connection):
-                        yield connection
                 connection.rollback()
             except BaseException:
                 connection.close()
                 raise
             with self._guard:
-                if self._idle is not None and self._keeps_connections:
+                if self._idle is not None and self._keeps_connections and not isinstance(connection, _Unlocked):
                     self._idle.append(connection)
                     return
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        return _connect_to_read(self.folder, writable=self.writable)
+        kept_out = time.monotonic() < self._kept_out_until
+        connection = _connect_to_read(self.folder, writable=self.writable, kept_out=kept_out)
+        if isinstance(connection, _Unlocked) and connection.kept_out and not kept_out:
+            self._kept_out_until = time.monotonic() + KEPT_OUT_S
+        return connection
 
     @contextmanager
     def write(self, action: str) -> Iterator[Connection]:
@@ -564,38 +571,67 @@ def _is_read_only_folder(folder: Path, *, writable: bool) -> bool:
     return not writable and not os.access(folder, os.W_OK)
 
 
-def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
-    def connect(parameters: str) -> sqlite3.Connection:
+def _connect_to_read(folder: Path, *, writable: bool, kept_out: bool = False) -> sqlite3.Connection:
+    """Args:
+    kept_out: as for `_has_locks`.
+    """
+
+    def connect(timeout_s: float) -> sqlite3.Connection:
         return sqlite3.connect(
-            _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            _uri(folder, "mode=ro"), uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
         )
 
-    if not _is_read_only_folder(folder, writable=writable):
-        return connect("mode=ro")
-    give_up_at = time.monotonic() + OTHERS_LOG_S
+    may_write = not _is_read_only_folder(folder, writable=writable)
+    give_up_at = time.monotonic() + (BUSY_TIMEOUT_S if may_write else OTHERS_LOG_S)
     while True:
-        connection = connect("mode=ro") if _has_log(folder) else _Unlocked.connect(folder)
+        locked = _has_locks(folder, may_write=may_write, kept_out=kept_out)
+        connection = connect(OPENING_S) if locked else _Unlocked.connect(folder, kept_out=kept_out)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it keeps its files
         except sqlite3.Error as error:
             connection.close()
-            of_the_log = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            if error.sqlite_errorcode & 0xFF not in of_the_log or time.monotonic() >= give_up_at:
+            code = error.sqlite_errorcode & 0xFF
+            kept_out = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL) or error.sqlite_errorcode in _OF_THE_INDEX
+            # Somebody reads through what a killed writer has left; or there is nothing in the log, and no need of it.
+            again = code == sqlite3.SQLITE_BUSY or (kept_out and not size_of(folder / f"{FILE_NAME}-wal"))
+            # A writer has just made its log, or removed it.
+            of_the_log = not may_write and code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if not (again or of_the_log) or time.monotonic() >= give_up_at:
                 raise
-            time.sleep(OTHERS_LOG_S / 50)  # a writer has just made its log, or removed it
+            if of_the_log:
+                time.sleep(OTHERS_LOG_S / 50)
+        except BaseException:
+            connection.close()
+            raise
         else:
-            return connection
+            if not isinstance(connection, _Unlocked):
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
+                return connection
+            # What was committed meanwhile stands in a log, or in the file, which has changed then.
+            if connection.is_unchanged and not _has_locks(folder, may_write=may_write, kept_out=kept_out):
+                return connection
+            connection.close()
 
 
-def _has_log(folder: Path) -> bool:
-    """Whether there is a log that who may not write can read, or whose index at least has the locks of those who read.
+def _has_locks(folder: Path, *, may_write: bool, kept_out: bool) -> bool:
+    """Whether to read by SQLite's locks, which are in the log's index; otherwise there is nothing in the log.
 
-    SQLite needs the index in a file beside the database, which it cannot make there. And a log that nobody has open and
-    in which nothing is committed, as a kill leaves it, it does not read ("locking protocol", after ten seconds).
+    The first connection of all makes the index anew, and keeps everybody out meanwhile: for long if it is stopped in
+    that. Who may not write cannot make it. And a log that nobody has open and in which nothing is committed, as a kill
+    leaves it, SQLite does not read for them ("locking protocol", after ten seconds).
+
+    Args:
+        kept_out: whether this one could not read by them: somebody has them, or there is no room for the index.
     """
-    log = folder / f"{FILE_NAME}-wal"
+    log, index = folder / f"{FILE_NAME}-wal", folder / f"{FILE_NAME}-shm"
     if not size_of(log):
-        return all((folder / f"{FILE_NAME}{ending}").exists() for ending in ("-wal", "-shm"))
+        if kept_out:
+            return False
+        return size_of(index) >= _INDEX_PAGE if index.exists() else may_write
+    return may_write or _holds_commits(log)
+
+
+def _holds_commits(log: Path) -> bool:
     try:
         with log.open("rb", buffering=0) as opened:
             page_size, salts = struct.unpack(">8xI4x8s8x", opened.read(_LOG_HEADER))
@@ -606,9 +642,7 @@ def _has_log(folder: Path) -> bool:
                 if pages_after_commit:
                     return True
                 opened.seek(page_size, os.SEEK_CUR)
-    except struct.error:  # its end
-        return False
-    except FileNotFoundError:
+    except (struct.error, FileNotFoundError):  # its end
         return False
 
 
@@ -618,23 +652,32 @@ class _Unlocked(sqlite3.Connection):
     That is so until a writer comes: who was reading then, and would have read on in what that one changes, is told.
     """
 
+    kept_out: bool
     _folder: Path
     _state: tuple[int, int, int]
 
     @classmethod
-    def connect(cls, folder: Path) -> _Unlocked:
+    def connect(cls, folder: Path, *, kept_out: bool) -> _Unlocked:
         state = cls._state_of(folder)
+        if 0 <= time.time_ns() - state[2] < _SAME_TIME_NS:  # a change could get the same time
+            time.sleep(_SAME_TIME_NS / 1e9)
+            state = cls._state_of(folder)
         opened = sqlite3.connect(
             _uri(folder, "mode=ro&immutable=1"), uri=True, isolation_level=None, check_same_thread=False, factory=cls
         )
-        opened._folder, opened._state = folder, state
+        opened.kept_out, opened._folder, opened._state = kept_out, folder, state
         return opened
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the file is as it was."""
+        return self._state_of(self._folder) == self._state
 
     def require_unchanged(self) -> None:
         """Raises:
         StorageFailed
         """
-        if self._state_of(self._folder) != self._state:
+        if not self.is_unchanged:
             why = "another process has begun to change it meanwhile, which will not happen again; ask again"
             raise StorageFailed(self._folder, "read it", why)
 
@@ -646,7 +689,7 @@ class _Unlocked(sqlite3.Connection):
 
 @contextmanager
 def _unchanged(connection: object) -> Iterator[None]:
-    """Around what reads by a connection of somebody who may not write."""
+    """Around what reads, perhaps without locks."""
     try:
         yield
     finally:  # also where what was read made no sense
@@ -659,13 +702,7 @@ def _beside(folder: Path) -> sqlite3.Connection:
     readers out while it removes the log, for as long as it is stopped there. And where the log and its index stay, who
     may not write has locks, too.
     """
-    connection = _connect_to_read(folder, writable=True)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return _connect_to_read(folder, writable=True)
 
 
 def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
@@ -689,15 +726,17 @@ def _is_closed(connection: sqlite3.Connection) -> bool:
 
 
 # What goes wrong as SQLite writes, or makes the file beside the log that readers need, too.
-_WRITING = frozenset({
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_FSYNC,
-    sqlite3.SQLITE_IOERR_DIR_FSYNC,
-    sqlite3.SQLITE_IOERR_TRUNCATE,
+_OF_THE_INDEX = frozenset({
     sqlite3.SQLITE_IOERR_SHMOPEN,
     sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
 })  # fmt: skip
+_WRITING = _OF_THE_INDEX | {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+}
 
 
 # Descriptors of databases that were read past SQLite, by device and inode. Never closed, which would take the locks of
