@@ -12,13 +12,15 @@ from pathlib import Path
 import click
 
 from tests.torture.campaign import Campaign, Outcome, run
+from tests.torture.crowd import Crowd
 from tests.torture.environment import Environment
 from tests.torture.growth import Growth
+from tests.torture.interrupts import Interrupts
 from tests.torture.readers import Readers
 from tests.torture.requests import Requests
 from tests.torture.texts import Texts
 
-CAMPAIGNS: Sequence[type[Campaign]] = (Readers, Texts, Requests, Environment, Growth)
+CAMPAIGNS: Sequence[type[Campaign]] = (Crowd, Readers, Interrupts, Texts, Requests, Environment, Growth)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
