@@ -68,6 +68,13 @@ def test_growth_finds_what_does_not_go(what: str, where: object, name: str, inst
     assert all(what in one for one in found)
 
 
+def test_campaigns_find_what_is_planted(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    asked = [sys.executable, "-m", "tests.torture.planted"]
+    done = subprocess.run(asked, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
 # --- the harness itself -----------------------------------------------------------------------------------------------
 
 

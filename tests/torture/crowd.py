@@ -200,7 +200,7 @@ class Actor:
             self.place.begin(self.slot, 0.0)
 
     def _wrong(self, step: str, error: BaseException) -> None:
-        told = str(error) if isinstance(error, Wrong) else traceback.format_exc()
+        told = str(error) if isinstance(error, Wrong) else f"{error!r}\n{traceback.format_exc()}"
         self.journal.note("wrong", self._n, f"{self.name}, {step}: {told}")
 
     def intend(self, kind: str, **what: object) -> None:
@@ -295,7 +295,7 @@ class Actor:
         status, document, tag = self.request(
             "POST", "/v1/classify", body, {} if before is None else {"If-None-Match": before}
         )
-        if status == 304:
+        if status == 412:  # what a POST says instead of 304
             self.require(self._tagged == self.synced, "the service says that an answer is still true which is not")
             return
         self.require(status == 200, f"the service says {status}: {document}")
@@ -340,9 +340,9 @@ class Actor:
 
     def ask_base(self, library: Library) -> None:
         template = self.random.choice(["{}", "a {}", "{} here"])
-        found = {
-            one.path: one for one in library.classify(LABELS, template=template, paths=[self.place.base], sync=False)
-        }
+        paths = self.random.choice([None, [self.place.base]])
+        answers = library.classify(LABELS, template=template, paths=paths, sync=paths is None)
+        found = {one.path: one for one in answers if Path(one.path).parent == self.place.base}
         self.require(len(found) == BASE, f"{len(found)} of {BASE} photos are answered")
         for number, colour in enumerate(base_colours()):
             one = found[str(self.place.base / f"{number:03} {colour}.png")]

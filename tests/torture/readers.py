@@ -155,7 +155,8 @@ class Readers(Campaign):
                 read_only=privileged and self.random.random() < 0.5,
                 pause_s=self.random.choice([0.0, 0.0, 0.002, 0.02]) if what == "at work" else 0.0,
             )
-            after_s = self.random.uniform(0.0, 0.05)
+            # As it opens the library for the first time, or at any instant of later rounds.
+            after_s = self.random.uniform(0.0, self.random.choice([0.01, 0.05, 0.25]))
             who = "may write" if privileged else "may not write"
             kind = f"{what}, {who}"
             name = f"after {1000 * after_s:.2f} ms, pause {1000 * reader.pause_s:.0f} ms"
