@@ -30,7 +30,7 @@ from zsindex.errors import (
 )
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
-from zsindex.index.files import Making, is_left
+from zsindex.index.files import Making
 from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.rows import ModelRow, SnapshotRow
@@ -547,20 +547,29 @@ def neighbours_file(folder: Path, fingerprint: str) -> Path:
     return folder / FOLDER_NAME / f"{fingerprint[:16]}.neighbours"
 
 
-# Under what the checksum of a model's graph is kept in the database: a file that it does not know is of another history
-# than its own, in which the same ids were given to other images.
+# Checksums of a model's graphs are kept in the database: a file that it does not know is of another history than its
+# own, in which the same ids were given to other images.
 _NEIGHBOURS = "neighbours"
 
 
-def recorded_neighbours(storage: Storage, model_id: int) -> str | None:
-    """Hex SHA-256 of what `zsindex.lab.neighbours` wrote last behind its header; None where it has written nothing."""
-    found = storage.reads.derived(model_id, _NEIGHBOURS, _NEIGHBOURS)
-    return found if isinstance(found, str) else None
+def is_recorded_graph(storage: Storage, model_id: int, sha256: str) -> bool:
+    """Whether `zsindex.lab.neighbours` wrote this, or was about to.
+
+    Args:
+        sha256: hex, of what follows the file's header.
+    """
+    if storage.reads.derived(model_id, _NEIGHBOURS, sha256) is not None:
+        return True
+    return bool(storage.reads.derived(model_id, _NEIGHBOURS, _NEIGHBOURS) == sha256)  # where the last one only was kept
 
 
-def record_neighbours(storage: Storage, model_id: int, sha256: str) -> None:
-    """Let the database know of a graph."""
-    storage.labels.save_derived(model_id, _NEIGHBOURS, _NEIGHBOURS, sha256)
+def record_graph(storage: Storage, model_id: int, sha256: str) -> None:
+    """Let the database know of a graph that is about to be written.
+
+    Raises:
+        LibraryBusy, LibraryReadOnly, StorageFull, StorageFailed, ModelPruned
+    """
+    storage.labels.save_derived(model_id, _NEIGHBOURS, sha256, True)
 
 
 def neighbours_problem(storage: Storage, model: ModelRow) -> str | None:
@@ -573,6 +582,6 @@ def neighbours_problem(storage: Storage, model: ModelRow) -> str | None:
     except OSError as error:
         return f"neighbours of {model.info.spec}: {file.name} cannot be read: {error.strerror}"
     body = content.find(b"\n") + 1 + hashlib.sha256().digest_size
-    if hashlib.sha256(content[body:]).hexdigest() == recorded_neighbours(storage, model.id) or not is_left(file):
+    if is_recorded_graph(storage, model.id, hashlib.sha256(content[body:]).hexdigest()):
         return None
     return f"neighbours of {model.info.spec}: {file.name} is damaged, or of another state of this library"

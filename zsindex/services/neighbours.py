@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zsindex.arguments import bounds
-from zsindex.errors import LibraryBusy, LibraryReadOnly, ModelPruned, StorageFailed, StorageFull
 from zsindex.records import NONE
 from zsindex.session.session import Session
 
@@ -73,11 +72,6 @@ class Neighbours:
 
         storage = self._session.storage
 
-        def record(sha256: str) -> None:
-            # Where this is impossible the next question calculates it again.
-            with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned):
-                snapshots.record_neighbours(storage, view.model_id, sha256)
-
         # The graph of a model that another process has pruned would never be removed.
         keep = whole and not self._session.read_only and view.snapshot[1] >= 0
         return neighbours.graph(
@@ -85,9 +79,9 @@ class Neighbours:
             view.unique[0],
             NEIGHBOURS,
             file=snapshots.neighbours_file(self._session.path, view.info.fingerprint),
-            recorded=snapshots.recorded_neighbours(storage, view.model_id),
+            is_recorded=partial(snapshots.is_recorded_graph, storage, view.model_id),
             generation=view.snapshot[1],
-            record=record if keep else None,
+            record=partial(snapshots.record_graph, storage, view.model_id) if keep else None,
         )
 
     def duplicates(
