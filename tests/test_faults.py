@@ -401,6 +401,35 @@ def test_who_may_not_write_reads_past_a_log_in_which_a_kill_left_no_commit(left:
             assert reader.wait_for_step() == before
 
 
+@pytest.mark.parametrize("how", ["write", "writing", "read", "reading"])
+def test_what_an_exception_keeps_holds_up_nobody(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its traceback may hold a cursor that is not at its end, and with that what SQLite saw then."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    ask = "SELECT name FROM sqlite_master"
+    stored(folder, "before")
+    with closing(SqliteDatabase.open(folder, create=False)) as opened:
+        with pytest.raises(ZeroDivisionError) as kept:  # noqa: PT012
+            if how in ("write", "read"):
+                with opened.write("test") if how == "write" else opened.read() as engine:
+                    result = engine.exec_driver_sql(ask)
+                    result.fetchone()
+                    raise ZeroDivisionError
+            with opened.writing("test") if how == "writing" else opened.reading() as plain:
+                cursor = plain.execute(ask)
+                cursor.fetchone()
+                raise ZeroDivisionError
+        after = stored(folder, "after")
+        with opened.reading() as plain:
+            assert str(plain.execute("SELECT key, value FROM settings").fetchall()) == after
+        with opened.read() as engine:
+            assert engine.exec_driver_sql("SELECT value FROM settings").scalar() == "after"
+        with opened.writing("test") as plain:
+            plain.execute("UPDATE settings SET value = 'later'")
+        with opened.write("test") as engine:
+            assert engine.exec_driver_sql("SELECT value FROM settings").scalar() == "later"
+    assert kept.value
+
+
 STOPPED_IN_OPENING = """
 import fcntl, os, struct
 opened = os.open(sys.argv[1] + "/library.db-shm", os.O_RDWR | os.O_CREAT)

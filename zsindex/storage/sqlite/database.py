@@ -191,6 +191,15 @@ class SqliteDatabase:
             if claimed is not None:
                 _release(claimed)
 
+    def _close_writing(self) -> None:
+        """After an exception, which may hold a cursor that is not at its end: SQLite then goes on to see what was there
+        when that began, and refuses to write as soon as another process has.
+        """
+        writer, self._write_engine = self._write_engine, None
+        writing, self._write_connection = self._write_connection, None
+        if writing is not None:
+            self._close_writer(writing, writer)
+
     def _close_writer(self, writing: sqlite3.Connection, writer: Engine | None) -> None:
         with ExitStack() as stack:
             # Who does not let go of the lock has the database open, so that this is not its last connection, and
@@ -246,7 +255,9 @@ class SqliteDatabase:
                 if self._read_engine is None:
                     from zsindex.storage.sqlite import engine as engines
 
-                    self._read_engine = engines.reading(self._connect, pooled=self._keeps_connections)
+                    self._read_engine = engines.reading(
+                        self._connect, pooled=self._keeps_connections, take=_Reading.take
+                    )
                 reader = self._read_engine
             with reader.begin() as connection:
                 used = connection.connection.driver_connection
@@ -254,6 +265,8 @@ class SqliteDatabase:
                     connection.detach()  # or the next one would get it, too
                 with _unchanged(used):
                     yield connection
+            if isinstance(used, _Reading):
+                used.is_used_up = False
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -298,8 +311,12 @@ class SqliteDatabase:
                 from zsindex.storage.sqlite import engine as engines
 
                 self._write_engine = engines.writing(self._connect_to_write)
-            with self._write_engine.begin() as connection:
-                yield connection
+            try:
+                with self._write_engine.begin() as connection:
+                    yield connection
+            except BaseException:
+                self._close_writing()
+                raise
 
     @contextmanager
     def writing(self, action: str) -> Iterator[sqlite3.Connection]:
@@ -314,6 +331,7 @@ class SqliteDatabase:
                 connection.commit()
             except BaseException:
                 connection.rollback()
+                self._close_writing()
                 raise
 
     @contextmanager
@@ -578,7 +596,12 @@ def _connect_to_read(folder: Path, *, writable: bool, kept_out: bool = False) ->
 
     def connect(timeout_s: float) -> sqlite3.Connection:
         return sqlite3.connect(
-            _uri(folder, "mode=ro"), uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+            _uri(folder, "mode=ro"),
+            uri=True,
+            timeout=timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Reading,
         )
 
     may_write = not _is_read_only_folder(folder, writable=writable)
@@ -646,7 +669,23 @@ def _holds_commits(log: Path) -> bool:
         return False
 
 
-class _Unlocked(sqlite3.Connection):
+class _Reading(sqlite3.Connection):
+    """A connection that is not used again after an exception, which may hold a cursor that is not at its end: SQLite
+    then goes on to see what was there when that began, also in later transactions.
+    """
+
+    is_used_up = False
+
+    @staticmethod
+    def take(connection: sqlite3.Connection) -> bool:
+        """Use it, until `is_used_up` is put back; False if somebody has not put it back."""
+        if not isinstance(connection, _Reading):
+            return True
+        taken, connection.is_used_up = not connection.is_used_up, True
+        return taken
+
+
+class _Unlocked(_Reading):
     """Reads a database without a log as if nobody could change it: there is nowhere to note that somebody reads.
 
     That is so until a writer comes: who was reading then, and would have read on in what that one changes, is told.

@@ -7,15 +7,28 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 
-def reading(connect: Callable[[], sqlite3.Connection], *, pooled: bool) -> Engine:
-    """For any number of threads; without `pooled` each transaction has a connection of its own."""
+def reading(
+    connect: Callable[[], sqlite3.Connection], *, pooled: bool, take: Callable[[sqlite3.Connection], bool]
+) -> Engine:
+    """For any number of threads; without `pooled` each transaction has a connection of its own.
+
+    Args:
+        take: is told of a connection that is about to be used; another one is used where it says False.
+    """
     if pooled:
         engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
     else:
         engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    @event.listens_for(engine, "checkout")
+    def check(connection: sqlite3.Connection, *_: Any) -> None:
+        if not take(connection):
+            raise DisconnectionError
+
     return _beginning_with(engine, "BEGIN")
 
 
