@@ -130,7 +130,7 @@ class Readers(Campaign):
         work.chmod(0o755)
         self.slowest: Counter[str] = Counter()
         self.logs: Counter[str] = Counter()
-        self._has_rights = os.geteuid() == 0
+        self._has_rights = os.geteuid() == 0 and all(parent.stat().st_mode & 1 for parent in work.parents)
         self._model = work / "made"
         new_library(self._model)
         with closing(SqliteDatabase.open(self._model, create=False)) as database:
@@ -199,5 +199,5 @@ class Readers(Campaign):
         lines += [f"slowest reader while the writer is {kind}: {ms} ms" for kind, ms in sorted(self.slowest.items())]
         lines.append("found beside the database: " + ", ".join(f"{what} {n}" for what, n in sorted(self.logs.items())))
         if not self._has_rights:
-            lines.append("none without the right to write, which takes root to give up")
+            lines.append("none without the right to write: that takes root to give up, and a folder that all can enter")
         return lines
