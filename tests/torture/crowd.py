@@ -42,7 +42,7 @@ PROCESSES, THREADS = 6, 6
 LASTS_S = 6.0
 # Longer than anybody is stopped, and than SQLite and the service wait for anything but a writer.
 HUNG_S = 30.0
-EVENTS_EVERY_S, STOPPED_AT_MOST_S = 0.3, 0.8
+EVENTS_EVERY_S, STOPPED_AT_MOST_S = 0.15, 0.8
 LABELS = sorted(COLOURS)
 STRAYS = "belong to no index"
 BASE = 24
