@@ -57,9 +57,11 @@ class Gone(Exception):
 
 
 def paint(file: Path, number: int, colour: str) -> None:
-    """A photo of one colour with bytes of its own."""
+    """A photo of one colour with bytes of its own, there as a whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (1 + number % 100, 1 + number // 100), COLOURS[colour]).save(file)
+    half = file.with_suffix(".part")
+    Image.new("RGB", (1 + number % 100, 1 + number // 100), COLOURS[colour]).save(half, "PNG")
+    half.replace(file)
 
 
 def scores_of(colour: str) -> dict[str, float]:
