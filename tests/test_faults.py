@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -31,7 +32,7 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage.sqlite import database
+from zsindex.storage.sqlite import database, system_errors
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
 from zsindex.upkeep import maintenance
 
@@ -88,15 +89,29 @@ def test_who_may_only_read_finds_no_library_where_making_it_was_killed(half_made
     assert (half_made / FILE_NAME).read_bytes() == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
+def test_the_folder_of_a_new_library_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    SqliteDatabase.open(tmp_path / "new" / "library", create=True).close()
+    assert {tmp_path, tmp_path / "new"} <= set(synced)
+
+
 # --- what the system says ---------------------------------------------------------------------------------------------
 
 TOLD: dict[int, tuple[type[LibraryError], str]] = {
     errno.ENOSPC: (StorageFull, "free some space"),
-    errno.EDQUOT: (StorageFull, "free some space"),
-    errno.EFBIG: (StorageFull, "free some space"),
+    errno.EDQUOT: (StorageFull, "Disk quota exceeded.*free some space"),
+    errno.EFBIG: (StorageFull, "File too large.*free some space"),
     errno.EMFILE: (StorageFailed, "Too many open files"),
     errno.ENFILE: (StorageFailed, "Too many open files in system"),
-    errno.EIO: (StorageFailed, "the disk reports an error: Input/output error"),
+    errno.EIO: (StorageFailed, "the disk reports an error: Input/output error.*run the same command again"),
     errno.EACCES: (LibraryReadOnly, "read-only"),
     errno.EROFS: (LibraryReadOnly, "read-only"),
     errno.ENOLCK: (StorageFailed, "No locks available"),
@@ -187,12 +202,125 @@ def test_where_trying_finds_nothing_the_error_is_no_other_one(
 def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite says of an EIO that the database is malformed."""
     with open_storage(folder) as storage:
-        monkeypatch.setattr(database.os, "read", refusing(errno.EIO))
-        with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
+        with monkeypatch.context() as patched:
+            patched.setattr(database.os, "read", refusing(errno.EIO))
+            with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
+                raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
+        # Nor is one that failed once, and does not when it is asked again.
+        with (
+            pytest.raises(StorageFailed, match="could not be read, though it can now"),
+            storage.database.reading(),
+        ):
             raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
-        monkeypatch.undo()
-        with pytest.raises(LibraryDamaged), storage.database.reading():
-            raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
+    content = bytearray((folder / FILE_NAME).read_bytes())
+    content[database.PAGE_SIZE : 2 * database.PAGE_SIZE] = bytes(database.PAGE_SIZE)
+    (folder / FILE_NAME).write_bytes(content)
+    with pytest.raises(LibraryDamaged), open_storage(folder) as storage:
+        storage.reads.models()
+
+
+needs_numbers = pytest.mark.skipif(system_errors._asking() is None, reason="SQLite cannot be asked for them here")
+
+
+@needs_numbers
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_what_the_system_said_at_a_commit_is_known_afterwards(
+    tmp_path: Path, largest_file: Callable[[int], None], journal: str
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "any.db", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+        connection.execute("CREATE TABLE any (x)")
+        largest_file(40_000)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.executescript("BEGIN; INSERT INTO any VALUES (zeroblob(90000)); COMMIT")
+        system_errors.note(caught.value, connection)
+        assert system_errors.noted(caught.value) == errno.EFBIG
+
+
+@needs_numbers
+def test_what_the_system_said_is_asked_of_the_connection_that_failed(
+    tmp_path: Path, largest_file: Callable[[int], None]
+) -> None:
+    """The one that was noted first counts: what others do around it, as when a database is copied, has not failed."""
+    with (
+        closing(sqlite3.connect(tmp_path / "one.db", isolation_level=None)) as one,
+        closing(sqlite3.connect(tmp_path / "other.db", isolation_level=None)) as other,
+    ):
+        one.execute("CREATE TABLE any (x)")
+        one.execute("INSERT INTO any VALUES (zeroblob(90000))")
+        largest_file(40_000)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            one.backup(other)
+        system_errors.note(caught.value, other)
+        system_errors.note(caught.value, one)
+        assert system_errors.noted(caught.value) == errno.EFBIG
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
+def test_a_connection_that_is_refused_once_is_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """SQLite takes a log that it may not open to write for one that is read-only, whatever the reason."""
+    connect, refused = sqlite3.connect, []
+    reading, writing = "PRAGMA schema_version", f"PRAGMA application_id = {APPLICATION_ID}"
+
+    class RefusingOnce(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if arguments[0] in (reading, writing) and arguments[0] not in refused:
+                refused.append(arguments[0])
+                raise error_of_sqlite(code)
+            return super().execute(*arguments)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=RefusingOnce))
+    with open_storage(folder) as storage:
+        add_model(storage)
+        assert len(storage.reads.models()) == 1
+    assert sorted(refused) == [writing, reading]
+
+
+def test_a_database_that_was_opened_to_read_alone_is_opened_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SQLite opens it by itself, without a word, where the system refuses once to open it to write."""
+    connect, opened = sqlite3.connect, []
+
+    def connect_to_read_once(file: Any, *, uri: bool = False, **options: Any) -> sqlite3.Connection:
+        if uri or opened:
+            return connect(file, uri=uri, **options)
+        opened.append(file)
+        return connect(f"{Path(file).as_uri()}?mode=ro", uri=True, **options)
+
+    with open_storage(folder) as storage:
+        monkeypatch.setattr(sqlite3, "connect", connect_to_read_once)
+        add_model(storage)
+        assert len(storage.reads.models()) == 1
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EACCES])
+@pytest.mark.parametrize("name", [FILE_NAME, f"{FILE_NAME}-journal"])
+def test_files_that_cannot_be_examined_give_no_raw_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    stat = Path.stat
+
+    def refuse(self: Path, **options: Any) -> os.stat_result:
+        if self.name == name:
+            raise OSError(number, os.strerror(number))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(LibraryError, match=os.strerror(number)):
+        SqliteDatabase.open(folder, create=False)
+
+
+def test_a_database_whose_size_is_unknown_does_not_hide_what_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(folder) as storage:
+        monkeypatch.setattr(database, "size_of", refusing(errno.EIO))
+        with pytest.raises(StorageFailed, match="SQLITE_NAME"), storage.database.reading():
+            raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO])

@@ -276,7 +276,7 @@ class StorageFailed(LibraryError):
     def __init__(self, path: Path, action: str, detail: str) -> None:
         super().__init__(
             f"cannot {action}: the system refuses to use the library at {path} ({detail}). What was stored before is "
-            f"kept.",
+            f"kept: when the cause is gone, run the same command again.",
             path=path,
         )
         self.action = action
@@ -311,14 +311,17 @@ class LibraryForked(LibraryError):
 
 
 class StorageFull(LibraryError):
-    """The disk has no room left; the batch in work was rolled back."""
+    """The disk has no room left; the batch in work was rolled back. `detail` is the system's own word where that is
+    another one, as for a quota; empty otherwise.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, detail: str = "") -> None:
         super().__init__(
-            f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and "
-            f"run the same command again.",
+            f"no space left for the library at {path}{f' ({detail})' if detail else ''}. Everything up to the last "
+            f"batch is kept: free some space and run the same command again.",
             path=path,
         )
+        self.detail = detail
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

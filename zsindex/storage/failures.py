@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from zsindex.errors import LibraryError, LibraryReadOnly, StorageFailed, StorageFull
@@ -20,11 +21,25 @@ NO_PERMISSION = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def failure(folder: Path, action: str, error: OSError) -> LibraryError:
     """What an error of the operating system means for the library in `folder`, in which `action` was to be done."""
     if error.errno in NO_SPACE:
-        return StorageFull(folder)
+        return StorageFull(folder, "" if error.errno == errno.ENOSPC else os.strerror(error.errno))
     if error.errno in NO_PERMISSION:
         return LibraryReadOnly(folder, f"{action} ({error.strerror})")
     detail = error.strerror or str(error) or type(error).__name__
     return StorageFailed(folder, action, f"the disk reports an error: {detail}" if error.errno == errno.EIO else detail)
+
+
+@contextmanager
+def told(folder: Path, action: str) -> Iterator[None]:
+    """Around what reads and writes files of the library in `folder` itself: an error of the system is told as `failure`
+    tells it.
+
+    Raises:
+        StorageFull, LibraryReadOnly, StorageFailed
+    """
+    try:
+        yield
+    except OSError as error:
+        raise failure(folder, action, error) from error
 
 
 def found_by_trying(folder: Path, *, beyond: int, grew: bool) -> OSError | None:

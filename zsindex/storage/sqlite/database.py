@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from zsindex import atomic
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
     LibraryDamaged,
+    LibraryError,
     LibraryForked,
     LibraryNotFound,
     LibraryReadOnly,
@@ -36,9 +38,9 @@ from zsindex.errors import (
     StorageFull,
 )
 from zsindex.storage import processes
-from zsindex.storage.failures import OF_THE_MACHINE, failure, found_by_trying
+from zsindex.storage.failures import NO_PERMISSION, OF_THE_MACHINE, failure, found_by_trying
 from zsindex.storage.interrupts import PutOff
-from zsindex.storage.sqlite import schema
+from zsindex.storage.sqlite import schema, system_errors
 from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -281,7 +283,8 @@ class SqliteDatabase:
                 with _unchanged(connection):
                     yield connection
                 connection.rollback()
-            except BaseException:
+            except BaseException as error:
+                system_errors.note(error, connection)
                 connection.close()
                 raise
             with self._guard:
@@ -329,7 +332,8 @@ class SqliteDatabase:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.commit()
-            except BaseException:
+            except BaseException as error:
+                system_errors.note(error, connection)
                 connection.rollback()
                 self._close_writing()
                 raise
@@ -389,7 +393,7 @@ class SqliteDatabase:
             self._write_lock.hold("vacuum"),
             _translated(self.folder),
             closing(_beside(self.folder)),
-            closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+            _opened(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S) as file,
         ):
             file.execute("VACUUM")
 
@@ -407,7 +411,7 @@ class SqliteDatabase:
             if revision == schema.HEAD:
                 return  # another process was faster
             if revision is not None:
-                self._backup(f"{FILE_NAME}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+                self._backup(f"{FILE_NAME}.backup-{revision}")
             from zsindex.storage.sqlite import engine as engines
 
             engine = engines.writing(partial(_connect_to_write, self.folder, foreign_keys=False))
@@ -416,6 +420,16 @@ class SqliteDatabase:
                     schema.upgrade(connection)
             finally:
                 engine.dispose()
+                self._forget_tables()
+
+    def _forget_tables(self) -> None:
+        """Close connections that know the tables of an earlier schema. One of them whose next read fails would say that
+        there is no such table, and not why.
+        """
+        with self._guard:
+            idle, self._idle = self._idle or [], [] if self._idle is not None else None
+        for connection in idle:
+            connection.close()
 
     def _revision(self) -> str | None:
         with self.reading() as connection:
@@ -423,17 +437,23 @@ class SqliteDatabase:
 
     def _backup(self, name: str) -> None:
         """Copy the database through SQLite's backup API, which sees the write-ahead log too."""
+        # One name for all attempts: each takes what a kill has left of those before it away.
         temporary = self.folder / f"{name}.tmp"
+        temporary.unlink(missing_ok=True)
         try:
             with (
-                closing(sqlite3.connect(_uri(self.folder, "mode=ro"), uri=True)) as source,
-                closing(sqlite3.connect(temporary)) as target,
+                _opened(_uri(self.folder, "mode=ro"), uri=True) as source,
+                _opened(temporary) as target,
             ):
                 target.execute("PRAGMA synchronous = FULL")
+                target.execute("PRAGMA journal_mode = MEMORY")  # a file of it would be left by a kill
                 source.backup(target)
-            temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+            temporary.replace(self.folder / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            atomic.sync_folder(self.folder)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 # Database files that this process has open, by device and inode. POSIX takes a process's locks on a file away when it
@@ -485,7 +505,10 @@ def _claim(folder: Path) -> tuple[int, int] | None:
     with _claims:
         if not _is_library(folder):
             return None
-        claim = _identity(folder / FILE_NAME)
+        try:
+            claim = _identity(folder / FILE_NAME)
+        except OSError as error:
+            raise _unreachable(folder, error) from error
         if claim in _inherited:
             raise LibraryForked(folder, can_open=False)
         _open_files[claim] += 1
@@ -534,9 +557,7 @@ def _is_library(folder: Path) -> bool:
             with file.open("rb") as opened:
                 header = opened.read(100)
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
-            raise failure(folder, "open it", error) from error
-        raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
+        raise _unreachable(folder, error) from error
     if not header:
         return False  # a process was stopped while it made the library; nothing is in it
     if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
@@ -546,17 +567,26 @@ def _is_library(folder: Path) -> bool:
     return True
 
 
+def _unreachable(folder: Path, error: OSError) -> LibraryError:
+    if error.errno in OF_THE_MACHINE:
+        return failure(folder, "open it", error)
+    return NotALibrary(folder, f"it cannot be read ({error.strerror})")
+
+
 def _create(folder: Path) -> None:
     """Make an empty database with its schema. Others who want the same folder wait, and find it made."""
     lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)
     try:
+        new = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for place in new:  # or a power cut could take all that is stored from now on
+            atomic.sync_folder(place.parent)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with lock.hold("make the library"), _translated(folder):
             if _is_library(folder):
                 return
-            with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+            with _opened(folder / FILE_NAME) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     except OSError as error:
@@ -567,7 +597,13 @@ def _create(folder: Path) -> None:
 
 def _is_half_made(folder: Path) -> bool:
     """Whether a process is making the library, or was stopped in that: later there is a log instead of a journal."""
-    return (folder / f"{FILE_NAME}-journal").exists()
+    try:
+        (folder / f"{FILE_NAME}-journal").stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unreachable(folder, error) from error
+    return True
 
 
 def _roll_back(folder: Path) -> None:
@@ -576,13 +612,39 @@ def _roll_back(folder: Path) -> None:
         if _is_half_made(folder):
             with (
                 _translated(folder),
-                closing(sqlite3.connect(folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+                _opened(folder / FILE_NAME, timeout=BUSY_TIMEOUT_S) as file,
             ):
                 file.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _uri(folder: Path, parameters: str) -> str:
     return f"{(folder / FILE_NAME).absolute().as_uri()}?{parameters}"
+
+
+def _connect(
+    file: Path | str, *, timeout: float = 0.0, uri: bool = False, kind: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            file, uri=uri, timeout=timeout, isolation_level=None, check_same_thread=False, factory=kind
+        )
+
+    try:
+        return connect()
+    except sqlite3.OperationalError:
+        # There is no connection that could be asked what the system said. If that lasts, trying finds it.
+        return connect()
+
+
+@contextmanager
+def _opened(file: Path | str, *, timeout: float = 0.0, uri: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection for a ``with`` block."""
+    with closing(_connect(file, timeout=timeout, uri=uri)) as connection:
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            system_errors.note(error, connection)
+            raise
 
 
 def _is_read_only_folder(folder: Path, *, writable: bool) -> bool:
@@ -593,33 +655,29 @@ def _connect_to_read(folder: Path, *, writable: bool, kept_out: bool = False) ->
     """Args:
     kept_out: as for `_has_locks`.
     """
-
-    def connect(timeout_s: float) -> sqlite3.Connection:
-        return sqlite3.connect(
-            _uri(folder, "mode=ro"),
-            uri=True,
-            timeout=timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=_Reading,
-        )
-
     may_write = not _is_read_only_folder(folder, writable=writable)
     give_up_at = time.monotonic() + (BUSY_TIMEOUT_S if may_write else OTHERS_LOG_S)
+    was_refused = False
     while True:
         locked = _has_locks(folder, may_write=may_write, kept_out=kept_out)
-        connection = connect(OPENING_S) if locked else _Unlocked.connect(folder, kept_out=kept_out)
+        if locked:
+            connection = _connect(_uri(folder, "mode=ro"), uri=True, timeout=OPENING_S, kind=_Reading)
+        else:
+            connection = _Unlocked.connect(folder, kept_out=kept_out)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it keeps its files
         except sqlite3.Error as error:
+            system_errors.note(error, connection)
             connection.close()
             code = error.sqlite_errorcode & 0xFF
             kept_out = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL) or error.sqlite_errorcode in _OF_THE_INDEX
             # Somebody reads through what a killed writer has left; or there is nothing in the log, and no need of it.
             again = code == sqlite3.SQLITE_BUSY or (kept_out and not size_of(folder / f"{FILE_NAME}-wal"))
             # A writer has just made its log, or removed it.
-            of_the_log = not may_write and code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            if not (again or of_the_log) or time.monotonic() >= give_up_at:
+            of_the_log = not may_write and code in _OF_OPENING
+            once_more = may_write and not was_refused and code in _OF_OPENING  # as in `_proven`
+            was_refused = was_refused or once_more
+            if not (again or of_the_log or once_more) or time.monotonic() >= give_up_at:
                 raise
             if of_the_log:
                 time.sleep(OTHERS_LOG_S / 50)
@@ -701,9 +759,8 @@ class _Unlocked(_Reading):
         if 0 <= time.time_ns() - state[2] < _SAME_TIME_NS:  # a change could get the same time
             time.sleep(_SAME_TIME_NS / 1e9)
             state = cls._state_of(folder)
-        opened = sqlite3.connect(
-            _uri(folder, "mode=ro&immutable=1"), uri=True, isolation_level=None, check_same_thread=False, factory=cls
-        )
+        opened = _connect(_uri(folder, "mode=ro&immutable=1"), uri=True, kind=cls)
+        assert isinstance(opened, cls)
         opened.kept_out, opened._folder, opened._state = kept_out, folder, state
         return opened
 
@@ -745,15 +802,43 @@ def _beside(folder: Path) -> sqlite3.Connection:
 
 
 def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    return _proven(
+        partial(_connect, folder / FILE_NAME, timeout=BUSY_TIMEOUT_S),
+        # Here rather than where the library is made: stopped in between, it would stay without a log forever.
+        "PRAGMA journal_mode = WAL",
+        f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}",
+        f"PRAGMA cache_size = -{WRITE_CACHE_KIB}",
+        f"PRAGMA synchronous = {SYNCHRONOUS}",
+        f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}",
+        "BEGIN IMMEDIATE",
+        f"PRAGMA application_id = {APPLICATION_ID}",  # as it is: a BEGIN is not refused where the file is read-only
+        "ROLLBACK",
     )
-    # Here rather than where the library is made: stopped in between, it would stay without a log forever.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-    connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
-    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
-    connection.execute(f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}")
+
+
+def _proven(connect: Callable[[], sqlite3.Connection], *statements: str) -> sqlite3.Connection:
+    """A connection on which statements were executed that open all its files.
+
+    A file that it may not open to write SQLite opens to read, and what was said of that, or of the first attempt, is
+    lost. So what was refused is asked for once more, in a connection of its own; what is refused again lasts, so that
+    `found_by_trying` finds why.
+    """
+    try:
+        return _executed(connect(), statements)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _OF_OPENING:
+            raise
+    return _executed(connect(), statements)
+
+
+def _executed(connection: sqlite3.Connection, statements: Sequence[str]) -> sqlite3.Connection:
+    try:
+        for statement in statements:
+            connection.execute(statement)
+    except BaseException as error:
+        system_errors.note(error, connection)
+        connection.close()
+        raise
     return connection
 
 
@@ -764,6 +849,7 @@ def _is_closed(connection: sqlite3.Connection) -> bool:
         return True
 
 
+_OF_OPENING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 # What goes wrong as SQLite writes, or makes the file beside the log that readers need, too.
 _OF_THE_INDEX = frozenset({
     sqlite3.SQLITE_IOERR_SHMOPEN,
@@ -800,8 +886,21 @@ def _unread(folder: Path) -> OSError | None:
     return None
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether the database is what it must be after all."""
+    try:
+        with _opened(_uri(folder, "mode=ro"), timeout=BUSY_TIMEOUT_S, uri=True) as file:
+            return file.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+    except sqlite3.Error:
+        return False
+
+
 def _largest(folder: Path) -> int:
-    return max(size_of(folder / f"{FILE_NAME}{ending}") for ending in ("", "-wal", "-shm"))
+    sizes = [0]
+    for ending in ("", "-wal", "-shm"):
+        with suppress(OSError):  # it is asked for where something has failed already
+            sizes.append(size_of(folder / f"{FILE_NAME}{ending}"))
+    return max(sizes)
 
 
 @contextmanager
@@ -828,14 +927,22 @@ def _translated(folder: Path) -> Iterator[None]:
             unread = _unread(folder)
             if unread is not None:
                 raise failure(folder, "read its database", unread) from error
+            if _is_whole(folder):
+                again = OSError(errno.EIO, "it could not be read, though it can now")
+                raise failure(folder, "read its database", again) from error
             raise LibraryDamaged(folder, str(cause)) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
             raise LibraryBusy(
                 folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
             ) from error
+        said = system_errors.noted(cause)
+        # Of a file that could not be opened the last attempt to open it otherwise is known, which may not be there.
+        if said in OF_THE_MACHINE | NO_PERMISSION or (said and code == sqlite3.SQLITE_IOERR):
+            raise failure(folder, "read or write its database", OSError(said, os.strerror(said))) from error
         # SQLite does not tell what the system said: that is found by asking for the same again.
-        may_write = os.access(folder, os.W_OK) and os.access(folder / FILE_NAME, os.W_OK)
-        is_of_opening = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        file = folder / FILE_NAME
+        may_write = os.access(folder, os.W_OK) and (os.access(file, os.W_OK) or not os.path.exists(file))
+        is_of_opening = code in _OF_OPENING
         is_of_writing = is_of_opening or extended in _WRITING
         told = None
         if may_write and is_of_writing:

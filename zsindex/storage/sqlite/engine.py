@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
+
+from zsindex.storage.sqlite import system_errors
 
 
 def reading(
@@ -47,6 +49,12 @@ def writing(connect: Callable[[], sqlite3.Connection]) -> Engine:
 
 def _beginning_with(engine: Engine, statement: str) -> Engine:
     """Make SQLAlchemy open transactions itself: Python's sqlite3 would not begin one for a SELECT, nor before DDL."""
+
+    @event.listens_for(engine, "handle_error")
+    def note(context: ExceptionContext) -> None:
+        driver = None if context.connection is None else context.connection.connection.driver_connection
+        if driver is not None:
+            system_errors.note(context.original_exception, driver)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> Any:
