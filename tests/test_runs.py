@@ -21,7 +21,8 @@ from zsindex.classification import scorers
 from zsindex.classification import scores as classify_module
 from zsindex.classification.options import QuestionOptions
 from zsindex.classification.prompts import label_set
-from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFull, UnknownModel, UnknownRun
+from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFailed, StorageFull, UnknownModel, UnknownRun
+from zsindex.exchange import run_files
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
 
@@ -353,3 +354,22 @@ def test_runs_on_the_command_line(library: Library, tmp_path: Path) -> None:
     run_file(library, key).unlink()
     assert "4 photos" in run("runs", "repeat", key)
     assert "no single run" in run("runs", "repeat", "zz", code=1)
+
+
+def test_a_stored_answer_that_cannot_be_read_is_not_called_damaged(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = library.runs.record(library.classify(["red", "blue"]))
+    file, read = run_file(library, recorded.key), Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self == file:
+            raise OSError(5, "Input/output error")
+        return read(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(StorageFailed, match="Input/output error"):
+            library.check(fix=True)
+    assert file.exists()
+    assert library.check().problems == ()

@@ -504,8 +504,14 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._vectors.close()
-        self._table.close()
+        try:
+            self._vectors.close()
+        finally:
+            try:
+                self._table.close()
+            except BaseException:
+                self._table.is_open = False  # it would say the same again when it is forgotten
+                raise
         if error is None:
             for file in self.files:
                 with file.open("rb+") as opened:

@@ -30,7 +30,7 @@ from zsindex.errors import (
 )
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
-from zsindex.index.files import Making
+from zsindex.index.files import Making, is_left, make_folder
 from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.rows import ModelRow, SnapshotRow
@@ -54,6 +54,12 @@ MIN_SHARE = 0.5
 # Rows of at most so many bytes are held in memory while they are written; more wait in a file.
 IN_MEMORY = 2**24
 _BLOCK_ROWS = 8192
+
+
+def _discard(file: Path | None) -> None:
+    if file is not None:
+        with suppress(OSError):  # a disk that refuses that, too; `check --fix` removes strays
+            file.unlink()
 
 
 class _VectorsMissing(Exception):
@@ -215,12 +221,10 @@ class VectorIndex:
         except _VectorsMissing:
             return None
         except ModelPruned:
-            if file is not None:
-                file.unlink(missing_ok=True)
+            _discard(file)
             return None
         except (StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly, OSError) as error:
-            if file is not None:
-                file.unlink(missing_ok=True)  # or each attempt would leave one more on a disk that is full
+            _discard(file)  # or each attempt would leave one more on a disk that is full
             warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=3)
             return None
         finally:
@@ -358,7 +362,7 @@ def _side_by_side(
             raise _VectorsMissing
         yield ids, rows
         return
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     file, at = folder / f"{secrets.token_hex(4)}.rows.tmp", 0
     try:
         with making.create(file) as out:
@@ -388,7 +392,7 @@ def _write(
     """
     import faiss
 
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     name = f"{model.info.fingerprint[:16]}-{secrets.token_hex(4)}.faiss"
     temporary, final = folder / f"{name}.tmp", folder / name
     checksum = hashlib.sha256()

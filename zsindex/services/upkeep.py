@@ -10,6 +10,7 @@ from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.session.session import Session
+from zsindex.storage.failures import told
 from zsindex.storage.rows import Forgettable
 from zsindex.upkeep import maintenance, room
 from zsindex.upkeep.maintenance import CheckReport, ModelStatus, PruneReport, Status
@@ -36,10 +37,11 @@ class Upkeep:
 
     def check(self, *, fix: bool = False) -> CheckReport:
         """See `Library.check`."""
-        with self._session.index.saving():
+        storage, index = self._session.storage, self._session.index
+        with index.saving(), told(storage.folder, "check it"):
             if fix:
-                self._session.index.forget()  # its file may be replaced
-            return maintenance.check(self._session.storage, fix=fix)
+                index.forget()  # its file may be replaced
+            return maintenance.check(storage, fix=fix)
 
     def prune(
         self,
@@ -58,22 +60,23 @@ class Upkeep:
             unused_days=None if unused_days is None else bounds.whole("unused_days", unused_days, least=0),
             most=None if most_prompts is None else bounds.whole("most_prompts", most_prompts, least=0),
         )
+        storage, index = self._session.storage, self._session.index
         prune = partial(
             maintenance.prune,
-            self._session.storage,
+            storage,
             models=several(models),
             under=absolute_all(paths or ()),
             prompts=which,
             backups=backups,
         )
-        self._session.storage.reads.record_uses()
-        index = self._session.index
+        storage.reads.record_uses()
         if dry_run:
             return prune(dry_run=True)
         # Questions go on meanwhile, first with the old state, then with what is left.
         with index.saving():
             try:
-                report = prune(dry_run=False)
+                with told(storage.folder, "prune it"):
+                    report = prune(dry_run=False)
             finally:
                 index.forget()
             self._session.model.notice_pruned()
