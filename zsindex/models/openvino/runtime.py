@@ -24,6 +24,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -61,6 +62,8 @@ _MADE_WITH = ("open_clip_torch", "timm", "openvino")
 MADE_WITH_TRANSFORMERS = ("transformers", "tokenizers", "openvino")
 # In fp16 a CPU has nothing to offer; who asks for it gets torch's own.
 PRECISIONS = ("fp32", "bf16")
+# What is made beside an export's place and is older was left by a kill: it takes about half a minute.
+_ABANDONED_S = 3600
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # So many times as fast as OpenVINO must torch be: importing it takes the time of a hundred photos and more, and what
 # a probe of a few batches says of two runtimes that are equally fast is chance.
@@ -203,6 +206,40 @@ def folder_of(spec: ModelSpec) -> Path | None:
     # Of two installations each has its own copy of the embedded model.
     name = f"nano:{nano.FOLDER}" if spec.name == "nano" else spec.name
     return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:_NAME_LETTERS]
+
+
+def make(folder: Path, write: Callable[[Path], TowerManifest]) -> Export | None:
+    """Make an export, and give it its place.
+
+    Args:
+        folder: its place; replaced as a whole.
+        write: writes its files into a folder, and says what they are.
+
+    Returns:
+        None if there is nothing in it, neither a tower nor a reason why there is none.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    # Beside the final place, so that it can be renamed.
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        manifest = write(temporary)
+        if not (manifest.text or manifest.image or manifest.left_out):
+            return None
+        return finish(manifest, temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed have left beside a place: each may be as large as an export."""
+    for left in folder.parent.glob(f"{folder.name}-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left)
 
 
 def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
