@@ -22,7 +22,6 @@ from zsindex.classification import scores as classify_module
 from zsindex.classification.options import QuestionOptions
 from zsindex.classification.prompts import label_set
 from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFailed, StorageFull, UnknownModel, UnknownRun
-from zsindex.exchange import run_files
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
 

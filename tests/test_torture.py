@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from tests.torture.__main__ import CAMPAIGNS
 from tests.torture.apart import apart
 from tests.torture.campaign import Campaign, Case, run
 from tests.torture.growth import Growth
+from tests.torture.power import Disk, Order
+from tests.torture.shim import Logged
 from tests.unprivileged import reachable_folder
 from zsindex.exchange import run_files
 from zsindex.models.openvino import runtime
@@ -184,3 +187,71 @@ def test_a_planted_fault_is_found(name: str, tmp_path: Path) -> None:
     done = subprocess.run(asked, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert done.returncode == 1, done.stderr
     assert [one for one in said if one not in done.stdout] == []
+
+
+# --- the disk after a power cut ---------------------------------------------------------------------------------------
+
+
+def disk_after(tmp_path: Path, order: Order, *entries: tuple[str, str, bytes], ignores_syncs: bool = False) -> Disk:
+    """A disk with a file `old`, after operations: what, on which file, and the data or the other name."""
+    (tmp_path / "saved").mkdir(exist_ok=True)
+    (tmp_path / "saved" / "old").write_bytes(b"old")
+    folder = tmp_path / "folder"
+    disk = Disk(folder, tmp_path / "saved", {1: "old"}, ignores_syncs=ignores_syncs)
+    if order == Order.ORDERED:
+        disk.names_sync_together()
+    inodes = {"old": 1}
+    sizes = {1: 3}
+    for what, name, data in entries:
+        if what == "rename":
+            inodes[data.decode()] = inodes.pop(name)
+        inode = inodes.setdefault(name, len(inodes) + 1)
+        at = sizes.get(inode, 0)
+        if what == "write":
+            sizes[inode] = at + len(data)
+        path = str(folder / name) if name else str(folder)
+        disk.do(Logged(what, inode if name else 99, path, str(folder / data.decode()), at, data))
+    return disk
+
+
+def cuts_of(disk: Disk, count: int = 200) -> list[dict[str, bytes | None]]:
+    return [disk.cut(random.Random(seed)) for seed in range(count)]
+
+
+@pytest.mark.parametrize("order", Order)
+def test_what_was_synced_is_there_after_each_power_cut(tmp_path: Path, order: Order) -> None:
+    disk = disk_after(
+        tmp_path, order, ("create", "new", b""), ("write", "new", b"x" * 2000), ("sync", "new", b""), ("sync", "", b"")
+    )
+    assert all(found == {"old": b"old", "new": b"x" * 2000} for found in cuts_of(disk))
+    careless = disk_after(tmp_path, order, ("write", "old", b"er"), ("sync", "old", b""), ignores_syncs=True)
+    assert {b"old", b"older"} <= {found["old"] for found in cuts_of(careless)}
+
+
+@pytest.mark.parametrize("order", Order)
+def test_what_was_not_synced_may_be_lost_or_torn(tmp_path: Path, order: Order) -> None:
+    disk = disk_after(tmp_path, order, ("create", "new", b""), ("write", "new", b"a" * 512 + b"b" * 512))
+    found = {one.get("new", b"no file") for one in cuts_of(disk)}
+    assert found == {b"no file", b"", b"a" * 512, b"a" * 512 + b"b" * 512}
+
+
+def test_writes_in_order_are_a_beginning_and_others_are_any(tmp_path: Path) -> None:
+    entries = [("write", "old", b"1"), ("write", "old", b"2")]
+    ordered = {one["old"] for one in cuts_of(disk_after(tmp_path, Order.ORDERED, *entries))}
+    strict = {one["old"] for one in cuts_of(disk_after(tmp_path, Order.STRICT, *entries))}
+    assert ordered == {b"old", b"old1", b"old12"}
+    assert strict == {b"old", b"old1", b"old\x002", b"old12"}
+
+
+def test_a_name_is_sure_after_a_sync_of_any_file_or_only_of_its_folder(tmp_path: Path) -> None:
+    entries = [("create", "new", b""), ("write", "new", b"new"), ("sync", "new", b""), ("rename", "new", b"old")]
+    for order in Order:
+        found = {one["old"] for one in cuts_of(disk_after(tmp_path, order, *entries))}
+        assert found == {b"old", b"new"}
+    entries.append(("sync", "old", b""))
+    found = {one["old"] for one in cuts_of(disk_after(tmp_path, Order.ORDERED, *entries))}
+    assert found == {b"new"}
+    found = {one["old"] for one in cuts_of(disk_after(tmp_path, Order.STRICT, *entries))}
+    assert found == {b"old", b"new"}
+    entries.append(("sync", "", b""))
+    assert all(one == {"old": b"new"} for one in cuts_of(disk_after(tmp_path, Order.STRICT, *entries)))

@@ -14,13 +14,26 @@ import click
 from tests.torture.campaign import Campaign, Outcome, run
 from tests.torture.crowd import Crowd
 from tests.torture.environment import Environment
+from tests.torture.faults import Failures, Kills
 from tests.torture.growth import Growth
 from tests.torture.interrupts import Interrupts
+from tests.torture.power import PowerCuts
 from tests.torture.readers import Readers
 from tests.torture.requests import Requests
 from tests.torture.texts import Texts
 
-CAMPAIGNS: Sequence[type[Campaign]] = (Crowd, Readers, Interrupts, Texts, Requests, Environment, Growth)
+CAMPAIGNS: Sequence[type[Campaign]] = (
+    Failures,
+    Kills,
+    PowerCuts,
+    Crowd,
+    Readers,
+    Interrupts,
+    Texts,
+    Requests,
+    Environment,
+    Growth,
+)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -30,13 +43,21 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 class Progress:
-    """One line on a terminal, rewritten; nothing elsewhere."""
+    """What was found, as soon as it is; and one line on a terminal, rewritten."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, seed: int) -> None:
         self._name = name
+        self._seed = seed
         self._told = 0.0
+        self._found = 0
 
     def __call__(self, outcome: Outcome) -> None:
+        for found in outcome.found[self._found :]:
+            print(f"FOUND  {self._name}, {found.case.kind}, {found.case.name}")
+            print(f"       {found.what}")
+            again = f"--campaign {self._name} --seed {self._seed} --case {found.number}"
+            print(f"       again: python -m tests.torture {again}", flush=True)
+        self._found = len(outcome.found)
         now = time.monotonic()
         if sys.stderr.isatty() and now - self._told > 0.2:
             self._told = now
@@ -45,13 +66,9 @@ class Progress:
             print(line, end="\x1b[K", file=sys.stderr, flush=True)
 
 
-def _tell(campaign: Campaign, outcome: Outcome, seed: int) -> None:
+def _tell(campaign: Campaign) -> None:
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    for found in outcome.found:
-        print(f"FOUND  {campaign.name}, {found.case.kind}, {found.case.name}")
-        print(f"       {found.what}")
-        print(f"       again: python -m tests.torture --campaign {campaign.name} --seed {seed} --case {found.number}")
     for note in campaign.notes():
         print(f"{campaign.name}: {note}")
     sys.stdout.flush()
@@ -65,9 +82,16 @@ def _tell(campaign: Campaign, outcome: Outcome, seed: int) -> None:
 @click.option("--cases", type=click.IntRange(min=1), help="So many cases of each campaign.")
 @click.option("--ci", is_flag=True, help="As many cases as CI runs.")
 @click.option("--seed", type=int, help="What the cases are made from; a random one otherwise, which is told.")
+@click.option("--first", type=click.IntRange(min=0), default=0, help="Begin with the case of this number.")
 @click.option("--case", "only", type=click.IntRange(min=0), help="Only the case of this number.")
 def main(
-    names: tuple[str, ...], hours: float | None, cases: int | None, ci: bool, seed: int | None, only: int | None
+    names: tuple[str, ...],
+    hours: float | None,
+    cases: int | None,
+    ci: bool,
+    seed: int | None,
+    first: int,
+    only: int | None,
 ) -> None:
     """Break what can be broken, and look whether anything was lost, done twice, or answered wrongly.
 
@@ -90,8 +114,10 @@ def main(
                 rows.append((kind.name, "0", "-", "0", missing))
                 continue
             limit = kind.in_ci if ci else cases
-            outcome = run(campaign, limit=limit, until=until, only=only, progress=Progress(kind.name))
-            _tell(campaign, outcome, seed)
+            outcome = run(
+                campaign, limit=limit, until=until, first=first, only=only, progress=Progress(kind.name, seed)
+            )
+            _tell(campaign)
         end = "stopped" if outcome.stopped else "all there are" if outcome.exhausted else ""
         rows.append((kind.name, f"{outcome.cases:,}", f"{len(outcome.found):,}", f"{outcome.seconds:.1f}", end))
         found += len(outcome.found)

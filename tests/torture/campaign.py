@@ -99,6 +99,7 @@ def run(
     *,
     limit: int | None,
     until: float | None,
+    first: int = 0,
     only: int | None = None,
     progress: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
@@ -108,6 +109,7 @@ def run(
         campaign: which.
         limit: so many cases at most.
         until: no case begins after this instant of time.monotonic().
+        first: the number of the case to begin with, so that a long run can be done in pieces.
         only: the number of the one case to run, the first being 0.
         progress: is told after each case.
     """
@@ -117,7 +119,7 @@ def run(
         for number, case in enumerate(campaign.cases()):
             if (limit is not None and outcome.cases >= limit) or (until is not None and time.monotonic() >= until):
                 break
-            if only is not None and number != only:
+            if number < first or (only is not None and number != only):
                 continue
             outcome.kinds[case.kind] += 1
             outcome.found += [Found(case, number, what) for what in case.run()]

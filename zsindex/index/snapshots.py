@@ -30,7 +30,7 @@ from zsindex.errors import (
 )
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
-from zsindex.index.files import Making, is_left, make_folder
+from zsindex.index.files import Making, make_folder
 from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.rows import ModelRow, SnapshotRow
