@@ -155,3 +155,18 @@ def test_reading_needs_no_writing(serve: Serve, library: Library, album: Path) -
         client = serve(closed)
         for what in ("", "/file", "/thumbnail", "/similar"):
             assert client.get(f"/v1/images/{image_id}{what}").status_code == 200
+
+
+def test_a_cache_that_cannot_be_listed_costs_only_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Thumbnails(tmp_path / "cache", max_bytes=2000)
+
+    def refuse(*_: object) -> list[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "glob", refuse)
+        kept.add("00a.jpg", b"a" * 900)
+    for name in ("11b.jpg", "22c.jpg"):
+        kept.add(name, b"b" * 900)
+    assert len(list((tmp_path / "cache").rglob("*.jpg"))) == 2  # the first one was found, and went
+    assert kept.get("22c.jpg") == b"b" * 900

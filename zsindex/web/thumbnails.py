@@ -118,12 +118,16 @@ class Thumbnails:
 
     def _known(self) -> OrderedDict[str, int]:
         if self._sizes is None:
-            for left in self._folder.glob("??/*.tmp"):
+            try:
+                lefts, files = list(self._folder.glob("??/*.tmp")), list(self._folder.glob("??/*.jpg"))
+            except OSError:
+                return OrderedDict()  # the next one asks again
+            for left in lefts:
                 with suppress(OSError):
                     if time.time() - left.stat().st_mtime > _ABANDONED_S:
                         left.unlink()
             found = []
-            for file in self._folder.glob("??/*.jpg"):
+            for file in files:
                 with suppress(OSError):
                     status = file.stat()
                     found.append((status.st_mtime, file.name, status.st_size))
