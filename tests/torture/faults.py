@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -218,8 +219,8 @@ class Faults(Shaken):
             yield Case("control", "a careless program", self._controlled)
             left: dict[str, list[Disturbance]] = {}
             for name in self.random.sample(sorted(SCENARIOS), len(SCENARIOS)):
-                left[name] = self.of(self.prepare(name, self.operations))
-                self.random.shuffle(left[name])
+                prepared = self.prepare(name, self.operations)
+                left[name] = self._mixed(prepared, self.of(prepared))
             while left:
                 name = self.random.choices(list(left), [len(some) for some in left.values()])[0]
                 what = left[name].pop()
@@ -229,6 +230,14 @@ class Faults(Shaken):
                 said = what.mode.name.lower() + (f" {errno.errorcode[what.error]}" if what.error else "")
                 case = f"{said} at {what.target}: {point}"
                 yield Case(f"{said}, {name}", case, partial(self._judge, self.prepared[name], what))
+
+    def _mixed(self, prepared: Prepared, disturbances: Sequence[Disturbance]) -> list[Disturbance]:
+        """In any order, but rare operations as soon as frequent ones. The last one is the first."""
+        by_kind: dict[Operation, list[Disturbance]] = defaultdict(list)
+        for what in self.random.sample(disturbances, len(disturbances)):
+            by_kind[prepared.points[what.target - 1].operation].append(what)
+        turns = zip_longest(*by_kind.values())
+        return [what for turn in turns for what in self.random.sample(turn, len(turn)) if what is not None][::-1]
 
     def _judge(self, prepared: Prepared, what: Disturbance) -> list[str]:
         again = what.mode in (Mode.FAIL, Mode.SHORT) and what.target % 2 == 0
@@ -286,7 +295,7 @@ class Failures(Faults):
 
     name = "failures"
     about = "file operations fail, one after the other, for each reason that there is"
-    in_ci = 60
+    in_ci = 50
     operations = shim.EVERYTHING
 
     def of(self, prepared: Prepared) -> list[Disturbance]:
@@ -319,7 +328,7 @@ class Kills(Faults):
 
     name = "kills"
     about = "the process is killed at file operations, one after the other"
-    in_ci = 90
+    in_ci = 70
     operations = CHANGES
 
     def of(self, prepared: Prepared) -> list[Disturbance]:
