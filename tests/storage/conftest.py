@@ -18,6 +18,8 @@ def library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Implemen
     """An empty library."""
     made = OnSqlite(new_library(tmp_path / "library")) if request.param == "sqlite" else InMemory(tmp_path)
     yield made
+    # Whatever was done, all rows are as they were stored.
+    assert made.open().damaged_rows() == []
     made.close()
 
 

@@ -54,6 +54,7 @@ from zsindex.storage.rows import (
     prompts_in,
     selected,
 )
+from zsindex.storage.seals import Damaged
 from zsindex.storage.stored import warn_of_damage
 
 SYNC_TIMEOUT_S = 0.2
@@ -279,6 +280,17 @@ class MemoryStorage:
 
     def problems(self) -> list[str]:
         self.require_open()
+        return []
+
+    def rebuild_indexes(self) -> bool:
+        return False
+
+    def damaged_rows(self) -> list[Damaged]:
+        self.require_open()
+        return []
+
+    def mend(self, damaged: Sequence[Damaged]) -> list[str]:
+        self.require_writable("mend")
         return []
 
     def state(self) -> State:
@@ -600,6 +612,9 @@ class MemoryPhotos(_Part):
                 state.files[folder, name] = state.files[folder, name]._replace(missing_since=now())
             state.revision += bool(gone)
         return len(gone)
+
+    def seal_folders(self) -> None:
+        self._storage.require_writable("seal what folders hold")
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         with self._storage.write("store image vectors") as state:

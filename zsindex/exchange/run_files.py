@@ -89,18 +89,28 @@ def remove(storage: Storage, names: Iterable[str]) -> None:
             (storage.folder / FOLDER_NAME / name).unlink()
 
 
+def _stored(storage: Storage) -> dict[str, dict[str, Any]]:
+    """Of each run, newest first, where its answer is; of those whose records can be read."""
+    kinds = {"file": str, "sha256": str, "bytes": int}
+    return {
+        key: stored
+        for key, stored in storage.labels.run_files().items()
+        if all(isinstance(stored.get(name), kind) for name, kind in kinds.items())
+    }
+
+
 def make_room(storage: Storage) -> None:
     """Delete the answers of the oldest runs, as long as all together take too much room; their records stay."""
     taken, most = 0, config.RUNS_MB.bytes
-    for stored in storage.labels.run_files().values():
-        taken += int(stored["bytes"])
+    for stored in _stored(storage).values():
+        taken += stored["bytes"]
         if taken > most:
             remove(storage, [stored["file"]])
 
 
 def recorded(storage: Storage) -> set[str]:
     """Names of the files that belong to runs."""
-    return {stored["file"] for stored in storage.labels.run_files().values()}
+    return {stored["file"] for stored in _stored(storage).values()}
 
 
 def problems(storage: Storage) -> dict[Path, str]:
@@ -111,7 +121,7 @@ def problems(storage: Storage) -> dict[Path, str]:
     """
     return {
         storage.folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
-        for key, stored in storage.labels.run_files().items()
+        for key, stored in _stored(storage).items()
         if _is_damaged(storage, stored)
     }
 

@@ -29,6 +29,10 @@ class RunNotRecorded(ZsindexWarning):
     """The answer is right, but could not be stored: there was no room, or another process was writing."""
 
 
+class StoredAnswerDamaged(ZsindexWarning):
+    """The file of a recorded answer is not what was written. Its question is kept, and can be asked again."""
+
+
 class RunStore:
     """Runs of one library, by their keys."""
 
@@ -70,8 +74,18 @@ class RunStore:
         )
 
     def answer(self, document: dict[str, Any]) -> Answer | None:
-        """The stored answer of a run; None if its file is gone or damaged."""
-        return run_files.read(self._session.storage, document["stored"])
+        """The stored answer of a run; None if its file is gone or damaged.
+
+        Warns:
+            StoredAnswerDamaged
+        """
+        storage, stored = self._session.storage, document["stored"]
+        found = run_files.read(storage, stored)
+        if found is None and run_files.exists(storage, stored):
+            run = document["run"]["key"]
+            what = f"the stored answer of run {run} is damaged, and counts as gone. Run zsindex check --fix"
+            warnings.warn(what, StoredAnswerDamaged, stacklevel=3)
+        return found
 
     def answer_of(self, run: Run, n: int) -> Answer | None:
         """The stored answer of a run to a question about n photos; None if it must be computed."""

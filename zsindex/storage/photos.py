@@ -31,6 +31,7 @@ from zsindex.storage.adding import (
     touch_files,
 )
 from zsindex.storage.database import Database, Dialect
+from zsindex.storage.mending import listings
 from zsindex.storage.rows import (
     NEVER_SEEN,
     NO_PROMPTS,
@@ -42,6 +43,15 @@ from zsindex.storage.rows import (
     ModelRow,
     SnapshotRow,
     now,
+)
+from zsindex.storage.sealing import put_seals, reseal, rows_of, seals_of, unseal
+from zsindex.storage.seals import (
+    Kind,
+    file_checksum,
+    is_of_content,
+    is_of_file,
+    seal,
+    warn_of_rows,
 )
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
@@ -63,6 +73,7 @@ from zsindex.storage.tables import (
     models,
     prompts,
     roots,
+    seals,
     settings,
     snapshots,
     temperatures,
@@ -82,35 +93,35 @@ class SqlPhotos:
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
-        with self._write("record a model") as connection:
-            this_one = select(*(models.c[name] for name in MODEL_COLUMNS)).where(
-                models.c.fingerprint == info.fingerprint
-            )
-            row = connection.execute(this_one).first()
-            if row is None:
-                connection.execute(
-                    insert(models).values(
-                        fingerprint=info.fingerprint,
-                        name=info.spec.name,
-                        pretrained=info.spec.pretrained,
-                        precision=info.spec.precision,
-                        decode=str(info.spec.decode),
-                        icc=str(info.spec.icc),
-                        transparency=str(info.spec.transparency),
-                        dim=info.dim,
-                        logit_scale=info.logit_scale,
-                        logit_bias=info.logit_bias,
-                        context_length=info.context_length,
-                        image_height=info.image_size[0],
-                        image_width=info.image_size[1],
-                        weights_sha256=info.weights_sha256,
-                        created_at=now(),
-                    )
-                )
-                row = connection.execute(this_one).one()
-            has_default = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).first()
-            if make_default or not has_default:
-                set_setting(connection, "default_model", str(row[0]))
+        values = {
+            "fingerprint": info.fingerprint,
+            "name": info.spec.name,
+            "pretrained": info.spec.pretrained,
+            "precision": info.spec.precision,
+            "decode": str(info.spec.decode),
+            "icc": str(info.spec.icc),
+            "transparency": str(info.spec.transparency),
+            "dim": info.dim,
+            "logit_scale": info.logit_scale,
+            "logit_bias": info.logit_bias,
+            "context_length": info.context_length,
+            "image_height": info.image_size[0],
+            "image_width": info.image_size[1],
+            "weights_sha256": info.weights_sha256,
+        }
+        with self._write("record a model") as connection, self._dialect.legible(connection):
+            ident = _recorded_as(connection, self._dialect, values)
+            if ident is None:
+                connection.execute(insert(models).values(**values, created_at=now()))
+                ident = connection.execute(
+                    select(models.c.id).where(models.c.fingerprint == info.fingerprint)
+                ).scalar_one()
+                reseal(connection, self._dialect, Kind.MODEL, [ident])
+            if make_default or not _has_default(connection):
+                set_setting(connection, "default_model", str(ident))
+                put_seals(connection, self._dialect, Kind.DEFAULT_MODEL, {("", ""): seal((str(ident),))})
+            query = select(*(models.c[name] for name in MODEL_COLUMNS)).where(models.c.id == ident)
+            row = connection.execute(query).one()
         return model_row(row)
 
     # --- files: what is known -----------------------------------------------------------------------------------------
@@ -118,7 +129,11 @@ class SqlPhotos:
     def roots(self) -> list[str]:
         """Folders that were synced, in path order."""
         with self._read() as connection:
-            return list(connection.execute(select(roots.c.path).order_by(roots.c.path)).scalars())
+            found, sealed = rows_of(connection, Kind.ROOT), seals_of(connection, Kind.ROOT)
+        damaged = [key for key in sealed.keys() | found.keys() if key not in found or key not in sealed]
+        if damaged:
+            warn_of_rows(["the list of synced folders"])
+        return [path for _, path in found if ("", path) in sealed]
 
     def add_roots(self, paths: Iterable[str]) -> None:
         """Remember folders as synced now; one inside another root is part of that root."""
@@ -127,8 +142,11 @@ class SqlPhotos:
                 known = list(connection.execute(select(roots.c.path)).scalars())
                 if any(is_under(path, root) and path != root for root in known):
                     continue
-                connection.execute(delete(roots).where(roots.c.path.in_([r for r in known if is_under(r, path)])))
+                inside = [root for root in known if is_under(root, path)]
+                connection.execute(delete(roots).where(roots.c.path.in_(inside)))
+                unseal(connection, self._dialect, Kind.ROOT, inside)
                 connection.execute(insert(roots).values(path=path, synced_at=now()))
+                reseal(connection, self._dialect, Kind.ROOT, [path])
 
     def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
         """What the library knows of one folder, by file name."""
@@ -205,21 +223,27 @@ class SqlPhotos:
         for folder, name in {os.path.split(path) for path in paths if is_encodable(path)}:
             names[folder].append(name)
         query = (
-            select(files.c.name, images.c.digest)
+            select(files.c.name, files.c.size, files.c.mtime_ns, files.c.image_id, files.c.checksum, *_of_image)
             .select_from(files.join(folders).join(images))
             .where(folders.c.path == sa.bindparam("folder"), files.c.name.in_(self._dialect.any_of("names")))
         )
+        found, damaged = {}, []
         with self._read() as connection:
-            return {
-                os.path.join(folder, row.name): row.digest
-                for folder, wanted in names.items()
-                for row in connection.execute(query, {"folder": folder, "names": self._dialect.many(wanted)})
-            }
+            for folder, wanted in names.items():
+                for row in _fetch(connection, query, {"folder": folder, "names": self._dialect.many(wanted)}):
+                    path = os.path.join(folder, row[0])
+                    if is_of_file(folder, *row[:5]) and is_of_content(*row[5:]):
+                        found[path] = row[5]
+                    else:
+                        damaged.append(f"what is known of {path}")
+        if damaged:
+            warn_of_rows(damaged)
+        return found
 
     def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Ids of the images with these digests, of those that the library knows."""
         with self._read() as connection:
-            return self._dialect.image_ids(connection, digests)
+            return self._dialect.image_ids(connection, digests, verify=True)
 
     def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
         """What is known of the files that are there and show one of the images; in no particular order."""
@@ -230,23 +254,34 @@ class SqlPhotos:
                 files.c.image_id,
                 files.c.size,
                 files.c.mtime_ns,
-                images.c.digest,
-                images.c.width,
-                images.c.height,
+                files.c.checksum,
+                *_of_image,
             )
             .select_from(files.join(folders).join(images))
             .where(files.c.missing_since.is_(None), files.c.image_id.in_(self._dialect.any_of("ids")))
         )
+        found, damaged = [], []
         with self._read() as connection:
-            rows = connection.execute(query, {"ids": self._dialect.many(image_ids)})
-            return [FileDetails(os.path.join(folder, name), *rest) for folder, name, *rest in rows]
+            for folder, name, image_id, size, mtime_ns, checksum, *image in _fetch(
+                connection, query, {"ids": self._dialect.many(image_ids)}
+            ):
+                path = os.path.join(folder, name)
+                if is_of_file(folder, name, size, mtime_ns, image_id, checksum) and is_of_content(*image):
+                    found.append(FileDetails(path, image_id, size, mtime_ns, *image[:3]))
+                else:
+                    damaged.append(f"what is known of {path}")
+        if damaged:
+            warn_of_rows(damaged)
+        return found
 
     def image(self, image_id: int) -> ImageRecord | None:
         """An image by its id, without its vector; None if there is none."""
-        query = select(images.c.digest, images.c.width, images.c.height, images.c.format)
         with self._read() as connection:
-            row = connection.execute(query.where(images.c.id == image_id)).first()
-        return None if row is None else ImageRecord(row.digest, row.width, row.height, row.format)
+            rows = _fetch(connection, select(*_of_image).where(images.c.id == image_id))
+        if rows and not is_of_content(*rows[0]):
+            warn_of_rows([f"what is known of image {image_id}"])
+            return None
+        return ImageRecord(*rows[0][:4]) if rows else None
 
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
@@ -272,10 +307,11 @@ class SqlPhotos:
                 image_id = None if outcome.image is None else image_ids[outcome.image.digest]
                 reason = None if outcome.skip_reason is None else str(outcome.skip_reason)
                 folder, name, size, mtime_ns = outcome.file
+                checksum = file_checksum(folder, name, size, mtime_ns, image_id)
                 if row is not None:
-                    again[row.id] = size, mtime_ns, image_id, reason, outcome.skip_detail
+                    again[row.id] = size, mtime_ns, image_id, reason, outcome.skip_detail, checksum
                 else:
-                    new.append((ids[folder], name, size, mtime_ns, image_id, reason, outcome.skip_detail))
+                    new.append((ids[folder], name, size, mtime_ns, image_id, reason, outcome.skip_detail, checksum))
                 if image_id is None:
                     counts["skipped"] += 1
                 elif row is not None and not row.missing:
@@ -313,8 +349,22 @@ class SqlPhotos:
         with self._write("record vanished files") as connection:
             marked = connection.execute(vanish, parameters).rowcount
             if marked:
+                these = connection.execute(select(folders.c.id).where(folders.c.path == folder)).scalars()
+                unseal(connection, self._dialect, Kind.FOLDER, map(str, these))
                 touch_files(connection)
         return marked
+
+    def seal_folders(self) -> None:
+        """Seal what the folders hold that files came into or went from since. After that `Reads.files` notices what is
+        not any more as it was.
+        """
+        with self._read() as connection:
+            if connection.execute(_unsealed().limit(1)).first() is None:
+                return
+        with self._write("seal what folders hold") as connection:
+            paths = {str(row[0]): row[1] for row in connection.execute(_unsealed())}
+            checksums = {("", ident): checksum for ident, checksum in listings(connection, paths).items()}
+            put_seals(connection, self._dialect, Kind.FOLDER, checksums)
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         """Store images that are no files of the library, with their vectors."""
@@ -355,8 +405,13 @@ class SqlPhotos:
         with self._write("record the index") as connection:
             recorded = select(*(snapshots.c[name] for name in SNAPSHOT_COLUMNS)).where(snapshots.c.model_id == model_id)
             replaced = connection.execute(recorded).first()
+            # What a damaged record says of its file is not believed.
+            sealed = seals_of(connection, Kind.SNAPSHOT).get(("", str(model_id)))
+            if replaced is not None and seal((model_id, *replaced[:-1])) != sealed:
+                replaced = None
             connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
             connection.execute(insert(snapshots).values(model_id=model_id, created_at=now(), **asdict(snapshot)))
+            reseal(connection, self._dialect, Kind.SNAPSHOT, [model_id])
         return None if replaced is None else SnapshotRow(*replaced)
 
     def mark_verified(self, file: str, verified: str) -> None:
@@ -519,7 +574,24 @@ class SqlPhotos:
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
             set_setting(connection, room.UPLOADS, "0")
             touch_files(connection)
+            self._unseal_pruned(connection, model_ids, under)
+        self.seal_folders()
         return removed
+
+    def _unseal_pruned(self, connection: Connection, model_ids: Sequence[int], under: Sequence[str]) -> None:
+        of_models = list(map(str, model_ids))
+        for kind in (Kind.MODEL, Kind.SNAPSHOT, Kind.TEMPERATURE):
+            unseal(connection, self._dialect, kind, of_models)
+        for ident in of_models:
+            of_model = (seals.c.kind == str(Kind.DERIVED)) & seals.c.part.startswith(f"{ident}/", autoescape=True)
+            connection.execute(delete(seals).where(of_model))
+        gone = (seals.c.kind == str(Kind.ROOT)) & _under_any(seals.c.key, under)
+        connection.execute(delete(seals).where(gone))
+        there = select(sa.cast(folders.c.id, sa.Text))
+        connection.execute(delete(seals).where(seals.c.kind == str(Kind.FOLDER), seals.c.key.not_in(there)))
+        for path in under:  # some of what these folders hold may be left
+            these = connection.execute(select(folders.c.id).where(_under(folders.c.path, path))).scalars()
+            unseal(connection, self._dialect, Kind.FOLDER, map(str, these))
 
     def _counted(
         self,
@@ -544,7 +616,32 @@ class SqlPhotos:
         return counts, list(unsaved)
 
 
+_of_image = (images.c.digest, images.c.width, images.c.height, images.c.format, images.c.checksum)
+
+
 # --- pieces of queries ------------------------------------------------------------------------------------------------
+
+
+def _recorded_as(connection: Connection, dialect: Dialect, values: Mapping[str, Any]) -> int | None:
+    """The id under which a model is recorded; None if it is not. A damaged record is written anew where its fingerprint
+    is this model's, or its seal proves that it was.
+    """
+    found, sealed = rows_of(connection, Kind.MODEL), seals_of(connection, Kind.MODEL)
+    for which, (ident, *row) in found.items():
+        right = seal((ident, *values.values()))
+        if row == list(values.values()) or right == sealed.get(which) or row[0] == values["fingerprint"]:
+            if seal((ident, *row)) != right:
+                connection.execute(update(models).where(models.c.id == ident).values(**values))
+            put_seals(connection, dialect, Kind.MODEL, {which: right})
+            return int(ident)
+    return None
+
+
+def _has_default(connection: Connection) -> bool:
+    """Whether the default model is known, and is one of those that are there."""
+    chosen = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).scalar()
+    known = seals_of(connection, Kind.DEFAULT_MODEL).get(("", ""))
+    return known == seal((chosen,)) and (("", str(chosen)) in rows_of(connection, Kind.MODEL))
 
 
 def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
@@ -555,6 +652,14 @@ def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
 
 def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(sa.false(), *(_under(column, path) for path in paths))
+
+
+def _unsealed() -> sa.Select[Any]:
+    """Ids and paths of folders whose files have no seal."""
+    sealed = exists().where(
+        seals.c.kind == str(Kind.FOLDER), seals.c.part == "", seals.c.key == sa.cast(folders.c.id, sa.Text)
+    )
+    return select(folders.c.id, folders.c.path).where(~sealed)
 
 
 def _has_vector(model_id: int | None) -> sa.ColumnElement[bool]:

@@ -68,6 +68,7 @@ from zsindex.storage.rows import (
     SnapshotRow,
     ThresholdRow,
 )
+from zsindex.storage.seals import Damaged
 
 
 class Lock(Protocol):
@@ -176,6 +177,22 @@ class Storage(Protocol):
 
     def problems(self) -> list[str]:
         """What is found wrong with the storage itself, in words; nothing, one hopes."""
+        ...
+
+    def rebuild_indexes(self) -> bool:
+        """Make the storage's own indexes anew, by which rows are found, where nothing but these is wrong; whether that
+        was done.
+        """
+        ...
+
+    def damaged_rows(self) -> list[Damaged]:
+        """Rows that are not what was stored, but for vectors; see `PhotoStorage.bad_vectors`."""
+        ...
+
+    def mend(self, damaged: Sequence[Damaged]) -> list[str]:
+        """Put right what can be put right of damaged rows, and forget the others. Returns what was done in words, which
+        name what cannot be had again.
+        """
         ...
 
 
@@ -415,6 +432,10 @@ class PhotoStorage(Protocol):
 
         What was never seen cannot vanish: imported photos stay.
         """
+        ...
+
+    def seal_folders(self) -> None:
+        """At the end of what stores files: what folders hold is compared with what it is now from here on."""
         ...
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:

@@ -88,6 +88,8 @@ images = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
+    # See zsindex.storage.seals.image_row_checksum.
+    Column("checksum", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -113,6 +115,8 @@ files = Table(
     Column("skip_reason", String(32)),
     Column("skip_detail", Text),
     Column("missing_since", String(32)),
+    # See zsindex.storage.seals.file_checksum; of all but missing_since and why it was skipped.
+    Column("checksum", Integer, nullable=False, server_default="0"),
     UniqueConstraint("folder_id", "name"),
     Index(None, "image_id"),
 )
@@ -282,4 +286,15 @@ snapshots = Table(
     Column("n_cells", Integer, nullable=False, server_default="0"),
     # What the file looked like when its checksum was last compared; see zsindex.index.vectors.identity.
     Column("verified", Text),
+)
+
+# Checksums of rows of other tables, and of what folders hold; see zsindex.storage.seals.
+seals = Table(
+    "seals",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("checksum", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )

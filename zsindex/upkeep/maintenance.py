@@ -19,6 +19,7 @@ from zsindex.index import snapshots
 from zsindex.index.snapshots import VectorIndex
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import NO_PROMPTS, Forgettable, ModelRow
+from zsindex.storage.seals import Damaged, Kind
 
 # Photos with a damaged vector that a message names; the report has all of them.
 MOST_NAMED = 10
@@ -187,18 +188,39 @@ def status(storage: Storage) -> Status:
     )
 
 
+def _of_row(row: Damaged) -> str:
+    if row.whole:
+        return f"the checksum of {row.what} is damaged"
+    how = "gone" if row.gone else "damaged"
+    return f"{row.what} is {how}{'; a zsindex sync with it records it again' if row.kind is Kind.MODEL else ''}"
+
+
 def check(storage: Storage, *, fix: bool) -> CheckReport:
     """Compare database, vectors and index; see `Library.check`."""
     if fix:
         storage.require_writable("fix")
-    damaged = storage.problems()
-    if damaged:
-        # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
-        return CheckReport(tuple(damaged), (), tuple(damaged), 0)
-    problems: list[str] = []
+    problems = storage.problems()
     fixed: list[str] = []
+    if problems and fix and storage.rebuild_indexes():
+        fixed.append("rebuilt the indexes of the database")
+    if (problems and not fixed) or (fixed and storage.problems()):
+        # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
+        return CheckReport(tuple(problems), tuple(fixed), tuple(problems), 0)
     compared = 0
     damaged_photos: set[str] = set()
+    rows = storage.damaged_rows()
+    if rows:
+        of_photos = [row for row in rows if row.kind is Kind.FILE]
+        damaged_photos.update(row.what for row in of_photos)
+        named = [row for row in rows if row.kind not in (Kind.FILE, Kind.IMAGE, Kind.DERIVED)]
+        problems += [_of_row(row) for row in named]
+        if of_photos:
+            of = _some(sorted(row.what for row in of_photos))
+            problems.append(f"what is known of {len(of_photos)} photos is damaged{of}")
+        if len(of_photos) + len(named) < len(rows):
+            problems.append(f"{len(rows) - len(of_photos) - len(named)} other rows of the database are damaged")
+        if fix:
+            fixed += storage.mend(rows)
     recorded = partial(_recorded, storage)
     # Looked for once more at the end: a file that a writer is just replacing is gone by then.
     earlier = index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded)
@@ -247,7 +269,9 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
             for file in strays:
                 index_files.remove(file, recorded)
             fixed.append("removed them")
-    if left := sidecar_files.leftovers(storage.labels):
+    # What a damaged record says of its files is not believed.
+    legible = fix or not any(row.kind is Kind.SIDECAR for row in rows)
+    if legible and (left := sidecar_files.leftovers(storage.labels)):
         problems.append(
             f"temporary files that a killed zsindex tags write has left beside photos ({len(left)}): "
             f"{', '.join(map(str, left[:3]))}{' and others' if left[3:] else ''}"

@@ -41,6 +41,7 @@ from zsindex.storage import processes
 from zsindex.storage.failures import NO_PERMISSION, OF_THE_MACHINE, failure, found_by_trying
 from zsindex.storage.interrupts import PutOff
 from zsindex.storage.sqlite import schema, system_errors
+from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -864,6 +865,34 @@ _WRITING = _OF_THE_INDEX | {
 }
 
 
+# What comes of rows in which other values stand than belong there; or of a mistake in this program.
+_OF_WRONG_VALUES = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+)
+
+
+_THERE_ALREADY = (
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    sqlite3.SQLITE_CONSTRAINT_ROWID,
+)
+
+
+def _malformed(folder: Path) -> str | None:
+    """What SQLite finds wrong with the database, if anything is."""
+    try:
+        with closing(_connect_to_read(folder, writable=False)) as connection, legible(connection):
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for an error whose message is damaged
+        return str(error)
+    return None if found == "ok" else str(found)
+
+
 # Descriptors of databases that were read past SQLite, by device and inode. Never closed, which would take the locks of
 # this process away; so one of each file.
 _read_past: dict[tuple[int, int], int] = {}
@@ -886,15 +915,6 @@ def _unread(folder: Path) -> OSError | None:
     return None
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether the database is what it must be after all."""
-    try:
-        with _opened(_uri(folder, "mode=ro"), timeout=BUSY_TIMEOUT_S, uri=True) as file:
-            return file.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
-    except sqlite3.Error:
-        return False
-
-
 def _largest(folder: Path) -> int:
     sizes = [0]
     for ending in ("", "-wal", "-shm"):
@@ -912,8 +932,14 @@ def _translated(folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             raise failure(folder, "read or write it", error) from error
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
+        # Where an index leads elsewhere, rows are added that are there already.
+        is_there = getattr(cause, "sqlite_errorcode", 0) in _THERE_ALREADY
+        if (isinstance(cause, _OF_WRONG_VALUES) or is_there) and (found := _malformed(folder)) is not None:
+            raise LibraryDamaged(folder, found) from error
         if not isinstance(cause, sqlite3.Error):
             raise
+        if str(cause).startswith("Could not decode to UTF-8"):
+            raise LibraryDamaged(folder, str(cause)) from error
         extended = getattr(cause, "sqlite_errorcode", 0)
         # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past
         # SQLAlchemy, which knows the statement, only prompts are stored.
@@ -927,7 +953,7 @@ def _translated(folder: Path) -> Iterator[None]:
             unread = _unread(folder)
             if unread is not None:
                 raise failure(folder, "read its database", unread) from error
-            if _is_whole(folder):
+            if _malformed(folder) is None:
                 again = OSError(errno.EIO, "it could not be read, though it can now")
                 raise failure(folder, "read its database", again) from error
             raise LibraryDamaged(folder, str(cause)) from error
