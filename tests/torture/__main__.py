@@ -20,12 +20,14 @@ from tests.torture.interrupts import Interrupts
 from tests.torture.power import PowerCuts
 from tests.torture.readers import Readers
 from tests.torture.requests import Requests
+from tests.torture.rot import Rot
 from tests.torture.texts import Texts
 
 CAMPAIGNS: Sequence[type[Campaign]] = (
     Failures,
     Kills,
     PowerCuts,
+    Rot,
     Crowd,
     Readers,
     Interrupts,
