@@ -213,7 +213,7 @@ class SqliteDatabase:
                 with suppress(sqlite3.Error):
                     writing.execute("PRAGMA busy_timeout = 0")
                     writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error, OSError):
                 stack.enter_context(closing(_beside(self.folder)))
             if writer is not None:
                 writer.dispose()
@@ -780,7 +780,10 @@ class _Unlocked(_Reading):
 
     @staticmethod
     def _state_of(folder: Path) -> tuple[int, int, int]:
-        found = (folder / FILE_NAME).stat()
+        try:
+            found = (folder / FILE_NAME).stat()
+        except OSError:  # SQLite says what is wrong with it
+            return 0, 0, 0
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
