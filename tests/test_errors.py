@@ -86,6 +86,7 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.NoTemperature("m"), {"model": "m"}, "'m'.*zsindex temperature fit"),
     (errors.BadTruth("a.csv", "line 3"), {"source": "a.csv", "why": "line 3"}, "^cannot compare with a.csv: line 3$"),
     (errors.BadGroups("why"), {}, "contradicts itself: why"),
+    (errors.DecoderUnavailable("why"), {"why": "why"}, "can be started: why.*ZSINDEX_DECODE_LIMITS=off"),
     (errors.UnknownTemplateSet("x", known=["a"]), {"name": "x", "known": ("a",)}, "saved: a"),
     (errors.UnknownTemplateSet("x", known=[]), {"known": ()}, "zsindex templates save"),
     (errors.BadTemplate("x", known=["default", "mine"]), {"template": "x"}, "by name: default, mine"),

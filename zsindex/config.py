@@ -6,16 +6,26 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsindex.errors import BadPath, ZsindexError
+
+if TYPE_CHECKING:
+    from zsindex.records import DecodeLimits
 
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
+LIMITS_VARIABLE = "ZSINDEX_DECODE_LIMITS"
+SECONDS_VARIABLE = "ZSINDEX_DECODE_SECONDS"
+MEMORY_VARIABLE = "ZSINDEX_DECODE_MB"
 MB = 1 << 20
 DEFAULT_MODEL = "nano"
 DEFAULT_BATCH_SIZE = 32  # photos that are stored in one transaction
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
+DEFAULT_DECODE_SECONDS = 60
+# 42 bytes for each of so many pixels. A transparent WebP takes 36 until it is shown on a background.
+DEFAULT_DECODE_MB = 3584
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
@@ -148,6 +158,23 @@ THUMBNAILS_MB = 1024  # zsindex serve --thumbnail-cache sets another
 def max_pixels(default: int) -> int:
     """The pixel limit of one photo: ``ZSINDEX_MAX_PIXELS``, else the default."""
     return _positive(MAX_PIXELS_VARIABLE, default, "pixels")
+
+
+def decode_limits() -> DecodeLimits | None:
+    """How much decoding one photo may take; None: as much as it likes, if ``ZSINDEX_DECODE_LIMITS`` is ``off``.
+
+    ``ZSINDEX_DECODE_SECONDS``, else a minute; ``ZSINDEX_DECODE_MB``, else what 42 bytes for each pixel of the largest
+    picture that is read come to, and no less than for the default of that.
+    """
+    from zsindex.records import DecodeLimits  # which imports numpy
+
+    chosen = os.environ.get(LIMITS_VARIABLE) or "on"
+    if chosen not in ("on", "off"):
+        raise ZsindexError(f"{LIMITS_VARIABLE} must be on or off, not {chosen!r}")
+    seconds = _positive(SECONDS_VARIABLE, DEFAULT_DECODE_SECONDS, "seconds")
+    share = max(1.0, max_pixels(DEFAULT_MAX_PIXELS) / DEFAULT_MAX_PIXELS)
+    megabytes = _positive(MEMORY_VARIABLE, int(DEFAULT_DECODE_MB * share), "MB")
+    return None if chosen == "off" else DecodeLimits(seconds, megabytes << 20, from_environment=True)
 
 
 def _positive(variable: str, default: int, unit: str) -> int:

@@ -30,6 +30,7 @@
     │   └── UnknownLabel         a label that the label set does not have
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
+    ├── DecoderUnavailable       no process can be started to decode photos in
     ├── BadText                  not a text: half of a surrogate pair, or NUL, where one was expected
     ├── BadPath                  an empty path, or a relative one where the working folder is gone
     ├── PathNotFound             a path that was named does not exist
@@ -78,6 +79,7 @@ __all__ = [
     "BadTruth",
     "BadUnknown",
     "CheckpointError",
+    "DecoderUnavailable",
     "DeviceError",
     "DimensionMismatch",
     "DuplicateLabels",
@@ -562,6 +564,17 @@ class ImageError(ZsindexError):
         self.reason = reason
         self.detail = detail
         self.path = path
+
+
+class DecoderUnavailable(ZsindexError):
+    """No process can be started to decode photos in."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"photos are decoded in processes of their own, and none can be started: {why}. ZSINDEX_DECODE_LIMITS=off "
+            "decodes them in this process, without limits of time and memory for each"
+        )
+        self.why = why
 
 
 class BadText(ZsindexError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.client
-import io
 import json
 import os
 import re
@@ -32,14 +31,16 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.web.conftest import HOST, READ, TOKENS, URL, WRITE, Serve
-from zsindex.errors import BadTokenFile, FetchError, ImageError
+from zsindex.errors import BadTokenFile, FetchError
 from zsindex.library import Library
+from zsindex.photos import sandbox
 from zsindex.records import DecodeMode
 from zsindex.web import Security, fetching
 from zsindex.web import serve as serving
 from zsindex.web.admission import RequestRates
+from zsindex.web.decoding import UploadDecoder
+from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem
-from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Guard
 
 SAFE = ("GET", "/v1/library", None)
@@ -282,39 +283,25 @@ def test_decompression_bombs(serve: Serve, library: Library) -> None:
     assert client.get("/healthz").status_code == 200
 
 
-def test_an_image_that_takes_too_much_memory_ends_only_its_decoder() -> None:
-    # 80 million pixels of RGBA want 320 MB; the decoder may have 64 more than it begins with.
-    out = io.BytesIO()
-    Image.new("RGBA", (9000, 8900)).save(out, "PNG", compress_level=1)
-    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=64 << 20, timeout_s=60)
-    try:
-        with pytest.raises(ImageError):
-            sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
-        small = photos.encoded(photos.solid("red", 8, 8), "PNG")
-        assert sandbox.decode(small, DecodeMode.EXACT, (8, 8)).image.getpixel((0, 0)) == (255, 0, 0)
-    finally:
-        sandbox.close()
-
-
-def test_an_image_that_takes_too_long_ends_only_its_decoder() -> None:
-    out = io.BytesIO()
-    Image.effect_noise((6000, 6000), 90).save(out, "PNG", compress_level=0)
-    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=2 << 30, timeout_s=0.05)
-    try:
-        with pytest.raises(ImageError, match=r"took more than 0\.05 s"):
-            sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
-    finally:
-        sandbox.close()
+def test_an_upload_that_nothing_can_be_started_for_is_to_come_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_forking", None)
+    monkeypatch.setattr(sandbox, "_program", lambda *arguments: ["/secret/python"])
+    response = client.post("/v1/search/upload", files={"image": ("a", photos.encoded(photos.noise(5), "PNG"))})
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
+    assert response.json()["type"] == "urn:zsindex:problem:decoder"
+    assert "secret" not in response.text
 
 
 def test_uploads_that_wait_are_bounded() -> None:
-    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=1 << 30, timeout_s=60)
+    decoder = UploadDecoder(Limits(decoders=1))
     for _ in range(9):
-        assert sandbox._places.acquire(blocking=False)
+        assert decoder._places.acquire(blocking=False)
     with pytest.raises(Problem) as refused:
-        sandbox.decode(b"x", DecodeMode.EXACT, (8, 8))
+        decoder.decode(b"x", DecodeMode.EXACT, (8, 8))
     assert (refused.value.status, "Retry-After" in refused.value.headers) == (429, True)
-    sandbox.close()
+    decoder.close()
 
 
 # --- URLs -------------------------------------------------------------------------------------------------------------

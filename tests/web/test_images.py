@@ -14,6 +14,7 @@ from tests import photos
 from tests.scenes import photo
 from tests.web.conftest import Serve
 from zsindex.library import Library
+from zsindex.photos.sandbox import Here
 from zsindex.web import thumbnails
 from zsindex.web.thumbnails import Thumbnails
 
@@ -114,7 +115,7 @@ def test_a_disk_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> N
 
 def test_see_through_pixels_become_white() -> None:
     data = photos.encoded(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG")
-    small = Image.open(io.BytesIO(thumbnails.render(data, 64, name_hint="x.png", max_pixels=10**6)))
+    small = Image.open(io.BytesIO(thumbnails.render(data, 64, name="x.png", decoder=Here(10**6))))
     assert small.getpixel((20, 20)) == (255, 255, 255)
 
 

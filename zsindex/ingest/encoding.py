@@ -17,8 +17,9 @@ from enum import Enum, auto
 import numpy as np
 
 from zsindex.errors import ImageError
-from zsindex.models.encoder import Encoder, is_out_of_memory, out_of_memory, preprocessed
+from zsindex.models.encoder import Encoder, fitting_of, is_out_of_memory, out_of_memory, preprocessed
 from zsindex.photos import decode
+from zsindex.photos.sandbox import Here, Sandbox
 from zsindex.photos.sources import Source
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.storage.rows import FileOutcome, ImageRecord
@@ -82,6 +83,7 @@ def encode_files(
     is_known: Callable[[bytes], bool],
     settings: Settings,
     should_stop: Callable[[], bool],
+    decoder: Sandbox | Here,
 ) -> Iterator[list[FileOutcome]]:
     """Read files, and encode those whose content has no vector yet.
 
@@ -89,6 +91,7 @@ def encode_files(
         files: in the order in which to process them.
         encoder: gives the model; called only if something must be encoded, from any thread.
         is_known: whether the content with a digest already has a vector; called from any thread.
+        decoder: decodes photos; its processes are ended when this ends.
         should_stop: called between photos. Once it returns True, the current batch is finished and the rest is left.
 
     Yields:
@@ -106,7 +109,7 @@ def encode_files(
             claim = claims.claim(digest)
             if claim is not _Claim.MINE:
                 return _Prepared(file, digest, ImageRecord(digest) if claim is _Claim.KNOWN else None)
-            image, pixels = _pixels(Source(digest, content.data, file.name), encoder(), settings)
+            image, pixels = _pixels(Source(digest, content.data, file.name, decoder), encoder(), settings)
         except ImageError as error:
             return _Prepared(file, digest, error)
         return _Prepared(file, digest, image, pixels)
@@ -174,6 +177,7 @@ def encode_files(
         finally:
             for future in ahead:
                 future.cancel()
+            decoder.stop()  # nobody waits for what they are at
 
 
 def encode_sources(sources: Sequence[Source], model: Encoder, settings: Settings) -> list[ImageRecord]:
@@ -203,6 +207,7 @@ def _pixels(source: Source, model: Encoder, settings: Settings) -> tuple[ImageRe
         input_size=model.info.image_size,
         max_pixels=settings.max_pixels,
         rendering=model.info.spec.rendering,
+        fitting=fitting_of(model),
     )
     record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
     try:

@@ -23,6 +23,7 @@ from zsindex.ingest.spool import Spool
 from zsindex.models.encoder import Encoder
 from zsindex.photos import scan
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
+from zsindex.photos.sandbox import Here, Sandbox, decoder_for
 from zsindex.records import (
     Candidate,
     FolderListing,
@@ -331,6 +332,12 @@ class Sync:
     def _read_and_encode(self, spool: Spool, total: int) -> None:
         if not total:
             return
+        decoder = decoder_for(self._settings)
+        decoder.start()  # while the model is loaded
+        with decoder:
+            self._encode(decoder, spool, total)
+
+    def _encode(self, decoder: Sandbox | Here, spool: Spool, total: int) -> None:
         counts = self._found.counts
         model = self._model()
         self._progress(Progress("encode", 0, total))
@@ -340,6 +347,7 @@ class Sync:
             is_known=lambda digest: self._photos.has_vector(digest, model.id),
             settings=self._settings,
             should_stop=self._should_stop,
+            decoder=decoder,
         ):
             counts.update(self._photos.save(batch, model.id, since=self._started_at))
             for outcome in batch:

@@ -126,6 +126,7 @@ class Neighbours:
             details=self._session.storage.photos.details_of,
             known=known if look else None,
             settings=self._session.settings,
+            decoder=self._session.decoder,
             progress=progress or (lambda _: None),
         )
         for image_id in list(known)[:-MOST_APPEARANCES]:  # those first that came first

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ from zsindex.storage.rows import ImageRecord
 
 # Decoding is imported where it is used, so that a question answered from the cache does not wait for it.
 if TYPE_CHECKING:
-    from zsindex.photos.sources import Decoder, ImageLike, Source
+    from zsindex.photos.sandbox import Decoder
+    from zsindex.photos.sources import ImageLike, Source
     from zsindex.storage.protocol import Storage
 
 
@@ -55,9 +57,17 @@ class ImagesForgotten(ZsindexWarning):
 class Embedding:
     """Embeds images and texts for one library, with its current model."""
 
-    def __init__(self, storage: Storage, model: Callable[[], AskedModel], settings: Settings, usage: Usage) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        model: Callable[[], AskedModel],
+        decoder: Callable[[], Decoder],
+        settings: Settings,
+        usage: Usage,
+    ) -> None:
         self._storage = storage
         self._model = model
+        self._decoder = decoder
         self._settings = settings
         self._usage = usage
         self._record_uses_at = time.monotonic() + RECORD_USES_EVERY_S
@@ -86,7 +96,7 @@ class Embedding:
 
         Args:
             images: encoded bytes, of one or more images.
-            decoder: decodes images that are not in the cache. Default: `zsindex.photos.decode.decode`, in this process.
+            decoder: decodes images that are not in the cache. Default: the library's own.
             store: store the vectors of images that are not in the cache.
 
         Returns:
@@ -103,7 +113,7 @@ class Embedding:
         if store:
             self._storage.require_writable("store vectors")
         sources = [
-            Source(digest(data), data, f"image number {number}", decoder)
+            Source(digest(data), data, f"image number {number}", decoder or self._decoder())
             for number, data in enumerate(several(images), start=1)
         ]
         return self._vectors(sources, self._keep if store else None)
@@ -117,6 +127,8 @@ class Embedding:
         if new:
             from zsindex.ingest.encoding import encode_sources
 
+            if (decoder := new[0].decoder) is not None:
+                decoder.start()  # while the model is loaded
             records = encode_sources(new, self._model().encoder(), self._settings)
             if keep is not None:
                 keep(records)
@@ -130,7 +142,8 @@ class Embedding:
         if isinstance(image, (str, os.PathLike)):
             absolute(image)  # refuses an invalid path
         try:
-            return sources.read(image, position=position, rendering=self._model().spec.rendering)
+            read = sources.read(image, position=position, rendering=self._model().spec.rendering)
+            return replace(read, decoder=self._decoder())
         except ImageError as error:
             # A photo on a disk that is not mounted, or an imported one, is answered from the cache like any other.
             known = self._storage.reads.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None

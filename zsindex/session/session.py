@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from zsindex.storage import processes
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance
+    from zsindex.photos.sandbox import Here, Sandbox
     from zsindex.storage.protocol import Storage
 
 
@@ -61,7 +63,10 @@ class Session:
             batch_size=batch_size or config.DEFAULT_BATCH_SIZE,
             workers=workers or os.cpu_count() or 1,
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
+            limits=config.decode_limits(),
         )
+        self._decoder: Sandbox | Here | None = None
+        self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}
         self._closed = False
         self._pid = processes.current()
@@ -89,7 +94,7 @@ class Session:
             usage=self.usage,
             forget=self._index.forget,
         )
-        self._embed = Embedding(storage, lambda: self.model, self.settings, self.usage)
+        self._embed = Embedding(storage, lambda: self.model, lambda: self.decoder, self.settings, self.usage)
 
     @classmethod
     def open(
@@ -116,7 +121,10 @@ class Session:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
         if workers is not None:
             workers = bounds.whole("workers", workers, least=1)
-        storage = SqliteStorage.open(config.library_path(path), create=create, read_only=read_only)
+        folder = config.library_path(path)
+        if create and not read_only and not SqliteStorage.is_at(folder):
+            _expect_photos()
+        storage = SqliteStorage.open(folder, create=create, read_only=read_only)
         try:
             return cls(
                 storage,
@@ -167,6 +175,17 @@ class Session:
         return self._embed
 
     @property
+    def decoder(self) -> Sandbox | Here:
+        """What decodes photos. A sync has one of its own."""
+        self.require_open()
+        from zsindex.photos.sandbox import decoder_for
+
+        with self._making_decoder:
+            if self._decoder is None:
+                self._decoder = decoder_for(self.settings)
+            return self._decoder
+
+    @property
     def info(self) -> ModelInfo:
         """Details of the model; loads it if the library has never used it."""
         return self.model.info
@@ -195,6 +214,8 @@ class Session:
             return  # its locks may be held by threads that are not there
         self._index.forget()
         self.appearances.clear()
+        if self._decoder is not None:
+            self._decoder.stop()
         self._model.close()
         with suppress(LibraryClosed):  # by another thread
             self._storage.reads.record_uses()
@@ -343,3 +364,10 @@ class Session:
     def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
         skipped = 0 if photos else len(self.storage.reads.skipped(paths))
         return NoVectors(self.model.spec, photos=photos, skipped=skipped)
+
+
+def _expect_photos() -> None:
+    """Begin to start what decodes: who makes a library has photos for it, and the first one would wait for that."""
+    from zsindex.photos import sandbox
+
+    sandbox.expect_photos(config.decode_limits())

@@ -16,11 +16,11 @@ from zsindex.services.serving import Serving
 from zsindex.upkeep.room import Room
 from zsindex.web.admission import CacheAllowance, Gate
 from zsindex.web.answers import Answers
+from zsindex.web.decoding import UploadDecoder
 from zsindex.web.job_runner import JobRunner
 from zsindex.web.limits import Limits
 from zsindex.web.metrics import Metrics
 from zsindex.web.problems import Problem
-from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Security
 from zsindex.web.slow_questions import SlowQuestions
 from zsindex.web.thumbnails import Thumbnails
@@ -49,12 +49,7 @@ class Service:
         )
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
-        self.sandbox = Sandbox(
-            workers=limits.decoders,
-            max_pixels=limits.upload_pixels,
-            memory_bytes=limits.decode_bytes,
-            timeout_s=limits.decode_s,
-        )
+        self.decoder = UploadDecoder(limits)
         self.jobs = JobRunner(library, most_queued=limits.queued_jobs)
         self.metrics = Metrics(lambda: library.usage, self._gauges, self._rooms)
         self.closing = threading.Event()
@@ -68,7 +63,7 @@ class Service:
         """End it. The library stays open: it belongs to whoever opened it."""
         self.closing.set()
         self.jobs.stop()
-        self.sandbox.close()
+        self.decoder.close()
 
     def _rooms(self) -> list[Room]:
         """What grows, as it was a few minutes ago at most: to find that out takes a look at every photo."""

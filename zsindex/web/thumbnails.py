@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from zsindex.photos import decode
 from zsindex.photos.codec_errors import codec_errors
+from zsindex.photos.sandbox import Decoder
 from zsindex.records import AS_SEEN, DecodeMode
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -29,21 +29,14 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 _AT_ONCE = max(2, os.cpu_count() or 1)
 
 
-def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
+def render(data: bytes, size: int, *, name: str, decoder: Decoder) -> bytes:
     """Make a JPEG in sRGB whose longer side has at most `size` pixels, without any of the photo's metadata.
 
     Raises:
         ImageError: it cannot be decoded.
     """
     half = max(1, size // 2)  # JPEGs are decoded to no less than twice of it
-    image = decode.decode(
-        data,
-        mode=DecodeMode.FAST,
-        input_size=(half, half),
-        max_pixels=max_pixels,
-        name_hint=name_hint,
-        rendering=AS_SEEN,
-    ).image
+    image = decoder.decode(data, DecodeMode.FAST, (half, half), AS_SEEN, name=name).image
     with codec_errors():
         image = image.convert("RGB")
         image.thumbnail((size, size), Image.Resampling.LANCZOS)

@@ -40,7 +40,7 @@ import numpy as np
 from zsindex import atomic, config
 from zsindex.errors import PromptTooLong
 from zsindex.models import nano
-from zsindex.models.encoder import Encoder, unfamiliar_words
+from zsindex.models.encoder import Encoder, fitting_of, unfamiliar_words
 from zsindex.models.fingerprint import fingerprint
 from zsindex.models.openvino import checksums
 from zsindex.models.preprocess import Preprocessing
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from zsindex.models.tokenizer import ClipTokenizer, FastTokenizer
+    from zsindex.photos.scaling import Fitting
 
 logger = logging.getLogger(__name__)
 
@@ -402,6 +403,11 @@ class TowerEncoder:
         self._towers: dict[str, Tower | None] = {}
         self._tokenizer: ClipTokenizer | FastTokenizer | None = None
         self._lock = threading.Lock()
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """See `zsindex.models.encoder.FitsPictures`."""
+        return fitting_of(self._original) if self._preprocessing is None else self._preprocessing.fitting
 
     def preprocess(self, image: Image.Image) -> FloatArray:
         """Apply the original's evaluation transform, bit for bit.
