@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,11 +21,14 @@ from tests.torture.__main__ import CAMPAIGNS
 from tests.torture.apart import apart
 from tests.torture.campaign import Campaign, Case, run
 from tests.torture.growth import Growth
+from tests.torture.pictures import Pictures
 from tests.torture.power import Disk, Order
 from tests.torture.shim import Logged
 from tests.unprivileged import reachable_folder
 from zsindex.exchange import run_files
 from zsindex.models.openvino import runtime
+from zsindex.photos import sandbox
+from zsindex.records import DecodeLimits
 from zsindex.storage import room
 from zsindex.storage.sqlite import fast_reads
 
@@ -117,6 +121,70 @@ def test_a_limit_and_an_instant_end_it(tmp_path: Path) -> None:
     assert run(Numbers(tmp_path, 1), limit=3, until=None).cases == 3
     outcome = run(Numbers(tmp_path, 1), limit=None, until=time.monotonic() - 1)
     assert (outcome.cases, outcome.exhausted) == (0, False)
+
+
+_PLANTED = """
+import os, resource, signal, time, zlib
+from PIL import ImageOps
+from zsindex.photos import decode
+
+real, hits = decode.decode, [0]
+
+def planted(data, **options):
+    is_hit = zlib.crc32(data) % 8 == 0 and len(data) != PROBE
+    hits[0] += is_hit
+    if WHEN:
+        FAULT
+    return real(data, **options)
+
+decode.decode = planted
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of memory that hold")
+@pytest.mark.parametrize(
+    ("when", "fault", "says"),
+    [
+        ("is_hit", "os.kill(os.getpid(), signal.SIGSEGV)", r"its decoder crashed \(SIGSEGV\)"),
+        ("is_hit", "time.sleep(1000)", "decoding it takes more than 0.4 s"),
+        (
+            "is_hit",
+            "signal.signal(signal.SIGALRM, signal.SIG_IGN); time.sleep(1000)",
+            "decoding it takes more than 0.4 s",
+        ),
+        (
+            "is_hit and hits[0] == 1",
+            "resource.setrlimit(resource.RLIMIT_AS, (-1, -1)); bytes(b'x' * (300 << 20))",
+            r"has had \d+ MB of memory",
+        ),
+        (
+            "hits[0]",
+            "found = real(data, **options); found.image.putpixel((0, 0), 77); return found",
+            "a good photo is decoded otherwise",
+        ),
+        ("is_hit", "raise LookupError('a mistake')", "LookupError: a mistake"),
+    ],
+)
+def test_a_decoder_that_is_made_to_fail_is_found(
+    when: str, fault: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 0.4 if "sleep" in fault else 20
+    monkeypatch.setattr(Pictures, "limits", DecodeLimits(seconds, memory_bytes=64 << 20))
+    campaign = Pictures(tmp_path, 1)
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    planted = _PLANTED.replace("WHEN", when).replace("FAULT", fault).replace("PROBE", str(len(campaign._probe)))
+    (folder / "sitecustomize.py").write_text(planted, encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sandbox, "_forking", None)
+    for name in ("_GRACE_S", "_ENDING_S"):
+        monkeypatch.setattr(sandbox, name, 0.3)
+    try:
+        found = run(campaign, limit=60, until=None).found
+    finally:
+        assert sandbox._forking is not None
+        sandbox._forking.close()
+    assert any(re.search(says, one.what) for one in found), found
 
 
 def test_a_process_apart_returns_raises_dies_and_hangs_alone() -> None:

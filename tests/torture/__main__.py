@@ -17,6 +17,7 @@ from tests.torture.environment import Environment
 from tests.torture.faults import Failures, Kills
 from tests.torture.growth import Growth
 from tests.torture.interrupts import Interrupts
+from tests.torture.pictures import Pictures
 from tests.torture.power import PowerCuts
 from tests.torture.readers import Readers
 from tests.torture.requests import Requests
@@ -31,6 +32,7 @@ CAMPAIGNS: Sequence[type[Campaign]] = (
     Crowd,
     Readers,
     Interrupts,
+    Pictures,
     Texts,
     Requests,
     Environment,
