@@ -64,6 +64,8 @@ class FastReads:
         self._folder = database.folder
         # Ids of prompts that were asked for, and whose last use is recorded as on another day.
         self._asked: set[int] = set()
+        # Of which that is known, and on which day as the clock says.
+        self._looked_up: tuple[int, set[int]] = (0, set())
 
     # --- settings and models ------------------------------------------------------------------------------------------
 
@@ -249,12 +251,21 @@ class FastReads:
                     for _, text, blob, *rest in rows
                     if is_of_prompt(blob, model.id, text, *rest)
                 )
-                if rows and self._database.writable:
-                    ids = [row[0] for row in rows]
-                    others = f"SELECT prompt_id FROM prompt_uses WHERE prompt_id IN ({marks(ids)}) AND day <> ?"
-                    day = _use_day(connection).library
-                    self._asked.update(row[0] for row in connection.execute(others, (*ids, day)))
+                if self._database.writable:
+                    self._note_asked(connection, [row[0] for row in rows])
         return found
+
+    def _note_asked(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
+        """Remember which of these prompts were last recorded as used on another day. Asked once a day for each."""
+        today = uses.today()
+        if self._looked_up[0] != today or len(self._looked_up[1]) > _MOST_LOOKED_UP:
+            self._looked_up = today, set()
+        known = self._looked_up[1]
+        if new := [ident for ident in ids if ident not in known]:
+            others = f"SELECT prompt_id FROM prompt_uses WHERE prompt_id IN ({marks(new)}) AND day <> ?"
+            day = _use_day(connection).library
+            self._asked.update(row[0] for row in connection.execute(others, (*new, day)))
+            known.update(new)
 
     def record_uses(self) -> int:
         """Record that the prompts that were asked for since were asked for, if that can be done at once."""
@@ -438,6 +449,7 @@ class FastReads:
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------
 
+_MOST_LOOKED_UP = 100_000
 # So much of the bound is left when something goes: otherwise each question after it would look for the oldest.
 _LEFT = 0.9
 
