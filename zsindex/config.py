@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,11 @@ DEFAULT_DECODE_MB = 3584
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
 
 
-@dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit that a variable of the environment sets."""
+    """A limit that a variable of the environment sets. No dataclass, as it is made whenever anything is."""
 
-    variable: str
-    default: int
-    unit: str
+    def __init__(self, variable: str, default: int, unit: str) -> None:
+        self.variable, self.default, self.unit = variable, default, unit
 
     @property
     def value(self) -> int:

@@ -250,8 +250,7 @@ MOST_DERIVED = 200
 MOST_QUESTIONS = 2**26
 
 
-@dataclass(frozen=True, slots=True)
-class Forgettable:
+class Forgettable(NamedTuple):
     """Which cached prompts may go; never those of saved label sets.
 
     Attributes:
