@@ -185,6 +185,14 @@ def test_what_is_not_touched(name: str) -> None:
             work()
 
 
+def test_what_is_said_of_a_packet_fits_in_a_line() -> None:
+    data = within(b"", attributes=b" xmlns:a='" + b"9" * 9_000 + b" x://%'")
+    for broken in (data, data.replace(b"/rdf:RDF", b"/" + b"x" * 9_000)):
+        with pytest.raises(xmp.BadPacket, match="well-formed") as refused:
+            xmp.add(broken, {xmp.SUBJECT: ["x"]})
+        assert len(str(refused.value)) < 300
+
+
 names = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\ufffe\uffff"), min_size=1)
 texts = st.lists(names.map(str.strip).filter(bool), max_size=4, unique=True)
 

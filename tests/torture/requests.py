@@ -654,7 +654,7 @@ def _tree_changed(chance: Chance, tree: Any) -> Any:
     how = chance.random()
     if how < 0.05:
         deep: Any = tree
-        for _ in range(chance.choice((50, 900))):
+        for _ in range(chance.choice((50, 200))):  # several times over; Python writes no more than 1,000
             deep = [deep]
         return deep
     if how < 0.1:

@@ -38,6 +38,9 @@ _EMPTY = f"""<?xml version="1.0" encoding="UTF-8"?>
 """.encode()
 
 
+_MOST_QUOTED = 200
+
+
 class BadPacket(Exception):
     """A file that zsindex does not touch: it is no XMP, or not as XMP must be. It becomes a line of the report."""
 
@@ -251,7 +254,9 @@ def _place(data: bytes) -> tuple[int, int]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What is wrong, for a line of a report. What is quoted of the file may be as long as that is."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]} …"
 
 
 def _rdf(name: str) -> str:
