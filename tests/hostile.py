@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 from unittest import mock
@@ -529,7 +530,12 @@ def _packed(data: bytes) -> str:
 VARIABLES: dict[str, Callable[[], Facts]] = {
     config.LIBRARY_VARIABLE: config.library_path,
     config.CACHE_VARIABLE: config.models_folder,
-    config.PROMPTS_VARIABLE: config.prompt_bytes,
+    **{
+        limit.variable: partial(getattr, limit, "value")
+        for limit in vars(config).values()
+        if isinstance(limit, config.Limit)
+    },
+    **dict.fromkeys((config.LIMITS_VARIABLE, config.SECONDS_VARIABLE, config.MEMORY_VARIABLE), config.decode_limits),
     config.MAX_PIXELS_VARIABLE: lambda: config.max_pixels(config.DEFAULT_MAX_PIXELS),
 }
 
