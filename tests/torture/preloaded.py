@@ -18,6 +18,7 @@ from typing import BinaryIO, Generic, ParamSpec, Self, TypeVar
 from tests.torture import shim
 from tests.torture.apart import Ending, apart
 from tests.torture.shim import Shim
+from zsindex import config
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -52,6 +53,8 @@ class Preloaded:
         environment = {
             **os.environ,
             "LD_PRELOAD": str(shim.build(work)),
+            # Photos are decoded here, or each case would start decoders, which fail in a campaign of their own.
+            config.LIMITS_VARIABLE: "off",
             # Threads do not live through a fork.
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
