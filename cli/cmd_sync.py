@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zsindex.config import DEFAULT_MODEL, STRONGER_MODEL
+from zsindex.config import DEFAULT_MODEL, PROMPTS_DAYS, STRONGER_MODEL, UPLOADS_MB, temporary_folder
 from zsindex.errors import LibraryNotFound
 
 from . import options
@@ -65,7 +65,8 @@ def sync(
             opened = stack.enter_context(options.open_library(library, create=not dry_run, quiet=quiet, **model))
         except LibraryNotFound:
             # A dry run must not create a library; what a first sync would do is found out in a temporary one.
-            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="zsindex-")), "library")
+            temporary = TemporaryDirectory(prefix="zsindex-", dir=temporary_folder())
+            scratch = Path(stack.enter_context(temporary), "library")
             opened = stack.enter_context(options.open_library(scratch, create=True, quiet=quiet, **model))
         if not paths and not opened.photos.roots():
             raise click.UsageError("name the folders to sync; the library has none yet")
@@ -121,6 +122,16 @@ def say_what_was_left(report: SyncReport, *, quiet: bool) -> None:
         note(
             f"{root} is missing or empty (a disk that is not mounted?); what is known about it is kept. If it is gone "
             f"for good: zsindex prune --path {root}",
+            quiet=quiet,
+        )
+    if report.forgotten_prompts:
+        n = plural(report.forgotten_prompts, "cached prompt")
+        note(f"forgot {n} that nobody asked for in {PROMPTS_DAYS.value:,} days ({PROMPTS_DAYS.variable})", quiet=quiet)
+    if report.forgotten_images:
+        n = plural(report.forgotten_images, "image")
+        note(
+            f"forgot {n} of no folder, such as uploads, those first that came first: their vectors may take"
+            f" {UPLOADS_MB.value:,} MB ({UPLOADS_MB.variable})",
             quiet=quiet,
         )
     for folder, why in report.unlisted.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import click
@@ -58,6 +60,28 @@ class Commands(click.Group):
     is a bug and keeps its traceback.
     """
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click has it, but that Ctrl-C right before a command or after it is told as within it."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            ended = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.Abort as abort:
+            is_stopped = isinstance(abort.__cause__, KeyboardInterrupt)
+            click.echo("stopped" if is_stopped else "Aborted!", err=True)
+            sys.exit(130 if is_stopped else 1)
+        sys.exit(ended if isinstance(ended, int) else 0)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_GIVEN] = tuple(args)
         return super().parse_args(ctx, args)
@@ -85,6 +109,10 @@ class Commands(click.Group):
             raise click.UsageError(f"an argument is not valid text: {error.object!a}") from error
         except ZsindexError as error:
             raise click.ClickException(shown(str(error))) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                "not enough memory; what was stored is kept. Close other programs, or raise the limit (ulimit -v)"
+            ) from error
         except BrokenPipeError:
             # The reader of what -o names has seen enough, as with stdout.
             ctx.exit(READER_GONE)

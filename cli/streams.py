@@ -126,8 +126,9 @@ def standard_streams() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, os.O_RDONLY)  # the lowest number that is free; writing to it fails as before
     before = sys.stdin, sys.stdout, sys.stderr
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - a reader gets the end of the file rather than a traceback
+    # A reader gets the end of the file rather than a traceback.
+    nothing = open(os.devnull, encoding="utf-8") if sys.stdin is None else None  # noqa: SIM115
+    sys.stdin = sys.stdin or nothing
     sys.stdout = _text(_Stdout(1, "wb", closefd=False), like=before[1])
     sys.stderr = _text(_Stderr(2, "wb", closefd=False), like=before[2], line_buffering=True)
     sys.stderr.unsendable = _UNSENDABLE_TO_STDERR
@@ -144,6 +145,8 @@ def standard_streams() -> Iterator[None]:
     finally:
         sys.stderr.flush()
         sys.stdin, sys.stdout, sys.stderr = before
+        if nothing is not None:
+            nothing.close()
 
 
 def _text(raw: io.FileIO, *, like: Any, line_buffering: bool = False) -> _Text:

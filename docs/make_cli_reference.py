@@ -14,7 +14,8 @@ INTRODUCTION = """# Command line
 Written from `--help` by `docs/make_cli_reference.py`; do not edit. Results go to stdout, progress and notes to stderr.
 
 What programs read (`json`, `ndjson`, `csv`, `paths`, `--json`) is UTF-8 whatever the locale says, the same bytes as
-with `--output FILE`. Tables and notes are in the locale's encoding; what it cannot represent is escaped.
+with `--output FILE`. So are names of files and arguments. Tables and notes are in the locale's encoding; what it cannot
+represent is escaped.
 
 - `csv` quotes whatever has to be quoted, including CR and LF, so that every name and label reads back as it was (in
   Python: `csv.reader(open(file, newline="", encoding="utf-8"))`). Nothing else is done to a cell.

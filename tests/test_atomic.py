@@ -251,3 +251,19 @@ def test_a_parquet_table_goes_into_a_pipe_and_replaces_a_file_whole(tmp_path: Pa
         content = place.read_bytes()
     assert pyarrow_parquet.read_table(io.BytesIO(content)).column("path").to_pylist() == ["/a.jpg"]
     assert os.listdir(tmp_path) == [to]
+
+
+def test_what_cannot_be_looked_at_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.xmp"
+    left = tmp_path / ".a.xmp.mark.tmp"
+    left.write_bytes(b"left by a kill")
+    assert atomic.leftover(file, "mark") == left
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", refuse)
+        assert atomic.leftover(file, "mark") is None
+        assert not atomic.remove_leftover(file, "mark")
+    assert atomic.remove_leftover(file, "mark")

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def test_a_graph_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytest.M
         file = snapshots.neighbours_file(folder, model.info.fingerprint)
         watched = Watched(folder, monkeypatch)
         graph = neighbours.Graph(np.arange(2), np.array([[1], [0]], dtype=np.int32), np.ones((2, 1), dtype=np.float32))
-        assert neighbours.save(graph, file, generation=0, record=lambda _: None)
+        assert neighbours.save(graph, file, generation=0, record=partial(snapshots.record_graph, storage, model.id))
         assert {found for _, found in watched.steps} == {((), ())}
         assert file.exists()
 

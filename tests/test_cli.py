@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from zsindex.cli import cli
 from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex.errors import UnknownModel
+from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelSpec
 
@@ -131,6 +134,27 @@ def test_a_dry_run_makes_no_library(run: Run, pictures: Path, tmp_path: Path, en
     assert "3 would be read" in run("sync", pictures, "--dry-run").stdout
     assert (tmp_path / "library" / "library.db").read_bytes() == before
     assert sum(e.image_count for e in encoders) == 1
+
+
+def test_a_dry_run_without_a_library_or_a_temporary_folder_says_what_to_do(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", missing)
+    assert "set TMPDIR to one that can" in run("sync", pictures, "--dry-run", code=1).stderr
+
+
+def test_too_little_memory_is_no_traceback(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*asked: object, **options: object) -> None:
+        raise MemoryError
+
+    run("sync", pictures)
+    with monkeypatch.context() as patched:
+        patched.setattr(Library, "classify", fails)
+        assert run("classify", *RGB, code=1).stderr.startswith("Error: not enough memory; what was stored is kept.")
+    run("classify", *RGB)
 
 
 def test_sync_without_a_path_needs_to_know_some(run: Run) -> None:

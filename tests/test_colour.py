@@ -25,9 +25,11 @@ from zsindex.models.fingerprint import fingerprint
 from zsindex.photos import sources
 from zsindex.photos.colour import _conversion, matrix_profile
 from zsindex.photos.decode import decode, pixel_digest, prepare
+from zsindex.photos.sandbox import Here, Sandbox
 from zsindex.records import (
     AS_REFERENCE,
     AS_SEEN,
+    DecodeLimits,
     DecodeMode,
     IccMode,
     ModelSpec,
@@ -35,7 +37,6 @@ from zsindex.records import (
     TransparencyMode,
 )
 from zsindex.web import thumbnails
-from zsindex.web.sandbox import Sandbox
 
 CONVERT = Rendering(icc=IccMode.CONVERT)
 SHOW = Rendering(transparency=TransparencyMode.SHOW)
@@ -593,22 +594,19 @@ def test_pictures_in_memory_are_known_by_what_the_model_sees() -> None:
 
 def test_the_sandbox_renders(tmp_path: Path) -> None:
     data = photos.encoded(in_colours_of(PROPHOTO, photos.gradient()), "JPEG", icc_profile=PROPHOTO)
-    sandbox = Sandbox(workers=1, max_pixels=10**6, memory_bytes=1 << 30, timeout_s=60)
-    try:
+    with Sandbox(DecodeLimits(60, 1 << 30), workers=1, max_pixels=10**6) as sandbox:
         for rendering in (AS_REFERENCE, AS_SEEN):
             image = sandbox.decode(data, DecodeMode.EXACT, (32, 32), rendering).image
             assert image.tobytes() == shown(data, rendering).tobytes()
-    finally:
-        sandbox.close()
 
 
 def test_thumbnails_and_looks_are_in_srgb() -> None:
     picture = photos.gradient()
     data = photos.encoded(in_colours_of(PROPHOTO, picture), "PNG", icc_profile=PROPHOTO)
-    made = Image.open(io.BytesIO(thumbnails.render(data, 256, name_hint="a.png", max_pixels=10**6)))
+    made = Image.open(io.BytesIO(thumbnails.render(data, 256, name="a.png", decoder=Here(10**6))))
     assert "icc_profile" not in made.info
     assert np.abs(pixels(made) - pixels(picture.resize(made.size, Image.Resampling.LANCZOS))).mean() < 3
-    white = thumbnails.render(photos.encoded(logo("white"), "PNG"), 64, name_hint="a.png", max_pixels=10**6)
+    white = thumbnails.render(photos.encoded(logo("white"), "PNG"), 64, name="a.png", decoder=Here(10**6))
     assert contrast(Image.open(io.BytesIO(white))) > 100
     assert appearance_of(shown(data)).thumbnail.shape == appearance_of(picture).thumbnail.shape
 

@@ -101,6 +101,7 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.NoTemperature("m"), {"model": "m"}, "'m'.*zsindex temperature fit"),
     (errors.BadTruth("a.csv", "line 3"), {"source": "a.csv", "why": "line 3"}, "^cannot compare with a.csv: line 3$"),
     (errors.BadGroups("why"), {}, "contradicts itself: why"),
+    (errors.DecoderUnavailable("why"), {"why": "why"}, "can be started: why.*ZSINDEX_DECODE_LIMITS=off"),
     (errors.UnknownTemplateSet("x", known=["a"]), {"name": "x", "known": ("a",)}, "saved: a"),
     (errors.UnknownTemplateSet("x", known=[]), {"known": ()}, "zsindex templates save"),
     (errors.BadTemplate("x", known=["default", "mine"]), {"template": "x"}, "by name: default, mine"),
@@ -315,3 +316,11 @@ def test_what_a_context_says_is_kept_as_it_was() -> None:
     hidden.__suppress_context__ = True  # raised from None
     assert not copy.copy(shown).__suppress_context__
     assert copy.copy(hidden).__suppress_context__
+
+
+def test_a_message_does_not_quote_a_whole_file() -> None:
+    said = str(errors.DuplicateLabels([f"label {n}" for n in range(100_000)]))
+    assert len(said) == 5_000
+    assert said.startswith("labels given more than once: label 0, label 1, ")
+    assert said.endswith("label 99998, label 99999")
+    assert str(errors.BadTemplate("x" * 10_000)).endswith("write {} where it goes: 'a photo of a {}.'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from zsindex.errors import (
     UnknownModel,
     ZsindexError,
 )
+from zsindex.exchange import parts
 from zsindex.exchange import vectors as exchange
 from zsindex.library import Library
 from zsindex.records import FloatArray, Progress
@@ -284,7 +286,7 @@ def test_an_export_that_is_stopped_or_fails_leaves_nothing(
     def full(event: Progress) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(ExportRefused, match="No space left on device; nothing was written"):
+    with pytest.raises(ExportRefused, match=r"No space left on device; nothing was written\. When the cause is gone"):
         library.vectors.export_to(tmp_path / "out", progress=full)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library"]
 
@@ -765,6 +767,15 @@ def test_a_manifest_that_does_not_fit_is_refused(
         open_other().vectors.import_from(exported)
 
 
+def test_a_manifest_that_lacks_something_says_what(exported: Path, open_other: Callable[..., Library]) -> None:
+    file = exported / "zsindex.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    del document["decode"]
+    file.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ImportRefused, match="its 'decode' is missing; export"):
+        open_other().vectors.import_from(exported)
+
+
 def test_the_last_part_is_missed(exported: Path, open_other: Callable[..., Library]) -> None:
     npy(exported, 2).unlink()
     table(exported, 2).unlink()
@@ -948,3 +959,20 @@ def test_columns_of_other_kinds_say_nothing(exported: Path, open_other: Callable
     }
     parquet.write_table(pa.table({**rows, **odd}), table(exported, 0))
     assert open_other().vectors.import_from(exported, read=False).rows == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_a_part_that_cannot_be_written_is_given_up(tmp_path: Path) -> None:
+    """Or Arrow's writer says what failed once more when it is forgotten, where nobody can catch it."""
+    import resource
+
+    columns = {parts.PATH_COLUMN: ["/a.jpg"], "width": [1], "height": [1], "format": ["JPEG"], "sha256": [None]}
+    writer = parts.PartWriter(tmp_path, "0", n_rows=1, dim=8, dtype="float32")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        with pytest.raises(OSError, match="File too large"), writer:
+            writer.write(np.zeros((1, 8), dtype=np.float32), columns)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not writer._table.is_open

@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.processes import Process
+from tests.unprivileged import reachable_folder, unprivileged
 from zsindex.errors import (
     LibraryBusy,
     LibraryDamaged,
@@ -28,8 +32,8 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, SqliteDatabase
+from zsindex.storage.sqlite import database, system_errors
+from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
 from zsindex.upkeep import maintenance
 
 
@@ -85,15 +89,29 @@ def test_who_may_only_read_finds_no_library_where_making_it_was_killed(half_made
     assert (half_made / FILE_NAME).read_bytes() == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
+def test_the_folder_of_a_new_library_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    SqliteDatabase.open(tmp_path / "new" / "library", create=True).close()
+    assert {tmp_path, tmp_path / "new"} <= set(synced)
+
+
 # --- what the system says ---------------------------------------------------------------------------------------------
 
 TOLD: dict[int, tuple[type[LibraryError], str]] = {
     errno.ENOSPC: (StorageFull, "free some space"),
-    errno.EDQUOT: (StorageFull, "free some space"),
-    errno.EFBIG: (StorageFull, "free some space"),
+    errno.EDQUOT: (StorageFull, "Disk quota exceeded.*free some space"),
+    errno.EFBIG: (StorageFull, "File too large.*free some space"),
     errno.EMFILE: (StorageFailed, "Too many open files"),
     errno.ENFILE: (StorageFailed, "Too many open files in system"),
-    errno.EIO: (StorageFailed, "the disk reports an error: Input/output error"),
+    errno.EIO: (StorageFailed, "the disk reports an error: Input/output error.*run the same command again"),
     errno.EACCES: (LibraryReadOnly, "read-only"),
     errno.EROFS: (LibraryReadOnly, "read-only"),
     errno.ENOLCK: (StorageFailed, "No locks available"),
@@ -184,12 +202,125 @@ def test_where_trying_finds_nothing_the_error_is_no_other_one(
 def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite says of an EIO that the database is malformed."""
     with open_storage(folder) as storage:
-        monkeypatch.setattr(database.os, "read", refusing(errno.EIO))
-        with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
+        with monkeypatch.context() as patched:
+            patched.setattr(database.os, "read", refusing(errno.EIO))
+            with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
+                raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
+        # Nor is one that failed once, and does not when it is asked again.
+        with (
+            pytest.raises(StorageFailed, match="could not be read, though it can now"),
+            storage.database.reading(),
+        ):
             raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
-        monkeypatch.undo()
-        with pytest.raises(LibraryDamaged), storage.database.reading():
-            raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
+    content = bytearray((folder / FILE_NAME).read_bytes())
+    content[database.PAGE_SIZE : 2 * database.PAGE_SIZE] = bytes(database.PAGE_SIZE)
+    (folder / FILE_NAME).write_bytes(content)
+    with pytest.raises(LibraryDamaged), open_storage(folder) as storage:
+        storage.reads.models()
+
+
+needs_numbers = pytest.mark.skipif(system_errors._asking() is None, reason="SQLite cannot be asked for them here")
+
+
+@needs_numbers
+@pytest.mark.parametrize("journal", ["WAL", "DELETE"])
+def test_what_the_system_said_at_a_commit_is_known_afterwards(
+    tmp_path: Path, largest_file: Callable[[int], None], journal: str
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "any.db", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+        connection.execute("CREATE TABLE any (x)")
+        largest_file(40_000)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.executescript("BEGIN; INSERT INTO any VALUES (zeroblob(90000)); COMMIT")
+        system_errors.note(caught.value, connection)
+        assert system_errors.noted(caught.value) == errno.EFBIG
+
+
+@needs_numbers
+def test_what_the_system_said_is_asked_of_the_connection_that_failed(
+    tmp_path: Path, largest_file: Callable[[int], None]
+) -> None:
+    """The one that was noted first counts: what others do around it, as when a database is copied, has not failed."""
+    with (
+        closing(sqlite3.connect(tmp_path / "one.db", isolation_level=None)) as one,
+        closing(sqlite3.connect(tmp_path / "other.db", isolation_level=None)) as other,
+    ):
+        one.execute("CREATE TABLE any (x)")
+        one.execute("INSERT INTO any VALUES (zeroblob(90000))")
+        largest_file(40_000)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            one.backup(other)
+        system_errors.note(caught.value, other)
+        system_errors.note(caught.value, one)
+        assert system_errors.noted(caught.value) == errno.EFBIG
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
+def test_a_connection_that_is_refused_once_is_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """SQLite takes a log that it may not open to write for one that is read-only, whatever the reason."""
+    connect, refused = sqlite3.connect, []
+    reading, writing = "PRAGMA schema_version", f"PRAGMA application_id = {APPLICATION_ID}"
+
+    class RefusingOnce(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if arguments[0] in (reading, writing) and arguments[0] not in refused:
+                refused.append(arguments[0])
+                raise error_of_sqlite(code)
+            return super().execute(*arguments)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=RefusingOnce))
+    with open_storage(folder) as storage:
+        add_model(storage)
+        assert len(storage.reads.models()) == 1
+    assert sorted(refused) == [writing, reading]
+
+
+def test_a_database_that_was_opened_to_read_alone_is_opened_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SQLite opens it by itself, without a word, where the system refuses once to open it to write."""
+    connect, opened = sqlite3.connect, []
+
+    def connect_to_read_once(file: Any, *, uri: bool = False, **options: Any) -> sqlite3.Connection:
+        if uri or opened:
+            return connect(file, uri=uri, **options)
+        opened.append(file)
+        return connect(f"{Path(file).as_uri()}?mode=ro", uri=True, **options)
+
+    with open_storage(folder) as storage:
+        monkeypatch.setattr(sqlite3, "connect", connect_to_read_once)
+        add_model(storage)
+        assert len(storage.reads.models()) == 1
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.EACCES])
+@pytest.mark.parametrize("name", [FILE_NAME, f"{FILE_NAME}-journal"])
+def test_files_that_cannot_be_examined_give_no_raw_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    stat = Path.stat
+
+    def refuse(self: Path, **options: Any) -> os.stat_result:
+        if self.name == name:
+            raise OSError(number, os.strerror(number))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(LibraryError, match=os.strerror(number)):
+        SqliteDatabase.open(folder, create=False)
+
+
+def test_a_database_whose_size_is_unknown_does_not_hide_what_failed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(folder) as storage:
+        monkeypatch.setattr(database, "size_of", refusing(errno.EIO))
+        with pytest.raises(StorageFailed, match="SQLITE_NAME"), storage.database.reading():
+            raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO])
@@ -228,20 +359,39 @@ def test_a_file_that_may_not_grow_is_a_full_disk(folder: Path, largest_file: Cal
         with pytest.raises(StorageFull):
             add_photos(storage, model, unit_vectors(500, seed=1), folder="/more")
         assert storage.reads.files().paths == kept
-    # Not even the index of the log may be made, which readers need, too.
+    # Not even the index of the log may be made, which readers need, too, unless there is nothing in the log.
     largest_file(1024)
     for read_only in (True, False):
-        with pytest.raises(StorageFull):
-            open_storage(folder, read_only=read_only).__enter__()
+        with open_storage(folder, read_only=read_only) as storage:
+            assert storage.reads.files().paths == kept
+    with open_storage(folder) as storage, pytest.raises(StorageFull):
+        add_model(storage, "another")
 
 
-def test_too_many_open_files_are_not_a_missing_permission(folder: Path) -> None:
+def test_a_log_that_was_cut_back_hides_how_far_it_could_not_grow(
+    folder: Path, largest_file: Callable[[int], None]
+) -> None:
+    largest_file(1 << 24)
+    with open_storage(folder) as storage, pytest.raises(StorageFull), storage.database.reading():
+        raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
+
+
+def test_memory_that_cannot_be_mapped_is_no_fault_of_the_disk(folder: Path) -> None:
+    expected = pytest.raises(StorageFailed, match="no memory could be mapped")
+    with open_storage(folder) as storage, expected, storage.database.reading():
+        raise error_of_sqlite(sqlite3.SQLITE_IOERR_SHMMAP)
+
+
+@pytest.mark.parametrize("left", range(3))
+def test_too_many_open_files_are_not_a_missing_permission(folder: Path, left: int) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = []
+    taken: list[int] = []
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
         with pytest.raises(OSError, match="Too many"):
-            taken += [os.open(os.devnull, os.O_RDONLY) for _ in iter(int, 1)]
+            taken.extend(os.open(os.devnull, os.O_RDONLY) for _ in iter(int, 1))
+        for _ in range(left):
+            os.close(taken.pop())
         for read_only in (True, False):
             with pytest.raises(StorageFailed, match="Too many open files"):
                 SqliteDatabase.open(folder, create=False, read_only=read_only)
@@ -271,8 +421,8 @@ def test_prune_says_what_is_done_where_the_room_is_not_given_back(
 # --- readers beside a writer ------------------------------------------------------------------------------------------
 
 
-def test_a_lone_writer_that_closes_copies_its_log_before_it_keeps_readers_out(folder: Path) -> None:
-    """A reader that opens while it copies is let in: the last connection would keep it out for all that time."""
+def test_a_lone_writer_that_closes_copies_its_log_and_keeps_no_reader_out(folder: Path) -> None:
+    """The last connection would keep them out while it copies the log and removes it, or is stopped in that."""
     steps: list[str] = []
     opened = SqliteDatabase.open(folder, create=False)
     with opened.writing("test") as connection:
@@ -286,7 +436,164 @@ def test_a_lone_writer_that_closes_copies_its_log_before_it_keeps_readers_out(fo
     assert log.stat().st_size > 0
     opened.close()
     assert steps[-2:] == ["PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(TRUNCATE)"]
-    assert not log.exists()
+    assert log.stat().st_size == 0
+
+
+def test_what_gives_room_back_keeps_no_reader_out_as_it_closes(folder: Path) -> None:
+    with open_storage(folder) as storage:
+        add_model(storage)
+    with open_storage(folder) as storage:
+        for idle in storage.database._idle or []:
+            idle.close()
+        storage.database._idle = []
+        storage.vacuum()
+        assert (folder / f"{FILE_NAME}-wal").exists()
+
+
+READ_IN_TWO_STEPS = """
+from pathlib import Path
+from zsindex.errors import StorageFailed
+from zsindex.storage.sqlite.database import SqliteDatabase
+database = SqliteDatabase.open(Path(sys.argv[1]), create=False)
+while True:
+    try:
+        with database.reading() as connection:
+            connection.execute("SELECT * FROM alembic_version").fetchall()
+            step("begun")
+            step(connection.execute("SELECT key, value FROM settings").fetchall())
+    except StorageFailed as error:
+        step(error)
+"""
+
+
+def stored(folder: Path, value: str) -> str:
+    """Store something, copy the log and close; returns what a reader says of it."""
+    with closing(SqliteDatabase.open(folder, create=False)) as database, database.writing("test") as connection:
+        connection.execute("INSERT OR REPLACE INTO settings (key, value) VALUES ('a', ?)", (value,))
+    return str([("a", value)])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+def test_who_may_not_write_reads_one_state_beside_a_writer() -> None:
+    with reachable_folder() as parent:
+        folder = new_library(parent / "library")
+        before = stored(folder, "before")
+        modules = ["zsindex.storage.sqlite.database"]
+        with Process(unprivileged(READ_IN_TWO_STEPS, modules=modules), folder) as reader:
+            assert reader.wait_for_step() == "begun"
+            after = stored(folder, "after")
+            reader.go()
+            assert reader.wait_for_step() == before
+            reader.go()
+            reader.wait_for_step()
+            reader.go()
+            assert reader.wait_for_step() == after
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+def test_who_may_not_write_is_told_of_a_writer_that_comes_while_there_is_no_log() -> None:
+    """Nowhere could a reader have noted that it reads."""
+    with reachable_folder() as parent:
+        folder = new_library(parent / "library")
+        modules = ["zsindex.storage.sqlite.database"]
+        with Process(unprivileged(READ_IN_TWO_STEPS, modules=modules), folder) as reader:
+            assert reader.wait_for_step() == "begun"
+            after = stored(folder, "after")
+            reader.go()
+            reader.wait_for_step()
+            reader.go()
+            assert "another process has begun to change it meanwhile" in reader.wait_for_step()
+            reader.go()
+            assert reader.wait_for_step() == "begun"
+            reader.go()
+            assert reader.wait_for_step() == after
+
+
+@pytest.mark.parametrize("left", [32, 32 + 24, 32 + 24 + PAGE_SIZE])
+def test_who_may_not_write_reads_past_a_log_in_which_a_kill_left_no_commit(left: int) -> None:
+    """SQLite does not read it, which took ten seconds and was told as a library that is being written to."""
+    with reachable_folder() as parent:
+        folder, copy = new_library(parent / "library"), parent / "copy"
+        before = stored(folder, "before")
+        with closing(SqliteDatabase.open(folder, create=False)) as database:
+            with database.writing("test") as connection:
+                connection.execute("CREATE TABLE more (x)")  # on two pages or more, of which the last one commits
+            shutil.copytree(folder, copy)
+        assert (copy / f"{FILE_NAME}-wal").stat().st_size >= 32 + 2 * (24 + PAGE_SIZE)
+        os.truncate(copy / f"{FILE_NAME}-wal", left)
+        copy.chmod(0o555)
+        modules = ["zsindex.storage.sqlite.database"]
+        with Process(unprivileged(READ_IN_TWO_STEPS, modules=modules), copy) as reader:
+            reader.wait_for_step()
+            reader.go()
+            assert reader.wait_for_step() == before
+
+
+@pytest.mark.parametrize("how", ["write", "writing", "read", "reading"])
+def test_what_an_exception_keeps_holds_up_nobody(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its traceback may hold a cursor that is not at its end, and with that what SQLite saw then."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    ask = "SELECT name FROM sqlite_master"
+    stored(folder, "before")
+    with closing(SqliteDatabase.open(folder, create=False)) as opened:
+        with pytest.raises(ZeroDivisionError) as kept:  # noqa: PT012
+            if how in ("write", "read"):
+                with opened.write("test") if how == "write" else opened.read() as engine:
+                    result = engine.exec_driver_sql(ask)
+                    result.fetchone()
+                    raise ZeroDivisionError
+            with opened.writing("test") if how == "writing" else opened.reading() as plain:
+                cursor = plain.execute(ask)
+                cursor.fetchone()
+                raise ZeroDivisionError
+        after = stored(folder, "after")
+        with opened.reading() as plain:
+            assert str(plain.execute("SELECT key, value FROM settings").fetchall()) == after
+        with opened.read() as engine:
+            assert engine.exec_driver_sql("SELECT value FROM settings").scalar() == "after"
+        with opened.writing("test") as plain:
+            plain.execute("UPDATE settings SET value = 'later'")
+        with opened.write("test") as engine:
+            assert engine.exec_driver_sql("SELECT value FROM settings").scalar() == "later"
+    assert kept.value
+
+
+STOPPED_IN_OPENING = """
+import fcntl, os, struct
+opened = os.open(sys.argv[1] + "/library.db-shm", os.O_RDWR | os.O_CREAT)
+# As SQLite does, so that nobody uses an index that a crash has left: all is locked, and then the one who writes it.
+fcntl.lockf(opened, fcntl.LOCK_EX, 1, 128)
+os.ftruncate(opened, 3)
+if sys.argv[2] != "locked":
+    fcntl.lockf(opened, fcntl.LOCK_SH, 1, 128)
+    fcntl.lockf(opened, fcntl.LOCK_EX, 1, 120)
+if sys.argv[2] == "read":
+    os.ftruncate(opened, 32_768)
+    fcntl.lockf(opened, fcntl.LOCK_EX, 7, 121)
+step()
+"""
+
+
+@pytest.mark.parametrize("how", ["locked", "made", "read"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_writer_that_is_stopped_as_it_opens_the_library_keeps_no_reader_out(
+    folder: Path, how: str, read_only: bool
+) -> None:
+    before = stored(folder, "before")
+    with Process(f"import sys\n{STOPPED_IN_OPENING}", folder, how) as writer:
+        writer.wait_for_step()
+        begun = time.monotonic()
+        with closing(SqliteDatabase.open(folder, create=False, read_only=read_only)) as database:
+            for _ in range(2):  # nothing is kept that has no locks
+                with database.reading() as connection:
+                    assert str(connection.execute("SELECT key, value FROM settings").fetchall()) == before
+                with database.read() as engine:
+                    assert engine.exec_driver_sql("SELECT value FROM settings").scalar() == "before"
+            assert time.monotonic() - begun < 9  # as long as SQLite would try
+            writer.kill()
+            after = stored(folder, "after")
+            with database.reading() as connection:
+                assert str(connection.execute("SELECT key, value FROM settings").fetchall()) == after
 
 
 def test_who_may_not_write_tries_again_where_a_log_comes_and_goes(

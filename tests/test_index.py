@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -804,6 +806,47 @@ def test_an_index_that_cannot_be_written_costs_only_the_snapshot(
         found = VectorIndex.open(storage, model)
     assert_searches_like_brute_force(found, storage, model)
     assert files.strays(folder / FOLDER_NAME, lambda: index.recorded_files(storage)) == []
+
+
+def test_a_disk_that_refuses_even_to_remove_it_costs_only_the_snapshot(
+    storage: SqliteStorage, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_photos(storage, model, unit_vectors(30))
+    monkeypatch.setattr(SqlPhotos, "save_snapshot", refuse_with(OSError(5, "Input/output error")))
+    unlink = Path.unlink
+
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        if self.suffix == ".faiss":
+            raise OSError(5, "Input/output error")
+        unlink(self, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.warns(IndexRebuilt, match="not written to disk"):
+        found = VectorIndex.open(storage, model)
+    assert_searches_like_brute_force(found, storage, model)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
+def test_the_folder_of_a_first_snapshot_is_on_the_disk_before_the_record(
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_photos(storage, model, unit_vectors(30))
+    synced: list[Path] = []
+    before: list[Path] = []
+    fsync, save = os.fsync, SqlPhotos.save_snapshot
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    def record(self: SqlPhotos, *arguments: Any) -> Any:
+        before.extend(synced)
+        return save(self, *arguments)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(SqlPhotos, "save_snapshot", record)
+    VectorIndex.open(storage, model)
+    assert {folder, folder / FOLDER_NAME} <= set(before)
 
 
 def test_a_full_disk_costs_only_the_snapshot(storage: SqliteStorage, folder: Path, model: ModelRow) -> None:

@@ -18,6 +18,7 @@ from tests.scenes import candidate, damaged, photo
 from zsindex.ingest.encoding import STORE_EVERY, Settings, encode_files
 from zsindex.models.encoder import Encoder
 from zsindex.photos import decode
+from zsindex.photos.sandbox import Here
 from zsindex.records import Candidate, FloatArray, SkipReason
 from zsindex.storage.claims import LoneClaims
 from zsindex.storage.rows import FileOutcome
@@ -44,6 +45,7 @@ def run(
         claims=LoneClaims(stored.__contains__),
         settings=Settings(batch_size=batch_size, workers=workers, max_pixels=1_000_000),
         should_stop=should_stop,
+        decoder=Here(1_000_000),
     ):
         stored.update(o.image.digest for o in batch if o.image is not None and o.image.vector is not None)
         yield batch

@@ -176,6 +176,44 @@ def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, mo
     assert instants > 40
 
 
+@pytest.mark.parametrize("how", ["reading", "read"])
+@pytest.mark.parametrize(
+    "where",
+    [("database.py", "contextlib.py"), ("pool/base.py", "engine/base.py", "engine/util.py", "engine/default.py")],
+)
+# SQLAlchemy's own ends are interrupted, too, and then its transaction ends twice, or after its connection.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::sqlalchemy.exc.SAWarning")
+def test_what_is_asked_next_is_answered_by_what_is_there_now(folder: Path, how: str, where: tuple[str, ...]) -> None:
+    """Whatever the traceback of the interrupt keeps."""
+    ask = "SELECT value FROM settings WHERE key = 'a'"
+
+    def stored(database: SqliteDatabase) -> object:
+        if how == "reading":
+            with database.reading() as plain:
+                return plain.execute(ask).fetchone()[0]
+        with database.read() as connection:
+            return connection.exec_driver_sql(ask).scalar()
+
+    def store(database: SqliteDatabase, value: int) -> None:
+        with database.writing("test") as connection:
+            connection.execute(f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')")
+
+    came, instants = [], 0
+    with closing(SqliteDatabase.open(folder, create=False)) as database:
+        store(database, -1)
+        while True:
+            interrupt = Interrupt(instants, where=where)
+            came.append(interrupt.during(partial(stored, database)))
+            if not interrupt.came:
+                break
+            instants += 1
+            store(database, instants)
+            assert stored(database) == str(instants)
+        came.clear()
+        gc.collect()
+    assert instants > 20 or (how == "reading" and "pool/base.py" in where)
+
+
 def test_reading_the_index_is_given_up_wherever_ctrl_c_comes(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     save(tmp_path / "photos" / "red.png", solid("red"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from tests.fakes import FakeEncoder
 from tests.libraries import unit_vectors
 from tests.scenes import photo
 from zsindex.errors import NoVectors, TooManyPairs
+from zsindex.index import snapshots
 from zsindex.index.snapshots import neighbours_file
 from zsindex.index.vectors import VectorTable
 from zsindex.lab import neighbours
 from zsindex.lab.neighbours import Graph
 from zsindex.library import Library
 from zsindex.records import FloatArray
+from zsindex.storage.protocol import Storage
 
 NONE = np.empty(0, dtype=np.int64)
 
@@ -130,7 +133,7 @@ def test_a_graph_is_read_back_as_it_was_written(tmp_path: Path, graph: Graph) ->
     file = tmp_path / "index" / "x.neighbours"
     recorded: list[str] = []
     assert neighbours.save(graph, file, generation=3, record=recorded.append)
-    read = neighbours.load(file, recorded=recorded[0], generation=3)
+    read = neighbours.load(file, is_recorded=recorded.__contains__, generation=3)
     assert read is not None
     for name in ("ids", "neighbours", "cosines"):
         np.testing.assert_array_equal(getattr(read, name), getattr(graph, name))
@@ -152,8 +155,10 @@ def test_a_graph_that_does_not_fit_is_not_used(tmp_path: Path, graph: Graph, dam
         file.write_bytes(b"")
     elif damage == "missing":
         file.unlink()
-    known = "0" * 64 if damage == "history" else recorded[0]
-    assert neighbours.load(file, recorded=known, generation=4 if damage == "generation" else 3) is None
+    if damage == "history":
+        recorded.clear()
+    generation = 4 if damage == "generation" else 3
+    assert neighbours.load(file, is_recorded=recorded.__contains__, generation=generation) is None
 
 
 def test_what_cannot_be_written_costs_only_time(tmp_path: Path, graph: Graph) -> None:
@@ -213,6 +218,38 @@ def test_a_part_of_the_library_does_not_replace_what_is_kept(tmp_path: Path, alb
         assert neighbours_file(library.path, library.model.fingerprint).read_bytes() == kept
     with Library.open(tmp_path / "library", encoder=FakeEncoder(), read_only=True) as library:
         assert len(library.neighbours.graph()) == 6
+
+
+@pytest.mark.parametrize("how", ["killed", "overtaken"])
+def test_a_graph_whose_maker_is_killed_or_overtaken_is_no_damage(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    really = snapshots.record_graph
+
+    def record(storage: Storage, model_id: int, sha256: str) -> None:
+        monkeypatch.setattr(snapshots, "record_graph", really)
+        really(storage, model_id, sha256)
+        if how == "killed":
+            raise Killed
+        with Library.open(library.path, encoder=FakeEncoder()) as other:
+            (album / "0.png").unlink()
+            other.sync(album)
+            other.neighbours.graph()
+
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        library.neighbours.graph()
+        photo(album / "new.png", "brown")
+        library.sync(album)
+        monkeypatch.setattr(snapshots, "record_graph", record)
+        with suppress(Killed):
+            library.neighbours.graph()
+        assert not any("damaged" in one for one in library.check().problems)
+        view = library.view()
+        check(library.neighbours.graph(), view.vectors.take(view.unique[0]), 10)
 
 
 def test_the_graph_of_a_model_that_goes_is_a_stray(tmp_path: Path, album: Path) -> None:

@@ -37,6 +37,7 @@ from zsindex.errors import (
     NoVectors,
     PathNotFound,
     PromptTooLong,
+    StorageFailed,
     StorageFull,
     UnknownLabelSet,
     UnknownModel,
@@ -1126,6 +1127,18 @@ def test_prune_of_the_model_in_use(library: Library, album: Path) -> None:
         assert other.sync(album).encoded == 4
         assert len(other.classify(COLOURS)) == 5
         assert other.check().ok
+
+
+@pytest.mark.parametrize("act", [Library.check, Library.prune])
+def test_an_index_folder_that_cannot_be_listed_is_told_as_what_it_is(
+    library: Library, monkeypatch: pytest.MonkeyPatch, act: Callable[[Library], object]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("zsindex.index.files.strays", refuse)
+    with pytest.raises(StorageFailed, match=r"Input/output error.*run the same command again"):
+        act(library)
 
 
 def test_check_finds_and_fixes_damaged_vectors(library: Library, encoder: FakeEncoder) -> None:

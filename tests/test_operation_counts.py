@@ -18,6 +18,7 @@ from tests.scenes import photo
 from tests.statements import counting_statements
 from zsindex.library import Library
 from zsindex.photos import decode
+from zsindex.photos.sandbox import Sandbox
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 BATCH = 4
@@ -95,7 +96,7 @@ def test_a_re_sync_asks_for_many_folders_at_once(tmp_path: Path) -> None:
 def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts files that are read (and with that hashed) and photos that are decoded."""
     done: Counter[str] = Counter()
-    read_file, decode_bytes = decode.read_file, decode.decode
+    read_file, decode_bytes = decode.read_file, Sandbox.decode
 
     def read(*arguments: Any, **options: Any) -> Any:
         done["read"] += 1
@@ -106,7 +107,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return decode_bytes(*arguments, **options)
 
     monkeypatch.setattr(decode, "read_file", read)
-    monkeypatch.setattr(decode, "decode", decoded)
+    monkeypatch.setattr(Sandbox, "decode", decoded)
     return done
 
 

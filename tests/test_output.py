@@ -13,14 +13,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from zsindex.cli import cli, main
 from zsindex.cli.output import CSV, EXCEL, table, write_columns, write_csv, write_lines
-from zsindex.cli.streams import READER_GONE, shown
+from zsindex.cli.streams import READER_GONE, shown, standard_streams
 
 from tests import photos
 from tests.command_lines import Ended, run_all
 from tests.fakes import FakeEncoder
+from zsindex.errors import ZsindexError
 from zsindex.library import Library
 
 # Each control character, each line end that `str.splitlines` knows, what else CSV and terminals care about.
@@ -331,3 +334,59 @@ def test_a_stdin_that_cannot_be_read_is_told(
     assert ended.returncode == 1
     assert b"Traceback" not in ended.stderr
     assert re.search(said.replace("(", r"\(").replace(")", r"\)"), ended.stderr.decode()), ended.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere names of files are UTF-8 in any case")
+def test_names_and_arguments_are_utf8_in_every_locale(library: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(library, tmp_path / "library")
+    (tmp_path / "größer").mkdir()
+    photos.save(tmp_path / "größer" / "grün.png", photos.solid("green"))
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, **locale, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for command, said in (
+        (["sync", "--dry-run", str(tmp_path / "größer")], "1 photo: 1 added. Dry run: 1 would be read\n"),
+        (["labels", "save", "größe", "-l", "grün"], ""),
+        (["labels", "show", "größe"], "grün\n"),
+    ):
+        asked = [sys.executable, "-m", "zsindex", *command, "--library", str(copy)]
+        ended = subprocess.run(asked, env=environment, capture_output=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert said in ended.stdout.decode()
+
+
+def test_a_program_that_reads_names_in_another_encoding_is_told(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    with pytest.raises(ZsindexError, match=r"names of files as iso8859-1 here, .*-X utf8"):
+        Library.open(library)
+
+
+def test_a_closed_stdin_is_empty_and_nothing_is_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with standard_streams():
+        empty = sys.stdin
+        assert empty.read() == ""
+    assert empty.closed
+    assert sys.stdin is None
+
+
+def test_an_interrupt_before_a_command_has_begun_ends_as_one_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_context", stopped)
+    result = CliRunner().invoke(cli, ["status"])
+    assert (result.exit_code, result.stderr.strip()) == (130, "stopped")
+
+
+def test_a_second_interrupt_at_the_end_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(**options: object) -> None:
+        try:
+            raise SystemExit(130)
+        finally:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", stopped)
+    monkeypatch.setattr("gc.disable", lambda: None)  # for the tests after this one
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

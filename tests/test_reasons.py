@@ -24,8 +24,8 @@ from tests import photos
 from zsindex.errors import ImageError
 from zsindex.photos import containers
 from zsindex.photos.decode import decode, prepare
-from zsindex.records import Decoded, DecodeMode, SkipReason
-from zsindex.web.sandbox import Sandbox
+from zsindex.photos.sandbox import Sandbox
+from zsindex.records import Decoded, DecodeLimits, DecodeMode, SkipReason
 
 PICTURE = photos.gradient(96, 64)
 BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 40) + bytes(5)
@@ -370,13 +370,10 @@ def test_uploads_are_told_the_same(tmp_path: Path) -> None:
         photos.encoded(photos.solid("red", 1, 60_000), "PNG"),
         photos.dng(tmp_path / "a.dng").read_bytes(),
     ]
-    sandbox = Sandbox(workers=1, max_pixels=10_000_000, memory_bytes=1 << 30, timeout_s=30)
-    try:
+    with Sandbox(DecodeLimits(30, 1 << 30), workers=1, max_pixels=10_000_000) as sandbox:
         for data in [*bad, *good]:
             here = _outcome(partial(decode, data, mode=DecodeMode.EXACT, input_size=(16, 16), max_pixels=10_000_000))
             assert _outcome(partial(sandbox.decode, data, DecodeMode.EXACT, (16, 16))) == here
-    finally:
-        sandbox.close()
 
 
 def _outcome(decoding: Callable[[], Decoded]) -> tuple[object, ...]:

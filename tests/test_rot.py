@@ -173,6 +173,7 @@ def forget_index(library: Library) -> None:
     library.session.index.forget()
     with library.session.storage.database.write("forget the index") as connection:  # type: ignore[attr-defined]
         connection.exec_driver_sql("DELETE FROM snapshots")
+        connection.exec_driver_sql("DELETE FROM seals WHERE kind = 'snapshot'")
     for file in (library.path / FOLDER_NAME).glob("*"):
         file.unlink()
 

@@ -16,12 +16,12 @@ from tests import libraries
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.statements import counting_statements
+from zsindex import config
 from zsindex.classification import scorers
 from zsindex.classification import scores as classify_module
 from zsindex.classification.options import QuestionOptions
 from zsindex.classification.prompts import label_set
-from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFull, UnknownModel, UnknownRun
-from zsindex.exchange import run_files
+from zsindex.errors import LibraryReadOnly, NotInLibrary, StorageFailed, StorageFull, UnknownModel, UnknownRun
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
 
@@ -253,12 +253,14 @@ def test_unknown_keys(library: Library) -> None:
 
 
 def test_only_so_many_runs_and_bytes_are_kept(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_files, "MAX_RUNS", 3)
+    monkeypatch.setenv("ZSINDEX_RUNS", "3")
     keys = [library.classify(LABELS, template=f"{n} {{}}", record=True).run.key for n in range(5)]
     assert [record.key for record in library.runs.list()] == keys[:1:-1]
     assert set((library.path / "index").glob("run-*")) == {run_file(library, key) for key in keys[2:]}
     size = run_file(library, keys[4]).stat().st_size
-    monkeypatch.setattr(run_files, "MAX_BYTES", 2 * size + size // 2)
+    monkeypatch.setenv("ZSINDEX_RUNS_MB", str(2 * size + size // 2))
+    monkeypatch.setenv("ZSINDEX_PROMPTS_MB", "1000000")
+    monkeypatch.setattr(config, "MB", 1)
     keys.append(library.classify(LABELS, template="6 {}", record=True).run.key)
     assert [(record.key, record.stored) for record in library.runs.list()] == [
         (keys[5], True),
@@ -351,3 +353,22 @@ def test_runs_on_the_command_line(library: Library, tmp_path: Path) -> None:
     run_file(library, key).unlink()
     assert "4 photos" in run("runs", "repeat", key)
     assert "no single run" in run("runs", "repeat", "zz", code=1)
+
+
+def test_a_stored_answer_that_cannot_be_read_is_not_called_damaged(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = library.runs.record(library.classify(["red", "blue"]))
+    file, read = run_file(library, recorded.key), Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self == file:
+            raise OSError(5, "Input/output error")
+        return read(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(StorageFailed, match="Input/output error"):
+            library.check(fix=True)
+    assert file.exists()
+    assert library.check().problems == ()

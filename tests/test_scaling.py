@@ -18,7 +18,7 @@ from tests import photos
 from zsindex.lab.duplicates import appearance_of
 from zsindex.models.preprocess import RESAMPLING, Preprocessing
 from zsindex.photos import scaling
-from zsindex.photos.scaling import fitted_if_thin, resized
+from zsindex.photos.scaling import Fitting, fitted_if_thin, resized
 
 MODES = ("RGB", "L", "LA", "RGBA", "P", "1", "CMYK", "I;16", "YCbCr")
 THIN = ((1, 500_000), (500_000, 1), (60_000, 2), (3, 100_001), (40_000, 100), (1, 300_001))
@@ -106,6 +106,8 @@ from pathlib import Path
 from zsindex.photos import scaling
 from zsindex.models.preprocess import Preprocessing
 from zsindex.lab.duplicates import appearance_of
+from zsindex.photos.sandbox import Here
+from zsindex.photos.scaling import Fitting
 from zsindex.web.thumbnails import render
 from PIL import Image
 import io
@@ -117,12 +119,12 @@ for size in SIZES:
         image = Image.new(mode, size)
         for resize_mode in ("shortest", "squash"):
             for interpolation in ("bicubic", "bilinear"):
-                prepare = Preprocessing(384, 384, (0.5,) * 3, (0.5,) * 3, interpolation, resize_mode)
+                prepare = Preprocessing(Fitting(384, 384, interpolation, resize_mode), (0.5,) * 3, (0.5,) * 3)
                 assert prepare(image).shape == (3, 384, 384)
         appearance_of(image)
     out = io.BytesIO()
     Image.new("RGB", size).save(out, "PNG")
-    assert render(out.getvalue(), 1024, name_hint="", max_pixels=1 << 30)[:2] == b"\\xff\\xd8"
+    assert render(out.getvalue(), 1024, name="", decoder=Here(1 << 30))[:2] == b"\\xff\\xd8"
 print("within")
 """
 
@@ -154,7 +156,7 @@ def test_no_scaling_makes_more_than_its_share(
     monkeypatch.setattr(Image.Image, "resize", resize)
     image = Image.new(mode, size)
     for resize_mode in ("shortest", "squash"):
-        prepare = Preprocessing(224, 224, (0.5,) * 3, (0.5,) * 3, "bicubic", resize_mode)
+        prepare = Preprocessing(Fitting(224, 224, "bicubic", resize_mode), (0.5,) * 3, (0.5,) * 3)
         assert prepare(image if mode != "I;16" else image.convert("L")).shape == (3, 224, 224)
     appearance_of(image)
     assert made
@@ -175,6 +177,6 @@ def test_open_clips_own_transform_takes_what_is_made_of_thin_pictures(
 
 
 def test_a_photo_of_one_pixel_fills_the_input(tmp_path: Path) -> None:
-    prepare = Preprocessing(8, 8, (0.0,) * 3, (1.0,) * 3, "bicubic", "shortest")
+    prepare = Preprocessing(Fitting(8, 8, "bicubic", "shortest"), (0.0,) * 3, (1.0,) * 3)
     pixels = prepare(Image.new("RGB", (1, 1), (255, 0, 51)))
     assert pixels.max(axis=(1, 2)).tolist() == pixels.min(axis=(1, 2)).tolist() == [1.0, 0.0, np.float32(0.2)]

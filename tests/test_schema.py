@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.storage import tables
-from zsindex.storage.sqlite import schema
+from zsindex.storage.sqlite import database, schema
 from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
 
 PROJECT = Path(__file__).parent.parent
@@ -176,6 +176,39 @@ def test_a_backup_is_a_whole_library(older: Path, next_versions: NextVersions, t
     assert revision_of(restored / FILE_NAME) == before
     with open_storage(restored, create=False) as storage:
         assert len(storage.reads.files()) == 5
+
+
+def test_what_a_kill_has_left_of_a_backup_goes_with_the_next_one(older: Path, next_versions: NextVersions) -> None:
+    before = schema.HEAD
+    left = older / f"{FILE_NAME}.backup-{before}.tmp"
+    left.write_bytes(b"SQLite format 3\0 and not more")
+    next_versions.add(ADD_TABLE)
+    SqliteDatabase.open(older, create=False).close()
+    (backup,) = backups(older)
+    assert revision_of(backup) == before
+
+
+def test_a_connection_from_before_an_upgrade_is_not_used_after_it(
+    older: Path, next_versions: NextVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next read would ask for tables that it does not know, and if the disk fails just then, say that there are
+    none.
+    """
+    next_versions.add(ADD_TABLE)
+    made: list[sqlite3.Connection] = []
+    connect = database._connect_to_read
+
+    def connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
+        made.append(connect(folder, writable=writable))
+        return made[-1]
+
+    monkeypatch.setattr(database, "_connect_to_read", connect_to_read)
+    opened = SqliteDatabase.open(older, create=False)
+    assert made
+    assert all(database._is_closed(connection) for connection in made)
+    with opened.reading() as connection:
+        connection.execute("SELECT count(*) FROM extra")
+    opened.close()
 
 
 def test_a_library_is_upgraded_once(older: Path, next_versions: NextVersions) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import sqlite3
@@ -409,6 +411,64 @@ def test_a_root_that_cannot_be_listed_is_kept(world: World) -> None:
         report = world.sync()
     assert dict(report.unlisted) == {str(world.photos): "Permission denied"}
     assert cost(report) == {"scanned": 1, "unchanged": 1}
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_root_that_cannot_be_examined_is_kept(world: World, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    """Once, as network drives do it: it is no file then, and its photos are not gone."""
+    examine, asked = os.stat, []
+
+    def refuse_once(path: Any, **options: Any) -> os.stat_result:
+        if path == str(world.photos):
+            asked.append(path)
+            if len(asked) == 2:  # the first one decides whether it is a folder at all
+                raise error
+        return examine(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse_once)
+        report = world.sync()
+    assert dict(report.unlisted) == {str(world.photos): error.strerror}
+    assert cost(report) == {"scanned": 1, "unchanged": 1}
+    assert world.library.status().missing == 0
+    assert cost(world.sync()) == {"scanned": 5, "unchanged": 5}
+
+
+def test_a_linked_folder_that_cannot_be_examined_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    album = world.base / "album"
+    photo(album / "six.png", mark=6)
+    (world.photos / "linked").symlink_to(album, target_is_directory=True)
+    assert cost(world.sync()) == {"scanned": 6, "unchanged": 5, "added": 1, "to_read": 1, "encoded": 1}
+    examine = os.stat
+
+    def refuse(path: Any, **options: Any) -> os.stat_result:
+        if os.fspath(path) == str(world.photos / "linked"):
+            raise PermissionError(13, "Permission denied")
+        return examine(path, **options)
+
+    class Entry:
+        """A DirEntry that has to ask the system whether a link leads to a folder."""
+
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self._entry = entry
+
+        def is_dir(self) -> bool:
+            if self._entry.is_symlink():
+                raise PermissionError(13, "Permission denied")
+            return self._entry.is_dir()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._entry, name)
+
+    def entries(iterator: Iterator[os.DirEntry[str]], **options: Any) -> list[Any]:
+        return [Entry(entry) for entry in sorted(iterator, **options)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse)
+        patched.setattr("zsindex.photos.scan.sorted", entries, raising=False)
+        report = world.sync(world.photos)
+    assert dict(report.unlisted) == {str(world.photos / "linked"): "Permission denied"}
+    assert world.library.status().missing == 0
 
 
 # --- which paths ------------------------------------------------------------------------------------------------------
@@ -820,6 +880,31 @@ def test_a_crash_loses_only_the_batch_in_work(tmp_path: Path) -> None:
 
 
 # --- progress and cost ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", [None, 0, 100, 300])
+def test_a_sync_needs_no_temporary_folder(
+    empty_world: World, monkeypatch: pytest.MonkeyPatch, room: int | None
+) -> None:
+    """None: there is no such folder. Otherwise it has room for so many bytes."""
+
+    class Small(io.BytesIO):
+        def write(self, data: Any) -> int:
+            written = super().write(bytes(data)[: (room or 0) - self.tell()])
+            if not written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return written
+
+    def make(**options: Any) -> Small:
+        if room is None:
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+        return Small()
+
+    monkeypatch.setattr("zsindex.ingest.spool.tempfile.TemporaryFile", make)
+    expected = [str(photo(empty_world.photos / f"{n}" / f"{n}.png", "red", mark=n)) for n in range(9)]
+    report = empty_world.sync(empty_world.photos)
+    assert (report.encoded, report.left) == (9, 0)
+    assert empty_world.library.photos.paths() == expected
 
 
 def test_progress_only_grows_and_ends_at_the_total(empty_world: World) -> None:

@@ -9,6 +9,7 @@ import shutil
 import string
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from zsindex.library import Library
 from zsindex.models import loading, openclip
 from zsindex.models.encoder import Encoder
 from zsindex.models.openvino import assembly, checksums, export, runtime
-from zsindex.models.openvino.runtime import IMAGE, TEXT, TowerEncoder
+from zsindex.models.openvino.runtime import IMAGE, TEXT, TowerEncoder, TowerManifest
 from zsindex.models.preprocess import Preprocessing
 from zsindex.models.tokenizer import ClipTokenizer
 from zsindex.photos import samples
@@ -481,6 +482,29 @@ def test_all_is_on_the_disk_before_an_export_has_its_name(
     assert steps[at + 1 :] == [tmp_path.name]
 
 
+def test_what_a_kill_has_left_of_exports_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    export = tmp_path / "0123456789abcdef"
+    long_ago = time.time() - 2 * 3600
+    kept = []
+    for name, is_old in [("-abcdefgh", True), ("-ijklmnop.old", True), ("-qrstuvwx", False)]:
+        left = tmp_path / f"{export.name}{name}"
+        left.mkdir()
+        (left / TEXT).write_bytes(b"x")
+        if is_old:
+            os.utime(left, (long_ago, long_ago))
+        else:
+            kept.append(left.name)  # another process may be writing it
+    other = tmp_path / "fedcba9876543210-abcdefgh"
+    other.mkdir()
+    os.utime(other, (long_ago, long_ago))
+
+    def write_nothing(folder: Path) -> TowerManifest:
+        return TowerManifest(runtime.FORMAT, {}, [], "cpu", {}, 8, 1.0, None, 16, (8, 8), "0" * 64, {})
+
+    assert runtime.make(export, write_nothing) is None
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, other.name])
+
+
 @pytest.mark.parametrize("name", [TEXT, IMAGE])
 def test_a_tower_that_does_not_run_is_replaced_by_the_original(
     exported: ModelSpec, name: str, caplog: pytest.LogCaptureFixture
@@ -553,6 +577,7 @@ def test_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 OPENVINO = """
 import sys
+import time
 from zsindex.models.openvino import runtime
 found = runtime.import_openvino()
 assert found is sys.modules["openvino"] is runtime.import_openvino()
@@ -569,6 +594,7 @@ import openvino_telemetry
 """
 IMPORTED_BEFORE = """
 import sys
+import time
 import {package}
 before = sys.modules["openvino_telemetry"]
 from zsindex.models.openvino import runtime

@@ -185,6 +185,14 @@ def test_what_is_not_touched(name: str) -> None:
             work()
 
 
+def test_what_is_said_of_a_packet_fits_in_a_line() -> None:
+    data = within(b"", attributes=b" xmlns:a='" + b"9" * 9_000 + b" x://%'")
+    for broken in (data, data.replace(b"/rdf:RDF", b"/" + b"x" * 9_000)):
+        with pytest.raises(xmp.BadPacket, match="well-formed") as refused:
+            xmp.add(broken, {xmp.SUBJECT: ["x"]})
+        assert len(str(refused.value)) < 300
+
+
 names = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\ufffe\uffff"), min_size=1)
 texts = st.lists(names.map(str.strip).filter(bool), max_size=4, unique=True)
 
@@ -197,4 +205,16 @@ def test_taking_away_undoes_adding(before: list[str], tags: dict[str, list[str]]
     assert xmp.texts_in(result.data) == {
         name: there[name] + [text for text in tags.get(name, []) if text not in there[name]] for name in xmp.KINDS
     }
+    assert canonical(xmp.remove(result.data, result.added, result.made)[0]) == canonical(data)
+
+
+@pytest.mark.parametrize("where", ["<rdf:Bag>mine", "</rdf:li>mine", "<rdf:Seq>mine"])
+def test_text_where_xmp_has_none_stays_and_stays_once(where: str) -> None:
+    before = xmp.add(xmp.add(None, {xmp.SUBJECT: ["x"]}).data, {xmp.TAGS_LIST: ["x"]})
+    data = before.data.replace(b"<rdf:Seq>", b"<rdf:Seq></rdf:Seq>", 1) if "Seq" in where else before.data
+    if "Seq" in where:
+        data = re.sub(rb"<rdf:Seq>.*?</rdf:Seq>.*?</rdf:Seq>", b"<rdf:Seq></rdf:Seq>", data, flags=re.DOTALL)
+    data = data.replace(where.removesuffix("mine").encode(), where.encode(), 1)
+    result = xmp.add(data, TAGS)
+    assert result.data.count(b"mine") == 1
     assert canonical(xmp.remove(result.data, result.added, result.made)[0]) == canonical(data)

@@ -70,8 +70,11 @@ def leftover(file: Path, mark: str) -> Path | None:
     being written.
     """
     temporary = _temporary(file, mark)
-    if not temporary.is_file() or temporary.is_symlink():
-        return None
+    try:
+        if not temporary.is_file() or temporary.is_symlink():
+            return None
+    except OSError:
+        return None  # it will be found when the disk can be read again
     with held(temporary) as is_held:
         return temporary if is_held else None
 

@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zsindex.errors import BadPath, ZsindexError
+
+if TYPE_CHECKING:
+    from zsindex.records import DecodeLimits
 
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
-PROMPTS_VARIABLE = "ZSINDEX_PROMPTS_MB"
+LIMITS_VARIABLE = "ZSINDEX_DECODE_LIMITS"
+SECONDS_VARIABLE = "ZSINDEX_DECODE_SECONDS"
+MEMORY_VARIABLE = "ZSINDEX_DECODE_MB"
+MB = 1 << 20
 # As libpq has them.
 _SERVER_SCHEMES = ("postgresql://", "postgres://")
 DEFAULT_MODEL = "nano"
 DEFAULT_BATCH_SIZE = 32  # photos that are stored in one transaction
 DEFAULT_MAX_PIXELS = 89_478_485  # Pillow's own: a quarter of a gigabyte of RGB
-DEFAULT_PROMPTS_MB = 1024  # half a million prompts of 512 dimensions
+DEFAULT_DECODE_SECONDS = 60
+# 42 bytes for each of so many pixels. A transparent WebP takes 36 until it is shown on a background.
+DEFAULT_DECODE_MB = 3584
 STRONGER_MODEL = "ViT-B-32-256/datacomp_s34b_b86k"
+
+
+class Limit:
+    """A limit that a variable of the environment sets. No dataclass, as it is made whenever anything is."""
+
+    def __init__(self, variable: str, default: int, unit: str) -> None:
+        self.variable, self.default, self.unit = variable, default, unit
+
+    @property
+    def value(self) -> int:
+        """What it is now.
+
+        Raises:
+            ZsindexError: it is no positive whole number.
+        """
+        return _positive(self.variable, self.default, self.unit)
+
+    @property
+    def bytes(self) -> int:
+        """The same of one in MB, in bytes."""
+        return self.value * MB
 
 
 def absolute(path: str | bytes | os.PathLike[str]) -> str:
@@ -43,6 +74,22 @@ def absolute(path: str | bytes | os.PathLike[str]) -> str:
         raise BadPath(
             full, f"the working folder is gone, and {full} is relative to it: go to another one, or give a full path"
         ) from error
+
+
+def require_utf8_names() -> None:
+    """Refuse to go on where Python does not read the names of files as UTF-8, in which a library has them.
+
+    One and the same photo would have two names.
+
+    Raises:
+        ZsindexError
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise ZsindexError(
+            f"Python reads the names of files as {encoding} here, a library has them in UTF-8: start Python with "
+            f"-X utf8, or set PYTHONUTF8=1"
+        )
 
 
 def is_url(place: object) -> bool:
@@ -89,14 +136,63 @@ def derived_folder(identity: str) -> Path:
     return Path(platformdirs.user_cache_dir("zsindex", appauthor=False)) / "libraries" / identity
 
 
-def prompt_bytes() -> int:
-    """How much of a library cached prompts may take, in all models together: ``ZSINDEX_PROMPTS_MB``, else 1 GB."""
-    return _positive(PROMPTS_VARIABLE, DEFAULT_PROMPTS_MB, "MB") << 20
+def temporary_folder() -> Path:
+    """Where the system keeps temporary files.
+
+    Raises:
+        ZsindexError: none of the folders for them can be written to.
+    """
+    import tempfile  # takes milliseconds, of which a cached question has few
+
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise ZsindexError(
+            "no folder for temporary files can be written to: set TMPDIR to one that can, and that has room"
+        ) from error
+
+
+def thumbnails_folder() -> Path:
+    """Where a service keeps thumbnails: beside exported models, or where these are switched off, in a temporary folder
+    of the user's own.
+    """
+    models = models_folder()
+    if models is not None:
+        return models.with_name("thumbnails")
+    return temporary_folder() / f"zsindex-thumbnails-{os.getuid() if hasattr(os, 'getuid') else 0}"
+
+
+# What of a library, and of the user's cache, may grow how far. docs/storage.md has a table of them.
+PROMPTS_MB = Limit("ZSINDEX_PROMPTS_MB", 1024, "MB")  # half a million prompts of 512 dimensions
+PROMPTS = Limit("ZSINDEX_PROMPTS", 1_000_000, "prompts")
+PROMPTS_DAYS = Limit("ZSINDEX_PROMPTS_DAYS", 365, "days")
+UPLOADS_MB = Limit("ZSINDEX_UPLOADS_MB", 1024, "MB")
+RUNS = Limit("ZSINDEX_RUNS", 200, "runs")
+RUNS_MB = Limit("ZSINDEX_RUNS_MB", 512, "MB")
+EXPORTS_MB = Limit("ZSINDEX_EXPORTS_MB", 20_480, "MB")
+THUMBNAILS_MB = 1024  # zsindex serve --thumbnail-cache sets another
 
 
 def max_pixels(default: int) -> int:
     """The pixel limit of one photo: ``ZSINDEX_MAX_PIXELS``, else the default."""
     return _positive(MAX_PIXELS_VARIABLE, default, "pixels")
+
+
+def decode_limits() -> DecodeLimits | None:
+    """How much decoding one photo may take; None: as much as it likes, if ``ZSINDEX_DECODE_LIMITS`` is ``off``.
+
+    ``ZSINDEX_DECODE_SECONDS``, else a minute; ``ZSINDEX_DECODE_MB``, else what 42 bytes for each pixel of the largest
+    picture that is read come to, and no less than for the default of that.
+    """
+    from zsindex.records import DecodeLimits  # which imports numpy
+
+    chosen = os.environ.get(LIMITS_VARIABLE) or "on"
+    if chosen not in ("on", "off"):
+        raise ZsindexError(f"{LIMITS_VARIABLE} must be on or off, not {chosen!r}")
+    seconds = _positive(SECONDS_VARIABLE, DEFAULT_DECODE_SECONDS, "seconds")
+    share = max(1.0, max_pixels(DEFAULT_MAX_PIXELS) / DEFAULT_MAX_PIXELS)
+    megabytes = _positive(MEMORY_VARIABLE, int(DEFAULT_DECODE_MB * share), "MB")
+    return None if chosen == "off" else DecodeLimits(seconds, megabytes << 20, from_environment=True)
 
 
 def _positive(variable: str, default: int, unit: str) -> int:

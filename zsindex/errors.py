@@ -32,6 +32,7 @@
     │   └── UnknownLabel         a label that the label set does not have
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
+    ├── DecoderUnavailable       no process can be started to decode photos in
     ├── BadText                  not a text: half of a surrogate pair, or NUL, where one was expected
     ├── BadPath                  an empty path, or a relative one where the working folder is gone
     ├── PathNotFound             a path that was named does not exist
@@ -85,6 +86,7 @@ __all__ = [
     "BadUnknown",
     "CheckpointError",
     "CopyRefused",
+    "DecoderUnavailable",
     "DeviceError",
     "DimensionMismatch",
     "DuplicateLabels",
@@ -142,6 +144,9 @@ class _Travels(Exception):
     are attributes.
     """
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*map(_for_people, args))
+
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...], dict[str, object]]:
         state: dict[str, object] = dict(self.__dict__)
         if self.__cause__ is not None and _can_travel(self.__cause__):
@@ -149,6 +154,17 @@ class _Travels(Exception):
         # Set last: it is what setting a cause sets, too, and what `from None` says.
         state["__suppress_context__"] = self.__suppress_context__
         return _without_constructor, (type(self), *self.args), state
+
+
+# Longer than any path, and its ends say what is wrong and what to do.
+_MOST_SAID = 5_000
+
+
+def _for_people(said: object) -> object:
+    """A message, without its middle where that quotes whole files."""
+    if not isinstance(said, str) or len(said) <= _MOST_SAID:
+        return said
+    return f"{said[: _MOST_SAID - 503]} … {said[-500:]}"
 
 
 def _without_constructor(kind: type[_Travels], *args: object) -> _Travels:
@@ -304,7 +320,7 @@ class StorageFailed(LibraryError):
     def __init__(self, path: _Place, action: str, detail: str) -> None:
         super().__init__(
             f"cannot {action}: the system refuses to use the library at {path} ({detail}). What was stored before is "
-            f"kept.",
+            f"kept: when the cause is gone, run the same command again.",
             path=path,
         )
         self.action = action
@@ -339,14 +355,17 @@ class LibraryForked(LibraryError):
 
 
 class StorageFull(LibraryError):
-    """The disk has no room left; the batch in work was rolled back."""
+    """The disk has no room left; the batch in work was rolled back. `detail` is the system's own word where that is
+    another one, as for a quota; empty otherwise.
+    """
 
-    def __init__(self, path: _Place) -> None:
+    def __init__(self, path: _Place, detail: str = "") -> None:
         super().__init__(
-            f"no space left for the library at {path}. Everything up to the last batch is kept: free some space and "
-            f"run the same command again.",
+            f"no space left for the library at {path}{f' ({detail})' if detail else ''}. Everything up to the last "
+            f"batch is kept: free some space and run the same command again.",
             path=path,
         )
+        self.detail = detail
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -587,6 +606,17 @@ class ImageError(ZsindexError):
         self.reason = reason
         self.detail = detail
         self.path = path
+
+
+class DecoderUnavailable(ZsindexError):
+    """No process can be started to decode photos in."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"photos are decoded in processes of their own, and none can be started: {why}. ZSINDEX_DECODE_LIMITS=off "
+            "decodes them in this process, without limits of time and memory for each"
+        )
+        self.why = why
 
 
 class BadText(ZsindexError):

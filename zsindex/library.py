@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from zsindex.services.unknown import Unknown
     from zsindex.services.vectors import Vectors
     from zsindex.upkeep.maintenance import CheckReport, ModelStatus, PruneReport, Status
+    from zsindex.upkeep.room import Room
 
 
 class Library:
@@ -457,6 +458,12 @@ class Library:
 
         return Upkeep(self.session).status()
 
+    def room(self) -> list[Room]:
+        """What grows, in the library and in the user's cache folder: how much there is of it, and how far it may."""
+        from zsindex.services.upkeep import Upkeep
+
+        return Upkeep(self.session).room()
+
     def check(self, *, fix: bool = False) -> CheckReport:
         """Check that database, vectors and index agree; with `fix`, rebuild derived data and forget damaged vectors.
 
@@ -473,6 +480,9 @@ class Library:
         *,
         models: str | Sequence[str] = (),
         prompts: bool = False,
+        unused_days: int | None = None,
+        most_prompts: int | None = None,
+        backups: bool = False,
         dry_run: bool = False,
     ) -> PruneReport:
         """Forget vanished files, and images and vectors that nothing refers to anymore.
@@ -481,6 +491,10 @@ class Library:
             paths: also forget everything at or below these folders, such as a disk that is gone for good.
             models: also forget these models, by name or the beginning of a fingerprint, with all their vectors.
             prompts: also forget cached prompts that belong to no saved label set.
+            unused_days: of these only those that nobody asked for in so many days, with or without `prompts`.
+            most_prompts: of these only those that were not asked for for the longest, as long as there are more prompts
+                than so many, with or without `prompts`.
+            backups: also remove copies of the database from before upgrades.
             dry_run: only report what would be forgotten.
 
         Raises:
@@ -488,7 +502,15 @@ class Library:
         """
         from zsindex.services.upkeep import Upkeep
 
-        return Upkeep(self.session).prune(paths, models=models, prompts=prompts, dry_run=dry_run)
+        return Upkeep(self.session).prune(
+            paths,
+            models=models,
+            prompts=prompts,
+            unused_days=unused_days,
+            most_prompts=most_prompts,
+            backups=backups,
+            dry_run=dry_run,
+        )
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ __all__ = [
     "NONE",
     "Activation",
     "Candidate",
+    "DecodeLimits",
     "DecodeMode",
     "Decoded",
     "FileContent",
@@ -96,6 +97,7 @@ class SkipReason(StrEnum):
     TOO_MANY_PIXELS = "too-many-pixels"
     TOO_LARGE = "too-large"
     OUT_OF_MEMORY = "out-of-memory"
+    TOO_SLOW = "too-slow"
     DECODE_FAILED = "decode-failed"
     ENCODE_FAILED = "encode-failed"
     PERMISSION = "permission-denied"
@@ -214,18 +216,48 @@ AS_SEEN = Rendering(IccMode.CONVERT, TransparencyMode.SHOW)
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """How much decoding one photo may take.
+
+    Attributes:
+        seconds: of time.
+        memory_bytes: of memory, beyond what the decoder itself and the file take.
+        from_environment: whether variables of the environment can raise both, which is then said.
+    """
+
+    seconds: float
+    memory_bytes: int
+    from_environment: bool = False
+
+    @property
+    def too_slow(self) -> str:
+        """What is said of a photo that takes too long."""
+        raised = "; ZSINDEX_DECODE_SECONDS raises the limit, and --retry-skipped tries again"
+        return f"decoding it takes more than {self.seconds:g} s{raised if self.from_environment else ''}"
+
+    @property
+    def too_much(self) -> str:
+        """What is said of a photo that takes too much memory."""
+        raised = "; ZSINDEX_DECODE_MB raises the limit"
+        megabytes = f"{self.memory_bytes >> 20:,} MB"
+        return f"decoding it takes more than {megabytes} of memory{raised if self.from_environment else ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How photos are prepared and encoded.
 
     Attributes:
         batch_size: images per call of the model.
-        workers: threads that read and decode.
+        workers: threads that read, and processes that decode.
         max_pixels: photos with more are skipped.
+        limits: of decoding one photo; None: photos are decoded in this process, without any.
     """
 
     batch_size: int
     workers: int
     max_pixels: int
+    limits: DecodeLimits | None = None
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -414,6 +446,8 @@ class SyncReport:
         vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
             such folders; nothing under them was touched.
         unlisted: folders that could not be listed, each with the reason; likewise untouched.
+        forgotten_prompts: cached prompts that nobody asked for in a long time, and that went.
+        forgotten_images: images that no file shows, such as uploads, whose vectors took too much room, and went.
         interrupted: the run was stopped; the next one goes on from here.
     """
 
@@ -434,6 +468,8 @@ class SyncReport:
     skips: tuple[SkippedFile, ...] = ()
     vanished_roots: tuple[str, ...] = ()
     unlisted: Mapping[str, str] = field(default_factory=dict)
+    forgotten_prompts: int = 0
+    forgotten_images: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

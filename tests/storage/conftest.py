@@ -24,6 +24,8 @@ def library(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Implemen
     else:
         made = InMemory(tmp_path)
     yield made
+    # Whatever was done, all rows are as they were stored.
+    assert made.open().damaged_rows() == []
     made.close()
 
 

@@ -16,6 +16,8 @@ import struct
 import tempfile
 import zlib
 from contextlib import closing
+from functools import reduce
+from operator import xor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -36,6 +38,7 @@ PATHS = {"/photos/blue.png": BLUE, "/photos/red.png": RED}
 TEMPLATE = "This is a photo of {}."
 LABEL_SET = {"labels": {name: [TEMPLATE.format(name)] for name in ("red", "blue")}, "templates": [TEMPLATE]}
 THEN = "2026-01-02T03:04:05.000006+00:00"
+DAY = 20_455  # the same day, counted from 1970
 RUN: dict[str, Any] = {"run": {"key": "0123456789abcdef"}, "answers": ["red"]}
 
 
@@ -55,6 +58,57 @@ def checksum(first: int, *pieces: bytes) -> int:
     for piece in pieces:
         found = zlib.crc32(piece, found)
     return found
+
+
+def seal(*values: object) -> int:
+    """CRC-32 of a row's values; see docs/storage.md."""
+    found = 0
+    for value in values:
+        if value is None:
+            mark, content = b"n", b""
+        elif isinstance(value, str):
+            mark, content = b"t", value.encode()
+        elif isinstance(value, float):
+            mark, content = b"f", struct.pack("<d", value)
+        elif isinstance(value, int):
+            mark, content = b"i", str(int(value)).encode()
+        else:
+            assert isinstance(value, bytes)
+            mark, content = b"b", value
+        found = zlib.crc32(mark + str(len(content)).encode() + b":" + content, found)
+    return found
+
+
+# By table: the kind of its seals, its part, its key, and the columns that are sealed.
+SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
+    "models": ("model", None, "id", ("id", "fingerprint", "name", "pretrained", "precision", "decode", "icc",
+                                     "transparency", "dim", "logit_scale", "logit_bias", "context_length",
+                                     "image_height", "image_width", "weights_sha256")),
+    "roots": ("root", None, "path", ("path",)),
+    "snapshots": ("snapshot", None, "model_id", ("model_id", "file", "watermark", "n_vectors", "generation", "sha256",
+                                                 "n_cells")),
+    "label_sets": ("label_set", "name", "version", ("name", "version", "body", "saved_at")),
+    "template_sets": ("template_set", None, "name", ("name", "body")),
+    "corrections": ("correction", "label_set", "batch", ("label_set", "batch", "batch", "digest", "label", "is_not")),
+    "thresholds": ("threshold", "label_set", "label", ("label_set", "label", "rate", "chosen", "created_at")),
+    "temperatures": ("temperature", None, "model_id", ("model_id", "temperature", "fit")),
+    "runs": ("run", None, "key", ("key", "document", "created_at")),
+    "sidecars": ("sidecar", None, "path", ("path", "original", "written_sha256", "tags", "written_at")),
+}  # fmt: skip
+
+
+def sealed(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """The seals of rows. Corrections have the ids 1, 2, … like their batches."""
+    seals = [
+        ("default_model", "", "", seal("3")),
+        ("derived", "3/negatives", "k", seal(3, "negatives", "k", '["x"]')),
+        ("folder", "", "1", seal("/photos", "blue.png\0red.png", "1,2")),
+    ]
+    for table, row in found:
+        if table in SEALED and row.get("id") != 5:
+            kind, part, key, columns = SEALED[table]
+            seals.append((kind, "" if part is None else row[part], str(row[key]), seal(*map(row.get, columns))))
+    return [("seals", {"kind": kind, "part": part, "key": key, "checksum": value}) for kind, part, key, value in seals]
 
 
 def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
@@ -131,6 +185,17 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         found.append(("jobs", {"id": "job", "kind": "sync", "state": "done", "document": "{}", "created_at": THEN}))
     if revision >= "0005":
         found.append(("incomplete_images", {"image_id": 2, "detail": "half of it is missing"}))
+    if revision >= "0008":
+        found += [("prompt_uses", {"prompt_id": n, "turn": 3 - n, "day": DAY}) for n in (1, 2)]
+    if revision >= "0009":
+        for table, row in found:
+            if table == "images":
+                row["checksum"] = checksum(row["width"] * 65536 ^ row["height"], b"PNG", row["digest"])
+            elif table == "files":
+                parts = row["size"], row["size"] >> 32, row["mtime_ns"], row["mtime_ns"] >> 32
+                numbers = reduce(xor, parts, (row.get("image_id") or 0) * 0x9E3779B1) % 2**32
+                row["checksum"] = checksum(numbers, f"{row['name']}//photos".encode())
+        found += sealed(found)
     return found
 
 

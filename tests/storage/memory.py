@@ -27,15 +27,19 @@ from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage import uses
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.rows import (
     MOST_DERIVED,
+    MOST_QUESTIONS,
     NEVER_SEEN,
+    NO_PROMPTS,
     CorrectionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
     FileTable,
+    Forgettable,
     ImageRecord,
     ImportedPhoto,
     JobRow,
@@ -51,6 +55,7 @@ from zsindex.storage.rows import (
     prompts_in,
     selected,
 )
+from zsindex.storage.seals import Damaged
 from zsindex.storage.stored import warn_of_damage
 
 SYNC_TIMEOUT_S = 0.2
@@ -89,6 +94,8 @@ class Prompt(NamedTuple):
     vector: bytes
     truncated: bool
     checksum: int
+    turn: int
+    day: int
 
     @property
     def is_whole(self) -> bool:
@@ -128,10 +135,14 @@ class State:
     runs: dict[str, tuple[str, str]] = field(default_factory=dict)
     sidecars: dict[str, tuple[SidecarRow, str]] = field(default_factory=dict)
     jobs: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
+    use_day: uses.Day | None = None
 
     def copied(self) -> State:
         """A state of its own, with the same values."""
         return State(**{f.name: copy(getattr(self, f.name)) for f in fields(self)})
+
+    def day_of_use(self) -> uses.Day:
+        return (self.use_day or uses.Day(uses.today(), uses.today())).until(uses.today())
 
     def next_id(self, kind: str) -> int:
         self.last[kind] = self.last.get(kind, 0) + 1
@@ -191,11 +202,12 @@ class MemoryLock:
         self._depth = 0
 
     @contextmanager
-    def hold(self, purpose: str, *, shared: bool = False) -> Iterator[None]:
-        if not self._between_threads.acquire(timeout=self.timeout_s):
+    def hold(self, purpose: str, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
+        timeout_s = self.timeout_s if wait else 0
+        if not self._between_threads.acquire(timeout=timeout_s):
             raise self._busy()
         try:
-            if not self._depth and not self._library.locks[self._name].acquire(timeout=self.timeout_s):
+            if not self._depth and not self._library.locks[self._name].acquire(timeout=timeout_s):
                 raise self._busy()
             if not self._depth:
                 self._library.purposes[self._name] = purpose
@@ -260,11 +272,26 @@ class MemoryStorage:
         embeddings = sum(len(stored.vector) for stored in state.embeddings.values())
         return embeddings + sum(len(stored.vector) for stored in state.prompts.values())
 
+    def backups(self) -> list[Path]:
+        self.require_open()
+        return []
+
     def vacuum(self) -> None:
         self.require_writable("vacuum")
 
     def problems(self) -> list[str]:
         self.require_open()
+        return []
+
+    def rebuild_indexes(self) -> bool:
+        return False
+
+    def damaged_rows(self) -> list[Damaged]:
+        self.require_open()
+        return []
+
+    def mend(self, damaged: Sequence[Damaged]) -> list[str]:
+        self.require_writable("mend")
         return []
 
     def state(self) -> State:
@@ -296,6 +323,10 @@ class _Part:
 
 class MemoryReads(_Part):
     """`zsindex.storage.protocol.Reads`."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        super().__init__(storage)
+        self._asked: set[tuple[int, str]] = set()
 
     def models(self) -> list[ModelRow]:
         return list(self._storage.state().models.values())
@@ -339,30 +370,63 @@ class MemoryReads(_Part):
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         state = self._storage.state()
         stored = {text: state.prompts.get((model.id, text)) for text in texts}
+        self._asked.update(
+            (model.id, text)
+            for text, found in stored.items()
+            if found is not None and found.day != state.day_of_use().library
+        )
         return {
             text: self._vector(found.vector, model)
             for text, found in stored.items()
             if found is not None and found.is_whole and (truncated or not found.truncated)
         }
 
+    def record_uses(self) -> int:
+        self._storage.require_open()
+        if not self._storage.writable or not self._asked:
+            return 0
+        if not self._storage.library.writing.acquire(blocking=False):
+            return 0
+        try:
+            with self._storage.write("record which prompts were used") as state:
+                return self._record_uses(state)
+        finally:
+            self._storage.library.writing.release()
+
+    def _record_uses(self, state: State) -> int:
+        asked = {key for key in self._asked if key in state.prompts}
+        self._asked.clear()
+        turn, state.use_day = state.next_id("turns"), state.day_of_use()
+        for key in asked:
+            state.prompts[key] = state.prompts[key]._replace(turn=turn, day=state.use_day.library)
+        return len(asked)
+
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
-        most = config.prompt_bytes()
+    ) -> int:
+        most_bytes, most = config.PROMPTS_MB.bytes, config.PROMPTS.value
         with self._storage.write("store prompt vectors") as state:
+            self._record_uses(state)
+            turn, day = state.last["turns"], state.day_of_use().library
             for text, vector, cut in zip(texts, vectors, truncated, strict=True):
                 key = (self._storage.require_model(state, model_id), text)
                 if key not in state.prompts or not state.prompts[key].is_whole:
-                    stored = _bytes(vector)
-                    state.prompts[key] = Prompt(state.next_id("prompts"), stored, bool(cut), zlib.crc32(stored))
-            sizes = {key: len(p.vector) + 2 * len(key[1].encode()) for key, p in state.prompts.items()}
-            too_much = sum(sizes.values()) - 0.9 * most if sum(sizes.values()) > most else 0
-            unsaved = state.unsaved_prompts() if too_much else set()
-            for key in [key for key in state.prompts if key in unsaved]:
-                if too_much <= 0:
+                    stored, ident = _bytes(vector), state.next_id("prompts")
+                    state.prompts.pop(key, None)
+                    state.prompts[key] = Prompt(ident, stored, bool(cut), zlib.crc32(stored), turn, day)
+                state.prompts[key] = state.prompts[key]._replace(turn=turn, day=day)
+            sizes = {key: _prompt_bytes((key, p)) for key, p in state.prompts.items()}
+            n_bytes, n = sum(sizes.values()), len(sizes)
+            too_large = n_bytes - 0.9 * most_bytes if n_bytes > most_bytes else 0
+            too_many = n - int(0.9 * most) if n > most else 0
+            unsaved = state.unsaved_prompts() if too_large or too_many else set()
+            for key in sorted(unsaved, key=lambda key: (state.prompts[key].turn, state.prompts[key].id)):
+                if too_large <= 0 and too_many <= 0:
                     break
                 del state.prompts[key]
-                too_much -= sizes[key]
+                too_large -= sizes[key]
+                too_many -= 1
+            return n - len(state.prompts)
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         rows = self._storage.state().of_model(model.id, seq)
@@ -554,6 +618,9 @@ class MemoryPhotos(_Part):
             state.revision += bool(gone)
         return len(gone)
 
+    def seal_folders(self) -> None:
+        self._storage.require_writable("seal what folders hold")
+
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         with self._storage.write("store image vectors") as state:
             self._save_records(state, records, model_id)
@@ -639,19 +706,75 @@ class MemoryPhotos(_Part):
             for image_id, vector in (instead or {}).items():
                 state.embeddings[model_id, image_id] = _embedding(state, vector)
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        state = self._storage.state()
+        there = {f.image_id for f in state.files.values() if f.missing_since is None}
+        gone = {f.image_id for f in state.files.values()} - there - {None}
+        uploads = state.images.keys() - there - gone
+
+        def of_images(ids: Collection[int | None]) -> tuple[int, int]:
+            return len(ids), sum(len(e.vector) for (_, image_id), e in state.embeddings.items() if image_id in ids)
+
+        def of_texts(texts: Iterable[str]) -> tuple[int, int]:
+            octets = [len(text.encode()) for text in texts]
+            return len(octets), sum(octets)
+
+        entries = [entry for batches in state.corrections.values() for batch in batches for entry in batch]
+        originals = [len(row.original or b"") for row, _ in state.sidecars.values()]
+        return {
+            "prompts": (len(state.prompts), sum(map(_prompt_bytes, state.prompts.items()))),
+            "uploads": of_images(uploads),
+            "vanished": of_images(gone),
+            "label sets": of_texts(body for body, _ in state.label_sets.values()),
+            "runs": of_texts(document for document, _ in state.runs.values()),
+            "jobs": of_texts(document for _, _, document, _ in state.jobs.values()),
+            "derived": of_texts(state.derived.values()),
+            "corrections": (len(entries), sum(len(entry.digest) for entry in entries)),
+            "sidecars": (len(originals), sum(originals)),
+        }
+
+    def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
+        with self._storage.write("make room") as state:
+            old: set[tuple[int, str]] = set()
+            if prompt_days is not None:
+                before = state.day_of_use().library - prompt_days
+                old = {key for key in state.unsaved_prompts() if state.prompts[key].day < before}
+            state.prompts = {key: p for key, p in state.prompts.items() if key not in old}
+            shown = {f.image_id for f in state.files.values()}
+            said = {entry.digest for batches in state.corrections.values() for batch in batches for entry in batch}
+            loose: Counter[int] = Counter()
+            for (_, image_id), stored in state.embeddings.items():
+                if image_id not in shown:
+                    loose[image_id] += len(stored.vector)
+            too_large = loose.total() - 0.9 * upload_bytes if loose.total() > upload_bytes else 0
+            gone = set()
+            for image_id in sorted(loose):
+                if too_large > 0 and state.images[image_id].digest not in said:
+                    gone.add(image_id)
+                    too_large -= loose[image_id]
+            for model_id in {of for of, image_id in state.embeddings if image_id in gone}:
+                state.generations[model_id] += 1
+            state.embeddings = {key: e for key, e in state.embeddings.items() if key[1] not in gone}
+            for image_id in gone:
+                del state.by_digest[state.images.pop(image_id).digest]
+            state.revision += bool(gone)
+            return {"prompts": len(old), "images": len(gone)}
+
     def prunable(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
-        return self._prune(self._storage.state().copied(), model_ids, under, prompts=prompts)
+        return self._prune(self._storage.state().copied(), model_ids, under, prompts)
 
     def prune(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         with self._storage.write("prune") as state:
-            return self._prune(state, model_ids, under, prompts=prompts)
+            return self._prune(state, model_ids, under, prompts)
 
-    def _prune(self, state: State, model_ids: Sequence[int], under: Sequence[str], *, prompts: bool) -> dict[str, int]:
-        before = {name: len(getattr(state, name)) for name in ("files", "images", "embeddings", "prompts", "models")}
+    def _prune(
+        self, state: State, model_ids: Sequence[int], under: Sequence[str], which: Forgettable
+    ) -> dict[str, int]:
+        before = {name: copy(getattr(state, name)) for name in ("files", "images", "embeddings", "prompts", "models")}
         state.files = {
             place: f
             for place, f in state.files.items()
@@ -660,20 +783,30 @@ class MemoryPhotos(_Part):
         shown = {f.image_id for f in state.files.values()}
         state.images = {image_id: image for image_id, image in state.images.items() if image_id in shown}
         state.by_digest = {image.digest: image_id for image_id, image in state.images.items()}
-        unsaved = state.unsaved_prompts() if prompts else set()
         gone = {key for key in state.embeddings if key[1] not in shown or key[0] in model_ids}
         for model_id in {of for of, _ in gone}:
             state.generations[model_id] += 1
         state.embeddings = {key: e for key, e in state.embeddings.items() if key not in gone}
-        state.prompts = {k: p for k, p in state.prompts.items() if k[0] not in model_ids and k not in unsaved}
+        state.prompts = {k: p for k, p in state.prompts.items() if k[0] not in model_ids}
+        unsaved = sorted(state.unsaved_prompts(), key=lambda key: (state.prompts[key].turn, state.prompts[key].id))
+        old = {key for key in unsaved if which.every}
+        if which.unused_days is not None:
+            old |= {key for key in unsaved if state.prompts[key].day < state.day_of_use().library - which.unused_days}
+        if which.most is not None:
+            old |= set(unsaved[: max(0, len(state.prompts) - which.most)])
+        state.prompts = {k: p for k, p in state.prompts.items() if k not in old}
         for of_model in (state.models, state.generations, state.snapshots, state.temperatures):
             for model_id in model_ids:
                 of_model.pop(model_id, None)
         state.derived = {key: body for key, body in state.derived.items() if key[0] not in model_ids}
         state.roots = {r: when for r, when in state.roots.items() if not any(is_under(r, path) for path in under)}
         state.revision += 1
-        removed = {name: n - len(getattr(state, name)) for name, n in before.items()}
-        return {"vectors" if name == "embeddings" else name: n for name, n in removed.items()}
+        removed = {name: len(was) - len(getattr(state, name)) for name, was in before.items()}
+        removed["vectors"] = removed.pop("embeddings")
+        removed["vector_bytes"] = sum(len(before["embeddings"][key].vector) for key in gone)
+        forgotten = before["prompts"].keys() - state.prompts.keys()
+        removed["prompt_bytes"] = sum(_prompt_bytes((key, before["prompts"][key])) for key in forgotten)
+        return removed
 
 
 class MemoryLabels(_Part):
@@ -769,7 +902,9 @@ class MemoryLabels(_Part):
     def run_files(self) -> dict[str, dict[str, Any]]:
         return {key: document["stored"] for key, document, _ in self.runs() if "stored" in document}
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+    def save_run(
+        self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = MOST_QUESTIONS
+    ) -> list[str]:
         with self._storage.write("record a run") as state:
             gone = [state.runs.pop(key)] if key in state.runs else []
             state.runs[key] = json.dumps(document, ensure_ascii=False), now()
@@ -938,6 +1073,11 @@ def _embedding(state: State, vector: FloatArray) -> Embedding:
 
 def _bytes(vector: FloatArray) -> bytes:
     return np.asarray(vector, dtype=np.float32).tobytes()
+
+
+def _prompt_bytes(stored: tuple[tuple[int, str], Prompt]) -> int:
+    (_, text), prompt = stored
+    return len(prompt.vector) + uses.BESIDE_TEXT + 2 * len(text.encode())
 
 
 def _is_good(stored: bytes, dim: int) -> bool:

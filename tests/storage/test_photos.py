@@ -16,6 +16,7 @@ from tests.storage.implementations import Implementation
 from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryDamaged
 from zsindex.records import Candidate, DecodeMode, IncompletePhoto, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage import uses
 from zsindex.storage.claims import Claim
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import (
@@ -590,6 +591,7 @@ def test_pruning_forgets_what_no_file_shows(storage: Storage, model: ModelRow) -
     add_images(storage, model, unit_vectors(2))
     storage.photos.mark_missing("/b")
     expected = {"files": 3, "vectors": 3, "images": 3, "prompts": 0, "models": 0}
+    expected |= {"vector_bytes": 3 * 4 * DIM, "prompt_bytes": 0}
     assert storage.photos.prunable() == expected
     assert storage.photos.prune() == expected
     assert storage.photos.model_sizes(model)["images"] == 1
@@ -612,7 +614,8 @@ def test_pruning_tells_the_index_of_models_that_lost_vectors(storage: Storage, m
 def test_an_image_whose_file_was_changed_is_pruned(storage: Storage, model: ModelRow) -> None:
     save(storage, model, "/1")
     storage.photos.save([seen("/1", "new", VECTOR)], model.id)
-    assert storage.photos.prune() == {"files": 0, "vectors": 1, "images": 1, "prompts": 0, "models": 0}
+    expected = {"files": 0, "vectors": 1, "images": 1, "prompts": 0, "models": 0}
+    assert storage.photos.prune() == {**expected, "vector_bytes": 4 * DIM, "prompt_bytes": 0}
     assert storage.reads.files().image_ids.tolist() == [2]
 
 
@@ -636,6 +639,7 @@ def test_a_model_is_pruned_with_all_that_is_its_own(storage: Storage, model: Mod
         storage.reads.save_prompts(["owl"], unit_vectors(1), row.id, truncated=[False])
         storage.photos.save_snapshot(row.id, SnapshotRow(row.info.fingerprint, 1, 3, 0, "0" * 64))
     expected = {"files": 0, "vectors": 3, "images": 0, "prompts": 1, "models": 1}
+    expected |= {"vector_bytes": 3 * 4 * DIM, "prompt_bytes": 4 * DIM + uses.BESIDE_TEXT + 2 * len("owl")}
     assert storage.photos.prunable([other.id]) == expected
     assert storage.photos.prune([other.id]) == expected
     assert storage.reads.models() == [model]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.client
-import io
+import json
 import os
 import re
 import shutil
@@ -18,7 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,16 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.web.conftest import HOST, READ, TOKENS, URL, WRITE, Serve
-from zsindex.errors import BadTokenFile, FetchError, ImageError
+from zsindex.errors import BadTokenFile, FetchError
 from zsindex.library import Library
+from zsindex.photos import sandbox
 from zsindex.records import DecodeMode
 from zsindex.web import Security, fetching
 from zsindex.web import serve as serving
 from zsindex.web.admission import RequestRates
+from zsindex.web.decoding import UploadDecoder
+from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem
-from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Guard
 
 SAFE = ("GET", "/v1/library", None)
@@ -281,39 +283,25 @@ def test_decompression_bombs(serve: Serve, library: Library) -> None:
     assert client.get("/healthz").status_code == 200
 
 
-def test_an_image_that_takes_too_much_memory_ends_only_its_decoder() -> None:
-    # 80 million pixels of RGBA want 320 MB; the decoder may have 64 more than it begins with.
-    out = io.BytesIO()
-    Image.new("RGBA", (9000, 8900)).save(out, "PNG", compress_level=1)
-    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=64 << 20, timeout_s=60)
-    try:
-        with pytest.raises(ImageError):
-            sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
-        small = photos.encoded(photos.solid("red", 8, 8), "PNG")
-        assert sandbox.decode(small, DecodeMode.EXACT, (8, 8)).image.getpixel((0, 0)) == (255, 0, 0)
-    finally:
-        sandbox.close()
-
-
-def test_an_image_that_takes_too_long_ends_only_its_decoder() -> None:
-    out = io.BytesIO()
-    Image.effect_noise((6000, 6000), 90).save(out, "PNG", compress_level=0)
-    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=2 << 30, timeout_s=0.05)
-    try:
-        with pytest.raises(ImageError, match=r"took more than 0\.05 s"):
-            sandbox.decode(out.getvalue(), DecodeMode.EXACT, (8, 8))
-    finally:
-        sandbox.close()
+def test_an_upload_that_nothing_can_be_started_for_is_to_come_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "_forking", None)
+    monkeypatch.setattr(sandbox, "_program", lambda *arguments: ["/secret/python"])
+    response = client.post("/v1/search/upload", files={"image": ("a", photos.encoded(photos.noise(5), "PNG"))})
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
+    assert response.json()["type"] == "urn:zsindex:problem:decoder"
+    assert "secret" not in response.text
 
 
 def test_uploads_that_wait_are_bounded() -> None:
-    sandbox = Sandbox(workers=1, max_pixels=10**9, memory_bytes=1 << 30, timeout_s=60)
+    decoder = UploadDecoder(Limits(decoders=1))
     for _ in range(9):
-        assert sandbox._places.acquire(blocking=False)
+        assert decoder._places.acquire(blocking=False)
     with pytest.raises(Problem) as refused:
-        sandbox.decode(b"x", DecodeMode.EXACT, (8, 8))
+        decoder.decode(b"x", DecodeMode.EXACT, (8, 8))
     assert (refused.value.status, "Retry-After" in refused.value.headers) == (429, True)
-    sandbox.close()
+    decoder.close()
 
 
 # --- URLs -------------------------------------------------------------------------------------------------------------
@@ -538,7 +526,7 @@ from zsindex.web import serve as web
 from tests.fakes import FakeEncoder
 listening = web.listen("127.0.0.1", 0)
 port = listening.getsockname()[1]
-limits = Limits(head_s=1.0, body_s=1.0, send_s=2.0, running=2, requests_per_s=0.0)
+limits = Limits(head_s=1.0, body_s=1.0, send_s=2.0, running=2, requests_per_s=0.0, connections=64)
 with Library.open(sys.argv[1], encoder=FakeEncoder()) as library:
     web.serve(library, listening, security=Security(web.hosts_of("127.0.0.1", port)), limits=limits,
               ready=lambda: print(port, flush=True))
@@ -646,14 +634,54 @@ def test_clients_that_do_not_take_their_answers_are_let_go(server: int) -> None:
             b"HTTP/1.1 4",
         ),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"HTTP/1.1 400 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", b"HTTP/1.1 400 "),
     ],
-    ids=["no Host", "two Hosts", "another Host", "another Host in full", "smuggling", "TLS"],
+    ids=["no Host", "two Hosts", "another Host", "another Host in full", "smuggling", "TLS", "another coding"],
 )
 def test_odd_requests(server: int, request_: bytes, answer_: bytes) -> None:
     with connect(server) as connection:
         connection.sendall(request_)
         connection.shutdown(socket.SHUT_WR)
-        assert received(connection).startswith(answer_)
+        got = received(connection)
+    assert_is_problem(got)
+    assert got.startswith(answer_)
+    assert is_well(server)
+
+
+def assert_is_problem(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"x-content-type-options: nosniff" in head.lower()
+    document = json.loads(body)
+    assert document["type"].startswith("urn:zsindex:problem:")
+    assert document["status"] == int(head.split()[1])
+
+
+@pytest.mark.parametrize("sent", ["at once", "later"])
+def test_a_body_that_is_no_http_is_refused(server: int, sent: str) -> None:
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with connect(server) as connection:
+        if sent == "later":
+            connection.sendall(head + b"1\r\n[\r\n")
+            time.sleep(0.1)
+            head = b""
+        connection.sendall(head + b"no number\r\n")
+        got = received(connection)
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert_is_problem(got)
+    assert is_well(server)
+
+
+def test_too_many_connections_are_told(server: int) -> None:
+    with ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(connect(server))
+        last = stack.enter_context(connect(server))
+        last.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\n\r\n".encode())
+        got = received(last)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: " in got.lower()
+    assert_is_problem(got)
     assert is_well(server)
 
 

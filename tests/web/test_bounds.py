@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 from tests.scenes import photo
 from tests.web.conftest import READ, TOKENS, WRITE, Serve
 from zsindex.library import Library
+from zsindex.session.embedding import PromptsForgotten
 from zsindex.storage import labels as lab_store
 from zsindex.web.admission import CacheAllowance
 from zsindex.web.answers import Answers
@@ -151,12 +153,18 @@ def test_an_allowance_comes_back_with_time() -> None:
 
 
 def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.config.prompt_bytes", lambda: 40_000)
+    monkeypatch.setenv("ZSINDEX_PROMPTS_MB", "40000")
+    monkeypatch.setattr("zsindex.config.MB", 1)
     library.labels.save("colours", ["red", "blue"])
     library.classify(label_set="colours")
     texts = [f"text number {n:04d}, of some length" for n in range(2000)]
-    for start in range(0, len(texts), 100):
-        library.embed_texts(texts[start : start + 100])
+
+    def ask_for_all() -> None:
+        for start in range(0, len(texts), 100):
+            library.embed_texts(texts[start : start + 100])
+
+    with pytest.warns(PromptsForgotten, match="cached prompts that were not asked for for the longest"):
+        ask_for_all()
     with library.session.storage.database.reading() as connection:
         from zsindex.storage.sqlite.fast_reads import prompt_bytes
 
@@ -170,7 +178,9 @@ def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytes
     encoded = library.usage["prompts_encoded"]
     library.classify(label_set="colours")
     assert library.usage["prompts_encoded"] == encoded
-    assert np.array_equal(library.embed_texts([texts[0]]), library.embed_texts([texts[0]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptsForgotten)
+        assert np.array_equal(library.embed_texts([texts[0]]), library.embed_texts([texts[0]]))
 
 
 def test_prune_forgets_prompts_that_nothing_saved_needs(library: Library) -> None:

@@ -309,3 +309,11 @@ def test_bad_questions_say_what_is_wrong(client: TestClient) -> None:
         assert (response.status_code, response.json()["type"]) == (status, f"urn:zsindex:problem:{slug}"), question
         assert response.headers["content-type"] == "application/problem+json"
         assert set(response.json()) >= {"type", "title", "status", "detail"}
+
+
+def test_what_is_refused_is_not_recorded(client: TestClient, library: Library) -> None:
+    body = {"labels": ["red", "blue"], "record": True}
+    assert client.post("/v1/classify", json={**body, "only": ["green"]}).status_code == 422
+    assert library.runs.list() == []
+    assert client.post("/v1/classify", json={**body, "only": ["red"]}).status_code == 200
+    assert len(library.runs.list()) == 1

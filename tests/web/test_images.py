@@ -14,6 +14,7 @@ from tests import photos
 from tests.scenes import photo
 from tests.web.conftest import Serve
 from zsindex.library import Library
+from zsindex.photos.sandbox import Here
 from zsindex.web import thumbnails
 from zsindex.web.thumbnails import Thumbnails
 
@@ -114,7 +115,7 @@ def test_a_disk_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> N
 
 def test_see_through_pixels_become_white() -> None:
     data = photos.encoded(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG")
-    small = Image.open(io.BytesIO(thumbnails.render(data, 64, name_hint="x.png", max_pixels=10**6)))
+    small = Image.open(io.BytesIO(thumbnails.render(data, 64, name="x.png", decoder=Here(10**6))))
     assert small.getpixel((20, 20)) == (255, 255, 255)
 
 
@@ -155,3 +156,18 @@ def test_reading_needs_no_writing(serve: Serve, library: Library, album: Path) -
         client = serve(closed)
         for what in ("", "/file", "/thumbnail", "/similar"):
             assert client.get(f"/v1/images/{image_id}{what}").status_code == 200
+
+
+def test_a_cache_that_cannot_be_listed_costs_only_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Thumbnails(tmp_path / "cache", max_bytes=2000)
+
+    def refuse(*_: object) -> list[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "glob", refuse)
+        kept.add("00a.jpg", b"a" * 900)
+    for name in ("11b.jpg", "22c.jpg"):
+        kept.add(name, b"b" * 900)
+    assert len(list((tmp_path / "cache").rglob("*.jpg"))) == 2  # the first one was found, and went
+    assert kept.get("22c.jpg") == b"b" * 900

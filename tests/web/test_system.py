@@ -49,6 +49,8 @@ def test_metrics_count_requests_cache_and_index(client: TestClient) -> None:
     assert "zsindex_index_vectors 4.0" in lines
     assert "zsindex_model_loaded 1.0" in lines
     assert 'zsindex_request_seconds_count{route="/v1/search"} 2.0' in lines
+    assert 'zsindex_kept{kind="prompts"} 1.0' in lines
+    assert any(line.startswith('zsindex_kept_bytes{kind="prompts"} ') for line in lines)
 
 
 def test_every_request_is_a_line_of_json_without_its_query(

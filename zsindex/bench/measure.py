@@ -133,7 +133,8 @@ def measure(
     say = progress or (lambda _: None)
     workers = workers or os.cpu_count() or 1
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zsindex-bench-")))
+        temporary = tempfile.TemporaryDirectory(prefix="zsindex-bench-", dir=config.temporary_folder())
+        scratch = Path(stack.enter_context(temporary))
         spec, known = _spec_and_photos(path, scratch, model)
         chosen = _choose(photos, known)
         say(f"loading {spec} …")

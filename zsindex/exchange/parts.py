@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -109,12 +109,15 @@ class ExportManifest:
             raise ImportRefused(file, "it was not written by zsindex vectors export; export the vectors again")
         if document.get("version") != _MANIFEST_VERSION:
             raise ImportRefused(
-                file, f"its version is {document.get('version')}, but this zsindex knows only 1; upgrade zsindex"
+                file,
+                f"its version is {_shortened(document.get('version'))}, but this zsindex knows only 1; upgrade zsindex",
             )
         values: dict[str, Any] = {}
         for known in fields(cls):
             if known.name == "files":
                 continue
+            if known.name not in document and known.default is MISSING:
+                raise ImportRefused(file, f"its {known.name!r} is missing; export the vectors again")
             value = values[known.name] = document.get(known.name, known.default)
             if type(value).__name__ != known.type:
                 raise ImportRefused(file, f"its {known.name!r} is {_shortened(value)}; export the vectors again")
@@ -501,8 +504,14 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._vectors.close()
-        self._table.close()
+        try:
+            self._vectors.close()
+        finally:
+            try:
+                self._table.close()
+            except BaseException:
+                self._table.is_open = False  # it would say the same again when it is forgotten
+                raise
         if error is None:
             for file in self.files:
                 with file.open("rb+") as opened:

@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from zsindex import atomic, config
 from zsindex.classification.results import Answer
-from zsindex.index.files import Making
+from zsindex.index.files import Making, make_folder
 from zsindex.index.snapshots import FOLDER_NAME
+from zsindex.storage.failures import failure
 from zsindex.storage.protocol import Storage
-
-# Records of runs are a few KB; their answers 12 bytes per prediction and the paths.
-MAX_RUNS = 200
-MAX_BYTES = 2**29
 
 
 def write(storage: Storage, making: Making, key: str, answer: Answer) -> dict[str, Any]:
@@ -44,7 +42,7 @@ def write(storage: Storage, making: Making, key: str, answer: Answer) -> dict[st
         paths=np.frombuffer(packed, dtype=np.uint8),
     )
     data = content.getvalue()
-    (storage.folder / FOLDER_NAME).mkdir(exist_ok=True)
+    make_folder(storage.folder / FOLDER_NAME)
     # Another name each time: who removes the answer of an older run of that key does not mean this one.
     file = storage.folder / FOLDER_NAME / f"run-{key}-{secrets.token_hex(4)}.npz"
     temporary = file.with_name(f"{file.name}.tmp")
@@ -54,6 +52,7 @@ def write(storage: Storage, making: Making, key: str, answer: Answer) -> dict[st
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(file)
+        atomic.sync_folder(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return {"file": file.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
@@ -73,8 +72,14 @@ def read(storage: Storage, stored: Mapping[str, Any]) -> Answer | None:
 
 
 def exists(storage: Storage, stored: Mapping[str, Any]) -> bool:
-    """Whether the file of an answer is there; it may still be damaged."""
-    return (storage.folder / FOLDER_NAME / str(stored["file"])).exists()
+    """Whether the file of an answer is there; it may still be damaged, or where the disk fails, not readable."""
+    try:
+        (storage.folder / FOLDER_NAME / str(stored["file"])).stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def remove(storage: Storage, names: Iterable[str]) -> None:
@@ -84,25 +89,48 @@ def remove(storage: Storage, names: Iterable[str]) -> None:
             (storage.folder / FOLDER_NAME / name).unlink()
 
 
+def _stored(storage: Storage) -> dict[str, dict[str, Any]]:
+    """Of each run, newest first, where its answer is; of those whose records can be read."""
+    kinds = {"file": str, "sha256": str, "bytes": int}
+    return {
+        key: stored
+        for key, stored in storage.labels.run_files().items()
+        if all(isinstance(stored.get(name), kind) for name, kind in kinds.items())
+    }
+
+
 def make_room(storage: Storage) -> None:
     """Delete the answers of the oldest runs, as long as all together take too much room; their records stay."""
-    taken = 0
-    for stored in storage.labels.run_files().values():
-        taken += int(stored["bytes"])
-        if taken > MAX_BYTES:
+    taken, most = 0, config.RUNS_MB.bytes
+    for stored in _stored(storage).values():
+        taken += stored["bytes"]
+        if taken > most:
             remove(storage, [stored["file"]])
 
 
 def recorded(storage: Storage) -> set[str]:
     """Names of the files that belong to runs."""
-    return {stored["file"] for stored in storage.labels.run_files().values()}
+    return {stored["file"] for stored in _stored(storage).values()}
 
 
 def problems(storage: Storage) -> dict[Path, str]:
-    """Files of runs that are not what was written, with what is wrong in words."""
+    """Files of runs that are not what was written, with what is wrong in words.
+
+    Raises:
+        LibraryReadOnly, StorageFailed: one of them cannot be read, so that nothing is known of it.
+    """
     return {
         storage.folder / FOLDER_NAME / stored["file"]: f"the stored answer of run {key} is damaged"
-        for key, stored in storage.labels.run_files().items()
-        # Looked for again: another process may have made room.
-        if exists(storage, stored) and read(storage, stored) is None and exists(storage, stored)
+        for key, stored in _stored(storage).items()
+        if _is_damaged(storage, stored)
     }
+
+
+def _is_damaged(storage: Storage, stored: Mapping[str, Any]) -> bool:
+    try:
+        data = (storage.folder / FOLDER_NAME / str(stored["file"])).read_bytes()
+    except FileNotFoundError:  # another process has made room
+        return False
+    except OSError as error:
+        raise failure(storage.folder, "read its stored answers", error) from error
+    return hashlib.sha256(data).hexdigest() != str(stored["sha256"])

@@ -151,7 +151,10 @@ def export_vectors(
                 report = replace(report, bytes=sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file()))
                 _put_in_place(temporary, folder, overwrite=overwrite)
         except OSError as error:
-            raise ExportRefused(folder, f"{error.strerror or error}; nothing was written") from error
+            # Arrow has no word for it but a sentence of its own.
+            why = os.strerror(error.errno) if error.errno else str(error)
+            what_to_do = "When the cause is gone, export again"
+            raise ExportRefused(folder, f"{why}; nothing was written. {what_to_do}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return replace(report, seconds=time.perf_counter() - started)

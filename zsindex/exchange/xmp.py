@@ -38,6 +38,9 @@ _EMPTY = f"""<?xml version="1.0" encoding="UTF-8"?>
 """.encode()
 
 
+_MOST_QUOTED = 200
+
+
 class BadPacket(Exception):
     """A file that zsindex does not touch: it is no XMP, or not as XMP must be. It becomes a line of the report."""
 
@@ -251,7 +254,9 @@ def _place(data: bytes) -> tuple[int, int]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What is wrong, for a line of a report. What is quoted of the file may be as long as that is."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]} …"
 
 
 def _rdf(name: str) -> str:
@@ -273,7 +278,7 @@ def _texts(array: etree._Element) -> Iterator[str]:
 
 def _is_bare(node: etree._Element) -> bool:
     """Whether it is a description of nothing."""
-    if node.tag != _rdf("Description") or len(node) or (node.text or "").strip() or (node.tail or "").strip():
+    if node.tag != _rdf("Description") or len(node) or _is_text(node.text) or _is_text(node.tail):
         return False
     return all(name in (_rdf("about"), "about") for name in node.attrib)
 
@@ -288,13 +293,18 @@ def _indent(element: etree._Element) -> str:
 
 
 def _append(parent: etree._Element, child: etree._Element, indent: str) -> None:
-    """Put an element behind the others, in a line of its own as they have."""
+    """Put an element behind the others, in a line of its own as they have. Text that stands there, where XMP has none,
+    stays once and before it.
+    """
+    line = f"\n{indent}"
     if len(parent):
         last = parent[-1]
         child.tail = last.tail
-        last.tail = parent.text
+        last.tail = line if _is_text(parent.text) else parent.text
     else:
-        parent.text, child.tail = f"\n{indent}", f"\n{indent[:-1]}"
+        child.tail = f"\n{indent[:-1]}"
+        if not _is_text(parent.text):
+            parent.text = line
     parent.append(child)
 
 
@@ -302,16 +312,22 @@ def _drop(element: etree._Element) -> None:
     """Take an element away, as if `_append` had never put it there."""
     parent, before = element.getparent(), element.getprevious()
     assert parent is not None
-    tail = element.tail or ""
-    is_last = element.getnext() is None
-    if tail.strip():  # text where XMP has none; it is not ours
-        tail = ((before.tail if before is not None else parent.text) or "") + tail
-    elif not is_last:
-        tail = (before.tail if before is not None else parent.text) or ""
-    elif before is None:
-        tail = ""
+    between, tail = (before.tail if before is not None else parent.text) or "", element.tail or ""
+    if _is_text(between):  # it is not ours, here or behind the element
+        rest = between + (tail if _is_text(tail) else "")
+    elif _is_text(tail):
+        rest = tail
+    elif element.getnext() is not None:
+        rest = between
+    else:
+        rest = tail if before is not None else ""
     parent.remove(element)
     if before is None:
-        parent.text = tail or None
+        parent.text = rest or None
     else:
-        before.tail = tail
+        before.tail = rest
+
+
+def _is_text(said: str | None) -> bool:
+    """Whether it says anything, other than where lines end."""
+    return bool(said and said.strip())

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from zsindex import atomic
+
 if sys.platform != "win32":  # there a file that is open cannot be removed
     import fcntl
 
@@ -62,6 +64,17 @@ class Making:
         """Let go of the files."""
         while self._locked:
             os.close(self._locked.pop())
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder, whose name is on the disk before that of any file in it is recorded.
+
+    Raises:
+        OSError
+    """
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        atomic.sync_folder(folder.parent)
 
 
 def size_of(file: Path) -> int:

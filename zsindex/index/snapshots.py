@@ -30,7 +30,7 @@ from zsindex.errors import (
 )
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
-from zsindex.index.files import Making, is_left
+from zsindex.index.files import Making, make_folder
 from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.rows import ModelRow, SnapshotRow
@@ -54,6 +54,12 @@ MIN_SHARE = 0.5
 # Rows of at most so many bytes are held in memory while they are written; more wait in a file.
 IN_MEMORY = 2**24
 _BLOCK_ROWS = 8192
+
+
+def _discard(file: Path | None) -> None:
+    if file is not None:
+        with suppress(OSError):  # a disk that refuses that, too; `check --fix` removes strays
+            file.unlink()
 
 
 class _VectorsMissing(Exception):
@@ -215,12 +221,10 @@ class VectorIndex:
         except _VectorsMissing:
             return None
         except ModelPruned:
-            if file is not None:
-                file.unlink(missing_ok=True)
+            _discard(file)
             return None
         except (StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly, OSError) as error:
-            if file is not None:
-                file.unlink(missing_ok=True)  # or each attempt would leave one more on a disk that is full
+            _discard(file)  # or each attempt would leave one more on a disk that is full
             warnings.warn(f"the index was not written to disk: {error}", IndexRebuilt, stacklevel=3)
             return None
         finally:
@@ -358,7 +362,7 @@ def _side_by_side(
             raise _VectorsMissing
         yield ids, rows
         return
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     file, at = folder / f"{secrets.token_hex(4)}.rows.tmp", 0
     try:
         with making.create(file) as out:
@@ -388,7 +392,7 @@ def _write(
     """
     import faiss
 
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     name = f"{model.info.fingerprint[:16]}-{secrets.token_hex(4)}.faiss"
     temporary, final = folder / f"{name}.tmp", folder / name
     checksum = hashlib.sha256()
@@ -547,20 +551,29 @@ def neighbours_file(folder: Path, fingerprint: str) -> Path:
     return folder / FOLDER_NAME / f"{fingerprint[:16]}.neighbours"
 
 
-# Under what the checksum of a model's graph is kept in the database: a file that it does not know is of another history
-# than its own, in which the same ids were given to other images.
+# Checksums of a model's graphs are kept in the database: a file that it does not know is of another history than its
+# own, in which the same ids were given to other images.
 _NEIGHBOURS = "neighbours"
 
 
-def recorded_neighbours(storage: Storage, model_id: int) -> str | None:
-    """Hex SHA-256 of what `zsindex.lab.neighbours` wrote last behind its header; None where it has written nothing."""
-    found = storage.reads.derived(model_id, _NEIGHBOURS, _NEIGHBOURS)
-    return found if isinstance(found, str) else None
+def is_recorded_graph(storage: Storage, model_id: int, sha256: str) -> bool:
+    """Whether `zsindex.lab.neighbours` wrote this, or was about to.
+
+    Args:
+        sha256: hex, of what follows the file's header.
+    """
+    if storage.reads.derived(model_id, _NEIGHBOURS, sha256) is not None:
+        return True
+    return bool(storage.reads.derived(model_id, _NEIGHBOURS, _NEIGHBOURS) == sha256)  # where the last one only was kept
 
 
-def record_neighbours(storage: Storage, model_id: int, sha256: str) -> None:
-    """Let the database know of a graph."""
-    storage.labels.save_derived(model_id, _NEIGHBOURS, _NEIGHBOURS, sha256)
+def record_graph(storage: Storage, model_id: int, sha256: str) -> None:
+    """Let the database know of a graph that is about to be written.
+
+    Raises:
+        LibraryBusy, LibraryReadOnly, StorageFull, StorageFailed, ModelPruned
+    """
+    storage.labels.save_derived(model_id, _NEIGHBOURS, sha256, True)
 
 
 def neighbours_problem(storage: Storage, model: ModelRow) -> str | None:
@@ -573,6 +586,6 @@ def neighbours_problem(storage: Storage, model: ModelRow) -> str | None:
     except OSError as error:
         return f"neighbours of {model.info.spec}: {file.name} cannot be read: {error.strerror}"
     body = content.find(b"\n") + 1 + hashlib.sha256().digest_size
-    if hashlib.sha256(content[body:]).hexdigest() == recorded_neighbours(storage, model.id) or not is_left(file):
+    if is_recorded_graph(storage, model.id, hashlib.sha256(content[body:]).hexdigest()):
         return None
     return f"neighbours of {model.info.spec}: {file.name} is damaged, or of another state of this library"

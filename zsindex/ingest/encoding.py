@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zsindex.errors import ImageError
-from zsindex.models.encoder import Encoder, is_out_of_memory, out_of_memory, preprocessed
+from zsindex.models.encoder import Encoder, fitting_of, is_out_of_memory, out_of_memory, preprocessed
 from zsindex.photos import decode
+from zsindex.photos.sandbox import Here, Sandbox
 from zsindex.photos.sources import Source
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.storage.claims import Claim, Claims
@@ -89,6 +90,7 @@ def encode_files(
     claims: Claims,
     settings: Settings,
     should_stop: Callable[[], bool],
+    decoder: Sandbox | Here,
 ) -> Iterator[list[FileOutcome]]:
     """Read files, and encode those whose content has no vector yet.
 
@@ -97,6 +99,7 @@ def encode_files(
         encoder: gives the model; called only if something must be encoded, from any thread.
         claims: which content has a vector already, and which one another sync encodes. The latter is looked at again
             with every batch.
+        decoder: decodes photos; its processes are ended when this ends.
         should_stop: called between photos. Once it returns True, the current batch is finished and the rest is left.
 
     Yields:
@@ -115,7 +118,7 @@ def encode_files(
             if claim is not Claim.MINE:
                 known = ImageRecord(digest) if claim is Claim.KNOWN else None
                 return _Prepared(file, digest, known, elsewhere=claim is Claim.ELSEWHERE)
-            image, pixels = _pixels(Source(digest, content.data, file.name), encoder(), settings)
+            image, pixels = _pixels(Source(digest, content.data, file.name, decoder), encoder(), settings)
         except ImageError as error:
             return _Prepared(file, digest, error)
         return _Prepared(file, digest, image, pixels)
@@ -198,6 +201,7 @@ def encode_files(
         finally:
             for future in ahead:
                 future.cancel()
+            decoder.stop()  # nobody waits for what they are at
 
 
 def encode_sources(sources: Sequence[Source], model: Encoder, settings: Settings) -> list[ImageRecord]:
@@ -227,6 +231,7 @@ def _pixels(source: Source, model: Encoder, settings: Settings) -> tuple[ImageRe
         input_size=model.info.image_size,
         max_pixels=settings.max_pixels,
         rendering=model.info.spec.rendering,
+        fitting=fitting_of(model),
     )
     record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
     try:

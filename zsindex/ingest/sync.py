@@ -9,22 +9,21 @@ there.
 from __future__ import annotations
 
 import os
-import pickle
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO
 
 from zsindex.arguments.paths import is_under
 from zsindex.errors import PathNotFound
 from zsindex.ingest.encoding import encode_files
+from zsindex.ingest.spool import Spool
 from zsindex.models.encoder import Encoder
 from zsindex.photos import scan
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
+from zsindex.photos.sandbox import Here, Sandbox, decoder_for
 from zsindex.records import (
     Candidate,
     FolderListing,
@@ -131,7 +130,7 @@ class Sync:
         self._started_at = now()
         scope = self._resolve(paths)
         found = self._found
-        with tempfile.TemporaryFile(prefix="zsindex-") as spool:
+        with Spool() as spool:
             to_read = self._scan(scope, spool)
             if not self._options.dry_run and not found.interrupted and (not self._turn or to_read or self._put_off):
                 with nullcontext() if self._turn is None else self._turn():
@@ -192,7 +191,7 @@ class Sync:
             raise PathNotFound([printable(path) for path in unknown])
         return scope
 
-    def _scan(self, scope: _Scope, spool: IO[bytes]) -> int:
+    def _scan(self, scope: _Scope, spool: Spool) -> int:
         """Compare the disk with what is known; spool what must be read. Returns the number of files spooled."""
         found, options = self._found, self._options
         to_read = reported = 0
@@ -214,7 +213,7 @@ class Sync:
                 if listing.complete and not listing.skipped and is_as_before:
                     found.counts["unchanged"] += len(listing.candidates)
                 elif todo := self._compare(listing):
-                    pickle.dump(todo, spool)
+                    spool.add(todo)
                     to_read += len(todo)
                 found.counts["scanned"] += len(listing.candidates) + len(listing.skipped)
                 if found.counts["scanned"] >= reported + REPORT_EVERY:
@@ -330,19 +329,26 @@ class Sync:
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
-    def _read_and_encode(self, spool: IO[bytes], total: int) -> None:
+    def _read_and_encode(self, spool: Spool, total: int) -> None:
         if not total:
             return
+        decoder = decoder_for(self._settings)
+        decoder.start()  # while the model is loaded
+        with decoder:
+            self._encode(decoder, spool, total)
+
+    def _encode(self, decoder: Sandbox | Here, spool: Spool, total: int) -> None:
         counts = self._found.counts
         model = self._model()
         self._progress(Progress("encode", 0, total))
         with self._photos.claims(model.id) as claims:
             for batch in encode_files(
-                _unspool(spool),
+                iter(spool),
                 encoder=self._encoder,
                 claims=claims,
                 settings=self._settings,
                 should_stop=self._should_stop,
+                decoder=decoder,
             ):
                 counts.update(self._photos.save(batch, model.id, since=self._started_at))
                 for outcome in batch:
@@ -371,12 +377,3 @@ def _was_named(path: str) -> bool:
     file named explicitly counts whatever its extension.
     """
     return extension(path) not in PHOTO_EXTENSIONS and os.path.exists(path)
-
-
-def _unspool(spool: IO[bytes]) -> Iterator[Candidate]:
-    spool.seek(0)
-    while True:
-        try:
-            yield from pickle.load(spool)  # our own temporary file, which has no name for others to open
-        except EOFError:
-            return

@@ -25,6 +25,7 @@ from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.lab.on_disk import Seen
 from zsindex.photos import sources
 from zsindex.photos.codec_errors import codec_errors
+from zsindex.photos.sandbox import Decoder
 from zsindex.photos.scaling import resized
 from zsindex.records import AS_SEEN, DecodeMode, IdArray, Progress, Settings
 from zsindex.storage.rows import FileDetails
@@ -178,6 +179,7 @@ def find(
     details: Callable[[Collection[int]], Sequence[FileDetails]],
     known: dict[int, Appearance] | None,
     settings: Settings,
+    decoder: Decoder,
     progress: Callable[[Progress], None],
 ) -> Duplicates:
     """Group photos.
@@ -209,7 +211,7 @@ def find(
     left_out = sum(map(len, candidates.values())) - sum(map(len, there.values()))
     unread = None
     if known is not None:
-        _read_appearances([there[image] for image in paired if image in there], known, settings, progress)
+        _read_appearances([there[image] for image in paired if image in there], known, settings, decoder, progress)
         unread = sum(len(there[image]) for image in paired if image in there and image_ids[image] not in known)
     appearances = {
         image: appearance for image in there if (appearance := (known or {}).get(int(image_ids[image]))) is not None
@@ -345,13 +347,16 @@ def _read_appearances(
     images: Sequence[Sequence[FileDetails]],
     known: dict[int, Appearance],
     settings: Settings,
+    decoder: Decoder,
     progress: Callable[[Progress], None],
 ) -> None:
     """Add the missing appearances, from the first readable file of each image."""
     new = [files for files in images if files[0].image_id not in known]
 
     def first(files: Sequence[FileDetails]) -> Appearance | None:
-        return next((appearance for file in files if (appearance := _appearance_in(file, settings)) is not None), None)
+        return next(
+            (appearance for file in files if (appearance := _appearance_in(file, settings, decoder)) is not None), None
+        )
 
     with ThreadPoolExecutor(settings.workers) as pool:
         for done, (files, appearance) in enumerate(zip(new, pool.map(first, new), strict=True), start=1):
@@ -360,10 +365,10 @@ def _read_appearances(
             progress(Progress("look", done, len(new)))
 
 
-def _appearance_in(file: FileDetails, settings: Settings) -> Appearance | None:
+def _appearance_in(file: FileDetails, settings: Settings, decoder: Decoder) -> Appearance | None:
     """None if the file cannot be read, or no longer shows the image."""
     try:
-        source = sources.read(file.path)
+        source = replace(sources.read(file.path), decoder=decoder)
         if source.digest != file.digest:
             return None
         # Fast decoding keeps at least twice this size.

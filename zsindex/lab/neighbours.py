@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsindex.errors import TooManyPairs
+from zsindex.errors import LibraryBusy, LibraryReadOnly, ModelPruned, StorageFailed, StorageFull, TooManyPairs
 from zsindex.index.files import Making
 from zsindex.index.vectors import VectorTable
 from zsindex.records import FloatArray, IdArray
@@ -270,11 +270,11 @@ def _refuse(n_pairs: int, threshold: float) -> None:
 # --- keeping ----------------------------------------------------------------------------------------------------------
 
 
-def load(file: Path, *, recorded: str | None, generation: int) -> Graph | None:
+def load(file: Path, *, is_recorded: Callable[[str], bool], generation: int) -> Graph | None:
     """A graph as `save` wrote it; None if there is none, it is damaged, or vectors have been deleted since.
 
     Args:
-        recorded: the checksum that the library knows. A file with another one may come from its future: where a
+        is_recorded: whether the library knows a checksum. A file with another one may come from its future: where a
             database was restored, the same ids and the same generation mean other images.
     """
     try:
@@ -285,7 +285,7 @@ def load(file: Path, *, recorded: str | None, generation: int) -> Graph | None:
     body = memoryview(content)[head:]
     found = hashlib.sha256(body)
     whole = content[: len(_MAGIC)] == _MAGIC and found.digest() == content[len(_MAGIC) : head]
-    if not whole or found.hexdigest() != recorded:
+    if not whole or not is_recorded(found.hexdigest()):
         return None
     stored, n, k = np.frombuffer(body, dtype="<i8", count=3).tolist()
     if stored != generation:
@@ -302,7 +302,8 @@ def save(graph: Graph, file: Path, *, generation: int, record: Callable[[str], N
     On a full disk, only the next question takes longer.
 
     Args:
-        record: tells the library its checksum.
+        record: tells the library its checksum, before the file gets its name: whoever is killed in between, or makes
+            another one at the same time, leaves a file that is known.
     """
     body = b"".join(
         (
@@ -323,9 +324,9 @@ def save(graph: Graph, file: Path, *, generation: int, record: Callable[[str], N
                 out.write(body)
                 out.flush()
                 os.fsync(out.fileno())
-            temporary.replace(file)
             record(checksum.hexdigest())
-    except OSError:
+            temporary.replace(file)
+    except (OSError, LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned):
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         return False
@@ -338,7 +339,7 @@ def graph(
     k: int,
     *,
     file: Path | None,
-    recorded: str | None,
+    is_recorded: Callable[[str], bool],
     generation: int,
     record: Callable[[str], None] | None,
 ) -> Graph:
@@ -349,10 +350,10 @@ def graph(
         k: neighbours per image.
         file: where it may be kept; None for nowhere.
         generation: of the model's embeddings; a graph built before some were deleted is not used.
-        recorded: the checksum of that file, as the library knows it.
+        is_recorded: whether the library knows a file by its checksum.
         record: tells the library that of a new one. None: none is written.
     """
-    known = None if file is None else load(file, recorded=recorded, generation=generation)
+    known = None if file is None else load(file, is_recorded=is_recorded, generation=generation)
     ids = vectors.ids[rows]
     enough = known is not None and known.k >= min(k, max(0, len(ids) - 1))
     if known is not None and enough and np.array_equal(known.ids, ids):

@@ -20,11 +20,15 @@ from zsindex.records import FloatArray, ModelInfo, SkipReason
 if TYPE_CHECKING:
     from PIL import Image
 
+    from zsindex.photos.scaling import Fitting
+
 __all__ = [
     "Encoder",
+    "FitsPictures",
     "JudgeOfWords",
     "OneAtATime",
     "around_model",
+    "fitting_of",
     "is_out_of_memory",
     "may_keep",
     "out_of_memory",
@@ -101,6 +105,23 @@ def unfamiliar_words(encoder: Encoder, texts: Sequence[str]) -> list[str]:
     return encoder.unfamiliar(texts) if isinstance(encoder, JudgeOfWords) else []
 
 
+@runtime_checkable
+class FitsPictures(Protocol):
+    """What an `Encoder` may have besides: how its preprocessing begins, so that this is done where photos are decoded,
+    and a large picture need not come from there.
+    """
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """`preprocess` gives the same for a picture and for what this makes of it, bit for bit."""
+        ...
+
+
+def fitting_of(encoder: Encoder) -> Fitting | None:
+    """How an encoder's preprocessing begins, where it can tell."""
+    return encoder.fitting if isinstance(encoder, FitsPictures) else None
+
+
 def preprocessed(encoder: Encoder, image: Image.Image) -> FloatArray:
     """`Encoder.preprocess`; a picture that memory is too short for is an `ImageError`."""
     try:
@@ -156,6 +177,11 @@ class OneAtATime:
     def info(self) -> ModelInfo:
         """See `Encoder`."""
         return self._encoder.info
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """See `FitsPictures`."""
+        return fitting_of(self._encoder)
 
     @property
     def idle_s(self) -> float:

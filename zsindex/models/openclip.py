@@ -36,7 +36,7 @@ from zsindex.models import hub, openclip_files
 from zsindex.models.familiarity import Familiarity
 from zsindex.models.fingerprint import fingerprint, sha256_of
 from zsindex.models.openclip_files import CONFIG_NAME, WeightsSource
-from zsindex.models.preprocess import RESAMPLING
+from zsindex.models.preprocess import Preprocessing
 from zsindex.models.text_tower import TextTower
 from zsindex.models.tokenizer import text_of
 from zsindex.models.torch_encoder import (
@@ -48,7 +48,7 @@ from zsindex.models.torch_encoder import (
     quiet,
     weights_sha256,
 )
-from zsindex.photos.scaling import fitted_if_thin
+from zsindex.photos.scaling import RESAMPLING, Fitting, fitted_if_thin
 from zsindex.records import FloatArray, ModelInfo, ModelSpec
 
 if TYPE_CHECKING:
@@ -148,6 +148,12 @@ class OpenClipEncoder(TorchEncoder):
         self._transform = image_transform_v2(preprocess, is_train=False)
         self._device = device
         self._input_dtype = open_clip.get_input_dtype(info.spec.precision) or torch.float32
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """See `zsindex.models.encoder.FitsPictures`."""
+        known = Preprocessing.from_config(asdict(self.preprocess_config))
+        return None if known is None else known.fitting
 
     def preprocess(self, image: Image.Image) -> FloatArray:
         """Apply open_clip's own evaluation transform: resize, crop, convert to RGB, normalise; bit for bit.

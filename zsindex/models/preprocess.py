@@ -14,11 +14,8 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from zsindex.photos import scaling
+from zsindex.photos.scaling import RESAMPLING, Fitting
 from zsindex.records import FloatArray
-
-# By open_clip's names.
-RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,13 @@ class Preprocessing:
     """From an upright image to a model's input.
 
     Attributes:
-        height, width: of the input, in pixels.
+        fitting: the input's size, and how a picture is brought to it.
         mean, std: of each channel, of values between 0 and 1.
-        interpolation: ``bicubic`` or ``bilinear``.
-        resize_mode: ``shortest`` (square inputs only) or ``squash``.
     """
 
-    height: int
-    width: int
+    fitting: Fitting
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: str
-    resize_mode: str
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self | None:
@@ -56,7 +48,7 @@ class Preprocessing:
         mean, std = tuple(map(float, config["mean"])), tuple(map(float, config["std"]))
         if len(mean) != 3 or len(std) != 3:
             return None
-        return cls(int(height), int(width), mean, std, interpolation, mode)
+        return cls(Fitting(int(height), int(width), interpolation, mode), mean, std)
 
     def __call__(self, image: Image.Image) -> FloatArray:
         """Resize, cut out, convert to RGB, normalise, in this order.
@@ -64,27 +56,11 @@ class Preprocessing:
         Returns:
             float32, shape (3, height, width), contiguous. Safe to call from several threads.
         """
-        rgb = self._fitted(image).convert("RGB")
-        pixels = np.asarray(rgb)
-        out = np.empty((3, self.height, self.width), dtype=np.float32)
+        pixels = np.asarray(self.fitting(image))
+        out = np.empty((3, self.fitting.height, self.fitting.width), dtype=np.float32)
         for channel, values in enumerate(self._normalised):
             np.take(values, pixels[:, :, channel], out=out[channel], mode="clip")  # "raise" would buffer
         return out
-
-    def _fitted(self, image: Image.Image) -> Image.Image:
-        resampling = RESAMPLING[self.interpolation]
-        size = self.height, self.width
-        image = scaling.fitted_if_thin(image, size, resampling, resize_mode=self.resize_mode)
-        if self.resize_mode == "squash":
-            return _resized(image, self.width, self.height, resampling)
-        width, height = image.size
-        if width <= height:
-            width, height = self.width, int(self.width * height / width)
-        else:
-            width, height = int(self.height * width / height), self.height
-        image = _resized(image, width, height, resampling)
-        left, top = round((width - self.width) / 2.0), round((height - self.height) / 2.0)
-        return image.crop((left, top, left + self.width, top + self.height))
 
     @cached_property
     def _normalised(self) -> FloatArray:
@@ -95,7 +71,3 @@ class Preprocessing:
         mean, std = np.array(self.mean, dtype=np.float32), np.array(self.std, dtype=np.float32)
         table: FloatArray = (values[None, :] - mean[:, None]) / std[:, None]
         return table
-
-
-def _resized(image: Image.Image, width: int, height: int, resampling: Image.Resampling) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), resampling)

@@ -8,6 +8,7 @@ can be far larger than what comes in and what goes out.
 from __future__ import annotations
 
 from math import ceil
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -71,6 +72,53 @@ def fitted_if_thin(
     part = image.crop((x, y, min(image.width, ceil(right) + reach), min(image.height, ceil(lower) + reach)))
     box = (left - x, upper - y, min(right - x, part.width), min(lower - y, part.height))
     return part.resize((width, height), resampling, box=box)
+
+
+# By open_clip's names.
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+class Fitting(NamedTuple):
+    """What open_clip's evaluation transform begins with: any picture is made the input's size, in RGB.
+
+    To a picture that it has made it does nothing.
+
+    Attributes:
+        height, width: of the input, in pixels.
+        interpolation: ``bicubic`` or ``bilinear``.
+        resize_mode: ``shortest`` (square inputs only) or ``squash``.
+    """
+
+    height: int
+    width: int
+    interpolation: str
+    resize_mode: str
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Resize, cut out the centre, convert to RGB, in this order."""
+        if image.size == (self.width, self.height) and image.mode == "RGB":
+            return image
+        resampling = RESAMPLING[self.interpolation]
+        image = fitted_if_thin(image, (self.height, self.width), resampling, resize_mode=self.resize_mode)
+        if self.resize_mode == "squash":
+            return _resized(image, self.width, self.height, resampling).convert("RGB")
+        width, height = image.size
+        if width <= height:
+            width, height = self.width, int(self.width * height / width)
+        else:
+            width, height = int(self.height * width / height), self.height
+        image = _resized(image, width, height, resampling)
+        left, top = round((width - self.width) / 2.0), round((height - self.height) / 2.0)
+        return image.crop((left, top, left + self.width, top + self.height)).convert("RGB")
+
+    def if_smaller(self, image: Image.Image) -> Image.Image:
+        """The input for a picture that takes more bytes than that, and any other picture as it is."""
+        takes = image.width * image.height * len(image.getbands())
+        return self(image) if takes > 3 * self.width * self.height else image
+
+
+def _resized(image: Image.Image, width: int, height: int, resampling: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), resampling)
 
 
 def _is_mixed(image: Image.Image, size: tuple[int, int]) -> bool:

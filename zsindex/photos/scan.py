@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 
@@ -135,13 +136,16 @@ class _Scan:
     def run(self, paths: Sequence[str]) -> Iterator[FolderListing]:
         roots = []
         for path in paths:
-            if os.path.isdir(path):
-                roots.append(path)
-            elif os.path.lexists(path):
-                folder, name = os.path.split(path)
-                self._named.setdefault(folder, set()).add(name)
-            else:
-                yield FolderListing(printable(path), complete=False, error="it is not there, or not accessible")
+            try:
+                if _is_folder(path):
+                    roots.append(path)
+                elif os.path.lexists(path):
+                    folder, name = os.path.split(path)
+                    self._named.setdefault(folder, set()).add(name)
+                else:
+                    yield FolderListing(printable(path), complete=False, error="it is not there, or not accessible")
+            except OSError as error:
+                yield FolderListing(printable(path), complete=False, error=_words(error))
         for root in roots:
             yield from self._walk(root, "")
         for folder, relative in self._linked:  # grows while it runs: a linked folder may hold further links
@@ -189,7 +193,7 @@ class _Scan:
             try:
                 is_folder = entry.is_dir()
             except OSError:  # a link whose target cannot be examined; stat says below what is wrong with it
-                is_folder = False
+                is_folder = not is_photo  # if that was a folder, nothing is known of the photos in it
             if is_folder:
                 if self._rules.leaves_out_folder(name, relative):
                     continue
@@ -249,6 +253,23 @@ def _examine(folder: str, name: str, read_stat: Callable[[], os.stat_result]) ->
             mtime_ns = storable(mtime_ns)
         return _candidate((folder, name, status.st_size, mtime_ns))
     return SkippedEntry(folder, name, SkipReason.NOT_A_FILE, "a pipe, socket or device")
+
+
+def _is_folder(path: str) -> bool:
+    """Whether photos may lie below a path.
+
+    Raises:
+        OSError: that cannot be told. `os.path.isdir` would say no, and all the folder's photos would seem to be gone.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        with suppress(OSError):
+            if error.errno == errno.ELOOP or stat.S_ISREG(os.lstat(path).st_mode):
+                return False  # what is wrong with it is said where it is listed
+        raise
 
 
 def _identity(folder: str) -> _Identity:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
 
 from zsindex.errors import ImageError
 from zsindex.photos import decode
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension
+from zsindex.photos.scaling import Fitting
 from zsindex.records import AS_REFERENCE, Decoded, DecodeMode, Rendering, SkipReason
 
+if TYPE_CHECKING:
+    from zsindex.photos.sandbox import Decoder
+
 ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
-# From encoded bytes, a decode mode, the height and width of the model's input, and a rendering to an upright image.
-Decoder: TypeAlias = Callable[[bytes, DecodeMode, tuple[int, int], Rendering], Decoded]
 # Why a file cannot be read although it may well exist: somewhere else, or for somebody else.
 OUT_OF_REACH = frozenset({SkipReason.VANISHED, SkipReason.BROKEN_LINK, SkipReason.PERMISSION, SkipReason.IO_ERROR})
 
@@ -29,7 +30,7 @@ class Source:
         digest: SHA-256 of the file's bytes; of the pixels for an image in memory.
         content: the bytes, or the upright image; or why they could not be read, for a photo that the library knows.
         name: for messages; the path where there is one.
-        decoder: decodes bytes in place of `zsindex.photos.decode.decode`, such as in another process.
+        decoder: decodes bytes in place of `zsindex.photos.decode.decode`, with limits.
     """
 
     digest: bytes
@@ -38,9 +39,18 @@ class Source:
     decoder: Decoder | None = None
 
     def decode(
-        self, *, mode: DecodeMode, input_size: tuple[int, int], max_pixels: int, rendering: Rendering
+        self,
+        *,
+        mode: DecodeMode,
+        input_size: tuple[int, int],
+        max_pixels: int,
+        rendering: Rendering,
+        fitting: Fitting | None = None,
     ) -> Decoded:
         """Decode it; an image in memory was rendered as it was read.
+
+        Args:
+            fitting: as for a `Decoder`.
 
         Raises:
             ImageError: names the image.
@@ -51,7 +61,7 @@ class Source:
             return Decoded(self.content, self.content.width, self.content.height, self.content.format or "")
         try:
             if self.decoder is not None:
-                return self.decoder(self.content, mode, input_size, rendering)
+                return self.decoder.decode(self.content, mode, input_size, rendering, name=self.name, fitting=fitting)
             return decode.decode(
                 self.content,
                 mode=mode,

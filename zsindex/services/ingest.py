@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 
+from zsindex import config
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
+from zsindex.errors import LibraryBusy, StorageFailed, StorageFull
 from zsindex.ingest.sync import Options, Sync
 from zsindex.records import Progress, SyncReport
 from zsindex.session.session import Session
@@ -36,8 +40,9 @@ class Ingest:
         options = Options(several(exclude), include_hidden, retry_skipped, dry_run)
         if dry_run:
             return self._sync(places, options, progress, should_stop)
+        making_room = self._making_room()
         with self._turn():
-            report = self._sync(places, options, progress, should_stop)
+            report = _with_what_went(self._sync(places, options, progress, should_stop), making_room)
         return self._synced(report)
 
     def sync_if_needed(
@@ -49,8 +54,13 @@ class Ingest:
         """`sync`, but look first, and take the sync lock only if there is something to do: otherwise a sync in another
         process is no reason to refuse.
         """
+        making_room = self._making_room()
         report = self._sync(paths, Options(), progress, should_stop, turn=self._turn)
-        return self._synced(report) if report.to_read or report.missing else report
+        if not report.to_read and not report.missing:
+            return report
+        with suppress(LibraryBusy), self._turn():  # whoever syncs now makes room afterwards
+            report = _with_what_went(report, making_room)
+        return self._synced(report)
 
     def _sync(
         self,
@@ -76,12 +86,34 @@ class Ingest:
 
     def _synced(self, report: SyncReport) -> SyncReport:
         self._session.usage.count(images_encoded=report.encoded, images_reused=report.reused)
+        self._session.storage.photos.seal_folders()
         if self._session.model.known is not None:
             self._session.index.open()  # writes the snapshot if one is due
         return report
+
+    def _making_room(self) -> Callable[[], dict[str, int]]:
+        """What makes room after a sync; settings that cannot be read are told before it.
+
+        Raises:
+            ZsindexError
+        """
+        return partial(
+            self._session.storage.photos.make_room,
+            prompt_days=config.PROMPTS_DAYS.value,
+            upload_bytes=config.UPLOADS_MB.bytes,
+        )
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._session.storage.sync_lock.hold("sync", shared=True), self._session.index.while_storing():
             self._session.model.notice_pruned()  # from here on no other process prunes
             yield
+
+
+def _with_what_went(report: SyncReport, make_room: Callable[[], dict[str, int]]) -> SyncReport:
+    """Make room, and say in a report what went."""
+    try:
+        gone = make_room()
+    except (StorageFull, StorageFailed, LibraryBusy):
+        return report  # what was synced is stored; the next sync makes room
+    return replace(report, forgotten_prompts=gone["prompts"], forgotten_images=gone["images"])

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zsindex.session.session import Session
-from zsindex.storage.rows import JobRow
-
-# How many are kept.
-MOST_JOBS = 200
+from zsindex.storage.rows import MOST_JOBS, JobRow
 
 
 class Jobs:

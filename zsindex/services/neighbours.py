@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zsindex.arguments import bounds
-from zsindex.errors import LibraryBusy, LibraryReadOnly, ModelPruned, StorageFailed, StorageFull
 from zsindex.records import NONE
 from zsindex.session.session import Session
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 NEIGHBOURS = 10
 # Minimum cosine of near-duplicates: suits nano, see docs/lab.md.
 NEAR = 0.95
+# What was found out by looking at so many photos is remembered, 1 KB of each.
+MOST_APPEARANCES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,6 @@ class Neighbours:
 
         storage = self._session.storage
 
-        def record(sha256: str) -> None:
-            # Where this is impossible the next question calculates it again.
-            with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned):
-                snapshots.record_neighbours(storage, view.model_id, sha256)
-
         # The graph of a model that another process has pruned would never be removed.
         keep = whole and not self._session.read_only and view.snapshot[1] >= 0
         return neighbours.graph(
@@ -83,9 +79,9 @@ class Neighbours:
             view.unique[0],
             NEIGHBOURS,
             file=snapshots.neighbours_file(self._session.path, view.info.fingerprint),
-            recorded=snapshots.recorded_neighbours(storage, view.model_id),
+            is_recorded=partial(snapshots.is_recorded_graph, storage, view.model_id),
             generation=view.snapshot[1],
-            record=record if keep else None,
+            record=partial(snapshots.record_graph, storage, view.model_id) if keep else None,
         )
 
     def duplicates(
@@ -122,15 +118,20 @@ class Neighbours:
         view = self._session.view_of(paths)
         graph = self._graph(view, whole=paths is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
-        return duplicates.find(
+        known = self._session.appearances
+        found = duplicates.find(
             view,
             pairs,
             threshold=threshold,
             details=self._session.storage.photos.details_of,
-            known=self._session.appearances if look else None,
+            known=known if look else None,
             settings=self._session.settings,
+            decoder=self._session.decoder,
             progress=progress or (lambda _: None),
         )
+        for image_id in list(known)[:-MOST_APPEARANCES]:  # those first that came first
+            known.pop(image_id, None)
+        return found
 
     def duplicate_examples(self, *, each: int = 2, paths: PathsLike | None = None) -> list[Level]:
         """Example pairs of photos at several cosines, to help choose the threshold of `duplicates`.

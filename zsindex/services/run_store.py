@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from zsindex import config
 from zsindex.classification.prompts import digest, from_document, label_set, to_document
 from zsindex.classification.results import Answer, Classification, Run
 from zsindex.errors import (
@@ -26,6 +27,10 @@ from zsindex.storage.failures import failure
 
 class RunNotRecorded(ZsindexWarning):
     """The answer is right, but could not be stored: there was no room, or another process was writing."""
+
+
+class StoredAnswerDamaged(ZsindexWarning):
+    """The file of a recorded answer is not what was written. Its question is kept, and can be asked again."""
 
 
 class RunStore:
@@ -69,8 +74,18 @@ class RunStore:
         )
 
     def answer(self, document: dict[str, Any]) -> Answer | None:
-        """The stored answer of a run; None if its file is gone or damaged."""
-        return run_files.read(self._session.storage, document["stored"])
+        """The stored answer of a run; None if its file is gone or damaged.
+
+        Warns:
+            StoredAnswerDamaged
+        """
+        storage, stored = self._session.storage, document["stored"]
+        found = run_files.read(storage, stored)
+        if found is None and run_files.exists(storage, stored):
+            run = document["run"]["key"]
+            what = f"the stored answer of run {run} is damaged, and counts as gone. Run zsindex check --fix"
+            warnings.warn(what, StoredAnswerDamaged, stacklevel=3)
+        return found
 
     def answer_of(self, run: Run, n: int) -> Answer | None:
         """The stored answer of a run to a question about n photos; None if it must be computed."""
@@ -88,6 +103,7 @@ class RunStore:
         """
         storage = self._session.storage
         storage.require_writable("record a run")
+        keep = config.RUNS.value
         run, asked = result.run, result.run.asked
         if asked is None:
             raise ValueError("only what `classify` returned can be recorded")
@@ -106,7 +122,7 @@ class RunStore:
                 "stored": stored,
             }
             try:
-                replaced = storage.labels.save_run(run.key, document, keep=run_files.MAX_RUNS)
+                replaced = storage.labels.save_run(run.key, document, keep=keep)
             except ZsindexError:
                 run_files.remove(storage, [stored["file"]])
                 raise

@@ -15,7 +15,7 @@ from zsindex.services.labels import Labels
 from zsindex.session.session import Session
 
 if TYPE_CHECKING:
-    from zsindex.photos.sources import Decoder
+    from zsindex.photos.sandbox import Decoder
 
 
 class Serving:
@@ -26,9 +26,9 @@ class Serving:
         self._labels = Labels(session)
 
     @property
-    def max_pixels(self) -> int:
-        """Photos with more pixels are not decoded."""
-        return self._session.settings.max_pixels
+    def decoder(self) -> Decoder:
+        """What decodes photos of the library."""
+        return self._session.decoder
 
     @property
     def model_is_loaded(self) -> bool:

@@ -136,6 +136,7 @@ class Vectors:
                 progress=progress or (lambda _: None),
                 should_stop=should_stop or (lambda: False),
             )
+        self._session.storage.photos.seal_folders()
         if report.stored:
             self._session.index.open()  # writes the snapshot if one is due
         return report

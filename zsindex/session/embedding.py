@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ import numpy as np
 from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification.scores import concept_vectors
-from zsindex.config import absolute
+from zsindex.config import PROMPTS, PROMPTS_MB, UPLOADS_MB, absolute
 from zsindex.errors import (
     ImageError,
     LibraryBusy,
@@ -31,22 +33,44 @@ from zsindex.storage.rows import ImageRecord
 
 # Decoding is imported where it is used, so that a question answered from the cache does not wait for it.
 if TYPE_CHECKING:
-    from zsindex.photos.sources import Decoder, ImageLike, Source
+    from zsindex.photos.sandbox import Decoder
+    from zsindex.photos.sources import ImageLike, Source
     from zsindex.storage.protocol import Storage
+
+
+# A library may be open for months; closing it records them, too.
+RECORD_USES_EVERY_S = 600.0
 
 
 class NotKept(ZsindexWarning):
     """The answer is right, but the vectors encoded for it could not be stored."""
 
 
+class PromptsForgotten(ZsindexWarning):
+    """Cached prompts went because there were too many. They are encoded again when they are asked for."""
+
+
+class ImagesForgotten(ZsindexWarning):
+    """Vectors of images that no file of the library shows went because they took too much room."""
+
+
 class Embedding:
     """Embeds images and texts for one library, with its current model."""
 
-    def __init__(self, storage: Storage, model: Callable[[], AskedModel], settings: Settings, usage: Usage) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        model: Callable[[], AskedModel],
+        decoder: Callable[[], Decoder],
+        settings: Settings,
+        usage: Usage,
+    ) -> None:
         self._storage = storage
         self._model = model
+        self._decoder = decoder
         self._settings = settings
         self._usage = usage
+        self._record_uses_at = time.monotonic() + RECORD_USES_EVERY_S
 
     # --- images -------------------------------------------------------------------------------------------------------
 
@@ -72,7 +96,7 @@ class Embedding:
 
         Args:
             images: encoded bytes, of one or more images.
-            decoder: decodes images that are not in the cache. Default: `zsindex.photos.decode.decode`, in this process.
+            decoder: decodes images that are not in the cache. Default: the library's own.
             store: store the vectors of images that are not in the cache.
 
         Returns:
@@ -89,7 +113,7 @@ class Embedding:
         if store:
             self._storage.require_writable("store vectors")
         sources = [
-            Source(digest(data), data, f"image number {number}", decoder)
+            Source(digest(data), data, f"image number {number}", decoder or self._decoder())
             for number, data in enumerate(several(images), start=1)
         ]
         return self._vectors(sources, self._keep if store else None)
@@ -103,6 +127,8 @@ class Embedding:
         if new:
             from zsindex.ingest.encoding import encode_sources
 
+            if (decoder := new[0].decoder) is not None:
+                decoder.start()  # while the model is loaded
             records = encode_sources(new, self._model().encoder(), self._settings)
             if keep is not None:
                 keep(records)
@@ -116,7 +142,8 @@ class Embedding:
         if isinstance(image, (str, os.PathLike)):
             absolute(image)  # refuses an invalid path
         try:
-            return sources.read(image, position=position, rendering=self._model().spec.rendering)
+            read = sources.read(image, position=position, rendering=self._model().spec.rendering)
+            return replace(read, decoder=self._decoder())
         except ImageError as error:
             # A photo on a disk that is not mounted, or an imported one, is answered from the cache like any other.
             known = self._storage.reads.digest_of(absolute(image)) if isinstance(image, (str, os.PathLike)) else None
@@ -126,6 +153,17 @@ class Embedding:
 
     def _keep(self, records: Sequence[ImageRecord]) -> None:
         self._model().store(partial(self._storage.photos.save_images, records))
+        n_gone = 0
+        # Whoever syncs makes room when that is done, and what cannot be done now can be then.
+        with suppress(LibraryBusy, StorageFull, StorageFailed), self._storage.sync_lock.hold("make room", wait=False):
+            n_gone = self._storage.photos.make_room(upload_bytes=UPLOADS_MB.bytes)["images"]
+        if n_gone:
+            warnings.warn(
+                f"forgot the vectors of {n_gone:,} images that are in no folder, those first that came first:"
+                f" they may take {UPLOADS_MB.value:,} MB ({UPLOADS_MB.variable})",
+                ImagesForgotten,
+                stacklevel=5,
+            )
 
     def _keep_if_possible(self, records: Sequence[ImageRecord]) -> None:
         if self._storage.writable:
@@ -139,6 +177,9 @@ class Embedding:
         model = self._model().row()
         normalised = [prompts.normalise(text) for text in several(texts)]
         found = self._storage.reads.prompt_vectors(set(normalised), model, truncated=truncate)
+        if time.monotonic() > self._record_uses_at:
+            self._record_uses_at = time.monotonic() + RECORD_USES_EVERY_S
+            self._storage.reads.record_uses()
         new = [text for text in dict.fromkeys(normalised) if text not in found]
         self._usage.count(prompts_reused=len(found), prompts_encoded=len(new))
         if new:
@@ -153,7 +194,9 @@ class Embedding:
                 limit = model.info.context_length
                 cut = [truncate and encoder.count_tokens(text) > limit for text in new]
                 with _if_possible("texts"):
-                    self._model().store(partial(self._storage.reads.save_prompts, new, vectors, truncated=cut))
+                    keep = partial(self._storage.reads.save_prompts, new, vectors, truncated=cut)
+                    if (n_gone := self._model().store(keep)) > 0:
+                        _tell_of_forgotten(n_gone)
         rows = [found[text] for text in normalised]
         return np.array(rows, dtype=np.float32).reshape(len(rows), model.info.dim)
 
@@ -166,6 +209,15 @@ class Embedding:
         normalised = list(dict.fromkeys(map(prompts.normalise, texts)))
         found = self._storage.reads.prompt_vectors(normalised, self._model().row(), truncated=truncate)
         return tuple(text for text in normalised if text not in found)
+
+
+def _tell_of_forgotten(n: int) -> None:
+    warnings.warn(
+        f"forgot the {n:,} cached prompts that were not asked for for the longest: at most {PROMPTS.value:,} and"
+        f" {PROMPTS_MB.value:,} MB are kept ({PROMPTS.variable}, {PROMPTS_MB.variable})",
+        PromptsForgotten,
+        stacklevel=4,
+    )
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -26,6 +29,7 @@ from zsindex.storage import processes
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance
+    from zsindex.photos.sandbox import Here, Sandbox
     from zsindex.storage.protocol import Storage
 
 
@@ -63,7 +67,10 @@ class Session:
             batch_size=batch_size or config.DEFAULT_BATCH_SIZE,
             workers=workers or os.cpu_count() or 1,
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
+            limits=config.decode_limits(),
         )
+        self._decoder: Sandbox | Here | None = None
+        self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}
         self._closed = False
         self._pid = processes.current()
@@ -91,7 +98,7 @@ class Session:
             usage=self.usage,
             forget=self._index.forget,
         )
-        self._embed = Embedding(storage, lambda: self.model, self.settings, self.usage)
+        self._embed = Embedding(storage, lambda: self.model, lambda: self.decoder, self.settings, self.usage)
 
     @classmethod
     def open(
@@ -110,12 +117,16 @@ class Session:
         **options: Unpack[ModelOptions],
     ) -> Self:
         """Open the storage at a path, and a session over it; see `Library.open`."""
+        config.require_utf8_names()
         require_name(model)  # before a library is created for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
         if workers is not None:
             workers = bounds.whole("workers", workers, least=1)
-        storage = storages.open_storage(config.library_place(path), create=create, read_only=read_only)
+        place = config.library_place(path)
+        if create and isinstance(place, Path) and not read_only and not storages.is_at(place):
+            _expect_photos()
+        storage = storages.open_storage(place, create=create, read_only=read_only)
         try:
             return cls(
                 storage,
@@ -164,6 +175,17 @@ class Session:
         return self._embed
 
     @property
+    def decoder(self) -> Sandbox | Here:
+        """What decodes photos. A sync has one of its own."""
+        self.require_open()
+        from zsindex.photos.sandbox import decoder_for
+
+        with self._making_decoder:
+            if self._decoder is None:
+                self._decoder = decoder_for(self.settings)
+            return self._decoder
+
+    @property
     def info(self) -> ModelInfo:
         """Details of the model; loads it if the library has never used it."""
         return self.model.info
@@ -192,7 +214,11 @@ class Session:
             return  # its locks may be held by threads that are not there
         self._index.forget()
         self.appearances.clear()
+        if self._decoder is not None:
+            self._decoder.stop()
         self._model.close()
+        with suppress(LibraryClosed):  # by another thread
+            self._storage.reads.record_uses()
         self._storage.close()
 
     def __enter__(self) -> Self:
@@ -338,3 +364,10 @@ class Session:
     def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
         skipped = 0 if photos else len(self.storage.reads.skipped(paths))
         return NoVectors(self.model.spec, photos=photos, skipped=skipped)
+
+
+def _expect_photos() -> None:
+    """Begin to start what decodes: who makes a library has photos for it, and the first one would wait for that."""
+    from zsindex.photos import sandbox
+
+    sandbox.expect_photos(config.decode_limits())

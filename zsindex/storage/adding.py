@@ -13,19 +13,23 @@ from sqlalchemy import Connection, delete, func, insert, select
 from zsindex.records import Candidate
 from zsindex.storage.database import Dialect
 from zsindex.storage.rows import ImageRecord, ImportedPhoto, KnownPhoto
+from zsindex.storage.sealing import unseal
+from zsindex.storage.seals import Kind, image_row_checksum
 from zsindex.storage.stored import image_checksum
 from zsindex.storage.tables import embeddings, files, folders, images, settings
 
 Vector = TypeVar("Vector")
 
-# What a file is: size, mtime_ns, image id, or skip reason and skip detail; and a new one with its folder's id and its
-# name before that. Plain tuples, as one of each is made for every photo of an import.
-FileState: TypeAlias = tuple[int, int, int | None, str | None, str | None]
-NewFile: TypeAlias = tuple[int, str, int, int, int | None, str | None, str | None]
+# What a file is: size, mtime_ns, image id, or skip reason and skip detail, and the checksum of that; and a new one with
+# its folder's id and its name before that. Plain tuples, as one of each is made for every photo of an import.
+FileState: TypeAlias = tuple[int, int, int | None, str | None, str | None, int]
+NewFile: TypeAlias = tuple[int, str, int, int, int | None, str | None, str | None, int]
 
 # So many images are looked up before they are added, as a sync may know them. An import knows few, and looking for
 # thousands in the index of digests takes as long as adding them.
 LOOK_FIRST = 1000
+
+IMAGE_COLUMNS = ("digest", "width", "height", "format", "checksum")
 
 
 def known(
@@ -55,11 +59,15 @@ def add_images(
 ) -> tuple[dict[bytes, int], set[int]]:
     """Make the images that are not there yet, in the order given. Returns the ids of all, and which are new."""
     ids = dialect.image_ids(connection, by_digest) if len(by_digest) <= LOOK_FIRST else {}
-    rows = [(digest, i.width, i.height, i.format) for digest, i in by_digest.items() if digest not in ids]
+    rows = [
+        (digest, i.width, i.height, i.format, image_row_checksum(digest, i.width, i.height, i.format))
+        for digest, i in by_digest.items()
+        if digest not in ids
+    ]
     if not rows:
         return ids, set()
     last = connection.execute(select(func.max(images.c.id))).scalar() or 0
-    dialect.add_rows(connection, images, ("digest", "width", "height", "format"), rows, unless_there=True)
+    dialect.add_rows(connection, images, IMAGE_COLUMNS, rows, unless_there=True)
     made = connection.execute(select(images.c.digest, images.c.id).where(images.c.id > last)).all()
     ids.update((row[0], row[1]) for row in made)
     if len(ids) < len(by_digest):
@@ -119,11 +127,16 @@ def put_files(connection: Connection, dialect: Dialect, new: Sequence[NewFile], 
         new: those that are not known.
         again: others, by id; they are not missing any more.
     """
-    columns = ("folder_id", "name", "size", "mtime_ns", "image_id", "skip_reason", "skip_detail")
+    columns = ("folder_id", "name", "size", "mtime_ns", "image_id", "skip_reason", "skip_detail", "checksum")
     dialect.add_rows(connection, files, columns, new)
+    touched = {row[0] for row in new}
+    if again:
+        query = select(files.c.folder_id).where(files.c.id.in_(dialect.any_of("ids", int))).distinct()
+        touched.update(connection.execute(query, {"ids": dialect.many(again)}).scalars())
     rows = [(ident, *state, None) for ident, state in again.items()]
     dialect.change_rows(connection, files, ("id", *columns[2:], "missing_since"), rows)
     if new or again:
+        unseal(connection, dialect, Kind.FOLDER, map(str, touched))
         touch_files(connection)
 
 

@@ -16,9 +16,11 @@ from sqlalchemy import Connection, func, select
 
 from zsindex.errors import LibraryDamaged
 from zsindex.records import FloatArray
+from zsindex.storage import room
 from zsindex.storage.adding import FileState, NewFile, add_images, add_vectors, folder_ids, known, put_files
 from zsindex.storage.database import Database
 from zsindex.storage.rows import NEVER_SEEN, ExportedPhotos, ImportedPhoto, KnownPhoto, ModelRow, path_digest, selected
+from zsindex.storage.seals import file_checksum
 from zsindex.storage.stored import VECTOR_DTYPE, is_of_image
 from zsindex.storage.tables import embeddings, files, folders, images
 
@@ -75,14 +77,20 @@ class SqlBulk:
                 there = before.get(photo.path)
                 if there is None:
                     # A path that stands there twice has the same vector both times.
-                    new_files[photo.path] = (in_folder[photo.folder], photo.name, size, mtime_ns, image_id, None, None)
+                    checksum = file_checksum(photo.folder, photo.name, size, mtime_ns, image_id)
+                    new_files[photo.path] = (
+                        in_folder[photo.folder], photo.name, size, mtime_ns, image_id, None, None, checksum
+                    )  # fmt: skip
                 elif (
                     there.missing
                     or there.image_id != image_id
                     or (photo.seen is not None and (there.size, there.mtime_ns) != (size, mtime_ns))
                 ):
-                    again[there.id] = size, mtime_ns, image_id, None, None
+                    checksum = file_checksum(photo.folder, photo.name, size, mtime_ns, image_id)
+                    again[there.id] = size, mtime_ns, image_id, None, None, checksum
             put_files(connection, dialect, list(new_files.values()), again)
+            showed = {k.id: k.image_id for k in before.values() if k.image_id is not None}
+            room.count_uploads(connection, sum(showed.get(n, state[2]) != state[2] for n, state in again.items()))
         counts["added"] = len(new_files)
         counts["changed"] = len(photos) - len(chosen)
         counts["kept"] = len(chosen) - counts["stored"]

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from zsindex.storage.adding import set_setting
 from zsindex.storage.database import Database
-from zsindex.storage.tables import embeddings, metadata, models, settings, snapshots
+from zsindex.storage.seals import Kind
+from zsindex.storage.tables import derived, embeddings, jobs, metadata, models, runs, seals, settings, snapshots
 
 # What a half-made copy is known by: what it is made from, and as of when.
 MARK = "copying"
@@ -121,11 +122,15 @@ def _in_order(database: Database, table: sa.Table) -> sa.Select[Any]:
         return query.order_by(number)
     if table is settings:
         return query.where(table.c.key.not_in(_OWN)).order_by(table.c.key)
-    return query.order_by(database.dialect.arrival(table))
+    if table is seals:
+        query = query.where(seals.c.kind != str(Kind.SNAPSHOT))  # which are not copied
+    if table in (runs, jobs, derived):  # of which the newest are asked for
+        return query.order_by(database.dialect.arrival(table))
+    return query.order_by(*table.primary_key)
 
 
 def _copy_whole(source: Database, connection: Connection, target: Database, table: sa.Table) -> None:
-    """Of what is never more than some thousand rows."""
+    """Of what is never more than a row for each folder."""
     rows = [tuple(row) for row in connection.execute(_in_order(source, table))]
     with target.write("copy a library") as into:
         _clear(into, table)

@@ -61,8 +61,20 @@ class Dialect(Protocol):
         """Any number of values as one parameter."""
         ...
 
-    def image_ids(self, connection: Connection, digests: Collection[bytes]) -> dict[bytes, int]:
-        """Ids of the images with these digests, of those that are known, however many there are."""
+    def legible(self, connection: Connection) -> AbstractContextManager[None]:
+        """While it lasts, what is no text any more reads as one, with marks where it is damaged, and not as an error:
+        for whoever looks at the checksums of what they read.
+        """
+        ...
+
+    def image_ids(
+        self, connection: Connection, digests: Collection[bytes], *, verify: bool = False
+    ) -> dict[bytes, int]:
+        """Ids of the images with these digests, of those that are known, however many there are.
+
+        Args:
+            verify: look at the rows themselves, not only at an index of them, and warn of damaged ones.
+        """
         ...
 
     def add_rows(

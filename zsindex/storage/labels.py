@@ -5,20 +5,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, func, insert, select
 
+from zsindex.errors import LibraryDamaged
 from zsindex.storage.database import Database, Dialect
-from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, SidecarRow, ThresholdRow, now
+from zsindex.storage.rows import MOST_DERIVED, MOST_QUESTIONS, CorrectionEntry, SidecarRow, ThresholdRow, now
+from zsindex.storage.sealing import put_seals, reseal, rows_of, seals_of, unseal
+from zsindex.storage.seals import Kind, seal, warn_of_rows
 from zsindex.storage.tables import (
     corrections,
     derived,
     label_sets,
     runs,
+    seals,
     sidecars,
     temperatures,
     template_sets,
@@ -30,6 +34,7 @@ class SqlLabels:
     """`zsindex.storage.protocol.LabelStorage` over an open database."""
 
     def __init__(self, database: Database) -> None:
+        self._place = database.place
         self._dialect = database.dialect
         self._newest_run_first = database.dialect.arrival(runs).desc()
         self._read = database.read
@@ -48,12 +53,15 @@ class SqlLabels:
                 return int(row.version)
             version = 1 if row is None else int(row.version) + 1
             connection.execute(insert(label_sets).values(name=name, version=version, body=_json(body), saved_at=now()))
+            self._seal(connection, Kind.LABEL_SET, [version], part=name)
             return version
 
     def remove_label_set(self, name: str) -> bool:
         """Forget a label set with all versions and thresholds; False if there was none of that name."""
         with self._write("remove a label set") as connection:
             connection.execute(delete(thresholds).where(thresholds.c.label_set == name))
+            self._unseal(connection, Kind.THRESHOLD, part=name)
+            self._unseal(connection, Kind.LABEL_SET, part=name)
             return connection.execute(delete(label_sets).where(label_sets.c.name == name)).rowcount > 0
 
     # --- template sets ------------------------------------------------------------------------------------------------
@@ -63,10 +71,12 @@ class SqlLabels:
         with self._write("save a template set") as connection:
             connection.execute(delete(template_sets).where(template_sets.c.name == name))
             connection.execute(insert(template_sets).values(name=name, body=_json(list(templates)), saved_at=now()))
+            self._seal(connection, Kind.TEMPLATE_SET, [name])
 
     def remove_template_set(self, name: str) -> bool:
         """Forget a template set; False if there was none of that name."""
         with self._write("remove a template set") as connection:
+            self._unseal(connection, Kind.TEMPLATE_SET, [name])
             return connection.execute(delete(template_sets).where(template_sets.c.name == name)).rowcount > 0
 
     # --- corrections --------------------------------------------------------------------------------------------------
@@ -74,28 +84,32 @@ class SqlLabels:
     def corrections(self, label_set: str) -> list[CorrectionEntry]:
         """The log of a label set, oldest entry first."""
         with self._read() as connection:
-            rows = connection.execute(
-                select(corrections).where(corrections.c.label_set == label_set).order_by(corrections.c.id)
-            )
-            return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]
+            rows = self._whole(connection, Kind.CORRECTION, label_set, f"the corrections of label set {label_set} are")
+        return [CorrectionEntry(digest, label, bool(is_not)) for _, _, _, digest, label, is_not in rows.values()]
 
     def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
         """Append entries as one batch, which can be undone together. Returns how many batches there are now."""
         with self._write("keep corrections") as connection:
+            before = connection.execute(select(func.max(corrections.c.id))).scalar() or 0
             batch = _last_batch(connection, label_set) + 1
             if entries:
                 connection.execute(
                     insert(corrections),
                     [{**e._asdict(), "label_set": label_set, "batch": batch, "created_at": now()} for e in entries],
                 )
+                made = connection.execute(select(corrections.c.id).where(corrections.c.id > before)).scalars()
+                for some in _in_parts(list(made)):
+                    self._seal(connection, Kind.CORRECTION, some, part=label_set)
             return batch
 
     def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
         """Take the last batch away; returns its entries, none if there was no batch."""
         with self._write("undo corrections") as connection:
+            self._whole(connection, Kind.CORRECTION, label_set, f"the corrections of label set {label_set} are")
             last = (corrections.c.label_set == label_set) & (corrections.c.batch == _last_batch(connection, label_set))
             rows = connection.execute(select(corrections).where(last).order_by(corrections.c.id)).all()
             connection.execute(delete(corrections).where(last))
+            self._unseal(connection, Kind.CORRECTION, [str(row.id) for row in rows], part=label_set)
             return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]
 
     # --- thresholds ---------------------------------------------------------------------------------------------------
@@ -103,36 +117,46 @@ class SqlLabels:
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
         """Thresholds of a label set by label."""
         with self._read() as connection:
-            rows = connection.execute(
-                select(thresholds).where(thresholds.c.label_set == label_set).order_by(thresholds.c.id)
-            )
-            return {
-                row.label: ThresholdRow(row.label, row.rate, json.loads(row.chosen), row.created_at) for row in rows
-            }
+            rows = self._whole(connection, Kind.THRESHOLD, label_set, f"the thresholds of label set {label_set} are")
+            order = connection.execute(
+                select(thresholds.c.label).where(thresholds.c.label_set == label_set).order_by(thresholds.c.id)
+            ).scalars()
+        return {
+            label: ThresholdRow(label, rate, json.loads(chosen), created_at)
+            for _, label, rate, chosen, created_at in map(rows.__getitem__, order)
+        }
 
     def save_thresholds(self, label_set: str, chosen: Iterable[tuple[str, float, Mapping[str, Any]]]) -> None:
         """Store (label, rate, how it was chosen), in place of those of the same labels."""
         with self._write("keep thresholds") as connection:
             for label, rate, how in chosen:
-                _remove_thresholds(connection, label_set, [label])
+                self._remove_thresholds(connection, label_set, [label])
                 connection.execute(
                     insert(thresholds).values(
                         label_set=label_set, label=label, rate=rate, chosen=_json(how), created_at=now()
                     )
                 )
+                self._seal(connection, Kind.THRESHOLD, [label], part=label_set)
 
     def remove_thresholds(self, label_set: str, labels: Sequence[str] | None = None) -> int:
         """Forget thresholds of some labels, or of all; returns how many."""
         with self._write("remove thresholds") as connection:
-            return _remove_thresholds(connection, label_set, labels)
+            return self._remove_thresholds(connection, label_set, labels)
+
+    def _remove_thresholds(self, connection: Connection, label_set: str, labels: Sequence[str] | None) -> int:
+        which = thresholds.c.label_set == label_set
+        if labels is not None:
+            which &= thresholds.c.label.in_(labels)
+        self._unseal(connection, Kind.THRESHOLD, labels, part=label_set)
+        return int(connection.execute(delete(thresholds).where(which)).rowcount)
 
     # --- what belongs to a model --------------------------------------------------------------------------------------
 
     def temperature(self, model_id: int) -> tuple[float, dict[str, Any]] | None:
         """The temperature that was fitted for a model, and how; None if there is none."""
         with self._read() as connection:
-            row = connection.execute(select(temperatures).where(temperatures.c.model_id == model_id)).first()
-        return None if row is None else (row.temperature, json.loads(row.fit))
+            rows = self._whole(connection, Kind.TEMPERATURE, "", "the temperature is", keys=[model_id])
+        return next(((temperature, json.loads(fit)) for _, temperature, fit in rows.values()), None)
 
     def save_temperature(self, model_id: int, temperature: float, fit: Mapping[str, Any]) -> None:
         """Store a model's temperature, in place of an earlier one."""
@@ -143,10 +167,12 @@ class SqlLabels:
                     model_id=model_id, temperature=temperature, fit=_json(fit), created_at=now()
                 )
             )
+            self._seal(connection, Kind.TEMPERATURE, [model_id])
 
     def remove_temperature(self, model_id: int) -> bool:
         """Forget a model's temperature; False if there was none."""
         with self._write("remove a temperature") as connection:
+            self._unseal(connection, Kind.TEMPERATURE, [str(model_id)])
             return connection.execute(delete(temperatures).where(temperatures.c.model_id == model_id)).rowcount > 0
 
     def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
@@ -157,34 +183,52 @@ class SqlLabels:
             connection.execute(
                 insert(derived).values(model_id=model_id, kind=kind, key=key, body=_json(body), created_at=now())
             )
+            part = f"{model_id}/{kind}"
+            put_seals(connection, self._dialect, Kind.DERIVED, {(part, key): seal((model_id, kind, key, _json(body)))})
             same = (derived.c.model_id == model_id) & (derived.c.kind == kind)
             newest = (
                 select(derived.c.key).where(same).order_by(self._dialect.arrival(derived).desc()).limit(MOST_DERIVED)
             )
             connection.execute(delete(derived).where(same, derived.c.key.not_in(newest)))
+            left = select(derived.c.key).where(same)
+            of_kind = (seals.c.kind == str(Kind.DERIVED)) & (seals.c.part == part)
+            connection.execute(delete(seals).where(of_kind, seals.c.key.not_in(left)))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
     def runs(self) -> list[tuple[str, dict[str, Any], str]]:
         """(key, document, when) of each run, newest first."""
         with self._read() as connection:
-            rows = connection.execute(select(runs).order_by(self._newest_run_first))
-            return [(row.key, json.loads(row.document), row.created_at) for row in rows]
+            found, sealed = rows_of(connection, Kind.RUN), seals_of(connection, Kind.RUN)
+            order = [
+                str(key) for key in connection.execute(select(runs.c.key).order_by(self._newest_run_first)).scalars()
+            ]
+        whole = {key: row for (part, key), row in found.items() if sealed.get((part, key)) == seal(row)}
+        if damaged := sorted({*(key for _, key in found.keys() | sealed.keys()), *order} - whole.keys()):
+            warn_of_rows([f"run {key}" for key in damaged])
+        return [_run(whole[key]) for key in order if key in whole]
 
     def run(self, key: str) -> tuple[str, dict[str, Any], str] | None:
         """(key, document, when) of a run; None if it was not recorded."""
         with self._read() as connection:
-            row = connection.execute(select(runs).where(runs.c.key == key)).first()
-        return None if row is None else (row.key, json.loads(row.document), row.created_at)
+            found, sealed = rows_of(connection, Kind.RUN, keys=[key]), seals_of(connection, Kind.RUN)
+        row = found.get(("", key))
+        if (sealed.get(("", key)) is None) != (row is None) or (row and sealed["", key] != seal(row)):
+            warn_of_rows([f"run {key}"])
+            return None
+        return None if row is None else _run(row)
 
     def run_files(self) -> dict[str, dict[str, Any]]:
         """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
         stored = self._dialect.json_text(runs.c.document, "stored")
-        with self._read() as connection:
-            rows = connection.execute(select(runs.c.key, stored).order_by(self._newest_run_first))
-            return {key: json.loads(body) for key, body in rows if body is not None}
+        with self._read() as connection, self._dialect.legible(connection):
+            rows = connection.execute(select(runs.c.key, stored).order_by(self._newest_run_first)).all()
+        found = {key: json.loads(body) for key, body in rows if body is not None}
+        return {key: answer for key, answer in found.items() if isinstance(answer, dict)}
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+    def save_run(
+        self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = MOST_QUESTIONS
+    ) -> list[str]:
         """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
         all, the oldest go.
 
@@ -195,6 +239,7 @@ class SqlLabels:
             replaced = _stored_files(connection, self._dialect, runs.c.key == key)
             connection.execute(delete(runs).where(runs.c.key == key))
             connection.execute(insert(runs).values(key=key, document=_json(document), created_at=now()))
+            self._seal(connection, Kind.RUN, [key])
             sizes = connection.execute(
                 select(runs.c.key, func.length(runs.c.document)).order_by(self._newest_run_first)
             ).all()
@@ -206,6 +251,7 @@ class SqlLabels:
             ]
             replaced += _stored_files(connection, self._dialect, runs.c.key.in_(old))
             connection.execute(delete(runs).where(runs.c.key.in_(old)))
+            self._unseal(connection, Kind.RUN, old)
             return sorted(replaced)
 
     # --- sidecars -----------------------------------------------------------------------------------------------------
@@ -213,13 +259,24 @@ class SqlLabels:
     def sidecar_paths(self) -> list[str]:
         """Paths of all sidecars that zsindex wrote into, in order."""
         with self._read() as connection:
-            return list(connection.execute(select(sidecars.c.path).order_by(sidecars.c.path)).scalars())
+            found = list(connection.execute(select(sidecars.c.path).order_by(sidecars.c.path)).scalars())
+            sealed = {key for _, key in seals_of(connection, Kind.SIDECAR)}
+        if damaged := sealed.symmetric_difference(found):
+            warn_of_rows([f"what zsindex wrote into {path}" for path in sorted(damaged)])
+        return [path for path in found if path in sealed]
 
     def sidecars(self, paths: Sequence[str]) -> dict[str, SidecarRow]:
         """What zsindex wrote into some sidecars, a few hundred at most, by path; those that it did not are left out."""
         with self._read() as connection:
-            rows = connection.execute(select(sidecars).where(sidecars.c.path.in_(paths)))
-            return {row.path: _sidecar(row) for row in rows}
+            found, sealed = rows_of(connection, Kind.SIDECAR, keys=paths), seals_of(connection, Kind.SIDECAR)
+        asked = {("", path) for path in paths}
+        for which in found.keys() | (sealed.keys() & asked):
+            if which not in found or sealed.get(which) != seal(found[which]):
+                raise LibraryDamaged(self._place, f"what zsindex wrote into {which[1]} is not known any more")
+        return {
+            path: SidecarRow(path, original, written, json.loads(tags), written_at)
+            for path, original, written, tags, written_at in found.values()
+        }
 
     def save_sidecars(self, rows: Sequence[SidecarRow], *, forget: Sequence[str] = ()) -> None:
         """Record what was written into sidecars, in place of earlier records, and forget others, a few hundred at most.
@@ -231,20 +288,47 @@ class SqlLabels:
         if not rows and not forget:
             return
         with self._write("record what was written into sidecars") as connection:
-            connection.execute(delete(sidecars).where(sidecars.c.path.in_([*forget, *(row.path for row in rows)])))
+            these = [*forget, *(row.path for row in rows)]
+            connection.execute(delete(sidecars).where(sidecars.c.path.in_(these)))
+            self._unseal(connection, Kind.SIDECAR, these)
             if rows:
                 connection.execute(
                     insert(sidecars),
                     [{**row._asdict(), "tags": _json(row.tags), "written_at": now()} for row in rows],
                 )
+                self._seal(connection, Kind.SIDECAR, [row.path for row in rows])
+
+    # --- seals --------------------------------------------------------------------------------------------------------
+
+    def _seal(self, connection: Connection, kind: Kind, keys: Sequence[object], *, part: str | None = None) -> None:
+        reseal(connection, self._dialect, kind, keys, part=part)
+
+    def _unseal(self, connection: Connection, kind: Kind, keys: Sequence[str] | None = None, *, part: str = "") -> None:
+        unseal(connection, self._dialect, kind, keys, part=part)
+
+    def _whole(
+        self, connection: Connection, kind: Kind, part: str, what: str, *, keys: Sequence[object] | None = None
+    ) -> dict[str, Sequence[Any]]:
+        """Rows of a part by their keys.
+
+        Raises:
+            LibraryDamaged: they are not what was stored; `what` says of what they are, with its verb.
+        """
+        found, sealed = rows_of(connection, kind, part, keys), seals_of(connection, kind, part)
+        if keys is not None:
+            sealed = {which: sealed[which] for which in sealed if which[1] in map(str, keys)}
+        if {which: seal(row) for which, row in found.items()} != sealed:
+            raise LibraryDamaged(self._place, f"{what} not what was stored")
+        return {key: row for (_, key), row in found.items()}
 
 
 def _json(body: Any) -> str:
     return json.dumps(body, ensure_ascii=False)
 
 
-def _sidecar(row: sa.Row[Any]) -> SidecarRow:
-    return SidecarRow(row.path, row.original, row.written_sha256, json.loads(row.tags), row.written_at)
+def _run(row: Sequence[Any]) -> tuple[str, dict[str, Any], str]:
+    key, document, created_at = row
+    return key, json.loads(document), created_at
 
 
 def _stored_files(connection: Connection, dialect: Dialect, which: sa.ColumnElement[bool]) -> list[str]:
@@ -252,15 +336,13 @@ def _stored_files(connection: Connection, dialect: Dialect, which: sa.ColumnElem
     return [name for name in connection.execute(select(name).where(which)).scalars() if name is not None]
 
 
+def _in_parts(values: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(values), 500):
+        yield values[start : start + 500]
+
+
 def _last_batch(connection: Connection, label_set: str) -> int:
     last = connection.execute(
         select(func.max(corrections.c.batch)).where(corrections.c.label_set == label_set)
     ).scalar()
     return int(last or 0)
-
-
-def _remove_thresholds(connection: Connection, label_set: str, labels: Sequence[str] | None) -> int:
-    which = thresholds.c.label_set == label_set
-    if labels is not None:
-        which &= thresholds.c.label.in_(labels)
-    return int(connection.execute(delete(thresholds).where(which)).rowcount)

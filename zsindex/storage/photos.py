@@ -4,7 +4,6 @@ question asks. `zsindex.storage.protocol.PhotoStorage` in SQL that is no databas
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
+from zsindex.storage import room
 from zsindex.storage.adding import (
     FileState,
     NewFile,
@@ -33,16 +33,27 @@ from zsindex.storage.adding import (
 )
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
+from zsindex.storage.mending import listings
 from zsindex.storage.rows import (
     NEVER_SEEN,
+    NO_PROMPTS,
     FileDetails,
     FileOutcome,
+    Forgettable,
     ImageRecord,
     KnownFile,
     ModelRow,
     SnapshotRow,
     now,
-    prompts_in,
+)
+from zsindex.storage.sealing import put_seals, reseal, rows_of, seals_of, unseal
+from zsindex.storage.seals import (
+    Kind,
+    file_checksum,
+    is_of_content,
+    is_of_file,
+    seal,
+    warn_of_rows,
 )
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
@@ -61,10 +72,10 @@ from zsindex.storage.tables import (
     folders,
     images,
     incomplete_images,
-    label_sets,
     models,
     prompts,
     roots,
+    seals,
     settings,
     snapshots,
     temperatures,
@@ -84,35 +95,35 @@ class SqlPhotos:
 
     def add_model(self, info: ModelInfo, *, make_default: bool) -> ModelRow:
         """Record a model unless its fingerprint is known; the first one becomes the default in any case."""
-        with self._write("record a model") as connection:
-            this_one = select(*(models.c[name] for name in MODEL_COLUMNS)).where(
-                models.c.fingerprint == info.fingerprint
-            )
-            row = connection.execute(this_one).first()
-            if row is None:
-                connection.execute(
-                    insert(models).values(
-                        fingerprint=info.fingerprint,
-                        name=info.spec.name,
-                        pretrained=info.spec.pretrained,
-                        precision=info.spec.precision,
-                        decode=str(info.spec.decode),
-                        icc=str(info.spec.icc),
-                        transparency=str(info.spec.transparency),
-                        dim=info.dim,
-                        logit_scale=info.logit_scale,
-                        logit_bias=info.logit_bias,
-                        context_length=info.context_length,
-                        image_height=info.image_size[0],
-                        image_width=info.image_size[1],
-                        weights_sha256=info.weights_sha256,
-                        created_at=now(),
-                    )
-                )
-                row = connection.execute(this_one).one()
-            has_default = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).first()
-            if make_default or not has_default:
-                set_setting(connection, "default_model", str(row[0]))
+        values = {
+            "fingerprint": info.fingerprint,
+            "name": info.spec.name,
+            "pretrained": info.spec.pretrained,
+            "precision": info.spec.precision,
+            "decode": str(info.spec.decode),
+            "icc": str(info.spec.icc),
+            "transparency": str(info.spec.transparency),
+            "dim": info.dim,
+            "logit_scale": info.logit_scale,
+            "logit_bias": info.logit_bias,
+            "context_length": info.context_length,
+            "image_height": info.image_size[0],
+            "image_width": info.image_size[1],
+            "weights_sha256": info.weights_sha256,
+        }
+        with self._write("record a model") as connection, self._dialect.legible(connection):
+            ident = _recorded_as(connection, self._dialect, values)
+            if ident is None:
+                connection.execute(insert(models).values(**values, created_at=now()))
+                ident = connection.execute(
+                    select(models.c.id).where(models.c.fingerprint == info.fingerprint)
+                ).scalar_one()
+                reseal(connection, self._dialect, Kind.MODEL, [ident])
+            if make_default or not _has_default(connection):
+                set_setting(connection, "default_model", str(ident))
+                put_seals(connection, self._dialect, Kind.DEFAULT_MODEL, {("", ""): seal((str(ident),))})
+            query = select(*(models.c[name] for name in MODEL_COLUMNS)).where(models.c.id == ident)
+            row = connection.execute(query).one()
         return model_row(row)
 
     # --- files: what is known -----------------------------------------------------------------------------------------
@@ -120,7 +131,11 @@ class SqlPhotos:
     def roots(self) -> list[str]:
         """Folders that were synced, in path order."""
         with self._read() as connection:
-            return list(connection.execute(select(roots.c.path).order_by(roots.c.path)).scalars())
+            found, sealed = rows_of(connection, Kind.ROOT), seals_of(connection, Kind.ROOT)
+        damaged = [key for key in sealed.keys() | found.keys() if key not in found or key not in sealed]
+        if damaged:
+            warn_of_rows(["the list of synced folders"])
+        return [path for _, path in found if ("", path) in sealed]
 
     def add_roots(self, paths: Iterable[str]) -> None:
         """Remember folders as synced now; one inside another root is part of that root."""
@@ -129,8 +144,11 @@ class SqlPhotos:
                 known = list(connection.execute(select(roots.c.path)).scalars())
                 if any(is_under(path, root) and path != root for root in known):
                     continue
-                connection.execute(delete(roots).where(roots.c.path.in_([r for r in known if is_under(r, path)])))
+                inside = [root for root in known if is_under(root, path)]
+                connection.execute(delete(roots).where(roots.c.path.in_(inside)))
+                unseal(connection, self._dialect, Kind.ROOT, inside)
                 connection.execute(insert(roots).values(path=path, synced_at=now()))
+                reseal(connection, self._dialect, Kind.ROOT, [path])
 
     def known_files(self, folder: str, model_id: int | None) -> dict[str, KnownFile]:
         """What the library knows of one folder, by file name."""
@@ -211,15 +229,25 @@ class SqlPhotos:
         names: defaultdict[str, list[str]] = defaultdict(list)
         for folder, name in {os.path.split(path) for path in paths if is_encodable(path)}:
             names[folder].append(name)
-        query = select(files.c.name, images.c.digest).select_from(files.join(folders).join(images))
+        query = select(
+            files.c.name, files.c.size, files.c.mtime_ns, files.c.image_id, files.c.checksum, *_of_image
+        ).select_from(files.join(folders).join(images))
+        found, damaged = {}, []
         with self._read() as connection:
-            found = self._dialect.files_named(connection, names, query)
-            return {os.path.join(folder, name): digest for folder, (name, digest, *_) in found}
+            for folder, row in self._dialect.files_named(connection, names, query):
+                path = os.path.join(folder, row[0])
+                if is_of_file(folder, *row[:5]) and is_of_content(*row[5:]):
+                    found[path] = row[5]
+                else:
+                    damaged.append(f"what is known of {path}")
+        if damaged:
+            warn_of_rows(damaged)
+        return found
 
     def images_of(self, digests: Collection[bytes]) -> dict[bytes, int]:
         """Ids of the images with these digests, of those that the library knows."""
         with self._read() as connection:
-            return self._dialect.image_ids(connection, digests)
+            return self._dialect.image_ids(connection, digests, verify=True)
 
     def details_of(self, image_ids: Collection[int]) -> list[FileDetails]:
         """What is known of the files that are there and show one of the images; in no particular order."""
@@ -230,23 +258,34 @@ class SqlPhotos:
                 files.c.image_id,
                 files.c.size,
                 files.c.mtime_ns,
-                images.c.digest,
-                images.c.width,
-                images.c.height,
+                files.c.checksum,
+                *_of_image,
             )
             .select_from(files.join(folders).join(images))
             .where(files.c.missing_since.is_(None), files.c.image_id.in_(self._dialect.any_of("ids", int)))
         )
+        found, damaged = [], []
         with self._read() as connection:
-            rows = connection.execute(query, {"ids": self._dialect.many(image_ids)})
-            return [FileDetails(os.path.join(folder, name), *rest) for folder, name, *rest in rows]
+            for folder, name, image_id, size, mtime_ns, checksum, *image in _fetch(
+                connection, query, {"ids": self._dialect.many(image_ids)}
+            ):
+                path = os.path.join(folder, name)
+                if is_of_file(folder, name, size, mtime_ns, image_id, checksum) and is_of_content(*image):
+                    found.append(FileDetails(path, image_id, size, mtime_ns, *image[:3]))
+                else:
+                    damaged.append(f"what is known of {path}")
+        if damaged:
+            warn_of_rows(damaged)
+        return found
 
     def image(self, image_id: int) -> ImageRecord | None:
         """An image by its id, without its vector; None if there is none."""
-        query = select(images.c.digest, images.c.width, images.c.height, images.c.format)
         with self._read() as connection:
-            row = connection.execute(query.where(images.c.id == image_id)).first()
-        return None if row is None else ImageRecord(row.digest, row.width, row.height, row.format)
+            rows = _fetch(connection, select(*_of_image).where(images.c.id == image_id))
+        if rows and not is_of_content(*rows[0]):
+            warn_of_rows([f"what is known of image {image_id}"])
+            return None
+        return ImageRecord(*rows[0][:4]) if rows else None
 
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
@@ -272,10 +311,11 @@ class SqlPhotos:
                 image_id = None if outcome.image is None else image_ids[outcome.image.digest]
                 reason = None if outcome.skip_reason is None else str(outcome.skip_reason)
                 folder, name, size, mtime_ns = outcome.file
+                checksum = file_checksum(folder, name, size, mtime_ns, image_id)
                 if row is not None:
-                    again[row.id] = size, mtime_ns, image_id, reason, outcome.skip_detail
+                    again[row.id] = size, mtime_ns, image_id, reason, outcome.skip_detail, checksum
                 else:
-                    new.append((ids[folder], name, size, mtime_ns, image_id, reason, outcome.skip_detail))
+                    new.append((ids[folder], name, size, mtime_ns, image_id, reason, outcome.skip_detail, checksum))
                 if image_id is None:
                     counts["skipped"] += 1
                 elif row is not None and not row.missing:
@@ -292,6 +332,7 @@ class SqlPhotos:
                 these = {"ids": self._dialect.many(forgotten)}
                 connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids", int))), these)
             put_files(connection, self._dialect, new, again)
+            room.count_uploads(connection, counts["changed"])
         return counts
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
@@ -312,13 +353,30 @@ class SqlPhotos:
         with self._write("record vanished files") as connection:
             marked = connection.execute(vanish, parameters).rowcount
             if marked:
+                these = connection.execute(select(folders.c.id).where(folders.c.path == folder)).scalars()
+                unseal(connection, self._dialect, Kind.FOLDER, map(str, these))
                 touch_files(connection)
         return marked
+
+    def seal_folders(self) -> None:
+        """Seal what the folders hold that files came into or went from since. After that `Reads.files` notices what is
+        not any more as it was.
+        """
+        with self._read() as connection:
+            if connection.execute(_unsealed().limit(1)).first() is None:
+                return
+        with self._write("seal what folders hold") as connection:
+            paths = {str(row[0]): row[1] for row in connection.execute(_unsealed())}
+            checksums = {
+                ("", ident): checksum for ident, checksum in listings(connection, self._dialect, paths).items()
+            }
+            put_seals(connection, self._dialect, Kind.FOLDER, checksums)
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         """Store images that are no files of the library, with their vectors."""
         with self._write("store image vectors") as connection:
             self._add_records(connection, records, model_id)
+            room.count_uploads(connection, len(records))
 
     def _add_records(
         self, connection: Connection, records: Sequence[ImageRecord], model_id: int | None
@@ -353,8 +411,13 @@ class SqlPhotos:
         with self._write("record the index") as connection:
             recorded = select(*(snapshots.c[name] for name in SNAPSHOT_COLUMNS)).where(snapshots.c.model_id == model_id)
             replaced = connection.execute(recorded).first()
+            # What a damaged record says of its file is not believed.
+            sealed = seals_of(connection, Kind.SNAPSHOT).get(("", str(model_id)))
+            if replaced is not None and seal((model_id, *replaced[:-1])) != sealed:
+                replaced = None
             connection.execute(delete(snapshots).where(snapshots.c.model_id == model_id))
             connection.execute(insert(snapshots).values(model_id=model_id, created_at=now(), **asdict(snapshot)))
+            reseal(connection, self._dialect, Kind.SNAPSHOT, [model_id])
         return None if replaced is None else SnapshotRow(*replaced)
 
     def mark_verified(self, file: str, verified: str) -> None:
@@ -468,61 +531,123 @@ class SqlPhotos:
             if instead:
                 add_vectors(connection, self._dialect, instead, to_blob, model_id, new=instead.keys())
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What grows, with how many there are of it and how many bytes these take."""
+        with self._read() as connection:
+            return room.sizes(connection)
+
+    def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
+        """Forget what nobody has asked for in a long time, and what only spared work; see the protocol."""
+
+        def due(connection: Connection) -> tuple[list[int], bool]:
+            old = room.forgettable(connection, Forgettable(unused_days=prompt_days))
+            return [ident for ident, _ in old], room.may_be_too_many(connection, upload_bytes)
+
+        with self._read() as connection:
+            if due(connection) == ([], False):
+                return {"prompts": 0, "images": 0}
+        with self._write("make room") as connection:
+            old, too_many = due(connection)
+            room.delete_prompts(connection, self._dialect, old)
+            n_images = room.forget_uploads(connection, self._dialect, upload_bytes) if too_many else 0
+        return {"prompts": len(old), "images": n_images}
+
     def prunable(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
         with self._read() as connection:
-            counts = {
-                name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
-                for name, (table, which) in _prunable(model_ids, under).items()
-            }
-            counts["prompts"] += len(_unsaved(connection, besides=model_ids)) if prompts else 0
-        return counts
+            return self._counted(connection, model_ids, under, prompts)[0]
 
     def prune(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
-        """Forget vanished files, images that no file shows, their vectors, and whole models.
-
-        Args:
-            model_ids: models to forget with all their vectors and prompts.
-            under: folders to forget with all files below, whether they are there or not.
-            prompts: also those that belong to no saved label set, under any model.
-
-        Returns:
-            How many rows of each kind went.
-        """
-        removed = {}
+        """Forget vanished files, images that no file shows, their vectors, and whole models; see the protocol."""
         with self._write("prune") as connection:
+            removed, unsaved = self._counted(connection, model_ids, under, prompts)
             prunable = _prunable(model_ids, under)
             shrunk = select(embeddings.c.model_id).where(prunable["vectors"][1]).distinct()
-            for model_id in list(connection.execute(shrunk).scalars()):
-                connection.execute(
-                    update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1)
-                )
+            room.count_deletion(connection, list(connection.execute(shrunk).scalars()))
             if model_ids:
                 for of_model in (snapshots, temperatures, derived):
                     connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
             unseen = select(images.c.id).where(prunable["images"][1])
             connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
-            for name, (table, which) in prunable.items():
-                removed[name] = connection.execute(delete(table).where(which)).rowcount
-            if prompts:
-                unsaved = _unsaved(connection)
-                these = {"ids": self._dialect.many(unsaved)}
-                connection.execute(delete(_prompts).where(_prompts.c.id.in_(self._dialect.any_of("ids", int))), these)
-                removed["prompts"] += len(unsaved)
+            for table, which in prunable.values():
+                connection.execute(delete(table).where(which))
+            room.delete_prompts(connection, self._dialect, unsaved)
             connection.execute(delete(folders).where(~exists().where(files.c.folder_id == folders.c.id)))
             connection.execute(delete(roots).where(_under_any(roots.c.path, under)))
+            set_setting(connection, room.UPLOADS, "0")
             touch_files(connection)
+            self._unseal_pruned(connection, model_ids, under)
+        self.seal_folders()
         return removed
 
+    def _unseal_pruned(self, connection: Connection, model_ids: Sequence[int], under: Sequence[str]) -> None:
+        of_models = list(map(str, model_ids))
+        for kind in (Kind.MODEL, Kind.SNAPSHOT, Kind.TEMPERATURE):
+            unseal(connection, self._dialect, kind, of_models)
+        for ident in of_models:
+            of_model = (seals.c.kind == str(Kind.DERIVED)) & seals.c.part.startswith(f"{ident}/", autoescape=True)
+            connection.execute(delete(seals).where(of_model))
+        gone = (seals.c.kind == str(Kind.ROOT)) & _under_any(seals.c.key, under)
+        connection.execute(delete(seals).where(gone))
+        there = select(sa.cast(folders.c.id, sa.Text))
+        connection.execute(delete(seals).where(seals.c.kind == str(Kind.FOLDER), seals.c.key.not_in(there)))
+        for path in under:  # some of what these folders hold may be left
+            these = connection.execute(select(folders.c.id).where(_under(folders.c.path, path))).scalars()
+            unseal(connection, self._dialect, Kind.FOLDER, map(str, these))
 
-_prompts = prompts
+    def _counted(
+        self,
+        connection: Connection,
+        model_ids: Sequence[int],
+        under: Sequence[str],
+        which: Forgettable,
+    ) -> tuple[dict[str, int], list[int]]:
+        """How many rows of each kind would go, with the bytes of vectors and prompts; and ids of prompts among them."""
+        prunable = _prunable(model_ids, under)
+        counts = {
+            name: int(connection.execute(select(func.count()).select_from(table).where(which)).scalar_one())
+            for name, (table, which) in prunable.items()
+        }
+        unsaved = dict(room.forgettable(connection, which, besides=model_ids))
+        of_models = prompts.c.model_id.in_(model_ids)
+        of_models_bytes = connection.execute(select(func.sum(room.prompt_bytes())).where(of_models)).scalar() or 0
+        length = func.sum(func.length(embeddings.c.vector))
+        vector_bytes = connection.execute(select(length).where(prunable["vectors"][1])).scalar() or 0
+        counts["prompts"] += len(unsaved)
+        counts |= {"vector_bytes": int(vector_bytes), "prompt_bytes": int(of_models_bytes) + sum(unsaved.values())}
+        return counts, list(unsaved)
+
+
+_of_image = (images.c.digest, images.c.width, images.c.height, images.c.format, images.c.checksum)
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
+
+
+def _recorded_as(connection: Connection, dialect: Dialect, values: Mapping[str, Any]) -> int | None:
+    """The id under which a model is recorded; None if it is not. A damaged record is written anew where its fingerprint
+    is this model's, or its seal proves that it was.
+    """
+    found, sealed = rows_of(connection, Kind.MODEL), seals_of(connection, Kind.MODEL)
+    for which, (ident, *row) in found.items():
+        right = seal((ident, *values.values()))
+        if row == list(values.values()) or right == sealed.get(which) or row[0] == values["fingerprint"]:
+            if seal((ident, *row)) != right:
+                connection.execute(update(models).where(models.c.id == ident).values(**values))
+            put_seals(connection, dialect, Kind.MODEL, {which: right})
+            return int(ident)
+    return None
+
+
+def _has_default(connection: Connection) -> bool:
+    """Whether the default model is known, and is one of those that are there."""
+    chosen = connection.execute(select(settings.c.value).where(settings.c.key == "default_model")).scalar()
+    known = seals_of(connection, Kind.DEFAULT_MODEL).get(("", ""))
+    return known == seal((chosen,)) and (("", str(chosen)) in rows_of(connection, Kind.MODEL))
 
 
 def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
@@ -534,6 +659,14 @@ def _under(column: sa.Column[str], folder: str) -> sa.ColumnElement[bool]:
 
 def _under_any(column: sa.Column[str], paths: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(sa.false(), *(_under(column, path) for path in paths))
+
+
+def _unsealed() -> sa.Select[Any]:
+    """Ids and paths of folders whose files have no seal."""
+    sealed = exists().where(
+        seals.c.kind == str(Kind.FOLDER), seals.c.part == "", seals.c.key == sa.cast(folders.c.id, sa.Text)
+    )
+    return select(folders.c.id, folders.c.path).where(~sealed)
 
 
 def _has_vector(model_id: int | None) -> sa.ColumnElement[bool]:
@@ -585,13 +718,6 @@ def _fetch(
     cursor = connection.execute(query, parameters).cursor
     assert cursor is not None
     return list(cursor.fetchall())
-
-
-def _unsaved(connection: Connection, *, besides: Sequence[int] = ()) -> list[int]:
-    """Ids of prompts that belong to no saved label set, under other models than some."""
-    kept = prompts_in(map(json.loads, connection.execute(select(label_sets.c.body)).scalars()))
-    query = select(prompts.c.id, prompts.c.text).where(prompts.c.model_id.not_in(besides))
-    return [ident for ident, text in connection.execute(query) if text not in kept]
 
 
 def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple[sa.Table, sa.ColumnElement[bool]]]:

@@ -50,11 +50,14 @@ from typing import Any, Protocol
 from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
 from zsindex.storage.claims import Claims
 from zsindex.storage.rows import (
+    MOST_QUESTIONS,
+    NO_PROMPTS,
     CorrectionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
     FileTable,
+    Forgettable,
     ImageRecord,
     ImportedPhoto,
     JobRow,
@@ -66,6 +69,7 @@ from zsindex.storage.rows import (
     SnapshotRow,
     ThresholdRow,
 )
+from zsindex.storage.seals import Damaged
 
 
 class Lock(Protocol):
@@ -73,11 +77,12 @@ class Lock(Protocol):
     this one. It goes with its process.
     """
 
-    def hold(self, purpose: str, *, shared: bool = False) -> AbstractContextManager[object]:
+    def hold(self, purpose: str, *, wait: bool = True, shared: bool = False) -> AbstractContextManager[object]:
         """Hold it. A thread that holds it may do so again, through the same handle. Nobody needs it to read or store.
 
         Args:
             purpose: tells others why they wait.
+            wait: for somebody else who holds it.
             shared: others who say so may hold it, too, where the storage is for several machines.
 
         Raises:
@@ -171,12 +176,32 @@ class Storage(Protocol):
         """Bytes that it takes, without what is derived from it."""
         ...
 
+    def backups(self) -> list[Path]:
+        """Copies from before upgrades, which nothing needs."""
+        ...
+
     def vacuum(self) -> None:
         """Give the room of deleted rows back."""
         ...
 
     def problems(self) -> list[str]:
         """What is found wrong with the storage itself, in words; nothing, one hopes."""
+        ...
+
+    def rebuild_indexes(self) -> bool:
+        """Make the storage's own indexes anew, by which rows are found, where nothing but these is wrong; whether that
+        was done.
+        """
+        ...
+
+    def damaged_rows(self) -> list[Damaged]:
+        """Rows that are not what was stored, but for vectors; see `PhotoStorage.bad_vectors`."""
+        ...
+
+    def mend(self, damaged: Sequence[Damaged]) -> list[str]:
+        """Put right what can be put right of damaged rows, and forget the others. Returns what was done in words, which
+        name what cannot be had again.
+        """
         ...
 
 
@@ -233,22 +258,34 @@ class Reads(Protocol):
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
         """Cached vectors of prompts by their exact text; those of cut texts only where the caller allows `truncated`
-        ones. Those that are not cached are left out.
+        ones. Those that are not cached are left out. The handle remembers which were asked for; see `record_uses`.
+        """
+        ...
+
+    def record_uses(self) -> int:
+        """Record that the prompts that were asked for through this handle were asked for today, unless that is recorded
+        already, or somebody else writes, or nothing can be stored: nobody waits for this, and it never fails. Returns
+        how many. `save_prompts` records them, too.
         """
         ...
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
+    ) -> int:
         """Store prompts, in the order given; those that somebody else stored meanwhile are left as they are, damaged
-        ones replaced.
+        ones replaced. All of them count as asked for now.
 
-        Where they take more than `config.prompt_bytes` in all, their vectors and their texts twice, the oldest go that
-        belong to no version of a saved label set, until a tenth of it is free.
+        Where there are more of them in all than `config.PROMPTS`, or they take more than `config.PROMPTS_MB`, their
+        vectors and their texts twice, those go that were not asked for for the longest and that belong to no version of
+        a saved label set, until a tenth of it is free. What was asked for before what is a matter of the order in which
+        it was recorded, not of the clock.
 
         Args:
             vectors: float32, shape (len(texts), dim).
             truncated: whether each text was cut to the model's context.
+
+        Returns:
+            How many went.
 
         Raises:
             LibraryReadOnly, LibraryBusy, ModelPruned, StorageFull
@@ -412,6 +449,10 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def seal_folders(self) -> None:
+        """At the end of what stores files: what folders hold is compared with what it is now from here on."""
+        ...
+
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         """Store images that are no files of the library, with their vectors. The next prune forgets them."""
         ...
@@ -464,14 +505,36 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What grows, with how many there are of it and how many bytes these take: ``prompts``, ``uploads`` (images
+        that no file shows, nor showed when it was last there), ``vanished`` (images of files that are gone),
+        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections`` and ``sidecars``.
+        """
+        ...
+
+    def make_room(self, *, prompt_days: int | None = None, upload_bytes: int) -> dict[str, int]:
+        """Forget what nobody has asked for in a long time, and what only spared work. Whoever calls it holds
+        `Storage.sync_lock`: a sync relies on vectors that it has found. Models that lose vectors have a new generation.
+
+        Args:
+            prompt_days: prompts go that nobody asked for in so many days and that belong to no version of a saved label
+                set; as the library counts days, see `zsindex.storage.uses`. None: no prompts.
+            upload_bytes: of images that no file shows, nor showed when it was last there, those go that came first
+                where their vectors take more, until a tenth is free; but none that somebody has said what it shows.
+
+        Returns:
+            How many ``prompts`` and ``images`` went.
+        """
+        ...
+
     def prunable(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """What `prune` with the same arguments would forget."""
         ...
 
     def prune(
-        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: bool = False
+        self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
         temperatures and what was derived under them. Label sets, corrections and runs stay. Models that lose vectors
@@ -480,10 +543,11 @@ class PhotoStorage(Protocol):
         Args:
             model_ids: models to forget with all their vectors and prompts.
             under: folders to forget with all files below, whether they are there or not.
-            prompts: also those that belong to no saved label set, under any model.
+            prompts: also these, under any model.
 
         Returns:
-            How many ``files``, ``images``, ``vectors``, ``prompts`` and ``models`` went.
+            How many ``files``, ``images``, ``vectors``, ``prompts`` and ``models`` went, and the bytes of vectors and
+            prompts, ``vector_bytes`` and ``prompt_bytes``.
         """
         ...
 
@@ -569,7 +633,9 @@ class LabelStorage(Protocol):
         """Of each run, newest first, only what its document says of the stored answer; documents may be long."""
         ...
 
-    def save_run(self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = 2**26) -> list[str]:
+    def save_run(
+        self, key: str, document: Mapping[str, Any], *, keep: int, max_size: int = MOST_QUESTIONS
+    ) -> list[str]:
         """Record a run, or that it was asked for again. Of more than `keep`, or `max_size` characters of documents in
         all, the oldest go.
 

@@ -246,6 +246,25 @@ class SavedLabelSet(NamedTuple):
 
 # Of what took time to compute so many are kept, of each kind and under each model; each is a few hundred words at most.
 MOST_DERIVED = 200
+# Characters of all recorded questions together: each has a few thousand, or all prompts of its labels.
+MOST_QUESTIONS = 2**26
+
+
+class Forgettable(NamedTuple):
+    """Which cached prompts may go; never those of saved label sets.
+
+    Attributes:
+        every: all others.
+        unused_days: those that nobody asked for in so many days.
+        most: those that were not asked for for the longest, as long as there are more prompts in all.
+    """
+
+    every: bool = False
+    unused_days: int | None = None
+    most: int | None = None
+
+
+NO_PROMPTS = Forgettable()
 
 
 def prompts_in(bodies: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -296,6 +315,10 @@ class SidecarRow(NamedTuple):
     written_sha256: str
     tags: dict[str, Any]
     written_at: str = ""
+
+
+# How many jobs of a service are kept.
+MOST_JOBS = 200
 
 
 class JobRow(NamedTuple):

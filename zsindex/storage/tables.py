@@ -88,6 +88,8 @@ images = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
+    # See zsindex.storage.seals.image_row_checksum.
+    Column("checksum", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -113,6 +115,8 @@ files = Table(
     Column("skip_reason", String(32)),
     Column("skip_detail", Text),
     Column("missing_since", String(32)),
+    # See zsindex.storage.seals.file_checksum; of all but missing_since and why it was skipped.
+    Column("checksum", Integer, nullable=False, server_default="0"),
     UniqueConstraint("folder_id", "name"),
     Index(None, "image_id"),
 )
@@ -144,6 +148,18 @@ prompts = Table(
     # See zsindex.storage.stored.prompt_checksum.
     Column("checksum", Integer, nullable=False, server_default="0"),
     UniqueConstraint("model_id", "text"),
+)
+
+# When each was asked for. Beside the prompts, whose vectors would have to be written again with them.
+prompt_uses = Table(
+    "prompt_uses",
+    metadata,
+    Column("prompt_id", ForeignKey(prompts.c.id, ondelete="CASCADE"), primary_key=True),
+    # Grows with every record of uses: who was asked for last is not the clock's to say.
+    Column("turn", Integer, nullable=False),
+    # Days since 1970, as the clock said.
+    Column("day", Integer, nullable=False),
+    Index(None, "turn"),
 )
 
 label_sets = Table(
@@ -270,4 +286,15 @@ snapshots = Table(
     Column("n_cells", Integer, nullable=False, server_default="0"),
     # What the file looked like when its checksum was last compared; see zsindex.index.vectors.identity.
     Column("verified", Text),
+)
+
+# Checksums of rows of other tables, and of what folders hold; see zsindex.storage.seals.
+seals = Table(
+    "seals",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("checksum", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from zsindex._version import __version__
@@ -17,7 +18,8 @@ from zsindex.index import files as index_files
 from zsindex.index import snapshots
 from zsindex.index.snapshots import VectorIndex
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import ModelRow
+from zsindex.storage.rows import NO_PROMPTS, Forgettable, ModelRow
+from zsindex.storage.seals import Damaged, Kind
 
 # Photos with a damaged vector that a message names; the report has all of them.
 MOST_NAMED = 10
@@ -109,10 +111,14 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """How many rows of each kind were forgotten or, in a dry run, would be.
+    """What was forgotten or, in a dry run, would be.
 
     Attributes:
+        files, images, vectors, prompts, models: how many rows of each kind.
+        vector_bytes, prompt_bytes: what the vectors took, and the prompts with their vectors.
         temporary_files: removed from beside photos, where a killed `tags.write` had left them.
+        strays: files in the index folder that a killed process had left, of `stray_bytes`.
+        backups: of the database, from before upgrades, of `backup_bytes`.
     """
 
     files: int
@@ -122,6 +128,12 @@ class PruneReport:
     models: int
     dry_run: bool
     temporary_files: int = 0
+    vector_bytes: int = 0
+    prompt_bytes: int = 0
+    strays: int = 0
+    stray_bytes: int = 0
+    backups: int = 0
+    backup_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -176,18 +188,39 @@ def status(storage: Storage) -> Status:
     )
 
 
+def _of_row(row: Damaged) -> str:
+    if row.whole:
+        return f"the checksum of {row.what} is damaged"
+    how = "gone" if row.gone else "damaged"
+    return f"{row.what} is {how}{'; a zsindex sync with it records it again' if row.kind is Kind.MODEL else ''}"
+
+
 def check(storage: Storage, *, fix: bool) -> CheckReport:
     """Compare database, vectors and index; see `Library.check`."""
     if fix:
         storage.require_writable("fix")
-    damaged = storage.problems()
-    if damaged:
-        # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
-        return CheckReport(tuple(damaged), (), tuple(damaged), 0)
-    problems: list[str] = []
+    problems = storage.problems()
     fixed: list[str] = []
+    if problems and fix and storage.rebuild_indexes():
+        fixed.append("rebuilt the indexes of the database")
+    if (problems and not fixed) or (fixed and storage.problems()):
+        # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
+        return CheckReport(tuple(problems), tuple(fixed), tuple(problems), 0)
     compared = 0
     damaged_photos: set[str] = set()
+    rows = storage.damaged_rows()
+    if rows:
+        of_photos = [row for row in rows if row.kind is Kind.FILE]
+        damaged_photos.update(row.what for row in of_photos)
+        named = [row for row in rows if row.kind not in (Kind.FILE, Kind.IMAGE, Kind.DERIVED)]
+        problems += [_of_row(row) for row in named]
+        if of_photos:
+            of = _some(sorted(row.what for row in of_photos))
+            problems.append(f"what is known of {len(of_photos)} photos is damaged{of}")
+        if len(of_photos) + len(named) < len(rows):
+            problems.append(f"{len(rows) - len(of_photos) - len(named)} other rows of the database are damaged")
+        if fix:
+            fixed += storage.mend(rows)
     recorded = partial(_recorded, storage)
     # Looked for once more at the end: a file that a writer is just replacing is gone by then.
     earlier = index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded)
@@ -236,7 +269,9 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
             for file in strays:
                 index_files.remove(file, recorded)
             fixed.append("removed them")
-    if left := sidecar_files.leftovers(storage.labels):
+    # What a damaged record says of its files is not believed.
+    legible = fix or not any(row.kind is Kind.SIDECAR for row in rows)
+    if legible and (left := sidecar_files.leftovers(storage.labels)):
         problems.append(
             f"temporary files that a killed zsindex tags write has left beside photos ({len(left)}): "
             f"{', '.join(map(str, left[:3]))}{' and others' if left[3:] else ''}"
@@ -253,30 +288,51 @@ def prune(
     *,
     models: Sequence[str],
     under: Sequence[str],
-    prompts: bool = False,
+    prompts: Forgettable = NO_PROMPTS,
+    backups: bool = False,
     dry_run: bool,
 ) -> PruneReport:
     """Forget what is not needed any more; see `Library.prune`."""
     if not dry_run:
         storage.require_writable("prune")
     ids = [row.id for name in models for row in _find(storage, name)]
+    recorded = partial(_recorded, storage)
+    of_index = storage.folder / snapshots.FOLDER_NAME
     if dry_run:
-        counts = storage.photos.prunable(ids, under, prompts=prompts)
-        return PruneReport(**counts, temporary_files=len(sidecar_files.leftovers(storage.labels)), dry_run=True)
+        files = {
+            "stray": index_files.strays(of_index, recorded),
+            "backup": storage.backups() if backups else [],
+        }
+        return PruneReport(
+            **storage.photos.prunable(ids, under, prompts=prompts),
+            temporary_files=len(sidecar_files.leftovers(storage.labels)),
+            **_sizes(files),
+            dry_run=True,
+        )
     with storage.sync_lock.hold("prune"):
         removed = storage.photos.prune(ids, under, prompts=prompts)
         for row in storage.reads.models():
             VectorIndex.open(storage, row)  # writes a new snapshot if enough is gone
-        recorded = partial(_recorded, storage)
-        for file in index_files.strays(storage.folder / snapshots.FOLDER_NAME, recorded):
+        # Only now: a new snapshot leaves none, but what it replaces was not one before.
+        files = {"stray": index_files.strays(of_index, recorded), "backup": storage.backups() if backups else []}
+        sizes = _sizes(files)
+        for file in files["stray"]:
             index_files.remove(file, recorded)
+        for file in files["backup"]:
+            file.unlink(missing_ok=True)
         left = sidecar_files.remove_leftovers(storage.labels)
         try:
             storage.vacuum()
         except (StorageFull, StorageFailed, LibraryBusy) as error:
             what = "what was to be pruned is gone, but its room was not given back to the disk"
             warnings.warn(f"{what} (new photos use it): {error}", RoomNotGivenBack, stacklevel=4)
-    return PruneReport(**removed, temporary_files=left, dry_run=False)
+    return PruneReport(**removed, temporary_files=left, **sizes, dry_run=False)
+
+
+def _sizes(files: Mapping[str, Sequence[Path]]) -> dict[str, int]:
+    """How many files of each kind there are, and their bytes, by the names of `PruneReport`."""
+    counts = {f"{kind}s": len(of_kind) for kind, of_kind in files.items()}
+    return counts | {f"{kind}_bytes": sum(map(index_files.size_of, of_kind)) for kind, of_kind in files.items()}
 
 
 def _paths(storage: Storage, image_ids: Collection[int]) -> list[str]:

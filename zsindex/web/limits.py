@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-MB = 1 << 20
+from zsindex import config
+from zsindex.config import MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Limits:
     queued_jobs: int = 16
     results_bytes: int = 128 * MB
     readers_bytes: int = 64 * MB
-    thumbnail_bytes: int = 1024 * MB
+    thumbnail_bytes: int = config.THUMBNAILS_MB * MB
     slow_running: int = max(1, (os.cpu_count() or 1) // 2)
     slow_wait_s: float = 2.0
     slow_stop_s: float = 60.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from zsindex.upkeep.room import Room
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -14,12 +16,18 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class Metrics(Collector):
     """The metrics of one service, in a registry of their own: a program may embed several."""
 
-    def __init__(self, usage: Callable[[], dict[str, int]], gauges: Callable[[], dict[str, float]]) -> None:
+    def __init__(
+        self,
+        usage: Callable[[], dict[str, int]],
+        gauges: Callable[[], dict[str, float]],
+        rooms: Callable[[], Sequence[Room]],
+    ) -> None:
         """Args:
         usage: `Library.usage`.
         gauges: name and present value.
+        rooms: `Library.room`.
         """
-        self._usage, self._gauges = usage, gauges
+        self._usage, self._gauges, self._rooms = usage, gauges, rooms
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "zsindex_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
@@ -58,5 +66,11 @@ class Metrics(Collector):
             cache.add_metric([kind, "miss"], usage[f"{kind}_encoded"])
         yield cache
         yield CounterMetricFamily("zsindex_model_loads", "Times that a model was loaded.", value=usage["model_loads"])
+        kept = GaugeMetricFamily("zsindex_kept", "What is kept and grows.", labels=["kind"])
+        taken = GaugeMetricFamily("zsindex_kept_bytes", "What that takes.", labels=["kind"])
+        for room in self._rooms():
+            kept.add_metric([room.kind], room.count)
+            taken.add_metric([room.kind], room.bytes)
+        yield from (kept, taken)
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"zsindex_{name}", name.replace("_", " ").capitalize() + ".", value=value)

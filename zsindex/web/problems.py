@@ -71,6 +71,7 @@ _IMAGE_STATUS = {
     SkipReason.TOO_MANY_PIXELS: 413,
     SkipReason.TOO_LARGE: 413,
     SkipReason.OUT_OF_MEMORY: 413,
+    SkipReason.TOO_SLOW: 413,
     SkipReason.VANISHED: 404,
 }
 
@@ -131,6 +132,9 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("too-much", 422, str(error))
         case errors.ImageError():
             return Problem("image", _IMAGE_STATUS.get(error.reason, 422), error.detail, reason=str(error.reason))
+        case errors.DecoderUnavailable():
+            detail = "no process can be started to decode photos in, perhaps for want of memory"
+            return Problem("decoder", 503, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
         case errors.UnknownImage():
             return Problem("unknown-image", 404, str(error))
         case errors.NotInLibrary() | errors.PathNotFound():

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zsindex.errors import BadTokenFile
@@ -21,7 +23,8 @@ from zsindex.library import Library
 from zsindex.web import logs
 from zsindex.web.app import create_app, loopback_hosts
 from zsindex.web.limits import Limits
-from zsindex.web.security import Security, Token, plain_address, with_port
+from zsindex.web.problems import RETRY_AFTER_S, Problem
+from zsindex.web.security import HEADERS, Security, Token, plain_address, with_port
 
 RIGHTS = ("read", "write")
 SHORTEST_TOKEN = 16
@@ -140,7 +143,7 @@ def serve(
         ready: called once the service listens.
     """
     limits = Limits() if limits is None else limits
-    head_s = limits.head_s
+    head_s, connections = limits.head_s, limits.connections
     logs.to_stderr(logging.INFO if log_requests else logging.WARNING)
     app = create_app(
         library, security=security, limits=limits, thumbnails=thumbnails, drop_model_after_s=drop_model_after_s
@@ -148,6 +151,7 @@ def serve(
 
     class Impatient(_Impatient):
         patience_s = head_s
+        most_connections = connections
 
     config = uvicorn.Config(
         app,
@@ -158,7 +162,6 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever connects is who asks
-        limit_concurrency=limits.connections,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
@@ -186,10 +189,34 @@ class _Server(uvicorn.Server):
 
 
 class _Impatient(H11Protocol):
-    """Closes a connection whose next request's head does not arrive in time; uvicorn would wait for ever."""
+    """Closes a connection whose next request's head does not arrive in time; uvicorn would wait for ever. What is no
+    HTTP, and too many connections, are answered with problem documents as anything else is.
+    """
 
     patience_s = 10.0
+    most_connections = 512
     _waits: asyncio.TimerHandle | None = None
+
+    @property
+    def app(self) -> ASGIApp:
+        """What answers the next request."""
+        return _no_room if max(len(self.connections), len(self.tasks)) >= self.most_connections else self._app
+
+    @app.setter
+    def app(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what h11 cannot read, unless an answer has begun already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            if self.cycle is not None:  # whoever is at work on it may not answer any more
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            status, headers, body = _whole(Problem("bad-request", 400, "this is no request of HTTP/1.1"))
+            head = h11.Response(status_code=status, headers=headers, reason=b"Bad Request")
+            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -222,6 +249,20 @@ class _Impatient(H11Protocol):
         if not self._is_at_work() and not self.transport.is_closing():
             logs.event("connection closed", why="no request came in time")
             self.transport.close()
+
+
+def _whole(problem: Problem) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """A problem document with all the headers that answers have which end a connection: status, headers, body."""
+    response = problem.response()
+    return response.status_code, [*response.raw_headers, *HEADERS, (b"connection", b"close")], bytes(response.body)
+
+
+async def _no_room(scope: Scope, receive: Receive, send: Send) -> None:
+    status, headers, body = _whole(
+        Problem("busy", 503, "too many connections are open", headers={"Retry-After": str(RETRY_AFTER_S)})
+    )
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def urls_of(listening: socket.socket, host: str) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -13,16 +13,19 @@ from zsindex import config
 from zsindex.library import Library
 from zsindex.services.search import Search
 from zsindex.services.serving import Serving
+from zsindex.upkeep.room import Room
 from zsindex.web.admission import CacheAllowance, Gate
 from zsindex.web.answers import Answers
+from zsindex.web.decoding import UploadDecoder
 from zsindex.web.job_runner import JobRunner
 from zsindex.web.limits import Limits
 from zsindex.web.metrics import Metrics
 from zsindex.web.problems import Problem
-from zsindex.web.sandbox import Sandbox
 from zsindex.web.security import Security
 from zsindex.web.slow_questions import SlowQuestions
 from zsindex.web.thumbnails import Thumbnails
+
+ROOMS_S = 300.0
 
 
 class Service:
@@ -45,16 +48,12 @@ class Service:
             now=lambda: serving.last_view,
         )
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
-        self.thumbnails = Thumbnails(thumbnails or _thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
-        self.sandbox = Sandbox(
-            workers=limits.decoders,
-            max_pixels=limits.upload_pixels,
-            memory_bytes=limits.decode_bytes,
-            timeout_s=limits.decode_s,
-        )
+        self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
+        self.decoder = UploadDecoder(limits)
         self.jobs = JobRunner(library, most_queued=limits.queued_jobs)
-        self.metrics = Metrics(lambda: library.usage, self._gauges)
+        self.metrics = Metrics(lambda: library.usage, self._gauges, self._rooms)
         self.closing = threading.Event()
+        self._found_rooms: tuple[list[Room], float] = ([], 0.0)
 
     def start(self) -> None:
         """Begin what goes on beside requests."""
@@ -64,7 +63,15 @@ class Service:
         """End it. The library stays open: it belongs to whoever opened it."""
         self.closing.set()
         self.jobs.stop()
-        self.sandbox.close()
+        self.decoder.close()
+
+    def _rooms(self) -> list[Room]:
+        """What grows, as it was a few minutes ago at most: to find that out takes a look at every photo."""
+        found, until = self._found_rooms
+        if time.monotonic() > until:
+            found = self.library.room()
+            self._found_rooms = found, time.monotonic() + ROOMS_S
+        return found
 
     def _gauges(self) -> dict[str, float]:
         sizes = {str(model.name): model.images for model in self.library.models() if model.default}
@@ -79,15 +86,6 @@ class Service:
             "thumbnail_bytes": self.thumbnails.bytes,
             "answer_bytes": self.answers.bytes + self.slow.bytes,
         }
-
-
-def _thumbnails_folder() -> Path:
-    models = config.models_folder()
-    if models is not None:
-        return models.with_name("thumbnails")
-    import tempfile
-
-    return Path(tempfile.gettempdir()) / f"zsindex-thumbnails-{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
 def _service(request: Request) -> Service:

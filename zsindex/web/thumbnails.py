@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from zsindex.photos import decode
 from zsindex.photos.codec_errors import codec_errors
+from zsindex.photos.sandbox import Decoder
 from zsindex.records import AS_SEEN, DecodeMode
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -22,26 +22,21 @@ MEDIA_TYPE = "image/jpeg"
 QUALITY = 82
 # A temporary file of this age was left by a kill: writing one takes milliseconds.
 _ABANDONED_S = 3600
+# After so many new ones the folder is listed again, which takes as long as to make a few hundred.
+_LOOK_AGAIN = 4096
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # How many are made at a time: each decodes a photo.
 _AT_ONCE = max(2, os.cpu_count() or 1)
 
 
-def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
+def render(data: bytes, size: int, *, name: str, decoder: Decoder) -> bytes:
     """Make a JPEG in sRGB whose longer side has at most `size` pixels, without any of the photo's metadata.
 
     Raises:
         ImageError: it cannot be decoded.
     """
     half = max(1, size // 2)  # JPEGs are decoded to no less than twice of it
-    image = decode.decode(
-        data,
-        mode=DecodeMode.FAST,
-        input_size=(half, half),
-        max_pixels=max_pixels,
-        name_hint=name_hint,
-        rendering=AS_SEEN,
-    ).image
+    image = decoder.decode(data, DecodeMode.FAST, (half, half), AS_SEEN, name=name).image
     with codec_errors():
         image = image.convert("RGB")
         image.thumbnail((size, size), Image.Resampling.LANCZOS)
@@ -52,7 +47,8 @@ def render(data: bytes, size: int, *, name_hint: str, max_pixels: int) -> bytes:
 
 
 class Thumbnails:
-    """A folder of thumbnails that never holds more than so many bytes, beyond the one that was added last.
+    """A folder of thumbnails that never holds more than so many bytes, beyond the one that was added last, and a few
+    thousand where several services share it.
 
     What is in it can go at any time: it is made again. Behind each picture stands its SHA-256: a power cut, a full disk
     or a bad one can leave anything under its name, and browsers would keep that for good.
@@ -63,6 +59,7 @@ class Thumbnails:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._sizes: OrderedDict[str, int] | None = None
+        self._added = 0
         self.bytes = 0
         self.making = threading.BoundedSemaphore(_AT_ONCE)
 
@@ -97,6 +94,9 @@ class Thumbnails:
                 temporary.unlink()
             return
         with self._lock:
+            self._added += 1
+            if self._added % _LOOK_AGAIN == 0:
+                self._sizes = None  # other services have the same folder
             known = self._known()
             self.bytes += len(stored) - known.pop(name, 0)
             known[name] = len(stored)
@@ -111,12 +111,16 @@ class Thumbnails:
 
     def _known(self) -> OrderedDict[str, int]:
         if self._sizes is None:
-            for left in self._folder.glob("??/*.tmp"):
+            try:
+                lefts, files = list(self._folder.glob("??/*.tmp")), list(self._folder.glob("??/*.jpg"))
+            except OSError:
+                return OrderedDict()  # the next one asks again
+            for left in lefts:
                 with suppress(OSError):
                     if time.time() - left.stat().st_mtime > _ABANDONED_S:
                         left.unlink()
             found = []
-            for file in self._folder.glob("??/*.jpg"):
+            for file in files:
                 with suppress(OSError):
                     status = file.stat()
                     found.append((status.st_mtime, file.name, status.st_size))

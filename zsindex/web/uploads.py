@@ -51,5 +51,5 @@ def from_text(service: Service, text: str) -> bytes:
 
 
 def vectors_of(service: Service, images: Sequence[bytes], *, store: bool = False) -> FloatArray:
-    """Vectors of encoded images, float32 (n, dim). What the library does not know is decoded in the sandbox."""
-    return service.serving.embed_encoded(images, decoder=service.sandbox.decode, store=store)
+    """Vectors of encoded images, float32 (n, dim). What the library does not know is decoded in another process."""
+    return service.serving.embed_encoded(images, decoder=service.decoder, store=store)

@@ -373,7 +373,9 @@ def open_library(
     Raises:
         ModelError: immediately, not at the first question.
     """
-    folder = None if library is not None else tempfile.TemporaryDirectory(prefix="zsindex-")
+    folder = None
+    if library is None:
+        folder = tempfile.TemporaryDirectory(prefix="zsindex-", dir=config.temporary_folder())
     where = config.library_place(library if folder is None else Path(folder.name, "library"))
     # A library created here sees photos as the pipeline does; existing ones keep their own settings.
     is_new = not Library.exists(where)

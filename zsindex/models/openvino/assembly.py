@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,8 @@ def assemble(folder: Path) -> Export | None:
         if hashlib.sha256(nano.WEIGHTS.read_bytes()).hexdigest() != layout["weights_sha256"]:
             return None
         weights = load_file(nano.WEIGHTS)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-        try:
+
+        def write(temporary: Path) -> TowerManifest:
             for name in (runtime.TOKENIZER, runtime.TEXT, runtime.IMAGE):
                 shutil.copyfile(FOLDER / name, temporary / name)
             for name, constants in layout["constants"].items():
@@ -64,9 +62,9 @@ def assemble(folder: Path) -> Export | None:
             made = {name: checksums.sha256_of(temporary / name) for name in layout["sha256"]}
             if made != layout["sha256"]:
                 raise ValueError(f"not what it was: {', '.join(n for n in made if made[n] != layout['sha256'][n])}")
-            return runtime.finish(manifest, temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            return manifest
+
+        return runtime.make(folder, write)
     except OSError as error:
         logger.warning("nano cannot be prepared for quick starts: %s", error)
         return None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -103,16 +101,7 @@ def export_transformers(encoder: TransformersEncoder, folder: Path) -> Export | 
 
 def _made(spec: ModelSpec, folder: Path, write: Callable[[Path], TowerManifest]) -> Export | None:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the final place, so that it can be renamed.
-        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-        try:
-            manifest = write(temporary)
-            if not (manifest.text or manifest.image or manifest.left_out):
-                return None
-            return runtime.finish(manifest, temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        return runtime.make(folder, write)
     except OSError as error:
         logger.warning("%s cannot be prepared for quick starts: %s", spec, error)
         return None

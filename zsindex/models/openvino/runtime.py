@@ -20,9 +20,13 @@ import json
 import logging
 import math
 import os
+import re
+import secrets
 import shutil
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -36,7 +40,7 @@ import numpy as np
 from zsindex import atomic, config
 from zsindex.errors import PromptTooLong
 from zsindex.models import nano
-from zsindex.models.encoder import Encoder, unfamiliar_words
+from zsindex.models.encoder import Encoder, fitting_of, unfamiliar_words
 from zsindex.models.fingerprint import fingerprint
 from zsindex.models.openvino import checksums
 from zsindex.models.preprocess import Preprocessing
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from zsindex.models.tokenizer import ClipTokenizer, FastTokenizer
+    from zsindex.photos.scaling import Fitting
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +63,8 @@ _MADE_WITH = ("open_clip_torch", "timm", "openvino")
 MADE_WITH_TRANSFORMERS = ("transformers", "tokenizers", "openvino")
 # In fp16 a CPU has nothing to offer; who asks for it gets torch's own.
 PRECISIONS = ("fp32", "bf16")
+# What is made beside an export's place and is older was left by a kill: it takes about half a minute.
+_ABANDONED_S = 3600
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 # So many times as fast as OpenVINO must torch be: importing it takes the time of a hundred photos and more, and what
 # a probe of a few batches says of two runtimes that are equally fast is chance.
@@ -70,6 +77,10 @@ _REPORTS = "openvino_telemetry"
 # large tower three columns of nothing cost more than that.
 _LENGTH_STEP = 4
 _LARGE_TOWER = 50_000_000  # bytes
+# Names of exports, and of what becomes one or was one: nothing else in their folder is touched.
+_NAME_LETTERS = 16
+_OF_EXPORT = re.compile(rf"[0-9a-f]{{{_NAME_LETTERS}}}(-\w+(\.old)?)?")
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,41 @@ def folder_of(spec: ModelSpec) -> Path | None:
         return None
     # Of two installations each has its own copy of the embedded model.
     name = f"nano:{nano.FOLDER}" if spec.name == "nano" else spec.name
-    return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:16]
+    return models / hashlib.sha256(f"{name}\0{spec.pretrained or ''}".encode()).hexdigest()[:_NAME_LETTERS]
+
+
+def make(folder: Path, write: Callable[[Path], TowerManifest]) -> Export | None:
+    """Make an export, and give it its place.
+
+    Args:
+        folder: its place; replaced as a whole.
+        write: writes its files into a folder, and says what they are.
+
+    Returns:
+        None if there is nothing in it, neither a tower nor a reason why there is none.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    # Beside the final place, so that it can be renamed.
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        manifest = write(temporary)
+        if not (manifest.text or manifest.image or manifest.left_out):
+            return None
+        return finish(manifest, temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed have left beside a place: each may be as large as an export."""
+    for left in folder.parent.glob(f"{folder.name}-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left)
 
 
 def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
@@ -220,7 +265,45 @@ def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
     made.replace(folder)
     checksums.sync_names(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+    make_room(folder.parent, keep=folder)
     return Export(folder, manifest, checksums.identities(folder, manifest.sha256))
+
+
+def make_room(exports: Path, *, keep: Path) -> None:
+    """Remove what killed exports have left, and exports beyond `config.EXPORTS_MB`, those first that were found for a
+    question the longest ago. A process that has one open keeps its files.
+
+    Args:
+        keep: the one that was just made.
+    """
+    found: list[tuple[float, int, Path]] = []
+    with suppress(OSError):
+        for folder in exports.iterdir():
+            if not _OF_EXPORT.fullmatch(folder.name):
+                continue
+            stats = {file.name: file.stat() for file in folder.rglob("*")}
+            if folder.name[_NAME_LETTERS:]:  # being made, or what one replaced
+                if all(time.time() - stat.st_mtime > _DAY_S for stat in (folder.stat(), *stats.values())):
+                    shutil.rmtree(folder, ignore_errors=True)
+            else:
+                used = stats[MANIFEST].st_mtime if MANIFEST in stats else 0.0
+                found.append((used, sum(stat.st_size for stat in stats.values()), folder))
+    taken = sum(size for _, size, _ in found)
+    for _, size, folder in sorted(found):
+        if taken > config.EXPORTS_MB.bytes and folder != keep:
+            taken -= size
+            old = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}.old")
+            with suppress(OSError):
+                folder.replace(old)
+                shutil.rmtree(old, ignore_errors=True)
+                logger.warning("removed the export in %s: exports may take %d MB", folder, config.EXPORTS_MB.value)
+
+
+def _note_use(export: Path) -> None:
+    """Note that an export was used, in the time of its manifest; once a day."""
+    with suppress(OSError):
+        if abs(time.time() - (export / MANIFEST).stat().st_mtime) > _DAY_S:
+            os.utime(export / MANIFEST)
 
 
 def find(spec: ModelSpec) -> Export | None:
@@ -249,6 +332,7 @@ def find(spec: ModelSpec) -> Export | None:
     if damaged := checksums.damaged(folder, manifest.sha256):
         _tell_of_damage(spec, folder, damaged)
         return None
+    _note_use(folder)
     return Export(folder, manifest, checksums.identities(folder, manifest.sha256))
 
 
@@ -319,6 +403,11 @@ class TowerEncoder:
         self._towers: dict[str, Tower | None] = {}
         self._tokenizer: ClipTokenizer | FastTokenizer | None = None
         self._lock = threading.Lock()
+
+    @property
+    def fitting(self) -> Fitting | None:
+        """See `zsindex.models.encoder.FitsPictures`."""
+        return fitting_of(self._original) if self._preprocessing is None else self._preprocessing.fitting
 
     def preprocess(self, image: Image.Image) -> FloatArray:
         """Apply the original's evaluation transform, bit for bit.

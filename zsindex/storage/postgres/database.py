@@ -345,6 +345,25 @@ class PostgresDatabase:
             link.commit()
 
     @contextmanager
+    def writing_at_once(self, action: str) -> Iterator[Link]:
+        """The same as `writing`, of what may be lost in a crash of the server: without waiting, neither for others nor
+        for the disk.
+
+        Raises:
+            LibraryBusy: somebody else writes.
+        """
+        self.require_writable(action)
+        key = self.key("write")
+        with translated(self.place, action), self.link("write", "BEGIN") as link:
+            lock = "SELECT set_config('synchronous_commit', 'off', true), pg_try_advisory_xact_lock(%s)"
+            row = link.execute(lock, (key,)).fetchone()
+            if row is None or not row[1]:
+                raise LibraryBusy(self.place, holder=self.holder(key), waited_s=0)
+            with PutOff():
+                yield link
+                link.commit()
+
+    @contextmanager
     def _turn(self, action: str) -> Iterator[Link]:
         """The turn to write, in a transaction that has begun. What is committed shall be kept, whatever the server's
         setting is; one that asks for more than that stays.

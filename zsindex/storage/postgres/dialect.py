@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import psycopg
@@ -11,6 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
+from zsindex.storage.postgres.tables import is_numbered
+from zsindex.storage.seals import is_of_content, warn_of_rows
 from zsindex.storage.tables import files, folders
 
 
@@ -26,10 +29,20 @@ class PostgresDialect:
         """See `Dialect.many`."""
         return list(values)
 
-    def image_ids(self, connection: Connection, digests: Collection[bytes]) -> dict[bytes, int]:
+    def legible(self, connection: Connection) -> AbstractContextManager[None]:
+        """See `Dialect.legible`. The server gives no text that is none."""
+        return nullcontext()
+
+    def image_ids(
+        self, connection: Connection, digests: Collection[bytes], *, verify: bool = False
+    ) -> dict[bytes, int]:
         """See `Dialect.image_ids`."""
-        query = "SELECT digest, id FROM images WHERE digest = ANY(%b::bytea[])"
-        return dict(driver(connection).execute(query, (list(digests),), binary=True).fetchall())
+        query = "SELECT digest, id, width, height, format, checksum FROM images WHERE digest = ANY(%b::bytea[])"
+        rows = driver(connection).execute(query, (list(digests),), binary=True).fetchall()
+        ids = {row[0]: row[1] for row in rows if not verify or is_of_content(row[0], *row[2:])}
+        if len(ids) < len(rows):
+            warn_of_rows(["what is known of some photos"])
+        return ids
 
     def add_rows(
         self,
@@ -118,7 +131,8 @@ class PostgresDialect:
 
     def arrival(self, table: sa.Table) -> sa.ColumnElement[int]:
         """See `Dialect.arrival`."""
-        return sa.literal_column(f"{table.name}.arrival", sa.BigInteger())
+        column = _numbered(table) or "arrival"
+        return sa.literal_column(f"{table.name}.{column}", sa.BigInteger())
 
     def joined(self, text: sa.ColumnElement[str], separator: str, by: sa.Column[str]) -> sa.ColumnElement[str]:
         """See `Dialect.joined`."""
@@ -149,9 +163,7 @@ def text_hash(text: str) -> bytes:
 
 def _numbered(table: sa.Table) -> str | None:
     """The column whose numbers a sequence gives."""
-    key = list(table.primary_key.columns)
-    numbered = len(key) == 1 and isinstance(key[0].type, sa.Integer) and not key[0].foreign_keys
-    return key[0].name if numbered else None
+    return next(iter(table.primary_key.columns)).name if is_numbered(table) else None
 
 
 def driver(connection: Connection) -> psycopg.Connection[Any]:

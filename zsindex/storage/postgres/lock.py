@@ -27,10 +27,11 @@ class ServerLock:
         self._key = database.key(name)
         self._of_thread = threading.local()
 
-    def hold(self, purpose: str, *, shared: bool = False) -> AbstractContextManager[object]:
+    def hold(self, purpose: str, *, wait: bool = True, shared: bool = False) -> AbstractContextManager[object]:
         """Hold the lock for a ``with`` block.
 
         Args:
+            wait: for somebody else who holds it.
             shared: others who say so may hold it, too.
 
         Raises:
@@ -38,15 +39,15 @@ class ServerLock:
             LibraryReadOnly: on a standby, whose locks exclude nobody.
         """
         held = getattr(self._of_thread, "held", False)
-        return nullcontext() if held else self._hold(purpose, shared)
+        return nullcontext() if held else self._hold(purpose, wait, shared)
 
     @contextmanager
-    def _hold(self, purpose: str, shared: bool) -> Iterator[None]:
+    def _hold(self, purpose: str, wait: bool, shared: bool) -> Iterator[None]:
         self._database.require_writable(purpose)
         place = self._database.place
         kind = "_shared" if shared else ""
         with translated(place, purpose), self._database.link("hold") as link:
-            self._take(link, purpose, kind)
+            self._take(link, purpose, kind, self.timeout_s if wait else 0)
             self._of_thread.held = True
             try:
                 yield
@@ -55,8 +56,8 @@ class ServerLock:
                 with suppress(psycopg.Error):  # the connection is lost, and with it the lock
                     link.execute(f"SELECT pg_advisory_unlock{kind}(%s)", (self._key,))
 
-    def _take(self, link: Link, purpose: str, kind: str) -> None:
-        milliseconds = round(self.timeout_s * 1000)
+    def _take(self, link: Link, purpose: str, kind: str, timeout_s: float) -> None:
+        milliseconds = round(timeout_s * 1000)
         link.execute(
             "SELECT set_config('application_name', %s, false), set_config('lock_timeout', %s, false)",
             (signature(purpose), str(milliseconds)),
@@ -69,4 +70,4 @@ class ServerLock:
             taken = link.execute(f"SELECT pg_try_advisory_lock{kind}(%s)", (self._key,)).fetchone()
             if taken is not None and taken[0]:
                 return
-        raise LibraryBusy(self._database.place, holder=self._database.holder(self._key), waited_s=self.timeout_s)
+        raise LibraryBusy(self._database.place, holder=self._database.holder(self._key), waited_s=timeout_s)

@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from zsindex import config
+from zsindex.errors import LibraryDamaged, ZsindexError
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
+from zsindex.storage import uses
 from zsindex.storage.postgres.database import Link, PostgresDatabase, Rows
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
+from zsindex.storage.seals import Kind, is_of_content, is_of_file, listing_checksum, seal, warn_of_rows
 from zsindex.storage.stored import (
     MODEL_COLUMNS,
     SNAPSHOT_COLUMNS,
@@ -37,6 +40,7 @@ from zsindex.storage.stored import (
 _PART_ROWS = 4096
 
 _MODELS = f"SELECT {', '.join(MODEL_COLUMNS)} FROM models"
+_IMAGE = "images.digest, images.width, images.height, images.format, images.checksum"
 _LABEL_SETS = "SELECT name, version, body, saved_at FROM label_sets"
 # The + hides the index by model, which the server would read from one end to the other as long as it has not counted
 # what is in it.
@@ -50,6 +54,10 @@ class PostgresReads:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._place = database.place
+        # Ids of prompts that were asked for, and whose last use is recorded as on another day.
+        self._asked: set[int] = set()
+        # Of which that is known, and on which day as the clock says.
+        self._looked_up: tuple[int, set[int]] = (0, set())
 
     def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with self._database.reading() as link:
@@ -68,27 +76,35 @@ class PostgresReads:
 
     def models(self) -> list[ModelRow]:
         """All models of the library, oldest first."""
-        return [model_row(row) for row in self._rows(f"{_MODELS} ORDER BY id")]
+        with self._database.reading() as link:
+            return [model_row(row) for row in _models(link, f"{_MODELS} ORDER BY id")]
 
     def default_model(self) -> ModelRow | None:
         """The model that the library uses unless told otherwise; None before the first one was loaded."""
-        chosen = "SELECT value::int8 FROM settings WHERE key = 'default_model'"
-        row = self._one(f"{_MODELS} WHERE id = ({chosen})")
-        return None if row is None else model_row(row)
+        with self._database.reading() as link:
+            chosen = _setting(link, "default_model")
+            sealed = _seals(link, Kind.DEFAULT_MODEL)
+            rows = [] if chosen is None else _models(link, f"{_MODELS} WHERE id::text = %s", chosen)
+        if sealed and sealed.get("") != seal((chosen,)):
+            warn_of_rows(["which model is the default"])
+            return None
+        return model_row(rows[0]) if rows else None
 
     def find_model(self, spec: ModelSpec) -> ModelRow | None:
         """The newest model that was loaded as `spec`."""
-        row = self._one(
-            f"{_MODELS} WHERE name = %s AND pretrained IS NOT DISTINCT FROM %s AND precision = %s AND decode = %s"
-            " AND icc = %s AND transparency = %s ORDER BY id DESC LIMIT 1",
-            spec.name,
-            spec.pretrained,
-            spec.precision,
-            str(spec.decode),
-            str(spec.icc),
-            str(spec.transparency),
-        )
-        return None if row is None else model_row(row)
+        with self._database.reading() as link:
+            rows = _models(
+                link,
+                f"{_MODELS} WHERE name = %s AND pretrained IS NOT DISTINCT FROM %s AND precision = %s AND decode = %s"
+                " AND icc = %s AND transparency = %s ORDER BY id DESC",
+                spec.name,
+                spec.pretrained,
+                spec.precision,
+                str(spec.decode),
+                str(spec.icc),
+                str(spec.transparency),
+            )
+        return model_row(rows[0]) if rows else None
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -97,12 +113,20 @@ class PostgresReads:
         self._database.require_open()
         if not is_encodable(path):
             return None
+        folder, name = os.path.split(path)
         row = self._one(
-            "SELECT images.digest FROM files JOIN folders ON folders.id = files.folder_id"
+            f"SELECT {_IMAGE}, files.size, files.mtime_ns, files.image_id, files.checksum FROM files"
+            " JOIN folders ON folders.id = files.folder_id"
             " JOIN images ON images.id = files.image_id WHERE folders.path = %s AND files.name = %s",
-            *os.path.split(path),
+            folder,
+            name,
         )
-        return None if row is None else row[0]
+        if row is None:
+            return None
+        if not (is_of_content(*row[:5]) and is_of_file(folder, name, *row[5:])):
+            warn_of_rows([f"what is known of {path}"])
+            return None
+        return bytes(row[0])
 
     def files(self, prefixes: Sequence[str] | None = None) -> FileTable:
         """Files that are there and have an image, folder by folder, each by name.
@@ -118,13 +142,18 @@ class PostgresReads:
         with self._database.reading() as link:
             revision = _files_revision(link)
             folders, rows = _by_folder(link, prefixes, query, "GROUP BY folder_id")
+            sealed = _seals(link, Kind.FOLDER, of=None if prefixes is None else [str(ident) for ident in folders])
         paths: list[str] = []
         images: list[str] = []
+        there = {str(ident) for ident in folders}
+        damaged = [] if there.issuperset(sealed) else ["a folder with its photos"]
         of_folder = {folder: (names.split("/"), image_ids) for folder, names, image_ids in rows}
         for folder, (path, wanted) in folders.items():
-            if folder not in of_folder:
+            names, image_ids = of_folder.get(folder, ([], ""))
+            checksum = sealed.get(str(folder))
+            if checksum is not None and listing_checksum(path, "\0".join(names), image_ids) != checksum:
+                damaged.append(f"what is known of the photos in {path}")
                 continue
-            names, image_ids = of_folder[folder]
             if wanted is not None:
                 pairs = [pair for pair in zip(names, image_ids.split(","), strict=True) if pair[0] in wanted]
                 names, image_ids = [name for name, _ in pairs], ",".join(image_id for _, image_id in pairs)
@@ -132,17 +161,23 @@ class PostgresReads:
                 base = os.path.join(path, "")
                 paths += [base + name for name in names]
                 images.append(image_ids)
+        if damaged:
+            warn_of_rows(damaged)
         return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","), revision)
 
     def files_of(self, image_ids: Collection[int]) -> FileTable:
         """Files that are there and show one of the images, in the same order as `files`."""
-        found = self._rows(
-            "SELECT folders.path, files.name, files.image_id FROM files JOIN folders ON folders.id = files.folder_id"
+        rows = self._rows(
+            "SELECT folders.path, files.name, files.size, files.mtime_ns, files.image_id, files.checksum FROM files"
+            " JOIN folders ON folders.id = files.folder_id"
             " WHERE files.missing_since IS NULL AND files.image_id = ANY(%b::int8[]) ORDER BY 1, 2",
             list(image_ids),
         )
-        paths = [os.path.join(folder, name) for folder, name, _ in found]
-        return FileTable(paths, np.array([image_id for _, _, image_id in found], dtype=np.int64))
+        whole = [row for row in rows if is_of_file(*row)]
+        if len(whole) < len(rows):
+            warn_of_rows(["what is known of some photos"])
+        paths = [os.path.join(row[0], row[1]) for row in whole]
+        return FileTable(paths, np.array([row[4] for row in whole], dtype=np.int64))
 
     def skipped(self, prefixes: Sequence[str] | None = None) -> list[SkippedFile]:
         """Files that are there but cannot be used, in the same order as `files`."""
@@ -167,16 +202,16 @@ class PostgresReads:
     def image_vectors(self, digests: Collection[bytes], model: ModelRow) -> dict[bytes, FloatArray]:
         """Cached vectors of images, by content digest; damaged ones are left out."""
         rows = self._rows(
-            "SELECT images.digest, embeddings.vector, images.id, embeddings.checksum FROM images"
+            f"SELECT {_IMAGE}, embeddings.vector, images.id, embeddings.checksum FROM images"
             " JOIN embeddings ON embeddings.image_id = images.id"
             " WHERE embeddings.model_id = %s AND images.digest = ANY(%b::bytea[])",
             model.id,
             list(digests),
         )
         return {
-            digest: from_blob(blob, model, self._place)
-            for digest, blob, image_id, checksum in rows
-            if is_of_image(blob, model.id, image_id, checksum)
+            row[0]: from_blob(blob, model, self._place)
+            for *row, blob, image_id, checksum in rows
+            if is_of_content(*row) and is_of_image(blob, model.id, image_id, checksum)
         }
 
     def prompt_vectors(self, texts: Collection[str], model: ModelRow, *, truncated: bool) -> dict[str, FloatArray]:
@@ -184,21 +219,50 @@ class PostgresReads:
         ones.
         """
         with self._database.reading() as link:
-            rows = _prompts(link, texts, model.id)
+            rows = [row for row in _prompts(link, texts, model.id) if truncated or not row[3]]
+            if self._database.writable:
+                self._note_asked(link, [row[0] for row in rows])
         return {
             text: from_blob(blob, model, self._place)
             for _, text, blob, cut, checksum in rows
-            if (truncated or not cut) and is_of_prompt(blob, model.id, text, cut, checksum)
+            if is_of_prompt(blob, model.id, text, cut, checksum)
         }
+
+    def _note_asked(self, link: Link, ids: Sequence[int]) -> None:
+        """Remember which of these prompts were last recorded as used on another day. Asked once a day for each."""
+        today = uses.today()
+        if self._looked_up[0] != today or len(self._looked_up[1]) > _MOST_LOOKED_UP:
+            self._looked_up = today, set()
+        known = self._looked_up[1]
+        if new := [ident for ident in ids if ident not in known]:
+            others = "SELECT prompt_id FROM prompt_uses WHERE prompt_id = ANY(%b::int8[]) AND day <> %s"
+            found = link.execute(others, (new, _use_day(link).library)).fetchall()
+            self._asked.update(row[0] for row in found)
+            known.update(new)
+
+    def record_uses(self) -> int:
+        """Record that the prompts that were asked for since were asked for, if that can be done at once."""
+        self._database.require_open()
+        asked = [*self._asked]
+        if not asked or not self._database.writable:
+            return 0
+        try:
+            with self._database.writing_at_once("record which prompts were used") as link:
+                _record_uses(link, asked)
+        except ZsindexError:
+            return 0  # another time, or they count as used less lately than they were
+        self._asked.difference_update(asked)
+        return len(asked)
 
     def save_prompts(
         self, texts: Sequence[str], vectors: FloatArray, model_id: int, *, truncated: Sequence[bool]
-    ) -> None:
+    ) -> int:
         """Store prompts; those that another process stored meanwhile are left as they are, unless they are damaged.
 
-        Of more than `config.prompt_bytes` in all, the oldest go that belong to no saved label set.
+        Of more than `config.PROMPTS_MB` and `config.PROMPTS` allow, those go that were not asked for for the longest
+        and that belong to no saved label set. Returns how many.
         """
-        most = config.prompt_bytes()
+        most_bytes, most = config.PROMPTS_MB.bytes, config.PROMPTS.value
         with self._database.writing("store prompt vectors") as link:
             there = _prompts(link, texts, model_id)
             damaged = [row[0] for row in there if not is_of_prompt(row[2], model_id, row[1], row[3], row[4])]
@@ -214,7 +278,17 @@ class PostgresReads:
                     " unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bool[], %b::int8[]) ON CONFLICT DO NOTHING",
                     (model_id, *(list(values) for values in zip(*rows, strict=True))),
                 )
-            _make_room(link, most)
+            asked = [*self._asked]
+            turn, day = _record_uses(link, asked)
+            link.execute(
+                "INSERT INTO prompt_uses (prompt_id, turn, day) SELECT id, %s, %s FROM prompts"
+                " WHERE model_id = %s AND hash = ANY(%b::bytea[])"
+                " ON CONFLICT (prompt_id) DO UPDATE SET turn = excluded.turn, day = excluded.day",
+                (turn, day, model_id, [_hash(text) for text in texts]),
+            )
+            gone = _make_room(link, most_bytes, most)
+        self._asked.difference_update(asked)
+        return gone
 
     def embeddings_after(self, model: ModelRow, seq: int) -> tuple[int, IdArray, FloatArray]:
         """Embeddings stored after a sequence number.
@@ -302,24 +376,49 @@ class PostgresReads:
 
     def derived(self, model_id: int, kind: str, key: str) -> Any:
         """What was computed before under a key of at most 64 characters; None if it was not."""
-        row = self._one("SELECT body FROM derived WHERE model_id = %s AND kind = %s AND key = %s", model_id, kind, key)
-        return None if row is None else json.loads(row[0])
+        query = "SELECT body FROM derived WHERE model_id = %s AND kind = %s AND key = %s"
+        with self._database.reading() as link:
+            row = link.execute(query, (model_id, kind, key)).fetchone()
+            sealed = _seals(link, Kind.DERIVED, f"{model_id}/{kind}")
+        whole = row is not None and sealed.get(key) == seal((model_id, kind, key, *row))
+        return json.loads(row[0]) if row is not None and whole else None
 
     # --- label sets ---------------------------------------------------------------------------------------------------
 
     def label_sets(self) -> list[SavedLabelSet]:
         """The newest version of each label set, by name."""
         newest = "SELECT max(id) FROM label_sets GROUP BY name"
-        return [_label_set(row) for row in self._rows(f"{_LABEL_SETS} WHERE id IN ({newest}) ORDER BY name")]
+        sealed: dict[str, tuple[int, int]] = {}
+        with self._database.reading() as link:
+            rows = link.execute(f"{_LABEL_SETS} WHERE id IN ({newest}) ORDER BY name").fetchall()
+            for name, version, checksum in link.execute(
+                "SELECT part, key::int8, checksum FROM seals WHERE kind = 'label_set' ORDER BY 1, 2"
+            ).fetchall():
+                sealed[name] = version, checksum
+        whole = [row for row in rows if sealed.get(row[0]) == (row[1], seal(row))]
+        damaged = {str(row[0]) for row in rows if row not in whole} | sealed.keys() - {row[0] for row in rows}
+        if damaged:
+            warn_of_rows([f"label set {name}" for name in sorted(damaged)])
+        return [_label_set(row) for row in whole]
 
     def label_set_versions(self, name: str) -> list[SavedLabelSet]:
         """All versions of a label set, oldest first; empty where there is none of that name."""
-        return [_label_set(row) for row in self._rows(f"{_LABEL_SETS} WHERE name = %s ORDER BY version", name)]
+        with self._database.reading() as link:
+            rows = link.execute(f"{_LABEL_SETS} WHERE name = %s ORDER BY version", (name,)).fetchall()
+            sealed = _seals(link, Kind.LABEL_SET, name)
+        if {str(row[1]): seal(row) for row in rows} != sealed:
+            raise LibraryDamaged(self._place, f"label set {name} is not what was saved")
+        return [_label_set(row) for row in rows]
 
     def template_sets(self) -> dict[str, tuple[str, ...]]:
         """Template sets by name."""
-        rows = self._rows("SELECT name, body FROM template_sets ORDER BY name")
-        return {name: tuple(json.loads(body)) for name, body in rows}
+        with self._database.reading() as link:
+            rows = dict(link.execute("SELECT name, body FROM template_sets ORDER BY name").fetchall())
+            sealed = _seals(link, Kind.TEMPLATE_SET)
+        whole = {name: body for name, body in rows.items() if sealed.get(name) == seal((name, body))}
+        if damaged := sorted(map(str, (rows.keys() | sealed.keys()) - whole.keys())):
+            warn_of_rows([f"template set {name}" for name in damaged])
+        return {name: tuple(json.loads(body)) for name, body in whole.items()}
 
 
 def snapshot_of(link: Link, model_id: int, cache: str | None) -> SnapshotRow | None:
@@ -332,31 +431,64 @@ def snapshot_of(link: Link, model_id: int, cache: str | None) -> SnapshotRow | N
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------
 
-# Beside its vector a prompt takes its text twice, there and in the index, and about so many bytes.
-_BESIDE_TEXT = 40
 # So much of the bound is left when something goes: otherwise each question after it would look for the oldest.
 _LEFT = 0.9
+_MOST_LOOKED_UP = 100_000
 
 
-def _make_room(link: Link, most: int) -> None:
-    """Remove the oldest prompts beyond so many bytes, but for those of saved label sets."""
+def _use_day(link: Link) -> uses.Day:
+    """The day as a library counts them."""
+    last = _setting(link, uses.KEY)
+    if last is None:  # none was recorded since the last upgrade, as of which the clock was right
+        newest = link.execute("SELECT day FROM prompt_uses ORDER BY turn DESC LIMIT 1").fetchone()
+        day = uses.today() if newest is None else int(newest[0])
+        return uses.Day(day, day).until(uses.today())
+    return uses.Day.from_text(last).until(uses.today())
+
+
+def _record_uses(link: Link, asked: Sequence[int]) -> tuple[int, int]:
+    """Record uses of prompts, by their ids. Returns the turn in which they were used, the last of all, and the day."""
+    turn = _value(link, "SELECT coalesce(max(turn), 0) + 1 FROM prompt_uses")
+    day = _use_day(link)
+    link.execute(
+        "INSERT INTO settings (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (uses.KEY, day.text),
+    )
+    if asked:
+        link.execute(
+            "UPDATE prompt_uses SET turn = %s, day = %s WHERE prompt_id = ANY(%b::int8[])", (turn, day.library, asked)
+        )
+    return turn, day.library
+
+
+def _make_room(link: Link, most_bytes: int, most: int) -> int:
+    """Remove the prompts beyond so many bytes, and so many, that were not asked for for the longest, but for those of
+    saved label sets. Returns how many.
+    """
     # Nothing in that table is compressed: where twice of it is less, as mostly, nothing has to be counted.
-    if _value(link, "SELECT 2 * pg_catalog.pg_total_relation_size('prompts')") <= most:
-        return
-    size = f"length(vector) + {_BESIDE_TEXT} + 2 * octet_length(text)"
-    together = _value(link, f"SELECT coalesce(sum({size}), 0)::int8 FROM prompts")
-    if together <= most:
-        return
+    room = _value(link, "SELECT 2 * pg_catalog.pg_total_relation_size('prompts')")
+    if room <= min(most_bytes, most * uses.BESIDE_TEXT):
+        return 0
+    size = f"length(vector) + {uses.BESIDE_TEXT} + 2 * octet_length(text)"
+    count = _value(link, "SELECT count(*) FROM prompt_uses")
+    together = 0 if room <= most_bytes else _value(link, f"SELECT coalesce(sum({size}), 0)::int8 FROM prompts")
+    if together <= most_bytes and count <= most:
+        return 0
     kept = prompts_in(json.loads(body) for (body,) in link.execute("SELECT body FROM label_sets").fetchall())
-    too_much, old = together - int(_LEFT * most), []
+    too_large = together - int(_LEFT * most_bytes) if together > most_bytes else 0
+    too_many = count - int(_LEFT * most) if count > most else 0
+    gone: list[int] = []
     with link.cursor("prompts", binary=True) as cursor:
-        for ident, text, length in cursor.execute(f"SELECT id, text, {size} FROM prompts ORDER BY id"):
-            if too_much <= 0:
+        query = f"SELECT id, text, {size} FROM prompt_uses JOIN prompts ON id = prompt_id ORDER BY turn, prompt_id"
+        for ident, text, length in cursor.execute(query):
+            if too_large <= 0 and too_many <= 0:
                 break
             if text not in kept:
-                old.append(ident)
-                too_much -= length
-    link.execute("DELETE FROM prompts WHERE id = ANY(%b::int8[])", (old,))
+                gone.append(ident)
+                too_large -= length
+                too_many -= 1
+    link.execute("DELETE FROM prompts WHERE id = ANY(%b::int8[])", (gone,))
+    return len(gone)
 
 
 # --- pieces of queries ------------------------------------------------------------------------------------------------
@@ -379,8 +511,30 @@ def _prompts(link: Link, texts: Collection[str], model_id: int) -> list[tuple[in
     ).fetchall()
 
 
+def _setting(link: Link, key: str) -> str | None:
+    row = link.execute("SELECT value FROM settings WHERE key = %s", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _files_revision(link: Link) -> int:
-    return _value(link, "SELECT coalesce(max(value), '0')::int8 FROM settings WHERE key = 'files_revision'")
+    return int(_setting(link, "files_revision") or 0)
+
+
+def _seals(link: Link, kind: Kind, part: str = "", *, of: Sequence[str] | None = None) -> dict[str, int]:
+    """Seals of a kind by key; of some keys only, or of all."""
+    query = "SELECT key, checksum FROM seals WHERE kind = %s AND part = %s"
+    if of is None:
+        return dict(link.execute(query, (str(kind), part)).fetchall())
+    return dict(link.execute(f"{query} AND key = ANY(%s::text[])", (str(kind), part, list(of))).fetchall())
+
+
+def _models(link: Link, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Rows of models, without damaged ones."""
+    rows, sealed = link.execute(query, parameters).fetchall(), _seals(link, Kind.MODEL)
+    whole = [row for row in rows if sealed.get(str(row[0])) == seal(row[:-1])]
+    if len(whole) < len(rows):
+        warn_of_rows([f"the record of model {row[2]!s}" for row in rows if row not in whole])
+    return whole
 
 
 def _label_set(row: Sequence[Any]) -> SavedLabelSet:

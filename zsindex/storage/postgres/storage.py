@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from zsindex.storage.postgres.failures import translated
 from zsindex.storage.postgres.lock import ServerLock
 from zsindex.storage.postgres.reads import PostgresReads
 from zsindex.storage.postgres.tables import SCHEMA
+from zsindex.storage.seals import Damaged, Kind
 
 if TYPE_CHECKING:
     from zsindex.storage.bulk import SqlBulk
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
+_INVALID = (
+    "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
+    " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
+    " WHERE nspname = %s AND NOT indisvalid ORDER BY 1"
+)
 
 
 class PostgresStorage:
@@ -112,6 +119,35 @@ class PostgresStorage:
             found = link.execute(query, (SCHEMA,)).fetchone()
         return 0 if found is None else int(found[0])
 
+    def backups(self) -> list[Path]:
+        """None: they are the server's."""
+        return []
+
+    def rebuild_indexes(self) -> bool:
+        """Make invalid indexes anew; whether there were any. Needs the owner of the tables."""
+        self.database.require_writable("rebuild its indexes")
+        with translated(self.database.place, "rebuild its indexes"), self.database.link("hold") as link:
+            invalid = link.execute(_INVALID, (SCHEMA,)).fetchall()
+            for index, _ in invalid:
+                link.execute(f'REINDEX INDEX {SCHEMA}."{index}"'.encode())
+        return bool(invalid)
+
+    def damaged_rows(self) -> list[Damaged]:
+        """Rows whose checksum is not the one beside them, or in ``seals``. Records of index files have none."""
+        from zsindex.storage import mending
+
+        with self.database.read() as connection:
+            return [
+                found for found in mending.find(connection, self.database.dialect) if found.kind is not Kind.SNAPSHOT
+            ]
+
+    def mend(self, damaged: Sequence[Damaged]) -> list[str]:
+        """Put right, or forget, damaged rows."""
+        from zsindex.storage import mending
+
+        with self.database.write("mend damaged rows") as connection:
+            return mending.mend(connection, self.database.dialect, damaged)
+
     def vacuum(self) -> None:
         """Let the server use the room of deleted rows again. It does so by itself, too, when there are many."""
         self.database.require_writable("vacuum")
@@ -122,11 +158,6 @@ class PostgresStorage:
 
     def problems(self) -> list[str]:
         """What the server says is wrong with the tables; nothing, one hopes."""
-        query = (
-            "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
-            " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
-            " WHERE nspname = %s AND NOT indisvalid ORDER BY 1"
-        )
         with self.database.reading() as link:
-            rows = link.execute(query, (SCHEMA,)).fetchall()
+            rows = link.execute(_INVALID, (SCHEMA,)).fetchall()
         return [f"the index {index} of {table} is not valid: REINDEX INDEX {SCHEMA}.{index}" for index, table in rows]

@@ -7,7 +7,7 @@ What is different, for all tables that there are or will be:
 - Rows that are numbered are numbered by a sequence, which never gives a number again.
 - An index with a tree takes no text beyond 2,704 bytes, and paths, prompts and names may be longer. So texts are unique
   by an exclusion constraint over a hash index, which looks at the whole text when two hashes are equal.
-- Tables whose newest rows are asked for, and whose rows have no number, get one: `arrival`.
+- Tables whose rows have no number of their own get one: `arrival`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 from zsindex.storage import tables
 
-# In which `zsindex.storage.database.Dialect.arrival` is asked for.
-ARRIVING = frozenset({"runs", "jobs", "derived"})
 # Every library has a schema of its own in its database, so that it is beside nobody's tables.
 SCHEMA = "zsindex"
 # Vectors and prompts as long as they fit a page lie in it; longer ones elsewhere, and none is compressed. At
@@ -46,10 +44,18 @@ def settings_of_storage() -> list[str]:
     return found
 
 
+def is_numbered(table: sa.Table) -> bool:
+    """Whether a sequence numbers the rows of a table."""
+    key = list(table.primary_key.columns)
+    return len(key) == 1 and isinstance(key[0].type, sa.Integer) and not key[0].foreign_keys
+
+
 def _add(table: sa.Table, made: sa.MetaData) -> None:
     columns = [_column(column, table) for column in table.columns]
-    if table.name in ARRIVING:
-        columns.append(sa.Column("arrival", sa.BigInteger, sa.Identity(), nullable=False))
+    long_key = [column.name for column in table.primary_key if isinstance(column.type, sa.Text)]
+    if not is_numbered(table):
+        arrival = sa.Column("arrival", sa.BigInteger, sa.Identity(), nullable=False, primary_key=bool(long_key))
+        columns.append(arrival)
     if table.name == "snapshots":
         # Each machine has its own; see `zsindex.storage.postgres.derived`.
         columns.append(sa.Column("cache", sa.String(36, collation="C"), primary_key=True))
@@ -57,6 +63,11 @@ def _add(table: sa.Table, made: sa.MetaData) -> None:
         # SHA-256 of the text: two columns would make no exclusion constraint, and there may be a million.
         columns.append(sa.Column("hash", sa.LargeBinary(32), nullable=False))
     constraints: list[sa.UniqueConstraint | ExcludeConstraint | sa.Index] = []
+    if long_key:  # as a constraint of its own, and with an index for what is asked
+        names = [column.name for column in table.primary_key]
+        constraints.append(_excluding(table, tuple(names)))
+        constraints.append(sa.Index(f"ix_{table.name}_{names[0]}", names[0]))
+        constraints.append(sa.Index(f"ix_{table.name}_{names[-1]}", names[-1], postgresql_using="hash"))
     for unique in sorted(_uniques(table), key=lambda names: names):
         if table.name == "prompts":
             constraints.append(sa.UniqueConstraint("model_id", "hash"))
@@ -96,7 +107,7 @@ def _column(column: sa.Column[Any], table: sa.Table) -> sa.Column[Any]:
         kind,
         *references,
         *([sa.Identity()] if numbered else []),
-        primary_key=column.primary_key,
+        primary_key=column.primary_key and not any(isinstance(one.type, sa.Text) for one in table.primary_key),
         nullable=column.nullable,
         server_default=default,
     )
@@ -107,5 +118,5 @@ def _excluding(table: sa.Table, unique: tuple[str, ...]) -> ExcludeConstraint:
     if len(unique) == 1:
         return ExcludeConstraint((sa.column(unique[0]), "="), using="hash", name=name)
     # A hash index has one column.
-    texts = (f"{column}::text" if isinstance(table.c[column].type, sa.Integer) else column for column in unique)
+    texts = (column if isinstance(table.c[column].type, sa.Text) else f"{column}::text" for column in unique)
     return ExcludeConstraint((sa.text(f"(ARRAY[{', '.join(texts)}])"), "="), using="hash", name=name)

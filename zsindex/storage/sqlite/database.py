@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -21,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from zsindex import atomic
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
     LibraryDamaged,
+    LibraryError,
     LibraryForked,
     LibraryNotFound,
     LibraryReadOnly,
@@ -35,9 +38,10 @@ from zsindex.errors import (
     StorageFull,
 )
 from zsindex.storage import processes
-from zsindex.storage.failures import OF_THE_MACHINE, failure, found_by_trying
+from zsindex.storage.failures import NO_PERMISSION, OF_THE_MACHINE, failure, found_by_trying
 from zsindex.storage.interrupts import PutOff
-from zsindex.storage.sqlite import schema
+from zsindex.storage.sqlite import schema, system_errors
+from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -51,10 +55,19 @@ PAGE_SIZE = 16_384  # a 512-d vector is 2 KB: at SQLite's usual 4 KB almost half
 # Digests are scattered over their index. With SQLite's usual 2 MB a large import writes each of its pages many times in
 # one transaction.
 WRITE_CACHE_KIB = 65_536
+# What is left of the log when nobody needs it any more, though one large transaction, or a long question, made it grow.
+MOST_LOG_BYTES = 1 << 26
+SYNCHRONOUS = "FULL"  # a committed batch survives a power cut, too
 BUSY_TIMEOUT_S = 60.0
 SYNC_TIMEOUT_S = 3.0
 # How long who may not write tries to read beside a log that others make and remove.
 OTHERS_LOG_S = 0.5
+# How long a reader waits for one who opens the database: nobody takes so long who is not stopped.
+OPENING_S = 0.5
+# How long it is remembered that somebody does: SQLite notices only after ten seconds at some instants.
+KEPT_OUT_S = 10.0
+_LOG_HEADER, _FRAME_HEADER, _INDEX_PAGE = 32, 24, 32_768  # bytes
+_SAME_TIME_NS = 20_000_000  # file systems are behind by some milliseconds
 
 
 class SqliteDatabase:
@@ -65,9 +78,11 @@ class SqliteDatabase:
         self.writable = writable
         self.sync_lock = FolderLock(folder, "sync", timeout_s=SYNC_TIMEOUT_S)
         self._write_lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)
+        self._write_lock_at_once = FolderLock(folder, "write", timeout_s=0, put_off=True)
         # In a read-only folder somebody else may be allowed to write, which an "immutable" connection would never
         # notice: so each transaction opens its own and looks for the log again.
         self._keeps_connections = not _is_read_only_folder(folder, writable=writable)
+        self._kept_out_until = 0.0  # of time.monotonic()
         self._idle: list[sqlite3.Connection] | None = []  # None once it is closed
         self._guard = threading.Lock()
         self._in_work: set[object] = set()  # transactions, of any thread
@@ -179,17 +194,27 @@ class SqliteDatabase:
             if claimed is not None:
                 _release(claimed)
 
+    def _close_writing(self) -> None:
+        """After an exception, which may hold a cursor that is not at its end: SQLite then goes on to see what was there
+        when that began, and refuses to write as soon as another process has.
+        """
+        writer, self._write_engine = self._write_engine, None
+        writing, self._write_connection = self._write_connection, None
+        if writing is not None:
+            self._close_writer(writing, writer)
+
     def _close_writer(self, writing: sqlite3.Connection, writer: Engine | None) -> None:
         with ExitStack() as stack:
             # Who does not let go of the lock has the database open, so that this is not its last connection, and
             # nothing is checkpointed.
             with suppress(LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull):
                 stack.enter_context(self._write_lock.hold("close the library"))
-                # The last connection that closes keeps all readers out while it checkpoints. This keeps out nobody and
-                # waits for nobody, and leaves nothing to do there but to remove an empty log.
+                # This keeps out nobody and waits for nobody.
                 with suppress(sqlite3.Error):
                     writing.execute("PRAGMA busy_timeout = 0")
                     writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.Error, OSError):
+                stack.enter_context(closing(_beside(self.folder)))
             if writer is not None:
                 writer.dispose()
             writing.close()
@@ -233,10 +258,18 @@ class SqliteDatabase:
                 if self._read_engine is None:
                     from zsindex.storage.sqlite import engine as engines
 
-                    self._read_engine = engines.reading(self._connect, pooled=self._keeps_connections)
+                    self._read_engine = engines.reading(
+                        self._connect, pooled=self._keeps_connections, take=_Reading.take
+                    )
                 reader = self._read_engine
             with reader.begin() as connection:
-                yield connection
+                used = connection.connection.driver_connection
+                if isinstance(used, _Unlocked):
+                    connection.detach()  # or the next one would get it, too
+                with _unchanged(used):
+                    yield connection
+            if isinstance(used, _Reading):
+                used.is_used_up = False
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -248,19 +281,25 @@ class SqliteDatabase:
                 connection = self._connect()
             try:
                 connection.execute("BEGIN")
-                yield connection
+                with _unchanged(connection):
+                    yield connection
                 connection.rollback()
-            except BaseException:
+            except BaseException as error:
+                system_errors.note(error, connection)
                 connection.close()
                 raise
             with self._guard:
-                if self._idle is not None and self._keeps_connections:
+                if self._idle is not None and self._keeps_connections and not isinstance(connection, _Unlocked):
                     self._idle.append(connection)
                     return
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        return _connect_to_read(self.folder, writable=self.writable)
+        kept_out = time.monotonic() < self._kept_out_until
+        connection = _connect_to_read(self.folder, writable=self.writable, kept_out=kept_out)
+        if isinstance(connection, _Unlocked) and connection.kept_out and not kept_out:
+            self._kept_out_until = time.monotonic() + KEPT_OUT_S
+        return connection
 
     @contextmanager
     def write(self, action: str) -> Iterator[Connection]:
@@ -276,8 +315,12 @@ class SqliteDatabase:
                 from zsindex.storage.sqlite import engine as engines
 
                 self._write_engine = engines.writing(self._connect_to_write)
-            with self._write_engine.begin() as connection:
-                yield connection
+            try:
+                with self._write_engine.begin() as connection:
+                    yield connection
+            except BaseException:
+                self._close_writing()
+                raise
 
     @contextmanager
     def writing(self, action: str) -> Iterator[sqlite3.Connection]:
@@ -290,9 +333,36 @@ class SqliteDatabase:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.commit()
+            except BaseException as error:
+                system_errors.note(error, connection)
+                connection.rollback()
+                self._close_writing()
+                raise
+
+    @contextmanager
+    def writing_at_once(self, action: str) -> Iterator[sqlite3.Connection]:
+        """The same as `writing`, of what may be lost in a power cut: without waiting, neither for others nor for the
+        disk.
+
+        Raises:
+            LibraryBusy: somebody else writes.
+        """
+        self.require_writable(action)
+        with self._working(), self._write_lock_at_once.hold(action), _translated(self.folder):
+            self.require_open()
+            connection = self._connect_to_write()
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
             except BaseException:
                 connection.rollback()
                 raise
+            finally:
+                connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+                connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
 
     def _connect_to_write(self) -> sqlite3.Connection:
         """The one connection that writes; a new one where SQLAlchemy has closed it, as it does after a Ctrl-C."""
@@ -310,6 +380,11 @@ class SqliteDatabase:
         """Bytes on disk, the write-ahead log included."""
         return sum(size_of(f) for f in self.folder.glob(f"{FILE_NAME}*") if "backup" not in f.name)
 
+    def backups(self) -> list[Path]:
+        """Copies from before upgrades of the schema, oldest first; see `_back_up`."""
+        self.require_open()
+        return sorted(self.folder.glob(f"{FILE_NAME}.backup-*"))
+
     def vacuum(self) -> None:
         """Give the pages of deleted rows back to the disk."""
         self.require_writable("vacuum")
@@ -318,7 +393,8 @@ class SqliteDatabase:
             self._working(),
             self._write_lock.hold("vacuum"),
             _translated(self.folder),
-            closing(sqlite3.connect(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+            closing(_beside(self.folder)),
+            _opened(self.folder / FILE_NAME, timeout=BUSY_TIMEOUT_S) as file,
         ):
             file.execute("VACUUM")
 
@@ -336,7 +412,7 @@ class SqliteDatabase:
             if revision == schema.HEAD:
                 return  # another process was faster
             if revision is not None:
-                self._backup(f"{FILE_NAME}.backup-{revision}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+                self._backup(f"{FILE_NAME}.backup-{revision}")
             from zsindex.storage.sqlite import engine as engines
 
             engine = engines.writing(partial(_connect_to_write, self.folder, foreign_keys=False))
@@ -345,6 +421,16 @@ class SqliteDatabase:
                     schema.upgrade(connection)
             finally:
                 engine.dispose()
+                self._forget_tables()
+
+    def _forget_tables(self) -> None:
+        """Close connections that know the tables of an earlier schema. One of them whose next read fails would say that
+        there is no such table, and not why.
+        """
+        with self._guard:
+            idle, self._idle = self._idle or [], [] if self._idle is not None else None
+        for connection in idle:
+            connection.close()
 
     def _revision(self) -> str | None:
         with self.reading() as connection:
@@ -352,17 +438,23 @@ class SqliteDatabase:
 
     def _backup(self, name: str) -> None:
         """Copy the database through SQLite's backup API, which sees the write-ahead log too."""
+        # One name for all attempts: each takes what a kill has left of those before it away.
         temporary = self.folder / f"{name}.tmp"
+        temporary.unlink(missing_ok=True)
         try:
             with (
-                closing(sqlite3.connect(_uri(self.folder, "mode=ro"), uri=True)) as source,
-                closing(sqlite3.connect(temporary)) as target,
+                _opened(_uri(self.folder, "mode=ro"), uri=True) as source,
+                _opened(temporary) as target,
             ):
                 target.execute("PRAGMA synchronous = FULL")
+                target.execute("PRAGMA journal_mode = MEMORY")  # a file of it would be left by a kill
                 source.backup(target)
-            temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+            temporary.replace(self.folder / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            atomic.sync_folder(self.folder)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 # Database files that this process has open, by device and inode. POSIX takes a process's locks on a file away when it
@@ -414,7 +506,10 @@ def _claim(folder: Path) -> tuple[int, int] | None:
     with _claims:
         if not _is_library(folder):
             return None
-        claim = _identity(folder / FILE_NAME)
+        try:
+            claim = _identity(folder / FILE_NAME)
+        except OSError as error:
+            raise _unreachable(folder, error) from error
         if claim in _inherited:
             raise LibraryForked(folder, can_open=False)
         _open_files[claim] += 1
@@ -463,9 +558,7 @@ def _is_library(folder: Path) -> bool:
             with file.open("rb") as opened:
                 header = opened.read(100)
     except OSError as error:
-        if error.errno in OF_THE_MACHINE:
-            raise failure(folder, "open it", error) from error
-        raise NotALibrary(folder, f"it cannot be read ({error.strerror})") from error
+        raise _unreachable(folder, error) from error
     if not header:
         return False  # a process was stopped while it made the library; nothing is in it
     if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
@@ -475,17 +568,26 @@ def _is_library(folder: Path) -> bool:
     return True
 
 
+def _unreachable(folder: Path, error: OSError) -> LibraryError:
+    if error.errno in OF_THE_MACHINE:
+        return failure(folder, "open it", error)
+    return NotALibrary(folder, f"it cannot be read ({error.strerror})")
+
+
 def _create(folder: Path) -> None:
     """Make an empty database with its schema. Others who want the same folder wait, and find it made."""
     lock = FolderLock(folder, "write", timeout_s=BUSY_TIMEOUT_S, put_off=True)
     try:
+        new = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for place in new:  # or a power cut could take all that is stored from now on
+            atomic.sync_folder(place.parent)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with lock.hold("make the library"), _translated(folder):
             if _is_library(folder):
                 return
-            with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+            with _opened(folder / FILE_NAME) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     except OSError as error:
@@ -496,7 +598,13 @@ def _create(folder: Path) -> None:
 
 def _is_half_made(folder: Path) -> bool:
     """Whether a process is making the library, or was stopped in that: later there is a log instead of a journal."""
-    return (folder / f"{FILE_NAME}-journal").exists()
+    try:
+        (folder / f"{FILE_NAME}-journal").stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unreachable(folder, error) from error
+    return True
 
 
 def _roll_back(folder: Path) -> None:
@@ -505,7 +613,7 @@ def _roll_back(folder: Path) -> None:
         if _is_half_made(folder):
             with (
                 _translated(folder),
-                closing(sqlite3.connect(folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as file,
+                _opened(folder / FILE_NAME, timeout=BUSY_TIMEOUT_S) as file,
             ):
                 file.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
@@ -514,44 +622,227 @@ def _uri(folder: Path, parameters: str) -> str:
     return f"{(folder / FILE_NAME).absolute().as_uri()}?{parameters}"
 
 
+def _connect(
+    file: Path | str, *, timeout: float = 0.0, uri: bool = False, kind: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            file, uri=uri, timeout=timeout, isolation_level=None, check_same_thread=False, factory=kind
+        )
+
+    try:
+        return connect()
+    except sqlite3.OperationalError:
+        # There is no connection that could be asked what the system said. If that lasts, trying finds it.
+        return connect()
+
+
+@contextmanager
+def _opened(file: Path | str, *, timeout: float = 0.0, uri: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection for a ``with`` block."""
+    with closing(_connect(file, timeout=timeout, uri=uri)) as connection:
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            system_errors.note(error, connection)
+            raise
+
+
 def _is_read_only_folder(folder: Path, *, writable: bool) -> bool:
     return not writable and not os.access(folder, os.W_OK)
 
 
-def _connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
-    def connect(parameters: str) -> sqlite3.Connection:
-        return sqlite3.connect(
-            _uri(folder, parameters), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-
-    if not _is_read_only_folder(folder, writable=writable):
-        return connect("mode=ro")
-    give_up_at = time.monotonic() + OTHERS_LOG_S
+def _connect_to_read(folder: Path, *, writable: bool, kept_out: bool = False) -> sqlite3.Connection:
+    """Args:
+    kept_out: as for `_has_locks`.
+    """
+    may_write = not _is_read_only_folder(folder, writable=writable)
+    give_up_at = time.monotonic() + (BUSY_TIMEOUT_S if may_write else OTHERS_LOG_S)
+    was_refused = False
     while True:
-        # WAL needs a shared-memory file beside the database, which SQLite cannot make in a read-only folder.
-        # Without a log to read nothing is changing either: that is what "immutable" tells it.
-        connection = connect("mode=ro" if size_of(folder / f"{FILE_NAME}-wal") else "mode=ro&immutable=1")
+        locked = _has_locks(folder, may_write=may_write, kept_out=kept_out)
+        if locked:
+            connection = _connect(_uri(folder, "mode=ro"), uri=True, timeout=OPENING_S, kind=_Reading)
+        else:
+            connection = _Unlocked.connect(folder, kept_out=kept_out)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it keeps its files
         except sqlite3.Error as error:
+            system_errors.note(error, connection)
             connection.close()
-            of_the_log = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-            if error.sqlite_errorcode & 0xFF not in of_the_log or time.monotonic() >= give_up_at:
+            code = error.sqlite_errorcode & 0xFF
+            kept_out = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL) or error.sqlite_errorcode in _OF_THE_INDEX
+            # Somebody reads through what a killed writer has left; or there is nothing in the log, and no need of it.
+            again = code == sqlite3.SQLITE_BUSY or (kept_out and not size_of(folder / f"{FILE_NAME}-wal"))
+            # A writer has just made its log, or removed it.
+            of_the_log = not may_write and code in _OF_OPENING
+            once_more = may_write and not was_refused and code in _OF_OPENING  # as in `_proven`
+            was_refused = was_refused or once_more
+            if not (again or of_the_log or once_more) or time.monotonic() >= give_up_at:
                 raise
-            time.sleep(OTHERS_LOG_S / 50)  # a writer has just made its log, or removed it
+            if of_the_log:
+                time.sleep(OTHERS_LOG_S / 50)
+        except BaseException:
+            connection.close()
+            raise
         else:
-            return connection
+            if not isinstance(connection, _Unlocked):
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT_S)}")
+                return connection
+            # What was committed meanwhile stands in a log, or in the file, which has changed then.
+            if connection.is_unchanged and not _has_locks(folder, may_write=may_write, kept_out=kept_out):
+                return connection
+            connection.close()
+
+
+def _has_locks(folder: Path, *, may_write: bool, kept_out: bool) -> bool:
+    """Whether to read by SQLite's locks, which are in the log's index; otherwise there is nothing in the log.
+
+    The first connection of all makes the index anew, and keeps everybody out meanwhile: for long if it is stopped in
+    that. Who may not write cannot make it. And a log that nobody has open and in which nothing is committed, as a kill
+    leaves it, SQLite does not read for them ("locking protocol", after ten seconds).
+
+    Args:
+        kept_out: whether this one could not read by them: somebody has them, or there is no room for the index.
+    """
+    log, index = folder / f"{FILE_NAME}-wal", folder / f"{FILE_NAME}-shm"
+    if not size_of(log):
+        if kept_out:
+            return False
+        return size_of(index) >= _INDEX_PAGE if index.exists() else may_write
+    return may_write or _holds_commits(log)
+
+
+def _holds_commits(log: Path) -> bool:
+    try:
+        with log.open("rb", buffering=0) as opened:
+            page_size, salts = struct.unpack(">8xI4x8s8x", opened.read(_LOG_HEADER))
+            while True:
+                pages_after_commit, frame_salts = struct.unpack(">4xI8s8x", opened.read(_FRAME_HEADER))
+                if frame_salts != salts:
+                    return False  # left from before the log was begun anew
+                if pages_after_commit:
+                    return True
+                opened.seek(page_size, os.SEEK_CUR)
+    except (struct.error, FileNotFoundError):  # its end
+        return False
+
+
+class _Reading(sqlite3.Connection):
+    """A connection that is not used again after an exception, which may hold a cursor that is not at its end: SQLite
+    then goes on to see what was there when that began, also in later transactions.
+    """
+
+    is_used_up = False
+
+    @staticmethod
+    def take(connection: sqlite3.Connection) -> bool:
+        """Use it, until `is_used_up` is put back; False if somebody has not put it back."""
+        if not isinstance(connection, _Reading):
+            return True
+        taken, connection.is_used_up = not connection.is_used_up, True
+        return taken
+
+
+class _Unlocked(_Reading):
+    """Reads a database without a log as if nobody could change it: there is nowhere to note that somebody reads.
+
+    That is so until a writer comes: who was reading then, and would have read on in what that one changes, is told.
+    """
+
+    kept_out: bool
+    _folder: Path
+    _state: tuple[int, int, int]
+
+    @classmethod
+    def connect(cls, folder: Path, *, kept_out: bool) -> _Unlocked:
+        state = cls._state_of(folder)
+        if 0 <= time.time_ns() - state[2] < _SAME_TIME_NS:  # a change could get the same time
+            time.sleep(_SAME_TIME_NS / 1e9)
+            state = cls._state_of(folder)
+        opened = _connect(_uri(folder, "mode=ro&immutable=1"), uri=True, kind=cls)
+        assert isinstance(opened, cls)
+        opened.kept_out, opened._folder, opened._state = kept_out, folder, state
+        return opened
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the file is as it was."""
+        return self._state_of(self._folder) == self._state
+
+    def require_unchanged(self) -> None:
+        """Raises:
+        StorageFailed
+        """
+        if not self.is_unchanged:
+            why = "another process has begun to change it meanwhile, which will not happen again; ask again"
+            raise StorageFailed(self._folder, "read it", why)
+
+    @staticmethod
+    def _state_of(folder: Path) -> tuple[int, int, int]:
+        try:
+            found = (folder / FILE_NAME).stat()
+        except OSError:  # SQLite says what is wrong with it
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def _unchanged(connection: object) -> Iterator[None]:
+    """Around what reads, perhaps without locks."""
+    try:
+        yield
+    finally:  # also where what was read made no sense
+        if isinstance(connection, _Unlocked):
+            connection.require_unchanged()
+
+
+def _beside(folder: Path) -> sqlite3.Connection:
+    """A connection that has the database open, so that one that writes is not the last to close. The last one keeps all
+    readers out while it removes the log, for as long as it is stopped there. And where the log and its index stay, who
+    may not write has locks, too.
+    """
+    return _connect_to_read(folder, writable=True)
 
 
 def _connect_to_write(folder: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        folder / FILE_NAME, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    return _proven(
+        partial(_connect, folder / FILE_NAME, timeout=BUSY_TIMEOUT_S),
+        # Here rather than where the library is made: stopped in between, it would stay without a log forever.
+        "PRAGMA journal_mode = WAL",
+        f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}",
+        f"PRAGMA cache_size = -{WRITE_CACHE_KIB}",
+        f"PRAGMA synchronous = {SYNCHRONOUS}",
+        f"PRAGMA journal_size_limit = {MOST_LOG_BYTES}",
+        "BEGIN IMMEDIATE",
+        f"PRAGMA application_id = {APPLICATION_ID}",  # as it is: a BEGIN is not refused where the file is read-only
+        "ROLLBACK",
     )
-    # Here rather than where the library is made: stopped in between, it would stay without a log forever.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-    connection.execute(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
-    connection.execute("PRAGMA synchronous = FULL")  # a committed batch survives a power cut, too
+
+
+def _proven(connect: Callable[[], sqlite3.Connection], *statements: str) -> sqlite3.Connection:
+    """A connection on which statements were executed that open all its files.
+
+    A file that it may not open to write SQLite opens to read, and what was said of that, or of the first attempt, is
+    lost. So what was refused is asked for once more, in a connection of its own; what is refused again lasts, so that
+    `found_by_trying` finds why.
+    """
+    try:
+        return _executed(connect(), statements)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _OF_OPENING:
+            raise
+    return _executed(connect(), statements)
+
+
+def _executed(connection: sqlite3.Connection, statements: Sequence[str]) -> sqlite3.Connection:
+    try:
+        for statement in statements:
+            connection.execute(statement)
+    except BaseException as error:
+        system_errors.note(error, connection)
+        connection.close()
+        raise
     return connection
 
 
@@ -562,20 +853,52 @@ def _is_closed(connection: sqlite3.Connection) -> bool:
         return True
 
 
+_OF_OPENING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 # What goes wrong as SQLite writes, or makes the file beside the log that readers need, too.
-_WRITING = frozenset({
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_FSYNC,
-    sqlite3.SQLITE_IOERR_DIR_FSYNC,
-    sqlite3.SQLITE_IOERR_TRUNCATE,
+_OF_THE_INDEX = frozenset({
     sqlite3.SQLITE_IOERR_SHMOPEN,
     sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
 })  # fmt: skip
+_WRITING = _OF_THE_INDEX | {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+}
 
 
-# Descriptors of databases that were read past SQLite. Never closed, which would take the locks of this process away.
-_read_past: list[int] = []
+# What comes of rows in which other values stand than belong there; or of a mistake in this program.
+_OF_WRONG_VALUES = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+)
+
+
+_THERE_ALREADY = (
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    sqlite3.SQLITE_CONSTRAINT_ROWID,
+)
+
+
+def _malformed(folder: Path) -> str | None:
+    """What SQLite finds wrong with the database, if anything is."""
+    try:
+        with closing(_connect_to_read(folder, writable=False)) as connection, legible(connection):
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for an error whose message is damaged
+        return str(error)
+    return None if found == "ok" else str(found)
+
+
+# Descriptors of databases that were read past SQLite, by device and inode. Never closed, which would take the locks of
+# this process away; so one of each file.
+_read_past: dict[tuple[int, int], int] = {}
 
 
 def _unread(folder: Path) -> OSError | None:
@@ -583,17 +906,24 @@ def _unread(folder: Path) -> OSError | None:
     read damage to the file.
     """
     try:
-        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY)
-        _read_past.append(descriptor)
-        while os.read(descriptor, 1 << 20):
-            pass
+        with _claims:
+            of_file = _identity(folder / FILE_NAME)
+            if of_file not in _read_past:
+                _read_past[of_file] = os.open(folder / FILE_NAME, os.O_RDONLY)
+            os.lseek(_read_past[of_file], 0, os.SEEK_SET)
+            while os.read(_read_past[of_file], 1 << 20):
+                pass
     except OSError as error:
         return error
     return None
 
 
 def _largest(folder: Path) -> int:
-    return max(size_of(folder / f"{FILE_NAME}{ending}") for ending in ("", "-wal", "-shm"))
+    sizes = [0]
+    for ending in ("", "-wal", "-shm"):
+        with suppress(OSError):  # it is asked for where something has failed already
+            sizes.append(size_of(folder / f"{FILE_NAME}{ending}"))
+    return max(sizes)
 
 
 @contextmanager
@@ -605,8 +935,14 @@ def _translated(folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
             raise failure(folder, "read or write it", error) from error
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
+        # Where an index leads elsewhere, rows are added that are there already.
+        is_there = getattr(cause, "sqlite_errorcode", 0) in _THERE_ALREADY
+        if (isinstance(cause, _OF_WRONG_VALUES) or is_there) and (found := _malformed(folder)) is not None:
+            raise LibraryDamaged(folder, found) from error
         if not isinstance(cause, sqlite3.Error):
             raise
+        if str(cause).startswith("Could not decode to UTF-8"):
+            raise LibraryDamaged(folder, str(cause)) from error
         extended = getattr(cause, "sqlite_errorcode", 0)
         # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past
         # SQLAlchemy, which knows the statement, only prompts are stored.
@@ -620,16 +956,26 @@ def _translated(folder: Path) -> Iterator[None]:
             unread = _unread(folder)
             if unread is not None:
                 raise failure(folder, "read its database", unread) from error
+            if _malformed(folder) is None:
+                again = OSError(errno.EIO, "it could not be read, though it can now")
+                raise failure(folder, "read its database", again) from error
             raise LibraryDamaged(folder, str(cause)) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL):
             raise LibraryBusy(
                 folder, holder="another program has the database open", waited_s=BUSY_TIMEOUT_S
             ) from error
+        said = system_errors.noted(cause)
+        # Of a file that could not be opened the last attempt to open it otherwise is known, which may not be there.
+        if said in OF_THE_MACHINE | NO_PERMISSION or (said and code == sqlite3.SQLITE_IOERR):
+            raise failure(folder, "read or write its database", OSError(said, os.strerror(said))) from error
         # SQLite does not tell what the system said: that is found by asking for the same again.
-        may_write = os.access(folder, os.W_OK) and os.access(folder / FILE_NAME, os.W_OK)
-        is_of_opening = code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        file = folder / FILE_NAME
+        may_write = os.access(folder, os.W_OK) and (os.access(file, os.W_OK) or not os.path.exists(file))
+        is_of_opening = code in _OF_OPENING
         is_of_writing = is_of_opening or extended in _WRITING
-        told = found_by_trying(folder, beyond=_largest(folder)) if may_write and is_of_writing else None
+        told = None
+        if may_write and is_of_writing:
+            told = found_by_trying(folder, beyond=_largest(folder), grew=extended == sqlite3.SQLITE_IOERR_WRITE)
         if told is not None:
             raise failure(folder, "read or write its database", told) from error
         if is_of_opening and may_write and extended != sqlite3.SQLITE_READONLY:
@@ -640,5 +986,7 @@ def _translated(folder: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_IOERR:
             name = getattr(cause, "sqlite_errorname", "")
             what = "the system refused, though it does not now" if is_of_writing else "the disk reports an error"
+            if extended == sqlite3.SQLITE_IOERR_SHMMAP:
+                what = "no memory could be mapped"
             raise StorageFailed(folder, "read or write its database", f"{what}: {cause}, {name}") from error
         raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -11,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
 
+from zsindex.storage.seals import is_of_content, warn_of_rows
+from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.parameters import chunks, marks
 from zsindex.storage.tables import files, folders
 
@@ -26,15 +30,35 @@ class SqliteDialect:
         """See `Dialect.many`."""
         return json.dumps(list(values))
 
-    def image_ids(self, connection: Connection, digests: Collection[bytes]) -> dict[bytes, int]:
+    @contextmanager
+    def legible(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.legible`."""
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        with legible(driver):
+            yield
+
+    def image_ids(
+        self, connection: Connection, digests: Collection[bytes], *, verify: bool = False
+    ) -> dict[bytes, int]:
         """See `Dialect.image_ids`. JSON has no bytes; past SQLAlchemy the many parameters cost little."""
         ids: dict[bytes, int] = {}
-        for part in chunks(list(digests)):
-            found = connection.exec_driver_sql(
-                f"SELECT digest, id FROM images WHERE digest IN ({marks(part)})", tuple(part)
-            ).cursor
-            assert found is not None
-            ids.update(found.fetchall())
+        columns = "digest, id, width, height, format, checksum" if verify else "digest, id"
+        damaged = False
+        # Those that the index does not lead to are looked for past it, as it may be the index that is damaged.
+        for column in ("digest", "+digest") if verify else ("digest",):
+            for part in chunks([digest for digest in digests if digest not in ids]):
+                found = connection.exec_driver_sql(
+                    f"SELECT {columns} FROM images WHERE {column} IN ({marks(part)})", tuple(part)
+                ).cursor
+                assert found is not None
+                for digest, ident, *rest in found.fetchall():
+                    if not rest or is_of_content(digest, *rest):
+                        ids[digest] = ident
+                    else:
+                        damaged = True
+        if damaged:
+            warn_of_rows(["what is known of some photos"])
         return ids
 
     def add_rows(
@@ -107,7 +131,8 @@ class SqliteDialect:
 
     def json_text(self, column: sa.Column[str], *path: str) -> sa.ColumnElement[str | None]:
         """See `Dialect.json_text`."""
-        return sa.func.json_extract(column, ".".join(("$", *path)))
+        # Of a damaged text nothing, rather than an error for all.
+        return sa.case((sa.func.json_valid(column), sa.func.json_extract(column, ".".join(("$", *path)))))
 
 
 @cache

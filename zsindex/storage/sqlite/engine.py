@@ -6,16 +6,31 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
+from zsindex.storage.sqlite import system_errors
 
-def reading(connect: Callable[[], sqlite3.Connection], *, pooled: bool) -> Engine:
-    """For any number of threads; without `pooled` each transaction has a connection of its own."""
+
+def reading(
+    connect: Callable[[], sqlite3.Connection], *, pooled: bool, take: Callable[[sqlite3.Connection], bool]
+) -> Engine:
+    """For any number of threads; without `pooled` each transaction has a connection of its own.
+
+    Args:
+        take: is told of a connection that is about to be used; another one is used where it says False.
+    """
     if pooled:
         engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
     else:
         engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    @event.listens_for(engine, "checkout")
+    def check(connection: sqlite3.Connection, *_: Any) -> None:
+        if not take(connection):
+            raise DisconnectionError
+
     return _beginning_with(engine, "BEGIN")
 
 
@@ -34,6 +49,12 @@ def writing(connect: Callable[[], sqlite3.Connection]) -> Engine:
 
 def _beginning_with(engine: Engine, statement: str) -> Engine:
     """Make SQLAlchemy open transactions itself: Python's sqlite3 would not begin one for a SELECT, nor before DDL."""
+
+    @event.listens_for(engine, "handle_error")
+    def note(context: ExceptionContext) -> None:
+        driver = None if context.connection is None else context.connection.connection.driver_connection
+        if driver is not None:
+            system_errors.note(context.original_exception, driver)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> Any:

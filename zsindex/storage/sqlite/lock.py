@@ -58,9 +58,12 @@ class FolderLock:
         # file that a Ctrl-C lost on its way to the ``with`` block is closed with that.
         self._last: tuple[ref[io.FileIO], threading.Thread, str] | None = None
 
-    def hold(self, purpose: str, *, shared: bool = False) -> AbstractContextManager[object]:
+    def hold(self, purpose: str, *, wait: bool = True, shared: bool = False) -> AbstractContextManager[object]:
         """Hold the lock for a ``with`` block. It is taken here, or where `put_off`, as the block begins. It is never
         `shared`: one process at a time encodes into a folder.
+
+        Args:
+            wait: for somebody else who holds it.
 
         Raises:
             LibraryBusy: somebody else kept it for longer than `timeout_s`; the message says who, and since when.
@@ -70,11 +73,12 @@ class FolderLock:
         if held is not None and held[0] is threading.current_thread():
             return nullcontext()
         # A file leaves a ``with`` block without a step of Python's, which could be interrupted.
-        return _PutOffHold(self, purpose) if self._puts_off else self.acquire(purpose)
+        timeout_s = self.timeout_s if wait else 0
+        return _PutOffHold(self, purpose, timeout_s) if self._puts_off else self.acquire(purpose, timeout_s)
 
-    def acquire(self, purpose: str) -> io.FileIO:
+    def acquire(self, purpose: str, timeout_s: float) -> io.FileIO:
         """Take the lock; closing the file that is returned gives it back."""
-        give_up_at = time.monotonic() + self.timeout_s
+        give_up_at = time.monotonic() + timeout_s
         pause = SHORTEST_PAUSE_S
         while True:
             file = self._open()
@@ -82,7 +86,7 @@ class FolderLock:
                 while not self._try(file):
                     left = give_up_at - time.monotonic()
                     if left <= 0:
-                        raise LibraryBusy(self._folder, holder=self._holder(), waited_s=self.timeout_s)
+                        raise LibraryBusy(self._folder, holder=self._holder(), waited_s=timeout_s)
                     time.sleep(min(pause, left))
                     pause = min(2 * pause, LONGEST_PAUSE_S)
                 if self._is_there(file):
@@ -161,13 +165,14 @@ class FolderLock:
 class _PutOffHold:
     """A ``with`` block that holds a lock and that no Ctrl-C interrupts once it does; waiting for the lock it does."""
 
-    def __init__(self, lock: FolderLock, purpose: str) -> None:
+    def __init__(self, lock: FolderLock, purpose: str, timeout_s: float) -> None:
         self._lock = lock
         self._purpose = purpose
+        self._timeout_s = timeout_s
         self._put_off = PutOff()
 
     def __enter__(self) -> None:
-        file = self._lock.acquire(self._purpose)
+        file = self._lock.acquire(self._purpose, self._timeout_s)
         try:
             self._put_off.__enter__()
         except BaseException:

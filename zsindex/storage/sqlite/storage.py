@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from zsindex.errors import LibraryDamaged
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
+from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from zsindex.storage.jobs import SqlJobs
     from zsindex.storage.labels import SqlLabels
     from zsindex.storage.photos import SqlPhotos
+    from zsindex.storage.seals import Damaged
+
+
+# What ``PRAGMA integrity_check`` says of indexes.
+_OF_AN_INDEX = re.compile(r"missing from index|entries in index|entry in index|of index ")
 
 
 class SqliteStorage:
@@ -103,6 +111,10 @@ class SqliteStorage:
         """Bytes of the database, its log included."""
         return self.database.size_bytes()
 
+    def backups(self) -> list[Path]:
+        """Copies of the database from before upgrades."""
+        return self.database.backups()
+
     def vacuum(self) -> None:
         """Give the pages of deleted rows back to the disk."""
         self.database.vacuum()
@@ -110,7 +122,7 @@ class SqliteStorage:
     def problems(self) -> list[str]:
         """What SQLite itself finds wrong with the file; nothing, one hopes."""
         try:
-            with self.database.reading() as connection:
+            with self.database.reading() as connection, legible(connection):
                 found = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
                 found += [
                     f"row {row[1]} of {row[0]} refers to nothing in {row[2]}"
@@ -119,3 +131,28 @@ class SqliteStorage:
         except LibraryDamaged as error:
             return [error.detail]
         return found
+
+    def rebuild_indexes(self) -> bool:
+        """``REINDEX``, where all that is wrong is of an index."""
+        if not all(_OF_AN_INDEX.search(problem) for problem in self.problems()):
+            return False
+        try:
+            with self.database.writing("rebuild its indexes") as connection:
+                connection.execute("REINDEX")
+        except (LibraryDamaged, sqlite3.IntegrityError):
+            return False
+        return True
+
+    def damaged_rows(self) -> list[Damaged]:
+        """Rows whose checksum is not the one beside them, or in ``seals``."""
+        from zsindex.storage import mending
+
+        with self.database.read() as connection, self.database.dialect.legible(connection):
+            return list(mending.find(connection, self.database.dialect))
+
+    def mend(self, damaged: Sequence[Damaged]) -> list[str]:
+        """Put right, or forget, damaged rows."""
+        from zsindex.storage import mending
+
+        with self.database.write("mend damaged rows") as connection, self.database.dialect.legible(connection):
+            return mending.mend(connection, self.database.dialect, damaged)

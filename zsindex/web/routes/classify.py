@@ -47,13 +47,13 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         if same is not None:
             return same
         answer = questions.answer_of(service, plan) if kept is None else kept
+        unknown = [label for label in body.only or () if label not in answer.labels]
+        if unknown:
+            raise Problem("labels", 422, f"not among the answers: {', '.join(unknown)}")
         if body.record:
             _record(library, answer)
     key, smoothed = answer.run.key, answer.smoothing
     smoothing = None if smoothed is None else {k: v for k, v in smoothed.to_dict().items() if k != "flips"}
-    unknown = [label for label in body.only or () if label not in answer.labels]
-    if unknown:
-        raise Problem("labels", 422, f"not among the answers: {', '.join(unknown)}")
     if body.only is not None or body.min_score:
         answer = answer.filtered(min_score=body.min_score, only=body.only)
     if body.order == "label":

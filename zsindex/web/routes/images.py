@@ -91,8 +91,7 @@ def thumbnail(
             data = service.thumbnails.get(name)
             if data is None:
                 path, content = service.library.photos.read(image_id, max_bytes=MOST_FILE_BYTES)
-                pixels = service.serving.max_pixels
-                data = thumbnails.render(content.data, int(size), name_hint=path, max_pixels=pixels)
+                data = thumbnails.render(content.data, int(size), name=path, decoder=service.serving.decoder)
                 service.thumbnails.add(name, data)
         finally:
             service.thumbnails.making.release()

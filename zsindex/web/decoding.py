@@ -1,0 +1,57 @@
+"""Decoding uploads: in processes of their own, as photos of the library, but within the service's own limits."""
+
+from __future__ import annotations
+
+import threading
+
+from zsindex.photos.sandbox import Sandbox
+from zsindex.photos.scaling import Fitting
+from zsindex.records import AS_REFERENCE, Decoded, DecodeLimits, DecodeMode, Rendering
+from zsindex.web.limits import Limits
+from zsindex.web.problems import busy
+
+# How many uploads may wait for a process, for each process.
+_WAITING = 8
+
+
+class UploadDecoder:
+    """A `zsindex.photos.sandbox.Decoder` that so many may wait for, and no more."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._sandbox = Sandbox(
+            DecodeLimits(limits.decode_s, limits.decode_bytes),
+            workers=limits.decoders,
+            max_pixels=limits.upload_pixels,
+        )
+        self._places = threading.BoundedSemaphore(limits.decoders * (1 + _WAITING))
+
+    def decode(
+        self,
+        data: bytes,
+        mode: DecodeMode,
+        input_size: tuple[int, int],
+        rendering: Rendering = AS_REFERENCE,
+        *,
+        name: str = "",
+        fitting: Fitting | None = None,
+    ) -> Decoded:
+        """Decode an upload. What it is called counts for nothing.
+
+        Raises:
+            ImageError, DecoderUnavailable
+            Problem: too many wait already.
+        """
+        if not self._places.acquire(blocking=False):
+            raise busy("too many uploads are being decoded")
+        try:
+            return self._sandbox.decode(data, mode, input_size, rendering, fitting=fitting)
+        finally:
+            self._places.release()
+
+    def start(self) -> None:
+        """See `zsindex.photos.sandbox.Decoder`."""
+        self._sandbox.start()
+
+    def close(self) -> None:
+        """End the processes."""
+        self._sandbox.stop()
