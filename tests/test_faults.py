@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -256,16 +255,19 @@ def test_a_connection_that_is_refused_once_is_tried_again(
 ) -> None:
     """SQLite takes a log that it may not open to write for one that is read-only, whatever the reason."""
     connect, refused = sqlite3.connect, []
-    reading, writing = "PRAGMA schema_version", f"PRAGMA application_id = {APPLICATION_ID}"
+    reading, writing = "SELECT count(*) FROM sqlite_master", f"PRAGMA application_id = {APPLICATION_ID}"
 
-    class RefusingOnce(sqlite3.Connection):
-        def execute(self, *arguments: Any) -> sqlite3.Cursor:
-            if arguments[0] in (reading, writing) and arguments[0] not in refused:
-                refused.append(arguments[0])
-                raise error_of_sqlite(code)
-            return super().execute(*arguments)
+    def refusing_once(*arguments: Any, factory: type[sqlite3.Connection], **options: Any) -> sqlite3.Connection:
+        class RefusingOnce(factory):  # type: ignore[misc, valid-type]
+            def execute(self, *arguments: Any) -> sqlite3.Cursor:
+                if arguments[0] in (reading, writing) and arguments[0] not in refused:
+                    refused.append(arguments[0])
+                    raise error_of_sqlite(code)
+                return super().execute(*arguments)
 
-    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=RefusingOnce))
+        return connect(*arguments, factory=RefusingOnce, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", refusing_once)
     with open_storage(folder) as storage:
         add_model(storage)
         assert len(storage.reads.models()) == 1
