@@ -939,6 +939,18 @@ def test_a_header_that_numpy_does_not_write_is_refused(library: Library, tmp_pat
         library.vectors.import_from(folder)
 
 
+@pytest.mark.parametrize("has_checksums", [True, False])
+def test_what_the_system_says_of_a_part_is_no_fault_of_its_content(
+    exported: Path, open_other: Callable[..., Library], has_checksums: bool
+) -> None:
+    if not has_checksums:
+        without_checksums(exported)
+    npy(exported, 0).unlink()
+    npy(exported, 0).mkdir()
+    with pytest.raises(ImportRefused, match=r"cannot be read \(Is a directory\); see to that, and import again"):
+        open_other().vectors.import_from(exported)
+
+
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_headers_of_all_versions_are_read(library: Library, tmp_path: Path, version: tuple[int, int]) -> None:
     folder = write(tmp_path / "in", (away(6), unit_vectors(6)))
