@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import sqlite3
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -186,6 +189,27 @@ def test_what_a_kill_has_left_of_a_backup_goes_with_the_next_one(older: Path, ne
     SqliteDatabase.open(older, create=False).close()
     (backup,) = backups(older)
     assert revision_of(backup) == before
+
+
+@pytest.mark.parametrize("refused", ["replace", "unlink", "stat"])
+def test_a_file_of_the_library_that_may_not_be_touched_is_told_as_that(
+    older: Path, next_versions: NextVersions, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    before = schema.HEAD
+    next_versions.add(ADD_TABLE)
+    really = getattr(Path, refused)
+
+    def refuse(file: Path, *arguments: Any, **options: Any) -> Any:
+        if file.name in (f"{FILE_NAME}.backup-{before}.tmp", f"{FILE_NAME}-shm"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return really(file, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, refused, refuse)
+        with pytest.raises(LibraryReadOnly, match="Permission denied"):
+            SqliteDatabase.open(older, create=False)
+    SqliteDatabase.open(older, create=False).close()
+    assert revision_of(backups(older)[-1]) == before
 
 
 def test_a_connection_from_before_an_upgrade_is_not_used_after_it(

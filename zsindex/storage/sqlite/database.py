@@ -932,7 +932,7 @@ def _translated(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE | NO_PERMISSION:
             raise failure(folder, "read or write it", error) from error
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
         # Where an index leads elsewhere, rows are added that are there already.
