@@ -222,8 +222,8 @@ def test_a_connection_from_before_an_upgrade_is_not_used_after_it(
     made: list[sqlite3.Connection] = []
     connect = database._connect_to_read
 
-    def connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
-        made.append(connect(folder, writable=writable))
+    def connect_to_read(folder: Path, **options: Any) -> sqlite3.Connection:
+        made.append(connect(folder, **options))
         return made[-1]
 
     monkeypatch.setattr(database, "_connect_to_read", connect_to_read)

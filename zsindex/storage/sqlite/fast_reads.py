@@ -164,7 +164,7 @@ class FastReads:
             if checksum is not None and listing_checksum(path, joined, image_ids) != checksum:
                 damaged.append(f"what is known of the photos in {path}")
                 continue
-            if wanted is not None:
+            if names and wanted is not None:
                 pairs = [pair for pair in zip(names, image_ids.split(","), strict=True) if pair[0] in wanted]
                 names, image_ids = [name for name, _ in pairs], ",".join([ident for _, ident in pairs])
             if names:
