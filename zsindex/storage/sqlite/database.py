@@ -264,11 +264,9 @@ class SqliteDatabase:
                 reader = self._read_engine
             with reader.begin() as connection:
                 used = connection.connection.driver_connection
-                if isinstance(used, _Unlocked):
-                    connection.detach()  # or the next one would get it, too
                 with _unchanged(used):
                     yield connection
-            if isinstance(used, _Reading):
+            if isinstance(used, _Reading) and not isinstance(used, _Unlocked):
                 used.is_used_up = False
 
     @contextmanager
