@@ -249,6 +249,19 @@ def test_what_the_system_said_is_asked_of_the_connection_that_failed(tmp_path: P
         assert system_errors.noted(caught.value) == errno.EFBIG
 
 
+def test_who_reads_without_locks_can_ask_everything_more_than_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(folder) as storage:
+        add_model(storage)
+    monkeypatch.setattr(database, "_has_locks", lambda *_, **__: False)
+    with open_storage(folder, read_only=True) as storage:
+        for _ in range(3):
+            assert storage.damaged_rows() == []
+            assert len(storage.reads.models()) == 1
+            assert storage.photos.roots() == []
+
+
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
 def test_a_connection_that_is_refused_once_is_tried_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
