@@ -249,6 +249,17 @@ def test_what_the_system_said_is_asked_of_the_connection_that_failed(tmp_path: P
         assert system_errors.noted(caught.value) == errno.EFBIG
 
 
+def test_an_error_that_python_finds_by_itself_comes_out_as_it_is(folder: Path) -> None:
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        with storage.database.writing("damage") as connection:
+            connection.execute("UPDATE settings SET value = CAST(x'80' AS TEXT) WHERE key = 'files_revision'")
+            connection.execute("INSERT OR IGNORE INTO settings VALUES ('files_revision', CAST(x'80' AS TEXT))")
+        with pytest.raises(LibraryDamaged, match="decode"):
+            storage.reads.files()
+        assert storage.reads.models() == [model]
+
+
 def test_who_reads_without_locks_can_ask_everything_more_than_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
