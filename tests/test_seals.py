@@ -195,6 +195,20 @@ def test_what_is_no_text_any_more_is_mended_like_all_else(sound: Sound, tmp_path
     mended(sound, folder)
 
 
+@pytest.mark.parametrize("key", ["files_revision", "use_day", "uploads"])
+@pytest.mark.parametrize("value", ["CAST(x'31f8' AS TEXT)", "'1x'", "'7 8 9'"])
+def test_what_counts_and_is_no_number_is_counted_anew(sound: Sound, tmp_path: Path, key: str, value: str) -> None:
+    change = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('{key}', {value})"
+    folder = damaged(sound, tmp_path / "library", change)
+    with Library.open(folder, encoder=FakeEncoder()) as library:
+        assert key in " ".join(library.check().problems)
+        report = library.check(fix=True)
+        assert any(done.startswith("began to count anew") for done in report.fixed)
+        library.sync(sound.album)
+        assert library.check().ok
+    assert asked(sound, folder) == ([], "")
+
+
 def test_a_model_whose_record_is_damaged_is_recorded_again(sound: Sound, tmp_path: Path) -> None:
     folder = damaged(sound, tmp_path / "library", "UPDATE models SET logit_scale = logit_scale * 2 WHERE id = 1")
     other, said = asked(sound, folder)

@@ -43,6 +43,7 @@ from zsindex.storage.interrupts import PutOff
 from zsindex.storage.sqlite import schema, system_errors
 from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
+from zsindex.storage.stored import Unreadable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -943,6 +944,8 @@ def _translated(folder: Path) -> Iterator[None]:
         is_there = _code_of(cause) in _THERE_ALREADY
         if (isinstance(cause, _OF_WRONG_VALUES) or is_there) and (found := _malformed(folder)) is not None:
             raise LibraryDamaged(folder, found) from error
+        if isinstance(cause, Unreadable):
+            raise LibraryDamaged(folder, str(cause)) from error
         if not isinstance(cause, sqlite3.Error):
             raise
         if str(cause).startswith("Could not decode to UTF-8"):
