@@ -240,6 +240,8 @@ def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
     try:
         files = [file for file in folder.iterdir() if file.suffix == f".{suffix}"]
     except OSError as error:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise _unreadable(folder, error) from error
         why = f"{error.strerror}; it must hold {pattern.pattern.partition('(')[0]}0.{suffix} and so on"
         raise ImportRefused(folder, why) from error
     found: dict[int, Path] = {}
