@@ -880,7 +880,11 @@ FACTS = {
 
 
 def _is_passing(fact: tuple[object, ...]) -> bool:
-    """Whether it is a photo that could not be read for now, or one that has gone and not been found elsewhere yet."""
+    """Whether it is a photo that could not be read for now, one that has gone and not been found elsewhere yet, or the
+    record of a sidecar that is about to be removed.
+    """
+    if fact[0] == "sidecar":
+        return not fact[3]
     return fact[0] == "file" and (fact[5] is not None or not os.path.exists(str(fact[1])))
 
 
