@@ -226,9 +226,11 @@ class LibraryReadOnly(LibraryError):
     """Something was to be written where that is impossible; `action` says what."""
 
     def __init__(self, path: Path, action: str) -> None:
+        to_open = action.startswith(("open ", "upgrade "))  # without which there is nothing to be asked
+        rest = "Make" if to_open else "What is cached can still be queried; to add to it, make"
         super().__init__(
-            f"cannot {action}: the library at {path} is read-only. What is cached can still be queried; to add to it, "
-            f"make the folder writable, or work on a copy of it.",
+            f"cannot {action}: the library at {path} is read-only. {rest} the folder writable, or work on a copy of "
+            f"it.",
             path=path,
         )
         self.action = action
@@ -252,8 +254,9 @@ class LibraryDamaged(LibraryError):
 
     def __init__(self, path: Path, detail: str) -> None:
         super().__init__(
-            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; a "
-            f"backup, if an upgrade made one, lies beside it as library.db.backup-*.",
+            f"the database of the library at {path} is damaged ({detail}). Run zsindex check --fix; what it leaves can "
+            f"only be had again from a copy (an upgrade made one as library.db.backup-*), or by a zsindex sync of the "
+            f"photos into a new library.",
             path=path,
         )
         self.detail = detail

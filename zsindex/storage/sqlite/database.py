@@ -948,7 +948,8 @@ def _translated(folder: Path) -> Iterator[None]:
             raise LibraryDamaged(folder, str(cause)) from error
         if not isinstance(cause, sqlite3.Error):
             raise
-        if str(cause).startswith("Could not decode to UTF-8"):
+        # In the second case it is the schema that says something else than its version promises.
+        if str(cause).startswith(("Could not decode to UTF-8", "no such column", "no such table")):
             raise LibraryDamaged(folder, str(cause)) from error
         extended = _code_of(cause)
         # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past
