@@ -117,14 +117,14 @@ def check(ctx: click.Context, /, fix: bool, library: options.Place | None, as_js
 @click.option(
     "--prompts-unused",
     "unused_days",
-    type=click.IntRange(min=0),
+    type=options.Whole(min=0),
     metavar="DAYS",
     help="Of these, forget those that nobody asked for in so many days.",
 )
 @click.option(
     "--prompts-keep",
     "most_prompts",
-    type=click.IntRange(min=0),
+    type=options.Whole(min=0),
     metavar="N",
     help="Of these, forget those that nobody asked for for the longest, until N prompts are left.",
 )

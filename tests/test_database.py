@@ -360,7 +360,7 @@ except LibraryReadOnly as error:
         with read_only_copy(folder) as copy:
             (copy / f"{FILE_NAME}-shm").unlink()
             message = run_unprivileged(program, str(copy), modules=MODULES)
-    assert "make the folder writable, or work on a copy of it" in message
+    assert "Make the folder writable, or work on a copy of it" in message
 
 
 def test_who_may_only_read_sees_what_others_write_meanwhile() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -937,6 +939,33 @@ def test_a_header_that_numpy_does_not_write_is_refused(library: Library, tmp_pat
     npy(folder).write_bytes(content)
     with pytest.raises(ImportRefused, match=r"img_emb_0.npy: it cannot be read as a NumPy array"):
         library.vectors.import_from(folder)
+
+
+@pytest.mark.parametrize("has_checksums", [True, False])
+def test_what_the_system_says_of_a_part_is_no_fault_of_its_content(
+    exported: Path, open_other: Callable[..., Library], has_checksums: bool
+) -> None:
+    if not has_checksums:
+        without_checksums(exported)
+    npy(exported, 0).unlink()
+    npy(exported, 0).mkdir()
+    with pytest.raises(ImportRefused, match=r"cannot be read \(Is a directory\); see to that, and import again"):
+        open_other().vectors.import_from(exported)
+
+
+def test_a_folder_of_parts_that_may_not_be_listed_is_told_as_that(
+    exported: Path, open_other: Callable[..., Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder == npy(exported, 0).parent:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return really(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ImportRefused, match=r"cannot be read \(Permission denied\); see to that, and import again"):
+        open_other().vectors.import_from(exported)
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])

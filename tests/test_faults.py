@@ -11,8 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -224,23 +223,18 @@ needs_numbers = pytest.mark.skipif(system_errors._asking() is None, reason="SQLi
 
 @needs_numbers
 @pytest.mark.parametrize("journal", ["WAL", "DELETE"])
-def test_what_the_system_said_at_a_commit_is_known_afterwards(
-    tmp_path: Path, largest_file: Callable[[int], None], journal: str
-) -> None:
+def test_what_the_system_said_at_a_commit_is_known_afterwards(tmp_path: Path, journal: str) -> None:
     with closing(sqlite3.connect(tmp_path / "any.db", isolation_level=None)) as connection:
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("CREATE TABLE any (x)")
-        largest_file(40_000)
-        with pytest.raises(sqlite3.OperationalError) as caught:
+        with largest_file(40_000), pytest.raises(sqlite3.OperationalError) as caught:
             connection.executescript("BEGIN; INSERT INTO any VALUES (zeroblob(90000)); COMMIT")
         system_errors.note(caught.value, connection)
         assert system_errors.noted(caught.value) == errno.EFBIG
 
 
 @needs_numbers
-def test_what_the_system_said_is_asked_of_the_connection_that_failed(
-    tmp_path: Path, largest_file: Callable[[int], None]
-) -> None:
+def test_what_the_system_said_is_asked_of_the_connection_that_failed(tmp_path: Path) -> None:
     """The one that was noted first counts: what others do around it, as when a database is copied, has not failed."""
     with (
         closing(sqlite3.connect(tmp_path / "one.db", isolation_level=None)) as one,
@@ -248,12 +242,35 @@ def test_what_the_system_said_is_asked_of_the_connection_that_failed(
     ):
         one.execute("CREATE TABLE any (x)")
         one.execute("INSERT INTO any VALUES (zeroblob(90000))")
-        largest_file(40_000)
-        with pytest.raises(sqlite3.OperationalError) as caught:
+        with largest_file(40_000), pytest.raises(sqlite3.OperationalError) as caught:
             one.backup(other)
         system_errors.note(caught.value, other)
         system_errors.note(caught.value, one)
         assert system_errors.noted(caught.value) == errno.EFBIG
+
+
+def test_an_error_that_python_finds_by_itself_comes_out_as_it_is(folder: Path) -> None:
+    with open_storage(folder) as storage:
+        model = add_model(storage)
+        with storage.database.writing("damage") as connection:
+            connection.execute("UPDATE settings SET value = CAST(x'80' AS TEXT) WHERE key = 'files_revision'")
+            connection.execute("INSERT OR IGNORE INTO settings VALUES ('files_revision', CAST(x'80' AS TEXT))")
+        with pytest.raises(LibraryDamaged, match="decode"):
+            storage.reads.files()
+        assert storage.reads.models() == [model]
+
+
+def test_who_reads_without_locks_can_ask_everything_more_than_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(folder) as storage:
+        add_model(storage)
+    monkeypatch.setattr(database, "_has_locks", lambda *_, **__: False)
+    with open_storage(folder, read_only=True) as storage:
+        for _ in range(3):
+            assert storage.damaged_rows() == []
+            assert len(storage.reads.models()) == 1
+            assert storage.photos.roots() == []
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
@@ -262,16 +279,19 @@ def test_a_connection_that_is_refused_once_is_tried_again(
 ) -> None:
     """SQLite takes a log that it may not open to write for one that is read-only, whatever the reason."""
     connect, refused = sqlite3.connect, []
-    reading, writing = "PRAGMA schema_version", f"PRAGMA application_id = {APPLICATION_ID}"
+    reading, writing = "SELECT count(*) FROM sqlite_master", f"PRAGMA application_id = {APPLICATION_ID}"
 
-    class RefusingOnce(sqlite3.Connection):
-        def execute(self, *arguments: Any) -> sqlite3.Cursor:
-            if arguments[0] in (reading, writing) and arguments[0] not in refused:
-                refused.append(arguments[0])
-                raise error_of_sqlite(code)
-            return super().execute(*arguments)
+    def refusing_once(*arguments: Any, factory: type[sqlite3.Connection], **options: Any) -> sqlite3.Connection:
+        class RefusingOnce(factory):  # type: ignore[misc, valid-type]
+            def execute(self, *arguments: Any) -> sqlite3.Cursor:
+                if arguments[0] in (reading, writing) and arguments[0] not in refused:
+                    refused.append(arguments[0])
+                    raise error_of_sqlite(code)
+                return super().execute(*arguments)
 
-    monkeypatch.setattr(sqlite3, "connect", partial(connect, factory=RefusingOnce))
+        return connect(*arguments, factory=RefusingOnce, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", refusing_once)
     with open_storage(folder) as storage:
         add_model(storage)
         assert len(storage.reads.models()) == 1
@@ -342,37 +362,37 @@ def test_a_library_that_cannot_be_looked_at_is_not_called_something_else(
             SqliteDatabase.open(folder, create=False)
 
 
-@pytest.fixture
-def largest_file() -> Iterator[Callable[[int], None]]:
-    """Sets how large a file may become: what `ulimit -f` does, and a quota much the same."""
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Within it no file may become larger: what `ulimit -f` does, and a quota much the same."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:  # before pytest writes anything, perhaps into a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_file_that_may_not_grow_is_a_full_disk(folder: Path, largest_file: Callable[[int], None]) -> None:
+def test_a_file_that_may_not_grow_is_a_full_disk(folder: Path) -> None:
     with open_storage(folder) as storage:
         model = add_model(storage)
         kept = add_photos(storage, model, unit_vectors(10))
-    largest_file(40_000)  # the log holds two pages
-    with open_storage(folder) as storage:
+    with largest_file(40_000), open_storage(folder) as storage:  # the log holds two pages
         with pytest.raises(StorageFull):
             add_photos(storage, model, unit_vectors(500, seed=1), folder="/more")
         assert storage.reads.files().paths == kept
     # Not even the index of the log may be made, which readers need, too, unless there is nothing in the log.
-    largest_file(1024)
-    for read_only in (True, False):
-        with open_storage(folder, read_only=read_only) as storage:
-            assert storage.reads.files().paths == kept
-    with open_storage(folder) as storage, pytest.raises(StorageFull):
-        add_model(storage, "another")
+    with largest_file(1024):
+        for read_only in (True, False):
+            with open_storage(folder, read_only=read_only) as storage:
+                assert storage.reads.files().paths == kept
+        with open_storage(folder) as storage, pytest.raises(StorageFull):
+            add_model(storage, "another")
 
 
-def test_a_log_that_was_cut_back_hides_how_far_it_could_not_grow(
-    folder: Path, largest_file: Callable[[int], None]
-) -> None:
-    largest_file(1 << 24)
-    with open_storage(folder) as storage, pytest.raises(StorageFull), storage.database.reading():
+def test_a_log_that_was_cut_back_hides_how_far_it_could_not_grow(folder: Path) -> None:
+    expected = pytest.raises(StorageFull)
+    with largest_file(1 << 24), open_storage(folder) as storage, expected, storage.database.reading():
         raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
 
 

@@ -37,6 +37,8 @@ from zsindex.index.vectors import Snapshot, SnapshotError
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.photos import SqlPhotos
 from zsindex.storage.rows import ModelRow
+from zsindex.storage.sealing import reseal
+from zsindex.storage.seals import Kind
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.stored import image_checksum, prompt_checksum
 from zsindex.storage.tables import embeddings, prompts, snapshots
@@ -507,6 +509,7 @@ def test_a_snapshot_that_is_recorded_wrongly_is_rebuilt(
     base_only(storage, folder, model)
     with storage.database.write("damage") as connection:
         connection.execute(sa.update(snapshots).values(wrong))
+        reseal(connection, storage.database.dialect, Kind.SNAPSHOT, [model.id])
     with pytest.warns(IndexRebuilt):
         found = VectorIndex.open(storage, model)
     assert_searches_like_brute_force(found, storage, model)
@@ -525,6 +528,7 @@ def test_loading_invalid_data_cannot_crash(
     if trusted:  # even a record that vouches for it
         with storage.database.write("vouch") as connection:
             connection.execute(sa.update(snapshots).values(sha256=index._sha256(file)))
+            reseal(connection, storage.database.dialect, Kind.SNAPSHOT, [model.id])
     with pytest.warns(IndexRebuilt):
         found = VectorIndex.open(storage, model)
     assert len(found.vectors) == 30

@@ -22,6 +22,8 @@ from zsindex.index import snapshots as index
 from zsindex.index.snapshots import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.rows import ModelRow
+from zsindex.storage.sealing import reseal
+from zsindex.storage.seals import Kind
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import metadata, snapshots
 
@@ -340,6 +342,7 @@ def test_another_number_of_cells_than_there_are_is_noticed(
     VectorIndex.open(storage, model)
     with storage.database.write("damage") as connection:
         connection.execute(sa.update(snapshots).values(n_cells=wrong))
+        reseal(connection, storage.database.dialect, Kind.SNAPSHOT, [model.id])
     with pytest.warns(IndexRebuilt):
         opened = VectorIndex.open(storage, model)
     assert_sound(opened, storage, folder, model)
@@ -550,7 +553,7 @@ def test_an_upgraded_library_keeps_its_snapshot(storage: SqliteStorage, folder: 
     with storage.database.write("go back") as connection:
         for column in ("n_cells", "verified"):
             connection.exec_driver_sql(f"ALTER TABLE snapshots DROP COLUMN {column}")
-        for table in ("embeddings", "prompts"):
+        for table in ("embeddings", "prompts", "files", "images"):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN checksum")
         for table in set(metadata.tables) - FIRST_TABLES | {"label_sets"}:
             connection.exec_driver_sql(f"DROP TABLE {table}")

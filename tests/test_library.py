@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ from zsindex.session.session import Session
 from zsindex.storage.rows import FileTable
 from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
+from zsindex.upkeep.maintenance import PruneReport
 
 COLOURS = ["red", "green", "blue", "white"]
 
@@ -1092,11 +1093,13 @@ def test_prune_forgets_what_is_gone(library: Library, album: Path, tmp_path: Pat
     (album / "sea" / "red again.png").unlink()
     library.sync()
     library.embed_images([photo(tmp_path / "outside.png", mark=3)])
-    expected = {"files": 2, "images": 2, "vectors": 2, "prompts": 0, "models": 0, "temporary_files": 0}
+    nothing = dict.fromkeys((one.name for one in fields(PruneReport) if one.name != "dry_run"), 0)
+    of_vectors = 2 * FakeEncoder().info.dim * np.dtype(np.float32).itemsize
+    expected = {**nothing, "files": 2, "images": 2, "vectors": 2, "vector_bytes": of_vectors}
     assert library.prune(dry_run=True).to_dict() == {**expected, "dry_run": True}
     assert library.status().missing == 2
     assert library.prune().to_dict() == {**expected, "dry_run": False}
-    assert library.prune().to_dict() == {**dict.fromkeys(expected, 0), "dry_run": False}
+    assert library.prune().to_dict() == {**nothing, "dry_run": False}
     status = library.status()
     assert (status.files, status.images, status.missing, status.models[0].images) == (3, 3, 0, 3)
     assert library.check().ok

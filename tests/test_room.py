@@ -11,12 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from tests.libraries import paint
+from tests.libraries import open_storage, paint
 from zsindex import config
 from zsindex.errors import LibraryBusy, ZsindexError
 from zsindex.library import Library
@@ -25,6 +26,9 @@ from zsindex.services import neighbours
 from zsindex.session import embedding
 from zsindex.session.embedding import ImagesForgotten
 from zsindex.storage import uses
+from zsindex.storage.sealing import reseal
+from zsindex.storage.seals import Kind
+from zsindex.storage.tables import runs
 from zsindex.web.thumbnails import Thumbnails
 
 DAY = 20_000
@@ -167,9 +171,10 @@ def test_a_new_run_stays_where_all_others_are_of_the_future(library: Library, mo
     monkeypatch.setenv("ZSINDEX_RUNS", "3")
     for n in range(3):
         library.classify(["red"], template=f"{n} {{}}", record=True)
-    with closing(sqlite3.connect(library.path / "library.db")) as connection:
-        connection.execute("UPDATE runs SET created_at = ?", (datetime(2999, 1, 1).isoformat(),))
-        connection.commit()
+    with open_storage(library.path) as storage, storage.database.write("go ahead in time") as connection:
+        connection.execute(sa.update(runs).values(created_at=datetime(2999, 1, 1).isoformat()))
+        keys = list(connection.execute(sa.select(runs.c.key)).scalars())
+        reseal(connection, storage.database.dialect, Kind.RUN, keys)
     for n in range(3, 6):
         key = library.classify(["red"], template=f"{n} {{}}", record=True).run.key
         assert library.runs.list()[0].key == key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import sqlite3
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -42,7 +45,7 @@ REBUILD_IMAGES = (
     "type_=sa.String(32), existing_nullable=False)"
 )
 LOSE_IMAGES = 'op.execute("DELETE FROM images")'
-FAIL = 'op.execute("INSERT INTO no_such_table VALUES (1)")'
+FAIL = 'op.execute("INSERT INTO settings VALUES (1)")'
 
 
 @pytest.fixture
@@ -188,6 +191,27 @@ def test_what_a_kill_has_left_of_a_backup_goes_with_the_next_one(older: Path, ne
     assert revision_of(backup) == before
 
 
+@pytest.mark.parametrize("refused", ["replace", "unlink", "stat"])
+def test_a_file_of_the_library_that_may_not_be_touched_is_told_as_that(
+    older: Path, next_versions: NextVersions, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    before = schema.HEAD
+    next_versions.add(ADD_TABLE)
+    really = getattr(Path, refused)
+
+    def refuse(file: Path, *arguments: Any, **options: Any) -> Any:
+        if file.name in (f"{FILE_NAME}.backup-{before}.tmp", f"{FILE_NAME}-shm"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return really(file, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, refused, refuse)
+        with pytest.raises(LibraryReadOnly, match="Permission denied"):
+            SqliteDatabase.open(older, create=False)
+    SqliteDatabase.open(older, create=False).close()
+    assert revision_of(backups(older)[-1]) == before
+
+
 def test_a_connection_from_before_an_upgrade_is_not_used_after_it(
     older: Path, next_versions: NextVersions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +222,8 @@ def test_a_connection_from_before_an_upgrade_is_not_used_after_it(
     made: list[sqlite3.Connection] = []
     connect = database._connect_to_read
 
-    def connect_to_read(folder: Path, *, writable: bool) -> sqlite3.Connection:
-        made.append(connect(folder, writable=writable))
+    def connect_to_read(folder: Path, **options: Any) -> sqlite3.Connection:
+        made.append(connect(folder, **options))
         return made[-1]
 
     monkeypatch.setattr(database, "_connect_to_read", connect_to_read)
@@ -230,7 +254,7 @@ def test_a_migration_that_fails_takes_back_those_before_it(
     before = schema.HEAD
     next_versions.add(ADD_TABLE)
     next_versions.add(failing)
-    with pytest.raises((sa.exc.OperationalError, RuntimeError), match=r"no_such_table|refers to nothing"):
+    with pytest.raises((sa.exc.OperationalError, RuntimeError), match=r"table settings has|refers to nothing"):
         SqliteDatabase.open(older, create=False)
     assert revision_of(older / FILE_NAME) == before
     assert "extra" not in table_names(older / FILE_NAME)

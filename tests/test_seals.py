@@ -195,6 +195,49 @@ def test_what_is_no_text_any_more_is_mended_like_all_else(sound: Sound, tmp_path
     mended(sound, folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("n_vectors INTEGER", "n_vecuors INTEGER"), ("TABLE settings", "TABLE sdttings")]
+)
+def test_a_schema_that_says_something_else_is_told_as_damage(
+    sound: Sound, tmp_path: Path, name: str, other: str
+) -> None:
+    folder = damaged(sound, tmp_path / "library", "UPDATE settings SET value = value")
+    file = folder / FILE_NAME
+    file.write_bytes(file.read_bytes().replace(name.encode(), other.encode(), 1))
+    with (
+        pytest.raises(LibraryDamaged, match=r"no such|malformed"),
+        Library.open(folder, encoder=FakeEncoder()) as library,
+    ):
+        library.classify(["red", "green"])
+    with pytest.raises(LibraryDamaged, match="a zsindex sync of the photos into a new library"):  # noqa: SIM117
+        with Library.open(folder, encoder=FakeEncoder()) as library:
+            library.check(fix=True)
+
+
+def test_a_prompt_that_is_no_text_any_more_is_forgotten(sound: Sound, tmp_path: Path) -> None:
+    change = "UPDATE prompts SET text = CAST(x'ca' || text AS TEXT) WHERE id = (SELECT min(id) FROM prompts)"
+    folder = damaged(sound, tmp_path / "library", change)
+    with Library.open(folder, encoder=FakeEncoder()) as library:
+        assert "prompts" in " ".join(library.check().problems)
+        library.check(fix=True)
+        assert library.check().ok
+    assert asked(sound, folder) == (["status"], "")  # which counts prompts
+
+
+@pytest.mark.parametrize("key", ["files_revision", "use_day", "uploads"])
+@pytest.mark.parametrize("value", ["CAST(x'31f8' AS TEXT)", "'1x'", "'7 8 9'"])
+def test_what_counts_and_is_no_number_is_counted_anew(sound: Sound, tmp_path: Path, key: str, value: str) -> None:
+    change = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('{key}', {value})"
+    folder = damaged(sound, tmp_path / "library", change)
+    with Library.open(folder, encoder=FakeEncoder()) as library:
+        assert key in " ".join(library.check().problems)
+        report = library.check(fix=True)
+        assert any(done.startswith("began to count anew") for done in report.fixed)
+        library.sync(sound.album)
+        assert library.check().ok
+    assert asked(sound, folder) == ([], "")
+
+
 def test_a_model_whose_record_is_damaged_is_recorded_again(sound: Sound, tmp_path: Path) -> None:
     folder = damaged(sound, tmp_path / "library", "UPDATE models SET logit_scale = logit_scale * 2 WHERE id = 1")
     other, said = asked(sound, folder)

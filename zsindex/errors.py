@@ -265,9 +265,12 @@ class LibraryReadOnly(LibraryError):
 
     def __init__(self, path: _Place, action: str) -> None:
         way = "connect to the primary as a role that may write" if isinstance(path, str) else "make the folder writable"
+        if action.startswith(("open ", "upgrade ")):  # without which there is nothing to be asked
+            rest = way[0].upper() + way[1:]
+        else:
+            rest = f"What is cached can still be queried; to add to it, {way}"
         super().__init__(
-            f"cannot {action}: the library at {path} is read-only. What is cached can still be queried; to add to it, "
-            f"{way}, or work on a copy of it.",
+            f"cannot {action}: the library at {path} is read-only. {rest}, or work on a copy of it.",
             path=path,
         )
         self.action = action
@@ -290,12 +293,12 @@ class LibraryDamaged(LibraryError):
     """The database cannot be read; `detail` is its own word for it."""
 
     def __init__(self, path: _Place, detail: str) -> None:
-        backup = "a backup, if an upgrade made one, lies beside it as library.db.backup-*"
+        copy = "a copy (an upgrade made one as library.db.backup-*)"
         if isinstance(path, str):
-            backup = "what is lost is in your backups of the server, or on its standby"
+            copy = "your backups of the server or its standby"
         super().__init__(
-            f"the database of the library at {path} is damaged ({detail}). Run zsindex check for the details; "
-            f"{backup}.",
+            f"the database of the library at {path} is damaged ({detail}). Run zsindex check --fix; what it leaves can "
+            f"only be had again from {copy}, or by a zsindex sync of the photos into a new library.",
             path=path,
         )
         self.detail = detail

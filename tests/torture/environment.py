@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import json
 import os
 import random
 import re
@@ -28,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
+import click
 from zsindex.cli import main as command_line
 
 from tests.fakes import FakeEncoder
@@ -520,10 +522,11 @@ class Environment(Campaign):
             }
         else:
             self._left_out["full disk, read-only, no temporary folder"] = why
-        if os.geteuid() == 0:
+        why = _no_other_user()
+        if why is None:
             found["another user"] = lambda chance: (chance.choice(every), self._another_user(chance))
         else:
-            self._left_out["another user"] = "only root can become one"
+            self._left_out["another user"] = why
         return found
 
     def _open_files(self, chance: random.Random) -> Trouble:
@@ -879,8 +882,24 @@ FACTS = {
 }
 
 
+def _no_other_user() -> str | None:
+    """Why a command cannot run as another user; None if it can."""
+    if os.geteuid() != 0:
+        return "only root can become one"
+    # What is imported when it is needed would be missing, such as what click prints an error with.
+    for module in (sys.modules[__name__], click, json):
+        for folder in Path(str(module.__file__)).parents:
+            if not folder.stat().st_mode & stat.S_IXOTH:
+                return f"others may not enter {folder}"
+    return None
+
+
 def _is_passing(fact: tuple[object, ...]) -> bool:
-    """Whether it is a photo that could not be read for now, or one that has gone and not been found elsewhere yet."""
+    """Whether it is a photo that could not be read for now, one that has gone and not been found elsewhere yet, or the
+    record of a sidecar that is about to be removed.
+    """
+    if fact[0] == "sidecar":
+        return not fact[3]
     return fact[0] == "file" and (fact[5] is not None or not os.path.exists(str(fact[1])))
 
 

@@ -328,7 +328,7 @@ class Kills(Faults):
 
     name = "kills"
     about = "the process is killed at file operations, one after the other"
-    in_ci = 70
+    in_ci = 140
     operations = CHANGES
 
     def of(self, prepared: Prepared) -> list[Disturbance]:

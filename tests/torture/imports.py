@@ -1,4 +1,7 @@
-"""Imports all that a library may need, so that a fork of the process that imported it need not: that takes longest."""
+"""Imports all that a library may need, so that a fork of the process that imported it need not: that takes longest.
+
+Whoever imports this module has the models of `tests.torture.scenarios`: it is for processes of their own.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ import zsindex.storage
 import zsindex.upkeep
 import zsindex.web.thumbnails
 from tests.torture import faults, judge, scenarios
+from zsindex.session import model as session_model
 
 __all__ = ["faiss", "faults", "judge", "numpy", "pyarrow", "scenarios", "sqlalchemy"]
 
@@ -44,3 +48,5 @@ Image.init()
 for optional in ("pillow_heif", "pandas", "pyarrow.pandas_compat"):
     with suppress(ImportError):
         importlib.import_module(optional)
+
+session_model.load_encoder = scenarios.load

@@ -39,8 +39,13 @@ INTERRUPTS_EACH, FORKS_EACH = 50, 10
 HUNG_S = 20.0
 CASE_S = 300.0  # on a machine that has much else to do
 LABELS = sorted(COLOURS)
-STRAYS = "belong to no index"
+# Files that were begun and not recorded yet, in the index and beside photos: one too many, no harm, as after a kill.
+STRAYS = ("belong to no index", "left beside photos")
 SIGNAL, LOOK = b"s", b"l"
+
+
+def _is_stray(problem: str) -> bool:
+    return any(words in problem for words in STRAYS)
 
 
 def paint(folder: Path, number: int, colour: str) -> Path:
@@ -327,7 +332,7 @@ class Notebook:
         reports = []
 
         def look(done: bool) -> str:
-            problems = [one for one in reports[0].problems if STRAYS not in one] if done else []
+            problems = [one for one in reports[0].problems if not _is_stray(one)] if done else []
             return f"check says {problems}" if problems else ""
 
         return lambda: reports.append(self.library.check(fix=True)), look
@@ -455,10 +460,10 @@ class Notebook:
         say = self.told.found.append
         new = self._disk - self._stored
         with self._open() as self.library:
-            # A file that was written and not yet recorded is one too many, and no harm, as after a kill.
             problems = self.library.check(fix=True).problems
+            self.library.prune()
             self.told.strays += len(problems)
-            if not all(STRAYS in one for one in problems) or (problems := self.library.check().problems):
+            if not all(map(_is_stray, problems)) or (problems := self.library.check().problems):
                 say(f"at the end check says {problems}")
             if (encoded := self.library.sync([self.photos]).encoded) > len(new):
                 say(f"{encoded} photos were encoded at the end, and {len(new)} were new")

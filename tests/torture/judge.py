@@ -216,7 +216,7 @@ _FITTING = {
     errno.ENOMEM: "[Mm]emory",
     errno.ENOLCK: "[Ll]ock|another program has the database open",  # SQLite takes it for that
 }
-_WHAT_TO_DO = "again|make the folder writable|free some space|wait|[Nn]ame a |rename|check|see "
+_WHAT_TO_DO = "again|[Mm]ake the folder writable|free some space|wait|[Nn]ame a |rename|check|see "
 _MISLEADING = "damaged|malformed|corrupt|zsindex check|not a zsindex library: it holds"
 
 

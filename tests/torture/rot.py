@@ -590,7 +590,7 @@ def _judged(judgement: Judgement, folder: Path, sound: Sound, *, read_only: bool
 
 
 # Questions that find their rows by an index of SQLite's, which has no checksum.
-BY_AN_INDEX = ("search", "similar", "duplicates", "copies", "corrections", "status")
+BY_AN_INDEX = ("search", "similar", "duplicates", "copies", "corrections", "status", "skipped")
 
 
 # What its integrity check says of pages that are not what they were.

@@ -23,7 +23,6 @@ from zsindex.models.openvino import runtime
 from zsindex.models.openvino.runtime import TowerManifest
 from zsindex.records import ModelSpec, SyncReport
 from zsindex.services.upkeep import Upkeep
-from zsindex.session import model as session_model
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import FILE_NAME
 
@@ -49,9 +48,6 @@ OTHERS = xmp.add(None, {xmp.SUBJECT: ["mine"]}).data.replace(b'rdf:about=""', b'
 def load(spec: ModelSpec, *, device: str, batch_size: int | None) -> Encoder:
     """Stands for the loading of a model: whatever its name, a few lines of numpy."""
     return FakeEncoder(name=spec.name, decode=spec.decode, icc=spec.icc, transparency=spec.transparency)
-
-
-session_model.load_encoder = load
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,9 @@ class ExportManifest:
             document = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        except (ValueError, RecursionError) as error:
             raise ImportRefused(file, f"it cannot be read ({error}); export the vectors again") from error
         if not isinstance(document, dict) or document.get("format") != _MANIFEST_FORMAT:
             raise ImportRefused(file, "it was not written by zsindex vectors export; export the vectors again")
@@ -138,7 +140,7 @@ class ExportManifest:
             try:
                 digest = _sha256(file)
             except OSError as error:
-                raise ImportRefused(file, f"it cannot be read ({error.strerror or error})") from error
+                raise _unreadable(file, error) from error
             if digest != self.files.get(f"{file.parent.name}/{file.name}"):
                 raise ImportRefused(
                     file, "it is not as it was exported, by its checksum; copy it again, or export the vectors again"
@@ -238,6 +240,8 @@ def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
     try:
         files = [file for file in folder.iterdir() if file.suffix == f".{suffix}"]
     except OSError as error:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise _unreadable(folder, error) from error
         why = f"{error.strerror}; it must hold {pattern.pattern.partition('(')[0]}0.{suffix} and so on"
         raise ImportRefused(folder, why) from error
     found: dict[int, Path] = {}
@@ -265,7 +269,9 @@ def _npy_header(file: Path, dim: int) -> tuple[int, np.dtype[Any], int]:
         dtype = np.dtype(fields["descr"].strip("'\""))
         shape = [int(number) for number in re.findall(r"\d+", fields["shape"])]
         fortran_order = fields["fortran_order"] == "True"
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except (ValueError, TypeError) as error:
         raise ImportRefused(
             file, f"it cannot be read as a NumPy array ({_first_line(error)}); write it with numpy.save"
         ) from error
@@ -424,7 +430,15 @@ def _values(batch: Any, name: str, file: Path) -> list[Any]:
         return values
 
 
+def _unreadable(file: Path, error: OSError) -> ImportRefused:
+    """What the system says of a file; nothing is known of what it holds."""
+    why = f"it cannot be read ({error.strerror or error}); see to that, and import again: what came in stays"
+    return ImportRefused(file, why)
+
+
 def _bad_table(file: Path, error: Exception) -> ImportRefused:
+    if isinstance(error, OSError) and error.errno is not None:
+        return _unreadable(file, error)
     return ImportRefused(file, f"it cannot be read as Parquet ({_first_line(error)}); copy it again")
 
 
@@ -445,7 +459,7 @@ def _opened(file: Path) -> IO[bytes]:
     try:
         return file.open("rb")
     except OSError as error:
-        raise ImportRefused(file, f"it cannot be opened ({error.strerror})") from error
+        raise _unreadable(file, error) from error
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from zsindex.storage.database import Dialect
 from zsindex.storage.rows import ImageRecord, ImportedPhoto, KnownPhoto
 from zsindex.storage.sealing import unseal
 from zsindex.storage.seals import Kind, image_row_checksum
-from zsindex.storage.stored import image_checksum
+from zsindex.storage.stored import image_checksum, number
 from zsindex.storage.tables import embeddings, files, folders, images, settings
 
 Vector = TypeVar("Vector")
@@ -28,6 +28,8 @@ NewFile: TypeAlias = tuple[int, str, int, int, int | None, str | None, str | Non
 # So many images are looked up before they are added, as a sync may know them. An import knows few, and looking for
 # thousands in the index of digests takes as long as adding them.
 LOOK_FIRST = 1000
+# The setting that counts changes of the files.
+REVISION = "files_revision"
 
 IMAGE_COLUMNS = ("digest", "width", "height", "format", "checksum")
 
@@ -148,5 +150,5 @@ def set_setting(connection: Connection, key: str, value: str) -> None:
 
 def touch_files(connection: Connection) -> None:
     """Count a change of the files, in the transaction that makes it."""
-    revision = connection.execute(select(settings.c.value).where(settings.c.key == "files_revision")).scalar()
-    set_setting(connection, "files_revision", str(int(revision or 0) + 1))
+    revision = connection.execute(select(settings.c.value).where(settings.c.key == REVISION)).scalar()
+    set_setting(connection, REVISION, str(number(revision or "0") + 1))

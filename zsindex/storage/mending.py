@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, insert, select, update
 
-from zsindex.storage.adding import touch_files
+from zsindex.storage import room, uses
+from zsindex.storage.adding import REVISION, set_setting, touch_files
 from zsindex.storage.database import Dialect
 from zsindex.storage.rows import NEVER_SEEN, now
 from zsindex.storage.sealing import part_of, put_seals, rows_of, seals_of, unseal
@@ -30,6 +33,12 @@ from zsindex.storage.tables import (
     settings,
 )
 
+# Settings that count something, without a seal.
+_COUNTERS = {
+    REVISION: "changes of the files",
+    uses.KEY: "days of use",
+    room.UPLOADS: "images that no file shows",
+}
 _DEFAULT_MODEL = settings.c.key == "default_model"
 
 # What is forgotten where it is damaged, each by its name.
@@ -54,6 +63,7 @@ def find(connection: Connection, dialect: Dialect) -> Iterator[Damaged]:
                 whole = right[which] in lost if checksum is None else _differ_by_one_bit(right[which], checksum)
                 yield Damaged(kind, *which, _words(connection, kind, *which, row), whole=whole)
     yield from _default_model(connection)
+    yield from _counters(connection)
     yield from _photos(connection)
     yield from _folders(connection, dialect)
 
@@ -101,6 +111,13 @@ def _default_model(connection: Connection) -> Iterator[Damaged]:
     sealed = seals_of(connection, Kind.DEFAULT_MODEL).get(("", ""))
     if (chosen is not None or sealed is not None) and sealed != seal((chosen,)):
         yield Damaged(Kind.DEFAULT_MODEL, "", "", "which model is the default")
+
+
+def _counters(connection: Connection) -> Iterator[Damaged]:
+    found = connection.execute(select(settings.c.key, settings.c.value).where(settings.c.key.in_(_COUNTERS)))
+    for key, value in found:
+        if not re.fullmatch(r"[0-9]+( [0-9]+)?", str(value)):
+            yield Damaged(Kind.COUNTER, "", key, f"{_COUNTERS[key]} ({key})")
 
 
 def _photos(connection: Connection) -> Iterator[Damaged]:
@@ -172,6 +189,8 @@ def mend(connection: Connection, dialect: Dialect, damaged: Iterable[Damaged]) -
         done.append(_mend_roots(connection, dialect))
     if by_kind[Kind.DEFAULT_MODEL]:
         done.append(_mend_default_model(connection, dialect))
+    if by_kind[Kind.COUNTER]:
+        done.append(_mend_counters(connection, [one.key for one in by_kind[Kind.COUNTER]]))
     done += _mend_photos(connection, dialect, by_kind)
     return done
 
@@ -213,6 +232,14 @@ def _mend_roots(connection: Connection, dialect: Dialect) -> str:
         connection.execute(insert(roots), [{"path": path, "synced_at": now()} for path in right])
     put_seals(connection, dialect, Kind.ROOT, {("", path): seal((path,)) for path in right})
     return "restored the list of synced folders"
+
+
+def _mend_counters(connection: Connection, keys: Sequence[str]) -> str:
+    connection.execute(delete(settings).where(settings.c.key.in_(keys)))
+    if REVISION in keys:
+        # It only has to be one that there never was.
+        set_setting(connection, REVISION, str(int(time.time())))
+    return f"began to count anew: {', '.join(map(_COUNTERS.__getitem__, keys))}"
 
 
 def _mend_default_model(connection: Connection, dialect: Dialect) -> str:

@@ -494,7 +494,7 @@ class SqlPhotos:
             .where(embeddings.c.model_id == model.id)
             .order_by(embeddings.c.seq)
         )
-        with self._read() as connection:
+        with self._read() as connection, self._dialect.legible(connection):
             in_parts = connection.execution_options(yield_per=4096)
             return {
                 "images": [

@@ -16,7 +16,7 @@ from zsindex.storage import uses
 from zsindex.storage.adding import set_setting, touch_files
 from zsindex.storage.database import Dialect
 from zsindex.storage.rows import NO_PROMPTS, Forgettable, prompts_in
-from zsindex.storage.stored import VECTOR_DTYPE
+from zsindex.storage.stored import VECTOR_DTYPE, number
 from zsindex.storage.tables import (
     corrections,
     derived,
@@ -207,4 +207,4 @@ def _use_day(connection: Connection) -> int:
 
 def _counted_uploads(connection: Connection) -> int | None:
     counted = connection.execute(select(settings.c.value).where(settings.c.key == UPLOADS)).scalar()
-    return None if counted is None else int(counted)
+    return None if counted is None else number(counted)

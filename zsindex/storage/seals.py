@@ -38,6 +38,9 @@ class Kind(StrEnum):
     RUN = "run"  # key
     SIDECAR = "sidecar"  # path
 
+    # These have none: it can be seen of them.
+    COUNTER = "counter"  # key of the setting
+
     # These have their checksum beside them.
     FILE = "file"  # id
     IMAGE = "image"  # id

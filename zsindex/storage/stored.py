@@ -41,6 +41,22 @@ MODEL_COLUMNS = (
 SNAPSHOT_COLUMNS = tuple(field.name for field in fields(SnapshotRow))
 
 
+class Unreadable(ValueError):
+    """A value that nobody has stored so: damage."""
+
+
+def number(text: str) -> int:
+    """A whole number that was stored as a text.
+
+    Raises:
+        Unreadable
+    """
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Unreadable(f"{text[:40]!r} stands where a number belongs") from error
+
+
 class VectorsDamaged(ZsindexWarning):
     """Stored vectors are not what was stored. Their photos have none for now, rather than wrong ones."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from zsindex.storage.stored import number
+
 # Beside its vector a prompt takes its text twice, there and in the index, and about so many bytes.
 BESIDE_TEXT = 40
 # The setting of a library that holds the day of its last use.
@@ -26,9 +28,13 @@ class Day(NamedTuple):
 
     @classmethod
     def from_text(cls, text: str) -> Day:
-        """What `text` made."""
-        clock, library = map(int, text.split())
-        return cls(clock, library)
+        """What `text` made.
+
+        Raises:
+            Unreadable
+        """
+        clock, _, library = text.partition(" ")
+        return cls(number(clock), number(library))
 
     @property
     def text(self) -> str:

@@ -43,6 +43,7 @@ from zsindex.storage.interrupts import PutOff
 from zsindex.storage.sqlite import schema, system_errors
 from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
+from zsindex.storage.stored import Unreadable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -264,11 +265,9 @@ class SqliteDatabase:
                 reader = self._read_engine
             with reader.begin() as connection:
                 used = connection.connection.driver_connection
-                if isinstance(used, _Unlocked):
-                    connection.detach()  # or the next one would get it, too
                 with _unchanged(used):
                     yield connection
-            if isinstance(used, _Reading):
+            if isinstance(used, _Reading) and not isinstance(used, _Unlocked):
                 used.is_used_up = False
 
     @contextmanager
@@ -670,8 +669,9 @@ def _connect_to_read(folder: Path, *, writable: bool, kept_out: bool = False) ->
         except sqlite3.Error as error:
             system_errors.note(error, connection)
             connection.close()
-            code = error.sqlite_errorcode & 0xFF
-            kept_out = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL) or error.sqlite_errorcode in _OF_THE_INDEX
+            extended = _code_of(error)
+            code = extended & 0xFF
+            kept_out = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PROTOCOL) or extended in _OF_THE_INDEX
             # Somebody reads through what a killed writer has left; or there is nothing in the log, and no need of it.
             again = code == sqlite3.SQLITE_BUSY or (kept_out and not size_of(folder / f"{FILE_NAME}-wal"))
             # A writer has just made its log, or removed it.
@@ -830,7 +830,7 @@ def _proven(connect: Callable[[], sqlite3.Connection], *statements: str) -> sqli
     try:
         return _executed(connect(), statements)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _OF_OPENING:
+        if _code_of(error) & 0xFF not in _OF_OPENING:
             raise
     return _executed(connect(), statements)
 
@@ -886,6 +886,11 @@ _THERE_ALREADY = (
 )
 
 
+def _code_of(error: BaseException) -> int:
+    """SQLite's code of an error; 0 of those that Python finds by itself, as of a text that is none."""
+    return getattr(error, "sqlite_errorcode", 0)
+
+
 def _malformed(folder: Path) -> str | None:
     """What SQLite finds wrong with the database, if anything is."""
     try:
@@ -932,18 +937,21 @@ def _translated(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE | NO_PERMISSION:
             raise failure(folder, "read or write it", error) from error
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
         # Where an index leads elsewhere, rows are added that are there already.
-        is_there = getattr(cause, "sqlite_errorcode", 0) in _THERE_ALREADY
+        is_there = _code_of(cause) in _THERE_ALREADY
         if (isinstance(cause, _OF_WRONG_VALUES) or is_there) and (found := _malformed(folder)) is not None:
             raise LibraryDamaged(folder, found) from error
+        if isinstance(cause, Unreadable):
+            raise LibraryDamaged(folder, str(cause)) from error
         if not isinstance(cause, sqlite3.Error):
             raise
-        if str(cause).startswith("Could not decode to UTF-8"):
+        # In the second case it is the schema that says something else than its version promises.
+        if str(cause).startswith(("Could not decode to UTF-8", "no such column", "no such table")):
             raise LibraryDamaged(folder, str(cause)) from error
-        extended = getattr(cause, "sqlite_errorcode", 0)
+        extended = _code_of(cause)
         # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past
         # SQLAlchemy, which knows the statement, only prompts are stored.
         is_of_model = "model_id" in (getattr(error, "statement", None) or "model_id")

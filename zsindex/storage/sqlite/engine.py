@@ -52,7 +52,8 @@ def _beginning_with(engine: Engine, statement: str) -> Engine:
 
     @event.listens_for(engine, "handle_error")
     def note(context: ExceptionContext) -> None:
-        driver = None if context.connection is None else context.connection.connection.driver_connection
+        connection = context.connection
+        driver = None if connection is None or connection.closed else connection.connection.driver_connection
         if driver is not None:
             system_errors.note(context.original_exception, driver)
 

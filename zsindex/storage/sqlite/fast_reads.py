@@ -43,6 +43,7 @@ from zsindex.storage.stored import (
     is_of_image,
     is_of_prompt,
     model_row,
+    number,
     prompt_checksum,
     to_blob,
     warn_of_damage,
@@ -76,7 +77,7 @@ class FastReads:
 
     def files_revision(self) -> int:
         """Grows with every change of the files: together with a model's watermark it names a state of the library."""
-        return int(self.setting("files_revision") or 0)
+        return number(self.setting("files_revision") or "0")
 
     @contextmanager
     def _sealed(self) -> Iterator[sqlite3.Connection]:
@@ -164,7 +165,7 @@ class FastReads:
             if checksum is not None and listing_checksum(path, joined, image_ids) != checksum:
                 damaged.append(f"what is known of the photos in {path}")
                 continue
-            if wanted is not None:
+            if names and wanted is not None:
                 pairs = [pair for pair in zip(names, image_ids.split(","), strict=True) if pair[0] in wanted]
                 names, image_ids = [name for name, _ in pairs], ",".join([ident for _, ident in pairs])
             if names:
@@ -173,7 +174,7 @@ class FastReads:
                 images.append(image_ids)
         if damaged:
             warn_of_rows(damaged)
-        return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","), int(revision or 0))
+        return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","), number(revision or "0"))
 
     def files_of(self, image_ids: Collection[int]) -> FileTable:
         """Files that are there and show one of the images, in the same order as `files`."""

@@ -25,7 +25,8 @@ def note(error: BaseException, connection: sqlite3.Connection) -> None:
     """Keep with an error of a connection what the system said. It has to be asked before the connection does anything
     else.
     """
-    if not isinstance(error, sqlite3.Error) or error.sqlite_errorcode & 0xFF not in _KEPT or noted(error):
+    # Python's own errors, as of a text that is none, have no code of SQLite's.
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _KEPT or noted(error):
         return
     if (ask := _asking()) is not None:
         setattr(error, _NOTED, ask(connection))
