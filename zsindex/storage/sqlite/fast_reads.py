@@ -206,15 +206,15 @@ class FastReads:
         )
         with self._database.reading() as connection:
             folders, rows = _by_folder(connection, prefixes, query)
-        of_folder: defaultdict[int, list[tuple[str, str, str | None]]] = defaultdict(list)
-        for folder, *about in rows:
-            of_folder[folder].append((about[0], about[1], about[2]))
-        return [
-            SkippedFile(os.path.join(path, name), SkipReason(reason), detail or "")
-            for folder, (path, wanted) in folders.items()
-            for name, reason, detail in sorted(of_folder[folder])
-            if wanted is None or name in wanted
-        ]
+            of_folder: defaultdict[int, list[tuple[str, str, str | None]]] = defaultdict(list)
+            for folder, *about in rows:
+                of_folder[folder].append((about[0], about[1], about[2]))
+            return [
+                SkippedFile(os.path.join(path, name), SkipReason(reason), detail or "")
+                for folder, (path, wanted) in folders.items()
+                for name, reason, detail in sorted(of_folder[folder])
+                if wanted is None or name in wanted
+            ]
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
