@@ -953,6 +953,17 @@ def test_what_the_system_says_of_a_part_is_no_fault_of_its_content(
         open_other().vectors.import_from(exported)
 
 
+def test_too_little_memory_is_no_fault_of_a_table(
+    exported: Path, open_other: Callable[..., Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise pa.lib.ArrowMemoryError("malloc of size 2048 failed")
+
+    monkeypatch.setattr(parquet, "ParquetFile", fail)
+    with pytest.raises(ImportRefused, match=r"metadata_0.parquet: there is too little memory to read it"):
+        open_other().vectors.import_from(exported)
+
+
 def test_a_folder_of_parts_that_may_not_be_listed_is_told_as_that(
     exported: Path, open_other: Callable[..., Library], monkeypatch: pytest.MonkeyPatch
 ) -> None:

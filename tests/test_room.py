@@ -197,9 +197,10 @@ def test_exports_go_that_were_not_used_for_the_longest_and_what_killed_ones_left
         return folder
 
     old, newest, middle = made("0" * 16, 30), made("1" * 16, 1), made("2" * 16, 20)
-    left, in_work = made(f"{'0' * 16}-abc", 30), made(f"{'1' * 16}-abc.old", 1)
+    left, in_work = made(f"{'0' * 16}-abc", 2), made(f"{'1' * 16}-abc.old", 0.5)
     others = made("other", 1000)
     runtime._note_use(old)
+    runtime._remove_abandoned(tmp_path)
     runtime.make_room(tmp_path, keep=newest)
     assert sorted(tmp_path.iterdir()) == sorted([old, newest, in_work, others])
     assert not middle.exists()

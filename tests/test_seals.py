@@ -17,7 +17,7 @@ from tests.fakes import FakeEncoder
 from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
 from zsindex.errors import LibraryDamaged, ZsindexWarning
 from zsindex.library import Library
-from zsindex.storage.seals import seal
+from zsindex.storage.seals import RowsDamaged, seal
 from zsindex.storage.sqlite.database import FILE_NAME
 
 
@@ -214,6 +214,20 @@ def test_a_schema_that_says_something_else_is_told_as_damage(
             library.check(fix=True)
 
 
+@pytest.mark.parametrize("change", ["UPDATE alembic_version SET version_num = '00 9'", "DELETE FROM alembic_version"])
+def test_a_version_that_is_none_is_told_as_damage(sound: Sound, tmp_path: Path, change: str) -> None:
+    folder = damaged(sound, tmp_path / "library", change)
+    with pytest.raises(LibraryDamaged, match=r"no version of its schema|already exists"):
+        Library.open(folder, encoder=FakeEncoder())
+
+
+def test_a_sidecar_whose_path_is_no_text_is_told_of(sound: Sound, tmp_path: Path) -> None:
+    change = "UPDATE sidecars SET path = CAST(7 AS BLOB) WHERE id = (SELECT min(id) FROM sidecars)"
+    folder = damaged(sound, tmp_path / "library", change)
+    with Library.open(folder, encoder=FakeEncoder()) as library, pytest.warns(RowsDamaged):
+        assert all(isinstance(path, str) for path in library.session.storage.labels.sidecar_paths())
+
+
 def test_a_prompt_that_is_no_text_any_more_is_forgotten(sound: Sound, tmp_path: Path) -> None:
     change = "UPDATE prompts SET text = CAST(x'ca' || text AS TEXT) WHERE id = (SELECT min(id) FROM prompts)"
     folder = damaged(sound, tmp_path / "library", change)
@@ -230,6 +244,9 @@ def test_what_counts_and_is_no_number_is_counted_anew(sound: Sound, tmp_path: Pa
     change = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('{key}', {value})"
     folder = damaged(sound, tmp_path / "library", change)
     with Library.open(folder, encoder=FakeEncoder()) as library:
+        if key == "files_revision":
+            with pytest.raises(LibraryDamaged):
+                library.classify(["red", "green"])
         assert key in " ".join(library.check().problems)
         report = library.check(fix=True)
         assert any(done.startswith("began to count anew") for done in report.fixed)

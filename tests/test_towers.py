@@ -486,15 +486,22 @@ def test_what_a_kill_has_left_of_exports_is_removed_by_the_next_one(tmp_path: Pa
     export = tmp_path / "0123456789abcdef"
     long_ago = time.time() - 2 * 3600
     kept = []
-    for name, is_old in [("-abcdefgh", True), ("-ijklmnop.old", True), ("-qrstuvwx", False)]:
-        left = tmp_path / f"{export.name}{name}"
+    of_another_model = "fedcba9876543210"
+    for name, is_old in [
+        (f"{export.name}-abcdefgh", True),
+        (f"{export.name}-ijklmnop.old", True),
+        (f"{export.name}-qrstuvwx", False),
+        (f"{of_another_model}-abcdefgh", True),
+    ]:
+        left = tmp_path / name
         left.mkdir()
         (left / TEXT).write_bytes(b"x")
         if is_old:
-            os.utime(left, (long_ago, long_ago))
+            for place in (left / TEXT, left):
+                os.utime(place, (long_ago, long_ago))
         else:
             kept.append(left.name)  # another process may be writing it
-    other = tmp_path / "fedcba9876543210-abcdefgh"
+    other = tmp_path / "notes"
     other.mkdir()
     os.utime(other, (long_ago, long_ago))
 

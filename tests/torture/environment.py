@@ -161,6 +161,11 @@ class Environment(Campaign):
             "first": ["--library", str(self.scene / "another"), "sync", album],
         }
 
+    def _checks(self) -> dict[str, list[str]]:
+        """What `acts` has for the library, of the one that is begun anew."""
+        another = ["--library", str(self.scene / "another"), "check"]
+        return {"check another": another, "fix another": [*another, "--fix"]}
+
     # What the same question prints twice.
     SAME = frozenset({"classify", "umlauts", "record", "search", "similar", "embed", "duplicates"})
     WRITING = (
@@ -317,11 +322,12 @@ class Environment(Campaign):
             found = there if trouble.settles else _files(there)
             if found != expected:
                 wrong.append(f"at the end it lacks {_shown(expected - found)} and has {_shown(found - expected)}")
-        checked = self._run("check", Trouble("none"), 0.0)
+        check, fix = ("check another", "fix another") if act == "first" else ("check", "fix")
+        checked = self._run(check, Trouble("none"), 0.0)
         if came.code is not None and came.code < 0 and b" 1 files in index/ belong to no index" in checked.stdout:
             # A killed writer leaves its file for check to tell of.
-            self._run("fix", Trouble("none"), 0.0)
-            checked = self._run("check", Trouble("none"), 0.0)
+            self._run(fix, Trouble("none"), 0.0)
+            checked = self._run(check, Trouble("none"), 0.0)
         if checked.code != 0:
             wrong.append(f"check finds {checked.stdout[-400:]!r} {checked.stderr[-300:]!r}")
         wrong += [f"left behind: {name}" for name in self._strays()]
@@ -374,7 +380,7 @@ class Environment(Campaign):
 
     def _run(self, act: str, trouble: Trouble, usual_s: float) -> Came:
         """Run a command in a process of its own."""
-        arguments = self.acts()[act]
+        arguments = (self.acts() | self._checks())[act]
         out, err = os.pipe(), os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until it is the command
         child = os.fork()

@@ -439,6 +439,8 @@ def _unreadable(file: Path, error: OSError) -> ImportRefused:
 def _bad_table(file: Path, error: Exception) -> ImportRefused:
     if isinstance(error, OSError) and error.errno is not None:
         return _unreadable(file, error)
+    if isinstance(error, MemoryError):  # also Arrow's
+        return ImportRefused(file, "there is too little memory to read it; close other programs, and import again")
     return ImportRefused(file, f"it cannot be read as Parquet ({_first_line(error)}); copy it again")
 
 

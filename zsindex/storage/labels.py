@@ -262,7 +262,7 @@ class SqlLabels:
             found = list(connection.execute(select(sidecars.c.path).order_by(sidecars.c.path)).scalars())
             sealed = {key for _, key in seals_of(connection, Kind.SIDECAR)}
         if damaged := sealed.symmetric_difference(found):
-            warn_of_rows([f"what zsindex wrote into {path}" for path in sorted(damaged)])
+            warn_of_rows([f"what zsindex wrote into {path}" for path in sorted(map(str, damaged))])
         return [path for path in found if path in sealed]
 
     def sidecars(self, paths: Sequence[str]) -> dict[str, SidecarRow]:

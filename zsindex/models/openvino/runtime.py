@@ -223,7 +223,7 @@ def make(folder: Path, write: Callable[[Path], TowerManifest]) -> Export | None:
         OSError: the folder cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
+    _remove_abandoned(folder.parent)
     # Beside the final place, so that it can be renamed.
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
@@ -235,12 +235,14 @@ def make(folder: Path, write: Callable[[Path], TowerManifest]) -> Export | None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what processes that were killed have left beside a place: each may be as large as an export."""
-    for left in folder.parent.glob(f"{folder.name}-*"):
+def _remove_abandoned(exports: Path) -> None:
+    """Remove what processes that were killed have left: each may be as large as an export."""
+    for left in exports.iterdir():
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(left)
+            if _OF_EXPORT.fullmatch(left.name) and left.name[_NAME_LETTERS:]:
+                newest = max(place.stat().st_mtime for place in (left, *left.rglob("*")))
+                if time.time() - newest > _ABANDONED_S:
+                    shutil.rmtree(left)
 
 
 def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
@@ -270,8 +272,8 @@ def finish(manifest: TowerManifest, made: Path, folder: Path) -> Export:
 
 
 def make_room(exports: Path, *, keep: Path) -> None:
-    """Remove what killed exports have left, and exports beyond `config.EXPORTS_MB`, those first that were found for a
-    question the longest ago. A process that has one open keeps its files.
+    """Remove exports beyond `config.EXPORTS_MB`, those first that were found for a question the longest ago. A process
+    that has one open keeps its files.
 
     Args:
         keep: the one that was just made.
@@ -279,13 +281,8 @@ def make_room(exports: Path, *, keep: Path) -> None:
     found: list[tuple[float, int, Path]] = []
     with suppress(OSError):
         for folder in exports.iterdir():
-            if not _OF_EXPORT.fullmatch(folder.name):
-                continue
-            stats = {file.name: file.stat() for file in folder.rglob("*")}
-            if folder.name[_NAME_LETTERS:]:  # being made, or what one replaced
-                if all(time.time() - stat.st_mtime > _DAY_S for stat in (folder.stat(), *stats.values())):
-                    shutil.rmtree(folder, ignore_errors=True)
-            else:
+            if _OF_EXPORT.fullmatch(folder.name) and not folder.name[_NAME_LETTERS:]:
+                stats = {file.name: file.stat() for file in folder.rglob("*")}
                 used = stats[MANIFEST].st_mtime if MANIFEST in stats else 0.0
                 found.append((used, sum(stat.st_size for stat in stats.values()), folder))
     taken = sum(size for _, size, _ in found)

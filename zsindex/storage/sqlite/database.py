@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import struct
 import threading
@@ -401,6 +402,8 @@ class SqliteDatabase:
         revision = self._revision()
         if revision == schema.HEAD:
             return
+        if revision is not None and not schema.is_one(revision):
+            raise LibraryDamaged(self.folder, f"{revision!r} is no version of its schema")
         if revision is not None and schema.is_newer(revision):
             raise LibraryTooNew(self.folder, found=revision, newest_known=schema.HEAD)
         if revision is None and not self.writable:
@@ -948,8 +951,8 @@ def _translated(folder: Path) -> Iterator[None]:
             raise LibraryDamaged(folder, str(cause)) from error
         if not isinstance(cause, sqlite3.Error):
             raise
-        # In the second case it is the schema that says something else than its version promises.
-        if str(cause).startswith(("Could not decode to UTF-8", "no such column", "no such table")):
+        # But for the first, it is the schema that says something else than its version promises.
+        if re.match(r"Could not decode to UTF-8|no such (column|table): |table \w+ already exists", str(cause)):
             raise LibraryDamaged(folder, str(cause)) from error
         extended = _code_of(cause)
         # Images, folders and files are looked up in the transaction that refers to them; a model's id is kept. Past

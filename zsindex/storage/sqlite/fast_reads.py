@@ -77,7 +77,8 @@ class FastReads:
 
     def files_revision(self) -> int:
         """Grows with every change of the files: together with a model's watermark it names a state of the library."""
-        return number(self.setting("files_revision") or "0")
+        with self._database.reading() as connection:
+            return number(_setting(connection, "files_revision") or "0")
 
     @contextmanager
     def _sealed(self) -> Iterator[sqlite3.Connection]:
@@ -145,7 +146,7 @@ class FastReads:
             " WHERE missing_since IS NULL AND image_id IS NOT NULL"
         )
         with self._database.reading() as connection:
-            revision = _setting(connection, "files_revision")
+            revision = number(_setting(connection, "files_revision") or "0")
             folders, rows = _by_folder(connection, prefixes, query, "GROUP BY folder_id")
             sealed = _seals(connection, Kind.FOLDER, of=None if prefixes is None else [str(ident) for ident in folders])
         paths: list[str] = []
@@ -174,7 +175,7 @@ class FastReads:
                 images.append(image_ids)
         if damaged:
             warn_of_rows(damaged)
-        return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","), number(revision or "0"))
+        return FileTable(paths, np.fromstring(",".join(images), dtype=np.int64, sep=","), revision)
 
     def files_of(self, image_ids: Collection[int]) -> FileTable:
         """Files that are there and show one of the images, in the same order as `files`."""
@@ -206,15 +207,15 @@ class FastReads:
         )
         with self._database.reading() as connection:
             folders, rows = _by_folder(connection, prefixes, query)
-        of_folder: defaultdict[int, list[tuple[str, str, str | None]]] = defaultdict(list)
-        for folder, *about in rows:
-            of_folder[folder].append((about[0], about[1], about[2]))
-        return [
-            SkippedFile(os.path.join(path, name), SkipReason(reason), detail or "")
-            for folder, (path, wanted) in folders.items()
-            for name, reason, detail in sorted(of_folder[folder])
-            if wanted is None or name in wanted
-        ]
+            of_folder: defaultdict[int, list[tuple[str, str, str | None]]] = defaultdict(list)
+            for folder, *about in rows:
+                of_folder[folder].append((about[0], about[1], about[2]))
+            return [
+                SkippedFile(os.path.join(path, name), SkipReason(reason), detail or "")
+                for folder, (path, wanted) in folders.items()
+                for name, reason, detail in sorted(of_folder[folder])
+                if wanted is None or name in wanted
+            ]
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 

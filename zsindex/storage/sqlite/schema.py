@@ -27,6 +27,11 @@ def current_revision(connection: sqlite3.Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
+def is_one(revision: str) -> bool:
+    """Whether a revision may be one, of whatever version of zsindex."""
+    return len(revision) == len(HEAD) and revision.isdecimal()
+
+
 def is_newer(revision: str) -> bool:
     """Whether a revision comes after `HEAD`. Revisions are numbered, so that older versions can tell."""
     return revision > HEAD
