@@ -186,7 +186,7 @@ def test_an_empty_path_is_not_the_current_folder(run: Run, library: Library, mon
         library.sync(BYTES)  # it could be one
     # A variable that is set to nothing is not set.
     monkeypatch.setenv("ZSINDEX_LIBRARY", "")
-    assert config.library_path() == Path(platformdirs.user_data_dir("zsindex", appauthor=False), "library")
+    assert config.library_place() == Path(platformdirs.user_data_dir("zsindex", appauthor=False), "library")
 
 
 def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
