@@ -312,6 +312,8 @@ def leaves(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[tupl
 
 def test_every_command_takes_the_library_before_and_after() -> None:
     for names, command in leaves(cli):
+        if names == ("library", "copy"):  # which names two
+            continue
         given: list[Path | None] = []
         parameter = next(p for p in command.params if p.name == "library")
         for before, after, expected in (
