@@ -31,8 +31,9 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage.sqlite import database, system_errors
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
+from zsindex.storage.sqlite import connections, file, open_files, system_errors
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 from zsindex.upkeep import maintenance
 
 
@@ -202,7 +203,7 @@ def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytes
     """SQLite says of an EIO that the database is malformed."""
     with open_storage(folder) as storage:
         with monkeypatch.context() as patched:
-            patched.setattr(database.os, "read", refusing(errno.EIO))
+            patched.setattr(open_files.os, "read", refusing(errno.EIO))
             with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
                 raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
         # Nor is one that failed once, and does not when it is asked again.
@@ -212,7 +213,7 @@ def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytes
         ):
             raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
     content = bytearray((folder / FILE_NAME).read_bytes())
-    content[database.PAGE_SIZE : 2 * database.PAGE_SIZE] = bytes(database.PAGE_SIZE)
+    content[PAGE_SIZE : 2 * PAGE_SIZE] = bytes(PAGE_SIZE)
     (folder / FILE_NAME).write_bytes(content)
     with pytest.raises(LibraryDamaged), open_storage(folder) as storage:
         storage.reads.models()
@@ -265,7 +266,7 @@ def test_who_reads_without_locks_can_ask_everything_more_than_once(
 ) -> None:
     with open_storage(folder) as storage:
         add_model(storage)
-    monkeypatch.setattr(database, "_has_locks", lambda *_, **__: False)
+    monkeypatch.setattr(connections, "_has_locks", lambda *_, **__: False)
     with open_storage(folder, read_only=True) as storage:
         for _ in range(3):
             assert storage.damaged_rows() == []
@@ -338,7 +339,7 @@ def test_a_database_whose_size_is_unknown_does_not_hide_what_failed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_storage(folder) as storage:
-        monkeypatch.setattr(database, "size_of", refusing(errno.EIO))
+        monkeypatch.setattr(file, "size_of", refusing(errno.EIO))
         with pytest.raises(StorageFailed, match="SQLITE_NAME"), storage.database.reading():
             raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
 
@@ -552,7 +553,7 @@ def test_who_may_not_write_reads_past_a_log_in_which_a_kill_left_no_commit(left:
 @pytest.mark.parametrize("how", ["write", "writing", "read", "reading"])
 def test_what_an_exception_keeps_holds_up_nobody(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its traceback may hold a cursor that is not at its end, and with that what SQLite saw then."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.0)
     ask = "SELECT name FROM sqlite_master"
     stored(folder, "before")
     with closing(SqliteDatabase.open(folder, create=False)) as opened:
@@ -621,7 +622,7 @@ def test_who_may_not_write_tries_again_where_a_log_comes_and_goes(
 ) -> None:
     with open_storage(folder) as storage:
         add_model(storage)
-    monkeypatch.setattr(database, "_is_read_only_folder", lambda *_, **__: True)
+    monkeypatch.setattr(connections, "is_read_only_folder", lambda *_, **__: True)
     connect, failed = sqlite3.connect, []
 
     class Refusing(sqlite3.Connection):

@@ -18,7 +18,7 @@ from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
 from zsindex.errors import LibraryDamaged, ZsindexWarning
 from zsindex.library import Library
 from zsindex.storage.seals import RowsDamaged, seal
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
 
 
 @pytest.fixture(scope="module")
