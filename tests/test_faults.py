@@ -19,7 +19,7 @@ import pytest
 
 from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.processes import Process
-from tests.unprivileged import reachable_folder, unprivileged
+from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
 from zsindex.errors import (
     LibraryBusy,
     LibraryDamaged,
@@ -199,6 +199,36 @@ def test_where_trying_finds_nothing_the_error_is_no_other_one(
     assert not list(folder.glob("tmp*"))
 
 
+@pytest.mark.parametrize("number", [n for n in TOLD if n != errno.ENOLCK], ids=errno.errorcode.get)
+def test_a_journal_that_cannot_be_removed_is_told_with_its_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    expected, said = TOLD[number]
+    monkeypatch.setattr(Path, "unlink", refusing(number))
+    with open_storage(folder) as storage, pytest.raises(expected, match=said), storage.database.reading():
+        raise error_of_sqlite(sqlite3.SQLITE_IOERR_DELETE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+def test_a_journal_of_somebody_else_is_told_as_missing_rights() -> None:
+    """In such a folder, as in /tmp, everybody may make files, and remove only their own."""
+    with reachable_folder() as parent:
+        folder = parent / "half"
+        folder.mkdir()
+        with Process(KILLED_IN_ITS_FIRST_TRANSACTION, folder / FILE_NAME) as process:
+            process.finish()
+        folder.chmod(0o1777)
+        for file in folder.iterdir():
+            file.chmod(0o666)
+        open_it = "from pathlib import Path\nfrom tests.libraries import open_storage\n"
+        open_it += (
+            "try:\n    open_storage(Path(sys.argv[1])).__enter__()\nexcept Exception as error:\n    print(repr(error))"
+        )
+        said = run_unprivileged(open_it, str(folder), modules=["tests.libraries"])
+        assert said.startswith("LibraryReadOnly")
+        assert f"there is no permission to remove {folder / FILE_NAME}-journal" in said
+
+
 def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite says of an EIO that the database is malformed."""
     with open_storage(folder) as storage:
@@ -272,6 +302,31 @@ def test_who_reads_without_locks_can_ask_everything_more_than_once(
             assert storage.damaged_rows() == []
             assert len(storage.reads.models()) == 1
             assert storage.photos.roots() == []
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_journal_that_cannot_be_removed_once_is_removed_by_another_attempt(
+    half_made: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    asked = f"PRAGMA application_id = {APPLICATION_ID}" if create else "SELECT count(*) FROM sqlite_master"
+    connect, refused = sqlite3.connect, []
+
+    class RefusingOnce(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if arguments[0] == asked and not refused:
+                refused.append(asked)
+                raise error_of_sqlite(sqlite3.SQLITE_IOERR_DELETE)
+            return super().execute(*arguments)
+
+    def connect_so(*arguments: Any, factory: type[sqlite3.Connection], **options: Any) -> sqlite3.Connection:
+        return connect(*arguments, factory=RefusingOnce if factory is sqlite3.Connection else factory, **options)
+
+    if create:
+        shutil.rmtree(half_made)
+    monkeypatch.setattr(sqlite3, "connect", connect_so)
+    with open_storage(half_made) as storage:
+        add_model(storage)
+    assert refused
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])

@@ -73,16 +73,16 @@ def opened(file: Path | str, *, timeout: float = 0.0, uri: bool = False) -> Iter
 
 
 def proven(open_: Callable[[], sqlite3.Connection], *statements: str) -> sqlite3.Connection:
-    """A connection on which statements were executed that open all its files.
+    """A connection on which statements were executed that open all its files, or remove its journal.
 
     A file that it may not open to write SQLite opens to read, and what was said of that, or of the first attempt, is
-    lost. So what was refused is asked for once more, in a connection of its own; what is refused again lasts, so that
-    `found_by_trying` finds why.
+    lost, as is what was said of a file that could not be removed. So what was refused is asked for once more, in a
+    connection of its own; what is refused again lasts, so that trying finds why.
     """
     try:
         return _executed(open_(), statements)
     except sqlite3.OperationalError as error:
-        if code_of(error) & 0xFF not in OF_OPENING:
+        if code_of(error) & 0xFF not in OF_OPENING and code_of(error) != sqlite3.SQLITE_IOERR_DELETE:
             raise
     return _executed(open_(), statements)
 

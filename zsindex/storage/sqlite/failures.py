@@ -121,6 +121,8 @@ def _malformed(folder: Path) -> str | None:
 def _of_the_system(folder: Path, cause: sqlite3.Error) -> LibraryError | None:
     """What it means that the system refused something to SQLite; None if it did not."""
     extended = code_of(cause)
+    if extended == sqlite3.SQLITE_IOERR_DELETE:
+        return _of_removing(folder)
     code = extended & 0xFF
     said = system_errors.noted(cause)
     # Of a file that could not be opened the last attempt to open it otherwise is known, which may not be there.
@@ -147,3 +149,17 @@ def _of_the_system(folder: Path, cause: sqlite3.Error) -> LibraryError | None:
         what = "no memory could be mapped"
     name = getattr(cause, "sqlite_errorname", "")
     return StorageFailed(folder, "read or write its database", f"{what}: {cause}, {name}")
+
+
+def _of_removing(folder: Path) -> LibraryError:
+    """What it means that SQLite cannot remove its journal, the only file of whose removal it tells."""
+    journal = folder / f"{FILE_NAME}-journal"
+    try:
+        # The same of a file that is not there: removing the journal itself would take away what it is for.
+        journal.with_name(f"{journal.name}.none").unlink()
+    except FileNotFoundError:  # what a journal's owner, or a mark on it, may forbid is not found so
+        pass
+    except OSError as error:
+        if error.errno not in NO_PERMISSION:
+            return failure(folder, f"remove {journal}", error)
+    return LibraryReadOnly(folder, f"open its database, as there is no permission to remove {journal}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 from zsindex import atomic
@@ -73,9 +74,11 @@ def make(folder: Path) -> None:
         with _lock(folder).hold("make the library"), translated(folder):
             if is_library(folder):
                 return
-            with connections.opened(folder / FILE_NAME) as connection:
-                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # cannot be changed later
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connections.proven(
+                partial(connections.connect, folder / FILE_NAME),
+                f"PRAGMA page_size = {PAGE_SIZE}",  # cannot be changed later
+                f"PRAGMA application_id = {APPLICATION_ID}",
+            ).close()
     except OSError as error:
         if error.errno in OF_THE_MACHINE:
             raise failure(folder, "make it", error) from error
@@ -105,11 +108,11 @@ def roll_back(folder: Path) -> None:
     """
     with _lock(folder).hold("make the library"):
         if is_half_made(folder):
-            with (
-                translated(folder),
-                connections.opened(folder / FILE_NAME, timeout=connections.BUSY_TIMEOUT_S) as file,
-            ):
-                file.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            with translated(folder):
+                connections.proven(
+                    partial(connections.connect, folder / FILE_NAME, timeout=connections.BUSY_TIMEOUT_S),
+                    "SELECT count(*) FROM sqlite_master",
+                ).close()
 
 
 def _lock(folder: Path) -> FolderLock:
