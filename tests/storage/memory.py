@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -220,6 +220,9 @@ class MemoryLock:
                     self._library.locks[self._name].release()
         finally:
             self._between_threads.release()
+
+    def is_held(self) -> bool:
+        return self._depth > 0
 
     def _busy(self) -> LibraryBusy:
         holder = self._library.purposes.get(self._name, "another handle")
@@ -937,10 +940,11 @@ class MemoryLabels(_Part):
 class MemoryJobs(_Part):
     """`zsindex.storage.protocol.JobStorage`."""
 
-    def jobs(self, limit: int) -> list[JobRow]:
+    def jobs(self, limit: int, *, states: Collection[str] | None = None) -> list[JobRow]:
         rows = [
             JobRow(job_id, kind, state, json.loads(document), when)
             for job_id, (kind, state, document, when) in self._storage.state().jobs.items()
+            if states is None or state in states
         ]
         return rows[::-1][:limit]
 
@@ -955,6 +959,18 @@ class MemoryJobs(_Part):
             stored.jobs[job_id] = (kind if known is None else known[0], state, json.dumps(document), when)
             for old in list(stored.jobs)[:-keep]:
                 del stored.jobs[old]
+
+    def change_job(
+        self, job_id: str, change: Callable[[JobRow], tuple[str, Mapping[str, Any]] | None]
+    ) -> JobRow | None:
+        with self._storage.write("keep a job") as stored:
+            known = stored.jobs.get(job_id)
+            if known is None:
+                return None
+            changed = change(JobRow(job_id, known[0], known[1], json.loads(known[2]), known[3]))
+            if changed is not None:
+                stored.jobs[job_id] = (known[0], changed[0], json.dumps(changed[1]), known[3])
+        return self.job(job_id)
 
 
 class MemoryBulk(_Part):

@@ -47,6 +47,7 @@ WRITES: dict[str, tuple[Callable[[Storage, int], object], str]] = {
     "save_run": (lambda s, _: s.labels.save_run("a", {}, keep=9), "record a run"),
     "save_sidecars": (lambda s, _: s.labels.save_sidecars([SidecarRow("/a", None, "", {})]), "record what was written"),
     "save_job": (lambda s, _: s.jobs.save_job("a", "sync", "queued", {}, keep=9), "keep a job"),
+    "change_job": (lambda s, _: s.jobs.change_job("kept", lambda _: ("failed", {})), "keep a job"),
     "import": (lambda s, m: s.bulk.save([ImportedPhoto("/9", "/", "9")], unit_vectors(1), m), "import vectors"),
 }
 UNDER_A_MODEL = ["save", "save_images", "save_prompts", "save_snapshot", "save_temperature", "save_derived", "import"]
@@ -292,6 +293,9 @@ def test_a_lock_excludes_other_handles_and_tells_them_who_holds_it(
     monkeypatch.setattr(lock_of(other), "timeout_s", 0.05)
     with lock_of(storage).hold("tidy up"), pytest.raises(LibraryBusy, match="tidy up"), lock_of(other).hold("try"):
         pass
+    with lock_of(storage).hold("tidy up"):
+        assert (lock_of(storage).is_held(), lock_of(other).is_held()) == (True, False)
+    assert not lock_of(storage).is_held()
     with lock_of(other).hold("try"):
         pass
 
