@@ -53,8 +53,12 @@ class Answers:
                 if others > 1:
                     self._turns[question] = turn, others - 1
 
-    def keep(self, answer: Classification) -> None:
-        """Remember an answer, in place of those that were used least recently."""
+    def keep(self, answer: Classification, key: str | None = None) -> None:
+        """Remember an answer, in place of those that were used least recently.
+
+        Args:
+            key: in place of its run's, where that holds only if a client's word does.
+        """
         reached, anyway = reachable(answer), reachable(self._now())
         with self._lock:
-            self._kept.keep(answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)
+            self._kept.keep(key or answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)

@@ -134,7 +134,7 @@ def explain(service: ServiceHere, image_id: ImageId, body: ExplainRequest) -> Re
     The scores are those of the same question to `/v1/groups` or `/v1/classify`, with all its options.
     """
     if any(getattr(body, name) for name in _MORE):
-        found = service.library.lab.explain(image_id, questions.grouped(service, body))
+        found = service.library.lab.explain(image_id, questions.grouped(service, body)[1])
     else:  # one photo will do
         labels = questions.labels_of(service, body)
         found = service.library.lab.explain(image_id, labels, activation=body.activation, truncate=body.truncate)
