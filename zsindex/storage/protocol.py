@@ -150,6 +150,11 @@ class Storage(Protocol):
         """Held by the one service that runs jobs; nobody waits for it."""
         ...
 
+    @property
+    def index_lock(self) -> Lock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
+        ...
+
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
         ...

@@ -31,7 +31,9 @@ ROOMS_S = 300.0
 class Service:
     """A running service. Endpoints get it as `ServiceHere`."""
 
-    def __init__(self, library: Library, *, security: Security, limits: Limits, thumbnails: Path | None) -> None:
+    def __init__(
+        self, library: Library, *, security: Security, limits: Limits, thumbnails: Path | None, runs_jobs: bool = True
+    ) -> None:
         self.library = library
         self.serving = serving = Serving(library.session)
         self.search = Search(library.session)
@@ -50,7 +52,7 @@ class Service:
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.decoder = UploadDecoder(limits)
-        self.jobs = JobRunner(library, most_queued=limits.queued_jobs)
+        self.jobs = JobRunner(library, most_queued=limits.queued_jobs, runs_jobs=runs_jobs)
         self.metrics = Metrics(lambda: library.usage, self._gauges, self._rooms)
         self.closing = threading.Event()
         self._found_rooms: tuple[list[Room], float] = ([], 0.0)

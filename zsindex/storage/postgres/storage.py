@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
+# A million vectors are written in some ten seconds.
+INDEX_TIMEOUT_S = 60.0
 _INVALID = (
     "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
     " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
@@ -41,6 +43,7 @@ class PostgresStorage:
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
+        self.index_lock = ServerLock(database, f"index {database.cache}", timeout_s=INDEX_TIMEOUT_S)
 
     @classmethod
     def open(
