@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def serve(
             model=model,
             security=security,
             limits=limits,
+            leave=sys.exit,
             drop_model_after_s=drop_model_after,
             runs_jobs=not no_jobs,
             log_requests=not quiet,

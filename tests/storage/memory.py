@@ -265,6 +265,15 @@ class MemoryStorage:
     def close(self) -> None:
         self._closed = True
 
+    def lags(self) -> bool:
+        return False
+
+    def position(self) -> str:
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        return True
+
     def schema(self) -> str:
         return "memory"
 

@@ -327,6 +327,14 @@ def test_a_lock_can_be_held_twice_by_one_thread_of_a_handle_and_by_no_other(
         pass
 
 
+def test_nothing_lags_where_it_is_stored(storage: Storage, other: Storage) -> None:
+    before = storage.position()
+    add_model(other)
+    assert not storage.lags()
+    assert storage.has_reached(other.position())
+    assert other.has_reached(before)
+
+
 def test_the_locks_are_three(storage: Storage, other: Storage) -> None:
     with (
         storage.sync_lock.hold("sync"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -51,6 +52,14 @@ def test_workers_serve_until_they_are_told_to_end(library: Path, tmp_path: Path)
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.headers["etag"] for answer in answers}) == 1
         assert answers[0].json()["total"] == 60
+        # Counted together, with what those had counted that were killed.
+        said = serving.client.get("/metrics").text
+        route = 'route="/v1/classify",status="200"'
+        assert f'zsindex_requests_total{{method="POST",{route}}} 8.0' in said
+        assert 'zsindex_requests_total{method="POST",route="/v1/sync",status="202"} 1.0' in said
+        assert re.search(r"^zsindex_model_loaded [12]\.0$", said, re.MULTILINE)
+        assert 'zsindex_cache_total{kind="images",result="miss"}' in said
+        assert "zsindex_index_vectors 60.0" in said
         began = serving.workers()
         assert serving.end() == 0
         assert not any(os.path.exists(f"/proc/{pid}") for pid in began)

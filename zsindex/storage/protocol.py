@@ -173,6 +173,18 @@ class Storage(Protocol):
         """
         ...
 
+    def lags(self) -> bool:
+        """Whether what others have stored may be there a little later: on a standby of their server."""
+        ...
+
+    def position(self) -> str:
+        """How far it is in all that was stored, by whomever; empty where nothing lags."""
+        ...
+
+    def has_reached(self, position: str) -> bool:
+        """Whether all is there that was stored up to a position of another handle."""
+        ...
+
     def schema(self) -> str:
         """The version of what is stored."""
         ...

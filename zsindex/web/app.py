@@ -19,6 +19,7 @@ from zsindex.web import logs, openapi, pages, problems
 from zsindex.web.access_log import AccessLog
 from zsindex.web.admission import Admission
 from zsindex.web.limits import Limits
+from zsindex.web.replicas import Positions
 from zsindex.web.routes import ROUTERS
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
@@ -84,6 +85,8 @@ def create_app(
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.
+    if not isinstance(library.place, Path):  # it is on a server
+        app.add_middleware(Positions, storage=library.session.storage)
     app.add_middleware(
         Admission,
         limits=service.limits,

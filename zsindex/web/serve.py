@@ -161,7 +161,7 @@ def configured(app: FastAPI | Callable[[], FastAPI], **more: Any) -> uvicorn.Con
     """How uvicorn serves an app of `create_app`."""
     return uvicorn.Config(
         app,
-        http=Impatient,
+        http=_Impatient,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -186,7 +186,7 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-class Impatient(H11Protocol):
+class _Impatient(H11Protocol):
     """Closes a connection whose next request's head does not arrive in time; uvicorn would wait for ever. What is no
     HTTP, and too many connections, are answered with problem documents as anything else is. It serves apps of
     `create_app`, and keeps their limits.

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
@@ -27,7 +27,7 @@ from uvicorn.supervisors import Multiprocess
 
 from zsindex.errors import LibraryUnreachable, ZsindexError
 from zsindex.library import Library
-from zsindex.web import logs
+from zsindex.web import logs, metrics
 from zsindex.web.app import create_app
 from zsindex.web.limits import Limits
 from zsindex.web.security import Security
@@ -35,7 +35,7 @@ from zsindex.web.serve import configured
 
 # Connections that wait until a process takes them, as uvicorn has it.
 BACKLOG = 2048
-# After which one that does not answer its parent is killed; importing torch takes a while.
+# How long a process may take to answer its parent, at its start, too; where many start at once that takes a while.
 MOST_SILENT_S = 60
 # Between attempts to open a library whose server does not answer.
 PAUSE_S = 2.0
@@ -48,6 +48,7 @@ class Worker:
     Attributes:
         place: of the library.
         model: how it is opened, as for `Library.open`.
+        leave: ends the process with a status.
     """
 
     place: Path | str = field(repr=False)  # it may hold a password
@@ -55,6 +56,7 @@ class Worker:
     model: dict[str, Any]
     security: Security
     limits: Limits
+    leave: Callable[[int], NoReturn]
     drop_model_after_s: float | None = None
     runs_jobs: bool = True
     log_requests: bool = True
@@ -64,6 +66,7 @@ class Worker:
         """The app, over a library that is closed with it."""
         logs.to_stderr(logging.INFO if self.log_requests else logging.WARNING)
         _end_with_parent()
+        metrics.forget_dead()
         library = self._open()
         app = create_app(
             library,
@@ -91,10 +94,10 @@ class Worker:
         except LibraryUnreachable as error:
             logs.event("library not opened", level=30, why=str(error))
             time.sleep(PAUSE_S)
-            sys.exit(1)  # and begin again
+            self.leave(1)  # and begin again
         except ZsindexError as error:
             logs.event("library not opened", level=40, why=str(error))
-            sys.exit(STARTUP_FAILURE)
+            self.leave(STARTUP_FAILURE)
 
 
 def serve_with(worker: Worker, listening: socket.socket, n: int, *, ready: Callable[[], None] | None = None) -> bool:
@@ -119,9 +122,23 @@ def serve_with(worker: Worker, listening: socket.socket, n: int, *, ready: Calla
     threading.Thread(target=tell, name="zsindex ready", daemon=True).start()
     app = replace(worker, started=started)
     config = configured(app, factory=True, workers=n, timeout_worker_healthcheck=MOST_SILENT_S)
-    supervisor = Multiprocess(config, sockets=[listening])
-    supervisor.run()
+    with TemporaryDirectory(prefix="zsindex-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[metrics.FOLDER_VARIABLE] = folder  # as each of them is started
+        supervisor = _Supervisor(config, sockets=[listening])
+        supervisor.run()
+        del os.environ[metrics.FOLDER_VARIABLE]
     return all(process.process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+
+
+class _Supervisor(Multiprocess):
+    def keep_subprocess_alive(self) -> None:
+        """Replace those that have ended.
+
+        All are asked for a sign of life only then. One that dies as it is asked would be waited for, and one that holds
+        the interpreter's lock for long, to import torch, be killed.
+        """
+        if not all(process.process.is_alive() for process in self.processes):
+            super().keep_subprocess_alive()
 
 
 def _end_with_parent() -> None:

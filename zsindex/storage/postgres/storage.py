@@ -104,6 +104,34 @@ class PostgresStorage:
         """Let go of it; see `PostgresDatabase.close`."""
         self.database.close()
 
+    def lags(self) -> bool:
+        """Whether its server is a standby."""
+        return bool(self._asked("SELECT pg_catalog.pg_is_in_recovery()"))
+
+    def position(self) -> str:
+        """Where its server is in the log of what was stored."""
+        return str(
+            self._asked(
+                "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
+                " ELSE pg_catalog.pg_current_wal_insert_lsn() END::text"
+            )
+        )
+
+    def has_reached(self, position: str) -> bool:
+        """Whether its server has all up to a position; one that is no standby has all that there is."""
+        return bool(
+            self._asked(
+                "SELECT NOT pg_catalog.pg_is_in_recovery()"
+                " OR pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn",
+                position,
+            )
+        )
+
+    def _asked(self, query: str, *parameters: str) -> object:
+        with self.database.reading() as link:
+            found = link.execute(query.encode(), parameters).fetchone()
+        return None if found is None else found[0]
+
     def schema(self) -> str:
         """The revision of the schema."""
         return schema.HEAD

@@ -102,6 +102,18 @@ class SqliteStorage:
         """Let go of it; see `Database.close`."""
         self.database.close()
 
+    def lags(self) -> bool:
+        """Never."""
+        return False
+
+    def position(self) -> str:
+        """None: nothing lags."""
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        """Always."""
+        return True
+
     def schema(self) -> str:
         """The revision of the schema."""
         return schema.HEAD
