@@ -31,7 +31,7 @@ def forget_dead() -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid)
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
         except OSError:
             pass
 
