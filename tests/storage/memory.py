@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -189,7 +189,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self.state = State()
         self.writing = threading.RLock()
-        self.locks = {name: threading.Lock() for name in ("sync", "jobs")}
+        self.locks = {name: threading.Lock() for name in ("sync", "jobs", "index")}
         self.purposes: dict[str, str] = {}
 
 
@@ -221,6 +221,9 @@ class MemoryLock:
         finally:
             self._between_threads.release()
 
+    def is_held(self) -> bool:
+        return self._depth > 0
+
     def _busy(self) -> LibraryBusy:
         holder = self._library.purposes.get(self._name, "another handle")
         return LibraryBusy(self._folder, holder=holder, waited_s=self.timeout_s)
@@ -239,6 +242,7 @@ class MemoryStorage:
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
+        self.index_lock = MemoryLock(folder, self.library, "index", timeout_s=0)
         self.reads = MemoryReads(self)
         self.photos = MemoryPhotos(self)
         self.labels = MemoryLabels(self)
@@ -260,6 +264,15 @@ class MemoryStorage:
 
     def close(self) -> None:
         self._closed = True
+
+    def lags(self) -> bool:
+        return False
+
+    def position(self) -> str:
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        return True
 
     def schema(self) -> str:
         return "memory"
@@ -937,10 +950,11 @@ class MemoryLabels(_Part):
 class MemoryJobs(_Part):
     """`zsindex.storage.protocol.JobStorage`."""
 
-    def jobs(self, limit: int) -> list[JobRow]:
+    def jobs(self, limit: int, *, states: Collection[str] | None = None) -> list[JobRow]:
         rows = [
             JobRow(job_id, kind, state, json.loads(document), when)
             for job_id, (kind, state, document, when) in self._storage.state().jobs.items()
+            if states is None or state in states
         ]
         return rows[::-1][:limit]
 
@@ -955,6 +969,18 @@ class MemoryJobs(_Part):
             stored.jobs[job_id] = (kind if known is None else known[0], state, json.dumps(document), when)
             for old in list(stored.jobs)[:-keep]:
                 del stored.jobs[old]
+
+    def change_job(
+        self, job_id: str, change: Callable[[JobRow], tuple[str, Mapping[str, Any]] | None]
+    ) -> JobRow | None:
+        with self._storage.write("keep a job") as stored:
+            known = stored.jobs.get(job_id)
+            if known is None:
+                return None
+            changed = change(JobRow(job_id, known[0], known[1], json.loads(known[2]), known[3]))
+            if changed is not None:
+                stored.jobs[job_id] = (known[0], changed[0], json.dumps(changed[1]), known[3])
+        return self.job(job_id)
 
 
 class MemoryBulk(_Part):

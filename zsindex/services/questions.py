@@ -63,6 +63,11 @@ class Plan:
         """
         return self._asking.new_photos(self)
 
+    @property
+    def photos(self) -> str:
+        """Stands for all photos that the answer depends on, as `run.key` stands for all else."""
+        return self._asking.photos(self)
+
     def answer(
         self,
         *,
@@ -143,6 +148,12 @@ class Questions:
         from zsindex.services.ingest import Ingest
 
         return Ingest(self._session).sync(plan.question.paths, dry_run=True).to_read
+
+    def photos(self, plan: Plan) -> str:
+        """See `Plan.photos`."""
+        question = plan.question
+        whole = question.paths is not None and (question.unknown_rule is not None or bool(plan._rates))
+        return plan.view.digest + (self._session.view().digest if whole else "")
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from zsindex import config
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.view import View
-from zsindex.errors import LibraryClosed, LibraryForked, NotInLibrary, NoVectors, UnknownModel
+from zsindex.errors import LibraryClosed, LibraryForked, NotInLibrary, NoVectors, PlaceExpired, UnknownModel
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelInfo, ModelSpec, Settings
 from zsindex.session import storages
@@ -74,6 +75,7 @@ class Session:
         self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}
         self._closed = False
+        self._as_of: tuple[int, int, int] | None = None
         self._pid = processes.current()
         self._storage = storage
         reads = storage.reads
@@ -298,7 +300,24 @@ class Session:
 
     def view(self, paths: Sequence[str] | None = None) -> View:
         """A snapshot of the photos with vectors, at or below absolute paths, or of all."""
-        return self.index.view(paths, self.embed.texts)
+        view = self.index.view(paths, self.embed.texts)
+        return view if self._as_of is None else self._then(view, self._as_of)
+
+    def as_of(self, snapshot: tuple[int, int, int]) -> Session:
+        """This session for questions about the photos as they were at a snapshot that somebody saw, here or elsewhere.
+        It is not closed by itself. Its views raise `PlaceExpired` where vectors were removed since.
+        """
+        then = copy(self)
+        then._as_of = snapshot
+        return then
+
+    def _then(self, view: View, snapshot: tuple[int, int, int]) -> View:
+        watermark, generation, _ = snapshot
+        if view.snapshot[1] != generation or view.snapshot[0] < watermark:
+            raise PlaceExpired()
+        if view.snapshot[0] == watermark:
+            return replace(view, snapshot=snapshot)
+        return view.as_of(snapshot, self.storage.reads.image_ids_of(view.model_id, through=watermark))
 
     def view_of(self, paths: PathsLike | None, *, truncate: bool = False, may_be_empty: bool = False) -> View:
         """A view of the photos at or below some paths, or of all, to answer a question from.

@@ -42,7 +42,7 @@ up to a watermark is still true while the generation is what it was before the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,6 +88,10 @@ class Lock(Protocol):
         Raises:
             LibraryBusy: somebody else kept it for too long; the message says who, and since when.
         """
+        ...
+
+    def is_held(self) -> bool:
+        """Whether some thread holds it through this handle. A lock of a server is lost with the connection to it."""
         ...
 
 
@@ -146,6 +150,11 @@ class Storage(Protocol):
         """Held by the one service that runs jobs; nobody waits for it."""
         ...
 
+    @property
+    def index_lock(self) -> Lock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
+        ...
+
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
         ...
@@ -162,6 +171,18 @@ class Storage(Protocol):
         """Let go of it: what is asked for from now on is refused. What other threads are storing is finished. Other
         handles go on. Closing twice does no harm.
         """
+        ...
+
+    def lags(self) -> bool:
+        """Whether what others have stored may be there a little later: on a standby of their server."""
+        ...
+
+    def position(self) -> str:
+        """How far it is in all that was stored, by whomever; empty where nothing lags."""
+        ...
+
+    def has_reached(self, position: str) -> bool:
+        """Whether all is there that was stored up to a position of another handle."""
         ...
 
     def schema(self) -> str:
@@ -665,8 +686,8 @@ class LabelStorage(Protocol):
 class JobStorage(Protocol):
     """The jobs of a service, which outlive the process that runs them. Documents are plain data for JSON."""
 
-    def jobs(self, limit: int) -> list[JobRow]:
-        """The newest jobs, newest first."""
+    def jobs(self, limit: int, *, states: Collection[str] | None = None) -> list[JobRow]:
+        """The newest jobs, newest first; only those in some states, or all."""
         ...
 
     def job(self, job_id: str) -> JobRow | None:
@@ -676,6 +697,19 @@ class JobStorage(Protocol):
     def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
         """Store a job, in place of what was stored of it before; its kind and when it came stay. Of more than `keep`
         the oldest go.
+        """
+        ...
+
+    def change_job(
+        self, job_id: str, change: Callable[[JobRow], tuple[str, Mapping[str, Any]] | None]
+    ) -> JobRow | None:
+        """Change a job by what is stored of it, which nobody else changes meanwhile.
+
+        Args:
+            change: gives the new state and document; None to leave them as they are.
+
+        Returns:
+            The job as it is now; None if there is none.
         """
         ...
 

@@ -12,6 +12,7 @@ _DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # the same for what was sent and is not acknowledged
     "application_name": "zsindex",
 }
 

@@ -26,6 +26,7 @@ class ServerLock:
         self._database = database
         self._key = database.key(name)
         self._of_thread = threading.local()
+        self._last: Link | None = None  # that it was taken on
 
     def hold(self, purpose: str, *, wait: bool = True, shared: bool = False) -> AbstractContextManager[object]:
         """Hold the lock for a ``with`` block.
@@ -41,6 +42,17 @@ class ServerLock:
         held = getattr(self._of_thread, "held", False)
         return nullcontext() if held else self._hold(purpose, wait, shared)
 
+    def is_held(self) -> bool:
+        """Whether some thread holds it through this object: asks the server."""
+        link = self._last
+        if link is None:
+            return False
+        try:
+            link.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return link is self._last
+
     @contextmanager
     def _hold(self, purpose: str, wait: bool, shared: bool) -> Iterator[None]:
         self._database.require_writable(purpose)
@@ -48,11 +60,11 @@ class ServerLock:
         kind = "_shared" if shared else ""
         with translated(place, purpose), self._database.link("hold") as link:
             self._take(link, purpose, kind, self.timeout_s if wait else 0)
-            self._of_thread.held = True
+            self._of_thread.held, self._last = True, link
             try:
                 yield
             finally:
-                self._of_thread.held = False
+                self._of_thread.held, self._last = False, None
                 with suppress(psycopg.Error):  # the connection is lost, and with it the lock
                     link.execute(f"SELECT pg_advisory_unlock{kind}(%s)", (self._key,))
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
+# A million vectors are written in some ten seconds.
+INDEX_TIMEOUT_S = 60.0
 _INVALID = (
     "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
     " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
@@ -54,6 +56,11 @@ class PostgresStorage:
         """Open the library that a URL names; see `PostgresDatabase.open`."""
         address = Address(address) if isinstance(address, str) else address
         return cls(PostgresDatabase.open(address, read_only=read_only, folder=folder, unfinished=unfinished))
+
+    @cached_property
+    def index_lock(self) -> ServerLock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
+        return ServerLock(self.database, f"index {self.database.cache}", timeout_s=INDEX_TIMEOUT_S)
 
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
@@ -100,6 +107,34 @@ class PostgresStorage:
     def close(self) -> None:
         """Let go of it; see `PostgresDatabase.close`."""
         self.database.close()
+
+    def lags(self) -> bool:
+        """Whether its server is a standby."""
+        return bool(self._asked("SELECT pg_catalog.pg_is_in_recovery()"))
+
+    def position(self) -> str:
+        """Where its server is in the log of what was stored."""
+        return str(
+            self._asked(
+                "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
+                " ELSE pg_catalog.pg_current_wal_insert_lsn() END::text"
+            )
+        )
+
+    def has_reached(self, position: str) -> bool:
+        """Whether its server has all up to a position; one that is no standby has all that there is."""
+        return bool(
+            self._asked(
+                "SELECT NOT pg_catalog.pg_is_in_recovery()"
+                " OR pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn",
+                position,
+            )
+        )
+
+    def _asked(self, query: str, *parameters: str) -> object:
+        with self.database.reading() as link:
+            found = link.execute(query.encode(), parameters).fetchone()
+        return None if found is None else found[0]
 
     def schema(self) -> str:
         """The revision of the schema."""
