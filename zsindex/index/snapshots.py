@@ -111,7 +111,11 @@ class VectorIndex:
                     return cls.open(storage, model, may_save=may_save)  # another process has just replaced it
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
-        if storage.writable and _is_due(base, storage.reads.count_after(model.id, after), len(deleted)) and may_save():
+        if (
+            storage.keeps_snapshots
+            and _is_due(base, storage.reads.count_after(model.id, after), len(deleted))
+            and may_save()
+        ):
             if recorded is not None and base is not None:
                 # Its rows go into the new one, under a new checksum: what has rotted since it was last read through
                 # would be right from then on.
@@ -152,7 +156,7 @@ class VectorIndex:
         n_new = storage.reads.count_after(model.id, self.watermark)
         if not n_new:
             return self
-        if storage.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
+        if storage.keeps_snapshots and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
             return self.open(storage, model)
         watermark, ids, vectors = storage.reads.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
@@ -308,7 +312,7 @@ def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read
 
 def _remember(storage: Storage, recorded: SnapshotRow, found: Snapshot) -> None:
     """Save the next opening the reading of a large file that has just been read, if that is possible."""
-    if found.verified is not None and found.verified != recorded.verified and storage.writable:
+    if found.verified is not None and found.verified != recorded.verified and storage.keeps_snapshots:
         with suppress(StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly):
             storage.photos.mark_verified(recorded.file, found.verified)
 
@@ -541,8 +545,9 @@ def compare(storage: Storage, model: ModelRow, *, damaged: Collection[int]) -> C
 
 def recorded_files(storage: Storage) -> set[str]:
     """Names of the files in the index folder that models refer to."""
-    models = storage.reads.models()
+    models, kept = storage.reads.models(), storage.kept_snapshots()
     recorded = {s.file for m in models if (s := storage.reads.snapshot(m.id)) is not None}
+    recorded |= {kept[m.id] for m in models if m.id in kept}
     return recorded | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
 
 

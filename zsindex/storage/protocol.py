@@ -110,6 +110,13 @@ class Storage(Protocol):
         ...
 
     @property
+    def keeps_snapshots(self) -> bool:
+        """Whether index files can be written and recorded (`PhotoStorage.save_snapshot`, `mark_verified`): also by who
+        cannot store anything else, where they lie on each machine.
+        """
+        ...
+
+    @property
     def reads(self) -> Reads:
         """What a question from the cache asks."""
         ...
@@ -161,6 +168,12 @@ class Storage(Protocol):
     def close(self) -> None:
         """Let go of it: what is asked for from now on is refused. What other threads are storing is finished. Other
         handles go on. Closing twice does no harm.
+        """
+        ...
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """Names of the index files of handles on this machine that cannot store, by model: of those `Reads.snapshot`
+        does not tell who can.
         """
         ...
 

@@ -20,6 +20,7 @@ from zsindex.errors import LibraryDamaged, ZsindexError
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage import uses
+from zsindex.storage.postgres import derived
 from zsindex.storage.postgres.database import Link, PostgresDatabase, Rows
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
 from zsindex.storage.seals import Kind, is_of_content, is_of_file, listing_checksum, seal, warn_of_rows
@@ -370,9 +371,15 @@ class PostgresReads:
         return np.sort(np.fromstring((row and row[0]) or "", dtype=np.int64, sep=","))
 
     def snapshot(self, model_id: int) -> SnapshotRow | None:
-        """What is recorded of a model's index file on this machine; None before the first one."""
+        """What is recorded of a model's index file on this machine; None before the first one. For who may only read
+        also what lies beside the file, if the database is still the one that it was made from.
+        """
         with self._database.reading() as link:
-            return snapshot_of(link, model_id, self._database.cache)
+            recorded = snapshot_of(link, model_id, self._database.cache)
+            own = None if self._database.writable else derived.kept(self._database.folder, model_id)
+            if own is None or (recorded is not None and recorded.watermark >= own.snapshot.watermark):
+                return recorded
+            return own.snapshot if history_of(link, model_id, own.snapshot.watermark) == own.history else recorded
 
     def derived(self, model_id: int, kind: str, key: str) -> Any:
         """What was computed before under a key of at most 64 characters; None if it was not."""
@@ -427,6 +434,12 @@ def snapshot_of(link: Link, model_id: int, cache: str | None) -> SnapshotRow | N
         f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE model_id = %s AND cache = %s", (model_id, cache)
     ).fetchone()
     return None if row is None else SnapshotRow(*row)
+
+
+def history_of(link: Link, model_id: int, watermark: int) -> str:
+    """The fingerprint of a model's embeddings up to a watermark; see `derived`."""
+    row = link.execute(derived.HISTORY, (model_id, watermark)).fetchone()
+    return "" if row is None else str(row[0])
 
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsindex.storage.postgres import schema
+from zsindex.storage.postgres import derived, schema
 from zsindex.storage.postgres.address import Address
 from zsindex.storage.postgres.database import PostgresDatabase
 from zsindex.storage.postgres.failures import translated
@@ -17,9 +17,9 @@ from zsindex.storage.postgres.tables import SCHEMA
 from zsindex.storage.seals import Damaged, Kind
 
 if TYPE_CHECKING:
-    from zsindex.storage.bulk import SqlBulk
     from zsindex.storage.jobs import SqlJobs
     from zsindex.storage.labels import SqlLabels
+    from zsindex.storage.postgres.bulk import PostgresBulk
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
@@ -38,6 +38,7 @@ class PostgresStorage:
         self.folder = database.folder
         self.place = database.place
         self.writable = database.writable
+        self.keeps_snapshots = database.writable or derived.may_keep(database.folder)
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
@@ -79,11 +80,11 @@ class PostgresStorage:
         return SqlJobs(self.database)
 
     @cached_property
-    def bulk(self) -> SqlBulk:
+    def bulk(self) -> PostgresBulk:
         """Photos with vectors by the thousand."""
-        from zsindex.storage.bulk import SqlBulk
+        from zsindex.storage.postgres.bulk import PostgresBulk
 
-        return SqlBulk(self.database)
+        return PostgresBulk(self.database)
 
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
@@ -100,6 +101,10 @@ class PostgresStorage:
     def close(self) -> None:
         """Let go of it; see `PostgresDatabase.close`."""
         self.database.close()
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """Those of handles on this machine that cannot store."""
+        return {model_id: found.snapshot.file for model_id, found in derived.all_kept(self.folder)}
 
     def schema(self) -> str:
         """The revision of the schema."""

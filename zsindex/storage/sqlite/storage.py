@@ -34,7 +34,7 @@ class SqliteStorage:
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.folder = self.place = database.folder
-        self.writable = database.writable
+        self.writable = self.keeps_snapshots = database.writable
         self.reads = FastReads(database)
         self.sync_lock = database.sync_lock
         self.jobs_lock = FolderLock(database.folder, "jobs", timeout_s=0)
@@ -98,6 +98,10 @@ class SqliteStorage:
     def close(self) -> None:
         """Let go of it; see `Database.close`."""
         self.database.close()
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """None: where nothing can be stored, no index file can be written."""
+        return {}
 
     def schema(self) -> str:
         """The revision of the schema."""
