@@ -23,6 +23,7 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
+from tests.libraries import stored
 from zsindex.errors import UnknownModel
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
@@ -130,9 +131,9 @@ def test_a_dry_run_makes_no_library(run: Run, pictures: Path, tmp_path: Path, en
     assert "4 would be read" in run("sync", pictures, "--dry-run").stdout
     assert not (tmp_path / "library").exists()
     run("sync", pictures / "more")
-    before = (tmp_path / "library" / "library.db").read_bytes()
+    before = stored(tmp_path / "library", to_the_byte=True)
     assert "3 would be read" in run("sync", pictures, "--dry-run").stdout
-    assert (tmp_path / "library" / "library.db").read_bytes() == before
+    assert stored(tmp_path / "library", to_the_byte=True) == before
     assert sum(e.image_count for e in encoders) == 1
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests import photos
 from tests.fakes import FakeEncoder, vector_of
-from tests.libraries import paint
+from tests.libraries import paint, stored
 from tests.scenes import damaged, photo
 from zsindex.classification import scores
 from zsindex.classification.prompts import label_set
@@ -936,7 +936,7 @@ def test_a_read_only_library_answers_what_is_cached(read_only: Library, encoder:
 
 
 def test_a_read_only_library_computes_without_storing(read_only: Library, encoder: FakeEncoder, tmp_path: Path) -> None:
-    before = (read_only.path / "library.db").read_bytes()
+    before = stored(read_only.path, to_the_byte=True)
     path = photo(tmp_path / "new.png", mark=9)
     for _ in range(2):
         assert library_sizes(read_only) == (4, 4)
@@ -944,7 +944,7 @@ def test_a_read_only_library_computes_without_storing(read_only: Library, encode
         assert read_only.embed_images([path]).shape == (1, 8)
     assert encoder.texts[-2:] == ["new", "new"]
     assert encoder.image_count == 6
-    assert (read_only.path / "library.db").read_bytes() == before
+    assert stored(read_only.path, to_the_byte=True) == before
 
 
 def library_sizes(library: Library) -> tuple[int, int]:

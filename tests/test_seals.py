@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeEncoder
+from tests.libraries import execute
 from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
 from zsindex.errors import LibraryDamaged, ZsindexWarning
 from zsindex.library import Library
@@ -34,9 +35,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
 def damaged(sound: Sound, folder: Path, *statements: str) -> Path:
     """A copy of the library that was changed past zsindex."""
     shutil.copytree(sound.library, folder)
-    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
-        for statement in statements:
-            assert connection.execute(statement).rowcount > 0, statement
+    execute(folder, *statements)
     return folder
 
 
