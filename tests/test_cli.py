@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 from zsindex.cli import cli
 
-from tests import photos
+from tests import on_server, photos
 from tests.fakes import FakeEncoder
 from tests.libraries import stored
 from zsindex.errors import UnknownModel
@@ -618,7 +618,7 @@ def test_a_closed_pipe_is_no_traceback(synced: Run, tmp_path: Path) -> None:
 
 def test_the_demo_shows_what_is_cached(run: Run, tmp_path: Path, encoders: list[FakeEncoder]) -> None:
     first = run("demo", "--library", tmp_path / "demo").stdout
-    assert f"library: {tmp_path / 'demo'}" in first
+    assert ("library: postgresql://" if on_server.asked() else f"library: {tmp_path / 'demo'}") in first
     assert "8 photos: 8 added. Encoded 8" in first
     assert first.count("encoded 0 images and 0 prompts") == 2  # asked again, and more like this
     second = run("demo", "--library", tmp_path / "demo").stdout

@@ -57,6 +57,7 @@ def on_day(monkeypatch: pytest.MonkeyPatch, day: int) -> None:
 # --- how it is seen ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.folder("it alone has backups")
 def test_all_that_grows_is_listed_with_what_it_takes(library: Library) -> None:
     library.classify(["red", "blue"], record=True)
     library.embed_images(photos.solid("white"))
@@ -84,6 +85,7 @@ def test_the_documentation_has_all_of_it_and_every_setting(library: Library) -> 
         assert f"{limit.default:,}" in table
 
 
+@pytest.mark.folder("it alone has backups")
 def test_prune_says_what_it_would_free_and_frees_it(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     on_day(monkeypatch, DAY)
     library.embed_texts(["one", "two"])

@@ -240,7 +240,7 @@ class Server:
 
     def give_back(self, url: str) -> None:
         """Empty a library, and number its rows from 1 again: a tenth of what a new database takes."""
-        from zsindex.storage.postgres import tables
+        from zsindex.storage.postgres import schema, tables
 
         statements = []
         for table in reversed(tables.metadata().sorted_tables):
@@ -251,6 +251,8 @@ class Server:
                 for column in table.columns
                 if column.identity is not None
             ]
+        statements.append("DELETE FROM zsindex.alembic_version")
+        statements.append(f"INSERT INTO zsindex.alembic_version VALUES ('{schema.HEAD}')")
         statements.append("UPDATE zsindex.settings SET value = gen_random_uuid()::text WHERE key = 'library'")
         self.execute("; ".join(statements), url.rpartition("/")[2])
         self._clean.append(url)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import select
 import threading
 import time
@@ -29,6 +30,7 @@ from zsindex import config
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
+    LibraryDamaged,
     LibraryForked,
     LibraryNotFound,
     LibraryReadOnly,
@@ -106,7 +108,7 @@ class PostgresDatabase:
         self.identity = ""
         self.writable = False
         self._is_unfinished = False
-        self.server_version = ""
+        self._version = 0
         self._pid = processes.current()
         self._guard = threading.Lock()
         self._idle: dict[str, list[Link]] = {"read": [], "write": [], "hold": []}
@@ -196,6 +198,11 @@ class PostgresDatabase:
         finally:
             database.close()
 
+    @property
+    def server_version(self) -> str:
+        """That of the server, as people know it."""
+        return ".".join(map(str, divmod(self._version, 10000)))
+
     @cached_property
     def cache(self) -> str | None:
         """The name of `folder`, under which this machine's index files are recorded."""
@@ -206,7 +213,7 @@ class PostgresDatabase:
         """What SQL for any database asks of this one; imported with SQLAlchemy."""
         from zsindex.storage.postgres.dialect import PostgresDialect
 
-        return PostgresDialect()
+        return PostgresDialect(self._version)
 
     def key(self, name: str) -> int:
         """The number of an advisory lock of this library."""
@@ -218,7 +225,7 @@ class PostgresDatabase:
     def _look(self, *, read_only: bool) -> str:
         """Find out what is there and what may be done with it; returns the revision of its schema."""
         with translated(self.place, "open it"), self.link("hold") as link:
-            self.server_version = ".".join(map(str, divmod(link.info.server_version, 10000)))
+            self._version = link.info.server_version
             try:
                 if not _has_tables(link):
                     raise LibraryNotFound(self.place)
@@ -235,8 +242,10 @@ class PostgresDatabase:
                 raise StorageFailed(self.place, "read it", words(error)) from error
             except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
                 found = None
-        if found is None or found[0] is None or found[1] is None:
+        if found is None or found[1] is None:
             raise NotALibrary(self.place, f"its schema {SCHEMA} belongs to another program")
+        if not re.fullmatch(r"\d{4}", str(found[0])):
+            raise LibraryDamaged(self.place, f"{found[0]!r} is no version of its schema")
         self.identity = str(found[1])
         self._is_unfinished = bool(found[2])
         self.writable = bool(found[3]) and not read_only

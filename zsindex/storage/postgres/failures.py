@@ -18,6 +18,7 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
+from zsindex.storage.stored import Unreadable
 
 BUSY_TIMEOUT_S = 60.0
 
@@ -62,6 +63,8 @@ def translated(place: str, action: str) -> Iterator[None]:
         yield
     except Exception as error:
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
+        if isinstance(cause, Unreadable):
+            raise LibraryDamaged(place, str(cause)) from error
         if not isinstance(cause, psycopg.Error):
             raise
         meant = failure(place, action, cause)
@@ -82,7 +85,7 @@ def failure(place: str, action: str, error: psycopg.Error) -> LibraryError | Non
         return StorageFull(place, said)
     if state == LOCK_NOT_AVAILABLE or state[:2] == "40":
         return LibraryBusy(place, holder="another one", waited_s=BUSY_TIMEOUT_S)
-    if state in ("XX001", "XX002"):
+    if state in ("XX001", "XX002", "22P02"):  # the last one of a text that should be JSON or a number
         return LibraryDamaged(place, said)
     if state in ("25006", "42501"):
         return LibraryReadOnly(place, f"{action} ({said})")

@@ -32,6 +32,7 @@ from zsindex.storage.stored import (
     is_of_image,
     is_of_prompt,
     model_row,
+    number,
     prompt_checksum,
     to_blob,
     warn_of_damage,
@@ -530,7 +531,7 @@ def _setting(link: Link, key: str) -> str | None:
 
 
 def _files_revision(link: Link) -> int:
-    return int(_setting(link, "files_revision") or 0)
+    return number(_setting(link, "files_revision") or "0")
 
 
 def _seals(link: Link, kind: Kind, part: str = "", *, of: Sequence[str] | None = None) -> dict[str, int]:
