@@ -528,7 +528,7 @@ def _packed(data: bytes) -> str:
 
 
 VARIABLES: dict[str, Callable[[], Facts]] = {
-    config.LIBRARY_VARIABLE: config.library_path,
+    config.LIBRARY_VARIABLE: config.library_place,
     config.CACHE_VARIABLE: config.models_folder,
     **{
         limit.variable: partial(getattr, limit, "value")

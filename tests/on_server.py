@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -126,6 +127,21 @@ def execute(folder: Path, *statements: str) -> None:
         link.execute(b"SET search_path = zsindex")
         for statement in statements:
             assert link.execute(statement.encode()).rowcount > 0, statement
+
+
+def sessions(folder: Path) -> int:
+    """How many sessions on the server use the library of a folder; none, if those that end now have ended."""
+    import psycopg
+
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    with psycopg.connect(_url("postgres")) as link:
+        for _ in range(100):
+            (found,) = link.execute(query, (_database_of(folder),)).fetchone() or (0,)
+            link.rollback()
+            if not found:
+                break
+            time.sleep(0.02)
+    return int(found)
 
 
 def _is_free(place: Path) -> bool:

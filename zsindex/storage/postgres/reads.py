@@ -113,8 +113,8 @@ class PostgresReads:
     def digest_of(self, path: str) -> bytes | None:
         """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
         self._database.require_open()
-        if not is_encodable(path):
-            return None
+        if not is_encodable(path) or "\0" in path:
+            return None  # no file has such a name, and no text on a server such a character
         folder, name = os.path.split(path)
         row = self._one(
             f"SELECT {_IMAGE}, files.size, files.mtime_ns, files.image_id, files.checksum FROM files"
@@ -157,7 +157,8 @@ class PostgresReads:
                 damaged.append(f"what is known of the photos in {path}")
                 continue
             if wanted is not None:
-                pairs = [pair for pair in zip(names, image_ids.split(","), strict=True) if pair[0] in wanted]
+                ids = image_ids.split(",") if image_ids else []
+                pairs = [pair for pair in zip(names, ids, strict=True) if pair[0] in wanted]
                 names, image_ids = [name for name, _ in pairs], ",".join(image_id for _, image_id in pairs)
             if names:
                 base = os.path.join(path, "")
