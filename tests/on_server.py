@@ -92,10 +92,15 @@ def for_one_test() -> Iterator[None]:
 
     before = len(_taken)
     yield
+    import psycopg
+
     server = postgres_server.running()
     for name in _taken[before:]:
         server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-        server.give_back(_url(name))
+        try:
+            server.give_back(_url(name))
+        except psycopg.Error:  # a test has changed its schema
+            server.drop(_url(name))
     del _taken[before:]
 
 
