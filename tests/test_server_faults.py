@@ -466,6 +466,47 @@ def limited_role(server: Server, url: str) -> str:
     return url.replace(f"postgres:{server.password}@", "one:word@")
 
 
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str, *, of: str) -> tuple[Path, Path]:
+    """A key, and a certificate of its own for a host."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.crt"
+    asked = ["openssl", "req", "-new", "-x509", "-days", "2", "-nodes", "-text", "-subj", f"/CN={of}"]
+    asked += ["-addext", f"subjectAltName=DNS:{of}", "-out", cert, "-keyout", key]
+    subprocess.run(asked, check=True, capture_output=True)
+    return key, cert
+
+
+@pytest.mark.skipif(postgres_server.with_tls() is None, reason="no PostgreSQL that was built with OpenSSL")
+def test_a_server_that_cannot_prove_who_it_is_is_refused(tmp_path: Path) -> None:
+    own = Server(programs=postgres_server.with_tls())
+    try:
+        url = own.new_library()
+        key, cert = certificate(tmp_path, "server", of="localhost")
+        for file, name in ((key, "server.key"), (cert, "server.crt")):
+            there = own.folder / "data" / name
+            shutil.copy(file, there)
+            shutil.chown(there, own.folder.stat().st_uid, own.folder.stat().st_gid)
+            there.chmod(0o600)
+        own.stop()
+        own.settings["ssl"] = "on"
+        own.start()
+        _, another = certificate(tmp_path, "another", of="localhost")
+        for query, says in (
+            (f"sslmode=verify-full&sslrootcert={tmp_path}/nothing.crt", r"root certificate file .*; sslrootcert names"),
+            (f"sslmode=verify-full&sslrootcert={another}", r"certificate verify failed; sslrootcert names"),
+            (f"sslmode=verify-full&sslrootcert={cert}", r"does not match host name .*; use the name that"),
+        ):
+            with pytest.raises(LibraryUnreachable, match=says):
+                Library.open(f"{url}?{query}", encoder=FakeEncoder())
+        by_name = url.replace("127.0.0.1", "localhost")
+        with Library.open(f"{by_name}?sslmode=verify-full&sslrootcert={cert}", encoder=FakeEncoder()) as library:
+            assert library.sync(many(tmp_path / "album", 3)).added == 3
+    finally:
+        own.remove()
+
+
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 

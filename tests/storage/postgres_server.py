@@ -88,15 +88,38 @@ def _programs() -> Path | None:
     return None
 
 
+def with_tls() -> Path | None:
+    """A folder with programs that were built with OpenSSL; None where there is none, or no openssl to make keys."""
+    if shutil.which("ldd") is None or shutil.which("openssl") is None:
+        return None
+    for programs in _folders():
+        linked = subprocess.run(["ldd", programs / "postgres"], capture_output=True, encoding="utf-8", check=False)
+        if (
+            "libssl" in linked.stdout
+            and version_of(programs)
+            and (os.geteuid() != 0 or _may_be_run_by_others(programs))
+        ):
+            return programs
+    return None
+
+
 class Server:
     """A running server."""
 
-    def __init__(self, *, standby_of: Server | None = None, disk_mb: int | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        standby_of: Server | None = None,
+        disk_mb: int | None = None,
+        programs: Path | None = None,
+        **settings: str,
+    ) -> None:
         """Args:
+        programs: the folder of PostgreSQL's. Default: those that the environment asks for.
         standby_of: follow another server, from which this one can be promoted.
         disk_mb: all that it has lies on a disk of its own of so many MB; needs the right to mount one.
         """
-        programs = _programs()
+        programs = programs or _programs()
         assert programs is not None, missing()
         self.version = version_of(programs)
         self.programs = programs
