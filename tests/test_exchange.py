@@ -296,7 +296,7 @@ def test_an_export_that_is_stopped_or_fails_leaves_nothing(
 def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
     with library.session.storage.database.write("damage") as connection:
-        connection.execute(text("UPDATE embeddings SET vector = x'00' WHERE seq = 2"))
+        connection.execute(text("UPDATE embeddings SET vector = :zero WHERE seq = 2"), {"zero": b"\0"})
     with pytest.raises(LibraryDamaged, match=r"the vector of .* under fake is damaged"):
         library.vectors.export_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()

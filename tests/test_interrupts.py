@@ -144,6 +144,7 @@ def test_a_lock_is_given_back_wherever_ctrl_c_comes(folder: Path, put_off: bool)
     assert instants > 40
 
 
+@pytest.mark.folder("SQLite's transactions and connections")
 @pytest.mark.parametrize("how", ["writing", "write"])
 def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zsindex.storage.sqlite.connections.BUSY_TIMEOUT_S", 0.0)
@@ -182,6 +183,7 @@ def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, mo
     [("database.py", "contextlib.py"), ("pool/base.py", "engine/base.py", "engine/util.py", "engine/default.py")],
 )
 # SQLAlchemy's own ends are interrupted, too, and then its transaction ends twice, or after its connection.
+@pytest.mark.folder("SQLite's transactions and connections")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::sqlalchemy.exc.SAWarning")
 def test_what_is_asked_next_is_answered_by_what_is_there_now(folder: Path, how: str, where: tuple[str, ...]) -> None:
     """Whatever the traceback of the interrupt keeps."""
@@ -239,6 +241,7 @@ def test_reading_the_index_is_given_up_wherever_ctrl_c_comes(tmp_path: Path) -> 
     assert instants > 20
 
 
+@pytest.mark.folder("SQLite's transactions and connections")
 def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)

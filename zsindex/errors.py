@@ -359,13 +359,14 @@ class LibraryForked(LibraryError):
 
 class StorageFull(LibraryError):
     """The disk has no room left; the batch in work was rolled back. `detail` is the system's own word where that is
-    another one, as for a quota; empty otherwise.
+    another one, as for a quota, and a server's; empty otherwise.
     """
 
     def __init__(self, path: _Place, detail: str = "") -> None:
+        of, where = ("on the server of", " there") if isinstance(path, str) else ("for", "")
         super().__init__(
-            f"no space left for the library at {path}{f' ({detail})' if detail else ''}. Everything up to the last "
-            f"batch is kept: free some space and run the same command again.",
+            f"no space left {of} the library at {path}{f' ({detail})' if detail else ''}. Everything up to the last "
+            f"batch is kept: free some space{where} and run the same command again.",
             path=path,
         )
         self.detail = detail

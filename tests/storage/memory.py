@@ -238,7 +238,7 @@ class MemoryStorage:
         library: that others have a handle on, too. None: a new one.
         """
         self.folder = self.place = folder
-        self.writable = not read_only
+        self.writable = self.keeps_snapshots = not read_only
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
@@ -273,6 +273,9 @@ class MemoryStorage:
 
     def has_reached(self, position: str) -> bool:
         return True
+
+    def kept_snapshots(self) -> dict[int, str]:
+        return {}
 
     def schema(self) -> str:
         return "memory"

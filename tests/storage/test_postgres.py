@@ -25,6 +25,7 @@ from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
 from zsindex.errors import (
     LibraryBusy,
+    LibraryDamaged,
     LibraryError,
     LibraryForked,
     LibraryNotFound,
@@ -216,7 +217,11 @@ def test_a_database_of_another_encoding_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("found", "error", "message"),
-    [("9999", LibraryTooNew, "newer zsindex .*9999"), ("0001", LibraryTooOld, "zsindex library upgrade postgresql:")],
+    [
+        ("9999", LibraryTooNew, "newer zsindex .*9999"),
+        ("0001", LibraryTooOld, "zsindex library upgrade postgresql:"),
+        ("00 9", LibraryDamaged, "'00 9' is no version of its schema"),
+    ],
 )
 def test_a_library_of_another_schema_is_left_alone(
     server: Server, url: str, found: str, error: type[LibraryError], message: str
@@ -517,6 +522,29 @@ def test_who_waits_too_long_for_a_writer_is_told_who_that_is(
         pass
     with other.database.write("x"):
         pass
+    other.close()
+
+
+def test_who_waited_in_vain_on_a_connection_that_was_kept_does_not_wait_again_on_another(
+    storage: PostgresStorage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 0.1)
+    other = PostgresStorage.open(url, folder=tmp_path)
+    with other.database.write("x"):
+        pass
+    made: list[str] = []
+    connect = PostgresDatabase.connect
+
+    def counted(self: PostgresDatabase, kind: str) -> object:
+        made.append(kind)
+        return connect(self, kind)
+
+    monkeypatch.setattr(PostgresDatabase, "connect", counted)
+    with storage.database.write("store photos"):
+        made.clear()
+        with pytest.raises(LibraryBusy), other.database.write("x"):
+            pass
+        assert "write" not in made
     other.close()
 
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from zsindex.classification.prompts import prompts_for
 from zsindex.errors import LibraryBusy, StorageFull
 from zsindex.library import Library
 from zsindex.services.jobs import Jobs
+from zsindex.storage.protocol import Lock
 from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.lock import FolderLock
 from zsindex.web import job_runner
 from zsindex.web.job_runner import JobRunner
 
@@ -364,12 +365,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shared(impatient: None, tmp_path: Path, new_library: Path) -> Iterator[tuple[Library, Path, FolderLock]]:
+def shared(impatient: None, tmp_path: Path, new_library: Path) -> Iterator[tuple[Library, Path, Lock]]:
     """A library, a folder that it does not know, and the lock of its syncs, as another process would take it."""
     fill(tmp_path / "photos", 6)
     shutil.copytree(new_library, tmp_path / "shared")
-    with Library.open(tmp_path / "shared", encoder=FakeEncoder()) as library:
-        yield library, tmp_path / "photos", FolderLock(library.path, "sync", timeout_s=0)
+    with (
+        Library.open(tmp_path / "shared", encoder=FakeEncoder()) as library,
+        closing(library.session.storage.again()) as another,
+    ):
+        yield library, tmp_path / "photos", another.sync_lock
 
 
 def reached(client: TestClient, job_id: str, state: str) -> dict[str, Any]:
@@ -379,7 +383,7 @@ def reached(client: TestClient, job_id: str, state: str) -> dict[str, Any]:
     raise AssertionError(f"it never was {state}")
 
 
-def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Library, Path, FolderLock]) -> None:
+def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Library, Path, Lock]) -> None:
     library, folder, lock = shared
     client = serve(library, security={"photo_folders": (str(folder),)})
     with lock.hold("sync by hand"):
@@ -394,7 +398,7 @@ def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Lib
     assert end["attempts"] == 1
 
 
-def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, Path, FolderLock]) -> None:
+def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, Path, Lock]) -> None:
     library, folder, lock = shared
     client = serve(library, security={"photo_folders": (str(folder),)})
     with lock.hold("sync"):
@@ -409,7 +413,7 @@ def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, 
     until(lambda: {row.state for row in Jobs(library.session).list()} == {"cancelled", "done"})
 
 
-def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, FolderLock]) -> None:
+def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, Lock]) -> None:
     library, folder, lock = shared
     for _ in range(job_runner.MOST_ATTEMPTS + 1):  # waiting is no attempt
         runner = JobRunner(library, most_queued=9)
@@ -436,7 +440,7 @@ def until(condition: Any) -> None:
 
 @pytest.mark.parametrize("where", ["_next", "_try", "_take_over"])
 def test_after_an_error_nothing_is_held(
-    shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch, where: str
+    shared: tuple[Library, Path, Lock], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     library, folder, _ = shared
     runner = JobRunner(library, most_queued=9)
@@ -468,7 +472,7 @@ def test_after_an_error_nothing_is_held(
 
 
 def test_a_job_whose_progress_cannot_be_stored_is_run_all_the_same(
-    shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch
+    shared: tuple[Library, Path, Lock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, folder, _ = shared
     runner = JobRunner(library, most_queued=9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from zsindex.config import absolute
 from zsindex.errors import UnknownImage, UnknownModel
 from zsindex.records import FloatArray, IdArray, Progress
 from zsindex.session.session import Session
+from zsindex.storage.patience import Told, patiently
 
 if TYPE_CHECKING:
     from zsindex.exchange.vectors import ExportReport, ImportReport
@@ -77,7 +79,8 @@ class Vectors:
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
             raise UnknownModel(str(model.spec), near=held, why="the library holds no vectors of such a model")
-        return export_vectors(
+        export = partial(
+            export_vectors,
             storage,
             model.known,
             Path(absolute(folder)),
@@ -85,9 +88,11 @@ class Vectors:
             part_size=part_size,
             paths=None if paths is None else absolute_all(paths),
             overwrite=overwrite,
-            progress=progress or (lambda _: None),
             should_stop=should_stop or (lambda: False),
         )
+        # It is all of one moment, so one that has lost its server begins anew.
+        told = Told(progress or (lambda _: None))
+        return patiently(lambda: export(progress=told), answered=told.last)
 
     def import_from(
         self,

@@ -103,7 +103,9 @@ class CurrentIndex:
                 if may_write and may_read:
                     self._opening.release()
                     may_read = False
-            if may_write:
+            if (
+                may_write and self._storage.writable
+            ):  # others write no more than their own record of a file of their own
                 # Who has nothing yet waits for another process that is at it: what that writes is mapped by all, and
                 # what each reads by itself takes its own memory.
                 wait = self._of(model) is None

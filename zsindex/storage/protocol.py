@@ -114,6 +114,13 @@ class Storage(Protocol):
         ...
 
     @property
+    def keeps_snapshots(self) -> bool:
+        """Whether index files can be written and recorded (`PhotoStorage.save_snapshot`, `mark_verified`): also by who
+        cannot store anything else, where they lie on each machine.
+        """
+        ...
+
+    @property
     def reads(self) -> Reads:
         """What a question from the cache asks."""
         ...
@@ -183,6 +190,12 @@ class Storage(Protocol):
 
     def has_reached(self, position: str) -> bool:
         """Whether all is there that was stored up to a position of another handle."""
+        ...
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """Names of the index files of handles on this machine that cannot store, by model: of those `Reads.snapshot`
+        does not tell who can.
+        """
         ...
 
     def schema(self) -> str:

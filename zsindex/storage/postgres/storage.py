@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsindex.storage.postgres import schema
+from zsindex.storage.postgres import derived, schema
 from zsindex.storage.postgres.address import Address
 from zsindex.storage.postgres.database import PostgresDatabase
 from zsindex.storage.postgres.failures import translated
@@ -17,9 +17,9 @@ from zsindex.storage.postgres.tables import SCHEMA
 from zsindex.storage.seals import Damaged, Kind
 
 if TYPE_CHECKING:
-    from zsindex.storage.bulk import SqlBulk
     from zsindex.storage.jobs import SqlJobs
     from zsindex.storage.labels import SqlLabels
+    from zsindex.storage.postgres.bulk import PostgresBulk
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
@@ -40,6 +40,7 @@ class PostgresStorage:
         self.folder = database.folder
         self.place = database.place
         self.writable = database.writable
+        self.keeps_snapshots = database.writable or derived.may_keep(database.folder)
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
@@ -86,11 +87,11 @@ class PostgresStorage:
         return SqlJobs(self.database)
 
     @cached_property
-    def bulk(self) -> SqlBulk:
+    def bulk(self) -> PostgresBulk:
         """Photos with vectors by the thousand."""
-        from zsindex.storage.bulk import SqlBulk
+        from zsindex.storage.postgres.bulk import PostgresBulk
 
-        return SqlBulk(self.database)
+        return PostgresBulk(self.database)
 
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
@@ -135,6 +136,10 @@ class PostgresStorage:
         with self.database.reading() as link:
             found = link.execute(query.encode(), parameters).fetchone()
         return None if found is None else found[0]
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """Those of handles on this machine that cannot store."""
+        return {model_id: found.snapshot.file for model_id, found in derived.all_kept(self.folder)}
 
     def schema(self) -> str:
         """The revision of the schema."""

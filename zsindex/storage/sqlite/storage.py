@@ -37,7 +37,7 @@ class SqliteStorage:
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.folder = self.place = database.folder
-        self.writable = database.writable
+        self.writable = self.keeps_snapshots = database.writable
         self.reads = FastReads(database)
         self.sync_lock = database.sync_lock
         self.jobs_lock = FolderLock(database.folder, "jobs", timeout_s=0)
@@ -114,6 +114,10 @@ class SqliteStorage:
     def has_reached(self, position: str) -> bool:
         """Always."""
         return True
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """None: where nothing can be stored, no index file can be written."""
+        return {}
 
     def schema(self) -> str:
         """The revision of the schema."""
