@@ -32,6 +32,7 @@ from zsindex.library import Library
 from zsindex.records import FloatArray
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import ModelRow, NearestRow
+from zsindex.upkeep.search_index import status_of
 from zsindex.web import create_app
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
@@ -445,6 +446,7 @@ def test_rights_that_are_missing_are_told(
     with closing(PostgresStorage.open(as_role(pgvector, url), folder=tmp_path)) as later:
         with pytest.raises(NoSearchIndex, match=r"permission denied.*run zsindex index build --search again"):
             found_by(ServerIndex.open(later, model), queries)
+        assert status_of(later, model).vectors == 300, "that can be asked"
         build(storage, model)
         assert shared(true, found_by(ServerIndex.open(later, model), queries)) >= 0.98
 

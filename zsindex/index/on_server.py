@@ -451,7 +451,7 @@ def _measure(
     itself = np.concatenate([own, np.full(len(queries) - len(own), -1)])
     groups = [group == g for g in range(3) if (group == g).sum() >= MIN_MEASURED] or [group >= 0]
     chosen, recall = [0] * len(DEPTHS), [0.0] * len(DEPTHS)
-    n_most = CANDIDATES * (DEPTHS[-1] + 1)
+    n_most = CANDIDATES * DEPTHS[-1]
     aim = (1 + target) / 2  # it is a sample: misses are all those of a few queries
     for ef_search in EF_SEARCH:
         if should_stop():
@@ -462,9 +462,11 @@ def _measure(
         for i, depth in enumerate(DEPTHS):
             if chosen[i] and recall[i] >= aim:
                 continue
+            # As many candidates as a search takes, and none more: what a scan finds when it goes on is much of what it
+            # has missed.
             shares = np.array(
                 [
-                    _share_of(of_query[: depth + 1], ids[: CANDIDATES * (depth + 1)], without)
+                    _share_of(of_query[:depth], ids[: CANDIDATES * depth], without)
                     for of_query, ids, without in zip(true, found, itself.tolist(), strict=True)
                 ]
             )
@@ -498,7 +500,7 @@ def _true(
     """Ids of the true nearest of all that is indexed, best first, for each query; None where it was stopped."""
     ids = np.full((len(queries), 0), -1, dtype=np.int64)
     scores = np.empty((len(queries), 0), dtype=np.float32)
-    done, most = 0, DEPTHS[-1] + 1
+    done, most = 0, DEPTHS[-1]
     progress("measure", 0, row.n_vectors)
     with there.rows(model, through=row.watermark) as parts:
         for _, part_ids, vectors in parts:

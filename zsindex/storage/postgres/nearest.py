@@ -398,7 +398,14 @@ class PostgresNearest:
     def size_bytes(self, row: NearestRow) -> int | None:
         """What one takes on the server; None if it is gone."""
         with self._database.reading() as link:
-            size = _one(link, "SELECT pg_total_relation_size(to_regclass(%s))", f"{SEARCH_SCHEMA}.{row.table}")
+            # Not by `to_regclass`, which fails where one may not look into the schema.
+            size = _one(
+                link,
+                "SELECT pg_catalog.pg_total_relation_size(c.oid) FROM pg_catalog.pg_class c"
+                " JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s",
+                SEARCH_SCHEMA,
+                row.table,
+            )
         return None if size is None else int(size)
 
     def remove_strays(self) -> int:
