@@ -37,6 +37,7 @@ HOMES = {
     "migrate-model": "cmd_migrate",
     "vectors": "cmd_vectors",
     "library": "cmd_library",
+    "index": "cmd_index",
     "status": "cmd_upkeep",
     "check": "cmd_upkeep",
     "prune": "cmd_upkeep",

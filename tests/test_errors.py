@@ -49,6 +49,7 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"path": SERVER, "detail": "connection refused"},
         "cannot be reached .connection refused.*run the same command again",
     ),
+    (errors.NoSearchIndex(SERVER, "no pgvector"), {"path": SERVER, "why": "no pgvector"}, "no search index at .*no pg"),
     (errors.CopyRefused("/b", "there is one"), {"target": "/b", "why": "there is one"}, "cannot copy to /b: there is"),
     (errors.LibraryNotFound(SERVER), {"path": SERVER}, "zsindex library create postgresql://db/photos"),
     (errors.LibraryReadOnly(SERVER, "sync"), {"path": SERVER}, "^cannot sync: .*a role that may write"),

@@ -152,6 +152,7 @@ PUBLIC = {
         "ModelPruned",
         "ModelUnavailable",
         "NoLabels",
+        "NoSearchIndex",
         "NoTemperature",
         "NoThreshold",
         "NoVectors",

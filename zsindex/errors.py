@@ -12,6 +12,7 @@
     │   ├── LibraryDamaged       the database says that it is malformed
     │   ├── LibraryClosed        asked after it was closed
     │   ├── LibraryForked        opened by a process that this one is a fork of
+    │   ├── NoSearchIndex        the server can hold none, or this role may not make or read it
     │   ├── ModelPruned          somebody else pruned the model while something was to be stored under it
     │   ├── StorageFailed        the system refuses to read or write, for a reason that is none of the others
     │   └── StorageFull          no space left; the last batch was rolled back
@@ -112,6 +113,7 @@ __all__ = [
     "ModelPruned",
     "ModelUnavailable",
     "NoLabels",
+    "NoSearchIndex",
     "NoTemperature",
     "NoThreshold",
     "NoVectors",
@@ -313,6 +315,14 @@ class ModelPruned(LibraryError):
             f"it is recorded anew.",
             path=path,
         )
+
+
+class NoSearchIndex(LibraryError):
+    """There can be no search index on the server, or not for this role; `why` says so, and what to do."""
+
+    def __init__(self, path: _Place, why: str) -> None:
+        super().__init__(f"no search index at {path}: {why}", path=path)
+        self.why = why
 
 
 class StorageFailed(LibraryError):

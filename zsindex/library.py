@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zsindex.services.neighbours import Neighbours
     from zsindex.services.photos import Photos
     from zsindex.services.runs import Runs
+    from zsindex.services.search_index import SearchIndex
     from zsindex.services.tags import Tags
     from zsindex.services.temperature import Temperature
     from zsindex.services.templates import Templates
@@ -49,7 +50,8 @@ class Library:
     block.
 
     Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
-    `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `migration`.
+    `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `search_index`,
+    `migration`.
 
     All methods may be called from several threads. Answers from the cache never load a model.
     """
@@ -75,6 +77,7 @@ class Library:
         read_only: bool = False,
         encoder: Encoder | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
+        search: str | None = None,
         **options: Unpack[ModelOptions],
     ) -> Library:
         """Open a library, and create it if it is missing.
@@ -92,6 +95,9 @@ class Library:
             read_only: never write, whatever the folder's permissions.
             encoder: an object that implements `zsindex.models.encoder.Encoder`, to be used instead of any named model.
             on_load: called, from any thread, just before a model is loaded, which takes seconds.
+            search: where a library on a server is searched: ``here``, in this machine's copy of all vectors; or on the
+                ``server``, for machines without the memory for that, see `search_index`. Default: the environment's
+                ``ZSINDEX_SEARCH``, else ``here``.
             options: `pretrained`, `precision`, `decode`, `icc` and `transparency`, which distinguish models of the same
                 name; see `zsindex.session.model.ModelOptions`. Default: those of the library; in a new one colours are
                 converted and transparency is shown.
@@ -111,6 +117,7 @@ class Library:
                 read_only=read_only,
                 encoder=encoder,
                 on_load=on_load,
+                search=search,
                 **options,
             )
         )
@@ -597,6 +604,13 @@ class Library:
         from zsindex.services.photos import Photos
 
         return Photos(self.session)
+
+    @property
+    def search_index(self) -> SearchIndex:
+        """The search index on the server, for machines that cannot hold all vectors."""
+        from zsindex.services.search_index import SearchIndex
+
+        return SearchIndex(self.session)
 
     @property
     def migration(self) -> Migrations:

@@ -232,6 +232,8 @@ class MemoryLock:
 class MemoryStorage:
     """`zsindex.storage.protocol.Storage`: a handle on a `MemoryLibrary`."""
 
+    nearest = None
+
     def __init__(self, folder: Path, library: MemoryLibrary | None = None, *, read_only: bool = False) -> None:
         """Args:
         folder: for what is derived; there need be nothing in it.

@@ -36,6 +36,13 @@ class Vectors:
             UnknownImage: an image is unknown, or has no vector yet.
         """
         image_ids = several(image_ids)
+        if self._session.index.on_server:
+            found = self._session.index.server().vectors_of(np.asarray(image_ids, dtype=np.int64))
+            for image_id in image_ids:
+                if image_id not in found:
+                    raise UnknownImage(image_id)
+            dim = self._session.info.dim
+            return np.array([found[image_id] for image_id in image_ids], dtype=np.float32).reshape(-1, dim)
         vectors = self._session.index.open().vectors
         rows = vectors.rows_of(np.asarray(image_ids, dtype=np.int64))
         for image_id, row in zip(image_ids, rows.tolist(), strict=True):
@@ -142,6 +149,6 @@ class Vectors:
                 should_stop=should_stop or (lambda: False),
             )
         self._session.storage.photos.seal_folders()
-        if report.stored:
+        if report.stored and not self._session.index.on_server:
             self._session.index.open()  # writes the snapshot if one is due
         return report

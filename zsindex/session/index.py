@@ -16,6 +16,7 @@ from zsindex.storage.interrupts import PutOff
 from zsindex.storage.rows import ModelRow
 
 if TYPE_CHECKING:
+    from zsindex.index.on_server import ServerIndex
     from zsindex.storage.protocol import Storage
 
 # While photos are being stored, every batch makes a new state, and listing photos again for each question would cost
@@ -30,17 +31,29 @@ LONGEST_WAIT_FOR_VIEW_S = 2.0
 class CurrentIndex:
     """Opens the index, keeps it, and refreshes it when something was stored. Thread-safe.
 
+    Attributes:
+        on_server: searches go to the server; this machine need not hold the vectors for them.
+
     Long operations have locks of their own, so that no thread waits for one it does not need. They are taken in this
     order: `_viewing` while photos are listed; `_saving` while snapshots are written, checked or removed, and with it
     the storage's `index_lock` to write them; `_opening` while vectors are read into memory; `_lock`, the last one, to
     read or set the fields. While holding `_opening`, a thread never waits for one of the others.
     """
 
-    def __init__(self, storage: Storage, model: Callable[[], AskedModel], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        model: Callable[[], AskedModel],
+        clock: Callable[[], float],
+        *,
+        on_server: bool = False,
+    ) -> None:
+        self.on_server = on_server and storage.nearest is not None
         self._storage = storage
         self._asked = model
         self._clock = clock
         self._index: VectorIndex | None = None
+        self._server_index: ServerIndex | None = None
         self._last_view: View | None = None
         self._viewed_at = self._viewed_since = 0.0  # when the last view was there, and when reading it began
         self._storing = 0
@@ -62,7 +75,7 @@ class CurrentIndex:
     def forget(self) -> None:
         """Reread the index for the next question: the model has changed, or files were replaced."""
         with self._lock:
-            self._index = self._last_view = None
+            self._index = self._last_view = self._server_index = None
 
     def saving(self) -> AbstractContextManager[object]:
         """No other thread writes or removes snapshots meanwhile."""
@@ -143,6 +156,29 @@ class CurrentIndex:
             if asked.known is not None:  # others have encoded with it again
                 return self.open()
             asked.renew(model)
+        return index
+
+    def for_search(self) -> VectorIndex | ServerIndex:
+        """What searches ask: `open`, or where they go to the server what stands for it."""
+        return self.server() if self.on_server else self.open()
+
+    def server(self) -> ServerIndex:
+        """The current vectors of the library's current model, which stay on the server."""
+        from zsindex.index.on_server import ServerIndex
+
+        asked = self._asked()
+        model = asked.row()
+        with self._lock:
+            last = self._server_index if self._is_asked(model) else None
+        index = ServerIndex.open(self._storage, model, last)
+        if index.generation < 0 <= model.id:
+            asked.notice_pruned()
+            if asked.known is not None:  # others have encoded with it again
+                return self.server()
+            asked.renew(model)
+        with self._lock:
+            if self._is_asked(model):
+                self._server_index = index
         return index
 
     def view(self, paths: Sequence[str] | None, embed: Callable[[Sequence[str]], FloatArray]) -> View:

@@ -58,6 +58,7 @@ class Session:
         workers: int | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        search: str | None = None,
         **options: Unpack[ModelOptions],
     ) -> None:
         """Args are those of `Library.open`. The caller closes the storage if something is wrong with them."""
@@ -89,7 +90,8 @@ class Session:
         row = remembered if is_default else reads.find_model(spec)
         if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
             row = None
-        self._index = CurrentIndex(storage, lambda: self.model, self.clock)
+        on_server = config.searches_on_server(search)
+        self._index = CurrentIndex(storage, lambda: self.model, self.clock, on_server=on_server)
         self._model = AskedModel(
             storage,
             spec=spec,
@@ -117,10 +119,12 @@ class Session:
         workers: int | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        search: str | None = None,
         **options: Unpack[ModelOptions],
     ) -> Self:
         """Open the storage at a path, and a session over it; see `Library.open`."""
         config.require_utf8_names()
+        config.searches_on_server(search)
         require_name(model)  # before a library is created for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
@@ -140,6 +144,7 @@ class Session:
                 workers=workers,
                 on_load=on_load,
                 clock=clock,
+                search=search,
                 **options,
             )
         except BaseException:
@@ -253,6 +258,7 @@ class Session:
                 workers=self.settings.workers,
                 on_load=self.model.on_load,
                 clock=self.clock,
+                search="server" if self._index.on_server else "here",
                 **options,
             )
         except BaseException:
@@ -347,7 +353,7 @@ class Session:
             NoVectors
         """
         if not len(view):
-            raise self._no_vectors(paths, len(view.unanswered))
+            raise self.no_vectors(paths, len(view.unanswered))
 
     def require_model(self, paths: Sequence[str] | None) -> None:
         """Refuse a question to a model without vectors before that model is loaded for it.
@@ -360,7 +366,7 @@ class Session:
         reads = self.storage.reads
         row = self.model.known or reads.find_model(self.model.spec)
         if row is None or not reads.has_vectors(row.id):
-            raise self._no_vectors(paths, len(reads.files(paths).paths))
+            raise self.no_vectors(paths, len(reads.files(paths).paths))
 
     def require_known(
         self, paths: Sequence[str], why: str = "questions can only be about photos in the library"
@@ -381,7 +387,8 @@ class Session:
         if unknown:
             raise NotInLibrary(unknown, why)
 
-    def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
+    def no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
+        """What is said where none of some photos, so many, has a vector of the model."""
         if photos:
             return NoVectors(self.model.spec, photos=photos, skipped=0)
         damaged = any(row.kind in (Kind.FOLDER, Kind.FILE, Kind.IMAGE) for row in self.storage.damaged_rows())

@@ -52,6 +52,7 @@ from zsindex.storage.claims import Claims
 from zsindex.storage.rows import (
     MOST_QUESTIONS,
     NO_PROMPTS,
+    Candidates,
     CorrectionEntry,
     ExportedPhotos,
     FileDetails,
@@ -64,6 +65,7 @@ from zsindex.storage.rows import (
     KnownFile,
     KnownPhoto,
     ModelRow,
+    NearestRow,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
@@ -143,6 +145,11 @@ class Storage(Protocol):
     @property
     def bulk(self) -> BulkStorage:
         """Photos with vectors by the thousand."""
+        ...
+
+    @property
+    def nearest(self) -> NearestStorage | None:
+        """Searches in the storage itself, for machines without the memory; None where it is on this one."""
         ...
 
     @property
@@ -752,6 +759,136 @@ class BulkStorage(Protocol):
 
     def exporting(self, model: ModelRow, paths: Sequence[str] | None) -> AbstractContextManager[ExportView]:
         """A consistent view of the photos at or below `paths`, for as long as it lasts."""
+        ...
+
+
+class NearestStorage(Protocol):
+    """Searches in the storage, and the indexes for them: copies of vectors with less precision, in an approximate index
+    of the server's. They are derived: what is found is what `embeddings` hold, and nothing else needs them.
+
+    A model has one in use, and may have another that is being made. Who makes one holds `lock`.
+    """
+
+    @property
+    def lock(self) -> Lock:
+        """Held by whoever makes or drops one."""
+        ...
+
+    def row(self, model_id: int, *, being_made: bool = False) -> NearestRow | None:
+        """What is recorded of a model's index; None where there is none."""
+        ...
+
+    def rows(
+        self, model: ModelRow, *, after: int = 0, through: int | None = None, image_ids: IdArray | None = None
+    ) -> AbstractContextManager[Iterator[tuple[IdArray, IdArray, FloatArray]]]:
+        """Embeddings between two sequence numbers, of some images or of all, some thousand at a time, as of one moment.
+
+        Each part is sequence numbers (b,), image ids (b,) and vectors float32 (b, dim). They are in the order of
+        their numbers, unless images are given.
+
+        Warns:
+            VectorsDamaged: some are left out.
+        """
+        ...
+
+    def last(self, model_id: int) -> int:
+        """The last sequence number of a model's embeddings; 0 where it has none."""
+        ...
+
+    def candidates(
+        self,
+        row: NearestRow,
+        model: ModelRow,
+        query: FloatArray,
+        n: int,
+        *,
+        ef_search: int | None,
+        through: int,
+        image_ids: IdArray | None = None,
+        most_scanned: int = 0,
+        below: float | None = None,
+    ) -> Candidates | None:
+        """The `n` of an index that come first for a query, as it calculates similarities; None if it is gone.
+
+        Args:
+            query: float32 (dim,).
+            ef_search: how thoroughly the graph is searched; None: all vectors are compared, and none is missed.
+            through: only embeddings with a number up to this.
+            image_ids: only these.
+            most_scanned: give up after so many that are none of these.
+            below: only those with at most this similarity, as the index calculates it.
+
+        Raises:
+            NoSearchIndex: this role may not read it.
+        """
+        ...
+
+    def found(
+        self, row: NearestRow, queries: FloatArray, n: int, *, ef_search: int, most_scanned: int
+    ) -> list[IdArray] | None:
+        """Ids of the `n` images that come first in an index for each of some queries, float32 (q, dim); None if it is
+        gone.
+        """
+        ...
+
+    def prepare(self) -> None:
+        """See to it that the server can hold indexes.
+
+        Raises:
+            NoSearchIndex: it lacks what is needed for them, or the role lacks the rights.
+            LibraryReadOnly
+        """
+        ...
+
+    def begin(self, model: ModelRow, *, m: int, ef_construction: int) -> NearestRow:
+        """Make an empty one, which is recorded as being made."""
+        ...
+
+    def cut_back(self, row: NearestRow) -> int:
+        """Remove whatever in one came after its watermark, or has gone from the library; returns how many are left."""
+        ...
+
+    def add(self, row: NearestRow, seqs: IdArray, ids: IdArray, vectors: FloatArray) -> None:
+        """Add embeddings. They count when the row is saved with a watermark that includes them."""
+        ...
+
+    def save(self, model_id: int, row: NearestRow | None, *, being_made: bool = False) -> None:
+        """Record one, in place of what was recorded; None: that there is none."""
+        ...
+
+    def make_graph(
+        self,
+        row: NearestRow,
+        *,
+        memory_mb: int | None,
+        report: Callable[[float], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Make the graph of one, unless it has one.
+
+        Args:
+            memory_mb: that the server may take for it; None: what it takes of its own accord.
+            report: called with the share that is done.
+
+        Returns:
+            False where it was stopped; nothing of it is kept then.
+        """
+        ...
+
+    def sample(self, row: NearestRow, model: ModelRow, n: int) -> tuple[IdArray, FloatArray]:
+        """Ids and vectors of at most `n` images of one, the same ones as long as it stays as it is."""
+        ...
+
+    def sample_prompts(self, model: ModelRow, n: int) -> FloatArray:
+        """Vectors of at most `n` prompts."""
+        ...
+
+    def size_bytes(self, row: NearestRow) -> int | None:
+        """What one takes on the server; None if it is gone."""
+        ...
+
+    def remove_strays(self) -> int:
+        """Remove what no model has recorded; returns how many."""
         ...
 
 

@@ -139,6 +139,51 @@ class SnapshotRow:
 
 
 @dataclass(frozen=True, slots=True)
+class NearestRow:
+    """What is recorded of a model's search index on the server; see `zsindex.index.on_server`.
+
+    Attributes:
+        table: where its vectors lie.
+        watermark: sequence number of the last embedding that was put into it.
+        n_vectors: how many were.
+        m, ef_construction: what its graph was, or is to be, built with.
+        ef_search: what a search for up to so many results, `zsindex.index.cells.DEPTHS`, is to ask with.
+        recall: of the true results so many were found with that, as a share, by depth.
+        target: of that, when it was measured.
+        n_questions: by which it was measured; 0 before that.
+        n_measured: vectors that there were then.
+        created_at: when it was begun.
+    """
+
+    table: str
+    watermark: int = 0
+    n_vectors: int = 0
+    m: int = 16
+    ef_construction: int = 64
+    ef_search: tuple[int, ...] = ()
+    recall: tuple[float, ...] = ()
+    target: float = 0
+    n_questions: int = 0
+    n_measured: int = 0
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a search index found for a query.
+
+    Attributes:
+        ids: int64 (n,), of images that are still there.
+        vectors: float32 (n, dim), as they were stored.
+        lowest: the least similarity of what was found, as the index calculates it; -inf where it has no more.
+    """
+
+    ids: IdArray
+    vectors: FloatArray
+    lowest: float
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """An image to store. `vector` is None where the library already holds one under the model."""
 

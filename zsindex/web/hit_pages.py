@@ -15,7 +15,13 @@ from zsindex.web.service import Service
 
 
 def first_page(
-    service: Service, vector: FloatArray, *, top: int, paths: Sequence[str] | None = None, leave_out: int | None = None
+    service: Service,
+    vector: FloatArray,
+    *,
+    top: int,
+    paths: Sequence[str] | None = None,
+    leave_out: int | None = None,
+    exact: bool = False,
 ) -> Response:
     """The photos nearest to a vector."""
     start = SearchCursor(
@@ -26,7 +32,7 @@ def first_page(
         leave_out=leave_out,
         top=top,
     )
-    return _page(service, start, after=False)
+    return _page(service, start, after=False, exact=exact)
 
 
 def next_page(service: Service, request: Request, cursor: str) -> Response:
@@ -37,9 +43,9 @@ def next_page(service: Service, request: Request, cursor: str) -> Response:
     return _page(service, at, after=True)
 
 
-def _page(service: Service, at: SearchCursor, *, after: bool) -> Response:
+def _page(service: Service, at: SearchCursor, *, after: bool, exact: bool = False) -> Response:
     page = service.search.page(
-        at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out
+        at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out, exact=exact
     )
     following = None
     if page.next is not None:

@@ -12,6 +12,7 @@ from zsindex.storage.postgres.address import Address
 from zsindex.storage.postgres.database import PostgresDatabase
 from zsindex.storage.postgres.failures import translated
 from zsindex.storage.postgres.lock import ServerLock
+from zsindex.storage.postgres.nearest import PostgresNearest
 from zsindex.storage.postgres.reads import PostgresReads
 from zsindex.storage.postgres.tables import SCHEMA
 from zsindex.storage.seals import Damaged, Kind
@@ -44,6 +45,7 @@ class PostgresStorage:
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
+        self.nearest = PostgresNearest(database, self.reads, lambda: self.labels)
 
     @classmethod
     def open(

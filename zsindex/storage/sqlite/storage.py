@@ -34,6 +34,8 @@ _OF_AN_INDEX = re.compile(r"missing from index|entries in index|entry in index|o
 class SqliteStorage:
     """`zsindex.storage.protocol.Storage` over an open database."""
 
+    nearest = None  # its vectors are on this machine
+
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.folder = self.place = database.folder

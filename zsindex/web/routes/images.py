@@ -16,7 +16,7 @@ from zsindex.web import hit_pages, questions, thumbnails
 from zsindex.web.conditional import unchanged
 from zsindex.web.parameters import ImageId
 from zsindex.web.problems import busy
-from zsindex.web.schemas.fields import Cursor, PhotoPath, Top
+from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
 from zsindex.web.schemas.images import ExplainRequest
 from zsindex.web.schemas.questions import AllOptions
 from zsindex.web.schemas.search import HitPage
@@ -54,13 +54,14 @@ def similar(
     image_id: ImageId,
     top: Annotated[Top, Query()] = 20,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
+    exact: Annotated[Exact, Query()] = False,
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """Without the photo itself and its copies."""
     if cursor is not None:
         return hit_pages.next_page(service, request, cursor)
     [vector] = service.library.vectors.of([image_id])
-    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id)
+    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id, exact=exact)
 
 
 @router.get(

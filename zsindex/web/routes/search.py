@@ -14,7 +14,7 @@ from zsindex.records import FloatArray
 from zsindex.web import uploads
 from zsindex.web.hit_pages import first_page, next_page
 from zsindex.web.problems import Problem
-from zsindex.web.schemas.fields import Cursor, PhotoPath, Text, Top
+from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Text, Top
 from zsindex.web.schemas.search import HitPage, SearchRequest, Term
 from zsindex.web.service import Service, ServiceHere
 
@@ -52,6 +52,7 @@ def search(
     minus: Annotated[list[Text] | None, Query(max_length=32)] = None,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     top: Annotated[Top, Query()] = 20,
+    exact: Annotated[Exact, Query()] = False,
     cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
 ) -> Response:
     """All terms are texts; POST also takes images."""
@@ -59,7 +60,7 @@ def search(
         return next_page(service, request, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
     vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
-    return first_page(service, vector, top=top, paths=path)
+    return first_page(service, vector, top=top, paths=path, exact=exact)
 
 
 @router.post("/v1/search", response_model=HitPage, summary="Find photos by words and images together")
@@ -68,7 +69,7 @@ def search_by_terms(service: ServiceHere, request: Request, body: SearchRequest)
     if body.cursor is not None:
         return next_page(service, request, body.cursor)
     vector = service.search.sum_of(_terms(service, body.plus), _terms(service, body.minus))
-    return first_page(service, vector, top=body.top, paths=body.paths)
+    return first_page(service, vector, top=body.top, paths=body.paths, exact=body.exact)
 
 
 @router.post("/v1/search/upload", response_model=HitPage, summary="Find photos like one that is uploaded")
@@ -78,8 +79,9 @@ def search_by_upload(
     plus: Annotated[list[Text] | None, Form()] = None,
     minus: Annotated[list[Text] | None, Form()] = None,
     top: Annotated[Top, Form()] = 20,
+    exact: Annotated[Exact, Form()] = False,
 ) -> Response:
     """Texts can be added and subtracted. Further pages come from GET, with the cursor."""
     image_vectors = list(uploads.vectors_of(service, uploads.read(service, [image])))
     vector = service.search.sum_of([*image_vectors, *_texts(service, plus or ())], _texts(service, minus or ()))
-    return first_page(service, vector, top=top)
+    return first_page(service, vector, top=top, exact=exact)
