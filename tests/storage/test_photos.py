@@ -385,6 +385,13 @@ def test_what_is_claimed_is_encoded_once(storage: Storage, other: Storage, model
         assert claims.take(digest_of("/4")) is Claim.MINE
 
 
+def test_a_folder_beside_files_that_cannot_be_used(storage: Storage, model: ModelRow) -> None:
+    save(storage, model, "/a/b/1", "/a/c/2")
+    storage.photos.save([skipped("/a/3")], model.id)
+    assert storage.reads.files(["/a/b"]).paths == ["/a/b/1"]
+    assert storage.reads.files(["/a/3"]).paths == []
+
+
 # --- missing ----------------------------------------------------------------------------------------------------------
 
 

@@ -154,7 +154,7 @@ class PostgresReads:
             if checksum is not None and listing_checksum(path, "\0".join(names), image_ids) != checksum:
                 damaged.append(f"what is known of the photos in {path}")
                 continue
-            if wanted is not None:
+            if wanted is not None and names:
                 pairs = [pair for pair in zip(names, image_ids.split(","), strict=True) if pair[0] in wanted]
                 names, image_ids = [name for name, _ in pairs], ",".join(image_id for _, image_id in pairs)
             if names:
