@@ -26,17 +26,19 @@ class PostgresPhotos(SqlPhotos):
         self._folder = database.folder
 
     @contextmanager
-    def claims(self, model_id: int) -> Iterator[Claims]:
-        """Claims of images to be encoded under a model, against all who sync into the library."""
+    def claims(self, model_id: int, *, shared: bool = False) -> Iterator[Claims]:
+        """Claims of images to be encoded under a model, against all who sync into the library, from wherever."""
         claims = ServerClaims(self._database, model_id)
         try:
             yield claims
         finally:
             claims.close()
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
         """See `SqlPhotos.save`. A server that is being started anew is waited for: what was encoded took longer."""
-        return patiently(lambda: super(PostgresPhotos, self).save(outcomes, model_id, since=since))
+        return patiently(lambda: super(PostgresPhotos, self).save(outcomes, model_id, since=since, receipt=receipt))
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
         """See `SqlPhotos.mark_missing` and `save`."""
