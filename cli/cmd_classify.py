@@ -72,7 +72,7 @@ SHOWN_FLIPS = 10
 @click.option(
     "--with-run", is_flag=True, help="csv and ndjson: name the run in every row; json and parquet always name it."
 )
-@options.output
+@options.output_or_folder
 @options.strict
 @options.library
 @options.which_model
@@ -103,7 +103,7 @@ def classify(
     fmt: str,
     wide: bool,
     with_run: bool,
-    output: Path | None,
+    output: Path | options.Folder | None,
     strict: bool,
     library: options.Place | None,
     quiet: bool,
@@ -121,6 +121,8 @@ def classify(
     from .answers import write
 
     require_file(fmt, output)
+    if isinstance(output, options.Folder) and fmt != "parquet":
+        raise click.UsageError("a folder takes parts of --format parquet; for other formats name a file with --output")
     if wide and fmt not in (*CSV, "parquet"):
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", *PATHS):
@@ -156,8 +158,11 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
-        with destination(output, binary=fmt == "parquet") as out:
-            write(result, fmt, out, wide=wide, with_run=with_run)
+        if isinstance(output, options.Folder):
+            result.to_parquet_parts(output.path, wide=wide)
+        else:
+            with destination(output, binary=fmt == "parquet") as out:
+                write(result, fmt, out, wide=wide, with_run=with_run)
         to_encode = f"zsindex sync {opened.spec.arguments}"
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)

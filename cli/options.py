@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -123,7 +125,31 @@ class _Output(FilePath):
         return super().convert(absolute(value) if value == "./-" else value, param, ctx)
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder that files are to be written to."""
+
+    path: Path
+
+
+class _OutputOrFolder(_Output):
+    """A file to be written, or a folder: one that is there, or whose name ends with a slash."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value and (value.endswith(("/", os.sep)) or os.path.isdir(value)):
+            return Folder(Path(absolute(value)))
+        return super().convert(value, param, ctx)
+
+
 output = click.option("-o", "--output", type=_Output(), help="Write to FILE instead of stdout, which is -.")
+output_or_folder = click.option(
+    "-o",
+    "--output",
+    type=_OutputOrFolder(),
+    metavar="FILE|FOLDER/",
+    help="Write to FILE instead of stdout, which is -. parquet: or to a new or empty FOLDER/, in files of a million "
+    "photos.",
+)
 
 
 with_corrections = click.option(
