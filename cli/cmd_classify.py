@@ -65,6 +65,7 @@ SHOWN_FLIPS = 10
     help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@options.on
 @click.option("--record", is_flag=True, help="Keep the question and the answer; see zsindex runs.")
 @options.truncate
 @export_option
@@ -98,6 +99,7 @@ def classify(
     temperature: float | str | None,
     smooth: bool,
     no_sync: bool,
+    on: str | None,
     record: bool,
     truncate: bool,
     fmt: str,
@@ -123,6 +125,10 @@ def classify(
     require_file(fmt, output)
     if isinstance(output, options.Folder) and fmt != "parquet":
         raise click.UsageError("a folder takes parts of --format parquet; for other formats name a file with --output")
+    if wide and on is not None:
+        raise click.UsageError(
+            "--wide and --on exclude each other: all scores of all photos are computed in one process"
+        )
     if wide and fmt not in (*CSV, "parquet"):
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", *PATHS):
@@ -145,8 +151,8 @@ def classify(
         record=record,
     )
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
-        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
-            result = opened.classify(question, progress=progress, should_stop=should_stop)
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop, options.apart(on):
+            result = opened.classify(question, on=on, progress=progress, should_stop=should_stop)
         stopped = should_stop()
         skipped = opened.photos.skipped(paths or None)
         named = {printable(absolute(path)) for path in paths}

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from zsindex.config import LIBRARY_VARIABLE, absolute, is_url
+from zsindex.config import LIBRARY_VARIABLE, absolute, is_cluster, is_url
 
 from .streams import shown
 
@@ -123,6 +124,31 @@ class _Output(FilePath):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         # `Path` turns "./-", a file of that name, into "-".
         return super().convert(absolute(value) if value == "./-" else value, param, ctx)
+
+
+class _On(click.ParamType[str]):
+    """Where work is done."""
+
+    name = "cluster"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_cluster(value):
+            self.fail(f"{value!r} is neither ray nor ray://HOST:PORT", param, ctx)
+        return value
+
+
+on = click.option(
+    "--on",
+    type=_On(),
+    metavar="ray|ray://HOST:PORT",
+    help="Let a Ray cluster do the work: ray is this machine, or the cluster that RAY_ADDRESS names. Needs pip install "
+    "'zsindex[ray]'.",
+)
+
+
+def apart(on: str | None) -> AbstractContextManager[object]:
+    """While Ray works: what it prints of its processes goes to stderr. Results alone go to stdout."""
+    return nullcontext() if on is None else redirect_stdout(sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -322,7 +348,7 @@ class _Notes(logging.Handler):
 
 def show_notes() -> None:
     """Show messages of loading a model, which may take a while."""
-    for name in ("zsindex.models.loading", "zsindex.models.names"):
+    for name in ("zsindex.models.loading", "zsindex.models.names", "zsindex.distributed.cluster"):
         notes = logging.getLogger(name)
         if not notes.handlers:
             notes.addHandler(_Notes())
