@@ -37,6 +37,7 @@ MOST_SKIPS_SHOWN = 10
 @click.option("--include-hidden", is_flag=True, help="Include names that begin with a dot.")
 @click.option("--retry-skipped", is_flag=True, help="Retry files that could not be read before.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done: read, encode and store nothing.")
+@options.on
 @options.strict
 @options.json_flag
 @options.quiet
@@ -50,6 +51,7 @@ def sync(
     include_hidden: bool,
     retry_skipped: bool,
     dry_run: bool,
+    on: str | None,
     strict: bool,
     as_json: bool,
     quiet: bool,
@@ -72,13 +74,14 @@ def sync(
             raise click.UsageError("name the folders to sync; the library has none yet")
         if not quiet and not dry_run and not opened.models():
             _introduce(str(opened.spec), str(opened.path))
-        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop, options.apart(on):
             report = opened.sync(
                 paths or None,
                 exclude=exclude,
                 include_hidden=include_hidden,
                 retry_skipped=retry_skipped,
                 dry_run=dry_run,
+                on=on,
                 progress=progress,
                 should_stop=should_stop,
             )

@@ -52,6 +52,7 @@ ONLY_IMPORTERS = {
     "pyarrow": {"exchange/parts.py", "classification/parquet.py"},
     "pydantic": {"web/*"},
     "rawpy": {"photos/decode.py"},
+    "ray": {"distributed/cluster.py"},
     "regex": {"models/tokenizer.py"},
     "safetensors": {"models/openvino/assembly.py"},
     "sqlalchemy": {"storage/*", "migrations/*"},

@@ -50,6 +50,13 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         "cannot be reached .connection refused.*run the same command again",
     ),
     (errors.NoSearchIndex(SERVER, "no pgvector"), {"path": SERVER, "why": "no pgvector"}, "no search index at .*no pg"),
+    (errors.ClusterFailed("no node left"), {"detail": "no node left"}, "the work on Ray did not come to its end: no"),
+    (
+        errors.ClusterUnreachable("ray://head:10001", "refused"),
+        {"address": "ray://head:10001", "detail": "refused"},
+        r"cannot connect to Ray at ray://head:10001 \(refused\)",
+    ),
+    (errors.Stopped(), {}, "stopped"),
     (errors.CopyRefused("/b", "there is one"), {"target": "/b", "why": "there is one"}, "cannot copy to /b: there is"),
     (errors.LibraryNotFound(SERVER), {"path": SERVER}, "zsindex library create postgresql://db/photos"),
     (errors.LibraryReadOnly(SERVER, "sync"), {"path": SERVER}, "^cannot sync: .*a role that may write"),

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import click
 import pytest
+from zsindex.cli.progress import stop_on_interrupt
 
 from tests.fakes import FakeEncoder
 from tests.libraries import new_library
@@ -349,3 +351,18 @@ def test_other_threads_and_ignored_signals_are_left_alone() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def test_a_ctrl_c_while_something_is_being_written(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stream refuses to be written to by what has interrupted a write to it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name=2>")
+
+    monkeypatch.setattr(click, "echo", refuse)
+    with stop_on_interrupt() as should_stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert should_stop()
+    assert "stopping after this batch" in capfd.readouterr().err

@@ -98,6 +98,13 @@ def is_url(place: object) -> bool:
     return isinstance(place, str) and place.startswith(_SERVER_SCHEMES)
 
 
+def is_cluster(on: str) -> bool:
+    """Whether that names a Ray cluster: ``ray``, or the address of a head, ``ray://HOST:PORT``."""
+    import re
+
+    return on == "ray" or re.fullmatch(r"ray://[^/@\s]+:\d+", on) is not None
+
+
 def library_place(given: str | os.PathLike[str] | None = None) -> Path | str:
     """The library's folder, or its URL: the argument, ``ZSINDEX_LIBRARY``, or a folder in the platform's user-data
     folder.

@@ -50,6 +50,9 @@
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
     ├── CopyRefused          a library cannot be copied to that place
+    ├── ClusterUnreachable   the head of a Ray cluster does not answer, or has other versions
+    ├── ClusterFailed        what was to be done on a cluster cannot be done there, or went wrong
+    ├── Stopped              what is all or nothing was stopped
     ├── ExtraMissing             a package of one of zsindex's extras is not installed
     ├── BadTokenFile             a file that says who may use a service cannot be used
     └── FetchError               a URL could not be read
@@ -86,6 +89,8 @@ __all__ = [
     "BadTruth",
     "BadUnknown",
     "CheckpointError",
+    "ClusterFailed",
+    "ClusterUnreachable",
     "CopyRefused",
     "DecoderUnavailable",
     "DeviceError",
@@ -123,6 +128,7 @@ __all__ = [
     "PathNotFound",
     "PlaceExpired",
     "PromptTooLong",
+    "Stopped",
     "StorageFailed",
     "StorageFull",
     "TooManyPairs",
@@ -807,6 +813,36 @@ class CopyRefused(ZsindexError):
         super().__init__(f"cannot copy to {target}: {why}")
         self.target = target
         self.why = why
+
+
+class ClusterUnreachable(ZsindexError):
+    """The Ray cluster at an `address` does not answer, or refuses; `detail` is Ray's word for it."""
+
+    def __init__(self, address: str, detail: str) -> None:
+        super().__init__(
+            f"cannot connect to Ray at {address} ({detail}). Start its head (ray start --head), with the same versions "
+            f"of Python, Ray and zsindex as here; or use the cores of this machine: --on ray, or without --on."
+        )
+        self.address = address
+        self.detail = detail
+
+
+class ClusterFailed(ZsindexError):
+    """Something cannot be done on a cluster, or went wrong there; `detail` says what."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"the work on Ray did not come to its end: {detail}. What was stored is kept: when the cause is gone, run "
+            f"the same command again, or without --on."
+        )
+        self.detail = detail
+
+
+class Stopped(ZsindexError):
+    """What gives a whole result or none was stopped before it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped; there is no result")
 
 
 class ExtraMissing(ZsindexError):

@@ -302,6 +302,7 @@ class Library:
         include_hidden: bool = False,
         retry_skipped: bool = False,
         dry_run: bool = False,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> SyncReport:
@@ -314,6 +315,9 @@ class Library:
             include_hidden: include names that begin with a dot.
             retry_skipped: retry files that could not be read, even if they have not changed.
             dry_run: only report what would be done: read, encode and store nothing.
+            on: who reads and encodes: ``ray``, which is started on this machine unless ``RAY_ADDRESS`` names a cluster,
+                or the address of a cluster's head, ``ray://HOST:PORT``. Default: this process. `workers` of `open` are
+                then the cores of each actor; an actor that is stopped loses what it is at.
             progress: called now and then with the progress made.
             should_stop: called between photos; once it returns True, the current batch is finished, and the report says
                 `interrupted`.
@@ -321,6 +325,7 @@ class Library:
         Raises:
             PathNotFound: a path is neither on the disk nor known.
             LibraryBusy: another sync is running.
+            ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             LibraryReadOnly, StorageFull, ModelError
         """
         from zsindex.services.ingest import Ingest
@@ -331,6 +336,7 @@ class Library:
             include_hidden=include_hidden,
             retry_skipped=retry_skipped,
             dry_run=dry_run,
+            on=on,
             progress=progress,
             should_stop=should_stop,
         )
@@ -382,6 +388,7 @@ class Library:
         self,
         labels: LabelsLike | Question | None = None,
         *,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         **options: Unpack[QuestionOptions],
@@ -393,9 +400,12 @@ class Library:
             options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
                 `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`; described in
                 `zsindex.classification.options.Question`.
-            progress, should_stop: for the sync of `paths`, as for `sync`.
+            on: a cluster whose actors score, as for `sync`; new photos and prompts are encoded here. They map the
+                library's index file, which all nodes must see. Scores of all answers are computed here when asked for.
+            progress, should_stop: for the sync of `paths`, as for `sync`; and for the scoring with `on`.
 
         Raises:
+            Stopped, ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
             NoVectors: the library holds no photos, or none with a vector of the model.
@@ -407,7 +417,7 @@ class Library:
             labels = Question(labels, **options)
         elif options:
             raise TypeError("a question has its own options")
-        return Questions(self.session).classify(labels, progress=progress, should_stop=should_stop)
+        return Questions(self.session).classify(labels, on=on, progress=progress, should_stop=should_stop)
 
     def plan(self, question: Question) -> Plan:
         """Plan a question before anything is scored: its run key, what is cached, what must be encoded.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,7 @@ from zsindex.storage.rows import (
     KnownFile,
     KnownPhoto,
     ModelRow,
+    Receipt,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
@@ -136,6 +138,7 @@ class State:
     sidecars: dict[str, tuple[SidecarRow, str]] = field(default_factory=dict)
     jobs: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
     use_day: uses.Day | None = None
+    receipts: tuple[tuple[str, Receipt], ...] = ()
 
     def copied(self) -> State:
         """A state of its own, with the same values."""
@@ -562,7 +565,7 @@ class MemoryPhotos(_Part):
         return sorted({folder for folder, _, _ in self._storage.state().present() if is_under(folder, path)})
 
     @contextmanager
-    def claims(self, model_id: int) -> Iterator[Claims]:
+    def claims(self, model_id: int, *, shared: bool = False) -> Iterator[Claims]:
         yield LoneClaims(lambda digest: self.has_vector(digest, model_id))
 
     def has_vector(self, digest: bytes, model_id: int) -> bool:
@@ -588,7 +591,9 @@ class MemoryPhotos(_Part):
         found = self._storage.state().images.get(image_id)
         return None if found is None else ImageRecord(*found[:4])
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
         counts: Counter[str] = Counter()
         with self._storage.write("store photos") as state:
             ids = self._save_records(state, [o.image for o in outcomes if o.image is not None], model_id)
@@ -622,7 +627,21 @@ class MemoryPhotos(_Part):
                     outcome.skip_detail,
                 )
                 state.revision += 1
+            if receipt:
+                state.receipts += ((f"{receipt}/", Receipt.of(outcomes, counts)),)
         return counts
+
+    def receipts(self, name: str) -> list[Receipt]:
+        return [receipt for of, receipt in self._storage.state().receipts if of.startswith(f"{name}/")]
+
+    def take_receipts(self, name: str) -> list[Receipt]:
+        week_ago = (datetime.now(UTC) - timedelta(days=7)).isoformat()
+        with self._storage.write("count what was stored") as state:
+            found = [receipt for of, receipt in state.receipts if of.startswith(f"{name}/")]
+            state.receipts = tuple(
+                (of, receipt) for of, receipt in state.receipts if not of.startswith(f"{name}/") and of > week_ago
+            )
+        return found
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
         with self._storage.write("record vanished files") as state:
@@ -1037,10 +1056,10 @@ class MemoryExport:
         self.n_photos = len(self._rows)
         self.n_without = len(shown) - self.n_photos
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
-        rows = iter(self._rows)
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Iterator[ExportedPhotos]:
+        chosen = iter(self._rows if rows is None else self._rows[rows.start : rows.stop])
         for size in sizes:
-            part = list(islice(rows, size))
+            part = list(islice(chosen, size))
             for path, _, stored in part:
                 if not stored.is_whole:
                     raise LibraryDamaged(self._folder, f"the vector of {path} under {self._model.info.spec} is damaged")

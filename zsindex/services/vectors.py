@@ -58,6 +58,7 @@ class Vectors:
         part_size: int = 1_000_000,
         paths: PathsLike | None = None,
         overwrite: bool = False,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ExportReport:
@@ -69,12 +70,15 @@ class Vectors:
             part_size: rows per file.
             paths: files and folders to restrict to. Default: all.
             overwrite: replace what an earlier export wrote there.
+            on: a cluster whose actors write the files, as for `Library.sync`; `folder` is on storage that all nodes
+                share, and nothing may be stored meanwhile.
             progress, should_stop: as for `Library.sync`; an export that is stopped leaves nothing behind.
 
         Raises:
             ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
             UnknownModel: the library holds no vectors of the model.
-            ExtraMissing: pyarrow is not installed.
+            ExtraMissing: pyarrow is not installed, or with `on` Ray.
+            ClusterUnreachable, ClusterFailed: with `on`.
         """
         from zsindex.exchange import parts
         from zsindex.exchange.vectors import export_vectors
@@ -86,6 +90,12 @@ class Vectors:
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
             raise UnknownModel(str(model.spec), near=held, why="the library holds no vectors of such a model")
+        places = None if paths is None else absolute_all(paths)
+        elsewhere = None
+        if on is not None:
+            from zsindex.distributed.exporting import RayExport
+
+            elsewhere = RayExport(on, storage, model.known, places, should_stop=should_stop or (lambda: False))
         export = partial(
             export_vectors,
             storage,
@@ -93,9 +103,10 @@ class Vectors:
             Path(absolute(folder)),
             dtype=dtype,
             part_size=part_size,
-            paths=None if paths is None else absolute_all(paths),
+            paths=places,
             overwrite=overwrite,
             should_stop=should_stop or (lambda: False),
+            elsewhere=elsewhere,
         )
         # It is all of one moment, so one that has lost its server begins anew.
         told = Told(progress or (lambda _: None))

@@ -40,6 +40,7 @@ class Session:
 
     Attributes:
         settings: how photos are prepared and encoded.
+        workers: threads that read and decode photos, if somebody has said how many.
         usage: counts what was encoded and what was found in the cache.
         clock: seconds, from an arbitrary start.
         appearances: what `Library.neighbours` found out by looking at photos, by image id.
@@ -72,6 +73,7 @@ class Session:
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
             limits=config.decode_limits(),
         )
+        self.workers = workers
         self._decoder: Sandbox | Here | None = None
         self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}

@@ -66,6 +66,7 @@ from zsindex.storage.rows import (
     KnownPhoto,
     ModelRow,
     NearestRow,
+    Receipt,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
@@ -447,9 +448,13 @@ class PhotoStorage(Protocol):
         """Whether the image with a digest has a vector under the model."""
         ...
 
-    def claims(self, model_id: int) -> AbstractContextManager[Claims]:
+    def claims(self, model_id: int, *, shared: bool = False) -> AbstractContextManager[Claims]:
         """Claims of images to be encoded under a model, until the end of the ``with`` block; for whoever holds the sync
         lock. What one handle holds is `Claim.MINE` to no other.
+
+        Args:
+            shared: several processes work for the holder of the lock, and claim images against one another. Where the
+                lock itself is shared, they always do.
         """
         ...
 
@@ -469,17 +474,35 @@ class PhotoStorage(Protocol):
         """An image by its id, without its vector; None if there is none."""
         ...
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
         """Store what came of reading some files, each of them another path: their images, the vectors that came with
         them, and what the files are now. They are there from now on.
 
         A file that is new, and shows an image whose other file has vanished, has moved: the row of the vanished one, of
         several the last to vanish, becomes that of the new one. Files of this batch are never taken for vanished.
 
+        Args:
+            receipt: the name of a receipt that is kept in the same transaction; see `receipts`.
+
         Returns:
             How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
             many of the moved ones had been marked as missing after `since`.
         """
+        ...
+
+    def receipts(self, name: str) -> list[Receipt]:
+        """What was stored under a name, a receipt for each batch in no particular order. So whoever does not hear what
+        came of a batch, because its process has ended, need not store or count it twice.
+
+        Names have parts between slashes, ``WHEN/WHO/BLOCK``, the first a time as `zsindex.storage.rows.now` gives it;
+        and 47 characters at most. A name without its last parts stands for all that begin with it.
+        """
+        ...
+
+    def take_receipts(self, name: str) -> list[Receipt]:
+        """`receipts`, which are then forgotten; as are all those a week older, whose owners were killed."""
         ...
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
@@ -903,6 +926,10 @@ class ExportView(Protocol):
     n_photos: int
     n_without: int
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
-        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Iterator[ExportedPhotos]:
+        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`.
+
+        Args:
+            rows: only these of them, by their places in that order; then `sizes` add up to their number.
+        """
         ...

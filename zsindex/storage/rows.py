@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from zsindex.photos.formats import is_encodable, printable
-from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkipReason
+from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkippedFile, SkipReason
 
 # Size and time stamp of a file that was imported and that nobody has looked at; see
 # `zsindex.storage.protocol.BulkStorage`.
@@ -203,6 +203,35 @@ class FileOutcome:
     image: ImageRecord | None = None
     skip_reason: SkipReason | None = None
     skip_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of a batch of files, once it is stored.
+
+    Attributes:
+        paths: of the files.
+        counts: as `zsindex.storage.protocol.PhotoStorage.save` gives them; how many images were ``encoded``, how many
+            of the files show one that was not (``reused``), and how many were ``read``.
+        skips: the files that cannot be used.
+    """
+
+    paths: Sequence[str]
+    counts: Counter[str]
+    skips: Sequence[SkippedFile]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[FileOutcome], counts: Counter[str]) -> Receipt:
+        """That of outcomes, for which `save` has given the counts."""
+        shown = [outcome.image for outcome in outcomes if outcome.image is not None]
+        encoded = sum(image.vector is not None for image in shown)
+        skips = [
+            SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
+            for outcome in outcomes
+            if outcome.skip_reason is not None
+        ]
+        more = {"encoded": encoded, "reused": len(shown) - encoded, "read": len(outcomes)}
+        return cls([outcome.file.path for outcome in outcomes], counts + Counter(more), skips)
 
 
 # --- photos with vectors of others ----------------------------------------------------------------------------------

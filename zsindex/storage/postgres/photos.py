@@ -30,8 +30,8 @@ class PostgresPhotos(SqlPhotos):
         self._folder = database.folder
 
     @contextmanager
-    def claims(self, model_id: int) -> Iterator[Claims]:
-        """Claims of images to be encoded under a model, against all who sync into the library."""
+    def claims(self, model_id: int, *, shared: bool = False) -> Iterator[Claims]:
+        """Claims of images to be encoded under a model, against all who sync into the library, from wherever."""
         claims = ServerClaims(self._database, model_id)
         try:
             with self._database.holding(claims):
@@ -42,9 +42,11 @@ class PostgresPhotos(SqlPhotos):
     # A sync waits for a server that is being started anew: what it has read and encoded took longer. What it asks and
     # stores may be asked and stored again.
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
         """See `SqlPhotos.save`."""
-        return patiently(lambda: super(PostgresPhotos, self).save(outcomes, model_id, since=since))
+        return patiently(lambda: super(PostgresPhotos, self).save(outcomes, model_id, since=since, receipt=receipt))
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
         """See `SqlPhotos.mark_missing`."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from zsindex.storage.bulk import SqlBulk
     from zsindex.storage.jobs import SqlJobs
     from zsindex.storage.labels import SqlLabels
-    from zsindex.storage.photos import SqlPhotos
     from zsindex.storage.seals import Damaged
+    from zsindex.storage.sqlite.photos import SqlitePhotos
 
 
 # A million vectors are written in some ten seconds.
@@ -62,11 +62,11 @@ class SqliteStorage:
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
     @cached_property
-    def photos(self) -> SqlPhotos:
+    def photos(self) -> SqlitePhotos:
         """Photos, models and the index."""
-        from zsindex.storage.photos import SqlPhotos
+        from zsindex.storage.sqlite.photos import SqlitePhotos
 
-        return SqlPhotos(self.database)
+        return SqlitePhotos(self.database)
 
     @cached_property
     def labels(self) -> SqlLabels:
