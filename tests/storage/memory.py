@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -1056,7 +1056,7 @@ class MemoryExport:
         self.n_photos = len(self._rows)
         self.n_without = len(shown) - self.n_photos
 
-    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Iterator[ExportedPhotos]:
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Generator[ExportedPhotos, None, None]:
         chosen = iter(self._rows if rows is None else self._rows[rows.start : rows.stop])
         for size in sizes:
             part = list(islice(chosen, size))

@@ -62,8 +62,9 @@ class ExportingActor:
                     "photos were stored or removed meanwhile, and the parts would not fit together: export again when"
                     " nobody syncs, or without --on",
                 )
-            for _ in write_part(batches, layout, number, digests):
-                pass
+            with closing(batches):
+                for _ in write_part(batches, layout, number, digests):
+                    pass
         return number, digests
 
 

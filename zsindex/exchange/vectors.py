@@ -234,8 +234,9 @@ def _write_parts(export: ExportView, layout: Layout, digests: dict[str, str]) ->
     """Write all parts; yields the number of rows of each batch that was written, and collects the files' digests."""
     numbers = range(layout.n_parts)
     batches = export.batches(size for number in numbers for size in layout.sizes(number))
-    for number in numbers:
-        yield from write_part(batches, layout, number, digests)
+    with closing(batches):
+        for number in numbers:
+            yield from write_part(batches, layout, number, digests)
 
 
 def write_part(

@@ -42,7 +42,7 @@ up to a watermark is still true while the generation is what it was before the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -926,8 +926,9 @@ class ExportView(Protocol):
     n_photos: int
     n_without: int
 
-    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Iterator[ExportedPhotos]:
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Generator[ExportedPhotos, None, None]:
         """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`.
+        Whoever does not ask for all of them closes it before the view ends.
 
         Args:
             rows: only these of them, by their places in that order; then `sizes` add up to their number.
