@@ -179,8 +179,9 @@ which_model = together(
     ),
     how_model,
 )
+batch_size = click.option("--batch-size", type=Whole(min=1), help="Images encoded and stored at a time.  [default: 32]")
 how_fast = together(
-    click.option("--batch-size", type=Whole(min=1), help="Images encoded and stored at a time.  [default: 32]"),
+    batch_size,
     click.option(
         "--workers",
         type=Whole(min=1),

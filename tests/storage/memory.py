@@ -189,7 +189,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self.state = State()
         self.writing = threading.RLock()
-        self.locks = {name: threading.Lock() for name in ("sync", "jobs")}
+        self.locks = {name: threading.Lock() for name in ("sync", "jobs", "index")}
         self.purposes: dict[str, str] = {}
 
 
@@ -242,6 +242,7 @@ class MemoryStorage:
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
+        self.index_lock = MemoryLock(folder, self.library, "index", timeout_s=0)
         self.reads = MemoryReads(self)
         self.photos = MemoryPhotos(self)
         self.labels = MemoryLabels(self)
@@ -263,6 +264,15 @@ class MemoryStorage:
 
     def close(self) -> None:
         self._closed = True
+
+    def lags(self) -> bool:
+        return False
+
+    def position(self) -> str:
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        return True
 
     def schema(self) -> str:
         return "memory"

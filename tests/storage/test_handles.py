@@ -282,7 +282,7 @@ def test_closing_lets_what_is_being_stored_come_to_its_end(storage: Storage, oth
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sync_lock", "jobs_lock"])
+@pytest.fixture(params=["sync_lock", "jobs_lock", "index_lock"])
 def lock_of(request: pytest.FixtureRequest) -> Callable[[Storage], Lock]:
     return lambda storage: getattr(storage, request.param)
 
@@ -327,8 +327,20 @@ def test_a_lock_can_be_held_twice_by_one_thread_of_a_handle_and_by_no_other(
         pass
 
 
-def test_the_locks_are_two(storage: Storage, other: Storage) -> None:
-    with storage.sync_lock.hold("sync"), other.jobs_lock.hold("run jobs"):
+def test_nothing_lags_where_it_is_stored(storage: Storage, other: Storage) -> None:
+    before = storage.position()
+    add_model(other)
+    assert not storage.lags()
+    assert storage.has_reached(other.position())
+    assert other.has_reached(before)
+
+
+def test_the_locks_are_three(storage: Storage, other: Storage) -> None:
+    with (
+        storage.sync_lock.hold("sync"),
+        other.jobs_lock.hold("run jobs"),
+        storage.index_lock.hold("write the index"),
+    ):
         add_model(other)
         add_model(storage)
 

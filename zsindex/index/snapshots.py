@@ -89,8 +89,8 @@ class VectorIndex:
         """Map the recorded snapshot and replay what came after; rebuild from the database where that fails.
 
         Args:
-            may_save: asked once, when a new snapshot is due, whether to write it, which may take long. Without it all
-                that came after the last one is read into memory.
+            may_save: asked once, when a new snapshot is due, whether to write it, which may take long. It may wait for
+                another process that does. Without it all that came after the last one is read into memory.
 
         Warns:
             IndexRebuilt: the snapshot was missing or damaged.
@@ -112,6 +112,8 @@ class VectorIndex:
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
         if storage.writable and _is_due(base, storage.reads.count_after(model.id, after), len(deleted)) and may_save():
+            if storage.reads.snapshot(model.id) != recorded:  # another process has written it meanwhile
+                return cls.open(storage, model)
             if recorded is not None and base is not None:
                 # Its rows go into the new one, under a new checksum: what has rotted since it was last read through
                 # would be right from then on.
@@ -152,8 +154,12 @@ class VectorIndex:
         n_new = storage.reads.count_after(model.id, self.watermark)
         if not n_new:
             return self
-        if storage.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
-            return self.open(storage, model)
+        if storage.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)):
+            may = may_save()
+            recorded = None if may else storage.reads.snapshot(model.id)
+            written = old.base is not None and old.base.file.name
+            if may or (recorded is not None and recorded.file != written):  # by another process
+                return self.open(storage, model, may_save=lambda: may)
         watermark, ids, vectors = storage.reads.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
         return VectorIndex(

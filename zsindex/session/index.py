@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from zsindex.classification.view import View
+from zsindex.errors import LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull
 from zsindex.index.snapshots import VectorIndex
 from zsindex.records import FloatArray
 from zsindex.session.model import AskedModel
@@ -28,8 +29,9 @@ class CurrentIndex:
     """Opens the index, keeps it, and refreshes it when something was stored. Thread-safe.
 
     Long operations have locks of their own, so that no thread waits for one it does not need. They are taken in this
-    order: `_saving` while snapshots are written, checked or removed; `_opening` while vectors are read into memory;
-    `_lock`, the last one, to read or set the fields. While holding `_opening`, a thread never waits for `_saving`.
+    order: `_saving` while snapshots are written, checked or removed, and with it the storage's `index_lock` to write
+    them; `_opening` while vectors are read into memory; `_lock`, the last one, to read or set the fields. While holding
+    `_opening`, a thread never waits for one of the others.
     """
 
     def __init__(self, storage: Storage, model: Callable[[], AskedModel], clock: Callable[[], float]) -> None:
@@ -89,6 +91,7 @@ class CurrentIndex:
         if last is not None and last.generation >= 0 and last.is_current(self._storage, model):
             return last
         may_read = may_write = False
+        of_machine = ExitStack()
 
         def may_save() -> bool:
             nonlocal may_read, may_write
@@ -97,6 +100,14 @@ class CurrentIndex:
                 if may_write and may_read:
                     self._opening.release()
                     may_read = False
+            if may_write:
+                # Who has nothing yet waits for another process that is at it: what that writes is mapped by all, and
+                # what each reads by itself takes its own memory.
+                wait = self._of(model) is None
+                try:
+                    of_machine.enter_context(self._storage.index_lock.hold("write the index", wait=wait))
+                except (LibraryBusy, LibraryReadOnly, StorageFull, StorageFailed):
+                    return False
             return may_write
 
         try:
@@ -121,6 +132,7 @@ class CurrentIndex:
             finally:
                 if may_write:
                     self._saving.release()
+                of_machine.close()
         if index.generation < 0 <= model.id:
             asked.notice_pruned()
             if asked.known is not None:  # others have encoded with it again

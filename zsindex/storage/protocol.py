@@ -150,6 +150,11 @@ class Storage(Protocol):
         """Held by the one service that runs jobs; nobody waits for it."""
         ...
 
+    @property
+    def index_lock(self) -> Lock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
+        ...
+
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
         ...
@@ -166,6 +171,18 @@ class Storage(Protocol):
         """Let go of it: what is asked for from now on is refused. What other threads are storing is finished. Other
         handles go on. Closing twice does no harm.
         """
+        ...
+
+    def lags(self) -> bool:
+        """Whether what others have stored may be there a little later: on a standby of their server."""
+        ...
+
+    def position(self) -> str:
+        """How far it is in all that was stored, by whomever; empty where nothing lags."""
+        ...
+
+    def has_reached(self, position: str) -> bool:
+        """Whether all is there that was stored up to a position of another handle."""
         ...
 
     def schema(self) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from zsindex.records import FloatArray
+from zsindex.web import replicas
 from zsindex.web.cursors import SearchCursor
 from zsindex.web.service import Service
 
@@ -27,10 +29,12 @@ def first_page(
     return _page(service, start, after=False)
 
 
-def next_page(service: Service, cursor: str) -> Response:
+def next_page(service: Service, request: Request, cursor: str) -> Response:
     """The page where a cursor points."""
     model = service.library.model
-    return _page(service, SearchCursor.from_text(cursor, fingerprint=model.fingerprint, dim=model.dim), after=True)
+    at = SearchCursor.from_text(cursor, fingerprint=model.fingerprint, dim=model.dim)
+    replicas.require_seen(service, request, (at.place.watermark, at.place.generation, 0))
+    return _page(service, at, after=True)
 
 
 def _page(service: Service, at: SearchCursor, *, after: bool) -> Response:

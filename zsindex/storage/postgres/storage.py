@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
+# A million vectors are written in some ten seconds.
+INDEX_TIMEOUT_S = 60.0
 _INVALID = (
     "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
     " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
@@ -41,6 +43,7 @@ class PostgresStorage:
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
+        self.index_lock = ServerLock(database, f"index {database.cache}", timeout_s=INDEX_TIMEOUT_S)
 
     @classmethod
     def open(
@@ -100,6 +103,34 @@ class PostgresStorage:
     def close(self) -> None:
         """Let go of it; see `PostgresDatabase.close`."""
         self.database.close()
+
+    def lags(self) -> bool:
+        """Whether its server is a standby."""
+        return bool(self._asked("SELECT pg_catalog.pg_is_in_recovery()"))
+
+    def position(self) -> str:
+        """Where its server is in the log of what was stored."""
+        return str(
+            self._asked(
+                "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
+                " ELSE pg_catalog.pg_current_wal_insert_lsn() END::text"
+            )
+        )
+
+    def has_reached(self, position: str) -> bool:
+        """Whether its server has all up to a position; one that is no standby has all that there is."""
+        return bool(
+            self._asked(
+                "SELECT NOT pg_catalog.pg_is_in_recovery()"
+                " OR pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn",
+                position,
+            )
+        )
+
+    def _asked(self, query: str, *parameters: str) -> object:
+        with self.database.reading() as link:
+            found = link.execute(query.encode(), parameters).fetchone()
+        return None if found is None else found[0]
 
     def schema(self) -> str:
         """The revision of the schema."""

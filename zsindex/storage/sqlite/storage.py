@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from zsindex.storage.seals import Damaged
 
 
+# A million vectors are written in some ten seconds.
+INDEX_TIMEOUT_S = 60.0
 # What ``PRAGMA integrity_check`` says of indexes.
 _OF_AN_INDEX = re.compile(r"missing from index|entries in index|entry in index|of index ")
 
@@ -38,6 +40,7 @@ class SqliteStorage:
         self.reads = FastReads(database)
         self.sync_lock = database.sync_lock
         self.jobs_lock = FolderLock(database.folder, "jobs", timeout_s=0)
+        self.index_lock = FolderLock(database.folder, "index", timeout_s=INDEX_TIMEOUT_S)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> SqliteStorage:
@@ -98,6 +101,18 @@ class SqliteStorage:
     def close(self) -> None:
         """Let go of it; see `Database.close`."""
         self.database.close()
+
+    def lags(self) -> bool:
+        """Never."""
+        return False
+
+    def position(self) -> str:
+        """None: nothing lags."""
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        """Always."""
+        return True
 
     def schema(self) -> str:
         """The revision of the schema."""

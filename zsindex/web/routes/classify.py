@@ -13,7 +13,7 @@ from zsindex.classification.options import Question
 from zsindex.classification.results import Classification, Prediction
 from zsindex.errors import NoLabels, UnknownRun
 from zsindex.library import Library
-from zsindex.web import questions, uploads
+from zsindex.web import questions, replicas, uploads
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import OffsetCursor
 from zsindex.web.problems import Problem
@@ -38,12 +38,17 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
     asking = questions.asking_of(labels, question, shown)
     cursor = None if body.cursor is None else OffsetCursor.from_text(body.cursor, asked=asking)
     offset = 0 if cursor is None else cursor.offset
+    seen = () if cursor is None or cursor.moment is None else (cursor.moment.snapshot,)
+    replicas.require_seen(service, request, *seen)
     with service.answers.turn(asking):
         plan = library.plan(question)
         key = plan.run.key if cursor is None else cursor.key
         is_now = key == plan.run.key
         answer = None if is_now or cursor is None else questions.earlier_answer(service, question, key, cursor.moment)
-        same = unchanged(request, etag_of(key, shown, offset, body.limit))
+        run = plan.run if answer is None else answer.run
+        snapshot = (run.watermark, run.generation, run.files_revision)
+        etag = etag_of(key, shown, offset, body.limit, snapshot=snapshot)
+        same = unchanged(request, etag)
         if same is not None:
             return same
         if answer is None:
@@ -75,7 +80,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         ],
         "next": None if following is None else following.to_text(),
     }
-    return JSONResponse(document, headers={"ETag": etag_of(key, shown, offset, body.limit)})
+    return JSONResponse(document, headers={"ETag": etag})
 
 
 def _record(library: Library, answer: Classification) -> None:

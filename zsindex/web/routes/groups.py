@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from zsindex.classification.results import BLOCK_PHOTOS, Classification
 from zsindex.records import NONE, Activation, IdArray
-from zsindex.web import questions
+from zsindex.web import questions, replicas
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import MOST_IN_NAME, AnswerName
 from zsindex.web.problems import Problem
@@ -52,11 +52,13 @@ LOGARITHMIC = (0.0, *(round(10 ** (n / 25 - 4), 8) for n in range(101)))
 MOST_FLIPS = 1000
 
 
-def _kept(service: Service, name: str) -> Classification:
+def _kept(service: Service, request: Request, name: str) -> Classification:
     at = AnswerName.from_text(name)
     found = service.answers.get(at.key)
     if found is not None:
         return found
+    if at.moment is not None:
+        replicas.require_seen(service, request, at.moment.snapshot)
     if at.question is None:
         raise Problem("answer-gone", 410, "this answer is no longer kept; ask for it again")
     try:
@@ -123,7 +125,7 @@ def photos(
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, key)
+    found = _kept(service, request, key)
     chosen = _labelled(found) if answer is None else _of(found, answer)
     shown = _photos(found, chosen[start : start + limit].tolist())
     return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
@@ -141,7 +143,7 @@ def places(
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, key)
+    found = _kept(service, request, key)
     ranked, labelled = found.by_answer, _labelled(found)
     found_places = []
     for wanted in dict.fromkeys(image_id):
@@ -185,13 +187,14 @@ def _of(found: Classification, answer: int | None) -> IdArray:
 )
 def export(
     service: ServiceHere,
+    request: Request,
     key: Key,
     format: Annotated[Literal["csv", "json"], Query()] = "csv",
     answer: Answer = None,
     min_score: Annotated[Score, Query(description="Photos below it count as showing none of the labels.")] = 0.0,
 ) -> Response:
     """Each photo with its best label and its score, highest scores first."""
-    found = _kept(service, key)
+    found = _kept(service, request, key)
     chosen = _of(found, answer)
     write = _csv if format == "csv" else _json
     headers = {"Content-Disposition": f'attachment; filename="zsindex-{_run_key(key)}.{format}"'}
@@ -225,9 +228,11 @@ def _json(found: Classification, chosen: IdArray, min_score: float) -> Iterator[
 
 
 @router.get("/v1/groups/{key}/tags", response_model=TagPreview, summary="What would be written into XMP sidecars")
-def tags(service: ServiceHere, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100) -> Response:
+def tags(
+    service: ServiceHere, request: Request, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100
+) -> Response:
     """The best answers as tags, as `zsindex tags write` writes them. Nothing is written here."""
-    report = service.library.tags.write(_kept(service, key).best_only(), min_score=min_score, apply=False)
+    report = service.library.tags.write(_kept(service, request, key).best_only(), min_score=min_score, apply=False)
     actions = Counter(change.action for change in report.changes)
     document = {
         "create": actions["create"],
@@ -243,8 +248,8 @@ def tags(service: ServiceHere, key: Key, min_score: Annotated[Score, Query()] = 
 # --- two answers ------------------------------------------------------------------------------------------------------
 
 
-def _pair(service: Service, key: str, other: str) -> tuple[Classification, Classification]:
-    before, after = _kept(service, key), _kept(service, other)
+def _pair(service: Service, request: Request, key: str, other: str) -> tuple[Classification, Classification]:
+    before, after = _kept(service, request, key), _kept(service, request, other)
     if before.paths is not after.paths and before.paths != after.paths:
         raise Problem("answer-gone", 410, "the answers are about different photos; ask for both again")
     return before, after
@@ -257,7 +262,7 @@ def flips(service: ServiceHere, request: Request, key: Key, other: Key) -> Respo
     same = unchanged(request, etag)
     if same is not None:
         return same
-    before, after = _pair(service, key, other)
+    before, after = _pair(service, request, key, other)
     pairs, counts = np.unique(_moves(before, after), return_counts=True)
     was, becomes = np.divmod(pairs, len(after.labels))
     # A label that both have is the same wherever it stands.
@@ -289,7 +294,7 @@ def flipped(
     same = unchanged(request, etag)
     if same is not None:
         return same
-    before, after = _pair(service, key, other)
+    before, after = _pair(service, request, key, other)
     if was >= len(before.labels) or becomes >= len(after.labels):
         raise Problem("labels", 422, "there is no such answer")
     chosen = np.flatnonzero(_moves(before, after) == was * len(after.labels) + becomes)

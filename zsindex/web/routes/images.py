@@ -50,6 +50,7 @@ def photo(service: ServiceHere, image_id: ImageId) -> Response:
 @router.get("/v1/images/{image_id}/similar", response_model=HitPage, summary="Photos most similar to one")
 def similar(
     service: ServiceHere,
+    request: Request,
     image_id: ImageId,
     top: Annotated[Top, Query()] = 20,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
@@ -57,7 +58,7 @@ def similar(
 ) -> Response:
     """Without the photo itself and its copies."""
     if cursor is not None:
-        return hit_pages.next_page(service, cursor)
+        return hit_pages.next_page(service, request, cursor)
     [vector] = service.library.vectors.of([image_id])
     return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from starlette.responses import Response
 
 from zsindex.classification.prompts import normalise
@@ -46,6 +46,7 @@ def _terms(service: Service, terms: Sequence[Term]) -> list[FloatArray]:
 @router.get("/v1/search", response_model=HitPage, summary="Find photos by words")
 def search(
     service: ServiceHere,
+    request: Request,
     q: Annotated[Text | None, Query(examples=["a red car"])] = None,
     plus: Annotated[list[Text] | None, Query(max_length=32)] = None,
     minus: Annotated[list[Text] | None, Query(max_length=32)] = None,
@@ -55,17 +56,17 @@ def search(
 ) -> Response:
     """All terms are texts; POST also takes images."""
     if cursor is not None:
-        return next_page(service, cursor)
+        return next_page(service, request, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
     vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
     return first_page(service, vector, top=top, paths=path)
 
 
 @router.post("/v1/search", response_model=HitPage, summary="Find photos by words and images together")
-def search_by_terms(service: ServiceHere, body: SearchRequest) -> Response:
+def search_by_terms(service: ServiceHere, request: Request, body: SearchRequest) -> Response:
     """The query is the sum of the unit vectors of all terms, those of `minus` subtracted."""
     if body.cursor is not None:
-        return next_page(service, body.cursor)
+        return next_page(service, request, body.cursor)
     vector = service.search.sum_of(_terms(service, body.plus), _terms(service, body.minus))
     return first_page(service, vector, top=body.top, paths=body.paths)
 
