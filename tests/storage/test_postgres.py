@@ -455,6 +455,16 @@ def test_a_standby_answers_and_stores_nothing_until_it_is_promoted(
     second = PostgresStorage.open(standby.url(name), folder=tmp_path)
     wait_for(lambda: len(second.reads.files()) == 3)
     assert not second.writable
+    assert (first.lags(), second.lags()) == (False, True)
+    standby.execute("SELECT pg_wal_replay_pause()")
+    seen = second.position()
+    first.photos.add_roots(["/photos"])
+    assert first.has_reached(seen)
+    assert second.has_reached(seen)
+    assert not second.has_reached(first.position())
+    standby.execute("SELECT pg_wal_replay_resume()")
+    wait_for(lambda: second.has_reached(first.position()))
+    assert second.photos.roots() == ["/photos"]
     with pytest.raises(LibraryReadOnly, match="connect to the primary"):
         add_photos(second, model, unit_vectors(1), folder="/more")
     with pytest.raises(LibraryReadOnly), second.sync_lock.hold("sync"):

@@ -4,7 +4,10 @@ goes on with.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -218,3 +221,36 @@ def test_a_session_ends_in_time(serve: Serve, library: Library, monkeypatch: pyt
     monkeypatch.undo()
     assert client.get("/v1/library", headers={"Cookie": f"zsindex_session={value}"}).status_code == 401
     assert client.get("/v1/library").status_code == 401
+
+
+def test_photos_are_listed_once_for_all_who_wait(
+    two: tuple[TestClient, TestClient], library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others store, every question finds a new state; and each has all that was there when it was asked."""
+    page(two[0])
+    with Library.open(library.path, encoder=FakeEncoder()) as other:  # as another process does
+        new_photo(other, album, "one.png")
+        reads, began, go_on = library.session.storage.reads, threading.Event(), threading.Event()
+        really, listed = type(reads).files, 0
+
+        def files(self: object, prefixes: Any = None) -> Any:
+            nonlocal listed
+            found = really(self, prefixes)  # type: ignore[arg-type]
+            if self is reads:
+                listed += 1
+                if listed == 1:
+                    began.set()
+                    assert go_on.wait(30)
+            return found
+
+        monkeypatch.setattr(type(reads), "files", files)
+        with ThreadPoolExecutor(9) as pool:
+            first = pool.submit(library.view)
+            assert began.wait(30)
+            new_photo(other, album, "two.png")
+            waiting = [pool.submit(library.view) for _ in range(8)]
+            time.sleep(0.2)  # until they wait
+            go_on.set()
+            assert len(first.result(30)) in (46, 47)
+            assert {len(view.result(30)) for view in waiting} == {47}
+        assert listed == 2

@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 MAX_AGE_BESIDE_SYNC_S = 1.0
 # How long a question waits for another one that is reading new vectors. Then it reads them itself.
 LONGEST_WAIT_S = 0.25
+# The same, of one that lists the photos, which may write a snapshot on its way.
+LONGEST_WAIT_FOR_VIEW_S = 2.0
 
 
 class CurrentIndex:
     """Opens the index, keeps it, and refreshes it when something was stored. Thread-safe.
 
     Long operations have locks of their own, so that no thread waits for one it does not need. They are taken in this
-    order: `_saving` while snapshots are written, checked or removed, and with it the storage's `index_lock` to write
-    them; `_opening` while vectors are read into memory; `_lock`, the last one, to read or set the fields. While holding
-    `_opening`, a thread never waits for one of the others.
+    order: `_viewing` while photos are listed; `_saving` while snapshots are written, checked or removed, and with it
+    the storage's `index_lock` to write them; `_opening` while vectors are read into memory; `_lock`, the last one, to
+    read or set the fields. While holding `_opening`, a thread never waits for one of the others.
     """
 
     def __init__(self, storage: Storage, model: Callable[[], AskedModel], clock: Callable[[], float]) -> None:
@@ -40,11 +42,12 @@ class CurrentIndex:
         self._clock = clock
         self._index: VectorIndex | None = None
         self._last_view: View | None = None
-        self._viewed_at = 0.0
+        self._viewed_at = self._viewed_since = 0.0  # when the last view was there, and when reading it began
         self._storing = 0
         self._lock = threading.Lock()
         self._saving = threading.Lock()
         self._opening = threading.Lock()
+        self._viewing = threading.Lock()
 
     @property
     def last_view(self) -> View | None:
@@ -148,15 +151,41 @@ class CurrentIndex:
                 or imports.
             embed: of the view.
         """
+        if paths is not None:
+            return self._read(paths, embed)
+        came = self._clock()
+        last = self._last_if_current()
+        if last is not None:
+            return last
+        # While others store, every batch of theirs makes a new state. One thread lists the photos for all that wait
+        # for it: what it began to read after they came is new enough for them.
+        may_read = False
+        try:
+            with PutOff():
+                may_read = self._viewing.acquire(timeout=LONGEST_WAIT_FOR_VIEW_S)
+            with self._lock:
+                last, since = self._last_view, self._viewed_since
+            if last is not None and since > came and last.model_id == self._asked().row().id:
+                return last
+            return self._read(None, embed)
+        finally:
+            if may_read:
+                self._viewing.release()
+
+    def _last_if_current(self) -> View | None:
+        """The photos as of the last question, if nothing has changed since."""
         model, last = self._asked().row(), self._last_view
-        if paths is None and last is not None and last.model_id == model.id:
-            if self._storing and self._clock() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S:
-                return last
-            index = self.open(model)
-            # Listing the files takes longer than most questions.
-            snapshot = (index.watermark, index.generation, self._storage.reads.files_revision())
-            if last.vectors is index.vectors and last.snapshot == snapshot:
-                return last
+        if last is None or last.model_id != model.id:
+            return None
+        if self._storing and self._clock() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S:
+            return last
+        index = self.open(model)
+        # Listing the files takes longer than most questions.
+        snapshot = (index.watermark, index.generation, self._storage.reads.files_revision())
+        return last if last.vectors is index.vectors and last.snapshot == snapshot else None
+
+    def _read(self, paths: Sequence[str] | None, embed: Callable[[Sequence[str]], FloatArray]) -> View:
+        model, since = self._asked().row(), self._clock()
         files = self._storage.reads.files(paths)
         index = self.open(model)  # after the files; otherwise it might lack vectors of some
         now = self._asked().known
@@ -173,7 +202,7 @@ class CurrentIndex:
         if paths is None:
             with self._lock:
                 if self._is_asked(model):
-                    self._last_view, self._viewed_at = view, self._clock()
+                    self._last_view, self._viewed_at, self._viewed_since = view, self._clock(), since
         return view
 
     def _of(self, model: ModelRow) -> VectorIndex | None:

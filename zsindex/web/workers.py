@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -149,6 +150,7 @@ def _end_with_parent() -> None:
 
     def wait() -> None:
         parent.join()
+        shutil.rmtree(os.environ[metrics.FOLDER_VARIABLE], ignore_errors=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="zsindex parent", daemon=True).start()
