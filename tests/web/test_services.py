@@ -18,8 +18,11 @@ from starlette.testclient import TestClient
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.web.conftest import READ, TOKENS, WRITE, Serve
+from zsindex.classification.options import Question
 from zsindex.library import Library
+from zsindex.services.questions import Plan
 from zsindex.web import cursors
+from zsindex.web.answers import Answers
 from zsindex.web.cursors import AnswerName, Moment, OffsetCursor
 
 LABELS = ["red", "green", "blue", "white"]
@@ -254,3 +257,29 @@ def test_photos_are_listed_once_for_all_who_wait(
             assert len(first.result(30)) in (46, 47)
             assert {len(view.result(30)) for view in waiting} == {47}
         assert listed == 2
+
+
+def test_who_waits_for_the_same_question_shares_its_plan(library: Library) -> None:
+    answers, question = Answers(0), Question(LABELS)
+    planned: list[Plan] = []
+
+    def make() -> Plan:
+        planned.append(library.plan(question))
+        return planned[-1]
+
+    def ask() -> Plan:
+        with answers.turn("the same") as turn:
+            return turn(make)
+
+    with ThreadPoolExecutor(8) as pool:
+        with answers.turn("the same") as turn:
+            first = turn(make)
+            waiting = [pool.submit(ask) for _ in range(8)]
+            while answers._turns["the same"].threads < 9:
+                time.sleep(0.01)
+        found = [one.result(30) for one in waiting]
+    assert len(planned) == 2
+    assert all(plan is planned[1] for plan in found), "they came after the first one was begun, before the second"
+    assert ask() is planned[2]
+    assert first is planned[0]
+    assert not answers._turns

@@ -154,8 +154,8 @@ def grouped(service: Service, body: GroupsRequest | ExplainRequest) -> tuple[Pla
     """
     labels = labels_of(service, body)
     question = question_of(labels, body, top=2)
-    with service.answers.turn(asking_of(labels, question)):
-        plan = service.library.plan(question)
+    with service.answers.turn(asking_of(labels, question)) as planned:
+        plan = planned(lambda: service.library.plan(question))
         return plan, answer_of(service, plan)
 
 
@@ -176,8 +176,8 @@ def grouped_again(service: Service, body: GroupsRequest, name: AnswerName) -> Cl
     """
     labels = labels_of(service, body)
     question = question_of(labels, body, top=2)
-    with service.answers.turn(asking_of(labels, question)):
-        plan = service.library.plan(question)
+    with service.answers.turn(asking_of(labels, question)) as planned:
+        plan = planned(lambda: service.library.plan(question))
         if plan.run.key == name.key:
             return answer_of(service, plan)
         return earlier_answer(service, question, name.key, name.moment)

@@ -40,8 +40,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
     offset = 0 if cursor is None else cursor.offset
     seen = () if cursor is None or cursor.moment is None else (cursor.moment.snapshot,)
     replicas.require_seen(service, request, *seen)
-    with service.answers.turn(asking):
-        plan = library.plan(question)
+    with service.answers.turn(asking) as planned:
+        plan = planned(lambda: library.plan(question))
         key = plan.run.key if cursor is None else cursor.key
         is_now = key == plan.run.key
         answer = None if is_now or cursor is None else questions.earlier_answer(service, question, key, cursor.moment)
