@@ -26,6 +26,8 @@ OF_PROCESS = ("requests_running", "requests_waiting", "model_loaded", "answer_by
 
 def forget_dead() -> None:
     """Forget what processes were at that have ended: what they have counted stays."""
+    if os.name == "nt":  # where asking whether a process is there would end it
+        return
     for file in Path(os.environ.get(FOLDER_VARIABLE) or os.devnull).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

@@ -151,6 +151,6 @@ def _end_with_parent() -> None:
     def wait() -> None:
         parent.join()
         shutil.rmtree(os.environ[metrics.FOLDER_VARIABLE], ignore_errors=True)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
 
     threading.Thread(target=wait, name="zsindex parent", daemon=True).start()

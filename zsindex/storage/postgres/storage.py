@@ -43,7 +43,6 @@ class PostgresStorage:
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
-        self.index_lock = ServerLock(database, f"index {database.cache}", timeout_s=INDEX_TIMEOUT_S)
 
     @classmethod
     def open(
@@ -57,6 +56,11 @@ class PostgresStorage:
         """Open the library that a URL names; see `PostgresDatabase.open`."""
         address = Address(address) if isinstance(address, str) else address
         return cls(PostgresDatabase.open(address, read_only=read_only, folder=folder, unfinished=unfinished))
+
+    @cached_property
+    def index_lock(self) -> ServerLock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
+        return ServerLock(self.database, f"index {self.database.cache}", timeout_s=INDEX_TIMEOUT_S)
 
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
