@@ -88,7 +88,9 @@ def sync(
         click.echo(summary(report))
     say_what_was_left(report, quiet=quiet or as_json)
     if report.interrupted:
-        note(f"stopped with {plural(report.left, 'photo')} left; run the same command again to continue", quiet=quiet)
+        # Where nothing is stored there may be more than were seen.
+        where = f"with {plural(report.left, 'photo')} left" if report.left < report.to_read else "before all was seen"
+        note(f"stopped {where}; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
     if strict and report.skipped:
         ctx.exit(3)
@@ -105,7 +107,8 @@ def summary(report: SyncReport) -> str:
     """One line about a sync."""
     states = ("added", "changed", "moved", "unchanged", "skipped", "missing")
     parts = [f"{getattr(report, state):,} {state}" for state in states if getattr(report, state)]
-    line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or 'nothing new'}"
+    nothing = "nothing done yet" if report.interrupted else "nothing new"
+    line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or nothing}"
     if report.dry_run:
         return f"{line}. Dry run: {report.to_read:,} would be read"
     rate = f", {report.encoded / report.seconds:.1f}/s" if report.encoded and report.seconds else ""

@@ -16,7 +16,8 @@ from tests.fakes import DIM, FakeEncoder
 from zsindex.records import Candidate, FloatArray, ModelInfo
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
-from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.storage.sqlite.storage import SqliteStorage
 
 

@@ -601,6 +601,33 @@ def test_interrupt_finishes_the_batch_and_the_next_sync_goes_on(run: Run, pictur
     assert (rest["encoded"], rest["unchanged"]) == (3, 1)
 
 
+def test_a_sync_that_is_stopped_before_its_first_batch_says_so(pictures: Path, tmp_path: Path) -> None:
+    loading = """
+def load(spec, *, device, batch_size):
+    print("loading", flush=True)
+    sys.stdin.readline()
+    return FakeEncoder(name=spec.name, decode=spec.decode)
+
+model.load_encoder = load
+cli.main("""
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_SYNC.replace("cli.main(", loading), str(pictures)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "ZSINDEX_LIBRARY": str(tmp_path / "library")},
+        cwd=Path(__file__).parent.parent,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate("\n")
+    assert process.returncode == 130, err
+    assert out.startswith("4 photos: nothing done yet. Encoded 0")
+    assert "stopped before all was seen; run the same command again to continue" in err
+
+
 def test_a_closed_pipe_is_no_traceback(synced: Run, tmp_path: Path) -> None:
     environment = {**os.environ, "ZSINDEX_LIBRARY": str(tmp_path / "library")}
     synced("classify", *RGB)

@@ -20,8 +20,9 @@ from tests.processes import Process
 from zsindex.classification.options import Question
 from zsindex.errors import LibraryBusy, LibraryClosed
 from zsindex.library import Library
-from zsindex.storage.sqlite import database as database_module
+from zsindex.storage.sqlite import connections, open_files
 from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import FILE_NAME, identity
 
 LABELS = ["red", "blue"]
 # Some are about another one. The folder's name is no question to the library.
@@ -56,7 +57,7 @@ def library(tmp_path: Path) -> Library:
 
 def claims(folder: Path) -> int:
     """How many open libraries of this process hold the database in a folder."""
-    return database_module._open_files[database_module._identity(folder / "library.db")]
+    return open_files._claimed[identity(folder / FILE_NAME)]
 
 
 def test_there_is_something_to_ask() -> None:
@@ -255,7 +256,7 @@ def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_pa
 def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
     folder = new_library(tmp_path / "library")
     opened = SqliteDatabase.open(folder, create=False)
     with opened.write("test") as connection:

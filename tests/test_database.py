@@ -35,8 +35,9 @@ from zsindex.errors import (
     NotALibrary,
     StorageFull,
 )
-from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
+from zsindex.storage.sqlite import connections, database
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import files, folders, models, settings
 from zsindex.upkeep import maintenance
@@ -58,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.1)
     monkeypatch.setattr(database, "SYNC_TIMEOUT_S", 0.1)
 
 

@@ -644,6 +644,27 @@ def test_a_stored_vector_of_the_wrong_length_says_what_to_do(
             question()
 
 
+@pytest.mark.parametrize("what", ["a file", "a link that leads nowhere"])
+def test_something_else_in_the_place_of_the_folder_is_told_and_left_alone(
+    storage: SqliteStorage, folder: Path, model: ModelRow, what: str
+) -> None:
+    add_photos(storage, model, unit_vectors(10))
+    index = folder / "index"
+    assert not index.exists()
+    if what == "a file":
+        index.write_text("mine", encoding="utf-8")
+    else:
+        index.symlink_to(folder / "nowhere")
+    with pytest.warns(IndexRebuilt, match="not written to disk: .*/index is no folder: remove it, or give it another"):
+        assert len(VectorIndex.open(storage, model).vectors) == 10
+    for fix in (False, True):
+        (problem,) = maintenance.check(storage, fix=fix).remaining
+        assert problem.startswith(f"{index} is no folder: remove it")
+    index.unlink()
+    VectorIndex.open(storage, model)
+    assert maintenance.check(storage, fix=False).ok
+
+
 def test_check_removes_stray_files(folder: Path) -> None:
     with closing(SqliteStorage.open(folder, create=True)) as storage:
         base_only(storage, folder, add_model(storage))

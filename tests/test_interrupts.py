@@ -146,7 +146,7 @@ def test_a_lock_is_given_back_wherever_ctrl_c_comes(folder: Path, put_off: bool)
 
 @pytest.mark.parametrize("how", ["writing", "write"])
 def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.storage.sqlite.database.BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("zsindex.storage.sqlite.connections.BUSY_TIMEOUT_S", 0.0)
 
     def store(database: SqliteDatabase, value: int) -> None:
         statement = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')"

@@ -15,10 +15,11 @@ import pytest
 
 from tests.fakes import FakeEncoder
 from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
-from zsindex.errors import LibraryDamaged, ZsindexWarning
+from zsindex.errors import LibraryDamaged, NoVectors, ZsindexWarning
 from zsindex.library import Library
 from zsindex.storage.seals import RowsDamaged, seal
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
+from zsindex.web.problems import of_error
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +305,22 @@ def test_an_index_of_the_database_that_is_damaged_is_made_again(sound: Sound, tm
         library.sync(sound.album)
         assert library.check().ok
     assert asked(sound, folder) == ([], "")
+
+
+def test_where_all_that_is_known_of_photos_is_damaged_nobody_says_that_there_are_none(
+    sound: Sound, tmp_path: Path
+) -> None:
+    folder = damaged(sound, tmp_path / "library", "UPDATE folders SET path = path || 'x'")
+    with (
+        Library.open(folder, encoder=FakeEncoder(), read_only=True) as library,
+        pytest.warns(RowsDamaged),
+        pytest.raises(
+            NoVectors, match="what the library knows of its photos is damaged: zsindex check --fix"
+        ) as caught,
+    ):
+        library.search("red")
+    assert caught.value.damaged
+    assert str(caught.value) == of_error(caught.value).detail
 
 
 def test_no_flipped_bit_of_a_text_looks_like_one_of_its_seal() -> None:

@@ -663,14 +663,17 @@ class NoVectors(ZsindexError):
         model: as the user knows it.
         photos: that the library holds, of those asked about; none of them has a vector of the model.
         skipped: files that it could not read, of the same.
+        damaged: what the library knows of photos is damaged, so that nobody knows how many it holds.
     """
 
-    def __init__(self, spec: ModelSpec, *, photos: int, skipped: int) -> None:
+    def __init__(self, spec: ModelSpec, *, photos: int, skipped: int, damaged: bool = False) -> None:
         if photos:
             message = (
                 f"none of the {photos:,} photos has a vector of {spec} with these options: "
                 f"zsindex sync {spec.arguments}"
             )
+        elif damaged:
+            message = "what the library knows of its photos is damaged: zsindex check --fix, and then zsindex sync"
         elif skipped:
             message = f"none of the {skipped:,} files could be read; zsindex status --skipped says why"
         else:
@@ -679,6 +682,7 @@ class NoVectors(ZsindexError):
         self.model = str(spec)
         self.photos = photos
         self.skipped = skipped
+        self.damaged = damaged
 
 
 class DimensionMismatch(ZsindexError):

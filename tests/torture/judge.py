@@ -28,7 +28,7 @@ from zsindex.index.snapshots import IndexRebuilt
 from zsindex.library import Library
 from zsindex.models.openvino import checksums
 from zsindex.models.openvino.runtime import TowerManifest
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
 
 TEMPLATE = "This is a photo of {}."
 

@@ -26,6 +26,7 @@ from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
 from zsindex.session.usage import Usage
 from zsindex.storage import processes
+from zsindex.storage.seals import Kind
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance
@@ -362,8 +363,11 @@ class Session:
             raise NotInLibrary(unknown, why)
 
     def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
-        skipped = 0 if photos else len(self.storage.reads.skipped(paths))
-        return NoVectors(self.model.spec, photos=photos, skipped=skipped)
+        if photos:
+            return NoVectors(self.model.spec, photos=photos, skipped=0)
+        damaged = any(row.kind in (Kind.FOLDER, Kind.FILE, Kind.IMAGE) for row in self.storage.damaged_rows())
+        skipped = len(self.storage.reads.skipped(paths))
+        return NoVectors(self.model.spec, photos=0, skipped=skipped, damaged=damaged)
 
 
 def _expect_photos() -> None:

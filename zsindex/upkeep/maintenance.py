@@ -206,6 +206,9 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
     if (problems and not fixed) or (fixed and storage.problems()):
         # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
         return CheckReport(tuple(problems), tuple(fixed), tuple(problems), 0)
+    if (taken := index_files.name_taken(storage.folder / snapshots.FOLDER_NAME)) is not None:
+        # It may be somebody's. What is wrong with all that should be in there is nothing else.
+        return CheckReport((*problems, taken), tuple(fixed), (taken,), 0)
     compared = 0
     damaged_photos: set[str] = set()
     rows = storage.damaged_rows()

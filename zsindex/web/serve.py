@@ -186,6 +186,10 @@ class _Server(uvicorn.Server):
         # Event streams end with their jobs; without that they would be waited for.
         self._before_end()
         await super().shutdown(sockets)
+        if self.force_exit:
+            # After a second Ctrl-C it waits for no answers, and not for this either, which goes on all the same as the
+            # event loop is closed, and is logged then as a failure.
+            await self.lifespan.shutdown()
 
 
 class _Impatient(H11Protocol):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from zsindex.errors import LibraryDamaged
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
+from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
 
