@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -291,6 +292,24 @@ def test_an_export_that_is_stopped_or_fails_leaves_nothing(
     with pytest.raises(ExportRefused, match=r"No space left on device; nothing was written\. When the cause is gone"):
         library.vectors.export_to(tmp_path / "out", progress=full)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library"]
+
+
+def test_an_export_that_fails_leaves_no_cursor_behind(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be closed after its connection, with a traceback on stderr."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    library.vectors.import_from(write(tmp_path / "in", (away(6), unit_vectors(6))))
+    monkeypatch.setattr(exchange.PartWriter, "write", full)
+    with pytest.raises(ExportRefused, match="No space left on device") as refused:
+        library.vectors.export_to(tmp_path / "out")
+    library.close()
+    del refused
+    gc.collect()
+    assert not caplog.records
 
 
 def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_path: Path) -> None:

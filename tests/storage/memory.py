@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -1006,7 +1006,7 @@ class MemoryExport:
         self.n_photos = len(self._rows)
         self.n_without = len(shown) - self.n_photos
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
+    def batches(self, sizes: Iterator[int]) -> Generator[ExportedPhotos, None, None]:
         rows = iter(self._rows)
         for size in sizes:
             part = list(islice(rows, size))

@@ -16,9 +16,9 @@ import shutil
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,11 +136,12 @@ def export_vectors(
             temporary.mkdir(parents=True)
             stack.enter_context(atomic.held(temporary))
             done, digests = 0, dict[str, str]()
-            for written in _write_parts(export, temporary, model.info.dim, dtype, part_size, digests):
-                done += written
-                progress(Progress("export", done, export.n_photos))
-                if should_stop():
-                    break
+            with closing(_write_parts(export, temporary, model.info.dim, dtype, part_size, digests)) as writing:
+                for written in writing:
+                    done += written
+                    progress(Progress("export", done, export.n_photos))
+                    if should_stop():
+                        break
             report = ExportReport(
                 folder=str(folder), rows=done, without=export.n_without, parts=n_parts, dtype=dtype, bytes=0, seconds=0
             )
@@ -186,27 +187,28 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
 
 def _write_parts(
     export: ExportView, folder: Path, dim: int, dtype: str, part_size: int, digests: dict[str, str]
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Write all parts; yields the number of rows of each batch that was written, and collects the files' digests."""
     n_parts = -(-export.n_photos // part_size)
     part_rows = [min(part_size, export.n_photos - number * part_size) for number in range(n_parts)]
     batches = export.batches(min(BATCH_ROWS, rest) for n_rows in part_rows for rest in range(n_rows, 0, -BATCH_ROWS))
-    for number, n_rows in enumerate(part_rows):
-        with PartWriter(folder, parts.padded(number, n_parts), n_rows=n_rows, dim=dim, dtype=dtype) as writer:
-            written = 0
-            while written < n_rows:
-                batch = next(batches)
-                columns: dict[str, Sequence[Any]] = {
-                    parts.PATH_COLUMN: batch.paths,
-                    "width": batch.widths,
-                    "height": batch.heights,
-                    "format": batch.formats,
-                    "sha256": [None if digest is None else digest.hex() for digest in batch.digests],
-                }
-                writer.write(batch.vectors, columns)
-                written += len(batch.paths)
-                yield len(batch.paths)
-        digests.update(writer.digests)
+    with closing(batches):
+        for number, n_rows in enumerate(part_rows):
+            with PartWriter(folder, parts.padded(number, n_parts), n_rows=n_rows, dim=dim, dtype=dtype) as writer:
+                written = 0
+                while written < n_rows:
+                    batch = next(batches)
+                    columns: dict[str, Sequence[Any]] = {
+                        parts.PATH_COLUMN: batch.paths,
+                        "width": batch.widths,
+                        "height": batch.heights,
+                        "format": batch.formats,
+                        "sha256": [None if digest is None else digest.hex() for digest in batch.digests],
+                    }
+                    writer.write(batch.vectors, columns)
+                    written += len(batch.paths)
+                    yield len(batch.paths)
+            digests.update(writer.digests)
 
 
 def _manifest(info: ModelInfo, report: ExportReport, digests: dict[str, str]) -> ExportManifest:

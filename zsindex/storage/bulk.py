@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,7 +127,7 @@ class SqlExport:
         self.n_photos = self._count(self._with_vector(self._select(func.count())))
         self.n_without = shown - self.n_photos
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
+    def batches(self, sizes: Iterator[int]) -> Generator[ExportedPhotos, None, None]:
         """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
         columns = (
             files.c.folder_id,

@@ -42,7 +42,7 @@ up to a watermark is still true while the generation is what it was before the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -719,6 +719,8 @@ class ExportView(Protocol):
     n_photos: int
     n_without: int
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
-        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
+    def batches(self, sizes: Iterator[int]) -> Generator[ExportedPhotos, None, None]:
+        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`.
+        Whoever does not ask for all of them closes it before the view ends.
+        """
         ...
