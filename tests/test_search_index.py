@@ -322,6 +322,10 @@ def test_an_index_that_is_gone_costs_only_time(
     assert found_by(index, queries) == true
     assert build(storage, model).table != row.table
     as_all_compared(storage, model, queries)
+    pgvector.execute("DROP EXTENSION vector CASCADE", url.rpartition("/")[2])
+    as_all_compared(storage, model, queries)
+    assert build(storage, model).n_vectors == 300
+    as_all_compared(storage, model, queries)
 
 
 def test_a_backup_that_is_put_back_knows_nothing_of_what_came_after_it(

@@ -48,6 +48,13 @@ _PROGRESS = (
     "SELECT blocks_done::float8 / nullif(blocks_total, 0) FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s"
 )
 
+_GONE = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedFunction,
+)
+
 T = TypeVar("T")
 
 
@@ -187,11 +194,11 @@ class PostgresNearest:
         return self._asked(self._begin(ef_search, most_scanned), ask)
 
     def _asked(self, begin: str, ask: Callable[[Link], T]) -> T | None:
-        """What an index says; None where its table has just been replaced."""
+        """What an index says; None where its table has just been replaced, or the extension has been removed."""
         with translated(self._place, "search on the server"), self._database.link("read", begin) as link:
             try:
                 return ask(link)
-            except psycopg.errors.UndefinedTable:
+            except _GONE:
                 return None
             except psycopg.errors.InsufficientPrivilege as error:
                 raise NoSearchIndex(
@@ -402,7 +409,9 @@ class PostgresNearest:
             size = _one(
                 link,
                 "SELECT pg_catalog.pg_total_relation_size(c.oid) FROM pg_catalog.pg_class c"
-                " JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s",
+                " JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
+                " JOIN pg_catalog.pg_attribute ON attrelid = c.oid"
+                " WHERE nspname = %s AND relname = %s AND attname = 'vector'",
                 SEARCH_SCHEMA,
                 row.table,
             )
