@@ -35,28 +35,29 @@ def index() -> None:
 
 @index.command()
 @search_flag
-@click.option("--m", type=options.Whole(2, 100), default=16, show_default=True, help="Neighbours tied to each photo.")
+@click.option(
+    "--m",
+    type=options.Whole(2, 100),
+    help="Neighbours tied to each photo. Default: as in the index that is there; 16 for a new one.",
+)
 @click.option(
     "--ef-construction",
     type=options.Whole(4, 1000),
-    default=64,
-    show_default=True,
-    help="How thoroughly these are looked for; at least twice --m.",
+    help="How thoroughly these are looked for; twice --m where this is less. Default: as in the index that is there; "
+    "64 for a new one.",
 )
 @click.option(
     "--recall",
     type=options.Real(0, 1, min_open=True),
-    default=0.99,
-    show_default=True,
-    help="Share of the true results that searches are to find, as far as that is possible.",
+    help="Share of the true results that searches are to find, as far as that is possible. Default: as for the index "
+    "that is there; 0.99 for a new one.",
 )
 @click.option(
     "--memory",
     "memory_mb",
     type=options.Whole(min=1),
     metavar="MB",
-    help="What the server may take for it. Best so much as all vectors take in half precision, and a third more. "
-    "Default: its maintenance_work_mem.",
+    help="What the server may take for it; best so much that all of it fits. Default: its maintenance_work_mem.",
 )
 @click.option("--anew", is_flag=True, help="Even where there is one that could be added to.")
 @options.library
@@ -68,9 +69,9 @@ def build(
     ctx: click.Context,
     /,
     search: bool,
-    m: int,
-    ef_construction: int,
-    recall: float,
+    m: int | None,
+    ef_construction: int | None,
+    recall: float | None,
     memory_mb: int | None,
     anew: bool,
     library: options.Place | None,
@@ -82,8 +83,6 @@ def build(
 
     Needs pgvector on the server. Searches go on meanwhile; photos that are newer than the index are compared beside it.
     """
-    if ef_construction < 2 * m:
-        raise click.UsageError(f"--ef-construction must be at least twice --m, which is {2 * m}")
     with (
         options.open_library(library, **model) as opened,
         Reporter(quiet=quiet) as progress,
@@ -105,8 +104,8 @@ def build(
         write_json(built.to_dict(), sys.stdout)
     else:
         click.echo(f"{plural(built.vectors, 'vector')}, {size(built.bytes)} on the server; {recall_of(built)}")
-    if any(found < recall for found in built.recall.values()):
-        note(f"that is less than {recall:g}: a larger --m or --ef-construction finds more", quiet=quiet)
+    if any(found < built.target for found in built.recall.values()):
+        note(f"that is less than {built.target:g}: a larger --m or --ef-construction finds more", quiet=quiet)
 
 
 @index.command()

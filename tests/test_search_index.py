@@ -535,13 +535,18 @@ def test_commands_search_on_the_server_and_keep_nothing(
 
     assert "search index  none: zsindex index build --search" in run("index", "status").stdout
     run("index", "build", code=2)
-    run("index", "build", "--search", "--m", "40", code=2)
+    run("index", "build", "--search", "--m", "101", code=2)
     built = run("index", "build", "--search").stdout
     assert built.startswith("250 vectors, ")
     assert "recall @10 1.000 (ef_search 40)" in built
     status = json.loads(run("index", "status", "--json").stdout)
     assert [(one["vectors"], one["after"], one["there"], one["m"]) for one in status] == [(250, 0, True, 16)]
     assert status[0]["recall"] == {"10": 1.0, "20": 1.0, "50": 1.0, "100": 1.0}
+    chosen = json.loads(run("index", "build", "--search", "--m", "40", "--recall", "0.9", "--json").stdout)
+    assert [chosen[name] for name in ("m", "ef_construction", "target")] == [40, 80, 0.9]
+    status = json.loads(run("index", "status", "--json").stdout)
+    again = json.loads(run("index", "build", "--search", "--json").stdout)
+    assert [again] == [chosen] == status, "what was chosen once stays"
     assert "250 vectors" in run("library", "info").stdout
     assert json.loads(run("library", "info", "--json").stdout)["search_indexes"] == status
     wanted = [

@@ -41,7 +41,7 @@ N_MEASURED = 300
 MIN_MEASURED = 32
 # How thoroughly the graph may be searched; pgvector allows no more than the last.
 EF_SEARCH = (40, 60, 100, 160, 250, 400, 640, 1000)
-# Adding to a graph takes several times as long as making one does for each: when this share is new, one is made.
+# Adding to a graph goes row by row, and making one is done in memory: when this share is new, one is made.
 MAX_ADDED = 0.25
 # How well it finds is measured again when so much was added.
 MEASURE_AFTER = 0.1
@@ -412,7 +412,7 @@ def _copy(
     progress("copy", row.n_vectors, total)
     with there.rows(model, after=row.watermark) as parts:
         for seqs, ids, vectors in parts:
-            # Into a graph row by row, which takes its time.
+            # Into a graph row by row: not so many between two looks at `should_stop`.
             size = len(seqs) if being_made else _PART_ADDED
             for start in range(0, len(seqs), size):
                 if should_stop():

@@ -28,9 +28,9 @@ class SearchIndex:
     def build(
         self,
         *,
-        m: int = 16,
-        ef_construction: int = 64,
-        recall: float = TARGET_RECALL,
+        m: int | None = None,
+        ef_construction: int | None = None,
+        recall: float | None = None,
         memory_mb: int | None = None,
         anew: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -40,11 +40,12 @@ class SearchIndex:
 
         Args:
             m, ef_construction: of HNSW: how many neighbours each photo is tied to, and how thoroughly they are looked
-                for. More find more, and take longer and more room.
+                for, which is no less than twice the former. More find more, and take longer and more room. Default:
+                those of the index that is there; 16 and 64 for a new one.
             recall: of the true results such a share is to be found. The search is made as thorough as that takes, as
-                far as that is possible.
-            memory_mb: what the server may take for it; a graph that does not fit takes several times as long. Default:
-                the server's ``maintenance_work_mem``.
+                far as that is possible. Default: that of the index that is there; 0.99 for a new one.
+            memory_mb: what the server may take for it; a graph that does not fit is made more slowly. Default: the
+                server's ``maintenance_work_mem``.
             anew: even where there is one that could be added to.
             progress: called now and then.
             should_stop: called now and then; once it returns True, the build ends, and what was copied is kept.
@@ -57,12 +58,19 @@ class SearchIndex:
             NoVectors: there is nothing to be indexed.
             LibraryBusy: somebody else is building one.
             LibraryReadOnly, StorageFull, StorageFailed
+            ValueError: a number is out of bounds.
         """
-        self._there()
+        there, known = self._there(), self._session.model.known
+        row = None if known is None else there.row(known.id) or there.row(known.id, being_made=True)
+        if row is not None:  # as it was chosen once
+            m, ef_construction = m or row.m, ef_construction or row.ef_construction
+            recall = recall or row.target or None
+        m = bounds.whole("m", 16 if m is None else m, least=2, most=MOST_M)
+        thorough = 64 if ef_construction is None else ef_construction
         how = Build(
-            m=bounds.whole("m", m, least=2, most=MOST_M),
-            ef_construction=bounds.whole("ef_construction", ef_construction, least=2 * m, most=MOST_EF_CONSTRUCTION),
-            recall=bounds.real("recall", recall, above=0, most=1),
+            m=m,
+            ef_construction=max(2 * m, bounds.whole("ef_construction", thorough, least=1, most=MOST_EF_CONSTRUCTION)),
+            recall=bounds.real("recall", TARGET_RECALL if recall is None else recall, above=0, most=1),
             memory_mb=None if memory_mb is None else bounds.whole("memory_mb", memory_mb, least=1),
             anew=anew,
         )

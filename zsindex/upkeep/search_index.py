@@ -22,6 +22,7 @@ class SearchIndexStatus:
         vectors: in it, those of photos that have gone since included.
         after: embeddings that came after it. Searches compare all of these beside it.
         bytes: that it takes on the server.
+        target: share of the true results that was to be found.
         recall: the share of the true results that was found when it was measured, by how many were asked for.
         ef_search: how thoroughly it is searched for that, by the same.
         questions: that it was measured with: stored photos, sums of two, and prompts.
@@ -35,6 +36,7 @@ class SearchIndexStatus:
     bytes: int
     m: int
     ef_construction: int
+    target: float
     recall: dict[int, float]
     ef_search: dict[int, int]
     questions: int
@@ -55,7 +57,7 @@ def status_of(storage: Storage, model: ModelRow) -> SearchIndexStatus:
     after = storage.reads.count_after(model.id, 0 if row is None or size is None else row.watermark)
     building = None if half is None or there.size_bytes(half) is None else half.n_vectors
     if row is None or size is None:
-        return SearchIndexStatus(str(model.info.spec), False, 0, after, 0, 0, 0, {}, {}, 0, None, building)
+        return SearchIndexStatus(str(model.info.spec), False, 0, after, 0, 0, 0, 0, {}, {}, 0, None, building)
     return SearchIndexStatus(
         model=str(model.info.spec),
         there=True,
@@ -64,6 +66,7 @@ def status_of(storage: Storage, model: ModelRow) -> SearchIndexStatus:
         bytes=size,
         m=row.m,
         ef_construction=row.ef_construction,
+        target=row.target,
         recall=dict(zip(DEPTHS, row.recall, strict=True)),
         ef_search=dict(zip(DEPTHS, row.ef_search, strict=True)),
         questions=row.n_questions,
