@@ -321,6 +321,22 @@ def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_looked_at_is_not_told_as_missing(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in", (away(6), unit_vectors(6)))
+    really = os.stat
+
+    def broken(path: Any, **how: Any) -> os.stat_result:
+        if path == source:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return really(path, **how)
+
+    monkeypatch.setattr(os, "stat", broken)
+    with pytest.raises(ImportRefused, match=r"in: it cannot be read \(Input/output error\)"):
+        library.vectors.import_from(source)
+
+
 # --- photos that are not here -----------------------------------------------------------------------------------------
 
 

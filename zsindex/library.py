@@ -103,7 +103,7 @@ class Library:
                 converted and transparency is shown.
 
         Raises:
-            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryUnreachable, LibraryReadOnly,
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryUnreachable, LibraryReadOnly
             LibraryDamaged, LibraryBusy, StorageFull
         """
         return cls(

@@ -27,8 +27,9 @@ P = ParamSpec("P")
 IMPORTS = "tests.torture.imports"
 # What does not pass at once.
 _LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EIO)
-# Where one of these fails, what was to be removed may stay, to be told and removed by `check --fix`.
-_OF_REMOVING = ("unlink", "rmdir", "list", "stat", "open")
+# Where one of these fails, what was to be removed may stay, to be told and removed by `check --fix`. A lock is asked
+# for whether somebody still makes it.
+_OF_REMOVING = ("unlink", "rmdir", "list", "stat", "open", "lock")
 
 
 @dataclass(frozen=True, slots=True)

@@ -408,7 +408,13 @@ class _Import:
         self._progress = progress
         self._should_stop = should_stop
         _recover(folder, remove=False)
-        if not os.path.isdir(folder):
+        try:
+            is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_folder = False
+        except OSError as error:
+            raise ImportRefused(folder, f"it cannot be read ({error.strerror})") from error
+        if not is_folder:
             raise ImportRefused(folder, "no such folder")
         if root is not None and not is_encodable(root):
             raise ImportRefused(folder, f"the root {printable(root)} is not valid UTF-8; rename that folder")

@@ -222,7 +222,7 @@ class SqliteDatabase:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: one consistent view, never blocked by a writer."""
-        with self._working(), translated(self.folder):
+        with self._working(), translated(self.folder, reads=True):
             with self._guard:
                 if self._read_engine is None:
                     from zsindex.storage.sqlite import engine as engines
@@ -241,7 +241,7 @@ class SqliteDatabase:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The same as `read`, without SQLAlchemy, which takes longer to import than a cached question to answer."""
-        with self._working(), translated(self.folder):
+        with self._working(), translated(self.folder, reads=True):
             with self._guard:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:

@@ -54,8 +54,11 @@ _OF_DAMAGE = re.compile(r"Could not decode to UTF-8|no such (column|table): |tab
 
 
 @contextmanager
-def translated(folder: Path) -> Iterator[None]:
+def translated(folder: Path, *, reads: bool = False) -> Iterator[None]:
     """Turn the errors that a user can do something about into the project's own.
+
+    Args:
+        reads: on a connection that cannot write.
 
     Raises:
         LibraryReadOnly, LibraryBusy, LibraryDamaged, StorageFull, StorageFailed, ModelPruned
@@ -63,13 +66,13 @@ def translated(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = _told(folder, error)
+        told = _told(folder, error, reads)
         if told is None:
             raise
         raise told from error
 
 
-def _told(folder: Path, error: Exception) -> LibraryError | None:
+def _told(folder: Path, error: Exception, reads: bool) -> LibraryError | None:
     """What an error means for the library in `folder`; None if it is none of its own."""
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE | NO_PERMISSION:
         return failure(folder, "read or write it", error)
@@ -96,7 +99,7 @@ def _told(folder: Path, error: Exception) -> LibraryError | None:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_PROTOCOL:
             holder = "another program has the database open"
             return LibraryBusy(folder, holder=holder, waited_s=connections.BUSY_TIMEOUT_S)
-    return _of_the_system(folder, cause)
+    return _of_the_system(folder, cause, reads)
 
 
 def _of_damage(folder: Path, cause: sqlite3.Error) -> LibraryError:
@@ -118,7 +121,7 @@ def _malformed(folder: Path) -> str | None:
     return None if found == "ok" else str(found)
 
 
-def _of_the_system(folder: Path, cause: sqlite3.Error) -> LibraryError | None:
+def _of_the_system(folder: Path, cause: sqlite3.Error, reads: bool) -> LibraryError | None:
     """What it means that the system refused something to SQLite; None if it did not."""
     extended = code_of(cause)
     if extended == sqlite3.SQLITE_IOERR_DELETE:
@@ -129,15 +132,15 @@ def _of_the_system(folder: Path, cause: sqlite3.Error) -> LibraryError | None:
     if said in OF_THE_MACHINE | NO_PERMISSION or (said and code == sqlite3.SQLITE_IOERR):
         return failure(folder, "read or write its database", OSError(said, os.strerror(said)))
     # SQLite does not tell what the system said: that is found by asking for the same again.
-    database = folder / FILE_NAME
-    may_write = os.access(folder, os.W_OK) and (os.access(database, os.W_OK) or not os.path.exists(database))
+    its_files = (folder / f"{FILE_NAME}{ending}" for ending in ("", "-wal", "-shm"))
+    may_write = all(os.access(one, os.W_OK) or not os.path.exists(one) for one in (folder, *its_files))
     is_of_opening = code in OF_OPENING
     is_of_writing = is_of_opening or extended in _WRITING
     if may_write and is_of_writing:
         grew = extended == sqlite3.SQLITE_IOERR_WRITE
         if (found := found_by_trying(folder, beyond=file.largest(folder), grew=grew)) is not None:
             return failure(folder, "read or write its database", found)
-    if is_of_opening and may_write and extended != sqlite3.SQLITE_READONLY:
+    if is_of_opening and may_write and not (reads and extended == sqlite3.SQLITE_READONLY):
         # No permission is missing: too many open files, say, or the file has gone.
         return StorageFailed(folder, "open its database", str(cause))
     if is_of_opening or code == sqlite3.SQLITE_PERM:
