@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ class Server:
         self._n = 0
         self._clean: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="zsindex-postgres-"))
-        self._as_user: dict[str, object] = {}
+        self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             user = pwd.getpwnam(NOBODY)
             os.chown(self.folder, user.pw_uid, user.pw_gid)
@@ -133,7 +134,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
             env={**os.environ, "HOME": str(self.folder)},
-            **self._as_user,  # type: ignore[call-overload]
+            **self._as_user,
         )
 
     def start(self) -> None:
@@ -149,7 +150,7 @@ class Server:
                 cwd=self.folder,
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-                **self._as_user,  # type: ignore[call-overload]
+                **self._as_user,
             )
         import psycopg
 
