@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -494,10 +495,22 @@ def test_what_the_system_refused_once_is_not_told_as_a_missing_permission(folder
     cause.sqlite_errorcode = sqlite3.SQLITE_READONLY
     with open_storage(folder) as storage:
         add_model(storage)
-        with pytest.raises(StorageFailed, match="when the cause is gone"), failures.translated(folder):
+        with (
+            pytest.raises(StorageFailed, match="could not be opened for writing, though it can be now"),
+            failures.translated(folder),
+        ):
             raise cause
         with pytest.raises(LibraryReadOnly), failures.translated(folder, reads=True):
             raise cause
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(LibraryReadOnly, match="Permission denied"):
+        SqliteStorage.is_at(folder)
 
 
 def test_the_last_reader_leaves_the_log_of_a_killed_writer_to_the_next_writer(folder: Path) -> None:

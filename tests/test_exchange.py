@@ -328,13 +328,16 @@ def test_a_folder_that_cannot_be_looked_at_is_not_told_as_missing(
     really = os.stat
 
     def broken(path: Any, **how: Any) -> os.stat_result:
-        if path == source:
+        if str(path) == str(source):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return really(path, **how)
 
     monkeypatch.setattr(os, "stat", broken)
     with pytest.raises(ImportRefused, match=r"in: it cannot be read \(Input/output error\)"):
         library.vectors.import_from(source)
+    library.sync(paint(tmp_path / "album" / "red.png", (200, 0, 0)))
+    with pytest.raises(ExportRefused, match=r"in: it cannot be read \(Input/output error\)"):
+        library.vectors.export_to(source)
 
 
 # --- photos that are not here -----------------------------------------------------------------------------------------

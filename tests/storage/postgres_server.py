@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ class Server:
         self._n = 0
         self._clean: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="zsindex-postgres-"))
-        self._as_user: dict[str, object] = {}
+        self._as_user: dict[str, Any] = {}
         self._disk = disk_mb is not None
         if disk_mb is not None:
             mount(self.folder, disk_mb)
@@ -161,7 +162,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
             env={**os.environ, "HOME": str(self.folder)},
-            **self._as_user,  # type: ignore[call-overload]
+            **self._as_user,
         )
 
     def start(self) -> None:
@@ -177,7 +178,7 @@ class Server:
                 cwd=self.folder,
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-                **self._as_user,  # type: ignore[call-overload]
+                **self._as_user,
             )
         import psycopg
 

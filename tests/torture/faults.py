@@ -318,7 +318,7 @@ class Failures(Faults):
         if what.mode == Mode.SHORT or what.error == errno.EINTR:
             found += [f"it was to be done again by itself, but: {told.error}\n{told.trace}"] if told.error else []
         else:
-            found += judge.words(told, what.error)
+            found += judge.words(told, what.error, once=what.mode == Mode.FAIL)
         if again is not None and again.error:
             found.append(f"done again in the same process: {again.error}\n{again.trace}")
         return found

@@ -32,6 +32,7 @@ from zsindex.exchange import parts
 from zsindex.exchange.parts import ExportManifest, Part, PartWriter, Rows
 from zsindex.photos import decode
 from zsindex.photos.formats import is_encodable, printable, storable
+from zsindex.photos.scan import is_folder
 from zsindex.records import ModelInfo, Progress
 from zsindex.storage.protocol import BulkStorage, ExportView, Storage
 from zsindex.storage.rows import ExportedPhotos, ImportedPhoto, ModelRow, SeenFile, now
@@ -215,9 +216,9 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
     name = name or folder
     if not os.path.lexists(folder):
         return
-    if not os.path.isdir(folder) or os.path.islink(folder):
-        raise ExportRefused(name, "it is not a folder; name a new one")
     try:
+        if os.path.islink(folder) or not is_folder(str(folder)):
+            raise ExportRefused(name, "it is not a folder; name a new one")
         there = set(os.listdir(folder))
         strangers = _strangers(folder)
     except OSError as error:
@@ -409,12 +410,10 @@ class _Import:
         self._should_stop = should_stop
         _recover(folder, remove=False)
         try:
-            is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            is_folder = False
+            is_there = is_folder(str(folder))
         except OSError as error:
             raise ImportRefused(folder, f"it cannot be read ({error.strerror})") from error
-        if not is_folder:
+        if not is_there:
             raise ImportRefused(folder, "no such folder")
         if root is not None and not is_encodable(root):
             raise ImportRefused(folder, f"the root {printable(root)} is not valid UTF-8; rename that folder")
@@ -601,11 +600,11 @@ class _OnDisk:
     def __init__(self, bulk: BulkStorage, photos: Sequence[ImportedPhoto], pool: ThreadPoolExecutor) -> None:
         self._pool = pool
         there = {}
-        is_folder: dict[str, bool] = {}
+        is_here: dict[str, bool] = {}
         for photo in photos:
-            if photo.folder not in is_folder:
-                is_folder[photo.folder] = os.path.isdir(photo.folder)
-            if is_folder[photo.folder]:
+            if photo.folder not in is_here:
+                is_here[photo.folder] = os.path.isdir(photo.folder)
+            if is_here[photo.folder]:
                 with suppress(OSError):
                     status = os.stat(photo.path)
                     if stat.S_ISREG(status.st_mode):

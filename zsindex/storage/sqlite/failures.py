@@ -141,8 +141,10 @@ def _of_the_system(folder: Path, cause: sqlite3.Error, reads: bool) -> LibraryEr
         if (found := found_by_trying(folder, beyond=file.largest(folder), grew=grew)) is not None:
             return failure(folder, "read or write its database", found)
     if is_of_opening and may_write and not (reads and extended == sqlite3.SQLITE_READONLY):
-        # No permission is missing: too many open files, say, or the file has gone.
-        return StorageFailed(folder, "open its database", str(cause))
+        # No permission is missing: too many open files, say, or the file has gone. A log that it might not open to
+        # write SQLite has opened to read, and what was said of that is lost.
+        passed = "a file of it could not be opened for writing, though it can be now"
+        return StorageFailed(folder, "open its database", passed if extended == sqlite3.SQLITE_READONLY else str(cause))
     if is_of_opening or code == sqlite3.SQLITE_PERM:
         return LibraryReadOnly(folder, f"open its database ({cause})")
     if code != sqlite3.SQLITE_IOERR:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsindex.errors import LibraryDamaged
+from zsindex.storage.failures import told
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
@@ -56,8 +57,13 @@ class SqliteStorage:
 
     @staticmethod
     def is_at(folder: Path) -> bool:
-        """Whether there is a library in `folder`, as far as its files' names tell."""
-        return (folder / FILE_NAME).exists()
+        """Whether there is a library in `folder`, as far as its files' names tell.
+
+        Raises:
+            LibraryReadOnly, StorageFailed: it cannot be looked at.
+        """
+        with told(folder, "look for it"):
+            return (folder / FILE_NAME).exists()
 
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
