@@ -73,7 +73,7 @@ def sync(
         if not paths and not opened.photos.roots():
             raise click.UsageError("name the folders to sync; the library has none yet")
         if not quiet and not dry_run and not opened.models():
-            _introduce(str(opened.spec), str(opened.path))
+            _introduce(str(opened.spec), str(opened.place))
         with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop, options.apart(on):
             report = opened.sync(
                 paths or None,
@@ -99,8 +99,8 @@ def sync(
         ctx.exit(3)
 
 
-def _introduce(model: str, path: str) -> None:
-    line = f"new library in {path}, model {model}"
+def _introduce(model: str, place: str) -> None:
+    line = f"new library in {place}, model {model}"
     if model == DEFAULT_MODEL:
         line += f" (small, built in). Stronger: --model {STRONGER_MODEL}, downloaded on first use"
     note(line)

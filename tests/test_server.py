@@ -120,7 +120,7 @@ def test_commands_take_a_url(
     assert run("library", "create").stdout.startswith("made postgresql://postgres@127.0.0.1:")
     assert run("library", "create").stdout.startswith("there already: postgresql://")
     assert run("library", "upgrade").stdout.endswith("up to date\n")
-    run("sync", album)
+    assert "new library in postgresql://postgres@127.0.0.1:" in run("sync", album).stderr
     info = json.loads(run("library", "info", "--json").stdout)
     assert info["path"].endswith(empty.rpartition("/")[2])
     assert info["versions"]["postgresql"].startswith(server.version)

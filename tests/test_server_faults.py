@@ -264,6 +264,38 @@ def test_a_copy_waits_for_a_server_that_is_started_anew(
     assert time.monotonic() - began < 20, "of a server that has not answered yet one is told"
 
 
+@pytest.mark.parametrize("words", ["starting up", "in recovery mode", "not yet accepting connections"])
+def test_opening_waits_for_a_server_that_says_it_is_starting(
+    url: str, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    refusals = 2
+
+    def connect(*args: Any, **options: Any) -> Any:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise psycopg.OperationalError(f"connection failed: FATAL:  the database system is {words}")
+        return genuine(*args, **options)
+
+    genuine = psycopg.connect
+    monkeypatch.setattr(psycopg, "connect", connect)
+    with closing(storages.open_storage(url)) as storage:
+        assert storage.photos.roots() == []
+    assert not refusals
+
+
+def test_opening_does_not_wait_for_a_server_that_is_not_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*args: Any, **options: Any) -> Any:
+        attempts.append(args)
+        raise psycopg.OperationalError("connection failed: Connection refused")
+
+    attempts: list[Any] = []
+    monkeypatch.setattr(psycopg, "connect", connect)
+    with pytest.raises(LibraryUnreachable, match="Connection refused"):
+        storages.open_storage(url)
+    assert len(attempts) == 1
+
+
 def test_who_does_not_get_an_answer_for_too_long_is_told_and_goes_on_later(
     own: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

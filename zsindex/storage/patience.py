@@ -18,12 +18,18 @@ _LONGEST_PAUSE_S = 5.0
 T = TypeVar("T")
 
 
-def patiently(attempt: Callable[[], T], *, answered: Callable[[], float | None] | None = None) -> T:
+def patiently(
+    attempt: Callable[[], T],
+    *,
+    answered: Callable[[], float | None] | None = None,
+    where: Callable[[LibraryUnreachable], bool] = lambda _: True,
+) -> T:
     """Do what does no harm when it is done again, and again while the server does not answer.
 
     Args:
         answered: when the server has last answered, by `time.monotonic`; None if it never has, and so may not be there
             at all. Default: it did when this was called.
+        where: what of its answers is waited out.
 
     Raises:
         LibraryUnreachable: it has not answered for `PATIENCE_S`.
@@ -32,7 +38,9 @@ def patiently(attempt: Callable[[], T], *, answered: Callable[[], float | None] 
     while True:
         try:
             return attempt()
-        except LibraryUnreachable:
+        except LibraryUnreachable as error:
+            if not where(error):
+                raise
             last = began if answered is None else answered()
             if last is None or time.monotonic() + pause > last + PATIENCE_S:
                 raise

@@ -45,7 +45,7 @@ from zsindex.storage.interrupts import PutOff
 from zsindex.storage.patience import patiently
 from zsindex.storage.postgres import derived, schema
 from zsindex.storage.postgres.address import Address
-from zsindex.storage.postgres.failures import BUSY_TIMEOUT_S, translated, words
+from zsindex.storage.postgres.failures import BUSY_TIMEOUT_S, is_starting, translated, words
 from zsindex.storage.postgres.tables import SCHEMA
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class PostgresDatabase:
     ) -> PostgresDatabase:
         """Open a library. Its schema stays as it is: others may be using it with another version.
 
+        A server that says that it is being started is waited for.
+
         Args:
             folder: for what is derived from it. Default: one in the platform's cache folder, by the library's identity.
             unfinished: also one that is being copied to.
@@ -134,7 +136,7 @@ class PostgresDatabase:
         """
         database = cls(address)
         try:
-            revision = database._look(read_only=read_only)
+            revision = patiently(lambda: database._look(read_only=read_only), where=is_starting)
             if database._is_unfinished and not unfinished:
                 raise NotALibrary(
                     database.place, "it is being copied to; if that was stopped, run the same command again"

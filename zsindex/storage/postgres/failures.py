@@ -27,6 +27,8 @@ OUT_OF_MEMORY = "53200"
 # The server shuts down, has crashed, or starts; it drops who idles; it has no connection left.
 _GONE = ("57P01", "57P02", "57P03", "57P05", "53300")
 
+_STARTING = ("starting up", "in recovery mode", "not yet accepting connections")
+
 # What an administrator can do, where the server's own words do not say it.
 _NO_CONNECTION = (
     "close programs that are connected, or raise max_connections; a process of zsindex needs two to six connections"
@@ -50,6 +52,11 @@ _WHEN_CONNECTING = (
     ("root certificate file", "sslrootcert names the certificate of the authority that has signed the server's"),
     ("does not match host name", "use the name that the server's certificate has"),
 )
+
+
+def is_starting(error: LibraryUnreachable) -> bool:
+    """Whether the server said that it will answer soon. In other languages than English it is not understood."""
+    return any(f"the database system is {state}" in error.detail for state in _STARTING)
 
 
 @contextmanager
