@@ -27,7 +27,7 @@ from zsindex.models.openclip import OpenClipEncoder, load
 from zsindex.records import FloatArray, ModelSpec
 
 PHOTOS = Path(
-    os.environ.get("ZSINDEX_TEST_PHOTOS", Path(__file__).parents[2] / "shared" / "photos" / "imagenet-sample")
+    os.environ.get("ZSINDEX_TEST_PHOTOS") or Path(__file__).parents[2] / "shared" / "photos" / "imagenet-sample"
 )
 TEMPLATE = "This is a photo of {}."
 LABELS = ["an astronaut", "a cup of coffee", "a cat", "a rocket", "a page of text", "柴犬", "a café in the rain"]

@@ -69,13 +69,19 @@ class Worker:
         _end_with_parent()
         metrics.forget_dead()
         library = self._open()
-        app = create_app(
-            library,
-            security=self.security,
-            limits=self.limits,
-            drop_model_after_s=self.drop_model_after_s,
-            runs_jobs=self.runs_jobs,
-        )
+        try:
+            app = create_app(
+                library,
+                security=self.security,
+                limits=self.limits,
+                drop_model_after_s=self.drop_model_after_s,
+                runs_jobs=self.runs_jobs,
+            )
+        except FileNotFoundError:
+            parent = multiprocessing.parent_process()
+            if parent is None or parent.is_alive():
+                raise
+            self.leave(0)  # another one has already taken away the folder that they share
         inner = app.router.lifespan_context
 
         @asynccontextmanager
