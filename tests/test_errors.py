@@ -97,6 +97,11 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         "b{12}.*a{12}.*zsindex models use m",
     ),
     (
+        errors.DeviceFull("cuda:1", model="m"),
+        {"device": "cuda:1", "model": "m"},
+        "cuda:1.*--device cpu",
+    ),
+    (
         errors.DeviceError("cuda:7", available=["cpu", "mps"], model="m"),
         {"device": "cuda:7", "available": ("cpu", "mps"), "model": "m"},
         "cuda:7.*cpu, mps",

@@ -688,17 +688,17 @@ def test_the_fastest_precision_is_remembered(
     assert found is not None
     replace(found.manifest, speeds={"fp32": fp32, "bf16": bf16}, cosines={"bf16": cosine}).write(found.folder)
     no_torch(monkeypatch)
-    assert loading.fastest_precision(exported) == expected
+    assert loading.fastest_precision(exported, device="cpu") == expected
 
 
 def test_the_embedded_model_is_probed_on_this_machine(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = loading.fastest_precision(NANO)
+    chosen = loading.fastest_precision(NANO, device="cpu")
     found = runtime.find(NANO)
     assert found is not None
     assert set(found.manifest.speeds) == {"fp32", "bf16"}
     assert 0.9 < found.manifest.cosines["bf16"] <= 1
     no_torch(monkeypatch)
-    assert loading.fastest_precision(NANO) == chosen
+    assert loading.fastest_precision(NANO, device="cpu") == chosen
 
 
 @pytest.mark.parametrize(
@@ -724,7 +724,7 @@ def test_torch_encodes_where_it_is_faster_by_enough(
 def test_auto_takes_what_the_library_has(tmp_path: Path, tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ModelSpec] = []
 
-    def measure(spec: ModelSpec) -> str:
+    def measure(spec: ModelSpec, *, device: str) -> str:
         asked.append(spec)
         return "bf16"
 

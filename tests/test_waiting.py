@@ -67,7 +67,7 @@ def album(tmp_path: Path) -> Path:
 def library(tmp_path: Path, new_library: Path, album: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     """A library whose model is not loaded, and in whose cache are the answers of `QUESTIONS`."""
     monkeypatch.setattr("zsindex.session.model.load_encoder", lambda spec, **options: FakeEncoder(name=spec.name))
-    monkeypatch.setattr("zsindex.session.model.fastest_precision", lambda spec: "fp32")
+    monkeypatch.setattr("zsindex.session.model.fastest_precision", lambda spec, **_: "fp32")
     folder = tmp_path / "library"
     shutil.copytree(new_library, folder)
     with Library.open(folder, model="fake", workers=2) as opened:

@@ -23,6 +23,7 @@
     │   ├── PackageMissing       the model needs a package that is not installed
     │   ├── ModelChanged         the weights behind a name are no longer those of the library
     │   ├── DeviceError          the asked-for device is not there
+    │   ├── DeviceFull           it is there, and has too little memory left
     │   ├── PromptTooLong        a prompt does not fit the text context
     │   └── NoTemperature        none was fitted for the model
     ├── LabelError
@@ -94,6 +95,7 @@ __all__ = [
     "CopyRefused",
     "DecoderUnavailable",
     "DeviceError",
+    "DeviceFull",
     "DimensionMismatch",
     "DuplicateLabels",
     "EmptyLabel",
@@ -470,6 +472,18 @@ class DeviceError(ModelError):
         super().__init__(f"device {device!r} is not available here; available: {', '.join(available)}", model=model)
         self.device = device
         self.available = tuple(available)
+
+
+class DeviceFull(ModelError):
+    """The `device` has too little memory left for the model, or for a single image beside it."""
+
+    def __init__(self, device: str, *, model: str) -> None:
+        super().__init__(
+            f"there is too little free memory on device {device!r} for {model}. Close what else uses it, or take "
+            "another device (device='cpu', --device cpu), a smaller model or a lower precision.",
+            model=model,
+        )
+        self.device = device
 
 
 class PromptTooLong(ModelError):

@@ -88,8 +88,8 @@ class Library:
             model: ``nano``, ``ORG/NAME`` on a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
                 Default: the library's model; ``nano`` for a new one. It is loaded only when something must be encoded.
             device: ``auto`` or a torch device.
-            batch_size: images that are encoded and stored at a time. Default: 32 are stored at a time, and the device
-                decides how many go through the model at once.
+            batch_size: images that are encoded and stored at a time. Default: 32 are stored at a time, 128 where CUDA
+                encodes them, and the device decides how many go through the model at once.
             workers: threads that read and decode photos. Default: one per processor core.
             create: create the library if there is none; on a server only `create` does that.
             read_only: never write, whatever the folder's permissions.

@@ -249,6 +249,7 @@ class Settings:
 
     Attributes:
         batch_size: images per call of the model.
+        is_chosen: whether somebody has said how many; otherwise a model gets more if it wants more.
         workers: threads that read, and processes that decode.
         max_pixels: photos with more are skipped.
         limits: of decoding one photo; None: photos are decoded in this process, without any.
@@ -258,6 +259,7 @@ class Settings:
     workers: int
     max_pixels: int
     limits: DecodeLimits | None = None
+    is_chosen: bool = True
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

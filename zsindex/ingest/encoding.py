@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zsindex.errors import ImageError
-from zsindex.models.encoder import Encoder, fitting_of, is_out_of_memory, out_of_memory, preprocessed
+from zsindex.models.encoder import Encoder, fitting_of, images_at_once, is_out_of_memory, out_of_memory, preprocessed
 from zsindex.photos import decode
 from zsindex.photos.sandbox import Here, Sandbox
 from zsindex.photos.sources import Source
@@ -108,6 +108,14 @@ def encode_files(
         find them known.
     """
     turns = _Turns(claims)
+    batch_size = settings.batch_size
+
+    def model() -> Encoder:
+        nonlocal batch_size
+        loaded = encoder()
+        if not settings.is_chosen:
+            batch_size = max(settings.batch_size, images_at_once(loaded))
+        return loaded
 
     def prepare(file: Candidate) -> _Prepared:
         digest = b""
@@ -119,7 +127,7 @@ def encode_files(
             if claim is not Claim.MINE:
                 known = ImageRecord(digest) if claim is Claim.KNOWN else None
                 return _Prepared(file, digest, known, elsewhere=claim is Claim.ELSEWHERE)
-            image, pixels = _pixels(Source(digest, content.data, file.name, decoder), encoder(), settings)
+            image, pixels = _pixels(Source(digest, content.data, file.name, decoder), model(), settings)
         except ImageError as error:
             return _Prepared(file, digest, error)
         return _Prepared(file, digest, image, pixels)
@@ -149,7 +157,7 @@ def encode_files(
             ready = [
                 (p.result, p.pixels) for p in to_encode if isinstance(p.result, ImageRecord) and p.pixels is not None
             ]
-            for prepared, result in zip(to_encode, _encode(encoder(), ready), strict=True):
+            for prepared, result in zip(to_encode, _encode(model(), ready), strict=True):
                 settle(prepared, result)
         to_encode.clear()
         finished, done = done, []
@@ -158,7 +166,7 @@ def encode_files(
     with ThreadPoolExecutor(settings.workers, thread_name_prefix="zsindex-decode") as pool:
         try:
             while not should_stop():
-                while len(ahead) < 2 * settings.batch_size + settings.workers:
+                while len(ahead) < 2 * batch_size + settings.workers:
                     if (file := next(source, None)) is None:
                         break
                     ahead.append(pool.submit(prepare, file))
@@ -191,9 +199,7 @@ def encode_files(
                     # What it waited for has been settled meanwhile.
                     ahead.appendleft(pool.submit(prepare, prepared.file))
                 # Waiting files count as well: a thousand copies of one photo must not pile up until its batch is full.
-                if len(to_encode) >= settings.batch_size or (
-                    (to_encode or done) and len(done) + n_waiting >= STORE_EVERY
-                ):
+                if len(to_encode) >= batch_size or ((to_encode or done) and len(done) + n_waiting >= STORE_EVERY):
                     digests = [p.digest for p in to_encode]
                     yield finish_batch()
                     turns.release(digests)

@@ -27,8 +27,10 @@ __all__ = [
     "FitsPictures",
     "JudgeOfWords",
     "OneAtATime",
+    "WantsMany",
     "around_model",
     "fitting_of",
+    "images_at_once",
     "is_out_of_memory",
     "may_keep",
     "out_of_memory",
@@ -117,6 +119,21 @@ class FitsPictures(Protocol):
         ...
 
 
+@runtime_checkable
+class WantsMany(Protocol):
+    """What an `Encoder` may have besides: with how many images at a time it is well employed."""
+
+    @property
+    def images_at_once(self) -> int:
+        """So many `encode_images` is best given, where nobody has said how many."""
+        ...
+
+
+def images_at_once(encoder: Encoder) -> int:
+    """With how many images at a time an encoder is well employed; 1 where it cannot tell."""
+    return encoder.images_at_once if isinstance(encoder, WantsMany) else 1
+
+
 def fitting_of(encoder: Encoder) -> Fitting | None:
     """How an encoder's preprocessing begins, where it can tell."""
     return encoder.fitting if isinstance(encoder, FitsPictures) else None
@@ -182,6 +199,11 @@ class OneAtATime:
     def fitting(self) -> Fitting | None:
         """See `FitsPictures`."""
         return fitting_of(self._encoder)
+
+    @property
+    def images_at_once(self) -> int:
+        """See `WantsMany`."""
+        return images_at_once(self._encoder)
 
     @property
     def idle_s(self) -> float:

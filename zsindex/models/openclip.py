@@ -46,6 +46,7 @@ from zsindex.models.torch_encoder import (
     check_options,
     device_named,
     quiet,
+    room_on,
     weights_sha256,
 )
 from zsindex.photos.scaling import RESAMPLING, Fitting, fitted_if_thin
@@ -105,6 +106,7 @@ def load(spec: ModelSpec, *, device: str = "auto", batch_size: int | None = None
         CheckpointError: the files are there but damaged, of another architecture, or not plain tensors.
         PackageMissing: the text tower or its tokenizer needs a package that is not installed.
         DeviceError: the device is not there.
+        DeviceFull: it has too little memory left.
     """
     check_options(spec, batch_size)
     source = openclip_files.resolve(spec)  # not in silence: what it logs is meant for the user
@@ -146,17 +148,28 @@ class OpenClipEncoder(TorchEncoder):
         self.preprocess_config = preprocess
         self.text_tower = TextTower(model)
         self._transform = image_transform_v2(preprocess, is_train=False)
+        self._known = Preprocessing.from_config(asdict(preprocess))
         self._device = device
         self._input_dtype = open_clip.get_input_dtype(info.spec.precision) or torch.float32
 
     @property
     def fitting(self) -> Fitting | None:
         """See `zsindex.models.encoder.FitsPictures`."""
-        known = Preprocessing.from_config(asdict(self.preprocess_config))
-        return None if known is None else known.fitting
+        return None if self._known is None else self._known.fitting
 
     def preprocess(self, image: Image.Image) -> FloatArray:
-        """Apply open_clip's own evaluation transform: resize, crop, convert to RGB, normalise; bit for bit.
+        """Resize, crop, convert to RGB, normalise as open_clip's own evaluation transform does, bit for bit.
+
+        Where numpy can do it that is taken: torch's operations on a single picture keep other threads waiting, and
+        with as many threads as a GPU wants, decoding would wait for them.
+
+        Returns:
+            float32, shape (3, height, width), contiguous. Safe to call from several threads.
+        """
+        return self.transformed(image) if self._known is None else self._known(image)
+
+    def transformed(self, image: Image.Image) -> FloatArray:
+        """`preprocess` by open_clip itself.
 
         The image goes in as it is. Converting it to RGB first would look harmless, but the reference resizes before it
         converts, and for palettes and alpha that gives other pixels. Of a picture that is too thin for that (see
@@ -184,10 +197,8 @@ class OpenClipEncoder(TorchEncoder):
         """
 
         def encode(start: int, stop: int) -> torch.Tensor:
-            batch = torch.from_numpy(np.stack(pixels[start:stop]))
-            features: torch.Tensor = self.model.encode_image(
-                batch.to(device=self._device, dtype=self._input_dtype), normalize=False
-            )
+            batch = self.on_device(pixels[start:stop], self._input_dtype)
+            features: torch.Tensor = self.model.encode_image(batch, normalize=False)
             return features
 
         return self.in_batches(len(pixels), encode)
@@ -278,7 +289,8 @@ def _load(spec: ModelSpec, source: WeightsSource, device: torch.device, batch_si
         del model
         model = _create(spec, source, spec.precision)
     # Channels last makes convolutional towers half as fast again on a CPU, and moves vectors by less than 1e-6.
-    model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    with room_on(device, spec):
+        model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     tokenizer = _tokenizer(spec, source)

@@ -32,6 +32,7 @@ from zsindex.models.torch_encoder import (
     check_options,
     device_named,
     quiet,
+    room_on,
     weights_sha256,
 )
 from zsindex.photos.scaling import fitted_if_thin
@@ -76,6 +77,7 @@ def load(spec: ModelSpec, folder: Path, *, device: str = "auto", batch_size: int
         CheckpointError: files are missing or damaged, hold more than plain tensors, or ask to run code of their own.
         PackageMissing: its tokenizer needs a package that is not installed.
         DeviceError: the device is not there.
+        DeviceFull: it has too little memory left.
     """
     check_options(spec, batch_size)
     with quiet(), _silent():
@@ -138,10 +140,8 @@ class TransformersEncoder(TorchEncoder):
         """
 
         def encode(start: int, stop: int) -> torch.Tensor:
-            batch = torch.from_numpy(np.stack(pixels[start:stop]))
-            features: torch.Tensor = self.model.get_image_features(
-                pixel_values=batch.to(device=self._device, dtype=self._dtype)
-            ).pooler_output
+            batch = self.on_device(pixels[start:stop], self._dtype)
+            features: torch.Tensor = self.model.get_image_features(pixel_values=batch).pooler_output
             return features
 
         return self.in_batches(len(pixels), encode)
@@ -272,8 +272,8 @@ def _load(spec: ModelSpec, folder: Path, family: str, device: torch.device, batc
         "preprocessing": _image_processor_identity(image_processor),
         "tokenizer": _tokenizer_identity(tokenizer, family, context_length),
     }
-    model.eval().requires_grad_(False).to(device=device, dtype=_DTYPES[spec.precision])
-    with torch.inference_mode():
+    with room_on(device, spec), torch.inference_mode():
+        model.eval().requires_grad_(False).to(device=device, dtype=_DTYPES[spec.precision])
         tokens = tokenizer(["a"], return_tensors="pt", **_how(family)).to(device)
         dim = int(model.get_text_features(**tokens).pooler_output.shape[-1])
     info = ModelInfo(

@@ -255,11 +255,11 @@ def load_encoder(spec: ModelSpec, *, device: str, batch_size: int | None) -> Enc
     return loading.load(spec, device=device, batch_size=batch_size)
 
 
-def fastest_precision(spec: ModelSpec) -> str:
-    """The precision in which this machine encodes images fastest."""
+def fastest_precision(spec: ModelSpec, *, device: str) -> str:
+    """The precision in which a device encodes images fastest."""
     from zsindex.models import loading
 
-    return loading.fastest_precision(spec)
+    return loading.fastest_precision(spec, device=device)
 
 
 def require_name(model: str | None) -> None:
@@ -272,13 +272,16 @@ def require_name(model: str | None) -> None:
         raise UnknownModel(model, why="the model name is empty")
 
 
-def spec_for(reads: Reads, base: ModelSpec | None, model: str | None, options: ModelOptions) -> ModelSpec:
+def spec_for(
+    reads: Reads, base: ModelSpec | None, model: str | None, options: ModelOptions, *, device: str
+) -> ModelSpec:
     """The requested model in a canonical spelling, so that another name for the same model does not encode everything
     again.
 
     Args:
         base: supplies what is not given; None for the defaults of a new library.
         model: ``nano``, ``ORG/NAME`` on a hub, ``ARCHITECTURE/TAG`` of open_clip, or a folder (docs/models.md).
+        device: on which the fastest precision is looked for.
     """
     base = _NEW if base is None else base
     pretrained, precision = options.get("pretrained"), options.get("precision")
@@ -312,4 +315,4 @@ def spec_for(reads: Reads, base: ModelSpec | None, model: str | None, options: M
     # Nothing is faster than what has already been encoded.
     there = [row.info.spec for row in reads.models()]
     alike = [other for other in there if replace(other, precision="auto") == spec]
-    return alike[-1] if alike else replace(spec, precision=fastest_precision(spec))
+    return alike[-1] if alike else replace(spec, precision=fastest_precision(spec, device=device))

@@ -72,6 +72,7 @@ class Session:
             workers=workers or os.cpu_count() or 1,
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
             limits=config.decode_limits(),
+            is_chosen=batch_size is not None,
         )
         self.workers = workers
         self._decoder: Sandbox | Here | None = None
@@ -86,7 +87,7 @@ class Session:
         if encoder is not None:
             spec = encoder.info.spec
         else:
-            spec = spec_for(reads, None if remembered is None else remembered.info.spec, model, options)
+            spec = spec_for(reads, None if remembered is None else remembered.info.spec, model, options, device=device)
         # The default model may be older than another one loaded under the same name.
         is_default = remembered is not None and remembered.info.spec == spec
         row = remembered if is_default else reads.find_model(spec)
@@ -245,7 +246,9 @@ class Session:
     def use_model(self, model: str, **options: Unpack[ModelOptions]) -> ModelInfo:
         """Load a model and make it the library's default; see `Library.use_model`."""
         self.storage.require_writable("choose the default model")
-        return self.model.use(lambda present: spec_for(self.storage.reads, present, model, options))
+        return self.model.use(
+            lambda present: spec_for(self.storage.reads, present, model, options, device=self.model.device)
+        )
 
     def beside(self, model: str, **options: Unpack[ModelOptions]) -> Session:
         """The same library with another model, whether or not it holds vectors of it. Close both."""

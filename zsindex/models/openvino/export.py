@@ -297,7 +297,7 @@ def _export_image(encoder: OpenClipEncoder, manifest: TowerManifest, folder: Pat
     if preprocessing is None:
         raise NotExportable(f"its preprocessing is {manifest.preprocessing}")
     for image in _odd_images():
-        if not np.array_equal(preprocessing(image), encoder.preprocess(image)):
+        if not np.array_equal(preprocessing(image), encoder.transformed(image)):
             raise NotExportable(f"its preprocessing gives other pixels for {image.mode} of {image.size}")
     pixels = _pixels(preprocessing)
     batch = np.stack(pixels)

@@ -40,7 +40,7 @@ import numpy as np
 from zsindex import atomic, config
 from zsindex.errors import PromptTooLong
 from zsindex.models import nano
-from zsindex.models.encoder import Encoder, fitting_of, unfamiliar_words
+from zsindex.models.encoder import Encoder, fitting_of, images_at_once, unfamiliar_words
 from zsindex.models.fingerprint import fingerprint
 from zsindex.models.openvino import checksums
 from zsindex.models.preprocess import Preprocessing
@@ -405,6 +405,11 @@ class TowerEncoder:
     def fitting(self) -> Fitting | None:
         """See `zsindex.models.encoder.FitsPictures`."""
         return fitting_of(self._original) if self._preprocessing is None else self._preprocessing.fitting
+
+    @property
+    def images_at_once(self) -> int:
+        """See `zsindex.models.encoder.WantsMany`."""
+        return 1 if self.device == "cpu" else images_at_once(self._original)
 
     def preprocess(self, image: Image.Image) -> FloatArray:
         """Apply the original's evaluation transform, bit for bit.
