@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -404,6 +404,42 @@ def test_a_library_goes_on_after_its_connections_are_cut(
     with pytest.raises(LibraryUnreachable, match="terminating connection"):
         cut_off()
     assert len(storage.reads.files()) == 5
+
+
+def test_a_batch_whose_connection_is_cut_is_stored_again_and_nothing_is_said(
+    storage: PostgresStorage,
+    model: ModelRow,
+    server: Server,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At each of its two messages."""
+    write_after = PostgresDatabase.write_after
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(url)}'"
+    cuts = iter(["asking", "storing"])
+    tries = []
+
+    @contextmanager
+    def cut_off(database: PostgresDatabase, action: str, ask: Any) -> Iterator[Any]:
+        at = next(cuts, None)
+        tries.append(at)
+
+        def asked(link: databases.Link) -> Any:
+            if at == "asking":
+                server.execute(cut)
+            return ask(link)
+
+        with write_after(database, action, asked) as both:
+            if at == "storing":
+                server.execute(cut)
+            yield both
+
+    monkeypatch.setattr(PostgresDatabase, "write_after", cut_off)
+    ids = add_photos(storage, model, unit_vectors(5))
+    assert tries == ["asking", "storing", None]
+    assert len(ids) == len(storage.reads.files()) == 5
+    assert caplog.messages == []
 
 
 def test_a_crash_of_the_server_loses_nothing_that_was_stored(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ connection is lost.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -71,6 +72,9 @@ _TURN = (
     " pg_advisory_xact_lock(%s)"
 )
 _BEGIN_TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+# Of a connection that is lost while messages are collected psycopg raises the first error, and logs the next one.
+logging.getLogger("psycopg").addFilter(lambda record: not str(record.msg).startswith("error ignored terminating"))
 
 
 class _ServerCursor(psycopg.ServerCursor[Any]):
