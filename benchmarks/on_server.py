@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -39,12 +40,16 @@ from zsindex.storage.claims import Claim
 from zsindex.storage.postgres import database as databases
 from zsindex.storage.postgres.storage import PostgresStorage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow, listing_text
+from zsindex.storage.seals import file_checksum, image_row_checksum
+from zsindex.storage.stored import image_checksum, to_blob
 
 PER_FOLDER = 1_000
 FOLDERS_AT_ONCE = 5  # as a sync compares them
 BATCH = 32
 STORED_AT_ONCE = 4_000
 ROUNDS = 3
+# More than so many new ones are filled in another way.
+MOST_FOLDERS_SAVED = 1_000
 
 
 @contextmanager
@@ -110,8 +115,12 @@ def bookkeeping(sizes: Sequence[int], dim: int) -> None:
             stored = 0
             for size in sizes:
                 began = time.perf_counter()
-                for number in range(stored // PER_FOLDER, size // PER_FOLDER):
-                    storage.photos.save(outcomes(number, dim), model.id)
+                folders = range(stored // PER_FOLDER, size // PER_FOLDER)
+                if len(folders) > MOST_FOLDERS_SAVED:
+                    fill(url, model.id, folders, dim)
+                else:
+                    for number in folders:
+                        storage.photos.save(outcomes(number, dim), model.id)
                 storage.photos.seal_folders()
                 rate = (size - stored) / (time.perf_counter() - began)
                 own.execute("VACUUM ANALYZE", url.rpartition("/")[2])
@@ -119,6 +128,84 @@ def bookkeeping(sizes: Sequence[int], dim: int) -> None:
                 stored = size
                 print(json.dumps({"photos": size, **{k: round(v, 4) for k, v in rows[size].items()}}), flush=True)
         table(rows)
+
+
+FILLED = {
+    "images": "id, digest, width, height, format, checksum",
+    "embeddings": "model_id, image_id, vector, checksum",
+    "files": "folder_id, name, size, mtime_ns, image_id, checksum",
+}
+
+
+def lines_of(folder_id: int, first_id: int, photos: Sequence[FileOutcome], model_id: int) -> Iterator[tuple[str, str]]:
+    """The rows of a folder's photos, as COPY takes them, with the table of each."""
+    for ident, outcome in enumerate(photos, first_id):
+        image, file = outcome.image, outcome.file
+        assert image is not None
+        assert image.vector is not None
+        vector = to_blob(image.vector)
+        of_image = image_row_checksum(image.digest, image.width, image.height, image.format)
+        of_file = file_checksum(file.folder, file.name, file.size, file.mtime_ns, ident)
+        of_vector = image_checksum(vector, model_id, ident)
+        rows: dict[str, tuple[object, ...]] = {
+            "images": (ident, rf"\\x{image.digest.hex()}", image.width, image.height, image.format, of_image),
+            "embeddings": (model_id, ident, rf"\\x{vector.hex()}", of_vector),
+            "files": (folder_id, file.name, file.size, file.mtime_ns, ident, of_file),
+        }
+        for table, row in rows.items():
+            yield table, "\t".join(map(str, row)) + "\n"
+
+
+def fill(url: str, model_id: int, folders: range, dim: int) -> None:
+    """The rows that saving these folders would make, by COPY into tables without indexes, which are made afterwards."""
+    settings = "-c search_path=zsindex -c maintenance_work_mem=512MB -c max_parallel_maintenance_workers=2"
+    began = time.perf_counter()
+    with psycopg.connect(url, options=settings) as link:
+        again = dropped(link)
+        last = "SELECT (SELECT coalesce(max(id), 0) FROM images), (SELECT coalesce(max(id), 0) FROM folders)"
+        last_image, last_folder = link.execute(last).fetchone() or (0, 0)
+        with link.cursor().copy("COPY folders (id, path) FROM STDIN") as copy:
+            for folder_id, number in enumerate(folders, last_folder + 1):
+                copy.write_row((folder_id, f"/photos/{number:05d}"))
+        parts: dict[str, list[str]] = {table: [] for table in FILLED}
+        for n, number in enumerate(folders):
+            first_id = last_image + 1 + n * PER_FOLDER
+            for table, line in lines_of(last_folder + 1 + n, first_id, outcomes(number, dim), model_id):
+                parts[table].append(line)
+            if n % 20 == 19 or number == folders[-1]:
+                for table, lines in parts.items():
+                    with link.cursor().copy(f"COPY {table} ({FILLED[table]}) FROM STDIN") as copy:
+                        copy.write("".join(lines))
+                    lines.clear()
+        print(f"copied after {time.perf_counter() - began:.0f} s", flush=True)
+        for statement in again:
+            link.execute(statement.encode())
+        for table in ("images", "folders"):
+            link.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")
+        link.execute("UPDATE settings SET value = (value::int8 + 1)::text WHERE key = 'files_revision'")
+    print(f"indexes made after {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def dropped(link: psycopg.Connection[Any]) -> list[str]:
+    """Drop the constraints and indexes of the tables that hold photos; returns the statements that make them again."""
+    tables = ("embeddings", "files", "incomplete_images", "images", "folders")
+    constraints = link.execute(
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid::regclass::text = ANY(%s) AND contype <> 'n'"
+        " ORDER BY contype = 'f', contype <> 'p'",
+        (list(tables),),
+    ).fetchall()
+    for table, name, _ in reversed(constraints):
+        link.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    indexes = link.execute(
+        "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index"
+        " WHERE indrelid::regclass::text = ANY(%s)",
+        (list(tables),),
+    ).fetchall()
+    for name, _ in indexes:
+        link.execute(f"DROP INDEX {name}")
+    made = [f"ALTER TABLE {table} ADD CONSTRAINT {name} {what}" for table, name, what in constraints]
+    return [*(what for _, what in indexes), *made]
 
 
 def asked(storage: PostgresStorage, model: ModelRow, own: Server, url: str, size: int, dim: int) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +39,10 @@ from zsindex.errors import (
     NotALibrary,
     StorageFailed,
 )
+from zsindex.records import Candidate, SkipReason
 from zsindex.storage.claims import Claim
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import ImageRecord, ImportedPhoto, ModelRow
+from zsindex.storage.rows import FileOutcome, ImageRecord, ImportedPhoto, ModelRow
 from zsindex.storage.seals import RowsDamaged
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
@@ -402,6 +406,42 @@ def test_a_library_goes_on_after_its_connections_are_cut(
     assert len(storage.reads.files()) == 5
 
 
+def test_a_batch_whose_connection_is_cut_is_stored_again_and_nothing_is_said(
+    storage: PostgresStorage,
+    model: ModelRow,
+    server: Server,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """At each of its two messages."""
+    write_after = PostgresDatabase.write_after
+    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(url)}'"
+    cuts = iter(["asking", "storing"])
+    tries = []
+
+    @contextmanager
+    def cut_off(database: PostgresDatabase, action: str, ask: Any) -> Iterator[Any]:
+        at = next(cuts, None)
+        tries.append(at)
+
+        def asked(link: databases.Link) -> Any:
+            if at == "asking":
+                server.execute(cut)
+            return ask(link)
+
+        with write_after(database, action, asked) as both:
+            if at == "storing":
+                server.execute(cut)
+            yield both
+
+    monkeypatch.setattr(PostgresDatabase, "write_after", cut_off)
+    ids = add_photos(storage, model, unit_vectors(5))
+    assert tries == ["asking", "storing", None]
+    assert len(ids) == len(storage.reads.files()) == 5
+    assert caplog.messages == []
+
+
 def test_a_crash_of_the_server_loses_nothing_that_was_stored(tmp_path: Path) -> None:
     own = Server()
     try:
@@ -546,6 +586,75 @@ def test_who_waited_in_vain_on_a_connection_that_was_kept_does_not_wait_again_on
             pass
         assert "write" not in made
     other.close()
+
+
+def test_a_batch_that_waits_too_long_is_told_the_same(
+    storage: PostgresStorage, model: ModelRow, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 0.1)
+    with closing(PostgresStorage.open(url, folder=tmp_path)) as other:
+        with (
+            storage.database.write("prune"),
+            pytest.raises(LibraryBusy, match=f"process {os.getpid()} on .*: prune, since "),
+        ):
+            add_photos(other, model, unit_vectors(2))
+        assert len(storage.reads.files()) == 0
+        add_photos(other, model, unit_vectors(2))
+        assert len(storage.reads.files()) == 2
+
+
+def test_a_batch_that_waits_can_be_interrupted(
+    storage: PostgresStorage, model: ModelRow, server: Server, url: str
+) -> None:
+    import psycopg
+
+    def press_once_it_waits() -> None:
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_for(lambda: server.execute(waiting))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (storage.database.key("write"),))
+        pressed = pool.submit(press_once_it_waits)
+        with pytest.raises(KeyboardInterrupt):
+            add_photos(storage, model, unit_vectors(2))
+        pressed.result()
+    add_photos(storage, model, unit_vectors(3))
+    assert len(storage.reads.files()) == 3
+
+
+def test_who_stores_a_batch_makes_others_wait_for_two_messages(
+    storage: PostgresStorage, model: ModelRow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add_photos(storage, model, unit_vectors(2))  # SQLAlchemy has asked what it asks once
+    known = storage.reads.digest_of("/photos/00000.png")
+    assert known is not None
+    databases._close(storage.database._idle, os.getpid())
+    connect = PostgresDatabase.connect
+    with (tmp_path / "messages").open("w+", encoding="utf-8") as messages:
+
+        def traced(self: PostgresDatabase, kind: str) -> databases.Link:
+            link = connect(self, kind)
+            if kind == "write":
+                link.pgconn.trace(messages.fileno())
+            return link
+
+        monkeypatch.setattr(PostgresDatabase, "connect", traced)
+        # New and known files, new and known images, and one that is skipped.
+        add_photos(storage, model, unit_vectors(40))
+        storage.photos.save(
+            [
+                FileOutcome(Candidate("/photos", "00000.png", 9, 9), ImageRecord(known)),
+                FileOutcome(Candidate("/away", "1.png", 9, 9), None, SkipReason.DECODE_FAILED, "no picture"),
+            ],
+            model.id,
+        )
+        databases._close(storage.database._idle, os.getpid())
+        messages.seek(0)
+        sent = re.findall(r"^[^\t]*\tF\t\d+\t(\w+)", messages.read(), re.MULTILINE)
+    assert sent.count("Sync") == 2 * 2, sent
+    assert all(before == "Sync" for before, kind in pairwise(sent) if kind == "Flush"), "no answer is awaited alone"
+    assert "CopyData" not in sent, "which would be awaited, too"
 
 
 def test_a_lock_goes_with_the_connection_that_holds_it(

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, func, select, text
 
 from zsindex.records import Candidate
 from zsindex.storage.database import Dialect
@@ -25,11 +25,46 @@ Vector = TypeVar("Vector")
 FileState: TypeAlias = tuple[int, int, int | None, str | None, str | None, int]
 NewFile: TypeAlias = tuple[int, str, int, int, int | None, str | None, str | None, int]
 
+
+class Vanished(NamedTuple):
+    """A file that is not there any more."""
+
+    id: int
+    missing_since: str
+
+
+class There(NamedTuple):
+    """What the library knows of what is about to be stored.
+
+    Attributes:
+        image_ids: by digest, of all images. Those that were not there have been made.
+        new: ids of these.
+        with_vector: ids of images that have a vector under the model.
+        files: those that are known, by path.
+        vanished: vanished files that showed one of the images, by its id; the last to vanish last.
+        folder_ids: of all folders, by path. Those that were not there have been made.
+        revision: see `revision_of`.
+    """
+
+    image_ids: Mapping[bytes, int]
+    new: Collection[int]
+    with_vector: Collection[int]
+    files: Mapping[str, KnownPhoto]
+    vanished: Mapping[int, list[Vanished]]
+    folder_ids: Mapping[str, int]
+    revision: str | None
+
+
 # So many images are looked up before they are added, as a sync may know them. An import knows few, and looking for
 # thousands in the index of digests takes as long as adding them.
 LOOK_FIRST = 1000
 # The setting that counts changes of the files.
 REVISION = "files_revision"
+
+# Changed in its place: a row that is deleted and made anew with every batch leaves as many behind on a server.
+_PUT_SETTING = text(
+    "INSERT INTO settings (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 
 IMAGE_COLUMNS = ("digest", "width", "height", "format", "checksum")
 
@@ -77,6 +112,17 @@ def add_images(
     return ids, {row[1] for row in made}
 
 
+def with_vector(connection: Connection, dialect: Dialect, image_ids: Iterable[int], model_id: int | None) -> set[int]:
+    """Which images have a vector under a model."""
+    ids = list(image_ids)
+    if not ids:
+        return set()
+    query = select(embeddings.c.image_id).where(
+        embeddings.c.model_id == model_id, embeddings.c.image_id.in_(dialect.any_of("ids", int))
+    )
+    return set(connection.execute(query, {"ids": dialect.many(ids)}).scalars())
+
+
 def add_vectors(
     connection: Connection,
     dialect: Dialect,
@@ -84,25 +130,19 @@ def add_vectors(
     blob: Callable[[Vector], bytes | memoryview],
     model_id: int | None,
     *,
-    new: Collection[int],
+    but: Collection[int] = (),
 ) -> int:
-    """Store the vectors of images that have none under the model; what is there stays. Returns how many.
+    """Store the vectors of images under a model. Returns how many.
 
     Args:
         by_image: a vector of each image, as `blob` takes it.
         blob: the bytes of one.
-        new: images that were made just now, of which nobody needs to ask.
+        but: images that have one, which stays.
     """
-    there: set[int] = set()
-    if old := [image_id for image_id in by_image if image_id not in new]:
-        query = select(embeddings.c.image_id).where(
-            embeddings.c.model_id == model_id, embeddings.c.image_id.in_(dialect.any_of("ids", int))
-        )
-        there.update(connection.execute(query, {"ids": dialect.many(old)}).scalars())
     rows = [
         (model_id, image_id, stored := blob(vector), image_checksum(stored, model_id or 0, image_id))
         for image_id, vector in by_image.items()
-        if image_id not in there
+        if image_id not in but
     ]
     dialect.add_rows(connection, embeddings, ("model_id", "image_id", "vector", "checksum"), rows)
     return len(rows)
@@ -122,33 +162,46 @@ def folder_ids(connection: Connection, dialect: Dialect, paths: Collection[str])
     return ids
 
 
-def put_files(connection: Connection, dialect: Dialect, new: Sequence[NewFile], again: Mapping[int, FileState]) -> None:
+def put_files(
+    connection: Connection,
+    dialect: Dialect,
+    new: Sequence[NewFile],
+    again: Mapping[int, FileState],
+    *,
+    touched: Iterable[int],
+    revision: str | None,
+) -> None:
     """Store what files are now.
 
     Args:
         new: those that are not known.
         again: others, by id; they are not missing any more.
+        touched: ids of the folders of all these.
+        revision: see `revision_of`.
     """
     columns = ("folder_id", "name", "size", "mtime_ns", "image_id", "skip_reason", "skip_detail", "checksum")
     dialect.add_rows(connection, files, columns, new)
-    touched = {row[0] for row in new}
-    if again:
-        query = select(files.c.folder_id).where(files.c.id.in_(dialect.any_of("ids", int))).distinct()
-        touched.update(connection.execute(query, {"ids": dialect.many(again)}).scalars())
     rows = [(ident, *state, None) for ident, state in again.items()]
     dialect.change_rows(connection, files, ("id", *columns[2:], "missing_since"), rows)
     if new or again:
         unseal(connection, dialect, Kind.FOLDER, map(str, touched))
-        touch_files(connection)
+        _set_revision_after(connection, revision)
 
 
 def set_setting(connection: Connection, key: str, value: str) -> None:
     """Store a value under a key, in place of the one before."""
-    connection.execute(delete(settings).where(settings.c.key == key))
-    connection.execute(insert(settings).values(key=key, value=value))
+    connection.execute(_PUT_SETTING, {"key": key, "value": value})
+
+
+def revision_of(connection: Connection) -> str | None:
+    """What is stored of how often the files have changed; None if they never have."""
+    return connection.execute(select(settings.c.value).where(settings.c.key == REVISION)).scalar()
 
 
 def touch_files(connection: Connection) -> None:
     """Count a change of the files, in the transaction that makes it."""
-    revision = connection.execute(select(settings.c.value).where(settings.c.key == REVISION)).scalar()
+    _set_revision_after(connection, revision_of(connection))
+
+
+def _set_revision_after(connection: Connection, revision: str | None) -> None:
     set_setting(connection, REVISION, str(number(revision or "0") + 1))

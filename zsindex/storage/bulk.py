@@ -17,7 +17,17 @@ from sqlalchemy import Connection, func, select
 from zsindex.errors import LibraryDamaged
 from zsindex.records import FloatArray
 from zsindex.storage import room
-from zsindex.storage.adding import FileState, NewFile, add_images, add_vectors, folder_ids, known, put_files
+from zsindex.storage.adding import (
+    FileState,
+    NewFile,
+    add_images,
+    add_vectors,
+    folder_ids,
+    known,
+    put_files,
+    revision_of,
+    with_vector,
+)
 from zsindex.storage.database import Database
 from zsindex.storage.rows import NEVER_SEEN, ExportedPhotos, ImportedPhoto, KnownPhoto, ModelRow, path_digest, selected
 from zsindex.storage.seals import file_checksum
@@ -66,29 +76,33 @@ class SqlBulk:
             first: dict[int, int] = {}  # row by image
             for i, _, digest in chosen:
                 first.setdefault(ids[digest], i)
-            counts["stored"] = add_vectors(connection, dialect, first, blob, model_id, new=new)
-            folders_of_new = {photo.folder for _, photo, _ in chosen if photo.path not in before}
-            in_folder = folder_ids(connection, dialect, folders_of_new)
+            there = with_vector(connection, dialect, first.keys() - new, model_id)
+            counts["stored"] = add_vectors(connection, dialect, first, blob, model_id, but=there)
+            in_folder = folder_ids(connection, dialect, {photo.folder for _, photo, _ in chosen})
+            touched: set[int] = set()
             new_files: dict[str, NewFile] = {}
             again: dict[int, FileState] = {}
             for _, photo, digest in chosen:
                 _, size, mtime_ns = photo.seen or _NOT_SEEN
                 image_id = ids[digest]
-                there = before.get(photo.path)
-                if there is None:
+                file = before.get(photo.path)
+                if file is None:
                     # A path that stands there twice has the same vector both times.
                     checksum = file_checksum(photo.folder, photo.name, size, mtime_ns, image_id)
                     new_files[photo.path] = (
                         in_folder[photo.folder], photo.name, size, mtime_ns, image_id, None, None, checksum
                     )  # fmt: skip
+                    touched.add(in_folder[photo.folder])
                 elif (
-                    there.missing
-                    or there.image_id != image_id
-                    or (photo.seen is not None and (there.size, there.mtime_ns) != (size, mtime_ns))
+                    file.missing
+                    or file.image_id != image_id
+                    or (photo.seen is not None and (file.size, file.mtime_ns) != (size, mtime_ns))
                 ):
                     checksum = file_checksum(photo.folder, photo.name, size, mtime_ns, image_id)
-                    again[there.id] = size, mtime_ns, image_id, None, None, checksum
-            put_files(connection, dialect, list(new_files.values()), again)
+                    again[file.id] = size, mtime_ns, image_id, None, None, checksum
+                    touched.add(in_folder[photo.folder])
+            revision = revision_of(connection)
+            put_files(connection, dialect, list(new_files.values()), again, touched=touched, revision=revision)
             showed = {k.id: k.image_id for k in before.values() if k.image_id is not None}
             room.count_uploads(connection, sum(showed.get(n, state[2]) != state[2] for n, state in again.items()))
         counts["added"] = len(new_files)

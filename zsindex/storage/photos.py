@@ -18,18 +18,22 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
-from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
+from zsindex.records import Candidate, FloatArray, IncompletePhoto, ModelInfo
 from zsindex.storage import receipts, room
 from zsindex.storage.adding import (
     FileState,
     NewFile,
+    There,
+    Vanished,
     add_images,
     add_vectors,
     folder_ids,
     known,
     put_files,
+    revision_of,
     set_setting,
     touch_files,
+    with_vector,
 )
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
@@ -299,26 +303,25 @@ class SqlPhotos:
             How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
             many of the moved ones had been marked as missing after `since`.
         """
-        counts: Counter[str] = Counter()
-        with self._write("store photos") as connection:
-            image_ids = self._add_records(connection, [o.image for o in outcomes if o.image is not None], model_id)
-            before = known(connection, self._dialect, (o.file for o in outcomes))
-            shown = [image_ids[o.image.digest] for o in outcomes if o.image is not None]
-            vanished = _vanished_files(connection, self._dialect, shown, besides={row.id for row in before.values()})
-            ids = folder_ids(connection, self._dialect, {o.file.folder for o in outcomes if o.file.path not in before})
+        by_digest = _by_digest([o.image for o in outcomes if o.image is not None])
+        with self._storing("store photos", by_digest, model_id, [o.file for o in outcomes]) as (connection, there):
+            self._add_records(connection, there, by_digest, model_id)
+            counts: Counter[str] = Counter()
             new: list[NewFile] = []
             again: dict[int, FileState] = {}
             forgotten: list[int] = []
+            vanished = _besides(there.vanished, {file.id for file in there.files.values()})
             for outcome in outcomes:
-                row = before.get(outcome.file.path)
-                image_id = None if outcome.image is None else image_ids[outcome.image.digest]
+                row = there.files.get(outcome.file.path)
+                image_id = None if outcome.image is None else there.image_ids[outcome.image.digest]
                 reason = None if outcome.skip_reason is None else str(outcome.skip_reason)
                 folder, name, size, mtime_ns = outcome.file
                 checksum = file_checksum(folder, name, size, mtime_ns, image_id)
                 if row is not None:
                     again[row.id] = size, mtime_ns, image_id, reason, outcome.skip_detail, checksum
                 else:
-                    new.append((ids[folder], name, size, mtime_ns, image_id, reason, outcome.skip_detail, checksum))
+                    folder_id = there.folder_ids[folder]
+                    new.append((folder_id, name, size, mtime_ns, image_id, reason, outcome.skip_detail, checksum))
                 if image_id is None:
                     counts["skipped"] += 1
                 elif row is not None and not row.missing:
@@ -334,11 +337,35 @@ class SqlPhotos:
             if forgotten:
                 these = {"ids": self._dialect.many(forgotten)}
                 connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids", int))), these)
-            put_files(connection, self._dialect, new, again)
+            put_files(connection, self._dialect, new, again, touched=there.folder_ids.values(), revision=there.revision)
             room.count_uploads(connection, counts["changed"])
             if receipt:
                 receipts.keep(connection, receipt, Receipt.of(outcomes, counts))
         return counts
+
+    @contextmanager
+    def _storing(
+        self,
+        action: str,
+        images: Mapping[bytes, ImageRecord],
+        model_id: int | None,
+        files: Sequence[Candidate] = (),
+    ) -> Iterator[tuple[Connection, There]]:
+        """The transaction that stores images, by their digests, and files; with what the library knows of them."""
+        dialect = self._dialect
+        with self._write(action) as connection:
+            image_ids, new = add_images(connection, dialect, images)
+            old = [image_ids[d] for d, r in images.items() if r.vector is not None and image_ids[d] not in new]
+            there = There(
+                image_ids=image_ids,
+                new=new,
+                with_vector=with_vector(connection, dialect, old, model_id),
+                files=known(connection, dialect, files),
+                vanished=_vanished_files(connection, dialect, image_ids.values()),
+                folder_ids=folder_ids(connection, dialect, {file.folder for file in files}),
+                revision=revision_of(connection),
+            )
+            yield connection, there
 
     def receipts(self, name: str) -> list[Receipt]:
         """What was stored under a name; see the protocol."""
@@ -391,27 +418,24 @@ class SqlPhotos:
 
     def save_images(self, records: Sequence[ImageRecord], model_id: int) -> None:
         """Store images that are no files of the library, with their vectors."""
-        with self._write("store image vectors") as connection:
-            self._add_records(connection, records, model_id)
+        by_digest = _by_digest(records)
+        with self._storing("store image vectors", by_digest, model_id) as (connection, there):
+            self._add_records(connection, there, by_digest, model_id)
             room.count_uploads(connection, len(records))
 
     def _add_records(
-        self, connection: Connection, records: Sequence[ImageRecord], model_id: int | None
-    ) -> dict[bytes, int]:
-        """Store images and vectors that are not there yet; returns the id of every digest."""
-        by_digest = {record.digest: record for record in records}
-        by_digest.update((r.digest, r) for r in records if r.vector is not None)
-        ids, new = add_images(connection, self._dialect, by_digest)
+        self, connection: Connection, there: There, by_digest: Mapping[bytes, ImageRecord], model_id: int | None
+    ) -> None:
+        """Store what is not there yet of images that are."""
+        ids = there.image_ids
         cut_short = [
-            {"image_id": ids[r.digest], "detail": r.incomplete}
-            for r in by_digest.values()
-            if r.incomplete is not None and ids[r.digest] in new
+            (ids[digest], record.incomplete)
+            for digest, record in by_digest.items()
+            if record.incomplete is not None and ids[digest] in there.new
         ]
-        if cut_short:
-            connection.execute(insert(incomplete_images), cut_short)
-        vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
-        add_vectors(connection, self._dialect, vectors, to_blob, model_id, new=new)
-        return ids
+        self._dialect.add_rows(connection, incomplete_images, ("image_id", "detail"), cut_short)
+        vectors = {ids[digest]: record.vector for digest, record in by_digest.items() if record.vector is not None}
+        add_vectors(connection, self._dialect, vectors, to_blob, model_id, but=there.with_vector)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -546,7 +570,7 @@ class SqlPhotos:
             connection.execute(delete(prompts).where(these), {"ids": self._dialect.many(bad["prompts"])})
             connection.execute(update(models).where(models.c.id == model_id).values(generation=models.c.generation + 1))
             if instead:
-                add_vectors(connection, self._dialect, instead, to_blob, model_id, new=instead.keys())
+                add_vectors(connection, self._dialect, instead, to_blob, model_id)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What grows, with how many there are of it and how many bytes these take."""
@@ -755,17 +779,26 @@ def _prunable(model_ids: Sequence[int], under: Sequence[str]) -> dict[str, tuple
     }
 
 
-def _vanished_files(
-    connection: Connection, dialect: Dialect, image_ids: Collection[int], *, besides: Collection[int]
-) -> defaultdict[int, list[Any]]:
-    """Vanished files that showed the images, the last to vanish last, without those with an id in `besides`."""
+def _vanished_files(connection: Connection, dialect: Dialect, image_ids: Iterable[int]) -> dict[int, list[Vanished]]:
+    """Vanished files that showed the images, by image, the last to vanish last."""
     query = (
-        select(files.c.id, files.c.image_id, files.c.missing_since)
+        select(files.c.image_id, files.c.id, files.c.missing_since)
         .where(files.c.image_id.in_(dialect.any_of("ids", int)), files.c.missing_since.is_not(None))
         .order_by(files.c.missing_since)
     )
-    found: defaultdict[int, list[Any]] = defaultdict(list)
-    for row in connection.execute(query, {"ids": dialect.many(image_ids)}):
-        if row.id not in besides:
-            found[row.image_id].append(row)
+    found: defaultdict[int, list[Vanished]] = defaultdict(list)
+    for image_id, *file in connection.execute(query, {"ids": dialect.many(image_ids)}):
+        found[image_id].append(Vanished(*file))
+    return found
+
+
+def _besides(vanished: Mapping[int, list[Vanished]], ids: Collection[int]) -> defaultdict[int, list[Vanished]]:
+    """Without the files with some ids."""
+    return defaultdict(list, {i: [file for file in gone if file.id not in ids] for i, gone in vanished.items()})
+
+
+def _by_digest(records: Sequence[ImageRecord]) -> dict[bytes, ImageRecord]:
+    """One record for each image, in their order; with its vector if one of them has it."""
+    found = {record.digest: record for record in records}
+    found.update((record.digest, record) for record in records if record.vector is not None)
     return found

@@ -43,12 +43,15 @@ class ServerClaims:
         with self._guard, translated(self._database.place, "sync"):
             try:
                 link = self._connected()
-                known, taken = link.execute(_TAKE, (key, digest, self._model_id)).fetchone() or (False, True)
+                with link.pipeline():  # one message: a sync asks for each photo
+                    first = link.execute(_TAKE, (key, digest, self._model_id))
+                    second = link.execute(_KNOWN, (digest, self._model_id))
+                known, taken = first.fetchone() or (False, True)
                 if known:
                     return Claim.KNOWN
                 if not taken:
                     return Claim.ELSEWHERE
-                (known,) = link.execute(_KNOWN, (digest, self._model_id)).fetchone() or (False,)
+                (known,) = second.fetchone() or (False,)
                 if known:
                     link.execute("SELECT pg_advisory_unlock(%s)", (key,))
                 else:

@@ -10,6 +10,7 @@ connection is lost.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -64,7 +65,16 @@ _SETTINGS = (
     f"SET search_path = {SCHEMA}; SET jit = off;"
     " SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;"
 )
+# The turn to write. What is committed shall be kept, whatever the server's setting is; one that asks for more stays.
+_TURN = (
+    "SELECT set_config('application_name', %s, true),"
+    " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true),"
+    " pg_advisory_xact_lock(%s)"
+)
 _BEGIN_TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+# Of a connection that is lost while messages are collected psycopg raises the first error, and logs the next one.
+logging.getLogger("psycopg").addFilter(lambda record: not str(record.msg).startswith("error ignored terminating"))
 
 
 class _ServerCursor(psycopg.ServerCursor[Any]):
@@ -404,26 +414,60 @@ class PostgresDatabase:
 
     @contextmanager
     def _turn(self, action: str) -> Iterator[Link]:
-        """The turn to write, in a transaction that has begun. What is committed shall be kept, whatever the server's
-        setting is; one that asks for more than that stays.
-        """
-        for held in self._holdings.get(threading.get_ident(), ()):
-            held.renew()
-        key = self.key("write")
-        begin = (
-            f"BEGIN; SELECT set_config('application_name', {literal(signature(action))}, true),"
-            " set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true),"
-            f" pg_advisory_xact_lock({key})"
-        )
+        """The turn to write, in a transaction that has begun."""
+        self._renew()
+        begin = f"BEGIN; {_TURN}" % (literal(signature(action)), self.key("write"))
         try:
             taken = self.link("write", begin)
             link = taken.__enter__()
         except psycopg.errors.LockNotAvailable:
-            raise LibraryBusy(self.place, holder=self.holder(key), waited_s=BUSY_TIMEOUT_S) from None
+            raise self._busy() from None
         try:
             yield link
         finally:
             taken.__exit__(None, None, None)
+
+    @contextmanager
+    def write_after(self, action: str, ask: Callable[[Link], Callable[[], T]]) -> Iterator[tuple[Connection, T]]:
+        """The same as `write` in two messages: one takes the lock of all writers and asks, the other stores and
+        commits. While the lock is held nobody waits but once for this process, which may have to wait for a core, and
+        for the network, where each statement by itself would wait for both.
+
+        In the block, statements that only change rows are sent with the commit: what they raise is raised there, and
+        nobody learns how many rows they have changed.
+
+        Args:
+            ask: executes statements, and returns a function that reads what they have found.
+
+        Yields:
+            Also what that function has returned.
+        """
+        self.require_writable(action)
+        self._renew()
+        with (
+            translated(self.place, action),
+            self.link("write") as link,
+            ExitStack() as once_it_is_held,
+            link.pipeline() as messages,
+        ):
+            link.execute("BEGIN")
+            link.execute(_TURN, (signature(action), self.key("write")))
+            answers = ask(link)
+            try:
+                messages.sync()
+            except psycopg.errors.LockNotAvailable:
+                raise self._busy() from None
+            once_it_is_held.enter_context(PutOff())
+            with self._with_sqlalchemy(link) as connection:
+                yield connection, answers()
+            link.execute("COMMIT")
+
+    def _renew(self) -> None:
+        for held in self._holdings.get(threading.get_ident(), ()):
+            held.renew()
+
+    def _busy(self) -> LibraryBusy:
+        return LibraryBusy(self.place, holder=self.holder(self.key("write")), waited_s=BUSY_TIMEOUT_S)
 
     @contextmanager
     def _changing(self, action: str) -> Iterator[tuple[Link, Connection]]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
+from zsindex.storage.postgres.engine import is_collecting
 from zsindex.storage.postgres.tables import is_numbered
 from zsindex.storage.seals import is_of_content, warn_of_rows
 from zsindex.storage.tables import files, folders
@@ -59,7 +60,7 @@ class PostgresDialect:
         *,
         unless_there: bool = False,
     ) -> None:
-        """See `Dialect.add_rows`. By COPY, which has no way to leave out what is there."""
+        """See `Dialect.add_rows`. By COPY, which has no way to leave out what is there, and is a message of its own."""
         if not rows:
             return
         if table.name == "prompts" and "hash" not in columns:
@@ -67,9 +68,10 @@ class PostgresDialect:
             columns, rows = [*columns, "hash"], [(*row, text_hash(row[text])) for row in rows]
         kinds = ["bytea" if name == "hash" else _kind(table.c[name].type) for name in columns]
         names = ", ".join(columns)
-        if unless_there:
+        if unless_there or is_collecting(driver(connection)):
             arrays = ", ".join(f"%b::{kind}[]" for kind in kinds)
-            insert = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
+            insert = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
+            insert += " ON CONFLICT DO NOTHING" * unless_there
             driver(connection).execute(insert, [list(values) for values in zip(*rows, strict=True)])
             return
         with (

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.pq import PipelineStatus
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
+
+_CHANGES = ("INSERT ", "UPDATE ", "DELETE ")
+
+
+def is_collecting(link: psycopg.Connection[Any]) -> bool:
+    """Whether statements wait for others, to be sent with them."""
+    return link.pgconn.pipeline_status != PipelineStatus.OFF
 
 
 class LentDialect(PGDialect_psycopg):
@@ -24,6 +32,15 @@ class LentDialect(PGDialect_psycopg):
 
     colspecs = {**PGDialect_psycopg.colspecs, sa.Integer: sa.Integer}  # noqa: RUF012  SQLAlchemy's
     supports_statement_cache = True
+
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        """Where messages are collected, what only changes rows waits for no answer: see
+        `zsindex.storage.postgres.database.PostgresDatabase.write_after`.
+        """
+        cursor.execute(statement, parameters)
+        if is_collecting(cursor.connection) and not (statement.startswith(_CHANGES) and " RETURNING " not in statement):
+            with suppress(IndexError):  # there are no rows
+                cursor.scroll(0)
 
     def on_connect(self) -> None:
         """Nothing is to be done."""

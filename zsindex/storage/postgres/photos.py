@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
+from sqlalchemy import Connection
+
 from zsindex.errors import StorageFailed
-from zsindex.records import ModelInfo
+from zsindex.records import Candidate, ModelInfo
+from zsindex.storage.adding import There
 from zsindex.storage.claims import Claims
 from zsindex.storage.failures import told
 from zsindex.storage.patience import patiently
 from zsindex.storage.photos import SqlPhotos
-from zsindex.storage.postgres import derived
+from zsindex.storage.postgres import batches, derived
 from zsindex.storage.postgres.claims import ServerClaims
 from zsindex.storage.postgres.database import PostgresDatabase
 from zsindex.storage.postgres.derived import Kept
 from zsindex.storage.postgres.reads import history_of, snapshot_of
-from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, SnapshotRow, now
+from zsindex.storage.rows import FileOutcome, ImageRecord, KnownFile, ModelRow, SnapshotRow, now
 
 
 class PostgresPhotos(SqlPhotos):
@@ -41,6 +44,18 @@ class PostgresPhotos(SqlPhotos):
 
     # A sync waits for a server that is being started anew: what it has read and encoded took longer. What it asks and
     # stores may be asked and stored again.
+
+    @contextmanager
+    def _storing(
+        self,
+        action: str,
+        images: Mapping[bytes, ImageRecord],
+        model_id: int | None,
+        files: Sequence[Candidate] = (),
+    ) -> Iterator[tuple[Connection, There]]:
+        """See `SqlPhotos._storing`."""
+        with self._database.write_after(action, lambda link: batches.ask(link, images, model_id, files)) as both:
+            yield both
 
     def save(
         self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
