@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -24,6 +25,7 @@ __all__ = [
     "DecodeLimits",
     "DecodeMode",
     "Decoded",
+    "Facts",
     "FileContent",
     "FloatArray",
     "FolderListing",
@@ -33,6 +35,7 @@ __all__ = [
     "LabelSet",
     "ModelInfo",
     "ModelSpec",
+    "Place",
     "Progress",
     "Rendering",
     "Settings",
@@ -40,6 +43,8 @@ __all__ = [
     "SkippedEntry",
     "SkippedFile",
     "SyncReport",
+    "Taken",
+    "TakenFrom",
     "TransparencyMode",
 ]
 
@@ -177,6 +182,79 @@ class FileContent:
     digest: bytes
     size: int
     mtime_ns: int
+
+
+class TakenFrom(StrEnum):
+    """Where the time at which a photo was taken is from; the first that there is counts."""
+
+    EXIF = "exif"
+    XMP = "xmp"
+    NAME = "name"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """When a photo was taken.
+
+    Attributes:
+        at: the local time as it was written, without a time zone.
+        offset_s: of that from UTC in seconds; None where nothing says so.
+        source: where it is from.
+    """
+
+    at: datetime
+    offset_s: int | None
+    source: TakenFrom
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a photo was taken.
+
+    Attributes:
+        latitude: in degrees, north of the equator above zero.
+        longitude: in degrees, east of Greenwich above zero.
+        altitude_m: above the sea.
+    """
+
+    latitude: float
+    longitude: float
+    altitude_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a photo says of itself besides its pixels. Whatever is missing, or cannot be true, is None, or empty.
+
+    Attributes:
+        make, camera: of the camera: who made it, and its model.
+        focal_length_mm: as it is, not as it would be with film.
+        aperture: the f-number.
+        width, height: in pixels, upright.
+        orientation: EXIF's, from 1 to 8: how the stored picture is to be turned.
+        format: of the container, as `Decoded.format` names it.
+        rating: stars, up to 5; -1 for rejected.
+        keywords: in the order in which they stand; those of a hierarchy as ``Animals|Birds``.
+    """
+
+    taken: Taken | None = None
+    make: str | None = None
+    camera: str | None = None
+    lens: str | None = None
+    focal_length_mm: float | None = None
+    aperture: float | None = None
+    exposure_s: float | None = None
+    iso: int | None = None
+    place: Place | None = None
+    width: int | None = None
+    height: int | None = None
+    orientation: int | None = None
+    format: str | None = None
+    animated: bool | None = None
+    rating: float | None = None
+    keywords: tuple[str, ...] = ()
+    caption: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ def _load(data: bytes, mode: DecodeMode, smallest_side: int, max_pixels: int) ->
     """Open an image and load its pixels; the text says what is missing of one that is cut short."""
 
     def load(data: bytes) -> _Loaded:
-        image = _open(data)
+        image = open_header(data)
         width, height = image.size
         _check_pixels(width, height, max_pixels)
         drafted = None
@@ -383,7 +383,7 @@ def _check_scans(data: bytes) -> None:
 _Driver = tuple[Callable[[IO[bytes], str | bytes], ImageFile.ImageFile], Callable[[bytes], bool | str] | None]
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def open_header(data: bytes) -> ImageFile.ImageFile:
     """Find the driver for the bytes and let it read the header.
 
     This is the loop of `Image.open` without three things that do harm here. Its own pixel limit is a process-wide
