@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests import photos
-from zsindex.photos import dates, exif, facts, packets
+from zsindex.photos import dates, exif, facts, packets, plain
 from zsindex.records import Facts, Place, Taken, TakenFrom
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
@@ -713,8 +713,7 @@ ALL = Facts(
 
 @pytest.mark.parametrize("found", [ALL, Facts(), replace(ALL, place=Place(0.0, 1.0, -3.0))])
 def test_plain_values_and_back(found: Facts) -> None:
-    plain = json.loads(json.dumps(facts.to_plain(found)))
-    assert facts.from_plain(plain) == found
+    assert plain.from_plain(json.loads(json.dumps(plain.to_plain(found)))) == found
 
 
 @given(st.binary(max_size=400))

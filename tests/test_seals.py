@@ -9,15 +9,19 @@ import sqlite3
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeEncoder
+from tests.libraries import add_model, digest_of, open_storage, unit_vectors
 from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
 from zsindex.errors import LibraryDamaged, ZsindexWarning
 from zsindex.library import Library
-from zsindex.storage.seals import RowsDamaged, seal
+from zsindex.records import Facts, Taken, TakenFrom
+from zsindex.storage.rows import ImageRecord
+from zsindex.storage.seals import Kind, RowsDamaged, seal
 from zsindex.storage.sqlite.database import FILE_NAME
 
 
@@ -253,6 +257,36 @@ def test_what_counts_and_is_no_number_is_counted_anew(sound: Sound, tmp_path: Pa
         library.sync(sound.album)
         assert library.check().ok
     assert asked(sound, folder) == ([], "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "iso = 100",
+        "taken_us = taken_us + 1",
+        "camera = NULL",
+        "latitude = 'north'",
+        "keywords = x'ff'",
+        "checksum = 'no'",
+    ],
+)
+def test_facts_that_are_damaged_are_left_out_and_forgotten(tmp_path: Path, change: str) -> None:
+    told = Facts(camera="One", iso=50, taken=Taken(datetime(2019, 7, 14), None, TakenFrom.EXIF))
+    with open_storage(tmp_path) as storage:
+        model = add_model(storage)
+        records = [ImageRecord(digest_of(name), vector=unit_vectors(1)[0], facts=told) for name in ("one", "two")]
+        storage.photos.save_images(records, model.id)
+        one, two = storage.photos.images_of([record.digest for record in records]).values()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+        connection.execute(f"UPDATE image_facts SET {change} WHERE image_id = ?", (one,))
+    with open_storage(tmp_path) as storage:
+        with pytest.warns(RowsDamaged, match=f"metadata of image {one} says is damaged"):
+            assert storage.photos.facts_of([one, two]) == {two: told}
+        damaged = storage.damaged_rows()
+        assert [(row.kind, row.key) for row in damaged] == [(Kind.FACTS, str(one))]
+        assert storage.mend(damaged) == ["forgot what the metadata of 1 images says"]
+        assert storage.damaged_rows() == []
+        assert storage.photos.facts_of([one, two]) == {two: told}
 
 
 def test_a_model_whose_record_is_damaged_is_recorded_again(sound: Sound, tmp_path: Path) -> None:

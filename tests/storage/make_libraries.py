@@ -29,7 +29,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -187,6 +187,12 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         found.append(("incomplete_images", {"image_id": 2, "detail": "half of it is missing"}))
     if revision >= "0008":
         found += [("prompt_uses", {"prompt_id": n, "turn": 3 - n, "day": DAY}) for n in (1, 2)]
+    if revision >= "0010":
+        facts = {"image_id": 1, "taken_us": 1_563_118_212_000_001, "offset_s": 7200, "taken_from": "exif", "make": "Us",
+                 "camera": "One", "lens": None, "focal_length_mm": 35.5, "aperture": 1.8, "exposure_s": 0.004,
+                 "iso": 640, "latitude": -33.5, "longitude": 151.25, "altitude_m": None, "orientation": 6,
+                 "animated": 0, "rating": 4.0, "keywords": '["owl"]', "caption": "Ö"}  # fmt: skip
+        found.append(("image_facts", facts | {"checksum": seal(*facts.values())}))
     if revision >= "0009":
         for table, row in found:
             if table == "images":

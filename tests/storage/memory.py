@@ -26,7 +26,7 @@ from zsindex import config
 from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
 from zsindex.photos.formats import is_encodable
-from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.records import Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage import uses
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.rows import (
@@ -123,6 +123,7 @@ class State:
     files: dict[tuple[str, str], File] = field(default_factory=dict)
     images: dict[int, Image] = field(default_factory=dict)
     by_digest: dict[bytes, int] = field(default_factory=dict)
+    facts: dict[int, Facts] = field(default_factory=dict)
     embeddings: dict[tuple[int, int], Embedding] = field(default_factory=dict)
     prompts: dict[tuple[int, str], Prompt] = field(default_factory=dict)
     snapshots: dict[int, SnapshotRow] = field(default_factory=dict)
@@ -570,6 +571,17 @@ class MemoryPhotos(_Part):
         found = self._storage.state().images.get(image_id)
         return None if found is None else ImageRecord(*found[:4])
 
+    def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
+        state = self._storage.state()
+        return {
+            image_id: replace(
+                facts, width=image.width or None, height=image.height or None, format=image.format or None
+            )
+            for image_id, facts in state.facts.items()
+            if image_id in image_ids
+            for image in [state.images[image_id]]
+        }
+
     def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
         counts: Counter[str] = Counter()
         with self._storage.write("store photos") as state:
@@ -629,6 +641,8 @@ class MemoryPhotos(_Part):
         ids = {}
         for r in records:
             ids[r.digest] = _image_id(state, Image(r.digest, r.width, r.height, r.format, r.incomplete))
+            if r.facts is not None:
+                state.facts.setdefault(ids[r.digest], r.facts)
             if r.vector is not None:
                 key = (self._storage.require_model(state, model_id), ids[r.digest])
                 if key not in state.embeddings:
@@ -757,6 +771,7 @@ class MemoryPhotos(_Part):
             state.embeddings = {key: e for key, e in state.embeddings.items() if key[1] not in gone}
             for image_id in gone:
                 del state.by_digest[state.images.pop(image_id).digest]
+                state.facts.pop(image_id, None)
             state.revision += bool(gone)
             return {"prompts": len(old), "images": len(gone)}
 
@@ -783,6 +798,7 @@ class MemoryPhotos(_Part):
         shown = {f.image_id for f in state.files.values()}
         state.images = {image_id: image for image_id, image in state.images.items() if image_id in shown}
         state.by_digest = {image.digest: image_id for image_id, image in state.images.items()}
+        state.facts = {image_id: facts for image_id, facts in state.facts.items() if image_id in shown}
         gone = {key for key in state.embeddings if key[1] not in shown or key[0] in model_ids}
         for model_id in {of for of, _ in gone}:
             state.generations[model_id] += 1

@@ -17,6 +17,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 from zsindex.storage import room, uses
 from zsindex.storage.adding import REVISION, set_setting, touch_files
 from zsindex.storage.database import Dialect
+from zsindex.storage.facts import COLUMNS as FACTS_COLUMNS
+from zsindex.storage.facts import is_whole
 from zsindex.storage.rows import NEVER_SEEN, now
 from zsindex.storage.sealing import part_of, put_seals, rows_of, seals_of, unseal
 from zsindex.storage.seals import RULES, Damaged, Kind, is_of_content, is_of_file, listing_checksum, seal
@@ -24,6 +26,7 @@ from zsindex.storage.tables import (
     embeddings,
     files,
     folders,
+    image_facts,
     images,
     incomplete_images,
     metadata,
@@ -137,6 +140,9 @@ def _photos(connection: Connection) -> Iterator[Damaged]:
             yield Damaged(Kind.FILE, "unseen" if row[2] == NEVER_SEEN else "", str(ident), path)
     for image_id in sorted(damaged_images):
         yield Damaged(Kind.IMAGE, "", str(image_id), f"image {image_id}")
+    for facts in _raw(connection, select(*(image_facts.c[name] for name in FACTS_COLUMNS))):
+        if not is_whole(facts):
+            yield Damaged(Kind.FACTS, "", str(facts[0]), f"what the metadata of image {facts[0]} says")
 
 
 def _folders(connection: Connection, dialect: Dialect) -> Iterator[Damaged]:
@@ -191,6 +197,10 @@ def mend(connection: Connection, dialect: Dialect, damaged: Iterable[Damaged]) -
         done.append(_mend_default_model(connection, dialect))
     if by_kind[Kind.COUNTER]:
         done.append(_mend_counters(connection, [one.key for one in by_kind[Kind.COUNTER]]))
+    if by_kind[Kind.FACTS]:
+        these = {"ids": dialect.many([int(one.key) for one in by_kind[Kind.FACTS]])}
+        connection.execute(delete(image_facts).where(image_facts.c.image_id.in_(dialect.any_of("ids", int))), these)
+        done.append(f"forgot what the metadata of {len(by_kind[Kind.FACTS])} images says")
     done += _mend_photos(connection, dialect, by_kind)
     return done
 
@@ -265,7 +275,7 @@ def _mend_photos(connection: Connection, dialect: Dialect, by_kind: dict[Kind, l
     any_of = dialect.any_of("ids", int)
     if gone_images:
         connection.execute(delete(files).where(files.c.image_id.in_(any_of)), these)
-        for table in (incomplete_images, embeddings):
+        for table in (incomplete_images, image_facts, embeddings):
             connection.execute(delete(table).where(table.c.image_id.in_(any_of)), these)
         connection.execute(delete(images).where(images.c.id.in_(any_of)), these)
         connection.execute(update(models).values(generation=models.c.generation + 1))

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
-from zsindex.records import FloatArray, IncompletePhoto, ModelInfo
+from zsindex.records import Facts, FloatArray, IncompletePhoto, ModelInfo
 from zsindex.storage import room
 from zsindex.storage.adding import (
     FileState,
@@ -33,6 +33,8 @@ from zsindex.storage.adding import (
 )
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
+from zsindex.storage.facts import COLUMNS as FACTS_COLUMNS
+from zsindex.storage.facts import from_row, is_whole, row_of
 from zsindex.storage.mending import listings
 from zsindex.storage.rows import (
     NEVER_SEEN,
@@ -70,6 +72,7 @@ from zsindex.storage.tables import (
     embeddings,
     files,
     folders,
+    image_facts,
     images,
     incomplete_images,
     models,
@@ -287,6 +290,26 @@ class SqlPhotos:
             return None
         return ImageRecord(*rows[0][:4]) if rows else None
 
+    def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
+        """What the metadata of images says, by their ids; those of which it was never read are left out."""
+        query = (
+            select(*(image_facts.c[name] for name in FACTS_COLUMNS), *_of_image)
+            .select_from(image_facts.join(images))
+            .where(image_facts.c.image_id.in_(self._dialect.any_of("ids", int)))
+        )
+        found, damaged = {}, []
+        n_columns = len(FACTS_COLUMNS)
+        with self._read() as connection:
+            for row in _fetch(connection, query, {"ids": self._dialect.many(image_ids)}):
+                facts, (_, width, height, container, _) = row[:n_columns], row[n_columns:]
+                if is_whole(facts) and is_of_content(*row[n_columns:]):
+                    found[facts[0]] = from_row(facts, width=width, height=height, container=container)
+                else:
+                    damaged.append(f"what the metadata of image {facts[0]} says")
+        if damaged:
+            warn_of_rows(damaged)
+        return found
+
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
     def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
@@ -392,6 +415,8 @@ class SqlPhotos:
         ]
         if cut_short:
             connection.execute(insert(incomplete_images), cut_short)
+        facts = [row_of(ids[r.digest], r.facts) for r in records if r.facts is not None]
+        self._dialect.add_rows(connection, image_facts, FACTS_COLUMNS, facts, unless_there=True)
         vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
         add_vectors(connection, self._dialect, vectors, to_blob, model_id, new=new)
         return ids
@@ -572,7 +597,8 @@ class SqlPhotos:
                 for of_model in (snapshots, temperatures, derived):
                     connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
             unseen = select(images.c.id).where(prunable["images"][1])
-            connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
+            for of_image in (incomplete_images, image_facts):
+                connection.execute(delete(of_image).where(of_image.c.image_id.in_(unseen)))
             for table, which in prunable.values():
                 connection.execute(delete(table).where(which))
             room.delete_prompts(connection, self._dialect, unsaved)

@@ -47,7 +47,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
+from zsindex.records import Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
 from zsindex.storage.claims import Claims
 from zsindex.storage.rows import (
     MOST_QUESTIONS,
@@ -426,6 +426,12 @@ class PhotoStorage(Protocol):
 
     def image(self, image_id: int) -> ImageRecord | None:
         """An image by its id, without its vector; None if there is none."""
+        ...
+
+    def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
+        """What the metadata of images says, by their ids, with their size and format; those of which it was never read
+        are left out.
+        """
         ...
 
     def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:

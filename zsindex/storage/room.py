@@ -22,6 +22,7 @@ from zsindex.storage.tables import (
     derived,
     embeddings,
     files,
+    image_facts,
     images,
     incomplete_images,
     jobs,
@@ -175,7 +176,7 @@ def forget_uploads(connection: Connection, dialect: Dialect, upload_bytes: int) 
         these, one_of_them = {"ids": dialect.many(old)}, dialect.any_of("ids", int)
         shrunk = select(embeddings.c.model_id).where(embeddings.c.image_id.in_(one_of_them)).distinct()
         count_deletion(connection, list(connection.execute(shrunk, these).scalars()))
-        for column in (embeddings.c.image_id, incomplete_images.c.image_id, images.c.id):
+        for column in (embeddings.c.image_id, incomplete_images.c.image_id, image_facts.c.image_id, images.c.id):
             connection.execute(delete(column.table).where(column.in_(one_of_them)), these)
         touch_files(connection)
     set_setting(connection, UPLOADS, str(len(held) - len(old)))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from zsindex.photos.formats import is_encodable, printable
-from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkipReason
+from zsindex.records import Candidate, Facts, FloatArray, IdArray, ModelInfo, SkipReason
 
 # Size and time stamp of a file that was imported and that nobody has looked at; see
 # `zsindex.storage.protocol.BulkStorage`.
@@ -140,7 +140,11 @@ class SnapshotRow:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """An image to store. `vector` is None where the library already holds one under the model."""
+    """An image to store. `vector` is None where the library already holds one under the model.
+
+    Attributes:
+        facts: what its metadata says; None where nobody has looked.
+    """
 
     digest: bytes
     width: int = 0
@@ -148,6 +152,7 @@ class ImageRecord:
     format: str = ""
     vector: FloatArray | None = None
     incomplete: str | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)

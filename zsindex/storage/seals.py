@@ -44,6 +44,7 @@ class Kind(StrEnum):
     # These have their checksum beside them.
     FILE = "file"  # id
     IMAGE = "image"  # id
+    FACTS = "facts"  # id of the image
 
 
 class Rule(NamedTuple):

@@ -102,6 +102,35 @@ incomplete_images = Table(
     Column("detail", Text, nullable=False),
 )
 
+# What their metadata says; see zsindex.records.Facts. One without a row was stored before facts were read.
+image_facts = Table(
+    "image_facts",
+    metadata,
+    Column("image_id", ForeignKey(images.c.id), primary_key=True),
+    # Microseconds since 1970 by the clock on the wall, and that clock's offset from UTC.
+    Column("taken_us", Integer),
+    Column("offset_s", Integer),
+    Column("taken_from", String(8)),
+    Column("make", Text),
+    Column("camera", Text),
+    Column("lens", Text),
+    Column("focal_length_mm", Float(53)),
+    Column("aperture", Float(53)),
+    Column("exposure_s", Float(53)),
+    Column("iso", Integer),
+    Column("latitude", Float(53)),
+    Column("longitude", Float(53)),
+    Column("altitude_m", Float(53)),
+    Column("orientation", Integer),
+    Column("animated", Integer),
+    Column("rating", Float(53)),
+    # A JSON list.
+    Column("keywords", Text, nullable=False),
+    Column("caption", Text),
+    # See zsindex.storage.facts.
+    Column("checksum", Integer, nullable=False),
+)
+
 files = Table(
     "files",
     metadata,
