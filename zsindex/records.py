@@ -266,6 +266,7 @@ class Decoded:
         width, height: of the upright original in pixels, before any DCT scaling.
         format: Pillow's name of the container, such as "JPEG".
         incomplete: what is missing of a file that is cut short, in words.
+        facts: what its metadata says; None where nobody has looked.
     """
 
     image: Image.Image
@@ -273,6 +274,7 @@ class Decoded:
     height: int
     format: str
     incomplete: str | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import IO, Any
 from PIL import Image
 
 from zsindex.errors import ImageError
-from zsindex.photos import decode
+from zsindex.photos import decode, facts, plain
 from zsindex.photos.codec_errors import codec_errors
 from zsindex.photos.scaling import Fitting
 from zsindex.records import DecodeMode, IccMode, Rendering, SkipReason, TransparencyMode
@@ -41,8 +41,9 @@ MOST_ASKED = 64
 FAILED, RUNNING = b"!", b"?"
 # How long a process that ended for want of work may stay unburied.
 _BURY_S = 10.0
-# Longest line of a request or an answer: a mode, a size, a few words.
-_MOST_LINE = 1 << 16
+# Longest line of a request or an answer: a mode, a size, a few words, and facts, of which `zsindex.photos.facts` keeps
+# less than that in letters that take twelve bytes.
+MOST_LINE = 1 << 20
 
 
 # --- both sides -------------------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ def write(stream: IO[bytes], about: dict[str, Any], data: bytes) -> None:
 
 
 def _read_about(stream: IO[bytes]) -> dict[str, Any] | None:
-    line = stream.readline(_MOST_LINE)
+    line = stream.readline(MOST_LINE)
     if not line.endswith(b"\n"):
         return None
     about: dict[str, Any] = json.loads(line)
@@ -138,6 +139,7 @@ def _decoded(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byte
         "height": found.height,
         "format": found.format,
         "incomplete": found.incomplete,
+        "facts": plain.to_plain(facts.read(data, request["name"])),
     }
     return about, palette + image.tobytes() if palette else image.tobytes()
 

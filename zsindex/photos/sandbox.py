@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 from PIL import Image
 
 from zsindex.errors import DecoderUnavailable, ImageError
-from zsindex.photos import decode, decoder_process
+from zsindex.photos import decode, decoder_process, facts, plain
 from zsindex.photos.decoder_process import FAILED, HAS_ALARM, MOST_ASKED, RUNNING, START, comes, read, write
 from zsindex.photos.scaling import Fitting
 from zsindex.records import (
@@ -68,7 +69,7 @@ class Decoder(Protocol):
         name: str = "",
         fitting: Fitting | None = None,
     ) -> Decoded:
-        """Decode a photo; see `zsindex.photos.decode.decode`.
+        """Decode a photo, and read its facts; see `zsindex.photos.decode.decode` and `zsindex.photos.facts.read`.
 
         Args:
             name: of the file, or its path.
@@ -101,7 +102,7 @@ class Here:
         fitting: Fitting | None = None,
     ) -> Decoded:
         """See `Decoder`."""
-        return decode.decode(
+        decoded = decode.decode(
             data,
             mode=mode,
             input_size=input_size,
@@ -109,6 +110,7 @@ class Here:
             name_hint=name,
             rendering=rendering,
         )
+        return replace(decoded, facts=facts.read(data, name))
 
     def start(self) -> None:
         """See `Decoder`."""
@@ -372,7 +374,8 @@ def _decoded(about: dict[str, Any], pixels: bytes) -> Decoded:
         raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory for its pixels") from error
     if palette:
         image.putpalette(pixels[:palette], about["palette_mode"])
-    return Decoded(image, about["width"], about["height"], about["format"], about["incomplete"])
+    said = plain.from_plain(about["facts"])
+    return Decoded(image, about["width"], about["height"], about["format"], about["incomplete"], said)
 
 
 _SIGKILL = getattr(signal, "SIGKILL", 9)
