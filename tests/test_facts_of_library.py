@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
+from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import config
+from zsindex.errors import ImageError
 from zsindex.library import Library
 from zsindex.photos import decode, facts
 from zsindex.photos.decoder_process import MOST_LINE
@@ -80,3 +85,77 @@ def test_a_sync_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boun
             data = path.read_bytes()
             assert found[ids[decode.digest(data)]] == facts.read(data)
         assert library.check().ok
+
+
+SIDECAR = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+ xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF>"""
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    told(folder / "one.jpg")
+    return folder
+
+
+@pytest.mark.parametrize("synced", [True, False])
+@pytest.mark.parametrize("sidecar", ["one.jpg.xmp", "one.xmp"])
+def test_a_photo_with_its_sidecar(tmp_path: Path, album: Path, synced: bool, sidecar: str) -> None:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        if synced:
+            library.sync(album)
+        assert library.photos.facts(album / "one.jpg") == TOLD
+        (album / sidecar).write_text(SIDECAR, encoding="utf-8")
+        assert library.photos.facts(str(album / "one.jpg")) == replace(TOLD, rating=4.0)
+        (album / sidecar).write_text("no XMP", encoding="utf-8")
+        assert library.photos.facts(album / "one.jpg") == TOLD
+
+
+def test_a_photo_that_has_changed_since_the_sync_is_read_anew(tmp_path: Path, album: Path) -> None:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        photos.jpeg(album / "one.jpg", photos.gradient(30, 20))
+        assert library.photos.facts(album / "one.jpg").camera is None
+        (album / "one.jpg").unlink()
+        with pytest.raises(ImageError, match="No such file"):
+            library.photos.facts(album / "one.jpg")
+
+
+def test_what_was_read_at_the_sync_is_not_read_again(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        monkeypatch.setattr(facts, "read", lambda *_: pytest.fail("it was read"))
+        monkeypatch.setattr(library._session, "_decoder", None)
+        assert library.photos.facts(album / "one.jpg") == TOLD
+
+
+def test_a_name_and_the_file_say_when_where_nothing_else_does(tmp_path: Path, album: Path) -> None:
+    named, other = photos.jpeg(album / "IMG_20180102_030405.jpg"), photos.jpeg(album / "other.jpg")
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        assert library.photos.facts(named).taken == Taken(datetime(2018, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
+        taken = library.photos.facts(other).taken
+    assert taken is not None
+    assert taken.source is TakenFrom.FILE
+
+
+def test_the_command(tmp_path: Path, album: Path) -> None:
+    def run(*arguments: str | Path, code: int = 0) -> Result:
+        result = CliRunner().invoke(
+            cli, [str(a) for a in arguments], env={"ZSINDEX_LIBRARY": str(tmp_path / "library")}
+        )
+        assert result.exit_code == code, result.output
+        return result
+
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+    lines = dict(line.split(maxsplit=1) for line in run("facts", album / "one.jpg").stdout.splitlines())
+    assert lines["taken"] == "2019-07-14 15:30:12 +02:00, from EXIF"
+    assert (lines["camera"], lines["exposure"], lines["size"]) == ("Us One", "ISO 640", "240 x 320")
+    assert "place" not in lines
+    document = json.loads(run("facts", album / "one.jpg", "--json").stdout)
+    assert document["taken"] == {"at": "2019-07-14T15:30:12", "offset_s": 7200, "source": "exif"}
+    assert document == json.loads(json.dumps(TOLD.to_dict()))
+    assert "No such file" in run("facts", album / "none.jpg", code=1).stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -255,6 +255,13 @@ class Facts:
     rating: float | None = None
     keywords: tuple[str, ...] = ()
     caption: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: times as ISO 8601 texts."""
+        plain = asdict(self)
+        if self.taken is not None:
+            plain["taken"] |= {"at": self.taken.at.isoformat(), "source": str(self.taken.source)}
+        return plain | {"keywords": list(self.keywords)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zsindex.arguments.paths import PathsLike, absolute_all, guessed
+from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, UnknownImage
-from zsindex.records import FileContent, IncompletePhoto, SkippedFile, SkipReason
+from zsindex.photos.formats import storable
+from zsindex.records import DecodeMode, Facts, FileContent, IncompletePhoto, SkippedFile, SkipReason
 from zsindex.session.session import Session
 
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
+
+# Of the pixels that facts are read along with: decoded as small as can be.
+_LEAST_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +122,46 @@ class Photos:
             what = "is a folder" if is_folder else "is neither a file nor a photo of the library"
             raise BadQuery(f"{term} {what}. To search for it as text: text:{term}")
         return False
+
+    def facts(self, path: str | os.PathLike[str]) -> Facts:
+        """What a photo says of itself besides its pixels: its metadata, the sidecar beside it, its name and its time.
+
+        Of a photo of the library the metadata is what the sync that encoded it has read; of any other, and of one that
+        was encoded before facts were kept, it is read now. The sidecar of photo.jpg is photo.jpg.xmp, else photo.xmp;
+        one that is no XMP is passed over.
+
+        Args:
+            path: of a file that is there (``~`` is expanded).
+
+        Raises:
+            ImageError: it cannot be read, or is no photo.
+        """
+        from zsindex.lab.tags import STYLES, sidecar_of
+        from zsindex.photos import decode, facts, packets
+
+        file = absolute(path)
+        content = self._stored_facts(file)
+        if content is None:
+            data = decode.read_file(file).data
+            decoder = self._session.decoder
+            try:
+                content = decoder.decode(data, DecodeMode.FAST, (_LEAST_SIDE, _LEAST_SIDE), name=file).facts
+            except ImageError as error:
+                raise ImageError(error.reason, error.detail, path=file) from error
+        sidecar = None
+        for style in STYLES:
+            with suppress(ImageError, packets.NotXmp):
+                sidecar = facts.of_packet(decode.read_file(sidecar_of(file, style), max_bytes=packets.MAX_BYTES).data)
+                break
+        return facts.together(content or Facts(), sidecar, os.path.basename(file), os.stat(file).st_mtime_ns)
+
+    def _stored_facts(self, path: str) -> Facts | None:
+        """Of its metadata; None where they are not known, or of another content than lies there now."""
+        storage = self._session.storage
+        digest = storage.reads.digest_of(path)
+        ids = [] if digest is None else list(storage.photos.images_of([digest]).values())
+        seen = {(row.size, row.mtime_ns) for row in storage.photos.details_of(ids) if row.path == path}
+        status = os.stat(path) if os.path.isfile(path) else None
+        if status is None or (status.st_size, storable(status.st_mtime_ns)) not in seen:
+            return None
+        return storage.photos.facts_of(ids).get(ids[0])
