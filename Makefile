@@ -1,7 +1,7 @@
 # `make check` is what a change must pass; CI runs the test command of the README.
 PYTHON ?= python
 
-.PHONY: check format lint types test docs docs-site
+.PHONY: check format lint types test test-server test-server-part docs docs-site
 
 check: lint types docs-site test
 
@@ -18,6 +18,20 @@ types:
 
 test:
 	$(PYTHON) -m pytest
+
+# The suites over PostgreSQL: tests/on_server.py. CI runs the part of them where most of a storage is asked for.
+SERVER_PART = $(patsubst %,tests/test_%.py,sync crash index exchange runs tags corrections thresholds lab_neighbours) \
+	$(patsubst %,tests/web/test_%.py,classify search jobs)
+SERVER_SUITES = $(SERVER_PART) $(patsubst %,tests/test_%.py,answers attribution beside_others bounds classify cli cli_lab \
+	cli_vectors cli_words closing columnar deciding explain familiarity few_shot given intake interrupts \
+	lab_duplicates lab_smooth large_index learning library library_eval next once output plan reasons room scoring seals \
+	several store_model temperature together unknown waiting words zero_shot) tests/web
+
+test-server:
+	ZSINDEX_TEST_LIBRARY=postgres $(PYTHON) -m pytest $(SERVER_SUITES) --ignore tests/web/test_page.py
+
+test-server-part:
+	ZSINDEX_TEST_LIBRARY=postgres $(PYTHON) -m pytest $(SERVER_PART)
 
 docs:
 	$(PYTHON) docs/make_cli_reference.py

@@ -73,7 +73,7 @@ def serve(library: str, photos: str) -> None:
             opened,
             listening,
             security=security,
-            limits=Limits(requests_per_s=0),
+            limits=Limits(requests_per_s=0, wait_s=120.0),
             log_requests=False,
             ready=lambda: print(port, flush=True),
         )
@@ -177,10 +177,10 @@ def service(library: Path, photos: Path) -> Iterator[int]:
         process.wait(120)
 
 
-def paint(folder: Path, n: int) -> None:
+def paint(folder: Path, n: int, *, seed: int = 0) -> None:
     """Write small photos that all differ."""
     folder.mkdir()
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for number in range(n):
         Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number:06}.png")
 

@@ -65,6 +65,7 @@ SHOWN_FLIPS = 10
     help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@options.on
 @click.option("--record", is_flag=True, help="Keep the question and the answer; see zsindex runs.")
 @options.truncate
 @export_option
@@ -72,7 +73,7 @@ SHOWN_FLIPS = 10
 @click.option(
     "--with-run", is_flag=True, help="csv and ndjson: name the run in every row; json and parquet always name it."
 )
-@options.output
+@options.output_or_folder
 @options.strict
 @options.library
 @options.which_model
@@ -98,12 +99,13 @@ def classify(
     temperature: float | str | None,
     smooth: bool,
     no_sync: bool,
+    on: str | None,
     record: bool,
     truncate: bool,
     fmt: str,
     wide: bool,
     with_run: bool,
-    output: Path | None,
+    output: Path | options.Folder | None,
     strict: bool,
     library: options.Place | None,
     quiet: bool,
@@ -121,6 +123,12 @@ def classify(
     from .answers import write
 
     require_file(fmt, output)
+    if isinstance(output, options.Folder) and fmt != "parquet":
+        raise click.UsageError("a folder takes parts of --format parquet; for other formats name a file with --output")
+    if wide and on is not None:
+        raise click.UsageError(
+            "--wide and --on exclude each other: all scores of all photos are computed in one process"
+        )
     if wide and fmt not in (*CSV, "parquet"):
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", *PATHS):
@@ -143,8 +151,8 @@ def classify(
         record=record,
     )
     with options.open_library(library, create=bool(paths) and not no_sync, quiet=quiet, **model) as opened:
-        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
-            result = opened.classify(question, progress=progress, should_stop=should_stop)
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop, options.apart(on):
+            result = opened.classify(question, on=on, progress=progress, should_stop=should_stop)
         stopped = should_stop()
         skipped = opened.photos.skipped(paths or None)
         named = {printable(absolute(path)) for path in paths}
@@ -156,8 +164,11 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
-        with destination(output, binary=fmt == "parquet") as out:
-            write(result, fmt, out, wide=wide, with_run=with_run)
+        if isinstance(output, options.Folder):
+            result.to_parquet_parts(output.path, wide=wide)
+        else:
+            with destination(output, binary=fmt == "parquet") as out:
+                write(result, fmt, out, wide=wide, with_run=with_run)
         to_encode = f"zsindex sync {opened.spec.arguments}"
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)

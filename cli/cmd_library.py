@@ -9,6 +9,7 @@ import click
 from zsindex import config
 
 from . import options
+from .cmd_index import recall_of
 from .output import plural, print_pairs, size, write_json
 from .progress import Reporter
 from .streams import shown
@@ -78,6 +79,7 @@ def info(library: options.Place | None, as_json: bool) -> None:
     with options.open_library(library) as opened:
         status = opened.status()
         derived = str(opened.path)
+        indexes = opened.search_index.status()
     document = {
         "path": status.path,
         "read_only": status.read_only,
@@ -86,6 +88,7 @@ def info(library: options.Place | None, as_json: bool) -> None:
         "database_bytes": status.database_bytes,
         "index_bytes": status.index_bytes,
         "index_folder": derived,
+        "search_indexes": [one.to_dict() for one in indexes],
     }
     if as_json:
         write_json(document, sys.stdout)
@@ -97,5 +100,11 @@ def info(library: options.Place | None, as_json: bool) -> None:
             "storage": f"{storage}, schema {status.schema}",
             "size": f"database {size(status.database_bytes)}, index {size(status.index_bytes)}",
             "index": derived,
+            **{
+                f"search index of {one.model}": f"{plural(one.vectors, 'vector')}, {size(one.bytes)} on the server; "
+                f"{recall_of(one)}"
+                for one in indexes
+                if one.there
+            },
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,26 @@ from .output import note
     metavar="MB",
     help="Disk space for thumbnails, in the user's cache folder.",
 )
+@click.option(
+    "--workers",
+    "processes",
+    type=options.Whole(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that answer requests, at one port. One that dies is replaced.",
+)
+@click.option(
+    "--no-jobs", is_flag=True, help="Leave syncs to other services of the library; clients can start them here, too."
+)
 @options.which_model
-@options.how_fast
+@options.batch_size
+@click.option(
+    "--threads",
+    "workers",
+    type=options.Whole(min=1),
+    help="Threads of a sync that read and decode.  [default: one per processor core]",
+)
 @options.quiet
 def serve(
     library: options.Place | None,
@@ -79,6 +98,8 @@ def serve(
     drop_model_after: float | None,
     rate: float,
     thumbnail_cache: int,
+    processes: int,
+    no_jobs: bool,
     quiet: bool,
     **model: Any,
 ) -> None:
@@ -87,6 +108,7 @@ def serve(
     Only this machine can connect, unless --host says otherwise. docs/service.md describes the requests; logs are JSON
     lines on stderr.
     """
+    from zsindex.config import library_place
     from zsindex.web import Limits, Security
     from zsindex.web import serve as web
 
@@ -97,24 +119,42 @@ def serve(
         listening = web.listen(host, port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    with (
-        listening,
-        options.open_library(library, create=not read_only, quiet=True, read_only=read_only, **model) as opened,
-    ):
-        security = Security(
-            hosts=web.hosts_of(host, listening.getsockname()[1], hosts),
-            own_addresses=web.is_any(host),
-            tokens=tokens,
-            read_only=opened.read_only,
-            fetch_urls=fetch_urls,
-            photo_folders=tuple(str(folder.absolute()) for folder in photos),
-        )
-        web.serve(
-            opened,
-            listening,
+    limits = Limits(requests_per_s=rate, thumbnail_bytes=thumbnail_cache << 20)
+    with listening:
+        with options.open_library(library, create=not read_only, quiet=True, read_only=read_only, **model) as opened:
+            security = Security(
+                hosts=web.hosts_of(host, listening.getsockname()[1], hosts),
+                own_addresses=web.is_any(host),
+                tokens=tokens,
+                read_only=opened.read_only,
+                fetch_urls=fetch_urls,
+                photo_folders=tuple(str(folder.absolute()) for folder in photos),
+            )
+            told = f"serving {opened.place} at " + " and ".join(web.urls_of(listening, host))
+            if processes == 1:
+                web.serve(
+                    opened,
+                    listening,
+                    security=security,
+                    limits=limits,
+                    drop_model_after_s=drop_model_after,
+                    runs_jobs=not no_jobs,
+                    log_requests=not quiet,
+                    ready=lambda: note(told),
+                )
+                return
+        from zsindex.web.workers import Worker, serve_with
+
+        worker = Worker(
+            library_place(library),
+            read_only=read_only,
+            model=model,
             security=security,
-            limits=Limits(requests_per_s=rate, thumbnail_bytes=thumbnail_cache << 20),
+            limits=limits,
+            leave=sys.exit,
             drop_model_after_s=drop_model_after,
+            runs_jobs=not no_jobs,
             log_requests=not quiet,
-            ready=lambda: note(f"serving {opened.path} at " + " and ".join(web.urls_of(listening, host))),
         )
+        if not serve_with(worker, listening, processes, ready=lambda: note(told)):
+            raise click.ClickException("the library could not be opened; the log says why")

@@ -37,6 +37,7 @@ MOST_SKIPS_SHOWN = 10
 @click.option("--include-hidden", is_flag=True, help="Include names that begin with a dot.")
 @click.option("--retry-skipped", is_flag=True, help="Retry files that could not be read before.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done: read, encode and store nothing.")
+@options.on
 @options.strict
 @options.json_flag
 @options.quiet
@@ -50,6 +51,7 @@ def sync(
     include_hidden: bool,
     retry_skipped: bool,
     dry_run: bool,
+    on: str | None,
     strict: bool,
     as_json: bool,
     quiet: bool,
@@ -72,13 +74,14 @@ def sync(
             raise click.UsageError("name the folders to sync; the library has none yet")
         if not quiet and not dry_run and not opened.models():
             _introduce(str(opened.spec), str(opened.path))
-        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop:
+        with Reporter(quiet=quiet) as progress, stop_on_interrupt() as should_stop, options.apart(on):
             report = opened.sync(
                 paths or None,
                 exclude=exclude,
                 include_hidden=include_hidden,
                 retry_skipped=retry_skipped,
                 dry_run=dry_run,
+                on=on,
                 progress=progress,
                 should_stop=should_stop,
             )
@@ -88,7 +91,9 @@ def sync(
         click.echo(summary(report))
     say_what_was_left(report, quiet=quiet or as_json)
     if report.interrupted:
-        note(f"stopped with {plural(report.left, 'photo')} left; run the same command again to continue", quiet=quiet)
+        # Where nothing is stored there may be more than were seen.
+        where = f"with {plural(report.left, 'photo')} left" if report.left < report.to_read else "before all was seen"
+        note(f"stopped {where}; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
     if strict and report.skipped:
         ctx.exit(3)
@@ -105,7 +110,8 @@ def summary(report: SyncReport) -> str:
     """One line about a sync."""
     states = ("added", "changed", "moved", "unchanged", "skipped", "missing")
     parts = [f"{getattr(report, state):,} {state}" for state in states if getattr(report, state)]
-    line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or 'nothing new'}"
+    nothing = "nothing done yet" if report.interrupted else "nothing new"
+    line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or nothing}"
     if report.dry_run:
         return f"{line}. Dry run: {report.to_read:,} would be read"
     rate = f", {report.encoded / report.seconds:.1f}/s" if report.encoded and report.seconds else ""

@@ -34,6 +34,7 @@ def vectors() -> None:
 @click.option("--part-size", type=options.Whole(min=1), default=1_000_000, show_default=True, help="Photos per file.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
 @options.within
+@options.on
 @options.library
 @options.which_model
 @options.json_flag
@@ -47,6 +48,7 @@ def export(
     part_size: int,
     overwrite: bool,
     paths: tuple[str, ...],
+    on: str | None,
     library: options.Place | None,
     as_json: bool,
     quiet: bool,
@@ -61,6 +63,7 @@ def export(
         options.open_library(library, **model) as opened,
         Reporter(quiet=quiet) as progress,
         stop_on_interrupt() as should_stop,
+        options.apart(on),
     ):
         report = opened.vectors.export_to(
             folder,
@@ -68,6 +71,7 @@ def export(
             part_size=part_size,
             paths=paths or None,
             overwrite=overwrite,
+            on=on,
             progress=progress,
             should_stop=should_stop,
         )

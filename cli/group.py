@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 import zsindex
-from zsindex.errors import BadPath, BadQuestion, BadText, ZsindexError, ZsindexWarning
+from zsindex.errors import BadPath, BadQuestion, BadText, Stopped, ZsindexError, ZsindexWarning
 
 from . import options
 from .on_demand import OnDemand
@@ -38,6 +38,7 @@ HOMES = {
     "migrate-model": "cmd_migrate",
     "vectors": "cmd_vectors",
     "library": "cmd_library",
+    "index": "cmd_index",
     "status": "cmd_upkeep",
     "check": "cmd_upkeep",
     "prune": "cmd_upkeep",
@@ -108,6 +109,9 @@ class Commands(click.Group):
             if not any(error.object in given for given in ctx.meta[_GIVEN]):
                 raise
             raise click.UsageError(f"an argument is not valid text: {error.object!a}") from error
+        except Stopped:
+            click.echo("stopped; there is no result", err=True)
+            ctx.exit(130)
         except ZsindexError as error:
             raise click.ClickException(shown(str(error))) from error
         except MemoryError as error:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from zsindex.config import LIBRARY_VARIABLE, absolute, is_url
+from zsindex.config import LIBRARY_VARIABLE, absolute, is_cluster, is_url
 
 from .streams import shown
 
@@ -123,7 +126,56 @@ class _Output(FilePath):
         return super().convert(absolute(value) if value == "./-" else value, param, ctx)
 
 
+class _On(click.ParamType[str]):
+    """Where work is done."""
+
+    name = "cluster"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_cluster(value):
+            self.fail(f"{value!r} is neither ray nor ray://HOST:PORT", param, ctx)
+        return value
+
+
+on = click.option(
+    "--on",
+    type=_On(),
+    metavar="ray|ray://HOST:PORT",
+    help="Let a Ray cluster do the work: ray is this machine, or the cluster that RAY_ADDRESS names. Needs pip install "
+    "'zsindex[ray]'.",
+)
+
+
+def apart(on: str | None) -> AbstractContextManager[object]:
+    """While Ray works: what it prints of its processes goes to stderr. Results alone go to stdout."""
+    return nullcontext() if on is None else redirect_stdout(sys.stderr)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that files are to be written to."""
+
+    path: Path
+
+
+class _OutputOrFolder(_Output):
+    """A file to be written, or a folder: one that is there, or whose name ends with a slash."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value and (value.endswith(("/", os.sep)) or os.path.isdir(value)):
+            return Folder(Path(absolute(value)))
+        return super().convert(value, param, ctx)
+
+
 output = click.option("-o", "--output", type=_Output(), help="Write to FILE instead of stdout, which is -.")
+output_or_folder = click.option(
+    "-o",
+    "--output",
+    type=_OutputOrFolder(),
+    metavar="FILE|FOLDER/",
+    help="Write to FILE instead of stdout, which is -. parquet: or to a new or empty FOLDER/, in files of a million "
+    "photos.",
+)
 
 
 with_corrections = click.option(
@@ -179,8 +231,9 @@ which_model = together(
     ),
     how_model,
 )
+batch_size = click.option("--batch-size", type=Whole(min=1), help="Images encoded and stored at a time.  [default: 32]")
 how_fast = together(
-    click.option("--batch-size", type=Whole(min=1), help="Images encoded and stored at a time.  [default: 32]"),
+    batch_size,
     click.option(
         "--workers",
         type=Whole(min=1),
@@ -296,7 +349,7 @@ class _Notes(logging.Handler):
 
 def show_notes() -> None:
     """Show messages of loading a model, which may take a while."""
-    for name in ("zsindex.models.loading", "zsindex.models.names"):
+    for name in ("zsindex.models.loading", "zsindex.models.names", "zsindex.distributed.cluster"):
         notes = logging.getLogger(name)
         if not notes.handlers:
             notes.addHandler(_Notes())

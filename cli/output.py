@@ -62,7 +62,7 @@ def note(text: str, *, quiet: bool = False) -> None:
         click.echo(shown(text), err=True)
 
 
-def require_file(fmt: str, output: Path | None) -> None:
+def require_file(fmt: str, output: object) -> None:
     """Refuse to write a binary table to a terminal or a pipe."""
     if fmt == "parquet" and output is None:
         raise click.UsageError("--format parquet is binary: name a file with --output FILE; - is stdout")

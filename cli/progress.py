@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,12 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        click.echo("\nstopping after this batch; Ctrl-C again aborts at once", err=True)
+        said = "\nstopping after this batch; Ctrl-C again aborts at once"
+        try:
+            click.echo(said, err=True)
+        except RuntimeError:  # it came while something else was being written, which cannot be interrupted by this
+            with suppress(OSError):
+                os.write(2, f"{said}\n".encode())
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -95,7 +95,7 @@ def run_all(
     stdout: str = "file",
     stderr: str = "file",
     encoding: str = "utf-8",
-    library: Path | None = None,
+    library: Path | str | None = None,
 ) -> list[Ended]:
     """Run the entry point of the console script, once for each command.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import on_server
 from tests.fakes import FakeEncoder
 from zsindex.config import CACHE_VARIABLE
 from zsindex.library import Library
@@ -19,6 +21,28 @@ if TYPE_CHECKING:
 # Whether a test passes does not depend on how busy the machine is.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_sessionstart() -> None:
+    """Over a server, if that is asked for."""
+    if on_server.asked():
+        on_server.start()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Over a server what only a folder can do is left out."""
+    if on_server.asked():
+        for item in items:
+            if (marker := item.get_closest_marker("folder")) is not None:
+                (reason,) = marker.args
+                item.add_marker(pytest.mark.skip(reason=f"a folder's alone: {reason}"))
+
+
+@pytest.fixture(autouse=True)
+def databases() -> Iterator[None]:
+    """Over a server the databases of one test are those of the next one, emptied."""
+    with on_server.for_one_test() if on_server.asked() else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

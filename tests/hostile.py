@@ -512,7 +512,8 @@ def _cursor(data: bytes) -> Facts:
     for text in (data.decode("latin-1"), base64.urlsafe_b64encode(data).decode(), _packed(data)):
         for read in (
             lambda text=text: cursors.SearchCursor.from_text(text, fingerprint="f" * 64, dim=DIM).to_text(),  # type: ignore[misc]
-            lambda text=text: cursors.offset_from_text(text, asked="question"),  # type: ignore[misc]
+            lambda text=text: cursors.OffsetCursor.from_text(text, asked="question").to_text(),  # type: ignore[misc]
+            lambda text=text: cursors.AnswerName.from_text(text).to_text(),  # type: ignore[misc]
         ):
             try:
                 found.append(read())

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from tests import on_server
 from tests.fakes import DIM, FakeEncoder
 from zsindex.records import Candidate, FloatArray, ModelInfo
+from zsindex.session import storages
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ModelRow
-from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
-from zsindex.storage.sqlite.storage import SqliteStorage
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import FILE_NAME
+
+if TYPE_CHECKING:
+    from zsindex.session.storages import SqlStorage
 
 
 @contextmanager
-def open_storage(folder: Path, *, create: bool = True, read_only: bool = False) -> Iterator[SqliteStorage]:
-    storage = SqliteStorage.open(folder, create=create, read_only=read_only)
+def open_storage(folder: Path, *, create: bool = True, read_only: bool = False) -> Iterator[SqlStorage]:
+    storage = storages.open_storage(folder, create=create, read_only=read_only)
     try:
         yield storage
     finally:
@@ -38,9 +45,32 @@ def _empty_database() -> bytes:
 
 def new_library(folder: Path) -> Path:
     """Make an empty library without running the migrations every time."""
+    if on_server.asked():
+        storages.create(folder)
+        return folder
     folder.mkdir(parents=True)
     (folder / FILE_NAME).write_bytes(_empty_database())
     return folder
+
+
+def stored(folder: Path, *, to_the_byte: bool = False) -> list[str]:
+    """All that a library holds, as text, a line for each row; in a folder also how it lies in the file."""
+    if on_server.is_of(folder):
+        return on_server.rows(folder)
+    if to_the_byte:
+        return [(folder / FILE_NAME).read_bytes().hex()]
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        return list(connection.iterdump())
+
+
+def execute(folder: Path, *statements: str) -> None:
+    """Change rows of a library past zsindex, by statements each of which changes some."""
+    if on_server.is_of(folder):
+        on_server.execute(folder, *statements)
+        return
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount > 0, statement
 
 
 def fake_info(name: str = "fake") -> ModelInfo:

@@ -52,6 +52,7 @@ ONLY_IMPORTERS = {
     "pyarrow": {"exchange/parts.py", "classification/parquet.py"},
     "pydantic": {"web/*"},
     "rawpy": {"photos/decode.py"},
+    "ray": {"distributed/cluster.py"},
     "regex": {"models/tokenizer.py"},
     "safetensors": {"models/openvino/assembly.py"},
     "sqlalchemy": {"storage/*", "migrations/*"},
@@ -73,7 +74,7 @@ ONLY_IMPORTERS = {
     "tqdm": {"cli/options.py", "cli/progress.py"},
     "transformers": {"models/transformers.py"},
     "h11": {"web/serve.py"},
-    "uvicorn": {"web/serve.py"},
+    "uvicorn": {"web/serve.py", "web/workers.py"},
     "wcwidth": {"cli/output.py"},
     "yaml": {"classification/prompts.py"},
 }

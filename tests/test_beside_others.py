@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from zsindex.index.vectors import Snapshot
 from zsindex.lab import neighbours
 from zsindex.library import Library
 from zsindex.services.run_store import RunNotRecorded
-from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.upkeep import maintenance
 
 LABELS = ["red", "blue"]
@@ -88,7 +87,7 @@ class Watched:
 
 def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = new_library(tmp_path / "library")
-    with closing(SqliteStorage.open(folder, create=False)) as storage:
+    with open_storage(folder, create=False) as storage:
         model = add_model(storage)
         add_photos(storage, model, unit_vectors(30))
         monkeypatch.setattr(maintenance.VectorIndex, "open", lambda *_: None)  # of prune: here only one writes
@@ -105,7 +104,7 @@ def test_a_snapshot_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytes
 def test_a_snapshot_that_is_just_replaced_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its record and its removal, or however long its replacer is stopped there."""
     folder = new_library(tmp_path / "library")
-    with closing(SqliteStorage.open(folder, create=False)) as storage:
+    with open_storage(folder, create=False) as storage:
         model = add_model(storage)
         add_photos(storage, model, unit_vectors(30))
         VectorIndex.rebuild(storage, model)
@@ -131,7 +130,7 @@ def test_a_snapshot_that_goes_while_it_is_opened_is_looked_up_again(
 ) -> None:
     """Its checksum was right, and then its name is gone."""
     folder = new_library(tmp_path / "library")
-    with closing(SqliteStorage.open(folder, create=False)) as storage:
+    with open_storage(folder, create=False) as storage:
         model = add_model(storage)
         add_photos(storage, model, unit_vectors(30))
         VectorIndex.rebuild(storage, model)
@@ -171,7 +170,7 @@ def test_a_run_in_the_making_is_no_stray(tmp_path: Path, pictures: Path, monkeyp
 
 def test_a_graph_in_the_making_is_no_stray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = new_library(tmp_path / "library")
-    with closing(SqliteStorage.open(folder, create=False)) as storage:
+    with open_storage(folder, create=False) as storage:
         model = add_model(storage)
         file = snapshots.neighbours_file(folder, model.info.fingerprint)
         watched = Watched(folder, monkeypatch)
@@ -245,7 +244,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_checked_is_no_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = new_library(tmp_path / "library")
-    with closing(SqliteStorage.open(folder, create=False)) as storage:
+    with open_storage(folder, create=False) as storage:
         model = add_model(storage)
         add_photos(storage, model, unit_vectors(30))
         VectorIndex.open(storage, model)
@@ -325,7 +324,7 @@ def test_a_temperature_and_what_is_derived_are_stored_under_the_model_recorded_a
 
 
 def test_a_row_that_refers_to_a_pruned_model_is_an_expected_failure(tmp_path: Path) -> None:
-    with closing(SqliteStorage.open(tmp_path / "library", create=True)) as storage:
+    with open_storage(tmp_path / "library") as storage:
         model = add_model(storage)
         add_photos(storage, model, unit_vectors(3))
         VectorIndex.open(storage, model)
@@ -346,6 +345,7 @@ def test_a_row_that_refers_to_a_pruned_model_is_an_expected_failure(tmp_path: Pa
 # --- what the system refuses ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.folder("its locks are files")
 @pytest.mark.parametrize(
     ("number", "expected", "said"),
     [

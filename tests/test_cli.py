@@ -21,8 +21,9 @@ import pytest
 from click.testing import CliRunner, Result
 from zsindex.cli import cli
 
-from tests import photos
+from tests import on_server, photos
 from tests.fakes import FakeEncoder
+from tests.libraries import stored
 from zsindex.errors import UnknownModel
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
@@ -130,9 +131,9 @@ def test_a_dry_run_makes_no_library(run: Run, pictures: Path, tmp_path: Path, en
     assert "4 would be read" in run("sync", pictures, "--dry-run").stdout
     assert not (tmp_path / "library").exists()
     run("sync", pictures / "more")
-    before = (tmp_path / "library" / "library.db").read_bytes()
+    before = stored(tmp_path / "library", to_the_byte=True)
     assert "3 would be read" in run("sync", pictures, "--dry-run").stdout
-    assert (tmp_path / "library" / "library.db").read_bytes() == before
+    assert stored(tmp_path / "library", to_the_byte=True) == before
     assert sum(e.image_count for e in encoders) == 1
 
 
@@ -601,6 +602,33 @@ def test_interrupt_finishes_the_batch_and_the_next_sync_goes_on(run: Run, pictur
     assert (rest["encoded"], rest["unchanged"]) == (3, 1)
 
 
+def test_a_sync_that_is_stopped_before_its_first_batch_says_so(pictures: Path, tmp_path: Path) -> None:
+    loading = """
+def load(spec, *, device, batch_size):
+    print("loading", flush=True)
+    sys.stdin.readline()
+    return FakeEncoder(name=spec.name, decode=spec.decode)
+
+model.load_encoder = load
+cli.main("""
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_SYNC.replace("cli.main(", loading), str(pictures)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "ZSINDEX_LIBRARY": str(tmp_path / "library")},
+        cwd=Path(__file__).parent.parent,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate("\n")
+    assert process.returncode == 130, err
+    assert out.startswith("4 photos: nothing done yet. Encoded 0")
+    assert "stopped before all was seen; run the same command again to continue" in err
+
+
 def test_a_closed_pipe_is_no_traceback(synced: Run, tmp_path: Path) -> None:
     environment = {**os.environ, "ZSINDEX_LIBRARY": str(tmp_path / "library")}
     synced("classify", *RGB)
@@ -617,7 +645,7 @@ def test_a_closed_pipe_is_no_traceback(synced: Run, tmp_path: Path) -> None:
 
 def test_the_demo_shows_what_is_cached(run: Run, tmp_path: Path, encoders: list[FakeEncoder]) -> None:
     first = run("demo", "--library", tmp_path / "demo").stdout
-    assert f"library: {tmp_path / 'demo'}" in first
+    assert ("library: postgresql://" if on_server.asked() else f"library: {tmp_path / 'demo'}") in first
     assert "8 photos: 8 added. Encoded 8" in first
     assert first.count("encoded 0 images and 0 prompts") == 2  # asked again, and more like this
     second = run("demo", "--library", tmp_path / "demo").stdout

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import on_server
 from tests.fakes import FakeEncoder
 from tests.libraries import new_library, open_storage
 from tests.photos import save, solid
@@ -20,8 +21,9 @@ from tests.processes import Process
 from zsindex.classification.options import Question
 from zsindex.errors import LibraryBusy, LibraryClosed
 from zsindex.library import Library
-from zsindex.storage.sqlite import database as database_module
+from zsindex.storage.sqlite import connections, open_files
 from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import FILE_NAME, identity
 
 LABELS = ["red", "blue"]
 # Some are about another one. The folder's name is no question to the library.
@@ -56,7 +58,9 @@ def library(tmp_path: Path) -> Library:
 
 def claims(folder: Path) -> int:
     """How many open libraries of this process hold the database in a folder."""
-    return database_module._open_files[database_module._identity(folder / "library.db")]
+    if on_server.asked():
+        return on_server.sessions(folder)
+    return open_files._claimed[identity(folder / FILE_NAME)]
 
 
 def test_there_is_something_to_ask() -> None:
@@ -79,7 +83,7 @@ def test_everything_that_is_public_says_that_the_library_is_closed(library: Libr
         with pytest.raises(LibraryClosed):
             method(*ARGUMENTS[name])
     assert claims(library.path) == 0
-    assert storage.database._write_connection is None
+    assert on_server.asked() or storage.database._write_connection is None
     assert library.path.name == "library"
 
 
@@ -178,9 +182,10 @@ def test_what_was_returned_stays_valid(library: Library) -> None:
     assert rows.shape == (2, 8)
     assert np.isfinite(vectors).all()
     assert [result.label for result in answers] == ["blue", "red"]
-    assert repr(library) == f"<Library {library.path}, closed>"
+    assert repr(library) == f"<Library {library.place}, closed>"
 
 
+@pytest.mark.folder("files and connections of SQLite")
 def test_closing_twice_and_by_several_threads_does_no_harm(library: Library) -> None:
     with Library.open(library.path) as other:
         assert claims(library.path) == 2
@@ -198,6 +203,7 @@ def test_closing_twice_and_by_several_threads_does_no_harm(library: Library) -> 
         pass
 
 
+@pytest.mark.folder("files and connections of SQLite")
 @pytest.mark.parametrize("kind", ["read", "reading", "write", "writing"])
 def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind: str) -> None:
     folder = new_library(tmp_path / "library")
@@ -229,6 +235,7 @@ def test_a_transaction_in_work_ends_and_the_next_is_refused(tmp_path: Path, kind
         assert storage.reads.setting("kept") == ("yes" if kind in ("write", "writing") else None)
 
 
+@pytest.mark.folder("files and connections of SQLite")
 def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_path: Path) -> None:
     folder = new_library(tmp_path / "library")
     opened = SqliteDatabase.open(folder, create=False)
@@ -252,10 +259,11 @@ def test_who_waits_for_the_lock_while_it_is_closed_does_not_open_it_again(tmp_pa
     assert (claims(folder), opened._write_connection) == (0, None)
 
 
+@pytest.mark.folder("files and connections of SQLite")
 def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
     folder = new_library(tmp_path / "library")
     opened = SqliteDatabase.open(folder, create=False)
     with opened.write("test") as connection:
@@ -273,6 +281,7 @@ def test_a_close_that_does_not_get_the_lock_lets_go_all_the_same(
         assert storage.reads.setting("kept") == "yes"
 
 
+@pytest.mark.folder("files and connections of SQLite")
 def test_a_busy_library_names_who_holds_it_only_if_that_is_sure(tmp_path: Path) -> None:
     folder = new_library(tmp_path / "library")
     one, two = (SqliteDatabase.open(folder, create=False) for _ in range(2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from zsindex.cli import cli
 from tests import libraries
 from tests.fakes import FakeEncoder
 from zsindex.classification.results import BLOCK_PHOTOS
-from zsindex.errors import ExtraMissing
+from zsindex.errors import ExportRefused, ExtraMissing
 from zsindex.library import Library
 
 COLOURS = ["red", "green", 'a "blue", or so']
@@ -117,6 +118,51 @@ def test_labels_called_like_other_columns(library: Library, tmp_path: Path) -> N
     assert result.wide_columns() == ["path__", "run_", "path_", "red"]
     result.to_parquet(tmp_path / "wide.parquet", wide=True)
     assert len(set(parquet.read_schema(tmp_path / "wide.parquet").names)) == 6
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_parts_together_are_the_table(library: Library, tmp_path: Path, wide: bool) -> None:
+    result = library.classify(COLOURS)
+    result.to_parquet(tmp_path / "whole.parquet", wide=wide)
+    (tmp_path / "parts").mkdir()  # an empty folder is as good as none
+    names = result.to_parquet_parts(tmp_path / "parts", wide=wide, part_size=2)
+    n_parts = -(-len(result) // 2)
+    assert n_parts > 1
+    assert names == [f"part-{number}.parquet" for number in range(n_parts)]
+    tables = [parquet.read_table(tmp_path / "parts" / name) for name in names]
+    assert [row for table in tables for row in table.to_pylist()] == parquet.read_table(
+        tmp_path / "whole.parquet"
+    ).to_pylist()
+    assert all(table.schema.metadata[b"zsindex.run"].decode() == result.run.key for table in tables)
+    assert parquet.read_table(tmp_path / "parts").num_rows == sum(table.num_rows for table in tables)
+    with pytest.raises(ExportRefused, match="there is something already"):
+        result.to_parquet_parts(tmp_path / "parts")
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path / "file", tmp_path / "file" / "parts"):
+        with pytest.raises(ExportRefused):
+            result.to_parquet_parts(place)
+    assert not list(tmp_path.glob(".*")), "what was begun is gone"
+
+
+def test_no_photos_make_one_part(library: Library, tmp_path: Path) -> None:
+    none = library.classify(COLOURS).filtered(min_score=1.0)
+    assert not len(none)
+    assert none.to_parquet_parts(tmp_path / "parts") == ["part-0.parquet"]
+    assert parquet.read_table(tmp_path / "parts").num_rows == 0
+
+
+def test_a_folder_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for place in (f"{tmp_path}/new/", f"{tmp_path}/there"):
+        run("classify", *LABELS, "--format", "parquet", "-o", place)
+        assert os.listdir(place) == ["part-0.parquet"]
+    assert (
+        "a folder takes parts of --format parquet" in run("classify", *LABELS, "-o", f"{tmp_path}/new/", code=2).stderr
+    )
+    assert (
+        "there is something already"
+        in run("classify", *LABELS, "--format", "parquet", "-o", f"{tmp_path}/new/", code=1).stderr
+    )
 
 
 def test_without_pyarrow(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     return Library.open(tmp_path / "library", encoder=FakeEncoder())
 
 
+@pytest.mark.folder("on a server syncs go on beside each other: tests/test_server.py")
 def test_a_second_sync_is_refused_and_names_the_first(library: Library, photos: Path) -> None:
     with library, Process(SLOW_SYNC, library.path, photos) as first:
         first.wait_for_step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -33,10 +34,12 @@ from zsindex.errors import (
     LibraryNotFound,
     LibraryReadOnly,
     NotALibrary,
+    StorageFailed,
     StorageFull,
 )
-from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
+from zsindex.storage.sqlite import connections, database, failures
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import files, folders, models, settings
 from zsindex.upkeep import maintenance
@@ -58,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.1)
     monkeypatch.setattr(database, "SYNC_TIMEOUT_S", 0.1)
 
 
@@ -482,6 +485,32 @@ def test_readers_can_neither_write_nor_checkpoint(folder: Path) -> None:
         with closing(raw), pytest.raises(sqlite3.OperationalError):
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         assert log_of(folder).stat().st_size == size
+
+
+def test_what_the_system_refused_once_is_not_told_as_a_missing_permission(folder: Path) -> None:
+    """SQLite opens a log for reading alone where it may not open one more file at that moment. Written to, it says that
+    the database is read-only, though it is not.
+    """
+    cause = sqlite3.OperationalError("attempt to write a readonly database")
+    cause.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    with open_storage(folder) as storage:
+        add_model(storage)
+        with (
+            pytest.raises(StorageFailed, match="could not be opened for writing, though it can be now"),
+            failures.translated(folder),
+        ):
+            raise cause
+        with pytest.raises(LibraryReadOnly), failures.translated(folder, reads=True):
+            raise cause
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(LibraryReadOnly, match="Permission denied"):
+        SqliteStorage.is_at(folder)
 
 
 def test_the_last_reader_leaves_the_log_of_a_killed_writer_to_the_next_writer(folder: Path) -> None:

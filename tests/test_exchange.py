@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -293,13 +294,50 @@ def test_an_export_that_is_stopped_or_fails_leaves_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "library"]
 
 
+def test_an_export_that_fails_leaves_no_cursor_behind(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be closed after its connection, with a traceback on stderr."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    library.vectors.import_from(write(tmp_path / "in", (away(6), unit_vectors(6))))
+    monkeypatch.setattr(exchange.PartWriter, "write", full)
+    with pytest.raises(ExportRefused, match="No space left on device") as refused:
+        library.vectors.export_to(tmp_path / "out")
+    library.close()
+    del refused
+    gc.collect()
+    assert not caplog.records
+
+
 def test_a_damaged_vector_is_not_exported(library: Library, photos: Path, tmp_path: Path) -> None:
     library.sync(photos)
     with library.session.storage.database.write("damage") as connection:
-        connection.execute(text("UPDATE embeddings SET vector = x'00' WHERE seq = 2"))
+        connection.execute(text("UPDATE embeddings SET vector = :zero WHERE seq = 2"), {"zero": b"\0"})
     with pytest.raises(LibraryDamaged, match=r"the vector of .* under fake is damaged"):
         library.vectors.export_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_looked_at_is_not_told_as_missing(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in", (away(6), unit_vectors(6)))
+    really = os.stat
+
+    def broken(path: Any, **how: Any) -> os.stat_result:
+        if str(path) == str(source):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return really(path, **how)
+
+    monkeypatch.setattr(os, "stat", broken)
+    with pytest.raises(ImportRefused, match=r"in: it cannot be read \(Input/output error\)"):
+        library.vectors.import_from(source)
+    library.sync(paint(tmp_path / "album" / "red.png", (200, 0, 0)))
+    with pytest.raises(ExportRefused, match=r"in: it cannot be read \(Input/output error\)"):
+        library.vectors.export_to(source)
 
 
 # --- photos that are not here -----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 
 from tests.libraries import add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.processes import Process
-from tests.unprivileged import reachable_folder, unprivileged
+from tests.unprivileged import reachable_folder, run_unprivileged, unprivileged
 from zsindex.errors import (
     LibraryBusy,
     LibraryDamaged,
@@ -31,8 +31,9 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
-from zsindex.storage.sqlite import database, system_errors
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE, SqliteDatabase
+from zsindex.storage.sqlite import connections, file, open_files, system_errors
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 from zsindex.upkeep import maintenance
 
 
@@ -198,11 +199,41 @@ def test_where_trying_finds_nothing_the_error_is_no_other_one(
     assert not list(folder.glob("tmp*"))
 
 
+@pytest.mark.parametrize("number", [n for n in TOLD if n != errno.ENOLCK], ids=errno.errorcode.get)
+def test_a_journal_that_cannot_be_removed_is_told_with_its_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    expected, said = TOLD[number]
+    monkeypatch.setattr(Path, "unlink", refusing(number))
+    with open_storage(folder) as storage, pytest.raises(expected, match=said), storage.database.reading():
+        raise error_of_sqlite(sqlite3.SQLITE_IOERR_DELETE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+def test_a_journal_of_somebody_else_is_told_as_missing_rights() -> None:
+    """In such a folder, as in /tmp, everybody may make files, and remove only their own."""
+    with reachable_folder() as parent:
+        folder = parent / "half"
+        folder.mkdir()
+        with Process(KILLED_IN_ITS_FIRST_TRANSACTION, folder / FILE_NAME) as process:
+            process.finish()
+        folder.chmod(0o1777)
+        for file in folder.iterdir():
+            file.chmod(0o666)
+        open_it = "from pathlib import Path\nfrom tests.libraries import open_storage\n"
+        open_it += (
+            "try:\n    open_storage(Path(sys.argv[1])).__enter__()\nexcept Exception as error:\n    print(repr(error))"
+        )
+        said = run_unprivileged(open_it, str(folder), modules=["tests.libraries"])
+        assert said.startswith("LibraryReadOnly")
+        assert f"there is no permission to remove {folder / FILE_NAME}-journal" in said
+
+
 def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite says of an EIO that the database is malformed."""
     with open_storage(folder) as storage:
         with monkeypatch.context() as patched:
-            patched.setattr(database.os, "read", refusing(errno.EIO))
+            patched.setattr(open_files.os, "read", refusing(errno.EIO))
             with pytest.raises(StorageFailed, match="the disk reports an error"), storage.database.reading():
                 raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
         # Nor is one that failed once, and does not when it is asked again.
@@ -212,7 +243,7 @@ def test_a_disk_that_fails_to_read_is_no_damage(folder: Path, monkeypatch: pytes
         ):
             raise error_of_sqlite(sqlite3.SQLITE_CORRUPT)
     content = bytearray((folder / FILE_NAME).read_bytes())
-    content[database.PAGE_SIZE : 2 * database.PAGE_SIZE] = bytes(database.PAGE_SIZE)
+    content[PAGE_SIZE : 2 * PAGE_SIZE] = bytes(PAGE_SIZE)
     (folder / FILE_NAME).write_bytes(content)
     with pytest.raises(LibraryDamaged), open_storage(folder) as storage:
         storage.reads.models()
@@ -265,12 +296,37 @@ def test_who_reads_without_locks_can_ask_everything_more_than_once(
 ) -> None:
     with open_storage(folder) as storage:
         add_model(storage)
-    monkeypatch.setattr(database, "_has_locks", lambda *_, **__: False)
+    monkeypatch.setattr(connections, "_has_locks", lambda *_, **__: False)
     with open_storage(folder, read_only=True) as storage:
         for _ in range(3):
             assert storage.damaged_rows() == []
             assert len(storage.reads.models()) == 1
             assert storage.photos.roots() == []
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_journal_that_cannot_be_removed_once_is_removed_by_another_attempt(
+    half_made: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    asked = f"PRAGMA application_id = {APPLICATION_ID}" if create else "SELECT count(*) FROM sqlite_master"
+    connect, refused = sqlite3.connect, []
+
+    class RefusingOnce(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if arguments[0] == asked and not refused:
+                refused.append(asked)
+                raise error_of_sqlite(sqlite3.SQLITE_IOERR_DELETE)
+            return super().execute(*arguments)
+
+    def connect_so(*arguments: Any, factory: type[sqlite3.Connection], **options: Any) -> sqlite3.Connection:
+        return connect(*arguments, factory=RefusingOnce if factory is sqlite3.Connection else factory, **options)
+
+    if create:
+        shutil.rmtree(half_made)
+    monkeypatch.setattr(sqlite3, "connect", connect_so)
+    with open_storage(half_made) as storage:
+        add_model(storage)
+    assert refused
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
@@ -338,7 +394,7 @@ def test_a_database_whose_size_is_unknown_does_not_hide_what_failed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_storage(folder) as storage:
-        monkeypatch.setattr(database, "size_of", refusing(errno.EIO))
+        monkeypatch.setattr(file, "size_of", refusing(errno.EIO))
         with pytest.raises(StorageFailed, match="SQLITE_NAME"), storage.database.reading():
             raise error_of_sqlite(sqlite3.SQLITE_IOERR_WRITE)
 
@@ -552,7 +608,7 @@ def test_who_may_not_write_reads_past_a_log_in_which_a_kill_left_no_commit(left:
 @pytest.mark.parametrize("how", ["write", "writing", "read", "reading"])
 def test_what_an_exception_keeps_holds_up_nobody(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its traceback may hold a cursor that is not at its end, and with that what SQLite saw then."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.0)
     ask = "SELECT name FROM sqlite_master"
     stored(folder, "before")
     with closing(SqliteDatabase.open(folder, create=False)) as opened:
@@ -621,7 +677,7 @@ def test_who_may_not_write_tries_again_where_a_log_comes_and_goes(
 ) -> None:
     with open_storage(folder) as storage:
         add_model(storage)
-    monkeypatch.setattr(database, "_is_read_only_folder", lambda *_, **__: True)
+    monkeypatch.setattr(connections, "is_read_only_folder", lambda *_, **__: True)
     connect, failed = sqlite3.connect, []
 
     class Refusing(sqlite3.Connection):

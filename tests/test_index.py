@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import on_server
 from tests.fakes import DIM
 from tests.libraries import (
     add_images,
@@ -43,6 +44,11 @@ from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.stored import image_checksum, prompt_checksum
 from zsindex.storage.tables import embeddings, prompts, snapshots
 from zsindex.upkeep import maintenance
+
+# What is recorded is the storage's own matter.
+Photos: type[SqlPhotos] = SqlPhotos
+if on_server.asked():
+    from zsindex.storage.postgres.photos import PostgresPhotos as Photos
 
 QUERIES = unit_vectors(4, seed=99)
 
@@ -212,7 +218,7 @@ def test_without_a_snapshot_a_read_only_library_answers_the_same(
         connection.execute(sa.delete(snapshots))
     with open_storage(folder, read_only=True) as reader:
         found = VectorIndex.open(reader, model)
-        assert found.vectors.base is None
+        assert found.vectors.base is None or reader.keeps_snapshots
         after = found.search(QUERIES, 20)
     assert np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
@@ -602,7 +608,7 @@ def test_check_finds_vectors_that_only_one_side_has(storage: SqliteStorage, fold
     "blob", [b"", b"abc", b"\0" * 4, b"\0" * 4 * DIM, np.full(DIM, np.nan, "<f4").tobytes(), b"\0" * 4 * (DIM + 1)]
 )
 def test_check_finds_and_forgets_what_is_no_vector(folder: Path, blob: bytes) -> None:
-    with closing(SqliteStorage.open(folder, create=True)) as storage:
+    with open_storage(folder) as storage:
         model = add_model(storage)
         base_only(storage, folder, model)
         with storage.database.write("damage") as connection:
@@ -644,8 +650,29 @@ def test_a_stored_vector_of_the_wrong_length_says_what_to_do(
             question()
 
 
+@pytest.mark.parametrize("what", ["a file", "a link that leads nowhere"])
+def test_something_else_in_the_place_of_the_folder_is_told_and_left_alone(
+    storage: SqliteStorage, folder: Path, model: ModelRow, what: str
+) -> None:
+    add_photos(storage, model, unit_vectors(10))
+    index = folder / "index"
+    assert not index.exists()
+    if what == "a file":
+        index.write_text("mine", encoding="utf-8")
+    else:
+        index.symlink_to(folder / "nowhere")
+    with pytest.warns(IndexRebuilt, match="not written to disk: .*/index is no folder: remove it, or give it another"):
+        assert len(VectorIndex.open(storage, model).vectors) == 10
+    for fix in (False, True):
+        (problem,) = maintenance.check(storage, fix=fix).remaining
+        assert problem.startswith(f"{index} is no folder: remove it")
+    index.unlink()
+    VectorIndex.open(storage, model)
+    assert maintenance.check(storage, fix=False).ok
+
+
 def test_check_removes_stray_files(folder: Path) -> None:
-    with closing(SqliteStorage.open(folder, create=True)) as storage:
+    with open_storage(folder) as storage:
         base_only(storage, folder, add_model(storage))
         snapshot = only_snapshot(folder)
         for name in ("left.faiss", "left.faiss.tmp"):
@@ -656,7 +683,7 @@ def test_check_removes_stray_files(folder: Path) -> None:
 
 
 def test_check_fixes_a_damaged_snapshot_and_leaves_nothing_behind(folder: Path) -> None:
-    with closing(SqliteStorage.open(folder, create=True)) as storage:
+    with open_storage(folder) as storage:
         base_only(storage, folder, add_model(storage))
         flip(-1)(only_snapshot(folder))
         report = maintenance.check(storage, fix=True)
@@ -766,7 +793,7 @@ def crash(*_: object, **__: object) -> None:
 CRASHES = {
     "before writing": (index, "_write"),
     "before the snapshot has its name": (Path, "replace"),
-    "before it is recorded": (SqlPhotos, "save_snapshot"),
+    "before it is recorded": (Photos, "save_snapshot"),
     "before the old one is removed": (Path, "unlink"),
 }
 
@@ -805,7 +832,7 @@ def test_an_index_that_cannot_be_written_costs_only_the_snapshot(
     storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     add_photos(storage, model, unit_vectors(30))
-    monkeypatch.setattr(SqlPhotos, "save_snapshot", refuse_with(error))
+    monkeypatch.setattr(Photos, "save_snapshot", refuse_with(error))
     with pytest.warns(IndexRebuilt, match="not written to disk"):
         found = VectorIndex.open(storage, model)
     assert_searches_like_brute_force(found, storage, model)
@@ -816,7 +843,7 @@ def test_a_disk_that_refuses_even_to_remove_it_costs_only_the_snapshot(
     storage: SqliteStorage, model: ModelRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_photos(storage, model, unit_vectors(30))
-    monkeypatch.setattr(SqlPhotos, "save_snapshot", refuse_with(OSError(5, "Input/output error")))
+    monkeypatch.setattr(Photos, "save_snapshot", refuse_with(OSError(5, "Input/output error")))
     unlink = Path.unlink
 
     def refuse(self: Path, *, missing_ok: bool = False) -> None:
@@ -837,18 +864,18 @@ def test_the_folder_of_a_first_snapshot_is_on_the_disk_before_the_record(
     add_photos(storage, model, unit_vectors(30))
     synced: list[Path] = []
     before: list[Path] = []
-    fsync, save = os.fsync, SqlPhotos.save_snapshot
+    fsync, save = os.fsync, Photos.save_snapshot
 
     def note(descriptor: int) -> None:
         synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         fsync(descriptor)
 
-    def record(self: SqlPhotos, *arguments: Any) -> Any:
+    def record(self: Photos, *arguments: Any) -> Any:
         before.extend(synced)
         return save(self, *arguments)
 
     monkeypatch.setattr(os, "fsync", note)
-    monkeypatch.setattr(SqlPhotos, "save_snapshot", record)
+    monkeypatch.setattr(Photos, "save_snapshot", record)
     VectorIndex.open(storage, model)
     assert {folder, folder / FOLDER_NAME} <= set(before)
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import click
 import pytest
+from zsindex.cli.progress import stop_on_interrupt
 
 from tests.fakes import FakeEncoder
 from tests.libraries import new_library
@@ -144,9 +146,10 @@ def test_a_lock_is_given_back_wherever_ctrl_c_comes(folder: Path, put_off: bool)
     assert instants > 40
 
 
+@pytest.mark.folder("SQLite's transactions and connections")
 @pytest.mark.parametrize("how", ["writing", "write"])
 def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.storage.sqlite.database.BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("zsindex.storage.sqlite.connections.BUSY_TIMEOUT_S", 0.0)
 
     def store(database: SqliteDatabase, value: int) -> None:
         statement = f"INSERT OR REPLACE INTO settings (key, value) VALUES ('a', '{value}')"
@@ -182,6 +185,7 @@ def test_a_transaction_is_ended_wherever_ctrl_c_comes(folder: Path, how: str, mo
     [("database.py", "contextlib.py"), ("pool/base.py", "engine/base.py", "engine/util.py", "engine/default.py")],
 )
 # SQLAlchemy's own ends are interrupted, too, and then its transaction ends twice, or after its connection.
+@pytest.mark.folder("SQLite's transactions and connections")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::sqlalchemy.exc.SAWarning")
 def test_what_is_asked_next_is_answered_by_what_is_there_now(folder: Path, how: str, where: tuple[str, ...]) -> None:
     """Whatever the traceback of the interrupt keeps."""
@@ -239,6 +243,7 @@ def test_reading_the_index_is_given_up_wherever_ctrl_c_comes(tmp_path: Path) -> 
     assert instants > 20
 
 
+@pytest.mark.folder("SQLite's transactions and connections")
 def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)
@@ -346,3 +351,18 @@ def test_other_threads_and_ignored_signals_are_left_alone() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def test_a_ctrl_c_while_something_is_being_written(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A stream refuses to be written to by what has interrupted a write to it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name=2>")
+
+    monkeypatch.setattr(click, "echo", refuse)
+    with stop_on_interrupt() as should_stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert should_stop()
+    assert "stopping after this batch" in capfd.readouterr().err

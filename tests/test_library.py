@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import photos
+from tests import on_server, photos
 from tests.fakes import FakeEncoder, vector_of
-from tests.libraries import paint
+from tests.libraries import paint, stored
 from tests.scenes import damaged, photo
 from zsindex.classification import scores
 from zsindex.classification.prompts import label_set
@@ -61,9 +61,8 @@ from zsindex.records import (
 from zsindex.services.search import Search
 from zsindex.session.embedding import NotKept
 from zsindex.session.session import Session
+from zsindex.storage.protocol import Reads
 from zsindex.storage.rows import FileTable
-from zsindex.storage.sqlite.database import SqliteDatabase
-from zsindex.storage.sqlite.fast_reads import FastReads
 from zsindex.upkeep.maintenance import PruneReport
 
 COLOURS = ["red", "green", "blue", "white"]
@@ -393,8 +392,7 @@ def test_unknown_paths_can_be_refused(library: Library, encoder: FakeEncoder, al
 
 
 def test_known_paths_are_answered_while_another_process_syncs(library: Library, album: Path) -> None:
-    elsewhere = SqliteDatabase.open(library.path, create=False)
-    elsewhere.sync_lock.timeout_s = 0
+    elsewhere = library.session.storage.again()
     try:
         with elsewhere.sync_lock.hold("sync"):
             assert len(library.classify(COLOURS, paths=[album])) == 5
@@ -648,7 +646,7 @@ def test_a_question_is_answered_where_its_words_cannot_be_kept(
     def fail(*_: object, **__: object) -> None:
         raise made
 
-    monkeypatch.setattr(FastReads, "save_prompts", fail)
+    monkeypatch.setattr(type(library.session.storage.reads), "save_prompts", fail)
     monkeypatch.setattr("zsindex.storage.photos.SqlPhotos.save_images", fail)
     outside = photo(album.parent / "outside.png", "green", mark=9)
     for ask, first in (
@@ -936,7 +934,7 @@ def test_a_read_only_library_answers_what_is_cached(read_only: Library, encoder:
 
 
 def test_a_read_only_library_computes_without_storing(read_only: Library, encoder: FakeEncoder, tmp_path: Path) -> None:
-    before = (read_only.path / "library.db").read_bytes()
+    before = stored(read_only.path, to_the_byte=True)
     path = photo(tmp_path / "new.png", mark=9)
     for _ in range(2):
         assert library_sizes(read_only) == (4, 4)
@@ -944,7 +942,7 @@ def test_a_read_only_library_computes_without_storing(read_only: Library, encode
         assert read_only.embed_images([path]).shape == (1, 8)
     assert encoder.texts[-2:] == ["new", "new"]
     assert encoder.image_count == 6
-    assert (read_only.path / "library.db").read_bytes() == before
+    assert stored(read_only.path, to_the_byte=True) == before
 
 
 def library_sizes(library: Library) -> tuple[int, int]:
@@ -967,7 +965,7 @@ def library_sizes(library: Library) -> tuple[int, int]:
 def test_what_a_read_only_library_refuses(read_only: Library, action: Callable[[Library], object], says: str) -> None:
     with pytest.raises(LibraryReadOnly, match=f"^{says}: .*read-only") as caught:
         action(read_only)
-    assert caught.value.path == read_only.path
+    assert caught.value.path == read_only.place
 
 
 def test_a_read_only_library_refuses_unknown_paths(read_only: Library, tmp_path: Path) -> None:
@@ -1084,7 +1082,8 @@ def test_status_counts(library: Library, album: Path, encoder: FakeEncoder, tmp_
     assert (model.images, model.prompts, model.bytes, model.default) == (5, 2, 7 * 8 * 4, True)
     assert status.database_bytes > 0
     assert status.index_bytes > 0
-    assert set(status.versions) >= {"zsindex", "python", "sqlite", "torch", "open_clip_torch", "faiss-cpu", "pillow"}
+    engine = "postgresql" if on_server.asked() else "sqlite"
+    assert set(status.versions) >= {"zsindex", "python", engine, "torch", "open_clip_torch", "faiss-cpu", "pillow"}
     assert status.to_dict()["models"][0]["images"] == 5
 
 
@@ -1157,7 +1156,7 @@ def test_check_finds_and_fixes_damaged_vectors(library: Library, encoder: FakeEn
         "damaged": (),
     }
     with library.session.storage.database.write("damage a vector") as connection:
-        connection.execute(text("UPDATE embeddings SET vector = zeroblob(32) WHERE seq = 1"))
+        connection.execute(text("UPDATE embeddings SET vector = :zeros WHERE seq = 1"), {"zeros": bytes(32)})
     report = library.check()
     assert not report.ok
     assert report.problems == (f"1 stored vectors of fake are damaged: {', '.join(report.damaged)}",)
@@ -1224,13 +1223,14 @@ def test_photos_are_listed_once_a_second_while_they_are_stored(
     library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings: list[int] = []
-    files = FastReads.files
+    reads = type(library.session.storage.reads)
+    files = reads.files
 
-    def counted(self: FastReads, *arguments: Any) -> FileTable:
+    def counted(self: Reads, *arguments: Any) -> FileTable:
         listings.append(1)
         return files(self, *arguments)
 
-    monkeypatch.setattr(FastReads, "files", counted)
+    monkeypatch.setattr(reads, "files", counted)
     seconds, step = 100.0, 0.0
     seen: list[int] = []
 

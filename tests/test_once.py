@@ -65,6 +65,7 @@ def test_what_vanished_is_noticed_in_one_look(library: Library, album: Path, sca
     assert library.status().missing == 1
 
 
+@pytest.mark.folder("on a server syncs go on beside each other")
 def test_only_what_changes_something_waits_for_another_sync(library: Library, album: Path) -> None:
     with FolderLock(library.path, "sync", timeout_s=0).hold("sync"):
         assert len(library.classify(LABELS, paths=album)) == 2
@@ -75,6 +76,7 @@ def test_only_what_changes_something_waits_for_another_sync(library: Library, al
     assert len(library.classify(LABELS, paths=album)) == 3
 
 
+@pytest.mark.folder("on a server syncs go on beside each other")
 def test_what_cannot_be_stored_yet_changes_nothing(library: Library, album: Path) -> None:
     (album / "red.png").unlink()
     damaged(album / "no.png")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +17,7 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
-from tests.libraries import open_storage, paint
+from tests.libraries import open_storage, paint, stored
 from zsindex import config
 from zsindex.errors import LibraryBusy, ZsindexError
 from zsindex.library import Library
@@ -57,6 +57,7 @@ def on_day(monkeypatch: pytest.MonkeyPatch, day: int) -> None:
 # --- how it is seen ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.folder("it alone has backups")
 def test_all_that_grows_is_listed_with_what_it_takes(library: Library) -> None:
     library.classify(["red", "blue"], record=True)
     library.embed_images(photos.solid("white"))
@@ -84,6 +85,7 @@ def test_the_documentation_has_all_of_it_and_every_setting(library: Library) -> 
         assert f"{limit.default:,}" in table
 
 
+@pytest.mark.folder("it alone has backups")
 def test_prune_says_what_it_would_free_and_frees_it(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     on_day(monkeypatch, DAY)
     library.embed_texts(["one", "two"])
@@ -156,8 +158,8 @@ def test_a_library_that_stays_open_records_uses_now_and_then(library: Library, m
     on_day(monkeypatch, DAY + 1)
 
     def day_of_use() -> int:
-        with closing(sqlite3.connect(library.path / "library.db")) as connection:
-            return int(connection.execute("SELECT day FROM prompt_uses").fetchone()[0])
+        (row,) = (line for line in stored(library.path) if "prompt_uses" in line and "CREATE" not in line)
+        return int(re.findall(r"\d+", row)[2])
 
     library.embed_texts(["x"])
     assert day_of_use() == DAY

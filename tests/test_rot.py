@@ -21,7 +21,7 @@ from zsindex.errors import ZsindexError
 from zsindex.index.snapshots import FOLDER_NAME, VectorIndex
 from zsindex.library import Library
 from zsindex.storage.rows import ModelRow
-from zsindex.storage.sqlite.database import FILE_NAME, PAGE_SIZE
+from zsindex.storage.sqlite.file import FILE_NAME, PAGE_SIZE
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.stored import VectorsDamaged
 from zsindex.upkeep import maintenance

@@ -23,8 +23,9 @@ from alembic.script import ScriptDirectory
 from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.storage import tables
-from zsindex.storage.sqlite import database, schema
-from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
+from zsindex.storage.sqlite import connections, schema
+from zsindex.storage.sqlite.database import SqliteDatabase
+from zsindex.storage.sqlite.file import FILE_NAME
 
 PROJECT = Path(__file__).parent.parent
 
@@ -220,16 +221,16 @@ def test_a_connection_from_before_an_upgrade_is_not_used_after_it(
     """
     next_versions.add(ADD_TABLE)
     made: list[sqlite3.Connection] = []
-    connect = database._connect_to_read
+    connect = connections.to_read
 
     def connect_to_read(folder: Path, **options: Any) -> sqlite3.Connection:
         made.append(connect(folder, **options))
         return made[-1]
 
-    monkeypatch.setattr(database, "_connect_to_read", connect_to_read)
+    monkeypatch.setattr(connections, "to_read", connect_to_read)
     opened = SqliteDatabase.open(older, create=False)
     assert made
-    assert all(database._is_closed(connection) for connection in made)
+    assert all(connections.is_closed(connection) for connection in made)
     with opened.reading() as connection:
         connection.execute("SELECT count(*) FROM extra")
     opened.close()

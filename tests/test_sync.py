@@ -6,10 +6,9 @@ import errno
 import io
 import os
 import shutil
-import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ import pytest
 
 from tests import photos
 from tests.fakes import FakeEncoder
+from tests.libraries import stored
 from tests.scenes import damaged, photo
 from tests.statements import counting_statements
 from zsindex.errors import ImageError, PathNotFound
@@ -72,9 +72,8 @@ class World:
         return report
 
     def dump(self) -> list[str]:
-        """Everything that the database holds, as SQL."""
-        with closing(sqlite3.connect(self.library.path / "library.db")) as connection:
-            return list(connection.iterdump())
+        """Everything that the database holds, a line for each row."""
+        return stored(self.library.path)
 
 
 @pytest.fixture

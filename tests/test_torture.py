@@ -248,12 +248,12 @@ Requests._makers = lambda self: {"as described": lambda chance, good: good}
     ),
     "environment": (
         """
-from zsindex.storage.sqlite import database
-failure = database.failure
+from zsindex.storage.sqlite import failures, making
+failure = making.failure
 def forgetting(folder, action, error):
     (folder / "library.db").unlink(missing_ok=True)
     return failure(folder, action, error)
-database.failure = forgetting
+making.failure = failures.failure = forgetting
 from tests.torture.environment import Environment
 troubles = Environment._troubles
 Environment._troubles = lambda self: {"open files": troubles(self)["open files"]}

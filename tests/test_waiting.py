@@ -18,8 +18,6 @@ from tests.scenes import photo
 from zsindex.errors import ModelUnavailable
 from zsindex.library import Library
 from zsindex.services.search import Search
-from zsindex.storage.sqlite.database import SqliteDatabase
-from zsindex.storage.sqlite.fast_reads import FastReads
 from zsindex.upkeep import maintenance
 
 WAIT_S = 30.0
@@ -167,7 +165,7 @@ def writing_the_first_snapshot(library: Library, hold: Hold) -> Callable[[], obj
 
 def reading_what_is_new(library: Library, hold: Hold) -> Callable[[], object]:
     _with_more(library)
-    hold.at(FastReads, "embeddings_after")
+    hold.at(type(library.session.storage.reads), "embeddings_after")
     return library.view
 
 
@@ -187,7 +185,7 @@ def pruning(library: Library, hold: Hold) -> Callable[[], object]:
 
 
 def vacuuming(library: Library, hold: Hold) -> Callable[[], object]:
-    hold.at(SqliteDatabase, "vacuum")
+    hold.at(type(library.session.storage), "vacuum")
     return library.prune
 
 

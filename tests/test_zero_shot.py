@@ -389,7 +389,7 @@ def test_by_default_in_a_temporary_library_that_goes_with_it(loaded: list[str], 
     assert best(detector(blue, COLOURS)) == "blue"
     assert loaded == ["nano"]
     folder = detector.library.path
-    assert (folder / "library.db").exists()
+    assert Library.exists(folder)
     del detector
     gc.collect()
     assert not folder.exists()
@@ -404,7 +404,7 @@ def test_in_a_folder_that_stays(loaded: list[str], encoder: FakeEncoder, blue: P
         gc.collect()
     assert loaded == ["some/model"]
     assert encoder.image_count == 1
-    assert (tmp_path / "kept" / "library.db").exists()
+    assert Library.exists(tmp_path / "kept")
 
 
 def test_in_a_library_that_is_open_and_stays_open(tmp_path: Path, encoder: FakeEncoder, blue: Path) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LIBRARY_VARIABLE = "ZSINDEX_LIBRARY"
 MAX_PIXELS_VARIABLE = "ZSINDEX_MAX_PIXELS"
 CACHE_VARIABLE = "ZSINDEX_CACHE"
+SEARCH_VARIABLE = "ZSINDEX_SEARCH"
 LIMITS_VARIABLE = "ZSINDEX_DECODE_LIMITS"
 SECONDS_VARIABLE = "ZSINDEX_DECODE_SECONDS"
 MEMORY_VARIABLE = "ZSINDEX_DECODE_MB"
@@ -97,6 +98,13 @@ def is_url(place: object) -> bool:
     return isinstance(place, str) and place.startswith(_SERVER_SCHEMES)
 
 
+def is_cluster(on: str) -> bool:
+    """Whether that names a Ray cluster: ``ray``, or the address of a head, ``ray://HOST:PORT``."""
+    import re
+
+    return on == "ray" or re.fullmatch(r"ray://[^/@\s]+:\d+", on) is not None
+
+
 def library_place(given: str | os.PathLike[str] | None = None) -> Path | str:
     """The library's folder, or its URL: the argument, ``ZSINDEX_LIBRARY``, or a folder in the platform's user-data
     folder.
@@ -107,6 +115,19 @@ def library_place(given: str | os.PathLike[str] | None = None) -> Path | str:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("zsindex", appauthor=False)) / "library"
+
+
+def searches_on_server(given: str | None = None) -> bool:
+    """Whether this machine has a server search for it, rather than keep all vectors: the argument, ``here`` or
+    ``server``, else ``ZSINDEX_SEARCH``. A library in a folder is searched here in any case.
+
+    Raises:
+        ZsindexError: it is neither.
+    """
+    chosen = given or os.environ.get(SEARCH_VARIABLE) or "here"
+    if chosen not in ("here", "server"):
+        raise ZsindexError(f"{'search' if given else SEARCH_VARIABLE} must be here or server, not {chosen!r}")
+    return chosen == "server"
 
 
 def models_folder() -> Path | None:

@@ -12,6 +12,7 @@
     │   ├── LibraryDamaged       the database says that it is malformed
     │   ├── LibraryClosed        asked after it was closed
     │   ├── LibraryForked        opened by a process that this one is a fork of
+    │   ├── NoSearchIndex        the server can hold none, or this role may not make or read it
     │   ├── ModelPruned          somebody else pruned the model while something was to be stored under it
     │   ├── StorageFailed        the system refuses to read or write, for a reason that is none of the others
     │   └── StorageFull          no space left; the last batch was rolled back
@@ -49,6 +50,9 @@
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
     ├── CopyRefused          a library cannot be copied to that place
+    ├── ClusterUnreachable   the head of a Ray cluster does not answer, or has other versions
+    ├── ClusterFailed        what was to be done on a cluster cannot be done there, or went wrong
+    ├── Stopped              what is all or nothing was stopped
     ├── ExtraMissing             a package of one of zsindex's extras is not installed
     ├── BadTokenFile             a file that says who may use a service cannot be used
     └── FetchError               a URL could not be read
@@ -85,6 +89,8 @@ __all__ = [
     "BadTruth",
     "BadUnknown",
     "CheckpointError",
+    "ClusterFailed",
+    "ClusterUnreachable",
     "CopyRefused",
     "DecoderUnavailable",
     "DeviceError",
@@ -112,6 +118,7 @@ __all__ = [
     "ModelPruned",
     "ModelUnavailable",
     "NoLabels",
+    "NoSearchIndex",
     "NoTemperature",
     "NoThreshold",
     "NoVectors",
@@ -121,6 +128,7 @@ __all__ = [
     "PathNotFound",
     "PlaceExpired",
     "PromptTooLong",
+    "Stopped",
     "StorageFailed",
     "StorageFull",
     "TooManyPairs",
@@ -315,6 +323,14 @@ class ModelPruned(LibraryError):
         )
 
 
+class NoSearchIndex(LibraryError):
+    """There can be no search index on the server, or not for this role; `why` says so, and what to do."""
+
+    def __init__(self, path: _Place, why: str) -> None:
+        super().__init__(f"no search index at {path}: {why}", path=path)
+        self.why = why
+
+
 class StorageFailed(LibraryError):
     """The operating system refuses to read or write something of the library; `action` says what was to be done, and
     `detail` is the system's own word for why not.
@@ -359,13 +375,14 @@ class LibraryForked(LibraryError):
 
 class StorageFull(LibraryError):
     """The disk has no room left; the batch in work was rolled back. `detail` is the system's own word where that is
-    another one, as for a quota; empty otherwise.
+    another one, as for a quota, and a server's; empty otherwise.
     """
 
     def __init__(self, path: _Place, detail: str = "") -> None:
+        of, where = ("on the server of", " there") if isinstance(path, str) else ("for", "")
         super().__init__(
-            f"no space left for the library at {path}{f' ({detail})' if detail else ''}. Everything up to the last "
-            f"batch is kept: free some space and run the same command again.",
+            f"no space left {of} the library at {path}{f' ({detail})' if detail else ''}. Everything up to the last "
+            f"batch is kept: free some space{where} and run the same command again.",
             path=path,
         )
         self.detail = detail
@@ -663,14 +680,17 @@ class NoVectors(ZsindexError):
         model: as the user knows it.
         photos: that the library holds, of those asked about; none of them has a vector of the model.
         skipped: files that it could not read, of the same.
+        damaged: what the library knows of photos is damaged, so that nobody knows how many it holds.
     """
 
-    def __init__(self, spec: ModelSpec, *, photos: int, skipped: int) -> None:
+    def __init__(self, spec: ModelSpec, *, photos: int, skipped: int, damaged: bool = False) -> None:
         if photos:
             message = (
                 f"none of the {photos:,} photos has a vector of {spec} with these options: "
                 f"zsindex sync {spec.arguments}"
             )
+        elif damaged:
+            message = "what the library knows of its photos is damaged: zsindex check --fix, and then zsindex sync"
         elif skipped:
             message = f"none of the {skipped:,} files could be read; zsindex status --skipped says why"
         else:
@@ -679,6 +699,7 @@ class NoVectors(ZsindexError):
         self.model = str(spec)
         self.photos = photos
         self.skipped = skipped
+        self.damaged = damaged
 
 
 class DimensionMismatch(ZsindexError):
@@ -792,6 +813,36 @@ class CopyRefused(ZsindexError):
         super().__init__(f"cannot copy to {target}: {why}")
         self.target = target
         self.why = why
+
+
+class ClusterUnreachable(ZsindexError):
+    """The Ray cluster at an `address` does not answer, or refuses; `detail` is Ray's word for it."""
+
+    def __init__(self, address: str, detail: str) -> None:
+        super().__init__(
+            f"cannot connect to Ray at {address} ({detail}). Start its head (ray start --head), with the same versions "
+            f"of Python, Ray and zsindex as here; or use the cores of this machine: --on ray, or without --on."
+        )
+        self.address = address
+        self.detail = detail
+
+
+class ClusterFailed(ZsindexError):
+    """Something cannot be done on a cluster, or went wrong there; `detail` says what."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"the work on Ray did not come to its end: {detail}. What was stored is kept: when the cause is gone, run "
+            f"the same command again, or without --on."
+        )
+        self.detail = detail
+
+
+class Stopped(ZsindexError):
+    """What gives a whole result or none was stopped before it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped; there is no result")
 
 
 class ExtraMissing(ZsindexError):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zsindex.services.neighbours import Neighbours
     from zsindex.services.photos import Photos
     from zsindex.services.runs import Runs
+    from zsindex.services.search_index import SearchIndex
     from zsindex.services.tags import Tags
     from zsindex.services.temperature import Temperature
     from zsindex.services.templates import Templates
@@ -49,7 +50,8 @@ class Library:
     block.
 
     Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
-    `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `migration`.
+    `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `search_index`,
+    `migration`.
 
     All methods may be called from several threads. Answers from the cache never load a model.
     """
@@ -75,6 +77,7 @@ class Library:
         read_only: bool = False,
         encoder: Encoder | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
+        search: str | None = None,
         **options: Unpack[ModelOptions],
     ) -> Library:
         """Open a library, and create it if it is missing.
@@ -92,12 +95,15 @@ class Library:
             read_only: never write, whatever the folder's permissions.
             encoder: an object that implements `zsindex.models.encoder.Encoder`, to be used instead of any named model.
             on_load: called, from any thread, just before a model is loaded, which takes seconds.
+            search: where a library on a server is searched: ``here``, in this machine's copy of all vectors; or on the
+                ``server``, for machines without the memory for that, see `search_index`. Default: the environment's
+                ``ZSINDEX_SEARCH``, else ``here``.
             options: `pretrained`, `precision`, `decode`, `icc` and `transparency`, which distinguish models of the same
                 name; see `zsindex.session.model.ModelOptions`. Default: those of the library; in a new one colours are
                 converted and transparency is shown.
 
         Raises:
-            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryUnreachable, LibraryReadOnly,
+            LibraryNotFound, NotALibrary, LibraryTooNew, LibraryTooOld, LibraryUnreachable, LibraryReadOnly
             LibraryDamaged, LibraryBusy, StorageFull
         """
         return cls(
@@ -111,6 +117,7 @@ class Library:
                 read_only=read_only,
                 encoder=encoder,
                 on_load=on_load,
+                search=search,
                 **options,
             )
         )
@@ -295,6 +302,7 @@ class Library:
         include_hidden: bool = False,
         retry_skipped: bool = False,
         dry_run: bool = False,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> SyncReport:
@@ -307,6 +315,9 @@ class Library:
             include_hidden: include names that begin with a dot.
             retry_skipped: retry files that could not be read, even if they have not changed.
             dry_run: only report what would be done: read, encode and store nothing.
+            on: who reads and encodes: ``ray``, which is started on this machine unless ``RAY_ADDRESS`` names a cluster,
+                or the address of a cluster's head, ``ray://HOST:PORT``. Default: this process. `workers` of `open` are
+                then the cores of each actor; an actor that is stopped loses what it is at.
             progress: called now and then with the progress made.
             should_stop: called between photos; once it returns True, the current batch is finished, and the report says
                 `interrupted`.
@@ -314,6 +325,7 @@ class Library:
         Raises:
             PathNotFound: a path is neither on the disk nor known.
             LibraryBusy: another sync is running.
+            ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             LibraryReadOnly, StorageFull, ModelError
         """
         from zsindex.services.ingest import Ingest
@@ -324,6 +336,7 @@ class Library:
             include_hidden=include_hidden,
             retry_skipped=retry_skipped,
             dry_run=dry_run,
+            on=on,
             progress=progress,
             should_stop=should_stop,
         )
@@ -375,6 +388,7 @@ class Library:
         self,
         labels: LabelsLike | Question | None = None,
         *,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         **options: Unpack[QuestionOptions],
@@ -386,9 +400,12 @@ class Library:
             options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
                 `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`; described in
                 `zsindex.classification.options.Question`.
-            progress, should_stop: for the sync of `paths`, as for `sync`.
+            on: a cluster whose actors score, as for `sync`; new photos and prompts are encoded here. They map the
+                library's index file, which all nodes must see. Scores of all answers are computed here when asked for.
+            progress, should_stop: for the sync of `paths`, as for `sync`; and for the scoring with `on`.
 
         Raises:
+            Stopped, ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
             NoVectors: the library holds no photos, or none with a vector of the model.
@@ -400,7 +417,7 @@ class Library:
             labels = Question(labels, **options)
         elif options:
             raise TypeError("a question has its own options")
-        return Questions(self.session).classify(labels, progress=progress, should_stop=should_stop)
+        return Questions(self.session).classify(labels, on=on, progress=progress, should_stop=should_stop)
 
     def plan(self, question: Question) -> Plan:
         """Plan a question before anything is scored: its run key, what is cached, what must be encoded.
@@ -597,6 +614,13 @@ class Library:
         from zsindex.services.photos import Photos
 
         return Photos(self.session)
+
+    @property
+    def search_index(self) -> SearchIndex:
+        """The search index on the server, for machines that cannot hold all vectors."""
+        from zsindex.services.search_index import SearchIndex
+
+        return SearchIndex(self.session)
 
     @property
     def migration(self) -> Migrations:

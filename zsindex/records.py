@@ -587,7 +587,7 @@ class Progress:
 
     Attributes:
         stage: ``scan`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``copy``, ``compare``;
-            ``vocabulary``, which counts words.
+            ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
         done: photos so far.
         total: photos in all, None while that is unknown.
     """

@@ -26,7 +26,7 @@ from alembic import command
 from alembic.config import Config
 
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import APPLICATION_ID, FILE_NAME, PAGE_SIZE
+from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")

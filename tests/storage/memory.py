@@ -12,10 +12,11 @@ import os
 import threading
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +47,7 @@ from zsindex.storage.rows import (
     KnownFile,
     KnownPhoto,
     ModelRow,
+    Receipt,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
@@ -137,6 +139,7 @@ class State:
     sidecars: dict[str, tuple[SidecarRow, str]] = field(default_factory=dict)
     jobs: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
     use_day: uses.Day | None = None
+    receipts: tuple[tuple[str, Receipt], ...] = ()
 
     def copied(self) -> State:
         """A state of its own, with the same values."""
@@ -190,7 +193,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self.state = State()
         self.writing = threading.RLock()
-        self.locks = {name: threading.Lock() for name in ("sync", "jobs")}
+        self.locks = {name: threading.Lock() for name in ("sync", "jobs", "index")}
         self.purposes: dict[str, str] = {}
 
 
@@ -222,6 +225,9 @@ class MemoryLock:
         finally:
             self._between_threads.release()
 
+    def is_held(self) -> bool:
+        return self._depth > 0
+
     def _busy(self) -> LibraryBusy:
         holder = self._library.purposes.get(self._name, "another handle")
         return LibraryBusy(self._folder, holder=holder, waited_s=self.timeout_s)
@@ -230,16 +236,19 @@ class MemoryLock:
 class MemoryStorage:
     """`zsindex.storage.protocol.Storage`: a handle on a `MemoryLibrary`."""
 
+    nearest = None
+
     def __init__(self, folder: Path, library: MemoryLibrary | None = None, *, read_only: bool = False) -> None:
         """Args:
         folder: for what is derived; there need be nothing in it.
         library: that others have a handle on, too. None: a new one.
         """
         self.folder = self.place = folder
-        self.writable = not read_only
+        self.writable = self.keeps_snapshots = not read_only
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
+        self.index_lock = MemoryLock(folder, self.library, "index", timeout_s=0)
         self.reads = MemoryReads(self)
         self.photos = MemoryPhotos(self)
         self.labels = MemoryLabels(self)
@@ -261,6 +270,18 @@ class MemoryStorage:
 
     def close(self) -> None:
         self._closed = True
+
+    def lags(self) -> bool:
+        return False
+
+    def position(self) -> str:
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        return True
+
+    def kept_snapshots(self) -> dict[int, str]:
+        return {}
 
     def schema(self) -> str:
         return "memory"
@@ -545,7 +566,7 @@ class MemoryPhotos(_Part):
         return sorted({folder for folder, _, _ in self._storage.state().present() if is_under(folder, path)})
 
     @contextmanager
-    def claims(self, model_id: int) -> Iterator[Claims]:
+    def claims(self, model_id: int, *, shared: bool = False) -> Iterator[Claims]:
         yield LoneClaims(lambda digest: self.has_vector(digest, model_id))
 
     def has_vector(self, digest: bytes, model_id: int) -> bool:
@@ -582,7 +603,9 @@ class MemoryPhotos(_Part):
             for image in [state.images[image_id]]
         }
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
         counts: Counter[str] = Counter()
         with self._storage.write("store photos") as state:
             ids = self._save_records(state, [o.image for o in outcomes if o.image is not None], model_id)
@@ -616,7 +639,21 @@ class MemoryPhotos(_Part):
                     outcome.skip_detail,
                 )
                 state.revision += 1
+            if receipt:
+                state.receipts += ((f"{receipt}/", Receipt.of(outcomes, counts)),)
         return counts
+
+    def receipts(self, name: str) -> list[Receipt]:
+        return [receipt for of, receipt in self._storage.state().receipts if of.startswith(f"{name}/")]
+
+    def take_receipts(self, name: str) -> list[Receipt]:
+        week_ago = (datetime.now(UTC) - timedelta(days=7)).isoformat()
+        with self._storage.write("count what was stored") as state:
+            found = [receipt for of, receipt in state.receipts if of.startswith(f"{name}/")]
+            state.receipts = tuple(
+                (of, receipt) for of, receipt in state.receipts if not of.startswith(f"{name}/") and of > week_ago
+            )
+        return found
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
         with self._storage.write("record vanished files") as state:
@@ -953,10 +990,11 @@ class MemoryLabels(_Part):
 class MemoryJobs(_Part):
     """`zsindex.storage.protocol.JobStorage`."""
 
-    def jobs(self, limit: int) -> list[JobRow]:
+    def jobs(self, limit: int, *, states: Collection[str] | None = None) -> list[JobRow]:
         rows = [
             JobRow(job_id, kind, state, json.loads(document), when)
             for job_id, (kind, state, document, when) in self._storage.state().jobs.items()
+            if states is None or state in states
         ]
         return rows[::-1][:limit]
 
@@ -971,6 +1009,18 @@ class MemoryJobs(_Part):
             stored.jobs[job_id] = (kind if known is None else known[0], state, json.dumps(document), when)
             for old in list(stored.jobs)[:-keep]:
                 del stored.jobs[old]
+
+    def change_job(
+        self, job_id: str, change: Callable[[JobRow], tuple[str, Mapping[str, Any]] | None]
+    ) -> JobRow | None:
+        with self._storage.write("keep a job") as stored:
+            known = stored.jobs.get(job_id)
+            if known is None:
+                return None
+            changed = change(JobRow(job_id, known[0], known[1], json.loads(known[2]), known[3]))
+            if changed is not None:
+                stored.jobs[job_id] = (known[0], changed[0], json.dumps(changed[1]), known[3])
+        return self.job(job_id)
 
 
 class MemoryBulk(_Part):
@@ -1022,10 +1072,10 @@ class MemoryExport:
         self.n_photos = len(self._rows)
         self.n_without = len(shown) - self.n_photos
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
-        rows = iter(self._rows)
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Generator[ExportedPhotos, None, None]:
+        chosen = iter(self._rows if rows is None else self._rows[rows.start : rows.stop])
         for size in sizes:
-            part = list(islice(rows, size))
+            part = list(islice(chosen, size))
             for path, _, stored in part:
                 if not stored.is_whole:
                     raise LibraryDamaged(self._folder, f"the vector of {path} under {self._model.info.spec} is damaged")

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,14 +89,38 @@ def _programs() -> Path | None:
     return None
 
 
+def with_tls() -> Path | None:
+    """A folder with programs that were built with OpenSSL; None where there is none, or no openssl to make keys."""
+    if shutil.which("ldd") is None or shutil.which("openssl") is None:
+        return None
+    for programs in _folders():
+        linked = subprocess.run(["ldd", programs / "postgres"], capture_output=True, encoding="utf-8", check=False)
+        if (
+            "libssl" in linked.stdout
+            and version_of(programs)
+            and (os.geteuid() != 0 or _may_be_run_by_others(programs))
+        ):
+            return programs
+    return None
+
+
 class Server:
     """A running server."""
 
-    def __init__(self, *, standby_of: Server | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        standby_of: Server | None = None,
+        disk_mb: int | None = None,
+        programs: Path | None = None,
+        **settings: str,
+    ) -> None:
         """Args:
+        programs: the folder of PostgreSQL's. Default: those that the environment asks for.
         standby_of: follow another server, from which this one can be promoted.
+        disk_mb: all that it has lies on a disk of its own of so many MB; needs the right to mount one.
         """
-        programs = _programs()
+        programs = programs or _programs()
         assert programs is not None, missing()
         self.version = version_of(programs)
         self.programs = programs
@@ -104,7 +129,10 @@ class Server:
         self._n = 0
         self._clean: list[str] = []
         self.folder = Path(tempfile.mkdtemp(prefix="zsindex-postgres-"))
-        self._as_user: dict[str, object] = {}
+        self._as_user: dict[str, Any] = {}
+        self._disk = disk_mb is not None
+        if disk_mb is not None:
+            mount(self.folder, disk_mb)
         if os.geteuid() == 0:
             user = pwd.getpwnam(NOBODY)
             os.chown(self.folder, user.pw_uid, user.pw_gid)
@@ -117,9 +145,10 @@ class Server:
         password_file.write_text(self.password, encoding="utf-8")
         if self._as_user:
             os.chown(password_file, pwd.getpwnam(NOBODY).pw_uid, -1)
+        small = ["--wal-segsize=1"] if disk_mb is not None else []
         if standby_of is None:
             self._run("initdb", "-D", "data", "-U", "postgres", "--auth=scram-sha-256", "--pwfile=password",
-                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", *small)  # fmt: skip
         else:
             self.password = standby_of.password
             self._run("pg_basebackup", "-D", "data", "-d", standby_of.url("postgres"), "-R", "-X", "stream",
@@ -133,7 +162,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
             env={**os.environ, "HOME": str(self.folder)},
-            **self._as_user,  # type: ignore[call-overload]
+            **self._as_user,
         )
 
     def start(self) -> None:
@@ -149,7 +178,7 @@ class Server:
                 cwd=self.folder,
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-                **self._as_user,  # type: ignore[call-overload]
+                **self._as_user,
             )
         import psycopg
 
@@ -176,6 +205,8 @@ class Server:
     def remove(self) -> None:
         """Stop it, and delete what it has stored."""
         self.stop()
+        if self._disk:
+            unmount(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log(self) -> str:
@@ -233,7 +264,7 @@ class Server:
 
     def give_back(self, url: str) -> None:
         """Empty a library, and number its rows from 1 again: a tenth of what a new database takes."""
-        from zsindex.storage.postgres import tables
+        from zsindex.storage.postgres import schema, tables
 
         statements = []
         for table in reversed(tables.metadata().sorted_tables):
@@ -244,12 +275,39 @@ class Server:
                 for column in table.columns
                 if column.identity is not None
             ]
+        statements.append("DELETE FROM zsindex.alembic_version")
+        statements.append(f"INSERT INTO zsindex.alembic_version VALUES ('{schema.HEAD}')")
+        statements.append("UPDATE zsindex.settings SET value = gen_random_uuid()::text WHERE key = 'library'")
         self.execute("; ".join(statements), url.rpartition("/")[2])
         self._clean.append(url)
 
     def drop(self, url: str) -> None:
         """Delete a database, whoever is using it."""
         self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+
+
+def may_mount() -> bool:
+    """Whether small disks can be made for a test."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            mount(Path(folder), 1)
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        unmount(Path(folder))
+    return True
+
+
+def mount(folder: Path, size_mb: int) -> None:
+    """Put a disk of so many MB there, in memory."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=0755", "tmpfs", folder]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def unmount(folder: Path) -> None:
+    """Take it away, with what is on it."""
+    subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
 
 
 def _end_with_parent() -> None:

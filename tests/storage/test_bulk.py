@@ -176,3 +176,22 @@ def test_an_export_comes_in_batches_of_any_size_and_is_one_moments_view(
     assert [len(batch.paths) for batch in batches] == [3, 3, 1]
     vectors = np.concatenate([batch.vectors for batch in batches])
     assert vectors.tobytes() == unit_vectors(7).tobytes()
+
+
+def test_parts_of_an_export_together_are_all_of_it(storage: Storage, model: ModelRow) -> None:
+    """However they fall on folders, of which some hold nothing that is exported."""
+    paths = [f"/{folder}/{n}" for folder, many in (("a", 5), ("b/c", 1), ("d", 7), ("é", 3)) for n in range(many)]
+    vectors = unit_vectors(len(paths))
+    storage.photos.save([seen(path, vector=v) for path, v in zip(paths, vectors, strict=True)], model.id)
+    storage.photos.save([FileOutcome(Candidate("/aa", "1", 1, 1), skip_reason=SkipReason.EMPTY)], model.id)
+    for asked in (None, ["/a", "/d/3", "/d/5", "/é"]):
+        with storage.bulk.exporting(model, asked) as export:
+            (whole,) = export.batches(iter([export.n_photos]))
+            for size in (1, 4, 9):
+                for start in range(0, export.n_photos, size):
+                    rows = range(start, min(start + size, export.n_photos))
+                    got = list(export.batches(iter([1] * len(rows)), rows=rows))
+                    assert [path for batch in got for path in batch.paths] == whole.paths[start : start + size]
+                    assert np.array_equal(
+                        np.concatenate([batch.vectors for batch in got]), whole.vectors[start : start + size]
+                    )

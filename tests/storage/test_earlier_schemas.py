@@ -18,7 +18,7 @@ from zsindex.library import Library
 from zsindex.records import IccMode, ModelSpec, SkipReason, TransparencyMode
 from zsindex.storage.rows import CorrectionEntry, SidecarRow
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
 
 
 @pytest.fixture(params=made.REVISIONS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from zsindex.storage.protocol import Storage
+from zsindex.storage.rows import JobRow
 
 
 def test_jobs_come_newest_first_and_the_oldest_go(storage: Storage) -> None:
@@ -24,3 +27,30 @@ def test_a_job_that_goes_on_keeps_its_place_and_its_beginning(storage: Storage) 
     assert before is not None
     assert after == before._replace(state="running", document={"done": 1})
     assert [job.id for job in storage.jobs.jobs(2)] == ["b", "a"]
+
+
+def test_jobs_of_some_states(storage: Storage) -> None:
+    for n, state in enumerate(("queued", "done", "running", "done")):
+        storage.jobs.save_job(f"job{n}", "sync", state, {"n": n}, keep=9)
+    assert [job.id for job in storage.jobs.jobs(9, states=("done", "running"))] == ["job3", "job2", "job1"]
+    assert [job.id for job in storage.jobs.jobs(1, states=("queued",))] == ["job0"]
+    assert storage.jobs.jobs(9, states=()) == []
+
+
+def test_a_job_is_changed_by_what_is_stored(storage: Storage, other: Storage) -> None:
+    storage.jobs.save_job("a", "sync", "queued", {"n": 0}, keep=9)
+
+    def count(row: JobRow) -> tuple[str, dict[str, int]]:
+        return "running", {"n": row.document["n"] + 1}
+
+    def often(handle: Storage) -> None:
+        for _ in range(20):
+            handle.jobs.change_job("a", count)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(often, (storage, other)))
+    found = storage.jobs.job("a")
+    assert found is not None
+    assert (found.state, found.document) == ("running", {"n": 40})
+    assert storage.jobs.change_job("a", lambda _: None) == found == storage.jobs.job("a")
+    assert storage.jobs.change_job("b", count) is None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.libraries import add_images, add_model, add_photos, digest_of, fake_i
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
 from zsindex.arguments.paths import is_under
-from zsindex.errors import LibraryDamaged
+from zsindex.errors import LibraryDamaged, ModelPruned
 from zsindex.records import (
     Candidate,
     DecodeMode,
@@ -460,6 +461,51 @@ def test_what_is_claimed_is_encoded_once(storage: Storage, other: Storage, model
             assert under_another.take(digest_of("/2")) is Claim.MINE
     with other.sync_lock.hold("sync"), other.photos.claims(model.id) as claims:
         assert claims.take(digest_of("/4")) is Claim.MINE
+
+
+def test_receipts_say_what_was_stored_until_they_are_taken(storage: Storage, other: Storage, model: ModelRow) -> None:
+    name = f"{now()}/123456"
+    first = [seen("/1", vector=VECTOR), replace(seen("/2"), image=ImageRecord(digest_of("/1"))), skipped("/é 3")]
+    counts = storage.photos.save(first, model.id, receipt=f"{name}/1")
+    storage.photos.save([seen("/4", vector=VECTOR)], model.id, receipt=f"{name}/1")
+    storage.photos.save([seen("/5", vector=VECTOR)], model.id, receipt=f"{name}/10")
+    storage.photos.save([seen("/6", vector=VECTOR)], model.id)
+    longest = f"{now()}/abcdef/1234567"
+    storage.photos.save([seen("/7", vector=VECTOR)], model.id, receipt=longest)
+    assert len(longest) == 47
+    assert len(storage.photos.take_receipts(longest)) == 1
+    kept = sorted(other.photos.receipts(f"{name}/1"), key=lambda receipt: receipt.paths)
+    assert [list(receipt.paths) for receipt in kept] == [["/1", "/2", "/é 3"], ["/4"]]
+    assert kept[0].counts == counts + Counter(encoded=1, reused=1, read=3)
+    assert list(kept[0].skips) == [SkippedFile("/é 3", SkipReason.TRUNCATED, "cut")]
+    assert kept[1].counts == Counter(added=1, encoded=1, read=1)
+    assert len(storage.photos.receipts(name)) == 3
+    assert len(other.photos.take_receipts(f"{name}/1")) == 2
+    assert storage.photos.receipts(f"{name}/1") == []
+    assert [list(receipt.paths) for receipt in storage.photos.take_receipts(name)] == [["/5"]]
+    assert storage.photos.take_receipts(name) == []
+
+
+def test_a_batch_that_is_not_stored_leaves_no_receipt(storage: Storage, model: ModelRow) -> None:
+    name = f"{now()}/a"
+    with pytest.raises(ModelPruned):
+        storage.photos.save([seen("/1", vector=VECTOR)], model.id + 7, receipt=name)
+    assert storage.photos.receipts(name) == []
+
+
+def test_receipts_that_nobody_took_are_forgotten_after_a_week(storage: Storage, model: ModelRow) -> None:
+    days = {n: (datetime.now(UTC) - timedelta(days=n)).isoformat(timespec="microseconds") for n in (6, 8)}
+    for n, day in days.items():
+        storage.photos.save([seen(f"/{n}", vector=VECTOR)], model.id, receipt=f"{day}/a/1")
+    storage.photos.take_receipts(f"{now()}/b")
+    assert [len(storage.photos.receipts(f"{day}/a")) for day in days.values()] == [1, 0]
+
+
+def test_a_folder_beside_files_that_cannot_be_used(storage: Storage, model: ModelRow) -> None:
+    save(storage, model, "/a/b/1", "/a/c/2")
+    storage.photos.save([skipped("/a/3")], model.id)
+    assert storage.reads.files(["/a/b"]).paths == ["/a/b/1"]
+    assert storage.reads.files(["/a/3"]).paths == []
 
 
 # --- missing ----------------------------------------------------------------------------------------------------------

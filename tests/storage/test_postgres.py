@@ -25,6 +25,7 @@ from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
 from zsindex.errors import (
     LibraryBusy,
+    LibraryDamaged,
     LibraryError,
     LibraryForked,
     LibraryNotFound,
@@ -216,7 +217,11 @@ def test_a_database_of_another_encoding_is_refused(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("found", "error", "message"),
-    [("9999", LibraryTooNew, "newer zsindex .*9999"), ("0001", LibraryTooOld, "zsindex library upgrade postgresql:")],
+    [
+        ("9999", LibraryTooNew, "newer zsindex .*9999"),
+        ("0001", LibraryTooOld, "zsindex library upgrade postgresql:"),
+        ("00 9", LibraryDamaged, "'00 9' is no version of its schema"),
+    ],
 )
 def test_a_library_of_another_schema_is_left_alone(
     server: Server, url: str, found: str, error: type[LibraryError], message: str
@@ -469,6 +474,16 @@ def test_a_standby_answers_and_stores_nothing_until_it_is_promoted(
     second = PostgresStorage.open(standby.url(name), folder=tmp_path)
     wait_for(lambda: len(second.reads.files()) == 3)
     assert not second.writable
+    assert (first.lags(), second.lags()) == (False, True)
+    standby.execute("SELECT pg_wal_replay_pause()")
+    seen = second.position()
+    first.photos.add_roots(["/photos"])
+    assert first.has_reached(seen)
+    assert second.has_reached(seen)
+    assert not second.has_reached(first.position())
+    standby.execute("SELECT pg_wal_replay_resume()")
+    wait_for(lambda: second.has_reached(first.position()))
+    assert second.photos.roots() == ["/photos"]
     with pytest.raises(LibraryReadOnly, match="connect to the primary"):
         add_photos(second, model, unit_vectors(1), folder="/more")
     with pytest.raises(LibraryReadOnly), second.sync_lock.hold("sync"):
@@ -521,6 +536,29 @@ def test_who_waits_too_long_for_a_writer_is_told_who_that_is(
         pass
     with other.database.write("x"):
         pass
+    other.close()
+
+
+def test_who_waited_in_vain_on_a_connection_that_was_kept_does_not_wait_again_on_another(
+    storage: PostgresStorage, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "BUSY_TIMEOUT_S", 0.1)
+    other = PostgresStorage.open(url, folder=tmp_path)
+    with other.database.write("x"):
+        pass
+    made: list[str] = []
+    connect = PostgresDatabase.connect
+
+    def counted(self: PostgresDatabase, kind: str) -> object:
+        made.append(kind)
+        return connect(self, kind)
+
+    monkeypatch.setattr(PostgresDatabase, "connect", counted)
+    with storage.database.write("store photos"):
+        made.clear()
+        with pytest.raises(LibraryBusy), other.database.write("x"):
+            pass
+        assert "write" not in made
     other.close()
 
 

@@ -16,7 +16,7 @@ from tests.libraries import add_model, add_photos, digest_of, new_library, open_
 from zsindex.storage import adding
 from zsindex.storage.rows import ModelRow
 from zsindex.storage.sqlite import fast_reads, parameters
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.storage.sqlite.storage import SqliteStorage
 from zsindex.storage.tables import embeddings, metadata
 

@@ -310,7 +310,7 @@ class Environment(Campaign):
                 wrong += [f"should not be there: {one}" for one in _shown(added)]
                 # Who may not write is answered all the same.
                 told = "Warning: " in came.stderr or not trouble.stderr_is_there or not trouble.may_write
-                told = told or "read-only" in came.stderr
+                told = told or "read-only" in came.stderr or "skipped " in came.stderr
                 if came.code == 0 and there != reference.facts and not told:
                     wrong.append(f"it says that all is done, and lacks {_shown(reference.facts - there)}")
         again = self._run(act, Trouble("none"), 0.0)

@@ -27,8 +27,9 @@ P = ParamSpec("P")
 IMPORTS = "tests.torture.imports"
 # What does not pass at once.
 _LASTING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EIO)
-# Where one of these fails, what was to be removed may stay, to be told and removed by `check --fix`.
-_OF_REMOVING = ("unlink", "rmdir", "list", "stat", "open")
+# Where one of these fails, what was to be removed may stay, to be told and removed by `check --fix`. A lock is asked
+# for whether somebody still makes it.
+_OF_REMOVING = ("unlink", "rmdir", "list", "stat", "open", "lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +318,7 @@ class Failures(Faults):
         if what.mode == Mode.SHORT or what.error == errno.EINTR:
             found += [f"it was to be done again by itself, but: {told.error}\n{told.trace}"] if told.error else []
         else:
-            found += judge.words(told, what.error)
+            found += judge.words(told, what.error, once=what.mode == Mode.FAIL)
         if again is not None and again.error:
             found.append(f"done again in the same process: {again.error}\n{again.trace}")
         return found

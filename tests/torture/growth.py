@@ -33,7 +33,8 @@ from zsindex.records import FloatArray
 from zsindex.services import jobs
 from zsindex.services.jobs import Jobs
 from zsindex.storage import labels, uses
-from zsindex.storage.sqlite import database
+from zsindex.storage.sqlite import connections
+from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.web.answers import Answers
 from zsindex.web.thumbnails import Thumbnails
 
@@ -108,7 +109,7 @@ class Growth(Campaign):
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore", ZsindexWarning)
             stack.enter_context(mock.patch.object(runtime.logger, "disabled", True))  # of exports that go
-            stack.enter_context(mock.patch.object(database, "SYNCHRONOUS", "OFF"))  # there are no power cuts here
+            stack.enter_context(mock.patch.object(connections, "SYNCHRONOUS", "OFF"))  # there are no power cuts here
             stack.enter_context(mock.patch.object(jobs, "MOST_JOBS", JOBS))
             stack.enter_context(mock.patch.object(labels, "MOST_DERIVED", DERIVED))
             stack.enter_context(self._fault())
@@ -280,7 +281,7 @@ class Life:
             "exports, KB": (rooms["exported models"].bytes / KB, EXPORTS_KB + 20),  # the one that was made last
             "thumbnails, KB": (rooms["thumbnails"].bytes / KB, THUMBNAILS_KB + 4),
             "kept answers, KB": (self._answers.bytes / KB, ANSWERS_KB),
-            "database, KB": ((self._library.path / database.FILE_NAME).stat().st_size / KB, DATABASE_KB),
+            "database, KB": ((self._library.path / FILE_NAME).stat().st_size / KB, DATABASE_KB),
             "library, KB": (folder / KB, FOLDER_KB),
         }
         for what, (n, most) in there.items():

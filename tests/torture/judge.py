@@ -28,7 +28,7 @@ from zsindex.index.snapshots import IndexRebuilt
 from zsindex.library import Library
 from zsindex.models.openvino import checksums
 from zsindex.models.openvino.runtime import TowerManifest
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
 
 TEMPLATE = "This is a photo of {}."
 
@@ -216,6 +216,7 @@ _FITTING = {
     errno.ENOMEM: "[Mm]emory",
     errno.ENOLCK: "[Ll]ock|another program has the database open",  # SQLite takes it for that
 }
+_PASSED = "though it (can be|does not) now"
 _WHAT_TO_DO = "again|[Mm]ake the folder writable|free some space|wait|[Nn]ame a |rename|check|see "
 _MISLEADING = "damaged|malformed|corrupt|zsindex check|not a zsindex library: it holds"
 
@@ -255,13 +256,19 @@ def told_of(act: Callable[[], object]) -> Told:
     return Told(error, is_ours, trace, said)
 
 
-def words(told: Told, number: int) -> list[str]:
-    """What does not fit an error of the system in what was told of it."""
+def words(told: Told, number: int, *, once: bool) -> list[str]:
+    """What does not fit an error of the system in what was told of it.
+
+    Args:
+        once: whether it came but once. What SQLite keeps to itself is found by asking for the same again; where that is
+            granted, nobody can know what the system had said, and that is told.
+    """
+    fitting = f"{_FITTING[number]}|{_PASSED}" if once else _FITTING[number]
     wrong = []
     if not told.is_ours:
         last = [line.strip() for line in told.trace.splitlines() if line.strip().startswith("File ")][-3:]
         wrong.append(f"a raw error came out: {told.error} ({' < '.join(reversed(last))})")
-    elif told.error and not re.search(_FITTING[number], told.error):
+    elif told.error and not re.search(fitting, told.error):
         wrong.append(f"{errno.errorcode[number]} is told as {told.error!r}")
     elif told.error and not re.search(_WHAT_TO_DO, told.error):
         wrong.append(f"what to do is not said: {told.error!r}")

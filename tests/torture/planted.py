@@ -25,9 +25,10 @@ from tests.torture.campaign import Campaign
 from zsindex.storage import processes
 from zsindex.storage.labels import SqlLabels
 from zsindex.storage.rows import FileTable
-from zsindex.storage.sqlite import database
+from zsindex.storage.sqlite import connections
 from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
+from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.storage.sqlite.lock import FolderLock
 
 
@@ -66,7 +67,7 @@ def a_reader_waits() -> type[Campaign]:
     readers.BLOCKED_S = 1.0
 
     def close(self: SqliteDatabase, writing: sqlite3.Connection, writer: object) -> None:
-        opened = os.open(self.folder / f"{database.FILE_NAME}-shm", os.O_RDWR)
+        opened = os.open(self.folder / f"{FILE_NAME}-shm", os.O_RDWR)
         with suppress(OSError):  # somebody reads just now
             fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
         time.sleep(0.2)
@@ -79,8 +80,8 @@ def a_reader_waits() -> type[Campaign]:
 
 def a_reader_sees_an_old_state() -> type[Campaign]:
     """Readers do not look into the log."""
-    database._has_locks = lambda folder, **options: False
-    database._Unlocked.is_unchanged = True  # type: ignore[assignment, method-assign]
+    connections._has_locks = lambda folder, **options: False
+    connections.Unlocked.is_unchanged = True  # type: ignore[assignment, method-assign]
     return readers.Readers
 
 

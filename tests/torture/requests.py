@@ -648,8 +648,8 @@ def _tree_changed(chance: Chance, tree: Any) -> Any:
         return {**tree, key: _tree_changed(chance, tree[key])}
     if isinstance(tree, list) and tree and chance.random() < 0.7:
         at = chance.randrange(len(tree))
-        if chance.random() < 0.1:
-            return tree * chance.choice((2, 3000))
+        if chance.random() < 0.1:  # which may come on top of the same further up
+            return tree * min(chance.choice((2, 3000)), 1 + LIMITS.body_bytes // len(_json(tree)))
         return [*tree[:at], _tree_changed(chance, tree[at]), *tree[at + 1 :]]
     how = chance.random()
     if how < 0.05:

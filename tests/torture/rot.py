@@ -30,7 +30,7 @@ from tests.torture.campaign import Campaign, Case
 from zsindex.errors import ZsindexError, ZsindexWarning
 from zsindex.library import Library
 from zsindex.storage import seals, stored
-from zsindex.storage.sqlite.database import FILE_NAME, PAGE_SIZE
+from zsindex.storage.sqlite.file import FILE_NAME, PAGE_SIZE
 from zsindex.web.thumbnails import Thumbnails
 
 LABELS = ["red", "green", "blue", "yellow"]

@@ -24,7 +24,7 @@ from zsindex.models.openvino.runtime import TowerManifest
 from zsindex.records import ModelSpec, SyncReport
 from zsindex.services.upkeep import Upkeep
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import FILE_NAME
+from zsindex.storage.sqlite.file import FILE_NAME
 
 Step = Callable[[], object]
 

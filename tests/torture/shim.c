@@ -298,7 +298,8 @@ MAP(mmap64, off64_t)
         va_start(rest, command);                                                                             \
         void *argument = va_arg(rest, void *);                                                               \
         va_end(rest);                                                                                        \
-        int is_lock = command == F_SETLK || command == F_SETLKW;                                             \
+        /* Giving a lock back is not refused, and SQLite would take it for another program's from then on. */ \
+        int is_lock = (command == F_SETLK || command == F_SETLKW) && ((struct flock *)argument)->l_type != F_UNLCK; \
         return is_lock && check_fd(LOCK, fd) ? -1 : real(fd, command, argument);                             \
     }
 LOCKING(fcntl)

@@ -165,10 +165,7 @@ def test_old_prompts_go_and_saved_ones_stay(library: Library, monkeypatch: pytes
 
     with pytest.warns(PromptsForgotten, match="cached prompts that were not asked for for the longest"):
         ask_for_all()
-    with library.session.storage.database.reading() as connection:
-        from zsindex.storage.sqlite.fast_reads import prompt_bytes
-
-        assert prompt_bytes(connection) <= 40_000
+    assert library.session.storage.photos.sizes()["prompts"][1] <= 40_000
     held = library.session.storage.reads.prompt_vectors(
         {*texts, "This is a photo of red."}, library.session.model.row(), truncated=True
     )

@@ -120,11 +120,14 @@ def test_pages_stay_with_the_answer_that_they_began_with(client: TestClient, lib
     assert ask(client, **question)["total"] == 6
 
 
-def test_a_cursor_whose_answer_is_gone_is_refused(serve: Serve, library: Library, album: Path) -> None:
+def test_a_cursor_whose_answer_is_gone_is_made_again_or_refused(serve: Serve, library: Library, album: Path) -> None:
     client = serve(library, limits={"results_bytes": 0})
     first = ask(client, labels=LABELS, limit=3)
     assert len(ask(client, labels=LABELS, limit=3, cursor=first["next"])["results"]) == 2  # unchanged: made again
     photo(album / "a new one.png", "red", mark=7)
+    library.sync()
+    assert len(ask(client, labels=LABELS, limit=3, cursor=first["next"])["results"]) == 2  # without the new one
+    (album / "sea" / "blue.png").unlink()
     library.sync()
     response = client.post("/v1/classify", json={"labels": LABELS, "limit": 3, "cursor": first["next"]})
     assert response.status_code == 410

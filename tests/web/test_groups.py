@@ -98,7 +98,7 @@ def test_what_never_changes_is_not_sent_twice(client: TestClient, shades: Librar
 
 def test_an_answer_that_is_gone_says_so(serve: Serve, library: Library) -> None:
     client = serve(library, limits={"results_bytes": 0})
-    key = ask(client, labels=LABELS)["key"]
+    key = ask(client, labels=LABELS)["key"][:16]  # without the question
     for path in ("photos", "export", f"flips/{key}"):
         response = client.get(f"/v1/groups/{key}/{path}")
         assert (response.status_code, response.json()["type"]) == (410, "urn:zsindex:problem:answer-gone")
@@ -130,14 +130,14 @@ def test_a_file_of_everything(client: TestClient, shades: Library) -> None:
     expected = {one.path: one for one in shades.classify(LABELS)}
     key = ask(client, labels=LABELS)["key"]
     response = client.get(f"/v1/groups/{key}/export?min_score=0.6")
-    assert response.headers["content-disposition"] == f'attachment; filename="zsindex-{key}.csv"'
+    assert response.headers["content-disposition"] == f'attachment; filename="zsindex-{key[:16]}.csv"'
     rows = list(csv.DictReader(io.StringIO(response.text)))
     assert {row["path"] for row in rows} == set(expected)
     for row in rows:
         one = expected[row["path"]]
         assert (row["label"], float(row["score"])) == (one.label if one.score >= 0.6 else NONE, one.score)
     document = get(client, f"/v1/groups/{key}/export", format="json", min_score=0.6)
-    assert document["run"]["key"] == key
+    assert document["run"]["key"] == key[:16]
     assert document["photos"] == [{**row, "score": float(row["score"])} for row in rows]
 
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from tests.processes import Process
 from tests.scenes import damaged, photo
 from tests.web.conftest import Serve
 from zsindex.classification.prompts import prompts_for
+from zsindex.errors import LibraryBusy, StorageFull
 from zsindex.library import Library
 from zsindex.services.jobs import Jobs
+from zsindex.storage.protocol import Lock
 from zsindex.storage.sqlite import database
-from zsindex.storage.sqlite.lock import FolderLock
 from zsindex.web import job_runner
 from zsindex.web.job_runner import JobRunner
 
@@ -144,8 +146,8 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
     encoder.permits.release(1)
     first.stop()
     assert {row.id: row.state for row in Jobs(library.session).list()} == {
-        job.id: "interrupted",
-        waiting.id: "interrupted",
+        job["id"]: "interrupted",
+        waiting["id"]: "interrupted",
     }
     n = len(library.photos.paths())
     assert 0 < n < 40
@@ -157,7 +159,7 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
         assert time.monotonic() < deadline, Jobs(library.session).list()
         time.sleep(0.02)
     second.stop()
-    document = second.document(job.id)
+    document = second.document(job["id"])
     assert document["report"]["encoded"] == 40 - n
     states = [step["state"] for step in document["history"]]
     assert states == ["queued", "running", "interrupted", "running", "done"]
@@ -173,7 +175,7 @@ from tests.fakes import FakeEncoder
 class Slow(FakeEncoder):
     def encode_images(self, pixels):
         if self.image_count >= 8:
-            step(job.id)
+            step(job["id"])
         return super().encode_images(pixels)
 library = Library.open(sys.argv[1], encoder=Slow(), batch_size=4, workers=1)
 runner = JobRunner(library, most_queued=9)
@@ -211,7 +213,7 @@ def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> Non
     runner.start()
     job = runner.submit(None, retry_skipped=False)
     deadline = time.monotonic() + 30
-    while runner.document(job.id)["state"] != "done":
+    while runner.document(job["id"])["state"] != "done":
         assert time.monotonic() < deadline
         time.sleep(0.02)
     runner.stop()
@@ -220,10 +222,103 @@ def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> Non
     assert "3 times" in given_up["problem"]["detail"]
 
 
-def test_one_service_runs_the_jobs(serve: Serve, library: Library) -> None:
-    with FolderLock(library.path, "jobs", timeout_s=0).hold("run jobs"):
-        refused = serve(library).post("/v1/sync", json={})
-        assert (refused.status_code, refused.json()["type"]) == (503, "urn:zsindex:problem:jobs-elsewhere")
+def test_one_service_runs_the_jobs_and_others_tell_of_them(
+    impatient: None, serve: Serve, held: tuple[Library, Held, Path]
+) -> None:
+    """They have a library in common, and nothing else: what one is asked for the other does."""
+    library, encoder, folder = held
+    runner = JobRunner(library, most_queued=9)
+    runner.start()
+    until(lambda: runner._is_ours)
+    with Library.open(library.path, encoder=FakeEncoder()) as again:
+        client = serve(again, security={"photo_folders": (str(folder),)})
+        running, cancelled, last = (
+            client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"] for _ in range(3)
+        )
+        assert encoder.reached.wait(30)
+        assert client.get(f"/v1/jobs/{running}").json()["state"] == "running"
+        assert client.post(f"/v1/jobs/{cancelled}/cancel").json()["state"] == "cancelled"
+        told = events(client, running)
+        assert next(told)["state"] == "running"
+        encoder.permits.release(2)
+        steps = iter(step["progress"] for step in told)
+        assert {"stage": "encode", "done": 8, "total": 40} in steps
+        assert client.post(f"/v1/jobs/{running}/cancel").json()["state"] == "running"
+        until(runner._stop_current.is_set)
+        encoder.permits.release(100)
+        assert list(told)[-1]["state"] == "cancelled"
+        assert 8 <= client.get(f"/v1/jobs/{running}").json()["report"]["encoded"] < 40
+        assert end_of(client, last)["state"] == "done"
+        assert [job["state"] for job in client.get("/v1/jobs").json()] == ["done", "cancelled", "cancelled"]
+        assert {job["id"]: job for job in runner.documents()} == {
+            job["id"]: job for job in client.get("/v1/jobs").json()
+        }
+    runner.stop()
+
+
+def test_another_service_takes_over(impatient: None, held: tuple[Library, Held, Path]) -> None:
+    library, encoder, folder = held
+    first = JobRunner(library, most_queued=9)
+    job = first.submit([str(folder)], retry_skipped=False)
+    assert encoder.reached.wait(30)
+    other = FakeEncoder()
+    with Library.open(library.path, encoder=other) as again:
+        second = JobRunner(again, most_queued=9)
+        second.start()
+        queued = second.submit([str(folder)], retry_skipped=False)
+        first.stop_soon()
+        encoder.permits.release(1)
+        first.stop()
+        until(lambda: second.document(queued["id"])["state"] == "done")
+        document = second.document(job["id"])
+        assert document["report"]["encoded"] == other.image_count == 40 - encoder.image_count > 0
+        assert [step["state"] for step in document["history"]] == [
+            "queued",
+            "running",
+            "interrupted",
+            "running",
+            "done",
+        ]
+        second.stop()
+
+
+def test_whoever_loses_the_lock_lets_go_of_the_job(
+    impatient: None, held: tuple[Library, Held, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does when the connection is cut that holds it. Another service may be at the job by then."""
+    library, encoder, folder = held
+    runner = JobRunner(library, most_queued=9)
+    job = runner.submit([str(folder)], retry_skipped=False)
+    assert encoder.reached.wait(30)
+    lock = library.session.storage.jobs_lock
+
+    def hold(*_: object) -> Any:
+        raise LibraryBusy(library.path, holder="another", waited_s=0)
+
+    with monkeypatch.context() as lost:
+        lost.setattr(lock, "is_held", lambda: False)
+        lost.setattr(lock, "hold", hold)
+        until(runner._stop_current.is_set)
+        row = Jobs(library.session).change(job["id"], lambda row: (row.state, {**row.document, "runner": "another"}))
+        encoder.permits.release(1)
+        until(lambda: not runner._is_ours)
+        assert runner._current is None
+        assert Jobs(library.session).get(job["id"]) == row, "what others store stays"
+    encoder.permits.release(1000)
+    until(lambda: runner.document(job["id"])["state"] == "done")
+    assert [step["state"] for step in runner.document(job["id"])["history"]][-3:] == ["interrupted", "running", "done"]
+    runner.stop()
+
+
+def test_a_service_can_leave_the_jobs_to_others(impatient: None, library: Library) -> None:
+    idle = JobRunner(library, most_queued=1, runs_jobs=False)
+    job = idle.submit(None, retry_skipped=False)
+    assert idle.document(job["id"])["state"] == "queued"
+    runner = JobRunner(library, most_queued=9)
+    runner.start()
+    until(lambda: idle.document(job["id"])["state"] == "done")
+    runner.stop()
+    idle.stop()
 
 
 def test_a_sync_that_fails_says_why(serve: Serve, library: Library, album: Path) -> None:
@@ -264,16 +359,21 @@ def test_no_folder_yet(serve: Serve, tmp_path: Path, new_library: Path) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_runner, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(job_runner, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(job_runner, "STORE_EVERY_S", 0.0)
     monkeypatch.setattr(database, "SYNC_TIMEOUT_S", 0.05)
 
 
 @pytest.fixture
-def shared(impatient: None, tmp_path: Path, new_library: Path) -> Iterator[tuple[Library, Path, FolderLock]]:
+def shared(impatient: None, tmp_path: Path, new_library: Path) -> Iterator[tuple[Library, Path, Lock]]:
     """A library, a folder that it does not know, and the lock of its syncs, as another process would take it."""
     fill(tmp_path / "photos", 6)
     shutil.copytree(new_library, tmp_path / "shared")
-    with Library.open(tmp_path / "shared", encoder=FakeEncoder()) as library:
-        yield library, tmp_path / "photos", FolderLock(library.path, "sync", timeout_s=0)
+    with (
+        Library.open(tmp_path / "shared", encoder=FakeEncoder()) as library,
+        closing(library.session.storage.again()) as another,
+    ):
+        yield library, tmp_path / "photos", another.sync_lock
 
 
 def reached(client: TestClient, job_id: str, state: str) -> dict[str, Any]:
@@ -283,7 +383,7 @@ def reached(client: TestClient, job_id: str, state: str) -> dict[str, Any]:
     raise AssertionError(f"it never was {state}")
 
 
-def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Library, Path, FolderLock]) -> None:
+def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Library, Path, Lock]) -> None:
     library, folder, lock = shared
     client = serve(library, security={"photo_folders": (str(folder),)})
     with lock.hold("sync by hand"):
@@ -298,7 +398,7 @@ def test_a_job_waits_while_another_process_syncs(serve: Serve, shared: tuple[Lib
     assert end["attempts"] == 1
 
 
-def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, Path, FolderLock]) -> None:
+def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, Path, Lock]) -> None:
     library, folder, lock = shared
     client = serve(library, security={"photo_folders": (str(folder),)})
     with lock.hold("sync"):
@@ -313,7 +413,7 @@ def test_a_job_that_waits_can_be_cancelled(serve: Serve, shared: tuple[Library, 
     until(lambda: {row.state for row in Jobs(library.session).list()} == {"cancelled", "done"})
 
 
-def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, FolderLock]) -> None:
+def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Library, Path, Lock]) -> None:
     library, folder, lock = shared
     for _ in range(job_runner.MOST_ATTEMPTS + 1):  # waiting is no attempt
         runner = JobRunner(library, most_queued=9)
@@ -338,9 +438,9 @@ def until(condition: Any) -> None:
     raise AssertionError("it does not come to that")
 
 
-@pytest.mark.parametrize("where", ["_next", "_try", "_go_on"])
+@pytest.mark.parametrize("where", ["_next", "_try", "_take_over"])
 def test_after_an_error_nothing_is_held(
-    shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch, where: str
+    shared: tuple[Library, Path, Lock], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     library, folder, _ = shared
     runner = JobRunner(library, most_queued=9)
@@ -364,24 +464,44 @@ def test_after_an_error_nothing_is_held(
     runner.start()
     until(lambda: failed.is_set() or runner._is_ours)
     job = runner.submit([str(folder)], retry_skipped=False)
-    until(lambda: runner.document(job.id)["state"] == "done")
+    until(lambda: runner.document(job["id"])["state"] == "done")
     assert seen == [False]
     assert len(library.photos.paths()) == 6
     runner.stop()
     assert not runner._is_ours
 
 
-def test_a_job_that_cannot_be_stored_is_run_all_the_same(
-    shared: tuple[Library, Path, FolderLock], monkeypatch: pytest.MonkeyPatch
+def test_a_job_whose_progress_cannot_be_stored_is_run_all_the_same(
+    shared: tuple[Library, Path, Lock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, folder, _ = shared
-
-    def save_job(*_: object) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(Jobs, "save", save_job)
     runner = JobRunner(library, most_queued=9)
-    runner.start()
+    really, refused = Jobs.change, 0
+
+    def change(jobs: Jobs, job_id: str, how: Any) -> Any:
+        nonlocal refused
+        if runner._current is not None and refused < 5:
+            refused += 1
+            raise RuntimeError("a bug")
+        return really(jobs, job_id, how)
+
+    monkeypatch.setattr(Jobs, "change", change)
     job = runner.submit([str(folder)], retry_skipped=False)
-    until(lambda: runner.document(job.id)["state"] == "done")
+    until(lambda: Jobs(library.session).list()[0].state == "done")
+    assert refused == 5
+    assert runner.document(job["id"])["report"]["encoded"] == 6
+    runner.stop()
+
+
+def test_a_job_that_cannot_be_stored_at_all_is_refused(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other service would know of it."""
+    runner = JobRunner(library, most_queued=9)
+
+    def save(*_: object) -> None:
+        raise StorageFull(library.path)
+
+    monkeypatch.setattr(Jobs, "save", save)
+    with pytest.raises(StorageFull):
+        runner.submit(None, retry_skipped=False)
+    assert runner.documents() == []
     runner.stop()

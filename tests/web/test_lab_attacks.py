@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from tests.web.conftest import Serve
 from zsindex.library import Library
 from zsindex.web import cursors
+from zsindex.web.cursors import OffsetCursor
 
 LABELS = ["red", "green", "blue", "white"]
 TWO: dict[str, Any] = {"before": {"labels": LABELS}, "after": {"templates": ["{}"]}}
@@ -165,10 +166,10 @@ def test_forged_cursors(client: TestClient) -> None:
     page = client.post("/v1/diff", json=question).json()
     found, other = cursors._unpack(page["next"]), cursors._unpack(linted)
     # The key of an answer of another kind, which is kept.
-    forged = cursors.offset_to_text(other["k"], found["q"], 0)
+    forged = OffsetCursor(other["k"], found["q"], 0).to_text()
     assert client.post("/v1/diff", json={**question, "cursor": forged}).status_code == 410
     assert client.post("/v1/diff", json={**question, "cursor": linted}).status_code == 422
     for offset, flips in [(0, 1), (page["flipped"] - 1, 1), (page["flipped"], 0), (10**18, 0)]:
-        cursor = cursors.offset_to_text(found["k"], found["q"], offset)
+        cursor = OffsetCursor(found["k"], found["q"], offset).to_text()
         asked = client.post("/v1/diff", json={**question, "cursor": cursor})
         assert (asked.status_code, len(asked.json()["flips"])) == (200, flips), offset

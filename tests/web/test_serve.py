@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_it_serves_until_it_is_told_to_stop(library: Path, tmp_path: Path) -> No
         lines = [json.loads(line) for line in errors.splitlines()]
         assert {"request", "job"} <= {line["event"] for line in lines}
         assert not any(secret in errors for secret in (read, write))
+
+
+def test_ctrl_c_twice_leaves_no_traceback(library: Path) -> None:
+    with serving("--library", library, "--port", 0) as (_, process):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)  # or the system makes one signal of the two
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -194,7 +194,8 @@ class Query:
         paths: absolute files and folders to restrict to. None: all.
         truncate: truncate texts that are too long for the model, instead of refusing them.
         exact: compare with every photo. Otherwise, in a library of about 200,000 photos or more, one in a hundred of
-            the photos that belong in the result may be missing; see docs/storage.md.
+            the photos that belong in the result may be missing, and where the server searches as many as
+            `Library.search_index` says; see docs/storage.md.
     """
 
     plus: tuple[ImageLike, ...]

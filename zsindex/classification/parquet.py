@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
 
 from zsindex import atomic
-from zsindex.errors import ExtraMissing
+from zsindex.errors import ExportRefused, ExtraMissing
 from zsindex.records import FloatArray
 
 File: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
@@ -100,6 +103,30 @@ def write_hits(hits: Sequence[tuple[str, float, Sequence[str]]], file: File) -> 
     ]
     with _writer(file, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema))
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that gets the name of `folder` at the end of the ``with`` block, and goes if that fails.
+
+    Raises:
+        ExportRefused: there is something already, or the system refuses.
+    """
+    _pyarrow()
+    try:
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or os.listdir(folder)):
+            raise ExportRefused(folder, "there is something already; name a new or empty folder")
+        temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            temporary.replace(folder)  # takes the place of an empty folder, and of no other
+            atomic.sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ExportRefused(folder, f"{why}; nothing was written. When the cause is gone, export again") from error
 
 
 def _about(run: Mapping[str, Any]) -> dict[str, str]:

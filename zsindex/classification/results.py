@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 BLOCK_PHOTOS = 4096
+_PART_PHOTOS = 1_000_000
 # Scores of all answers at a time: 16 MB.
 _BLOCK_SCORES = 2**22
 
@@ -492,6 +494,35 @@ class Classification(Sequence[Result]):
             parquet.write_scores(file, self.score_blocks(), self.wide_columns(), run=self.run.to_dict())
         else:
             parquet.write_predictions(file, self.blocks(), self.labels, run=self.run.to_dict())
+
+    def to_parquet_parts(
+        self, folder: str | os.PathLike[str], *, wide: bool = False, part_size: int = _PART_PHOTOS
+    ) -> list[str]:
+        """Write all answers as Parquet tables of a bounded size, which programs read as one: ``part-0.parquet``, …,
+        whose numbers have the same width. Their rows together are those of `to_parquet`.
+
+        Args:
+            folder: a new or empty one. It appears once it is complete.
+            wide: as for `to_parquet`.
+            part_size: photos per file.
+
+        Returns:
+            The names of the files, in order.
+
+        Raises:
+            ExportRefused: the folder holds something, or cannot be written.
+            ExtraMissing: pyarrow is not installed.
+        """
+        from zsindex.classification import parquet
+
+        part_size = bounds.whole("part_size", part_size, least=1)
+        n_parts = max(1, -(-len(self) // part_size))
+        names = [f"part-{str(number).zfill(len(str(n_parts - 1)))}.parquet" for number in range(n_parts)]
+        with parquet.new_folder(Path(folder)) as temporary:
+            for number, name in enumerate(names):
+                rows = np.arange(number * part_size, min((number + 1) * part_size, len(self)))
+                self._taken(rows, self._best, self.run).to_parquet(temporary / name, wide=wide)
+        return names
 
 
 @dataclass(frozen=True, slots=True)

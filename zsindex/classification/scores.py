@@ -15,6 +15,7 @@ from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 __all__ = [
     "Block",
+    "block_rows",
     "classify",
     "concept_vectors",
     "label_vectors",
@@ -128,6 +129,7 @@ def classify(
     logit_bias: float | None,
     activation: Activation,
     top: int,
+    size: int | None = None,
 ) -> tuple[IdArray, FloatArray]:
     """The best labels of each image, a block at a time: an (n, c) matrix never exists.
 
@@ -135,6 +137,7 @@ def classify(
         vectors, rows: which images.
         text_vectors: float32, shape (c, dim).
         top: labels per image, at most c.
+        size: of a block, in rows; scores depend on it in their last bits. Default: `block_rows`.
 
     Returns:
         Label numbers int64 and scores float32, both of shape (len(rows), top), best first; ties keep the labels' order.
@@ -157,15 +160,22 @@ def classify(
                 part = slice(where.start + at, min(where.start + at + step, where.stop))
                 best[part], scores[part] = _best(values[at : at + step], top, activation)
 
-    size = BLOCK_ROWS if n_labels > _FEW_LABELS else _MANY_ROWS
+    together = block_rows(len(rows), n_labels, vectors.dim) if size is None else size
     if len(rows) * n_labels * vectors.dim < _THREADING_PAYS:
-        score(blocks(vectors, rows, size), size)
+        score(blocks(vectors, rows, together), together)
     else:
-        # The blocks of all cores together stay within a few MB.
-        size = max(64, min(size, 4 * size // cores.count()))
         with _ALL_CORES:
-            cores.on_all(lambda pending: score(pending, size), blocks(vectors, rows, size))
+            cores.on_all(lambda pending: score(pending, together), blocks(vectors, rows, together))
     return best, scores
+
+
+def block_rows(n_rows: int, n_labels: int, dim: int) -> int:
+    """How many of some rows `classify` scores at a time on this machine."""
+    size = BLOCK_ROWS if n_labels > _FEW_LABELS else _MANY_ROWS
+    if n_rows * n_labels * dim < _THREADING_PAYS:
+        return size
+    # The blocks of all cores together stay within a few MB.
+    return max(64, min(size, 4 * size // cores.count()))
 
 
 def _best(values: FloatArray, top: int, activation: Activation) -> tuple[IdArray, FloatArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,6 +88,26 @@ class View:
     def index_of(self) -> dict[str, int]:
         """The number of each photo by its path."""
         return {path: number for number, path in enumerate(self.paths)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Stands for which photos these are, and their order: 16 hex digits."""
+        found = hashlib.blake2b("\0".join(self.paths).encode("utf-8", "surrogateescape"), digest_size=8)
+        found.update(self.image_ids.astype("<i8").tobytes())
+        return found.hexdigest()
+
+    def as_of(self, snapshot: tuple[int, int, int], image_ids: IdArray) -> View:
+        """These photos as they were at an earlier snapshot, as far as that can be told: those of images that had a
+        vector then. Files that changed since are as they are now; `digest` shows whether any did.
+        """
+        kept = np.isin(self.image_ids, image_ids)
+        return replace(
+            self,
+            paths=[path for path, then in zip(self.paths, kept.tolist(), strict=True) if then],
+            image_ids=self.image_ids[kept],
+            rows=self.rows[kept],
+            snapshot=snapshot,
+        )
 
     def take(self, photos: Sequence[int] | IdArray) -> FloatArray:
         """Vectors of some photos, by their numbers: float32 (m, dim)."""

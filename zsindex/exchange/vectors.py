@@ -16,12 +16,12 @@ import shutil
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,9 +32,10 @@ from zsindex.exchange import parts
 from zsindex.exchange.parts import ExportManifest, Part, PartWriter, Rows
 from zsindex.photos import decode
 from zsindex.photos.formats import is_encodable, printable, storable
+from zsindex.photos.scan import is_folder
 from zsindex.records import ModelInfo, Progress
 from zsindex.storage.protocol import BulkStorage, ExportView, Storage
-from zsindex.storage.rows import ImportedPhoto, ModelRow, SeenFile, now
+from zsindex.storage.rows import ExportedPhotos, ImportedPhoto, ModelRow, SeenFile, now
 
 # Rows in memory at a time, and in one transaction. Digests are scattered over their index, so that each transaction
 # rewrites much of it: the larger it is the less is written.
@@ -103,6 +104,40 @@ class ImportReport:
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which parts an export has.
+
+    Attributes:
+        folder: that they are written to.
+        n_photos: rows of all parts.
+    """
+
+    folder: Path
+    dim: int
+    dtype: str
+    part_size: int
+    n_photos: int
+
+    @property
+    def n_parts(self) -> int:
+        """How many there are."""
+        return -(-self.n_photos // self.part_size)
+
+    def rows(self, number: int) -> range:
+        """The rows of a part."""
+        return range(number * self.part_size, min((number + 1) * self.part_size, self.n_photos))
+
+    def sizes(self, number: int) -> Iterator[int]:
+        """How many rows of a part are written at a time: groups of rows in its table."""
+        return (min(BATCH_ROWS, rest) for rest in range(len(self.rows(number)), 0, -BATCH_ROWS))
+
+
+# Who writes parts elsewhere: given what to write, and a dictionary for the digests of files, it yields numbers of rows
+# that are written. Closed when the export is to stop.
+Elsewhere: TypeAlias = Callable[[Layout, dict[str, str]], Generator[int, None, None]]
+
+
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
@@ -117,8 +152,12 @@ def export_vectors(
     overwrite: bool,
     progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
+    elsewhere: Elsewhere | None = None,
 ) -> ExportReport:
     """Write the vectors of one model; see `Library.vectors.export_to`.
+
+    Args:
+        elsewhere: writes the parts instead of this process.
 
     Raises:
         ExportRefused, ExtraMissing, LibraryDamaged
@@ -131,18 +170,26 @@ def export_vectors(
         if not export.n_photos:
             where = "among the requested photos" if paths is not None and export.n_without else "to export"
             raise ExportRefused(folder, f"there are no vectors of {model.info.spec} {where}; run zsindex sync first")
-        n_parts = -(-export.n_photos // part_size)
+        layout = Layout(temporary, model.info.dim, dtype, part_size, export.n_photos)
         try:
             temporary.mkdir(parents=True)
             stack.enter_context(atomic.held(temporary))
             done, digests = 0, dict[str, str]()
-            for written in _write_parts(export, temporary, model.info.dim, dtype, part_size, digests):
-                done += written
-                progress(Progress("export", done, export.n_photos))
-                if should_stop():
-                    break
+            writing = _write_parts(export, layout, digests) if elsewhere is None else elsewhere(layout, digests)
+            with closing(writing):
+                for written in writing:
+                    done += written
+                    progress(Progress("export", done, export.n_photos))
+                    if should_stop():
+                        break
             report = ExportReport(
-                folder=str(folder), rows=done, without=export.n_without, parts=n_parts, dtype=dtype, bytes=0, seconds=0
+                folder=str(folder),
+                rows=done,
+                without=export.n_without,
+                parts=layout.n_parts,
+                dtype=dtype,
+                bytes=0,
+                seconds=0,
             )
             if done < export.n_photos:
                 report = replace(report, rows=0, parts=0, interrupted=True)
@@ -169,9 +216,9 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
     name = name or folder
     if not os.path.lexists(folder):
         return
-    if not os.path.isdir(folder) or os.path.islink(folder):
-        raise ExportRefused(name, "it is not a folder; name a new one")
     try:
+        if os.path.islink(folder) or not is_folder(str(folder)):
+            raise ExportRefused(name, "it is not a folder; name a new one")
         there = set(os.listdir(folder))
         strangers = _strangers(folder)
     except OSError as error:
@@ -184,29 +231,36 @@ def _check_target(folder: Path, *, overwrite: bool, name: Path | None = None) ->
         raise ExportRefused(name, "it already holds vectors; name a new folder, or replace them with --overwrite")
 
 
-def _write_parts(
-    export: ExportView, folder: Path, dim: int, dtype: str, part_size: int, digests: dict[str, str]
-) -> Iterator[int]:
+def _write_parts(export: ExportView, layout: Layout, digests: dict[str, str]) -> Generator[int, None, None]:
     """Write all parts; yields the number of rows of each batch that was written, and collects the files' digests."""
-    n_parts = -(-export.n_photos // part_size)
-    part_rows = [min(part_size, export.n_photos - number * part_size) for number in range(n_parts)]
-    batches = export.batches(min(BATCH_ROWS, rest) for n_rows in part_rows for rest in range(n_rows, 0, -BATCH_ROWS))
-    for number, n_rows in enumerate(part_rows):
-        with PartWriter(folder, parts.padded(number, n_parts), n_rows=n_rows, dim=dim, dtype=dtype) as writer:
-            written = 0
-            while written < n_rows:
-                batch = next(batches)
-                columns: dict[str, Sequence[Any]] = {
-                    parts.PATH_COLUMN: batch.paths,
-                    "width": batch.widths,
-                    "height": batch.heights,
-                    "format": batch.formats,
-                    "sha256": [None if digest is None else digest.hex() for digest in batch.digests],
-                }
-                writer.write(batch.vectors, columns)
-                written += len(batch.paths)
-                yield len(batch.paths)
-        digests.update(writer.digests)
+    numbers = range(layout.n_parts)
+    batches = export.batches(size for number in numbers for size in layout.sizes(number))
+    with closing(batches):
+        for number in numbers:
+            yield from write_part(batches, layout, number, digests)
+
+
+def write_part(
+    batches: Iterator[ExportedPhotos], layout: Layout, number: int, digests: dict[str, str]
+) -> Iterator[int]:
+    """Write one part, of as many batches as it has `sizes`; as `_write_parts`."""
+    n_rows = len(layout.rows(number))
+    name = parts.padded(number, layout.n_parts)
+    with PartWriter(layout.folder, name, n_rows=n_rows, dim=layout.dim, dtype=layout.dtype) as writer:
+        written = 0
+        while written < n_rows:
+            batch = next(batches)
+            columns: dict[str, Sequence[Any]] = {
+                parts.PATH_COLUMN: batch.paths,
+                "width": batch.widths,
+                "height": batch.heights,
+                "format": batch.formats,
+                "sha256": [None if digest is None else digest.hex() for digest in batch.digests],
+            }
+            writer.write(batch.vectors, columns)
+            written += len(batch.paths)
+            yield len(batch.paths)
+    digests.update(writer.digests)
 
 
 def _manifest(info: ModelInfo, report: ExportReport, digests: dict[str, str]) -> ExportManifest:
@@ -355,7 +409,11 @@ class _Import:
         self._progress = progress
         self._should_stop = should_stop
         _recover(folder, remove=False)
-        if not os.path.isdir(folder):
+        try:
+            is_there = is_folder(str(folder))
+        except OSError as error:
+            raise ImportRefused(folder, f"it cannot be read ({error.strerror})") from error
+        if not is_there:
             raise ImportRefused(folder, "no such folder")
         if root is not None and not is_encodable(root):
             raise ImportRefused(folder, f"the root {printable(root)} is not valid UTF-8; rename that folder")
@@ -542,11 +600,11 @@ class _OnDisk:
     def __init__(self, bulk: BulkStorage, photos: Sequence[ImportedPhoto], pool: ThreadPoolExecutor) -> None:
         self._pool = pool
         there = {}
-        is_folder: dict[str, bool] = {}
+        is_here: dict[str, bool] = {}
         for photo in photos:
-            if photo.folder not in is_folder:
-                is_folder[photo.folder] = os.path.isdir(photo.folder)
-            if is_folder[photo.folder]:
+            if photo.folder not in is_here:
+                is_here[photo.folder] = os.path.isdir(photo.folder)
+            if is_here[photo.folder]:
                 with suppress(OSError):
                     status = os.stat(photo.path)
                     if stat.S_ISREG(status.st_mode):

@@ -10,6 +10,7 @@ up after that, not recorded either, will never be recorded.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -72,9 +73,22 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError
     """
+    if (taken := name_taken(folder)) is not None:
+        raise OSError(taken)
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
         atomic.sync_folder(folder.parent)
+
+
+def name_taken(folder: Path) -> str | None:
+    """That something else has the folder's name, in words; None if nothing has."""
+    try:
+        is_taken = not stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        is_taken = folder.is_symlink()
+    except OSError:  # whoever needs the folder is told
+        is_taken = False
+    return f"{folder} is no folder: remove it, or give it another name, and it is made anew" if is_taken else None
 
 
 def size_of(file: Path) -> int:

@@ -89,8 +89,8 @@ class VectorIndex:
         """Map the recorded snapshot and replay what came after; rebuild from the database where that fails.
 
         Args:
-            may_save: asked once, when a new snapshot is due, whether to write it, which may take long. Without it all
-                that came after the last one is read into memory.
+            may_save: asked once, when a new snapshot is due, whether to write it, which may take long. It may wait for
+                another process that does. Without it all that came after the last one is read into memory.
 
         Warns:
             IndexRebuilt: the snapshot was missing or damaged.
@@ -111,7 +111,13 @@ class VectorIndex:
                     return cls.open(storage, model, may_save=may_save)  # another process has just replaced it
                 # A damaged snapshot is worth nothing: everything is replayed, and the result is written as a new one.
                 warnings.warn(f"the index of {model.info.spec} was rebuilt: {error}", IndexRebuilt, stacklevel=3)
-        if storage.writable and _is_due(base, storage.reads.count_after(model.id, after), len(deleted)) and may_save():
+        if (
+            storage.keeps_snapshots
+            and _is_due(base, storage.reads.count_after(model.id, after), len(deleted))
+            and may_save()
+        ):
+            if storage.reads.snapshot(model.id) != recorded:  # another process has written it meanwhile
+                return cls.open(storage, model)
             if recorded is not None and base is not None:
                 # Its rows go into the new one, under a new checksum: what has rotted since it was last read through
                 # would be right from then on.
@@ -152,8 +158,12 @@ class VectorIndex:
         n_new = storage.reads.count_after(model.id, self.watermark)
         if not n_new:
             return self
-        if storage.writable and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)) and may_save():
-            return self.open(storage, model)
+        if storage.keeps_snapshots and _is_due(old.base, len(old.tail) + n_new, len(old.deleted)):
+            may = may_save()
+            recorded = None if may else storage.reads.snapshot(model.id)
+            written = old.base is not None and old.base.file.name
+            if may or (recorded is not None and recorded.file != written):  # by another process
+                return self.open(storage, model, may_save=lambda: may)
         watermark, ids, vectors = storage.reads.embeddings_after(model, self.watermark)
         tail_ids, tail = np.concatenate([old.tail_ids, ids]), np.concatenate([old.tail, vectors])
         return VectorIndex(
@@ -308,7 +318,7 @@ def _open_snapshot(folder: Path, recorded: SnapshotRow, model: ModelRow, *, read
 
 def _remember(storage: Storage, recorded: SnapshotRow, found: Snapshot) -> None:
     """Save the next opening the reading of a large file that has just been read, if that is possible."""
-    if found.verified is not None and found.verified != recorded.verified and storage.writable:
+    if found.verified is not None and found.verified != recorded.verified and storage.keeps_snapshots:
         with suppress(StorageFull, StorageFailed, LibraryBusy, LibraryReadOnly):
             storage.photos.mark_verified(recorded.file, found.verified)
 
@@ -541,8 +551,9 @@ def compare(storage: Storage, model: ModelRow, *, damaged: Collection[int]) -> C
 
 def recorded_files(storage: Storage) -> set[str]:
     """Names of the files in the index folder that models refer to."""
-    models = storage.reads.models()
+    models, kept = storage.reads.models(), storage.kept_snapshots()
     recorded = {s.file for m in models if (s := storage.reads.snapshot(m.id)) is not None}
+    recorded |= {kept[m.id] for m in models if m.id in kept}
     return recorded | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
 
 

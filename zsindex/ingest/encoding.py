@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,8 @@ from zsindex.photos.sandbox import Here, Sandbox
 from zsindex.photos.sources import Source
 from zsindex.records import Candidate, FloatArray, Settings, SkipReason
 from zsindex.storage.claims import Claim, Claims
-from zsindex.storage.rows import FileOutcome, ImageRecord
+from zsindex.storage.protocol import PhotoStorage
+from zsindex.storage.rows import FileOutcome, ImageRecord, Receipt
 
 # Files that needed no encoding are stored when this many have accumulated.
 STORE_EVERY = 512
@@ -99,7 +100,7 @@ def encode_files(
         encoder: gives the model; called only if something must be encoded, from any thread.
         claims: which content has a vector already, and which one another sync encodes. The latter is looked at again
             with every batch.
-        decoder: decodes photos; its processes are ended when this ends.
+        decoder: decodes photos; its processes are ended when this is left early.
         should_stop: called between photos. Once it returns True, the current batch is finished and the rest is left.
 
     Yields:
@@ -201,7 +202,39 @@ def encode_files(
         finally:
             for future in ahead:
                 future.cancel()
-            decoder.stop()  # nobody waits for what they are at
+            if ahead:
+                decoder.stop()  # nobody waits for what they are at
+
+
+def store_files(
+    photos: PhotoStorage,
+    files: Iterable[Candidate],
+    model_id: int,
+    *,
+    encoder: Callable[[], Encoder],
+    settings: Settings,
+    decoder: Sandbox | Here,
+    since: str,
+    should_stop: Callable[[], bool],
+    shared: bool = False,
+    receipt: str = "",
+) -> Generator[Receipt, None, None]:
+    """Read and encode files, and store what comes of them, batch by batch.
+
+    Args:
+        files, encoder, settings, decoder, should_stop: as for `encode_files`.
+        since: when the sync began.
+        shared: other processes encode for the same sync.
+        receipt: the name under which receipts are kept, too.
+
+    Yields:
+        A receipt of each batch that is stored.
+    """
+    with photos.claims(model_id, shared=shared) as claims:
+        for batch in encode_files(
+            files, encoder=encoder, claims=claims, settings=settings, should_stop=should_stop, decoder=decoder
+        ):
+            yield Receipt.of(batch, photos.save(batch, model_id, since=since, receipt=receipt))
 
 
 def encode_sources(sources: Sequence[Source], model: Encoder, settings: Settings) -> list[ImageRecord]:

@@ -11,19 +11,20 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeAlias
 
 from zsindex.arguments.paths import is_under
 from zsindex.errors import PathNotFound
-from zsindex.ingest.encoding import encode_files
+from zsindex.ingest.encoding import store_files
 from zsindex.ingest.spool import Spool
 from zsindex.models.encoder import Encoder
 from zsindex.photos import scan
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
-from zsindex.photos.sandbox import Here, Sandbox, decoder_for
+from zsindex.photos.sandbox import decoder_for
 from zsindex.records import (
     Candidate,
     FolderListing,
@@ -35,7 +36,7 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, listing_text, now
+from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, Receipt, listing_text, now
 
 # The cause lies, or may lie, outside the file, so that its size and time stamp would not change once it is resolved.
 # Memory may have been short because of other programs; a file that needs too much for this machine is tried, and
@@ -53,6 +54,11 @@ ALWAYS_RETRIED = frozenset(
 REPORT_EVERY = 500
 # Number of files compared at a time: one database query for this many, in few or many folders.
 COMPARE_EVERY = 5000
+
+
+# Who reads, encodes and stores files elsewhere: given the model's row, the files, how many these are and when the sync
+# began, it yields receipts of what is stored. Closed when the sync is to stop.
+Elsewhere: TypeAlias = Callable[[ModelRow, Iterator[Candidate], int, str], Generator[Receipt, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,14 @@ class Sync:
         progress: Callable[[Progress], None],
         should_stop: Callable[[], bool],
         turn: Callable[[], AbstractContextManager[None]] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Args:
         turn: entered once there is something to store, and not at all if there is nothing. None: this sync already has
             it.
         model: the model's row, recorded (and loaded for that) if necessary; called once there is a file to read.
         known_model: the same, if it is known without loading anything.
+        elsewhere: reads and encodes instead of this process.
         """
         self._photos = storage.photos
         self._library_folder = str(storage.folder)
@@ -116,6 +124,7 @@ class Sync:
         self._progress = progress
         self._should_stop = should_stop
         self._turn = turn
+        self._elsewhere = elsewhere
         # Changes found by the scan that are to be stored later.
         self._put_off: list[Callable[[], object]] = []
         self._found = _Findings()
@@ -332,35 +341,34 @@ class Sync:
     def _read_and_encode(self, spool: Spool, total: int) -> None:
         if not total:
             return
-        decoder = decoder_for(self._settings)
-        decoder.start()  # while the model is loaded
-        with decoder:
-            self._encode(decoder, spool, total)
+        found = self._found
+        if self._elsewhere is None:
+            stored = self._here(spool, total)
+        else:
+            stored = self._elsewhere(self._model(), iter(spool), total, self._started_at)
+            self._progress(Progress("encode", 0, total))
+        with closing(stored):
+            for receipt in stored:
+                found.counts.update(receipt.counts)
+                found.skips.extend(receipt.skips)
+                self._progress(Progress("encode", found.counts["read"], total))
+        found.interrupted = found.counts["read"] < total
 
-    def _encode(self, decoder: Sandbox | Here, spool: Spool, total: int) -> None:
-        counts = self._found.counts
-        model = self._model()
-        self._progress(Progress("encode", 0, total))
-        with self._photos.claims(model.id) as claims:
-            for batch in encode_files(
+    def _here(self, spool: Spool, total: int) -> Generator[Receipt, None, None]:
+        with decoder_for(self._settings) as decoder:
+            decoder.start()  # while the model is loaded
+            model = self._model()
+            self._progress(Progress("encode", 0, total))
+            yield from store_files(
+                self._photos,
                 iter(spool),
+                model.id,
                 encoder=self._encoder,
-                claims=claims,
                 settings=self._settings,
-                should_stop=self._should_stop,
                 decoder=decoder,
-            ):
-                counts.update(self._photos.save(batch, model.id, since=self._started_at))
-                for outcome in batch:
-                    if outcome.skip_reason is not None:
-                        self._found.skips.append(
-                            SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
-                        )
-                    elif outcome.image is not None:
-                        counts["reused" if outcome.image.vector is None else "encoded"] += 1
-                counts["read"] += len(batch)
-                self._progress(Progress("encode", counts["read"], total))
-        self._found.interrupted = counts["read"] < total
+                since=self._started_at,
+                should_stop=self._should_stop,
+            )
 
 
 def _is_empty(folder: str) -> bool | None:

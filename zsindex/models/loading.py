@@ -225,7 +225,11 @@ def _export(spec: ModelSpec) -> runtime.Export | None:
     if spec.name == config.DEFAULT_MODEL and spec.pretrained is None:
         from zsindex.models.openvino import assembly
 
-        made = assembly.assemble(folder)
+        try:
+            made = assembly.assemble(folder)
+        except OSError as error:  # another export could not be written either
+            logger.warning("%s cannot be prepared for quick starts: %s", spec, error)
+            return None
         if made is not None:
             return made
     with importing_torch():

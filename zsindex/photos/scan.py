@@ -137,7 +137,7 @@ class _Scan:
         roots = []
         for path in paths:
             try:
-                if _is_folder(path):
+                if is_folder(path):
                     roots.append(path)
                 elif os.path.lexists(path):
                     folder, name = os.path.split(path)
@@ -255,8 +255,8 @@ def _examine(folder: str, name: str, read_stat: Callable[[], os.stat_result]) ->
     return SkippedEntry(folder, name, SkipReason.NOT_A_FILE, "a pipe, socket or device")
 
 
-def _is_folder(path: str) -> bool:
-    """Whether photos may lie below a path.
+def is_folder(path: str) -> bool:
+    """Whether a path leads to a folder.
 
     Raises:
         OSError: that cannot be told. `os.path.isdir` would say no, and all the folder's photos would seem to be gone.

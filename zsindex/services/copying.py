@@ -14,6 +14,7 @@ from zsindex.index.snapshots import FOLDER_NAME
 from zsindex.records import Progress
 from zsindex.session import storages
 from zsindex.storage import copying
+from zsindex.storage.patience import Told, patiently
 
 if TYPE_CHECKING:
     from zsindex.session.storages import SqlStorage
@@ -40,7 +41,21 @@ class CopyReport:
 
 
 def copy(source: Path | str, target: Path | str, progress: Callable[[Progress], None]) -> CopyReport:
-    """Copy one library to where none is; see `zsindex.library.Library.copy`."""
+    """Copy one library to where none is; see `zsindex.library.Library.copy`. What was begun waits for a server that is
+    being started anew, and goes on where it was.
+    """
+    told, resumed = Told(progress), list[bool]()
+
+    def attempt() -> CopyReport:
+        return _copy(source, target, told, resumed)
+
+    return patiently(attempt, answered=told.last)
+
+
+def _copy(
+    source: Path | str, target: Path | str, progress: Callable[[Progress], None], resumed: list[bool]
+) -> CopyReport:
+    """One attempt, which adds to `resumed` whether there was anything of an earlier one."""
     into: Path | str = target
     if isinstance(target, Path):
         _require_free(target)
@@ -49,9 +64,13 @@ def copy(source: Path | str, target: Path | str, progress: Callable[[Progress], 
         one = stack.enter_context(closing(storages.open_storage(source)))
         storages.create(into)
         other = stack.enter_context(closing(storages.open_storage(into, unfinished=True)))
-        begun = copying.begun_from(other.database)
-        if begun is None and not copying.is_empty(other.database):
-            raise CopyRefused(str(other.place), "there is a library already")
+        is_new = copying.is_empty(other.database)
+        if copying.begun_from(other.database) is None and not is_new:
+            # Unless an earlier attempt has come as far as that.
+            ours = isinstance(target, Path) or resumed
+            if not ours or copying.differing(one.database, other.database):
+                raise CopyRefused(str(other.place), "there is a library already")
+        resumed.append(not is_new)
         stack.enter_context(one.sync_lock.hold("copy") if one.writable else nullcontext())
         stack.enter_context(other.sync_lock.hold("copy"))
         n = copying.copy(one.database, other.database, progress=lambda n, total: progress(Progress("copy", n, total)))
@@ -62,9 +81,7 @@ def copy(source: Path | str, target: Path | str, progress: Callable[[Progress], 
             )
         _copy_files(one, other)
         copying.finish(other.database)
-        report = CopyReport(
-            str(one.place), str(target if isinstance(target, Path) else other.place), n, begun is not None
-        )
+        report = CopyReport(str(one.place), str(target if isinstance(target, Path) else other.place), n, resumed[0])
     if isinstance(target, Path):
         if target.exists():
             target.rmdir()  # it is empty, or this fails

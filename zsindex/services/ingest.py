@@ -10,8 +10,8 @@ from functools import partial
 from zsindex import config
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
-from zsindex.errors import LibraryBusy, StorageFailed, StorageFull
-from zsindex.ingest.sync import Options, Sync
+from zsindex.errors import ClusterFailed, LibraryBusy, StorageFailed, StorageFull
+from zsindex.ingest.sync import Elsewhere, Options, Sync
 from zsindex.records import Progress, SyncReport
 from zsindex.session.session import Session
 
@@ -30,6 +30,7 @@ class Ingest:
         include_hidden: bool = False,
         retry_skipped: bool = False,
         dry_run: bool = False,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> SyncReport:
@@ -42,7 +43,9 @@ class Ingest:
             return self._sync(places, options, progress, should_stop)
         making_room = self._making_room()
         with self._turn():
-            report = _with_what_went(self._sync(places, options, progress, should_stop), making_room)
+            elsewhere = None if on is None else self._elsewhere(on, should_stop or (lambda: False))
+            report = self._sync(places, options, progress, should_stop, elsewhere=elsewhere)
+            report = _with_what_went(report, making_room)
         return self._synced(report)
 
     def sync_if_needed(
@@ -70,6 +73,7 @@ class Ingest:
         should_stop: Callable[[], bool] | None,
         *,
         turn: Callable[[], AbstractContextManager[None]] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> SyncReport:
         model = self._session.model
         return Sync(
@@ -82,12 +86,34 @@ class Ingest:
             progress=progress or (lambda _: None),
             should_stop=should_stop or (lambda: False),
             turn=turn,
+            elsewhere=elsewhere,
         ).run(paths)
+
+    def _elsewhere(self, on: str, should_stop: Callable[[], bool]) -> Elsewhere:
+        """Who encodes on a cluster.
+
+        Raises:
+            ClusterFailed: the library was opened with an encoder that has no name to be loaded by.
+        """
+        from zsindex.distributed.syncing import RaySync
+
+        session = self._session
+        if not session.model.has_name:
+            raise ClusterFailed("actors load the model by its name, and this library was opened with an encoder object")
+        return RaySync(
+            on,
+            session.storage,
+            device=session.model.device,
+            batch_size=session.model.batch_size,
+            cores=session.workers,
+            settings=session.settings,
+            should_stop=should_stop,
+        )
 
     def _synced(self, report: SyncReport) -> SyncReport:
         self._session.usage.count(images_encoded=report.encoded, images_reused=report.reused)
         self._session.storage.photos.seal_folders()
-        if self._session.model.known is not None:
+        if self._session.model.known is not None and not self._session.index.on_server:
             self._session.index.open()  # writes the snapshot if one is due
         return report
 

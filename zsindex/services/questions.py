@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zsindex._version import __version__
-from zsindex.classification import prompts, scorers, scores
+from zsindex.classification import prompts, scorers
 from zsindex.classification.options import DEFAULT_TOP, Question
+from zsindex.classification.ranking import Plain, Ranked, Ranking
 from zsindex.classification.results import Asked, Classification, Run
 from zsindex.classification.scorers import Head, Scorer
 from zsindex.classification.view import View
-from zsindex.errors import ZsindexWarning
+from zsindex.errors import BadQuestion, ZsindexWarning
 from zsindex.records import NONE, Activation, FloatArray, IdArray, LabelSet, Progress, SyncReport
 from zsindex.services.labels import Labels
 from zsindex.session.session import Session
@@ -25,6 +26,10 @@ from zsindex.session.session import Session
 if TYPE_CHECKING:
     from zsindex.lab.corrections import FoldedCorrections as Said
     from zsindex.services.corrections import Taught
+
+
+def _rank_here(ranking: Ranking, view: View) -> Ranked:
+    return ranking.of(view.vectors, view.unique[0])
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,6 +68,11 @@ class Plan:
         """
         return self._asking.new_photos(self)
 
+    @property
+    def photos(self) -> str:
+        """Stands for all photos that the answer depends on, as `run.key` stands for all else."""
+        return self._asking.photos(self)
+
     def answer(
         self,
         *,
@@ -93,10 +103,13 @@ class Questions:
         self,
         question: Question,
         *,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Classification:
         """See `Library.classify`."""
+        if on is not None and question.smooth:
+            raise BadQuestion(("on", "smooth"), "smoothing looks at all photos at once, in one process")
         labels, question = self._labels.of(question), self._resolved(question)
         if question.paths is None:
             self._session.require_model(None)
@@ -105,7 +118,8 @@ class Questions:
         view = self._session.view(question.paths)
         if question.paths is None or view.unanswered:
             self._session.require_vectors(view, question.paths)
-        return self._score(self._planned(question, labels, view), texts, encoded)
+        rank = _rank_here if on is None else self._rank_on(on, progress, should_stop)
+        return self._score(self._planned(question, labels, view), texts, encoded, rank)
 
     def plan(self, question: Question) -> Plan:
         """See `Library.plan`."""
@@ -143,6 +157,12 @@ class Questions:
         from zsindex.services.ingest import Ingest
 
         return Ingest(self._session).sync(plan.question.paths, dry_run=True).to_read
+
+    def photos(self, plan: Plan) -> str:
+        """See `Plan.photos`."""
+        question = plan.question
+        whole = question.paths is not None and (question.unknown_rule is not None or bool(plan._rates))
+        return plan.view.digest + (self._session.view().digest if whole else "")
 
     # --- what is asked ------------------------------------------------------------------------------------------------
 
@@ -218,7 +238,9 @@ class Questions:
 
     # --- scores -------------------------------------------------------------------------------------------------------
 
-    def _score(self, plan: Plan, texts: FloatArray, encoded: int) -> Classification:
+    def _score(
+        self, plan: Plan, texts: FloatArray, encoded: int, rank: Callable[[Ranking, View], Ranked] = _rank_here
+    ) -> Classification:
         question, view = plan.question, plan.view
         head = Head.of(plan.labels, texts, view.info, plan.run.activation)
         scorer, taught = self._scorer(plan, head, texts)
@@ -241,20 +263,11 @@ class Questions:
             )
             best, best_scores = scorers.rank_scores(smoothed, top=plan._top)
             score = partial(_rows_of, smoothed, np.arange(len(rows))[back])
-        elif plan.labels.is_plain and scorer is head:
-            best, best_scores = scores.classify(
-                view.vectors,
-                rows,
-                texts,
-                logit_scale=view.info.logit_scale,
-                logit_bias=view.info.logit_bias,
-                activation=plan.run.activation,
-                top=plan._top,
-            )
-        elif question.thresholds or question.multi_label:
-            best, best_scores = scorers.rank_given(view.vectors, rows, scorer, top=plan._top)
         else:
-            best, best_scores = scorers.rank(view.vectors, rows, scorer, top=plan._top)
+            plain = plan.labels.is_plain and scorer is head
+            by = Plain(texts, view.info.logit_scale, view.info.logit_bias, plan.run.activation) if plain else scorer
+            ranking = Ranking(by, plan._top, given=question.thresholds or question.multi_label)
+            best, best_scores = rank(ranking, view)
         if taught is not None:
             if recorded is None:
                 best, best_scores = taught.settle(view, plan._answers, scorer, best, best_scores, top=plan._top)
@@ -277,6 +290,20 @@ class Questions:
 
             RunStore(self._session).record_if_possible(result)
         return result
+
+    def _rank_on(
+        self, on: str, progress: Callable[[Progress], None] | None, should_stop: Callable[[], bool] | None
+    ) -> Callable[[Ranking, View], Ranked]:
+        from zsindex.distributed.ranking import ranked_on
+
+        return lambda ranking, view: ranked_on(
+            on,
+            ranking,
+            view,
+            cores=self._session.workers,
+            progress=progress or (lambda _: None),
+            should_stop=should_stop or (lambda: False),
+        )
 
     def _scorer(self, plan: Plan, head: Head, texts: FloatArray) -> tuple[Scorer, Taught | None]:
         """The scorer of the plan's answers: each option wraps the scorer of the one before."""

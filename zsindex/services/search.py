@@ -107,8 +107,10 @@ class Search:
         after: Place | None = None,
         paths: PathsLike | None = None,
         leave_out: int | None = None,
+        exact: bool = False,
     ) -> Page:
-        """The photos most similar to a vector, a page at a time. Every photo is compared.
+        """The photos most similar to a vector, a page at a time. Every photo is compared; but where searches go to the
+        server, a photo may be missing on the first page, and then comes on no other.
 
         All pages show the ranking as of the first page: photos added meanwhile appear on none of them, and no other
         photo is lost or repeated. Photos whose files vanish meanwhile are left out.
@@ -119,6 +121,7 @@ class Search:
             after: `Page.next` of the previous page.
             paths: files and folders to restrict to.
             leave_out: an image to leave out.
+            exact: compare every photo in any case.
 
         Raises:
             NotInLibrary: something in `paths` is unknown.
@@ -127,6 +130,8 @@ class Search:
         places = None if paths is None else absolute_all(paths)
         if places is not None:
             self._session.require_known(places)
+        if self._session.index.on_server:
+            return self._page_from_server(vector, top, after, places, leave_out, exact)
         view = self._session.view(places)
         watermark, generation, _ = view.snapshot
         rows = view.unique[0]
@@ -155,6 +160,44 @@ class Search:
         )
         more = len(ids) > top > 0
         return Page(hits, Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None)
+
+    def _page_from_server(
+        self,
+        vector: FloatArray,
+        top: int,
+        after: Place | None,
+        places: Sequence[str] | None,
+        leave_out: int | None,
+        exact: bool,
+    ) -> Page:
+        reads, index = self._session.storage.reads, self._session.index.server()
+        watermark = index.watermark if after is None else min(after.watermark, index.watermark)
+        if after is not None and after.generation != index.generation:
+            raise PlaceExpired()
+        selected = None if places is None else np.unique(reads.files(places).image_ids)
+        k = top + 2
+        while True:
+            if after is None:
+                found, scores = index.search(vector[None, :], k, image_ids=selected, exact=exact)
+                ids, found_scores = found[0].tolist(), scores[0].tolist()
+            else:
+                place = (after.score, after.image_id)
+                found, scores = index.after(vector, k, place, through=watermark, image_ids=selected)
+                ids, found_scores = found.tolist(), scores.tolist()
+            by_image = _by_image(reads.files_of(ids))
+            hits = [
+                Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
+                for image_id, score in zip(ids, found_scores, strict=True)
+                if image_id in by_image and image_id != leave_out
+            ]
+            # One more shows whether there is a next page.
+            if len(hits) > top or len(ids) < k:
+                break
+            k *= 2  # some have vanished, or have no file
+        more = len(hits) > top > 0
+        last = hits[top - 1] if more else None
+        following = None if last is None else Place(watermark, index.generation, last.score, last.image_id)
+        return Page(tuple(hits[:top]), following)
 
     def _require_some(self, query: Query) -> None:
         """Refuse a query that cannot find anything, before anything is encoded.
@@ -188,7 +231,7 @@ class Search:
     ) -> list[Hit]:
         top, paths = query.top, query.paths
         reads = self._session.storage.reads
-        index, k = self._session.index.open(), top
+        index, k = self._session.index.for_search(), top
         files = None if paths is None else reads.files(paths)
         selected = None if files is None else files.image_ids
         while True:
@@ -199,10 +242,21 @@ class Search:
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
                 if not found and paths != ():
-                    self._session.require_vectors(self._session.view(paths), paths)
+                    self._require_found(paths, top)
                 shown_first = ((i, score, _existing_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, have no file, or are the one to leave out
+
+    def _require_found(self, paths: Sequence[str] | None, top: int) -> None:
+        """Refuse a search that can find nothing; one that found nothing may have been for no photos.
+
+        Raises:
+            NoVectors
+        """
+        if not self._session.index.on_server:
+            self._session.require_vectors(self._session.view(paths), paths)
+        elif top:
+            raise self._session.no_vectors(paths, len(self._session.storage.reads.files(paths).paths))
 
 
 def _vectors(given: FloatArray | Sequence[FloatArray]) -> list[FloatArray]:

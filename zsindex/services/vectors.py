@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from zsindex.config import absolute
 from zsindex.errors import UnknownImage, UnknownModel
 from zsindex.records import FloatArray, IdArray, Progress
 from zsindex.session.session import Session
+from zsindex.storage.patience import Told, patiently
 
 if TYPE_CHECKING:
     from zsindex.exchange.vectors import ExportReport, ImportReport
@@ -34,6 +36,13 @@ class Vectors:
             UnknownImage: an image is unknown, or has no vector yet.
         """
         image_ids = several(image_ids)
+        if self._session.index.on_server:
+            found = self._session.index.server().vectors_of(np.asarray(image_ids, dtype=np.int64))
+            for image_id in image_ids:
+                if image_id not in found:
+                    raise UnknownImage(image_id)
+            dim = self._session.info.dim
+            return np.array([found[image_id] for image_id in image_ids], dtype=np.float32).reshape(-1, dim)
         vectors = self._session.index.open().vectors
         rows = vectors.rows_of(np.asarray(image_ids, dtype=np.int64))
         for image_id, row in zip(image_ids, rows.tolist(), strict=True):
@@ -49,6 +58,7 @@ class Vectors:
         part_size: int = 1_000_000,
         paths: PathsLike | None = None,
         overwrite: bool = False,
+        on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> ExportReport:
@@ -60,12 +70,15 @@ class Vectors:
             part_size: rows per file.
             paths: files and folders to restrict to. Default: all.
             overwrite: replace what an earlier export wrote there.
+            on: a cluster whose actors write the files, as for `Library.sync`; `folder` is on storage that all nodes
+                share, and nothing may be stored meanwhile.
             progress, should_stop: as for `Library.sync`; an export that is stopped leaves nothing behind.
 
         Raises:
             ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
             UnknownModel: the library holds no vectors of the model.
-            ExtraMissing: pyarrow is not installed.
+            ExtraMissing: pyarrow is not installed, or with `on` Ray.
+            ClusterUnreachable, ClusterFailed: with `on`.
         """
         from zsindex.exchange import parts
         from zsindex.exchange.vectors import export_vectors
@@ -77,17 +90,27 @@ class Vectors:
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
             raise UnknownModel(str(model.spec), near=held, why="the library holds no vectors of such a model")
-        return export_vectors(
+        places = None if paths is None else absolute_all(paths)
+        elsewhere = None
+        if on is not None:
+            from zsindex.distributed.exporting import RayExport
+
+            elsewhere = RayExport(on, storage, model.known, places, should_stop=should_stop or (lambda: False))
+        export = partial(
+            export_vectors,
             storage,
             model.known,
             Path(absolute(folder)),
             dtype=dtype,
             part_size=part_size,
-            paths=None if paths is None else absolute_all(paths),
+            paths=places,
             overwrite=overwrite,
-            progress=progress or (lambda _: None),
             should_stop=should_stop or (lambda: False),
+            elsewhere=elsewhere,
         )
+        # It is all of one moment, so one that has lost its server begins anew.
+        told = Told(progress or (lambda _: None))
+        return patiently(lambda: export(progress=told), answered=told.last)
 
     def import_from(
         self,
@@ -137,6 +160,6 @@ class Vectors:
                 should_stop=should_stop or (lambda: False),
             )
         self._session.storage.photos.seal_folders()
-        if report.stored:
+        if report.stored and not self._session.index.on_server:
             self._session.index.open()  # writes the snapshot if one is due
         return report

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from zsindex.classification.view import View
+from zsindex.errors import LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull
 from zsindex.index.snapshots import VectorIndex
 from zsindex.records import FloatArray
 from zsindex.session.model import AskedModel
@@ -15,6 +16,7 @@ from zsindex.storage.interrupts import PutOff
 from zsindex.storage.rows import ModelRow
 
 if TYPE_CHECKING:
+    from zsindex.index.on_server import ServerIndex
     from zsindex.storage.protocol import Storage
 
 # While photos are being stored, every batch makes a new state, and listing photos again for each question would cost
@@ -22,27 +24,43 @@ if TYPE_CHECKING:
 MAX_AGE_BESIDE_SYNC_S = 1.0
 # How long a question waits for another one that is reading new vectors. Then it reads them itself.
 LONGEST_WAIT_S = 0.25
+# The same, of one that lists the photos, which may write a snapshot on its way.
+LONGEST_WAIT_FOR_VIEW_S = 2.0
 
 
 class CurrentIndex:
     """Opens the index, keeps it, and refreshes it when something was stored. Thread-safe.
 
+    Attributes:
+        on_server: searches go to the server; this machine need not hold the vectors for them.
+
     Long operations have locks of their own, so that no thread waits for one it does not need. They are taken in this
-    order: `_saving` while snapshots are written, checked or removed; `_opening` while vectors are read into memory;
-    `_lock`, the last one, to read or set the fields. While holding `_opening`, a thread never waits for `_saving`.
+    order: `_viewing` while photos are listed; `_saving` while snapshots are written, checked or removed, and with it
+    the storage's `index_lock` to write them; `_opening` while vectors are read into memory; `_lock`, the last one, to
+    read or set the fields. While holding `_opening`, a thread never waits for one of the others.
     """
 
-    def __init__(self, storage: Storage, model: Callable[[], AskedModel], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        model: Callable[[], AskedModel],
+        clock: Callable[[], float],
+        *,
+        on_server: bool = False,
+    ) -> None:
+        self.on_server = on_server and storage.nearest is not None
         self._storage = storage
         self._asked = model
         self._clock = clock
         self._index: VectorIndex | None = None
+        self._server_index: ServerIndex | None = None
         self._last_view: View | None = None
-        self._viewed_at = 0.0
+        self._viewed_at = self._viewed_since = 0.0  # when the last view was there, and when reading it began
         self._storing = 0
         self._lock = threading.Lock()
         self._saving = threading.Lock()
         self._opening = threading.Lock()
+        self._viewing = threading.Lock()
 
     @property
     def last_view(self) -> View | None:
@@ -57,7 +75,7 @@ class CurrentIndex:
     def forget(self) -> None:
         """Reread the index for the next question: the model has changed, or files were replaced."""
         with self._lock:
-            self._index = self._last_view = None
+            self._index = self._last_view = self._server_index = None
 
     def saving(self) -> AbstractContextManager[object]:
         """No other thread writes or removes snapshots meanwhile."""
@@ -89,6 +107,7 @@ class CurrentIndex:
         if last is not None and last.generation >= 0 and last.is_current(self._storage, model):
             return last
         may_read = may_write = False
+        of_machine = ExitStack()
 
         def may_save() -> bool:
             nonlocal may_read, may_write
@@ -97,6 +116,16 @@ class CurrentIndex:
                 if may_write and may_read:
                     self._opening.release()
                     may_read = False
+            if (
+                may_write and self._storage.writable
+            ):  # others write no more than their own record of a file of their own
+                # Who has nothing yet waits for another process that is at it: what that writes is mapped by all, and
+                # what each reads by itself takes its own memory.
+                wait = self._of(model) is None
+                try:
+                    of_machine.enter_context(self._storage.index_lock.hold("write the index", wait=wait))
+                except (LibraryBusy, LibraryReadOnly, StorageFull, StorageFailed):
+                    return False
             return may_write
 
         try:
@@ -121,11 +150,35 @@ class CurrentIndex:
             finally:
                 if may_write:
                     self._saving.release()
+                of_machine.close()
         if index.generation < 0 <= model.id:
             asked.notice_pruned()
             if asked.known is not None:  # others have encoded with it again
                 return self.open()
             asked.renew(model)
+        return index
+
+    def for_search(self) -> VectorIndex | ServerIndex:
+        """What searches ask: `open`, or where they go to the server what stands for it."""
+        return self.server() if self.on_server else self.open()
+
+    def server(self) -> ServerIndex:
+        """The current vectors of the library's current model, which stay on the server."""
+        from zsindex.index.on_server import ServerIndex
+
+        asked = self._asked()
+        model = asked.row()
+        with self._lock:
+            last = self._server_index if self._is_asked(model) else None
+        index = ServerIndex.open(self._storage, model, last)
+        if index.generation < 0 <= model.id:
+            asked.notice_pruned()
+            if asked.known is not None:  # others have encoded with it again
+                return self.server()
+            asked.renew(model)
+        with self._lock:
+            if self._is_asked(model):
+                self._server_index = index
         return index
 
     def view(self, paths: Sequence[str] | None, embed: Callable[[Sequence[str]], FloatArray]) -> View:
@@ -136,15 +189,41 @@ class CurrentIndex:
                 or imports.
             embed: of the view.
         """
+        if paths is not None:
+            return self._read(paths, embed)
+        came = self._clock()
+        last = self._last_if_current()
+        if last is not None:
+            return last
+        # While others store, every batch of theirs makes a new state. One thread lists the photos for all that wait
+        # for it: what it began to read after they came is new enough for them.
+        may_read = False
+        try:
+            with PutOff():
+                may_read = self._viewing.acquire(timeout=LONGEST_WAIT_FOR_VIEW_S)
+            with self._lock:
+                last, since = self._last_view, self._viewed_since
+            if last is not None and since > came and last.model_id == self._asked().row().id:
+                return last
+            return self._read(None, embed)
+        finally:
+            if may_read:
+                self._viewing.release()
+
+    def _last_if_current(self) -> View | None:
+        """The photos as of the last question, if nothing has changed since."""
         model, last = self._asked().row(), self._last_view
-        if paths is None and last is not None and last.model_id == model.id:
-            if self._storing and self._clock() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S:
-                return last
-            index = self.open(model)
-            # Listing the files takes longer than most questions.
-            snapshot = (index.watermark, index.generation, self._storage.reads.files_revision())
-            if last.vectors is index.vectors and last.snapshot == snapshot:
-                return last
+        if last is None or last.model_id != model.id:
+            return None
+        if self._storing and self._clock() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S:
+            return last
+        index = self.open(model)
+        # Listing the files takes longer than most questions.
+        snapshot = (index.watermark, index.generation, self._storage.reads.files_revision())
+        return last if last.vectors is index.vectors and last.snapshot == snapshot else None
+
+    def _read(self, paths: Sequence[str] | None, embed: Callable[[Sequence[str]], FloatArray]) -> View:
+        model, since = self._asked().row(), self._clock()
         files = self._storage.reads.files(paths)
         index = self.open(model)  # after the files; otherwise it might lack vectors of some
         now = self._asked().known
@@ -161,7 +240,7 @@ class CurrentIndex:
         if paths is None:
             with self._lock:
                 if self._is_asked(model):
-                    self._last_view, self._viewed_at = view, self._clock()
+                    self._last_view, self._viewed_at, self._viewed_since = view, self._clock(), since
         return view
 
     def _of(self, model: ModelRow) -> VectorIndex | None:

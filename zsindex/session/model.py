@@ -102,6 +102,11 @@ class AskedModel:
         return self._loaded
 
     @property
+    def has_name(self) -> bool:
+        """Whether it can be loaded by its name, in another process, too; not so an encoder given by the caller."""
+        return self._can_load_again
+
+    @property
     def info(self) -> ModelInfo:
         """Details of the model; loads it if the library has never used it.
 

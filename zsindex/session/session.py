@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from zsindex import config
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.view import View
-from zsindex.errors import LibraryClosed, LibraryForked, NotInLibrary, NoVectors, UnknownModel
+from zsindex.errors import LibraryClosed, LibraryForked, NotInLibrary, NoVectors, PlaceExpired, UnknownModel
 from zsindex.models.encoder import Encoder
 from zsindex.records import ModelInfo, ModelSpec, Settings
 from zsindex.session import storages
@@ -26,6 +27,7 @@ from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
 from zsindex.session.usage import Usage
 from zsindex.storage import processes
+from zsindex.storage.seals import Kind
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance
@@ -38,6 +40,7 @@ class Session:
 
     Attributes:
         settings: how photos are prepared and encoded.
+        workers: threads that read and decode photos, if somebody has said how many.
         usage: counts what was encoded and what was found in the cache.
         clock: seconds, from an arbitrary start.
         appearances: what `Library.neighbours` found out by looking at photos, by image id.
@@ -56,6 +59,7 @@ class Session:
         workers: int | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        search: str | None = None,
         **options: Unpack[ModelOptions],
     ) -> None:
         """Args are those of `Library.open`. The caller closes the storage if something is wrong with them."""
@@ -69,10 +73,12 @@ class Session:
             max_pixels=config.max_pixels(config.DEFAULT_MAX_PIXELS),
             limits=config.decode_limits(),
         )
+        self.workers = workers
         self._decoder: Sandbox | Here | None = None
         self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}
         self._closed = False
+        self._as_of: tuple[int, int, int] | None = None
         self._pid = processes.current()
         self._storage = storage
         reads = storage.reads
@@ -86,7 +92,8 @@ class Session:
         row = remembered if is_default else reads.find_model(spec)
         if encoder is not None and (row is None or row.info.fingerprint != encoder.info.fingerprint):
             row = None
-        self._index = CurrentIndex(storage, lambda: self.model, self.clock)
+        on_server = config.searches_on_server(search)
+        self._index = CurrentIndex(storage, lambda: self.model, self.clock, on_server=on_server)
         self._model = AskedModel(
             storage,
             spec=spec,
@@ -114,10 +121,12 @@ class Session:
         workers: int | None = None,
         on_load: Callable[[ModelSpec], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        search: str | None = None,
         **options: Unpack[ModelOptions],
     ) -> Self:
         """Open the storage at a path, and a session over it; see `Library.open`."""
         config.require_utf8_names()
+        config.searches_on_server(search)
         require_name(model)  # before a library is created for it
         if batch_size is not None:
             batch_size = bounds.whole("batch_size", batch_size, least=1)
@@ -137,6 +146,7 @@ class Session:
                 workers=workers,
                 on_load=on_load,
                 clock=clock,
+                search=search,
                 **options,
             )
         except BaseException:
@@ -250,6 +260,7 @@ class Session:
                 workers=self.settings.workers,
                 on_load=self.model.on_load,
                 clock=self.clock,
+                search="server" if self._index.on_server else "here",
                 **options,
             )
         except BaseException:
@@ -297,7 +308,24 @@ class Session:
 
     def view(self, paths: Sequence[str] | None = None) -> View:
         """A snapshot of the photos with vectors, at or below absolute paths, or of all."""
-        return self.index.view(paths, self.embed.texts)
+        view = self.index.view(paths, self.embed.texts)
+        return view if self._as_of is None else self._then(view, self._as_of)
+
+    def as_of(self, snapshot: tuple[int, int, int]) -> Session:
+        """This session for questions about the photos as they were at a snapshot that somebody saw, here or elsewhere.
+        It is not closed by itself. Its views raise `PlaceExpired` where vectors were removed since.
+        """
+        then = copy(self)
+        then._as_of = snapshot
+        return then
+
+    def _then(self, view: View, snapshot: tuple[int, int, int]) -> View:
+        watermark, generation, _ = snapshot
+        if view.snapshot[1] != generation or view.snapshot[0] < watermark:
+            raise PlaceExpired()
+        if view.snapshot[0] == watermark:
+            return replace(view, snapshot=snapshot)
+        return view.as_of(snapshot, self.storage.reads.image_ids_of(view.model_id, through=watermark))
 
     def view_of(self, paths: PathsLike | None, *, truncate: bool = False, may_be_empty: bool = False) -> View:
         """A view of the photos at or below some paths, or of all, to answer a question from.
@@ -327,7 +355,7 @@ class Session:
             NoVectors
         """
         if not len(view):
-            raise self._no_vectors(paths, len(view.unanswered))
+            raise self.no_vectors(paths, len(view.unanswered))
 
     def require_model(self, paths: Sequence[str] | None) -> None:
         """Refuse a question to a model without vectors before that model is loaded for it.
@@ -340,7 +368,7 @@ class Session:
         reads = self.storage.reads
         row = self.model.known or reads.find_model(self.model.spec)
         if row is None or not reads.has_vectors(row.id):
-            raise self._no_vectors(paths, len(reads.files(paths).paths))
+            raise self.no_vectors(paths, len(reads.files(paths).paths))
 
     def require_known(
         self, paths: Sequence[str], why: str = "questions can only be about photos in the library"
@@ -361,9 +389,13 @@ class Session:
         if unknown:
             raise NotInLibrary(unknown, why)
 
-    def _no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
-        skipped = 0 if photos else len(self.storage.reads.skipped(paths))
-        return NoVectors(self.model.spec, photos=photos, skipped=skipped)
+    def no_vectors(self, paths: Sequence[str] | None, photos: int) -> NoVectors:
+        """What is said where none of some photos, so many, has a vector of the model."""
+        if photos:
+            return NoVectors(self.model.spec, photos=photos, skipped=0)
+        damaged = any(row.kind in (Kind.FOLDER, Kind.FILE, Kind.IMAGE) for row in self.storage.damaged_rows())
+        skipped = len(self.storage.reads.skipped(paths))
+        return NoVectors(self.model.spec, photos=0, skipped=skipped, damaged=damaged)
 
 
 def _expect_photos() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from zsindex.storage.database import Database
+    from zsindex.storage.postgres.address import Address
     from zsindex.storage.protocol import Storage
 
     class SqlStorage(Storage, Protocol):
@@ -86,3 +87,23 @@ def upgrade(place: Path | str) -> tuple[str, str]:
     storage = open_storage(place, create=False, read_only=False)
     storage.close()
     return storage.schema(), storage.schema()
+
+
+def address_of(storage: Storage) -> Address | None:
+    """What names a library on a server; None for one that lies in a folder."""
+    if isinstance(storage.place, Path):
+        return None
+    from zsindex.storage.postgres.storage import PostgresStorage
+
+    assert isinstance(storage, PostgresStorage)
+    return storage.database.address
+
+
+def identity_of(storage: Storage) -> str:
+    """What tells a library on a server from all others; empty for one that lies in a folder."""
+    if isinstance(storage.place, Path):
+        return ""
+    from zsindex.storage.postgres.storage import PostgresStorage
+
+    assert isinstance(storage, PostgresStorage)
+    return storage.database.identity

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,13 +122,17 @@ class SqlExport:
         ids = {path: ident for ident, path in connection.execute(select(folders.c.id, folders.c.path))}
         chosen = selected(sorted(ids), paths)
         self._bases = {ids[folder]: os.path.join(folder, "") for folder in chosen}
-        self._selections = [(ids[folder], names) for folder, names in chosen.items()]
+        self._selections: list[tuple[int, Collection[str] | None]] = [
+            (ids[folder], names) for folder, names in chosen.items()
+        ]
         shown = self._count(self._select(func.count()))
         self.n_photos = self._count(self._with_vector(self._select(func.count())))
         self.n_without = shown - self.n_photos
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
-        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Generator[ExportedPhotos, None, None]:
+        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`; or
+        some of them.
+        """
         columns = (
             files.c.folder_id,
             files.c.name,
@@ -145,13 +149,30 @@ class SqlExport:
         pending: list[Any] = []
         size = next(sizes, 0)
         bases = self._bases
-        for part, parameters in self._dialect.in_folders(query, self._selections, ordered=True):
-            with self._connection.execute(part, parameters) as rows:  # not all may be asked for
-                for row in rows:
+        selections, before = (self._selections, 0) if rows is None else self._from(rows.start)
+        for part, parameters in self._dialect.in_folders(query, selections, ordered=True):
+            if rows is not None:
+                part, before = part.offset(before).limit(len(rows)), 0
+            with self._connection.execute(part, parameters) as found:  # not all may be asked for
+                for row in found:
                     pending.append((bases[row[0]] + row[1], *row[2:]))
                     if len(pending) == size:
                         yield self._batch(pending)
                         pending, size = [], next(sizes, 0)
+
+    def _from(self, row: int) -> tuple[list[tuple[int, Collection[str] | None]], int]:
+        """What is selected from a row on, by folder; and how many of the first folder's rows come before it."""
+        query = self._with_vector(self._select(files.c.folder_id, func.count())).group_by(files.c.folder_id)
+        counts = {
+            folder_id: n
+            for part, parameters in self._dialect.in_folders(query, self._selections, ordered=False)
+            for folder_id, n in self._connection.execute(part, parameters)
+        }
+        for number, (folder_id, _) in enumerate(self._selections):
+            if row < counts.get(folder_id, 0):
+                return self._selections[number:], row
+            row -= counts.get(folder_id, 0)
+        return [], 0
 
     @staticmethod
     def _select(*columns: Any) -> sa.Select[Any]:

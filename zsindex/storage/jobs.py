@@ -5,7 +5,7 @@ own.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,9 +24,11 @@ class SqlJobs:
         self._read = database.read
         self._write = database.write
 
-    def jobs(self, limit: int) -> list[JobRow]:
-        """The newest jobs, newest first."""
+    def jobs(self, limit: int, *, states: Collection[str] | None = None) -> list[JobRow]:
+        """The newest jobs, newest first; only those in some states, or all."""
         query = select(jobs).order_by(self._newest_first).limit(limit)
+        if states is not None:
+            query = query.where(jobs.c.state.in_(states))
         with self._read() as connection:
             return [_job(row) for row in connection.execute(query)]
 
@@ -47,6 +49,23 @@ class SqlJobs:
                 )
                 newest = select(jobs.c.id).order_by(self._newest_first).limit(keep)
                 connection.execute(delete(jobs).where(jobs.c.id.not_in(newest)))
+
+    def change_job(
+        self, job_id: str, change: Callable[[JobRow], tuple[str, Mapping[str, Any]] | None]
+    ) -> JobRow | None:
+        """Change a job by what is stored of it, which nobody else changes meanwhile."""
+        with self._write("keep a job") as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            if row is None:
+                return None
+            found = _job(row)
+            changed = change(found)
+            if changed is None:
+                return found
+            state, document = changed
+            body = json.dumps(document, ensure_ascii=False)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(state=state, document=body))
+        return found._replace(state=state, document=json.loads(body))
 
 
 def _job(row: sa.Row[Any]) -> JobRow:

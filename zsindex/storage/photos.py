@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
 from zsindex.records import Facts, FloatArray, IncompletePhoto, ModelInfo
-from zsindex.storage import room
+from zsindex.storage import receipts, room
 from zsindex.storage.adding import (
     FileState,
     NewFile,
@@ -45,6 +45,7 @@ from zsindex.storage.rows import (
     ImageRecord,
     KnownFile,
     ModelRow,
+    Receipt,
     SnapshotRow,
     now,
 )
@@ -223,7 +224,7 @@ class SqlPhotos:
             return connection.execute(_vector_of(), {"digest": digest, "model_id": model_id}).first() is not None
 
     @contextmanager
-    def claims(self, model_id: int) -> Iterator[Claims]:
+    def claims(self, model_id: int, *, shared: bool = False) -> Iterator[Claims]:
         """Claims of images to be encoded under a model: nobody else encodes, as nobody else holds the sync lock."""
         yield LoneClaims(lambda digest: self.has_vector(digest, model_id))
 
@@ -312,8 +313,10 @@ class SqlPhotos:
 
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
-        """Store one batch in one transaction.
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
+        """Store one batch in one transaction, with a receipt if that has a name.
 
         Returns:
             How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
@@ -356,7 +359,21 @@ class SqlPhotos:
                 connection.execute(delete(files).where(files.c.id.in_(self._dialect.any_of("ids", int))), these)
             put_files(connection, self._dialect, new, again)
             room.count_uploads(connection, counts["changed"])
+            if receipt:
+                receipts.keep(connection, receipt, Receipt.of(outcomes, counts))
         return counts
+
+    def receipts(self, name: str) -> list[Receipt]:
+        """What was stored under a name; see the protocol."""
+        with self._read() as connection:
+            return list(receipts.find(connection, name))
+
+    def take_receipts(self, name: str) -> list[Receipt]:
+        """The same, and forget it, with all that was left by syncs that were killed."""
+        with self._write("count what was stored") as connection:
+            found = list(receipts.find(connection, name))
+            receipts.forget(connection, name)
+        return found
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
         """Mark files of one folder as vanished; None for all of them. Their vectors stay. Returns how many.

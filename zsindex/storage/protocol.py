@@ -42,7 +42,7 @@ up to a watermark is still true while the generation is what it was before the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +52,7 @@ from zsindex.storage.claims import Claims
 from zsindex.storage.rows import (
     MOST_QUESTIONS,
     NO_PROMPTS,
+    Candidates,
     CorrectionEntry,
     ExportedPhotos,
     FileDetails,
@@ -64,6 +65,8 @@ from zsindex.storage.rows import (
     KnownFile,
     KnownPhoto,
     ModelRow,
+    NearestRow,
+    Receipt,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
@@ -90,6 +93,10 @@ class Lock(Protocol):
         """
         ...
 
+    def is_held(self) -> bool:
+        """Whether some thread holds it through this handle. A lock of a server is lost with the connection to it."""
+        ...
+
 
 class Storage(Protocol):
     """A handle on a library."""
@@ -107,6 +114,13 @@ class Storage(Protocol):
     @property
     def writable(self) -> bool:
         """False where nothing can be stored."""
+        ...
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether index files can be written and recorded (`PhotoStorage.save_snapshot`, `mark_verified`): also by who
+        cannot store anything else, where they lie on each machine.
+        """
         ...
 
     @property
@@ -135,6 +149,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def nearest(self) -> NearestStorage | None:
+        """Searches in the storage itself, for machines without the memory; None where it is on this one."""
+        ...
+
+    @property
     def sync_lock(self) -> Lock:
         """Held by a sync, an import, a prune, and by what writes tags, so that no two of them run at a time; but syncs
         share it.
@@ -144,6 +163,11 @@ class Storage(Protocol):
     @property
     def jobs_lock(self) -> Lock:
         """Held by the one service that runs jobs; nobody waits for it."""
+        ...
+
+    @property
+    def index_lock(self) -> Lock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
         ...
 
     def require_open(self) -> None:
@@ -161,6 +185,24 @@ class Storage(Protocol):
     def close(self) -> None:
         """Let go of it: what is asked for from now on is refused. What other threads are storing is finished. Other
         handles go on. Closing twice does no harm.
+        """
+        ...
+
+    def lags(self) -> bool:
+        """Whether what others have stored may be there a little later: on a standby of their server."""
+        ...
+
+    def position(self) -> str:
+        """How far it is in all that was stored, by whomever; empty where nothing lags."""
+        ...
+
+    def has_reached(self, position: str) -> bool:
+        """Whether all is there that was stored up to a position of another handle."""
+        ...
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """Names of the index files of handles on this machine that cannot store, by model: of those `Reads.snapshot`
+        does not tell who can.
         """
         ...
 
@@ -406,9 +448,13 @@ class PhotoStorage(Protocol):
         """Whether the image with a digest has a vector under the model."""
         ...
 
-    def claims(self, model_id: int) -> AbstractContextManager[Claims]:
+    def claims(self, model_id: int, *, shared: bool = False) -> AbstractContextManager[Claims]:
         """Claims of images to be encoded under a model, until the end of the ``with`` block; for whoever holds the sync
         lock. What one handle holds is `Claim.MINE` to no other.
+
+        Args:
+            shared: several processes work for the holder of the lock, and claim images against one another. Where the
+                lock itself is shared, they always do.
         """
         ...
 
@@ -434,17 +480,35 @@ class PhotoStorage(Protocol):
         """
         ...
 
-    def save(self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "") -> Counter[str]:
+    def save(
+        self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
+    ) -> Counter[str]:
         """Store what came of reading some files, each of them another path: their images, the vectors that came with
         them, and what the files are now. They are there from now on.
 
         A file that is new, and shows an image whose other file has vanished, has moved: the row of the vanished one, of
         several the last to vanish, becomes that of the new one. Files of this batch are never taken for vanished.
 
+        Args:
+            receipt: the name of a receipt that is kept in the same transaction; see `receipts`.
+
         Returns:
             How many files were ``added``, ``changed``, ``moved``, ``unchanged`` and ``skipped``; and ``refound``: how
             many of the moved ones had been marked as missing after `since`.
         """
+        ...
+
+    def receipts(self, name: str) -> list[Receipt]:
+        """What was stored under a name, a receipt for each batch in no particular order. So whoever does not hear what
+        came of a batch, because its process has ended, need not store or count it twice.
+
+        Names have parts between slashes, ``WHEN/WHO/BLOCK``, the first a time as `zsindex.storage.rows.now` gives it;
+        and 47 characters at most. A name without its last parts stands for all that begin with it.
+        """
+        ...
+
+    def take_receipts(self, name: str) -> list[Receipt]:
+        """`receipts`, which are then forgotten; as are all those a week older, whose owners were killed."""
         ...
 
     def mark_missing(self, folder: str, names: Collection[str] | None = None) -> int:
@@ -671,8 +735,8 @@ class LabelStorage(Protocol):
 class JobStorage(Protocol):
     """The jobs of a service, which outlive the process that runs them. Documents are plain data for JSON."""
 
-    def jobs(self, limit: int) -> list[JobRow]:
-        """The newest jobs, newest first."""
+    def jobs(self, limit: int, *, states: Collection[str] | None = None) -> list[JobRow]:
+        """The newest jobs, newest first; only those in some states, or all."""
         ...
 
     def job(self, job_id: str) -> JobRow | None:
@@ -682,6 +746,19 @@ class JobStorage(Protocol):
     def save_job(self, job_id: str, kind: str, state: str, document: Mapping[str, Any], *, keep: int) -> None:
         """Store a job, in place of what was stored of it before; its kind and when it came stay. Of more than `keep`
         the oldest go.
+        """
+        ...
+
+    def change_job(
+        self, job_id: str, change: Callable[[JobRow], tuple[str, Mapping[str, Any]] | None]
+    ) -> JobRow | None:
+        """Change a job by what is stored of it, which nobody else changes meanwhile.
+
+        Args:
+            change: gives the new state and document; None to leave them as they are.
+
+        Returns:
+            The job as it is now; None if there is none.
         """
         ...
 
@@ -714,6 +791,136 @@ class BulkStorage(Protocol):
         ...
 
 
+class NearestStorage(Protocol):
+    """Searches in the storage, and the indexes for them: copies of vectors with less precision, in an approximate index
+    of the server's. They are derived: what is found is what `embeddings` hold, and nothing else needs them.
+
+    A model has one in use, and may have another that is being made. Who makes one holds `lock`.
+    """
+
+    @property
+    def lock(self) -> Lock:
+        """Held by whoever makes or drops one."""
+        ...
+
+    def row(self, model_id: int, *, being_made: bool = False) -> NearestRow | None:
+        """What is recorded of a model's index; None where there is none."""
+        ...
+
+    def rows(
+        self, model: ModelRow, *, after: int = 0, through: int | None = None, image_ids: IdArray | None = None
+    ) -> AbstractContextManager[Iterator[tuple[IdArray, IdArray, FloatArray]]]:
+        """Embeddings between two sequence numbers, of some images or of all, some thousand at a time, as of one moment.
+
+        Each part is sequence numbers (b,), image ids (b,) and vectors float32 (b, dim). They are in the order of
+        their numbers, unless images are given.
+
+        Warns:
+            VectorsDamaged: some are left out.
+        """
+        ...
+
+    def last(self, model_id: int) -> int:
+        """The last sequence number of a model's embeddings; 0 where it has none."""
+        ...
+
+    def candidates(
+        self,
+        row: NearestRow,
+        model: ModelRow,
+        query: FloatArray,
+        n: int,
+        *,
+        ef_search: int | None,
+        through: int,
+        image_ids: IdArray | None = None,
+        most_scanned: int = 0,
+        below: float | None = None,
+    ) -> Candidates | None:
+        """The `n` of an index that come first for a query, as it calculates similarities; None if it is gone.
+
+        Args:
+            query: float32 (dim,).
+            ef_search: how thoroughly the graph is searched; None: all vectors are compared, and none is missed.
+            through: only embeddings with a number up to this.
+            image_ids: only these.
+            most_scanned: give up after so many that are none of these.
+            below: only those with at most this similarity, as the index calculates it.
+
+        Raises:
+            NoSearchIndex: this role may not read it.
+        """
+        ...
+
+    def found(
+        self, row: NearestRow, queries: FloatArray, n: int, *, ef_search: int, most_scanned: int
+    ) -> list[IdArray] | None:
+        """Ids of the `n` images that come first in an index for each of some queries, float32 (q, dim); None if it is
+        gone.
+        """
+        ...
+
+    def prepare(self) -> None:
+        """See to it that the server can hold indexes.
+
+        Raises:
+            NoSearchIndex: it lacks what is needed for them, or the role lacks the rights.
+            LibraryReadOnly
+        """
+        ...
+
+    def begin(self, model: ModelRow, *, m: int, ef_construction: int) -> NearestRow:
+        """Make an empty one, which is recorded as being made."""
+        ...
+
+    def cut_back(self, row: NearestRow) -> int:
+        """Remove whatever in one came after its watermark, or has gone from the library; returns how many are left."""
+        ...
+
+    def add(self, row: NearestRow, seqs: IdArray, ids: IdArray, vectors: FloatArray) -> None:
+        """Add embeddings. They count when the row is saved with a watermark that includes them."""
+        ...
+
+    def save(self, model_id: int, row: NearestRow | None, *, being_made: bool = False) -> None:
+        """Record one, in place of what was recorded; None: that there is none."""
+        ...
+
+    def make_graph(
+        self,
+        row: NearestRow,
+        *,
+        memory_mb: int | None,
+        report: Callable[[float], None],
+        should_stop: Callable[[], bool],
+    ) -> bool:
+        """Make the graph of one, unless it has one.
+
+        Args:
+            memory_mb: that the server may take for it; None: what it takes of its own accord.
+            report: called with the share that is done.
+
+        Returns:
+            False where it was stopped; nothing of it is kept then.
+        """
+        ...
+
+    def sample(self, row: NearestRow, model: ModelRow, n: int) -> tuple[IdArray, FloatArray]:
+        """Ids and vectors of at most `n` images of one, the same ones as long as it stays as it is."""
+        ...
+
+    def sample_prompts(self, model: ModelRow, n: int) -> FloatArray:
+        """Vectors of at most `n` prompts."""
+        ...
+
+    def size_bytes(self, row: NearestRow) -> int | None:
+        """What one takes on the server; None if it is gone."""
+        ...
+
+    def remove_strays(self) -> int:
+        """Remove what no model has recorded; returns how many."""
+        ...
+
+
 class ExportView(Protocol):
     """Photos with their vectors under one model, as of one moment.
 
@@ -725,6 +932,11 @@ class ExportView(Protocol):
     n_photos: int
     n_without: int
 
-    def batches(self, sizes: Iterator[int]) -> Iterator[ExportedPhotos]:
-        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`."""
+    def batches(self, sizes: Iterator[int], *, rows: range | None = None) -> Generator[ExportedPhotos, None, None]:
+        """All that have a vector, folder by folder, each by name, in batches of `sizes`, which add up to `n_photos`.
+        Whoever does not ask for all of them closes it before the view ends.
+
+        Args:
+            rows: only these of them, by their places in that order; then `sizes` add up to their number.
+        """
         ...

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from zsindex.photos.formats import is_encodable, printable
-from zsindex.records import Candidate, Facts, FloatArray, IdArray, ModelInfo, SkipReason
+from zsindex.records import Candidate, Facts, FloatArray, IdArray, ModelInfo, SkippedFile, SkipReason
 
 # Size and time stamp of a file that was imported and that nobody has looked at; see
 # `zsindex.storage.protocol.BulkStorage`.
@@ -139,6 +139,51 @@ class SnapshotRow:
 
 
 @dataclass(frozen=True, slots=True)
+class NearestRow:
+    """What is recorded of a model's search index on the server; see `zsindex.index.on_server`.
+
+    Attributes:
+        table: where its vectors lie.
+        watermark: sequence number of the last embedding that was put into it.
+        n_vectors: how many were.
+        m, ef_construction: what its graph was, or is to be, built with.
+        ef_search: what a search for up to so many results, `zsindex.index.cells.DEPTHS`, is to ask with.
+        recall: of the true results so many were found with that, as a share, by depth.
+        target: of that, when it was measured.
+        n_questions: by which it was measured; 0 before that.
+        n_measured: vectors that there were then.
+        created_at: when it was begun.
+    """
+
+    table: str
+    watermark: int = 0
+    n_vectors: int = 0
+    m: int = 16
+    ef_construction: int = 64
+    ef_search: tuple[int, ...] = ()
+    recall: tuple[float, ...] = ()
+    target: float = 0
+    n_questions: int = 0
+    n_measured: int = 0
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a search index found for a query.
+
+    Attributes:
+        ids: int64 (n,), of images that are still there.
+        vectors: float32 (n, dim), as they were stored.
+        lowest: the least similarity of what was found, as the index calculates it; -inf where it has no more.
+    """
+
+    ids: IdArray
+    vectors: FloatArray
+    lowest: float
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """An image to store. `vector` is None where the library already holds one under the model.
 
@@ -163,6 +208,35 @@ class FileOutcome:
     image: ImageRecord | None = None
     skip_reason: SkipReason | None = None
     skip_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of a batch of files, once it is stored.
+
+    Attributes:
+        paths: of the files.
+        counts: as `zsindex.storage.protocol.PhotoStorage.save` gives them; how many images were ``encoded``, how many
+            of the files show one that was not (``reused``), and how many were ``read``.
+        skips: the files that cannot be used.
+    """
+
+    paths: Sequence[str]
+    counts: Counter[str]
+    skips: Sequence[SkippedFile]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[FileOutcome], counts: Counter[str]) -> Receipt:
+        """That of outcomes, for which `save` has given the counts."""
+        shown = [outcome.image for outcome in outcomes if outcome.image is not None]
+        encoded = sum(image.vector is not None for image in shown)
+        skips = [
+            SkippedFile(outcome.file.path, outcome.skip_reason, outcome.skip_detail or "")
+            for outcome in outcomes
+            if outcome.skip_reason is not None
+        ]
+        more = {"encoded": encoded, "reused": len(shown) - encoded, "read": len(outcomes)}
+        return cls([outcome.file.path for outcome in outcomes], counts + Counter(more), skips)
 
 
 # --- photos with vectors of others ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zsindex.errors import LibraryDamaged, ZsindexWarning
-from zsindex.records import DecodeMode, FloatArray, IccMode, ModelInfo, ModelSpec, TransparencyMode
+from zsindex.records import DecodeMode, FloatArray, IccMode, IdArray, ModelInfo, ModelSpec, TransparencyMode
 from zsindex.storage.rows import ModelRow, SnapshotRow
 
 VECTOR_DTYPE = np.dtype("<f4")
@@ -67,8 +67,28 @@ def warn_of_damage(n: int, model: ModelRow) -> None:
         f"{n} stored {'vectors' if n > 1 else 'vector'} of {model.info.spec} {'are' if n > 1 else 'is'} damaged, and"
         f" {'these photos are' if n > 1 else 'that photo is'} in no answer. Run zsindex check --fix, then zsindex sync",
         VectorsDamaged,
-        stacklevel=3,
+        stacklevel=4,
     )
+
+
+def gathered(
+    count: int, parts: Iterable[tuple[int, IdArray, FloatArray]], model: ModelRow, seq: int
+) -> tuple[int, IdArray, FloatArray]:
+    """What `Reads.embeddings` gives after `seq`, as one: the last sequence number, ids (n,), vectors (n, dim).
+
+    Warns:
+        VectorsDamaged: some are left out.
+    """
+    ids = np.empty(count, dtype=np.int64)
+    vectors = np.empty((count, model.info.dim), dtype=np.float32)
+    last, n = seq, 0
+    for through, part_ids, part in parts:
+        last = through
+        ids[n : n + len(part)], vectors[n : n + len(part)] = part_ids, part
+        n += len(part)
+    if n < count:
+        warn_of_damage(count - n, model)
+    return last, ids[:n], vectors[:n]
 
 
 def model_row(row: Sequence[Any]) -> ModelRow:

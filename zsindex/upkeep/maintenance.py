@@ -206,6 +206,9 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
     if (problems and not fixed) or (fixed and storage.problems()):
         # Nothing that is read from a malformed file proves anything, and writing to it can make it worse.
         return CheckReport(tuple(problems), tuple(fixed), tuple(problems), 0)
+    if (taken := index_files.name_taken(storage.folder / snapshots.FOLDER_NAME)) is not None:
+        # It may be somebody's. What is wrong with all that should be in there is nothing else.
+        return CheckReport((*problems, taken), tuple(fixed), (taken,), 0)
     compared = 0
     damaged_photos: set[str] = set()
     rows = storage.damaged_rows()
@@ -249,7 +252,8 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
             if bad["prompts"]:
                 fixed.append(f"forgot {len(bad['prompts'])} prompts; they are encoded again when they are needed")
         if fix and (bad["images"] or beside.doubtful or beside.problems):
-            VectorIndex.rebuild(storage, row)
+            if _keeps_index(storage, row):
+                VectorIndex.rebuild(storage, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
         if (problem := snapshots.neighbours_problem(storage, row)) is not None:
             problems.append(problem)
@@ -312,7 +316,8 @@ def prune(
     with storage.sync_lock.hold("prune"):
         removed = storage.photos.prune(ids, under, prompts=prompts)
         for row in storage.reads.models():
-            VectorIndex.open(storage, row)  # writes a new snapshot if enough is gone
+            if _keeps_index(storage, row):
+                VectorIndex.open(storage, row)  # writes a new snapshot if enough is gone
         # Only now: a new snapshot leaves none, but what it replaces was not one before.
         files = {"stray": index_files.strays(of_index, recorded), "backup": storage.backups() if backups else []}
         sizes = _sizes(files)
@@ -348,6 +353,11 @@ def _some(paths: Sequence[str]) -> str:
 def _recorded(storage: Storage) -> set[str]:
     """Names of the files in the index folder that the database knows."""
     return snapshots.recorded_files(storage) | run_files.recorded(storage)
+
+
+def _keeps_index(storage: Storage, model: ModelRow) -> bool:
+    """Whether this machine has the vectors of a model, or a folder, which is searched here in any case."""
+    return storage.nearest is None or storage.reads.snapshot(model.id) is not None
 
 
 def _find(storage: Storage, name: str) -> list[ModelRow]:

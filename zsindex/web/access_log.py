@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 
@@ -67,7 +68,7 @@ class AccessLog:
                 "request",
                 id=request_id,
                 method=scope["method"],
-                path=path_of(scope),
+                path=_LONG.sub(r"\1…", path_of(scope)),
                 status=status,
                 ms=round(1000 * seconds, 1),
                 bytes=size,
@@ -77,5 +78,7 @@ class AccessLog:
             self._metrics.answered(method, route, status, seconds)
 
 
+# The question in the key of an answer, for one; see `zsindex.web.cursors.AnswerName`.
+_LONG = re.compile(r"([^/]{32})[^/]{32,}")
 # Others could be invented without end.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from zsindex.classification.results import Classification
+from zsindex.services.questions import Plan
 from zsindex.web.memory import RecentlyUsed, reachable
 
 # `Classification.by_answer`, which is made when it is asked for: three orders and a label of 8 bytes, a score of 4.
 LATER_BYTES = 28
+
+
+class _Turn:
+    """Of those who ask the same: how many they are, and when the last of their plans was begun."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.threads = 0
+        self.began = 0.0
+        self.plan: Plan | None = None
 
 
 class Answers:
@@ -26,7 +38,7 @@ class Answers:
         self._lock = threading.Lock()
         self._kept: RecentlyUsed[str, Classification] = RecentlyUsed(max_bytes)
         self._now = now
-        self._turns: dict[str, tuple[threading.Lock, int]] = {}
+        self._turns: dict[str, _Turn] = {}
 
     @property
     def bytes(self) -> int:
@@ -39,22 +51,38 @@ class Answers:
             return self._kept.get(key)
 
     @contextmanager
-    def turn(self, question: str) -> Iterator[None]:
-        """Wait while another thread asks the same: its answer may do for both."""
+    def turn(self, question: str) -> Iterator[Callable[[Callable[[], Plan]], Plan]]:
+        """Wait while another thread asks the same: its answer may do for both.
+
+        What it gives makes the plan, or takes that of another thread which began to plan after this one came: while
+        others store, each plan would be another one, and all those who wait would be answered one by one.
+        """
+        came = time.monotonic()
         with self._lock:
-            turn, others = self._turns.get(question, (threading.Lock(), 0))
-            self._turns[question] = turn, others + 1
+            turn = self._turns.setdefault(question, _Turn())
+            turn.threads += 1
         try:
-            with turn:
-                yield
+            with turn.lock:
+
+                def planned(make: Callable[[], Plan]) -> Plan:
+                    if turn.plan is None or turn.began <= came:
+                        turn.began = time.monotonic()
+                        turn.plan = make()
+                    return turn.plan
+
+                yield planned
         finally:
             with self._lock:
-                turn, others = self._turns.pop(question)
-                if others > 1:
-                    self._turns[question] = turn, others - 1
+                turn.threads -= 1
+                if not turn.threads:
+                    del self._turns[question]
 
-    def keep(self, answer: Classification) -> None:
-        """Remember an answer, in place of those that were used least recently."""
+    def keep(self, answer: Classification, key: str | None = None) -> None:
+        """Remember an answer, in place of those that were used least recently.
+
+        Args:
+            key: in place of its run's, where that holds only if a client's word does.
+        """
         reached, anyway = reachable(answer), reachable(self._now())
         with self._lock:
-            self._kept.keep(answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)
+            self._kept.keep(key or answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)

@@ -19,6 +19,7 @@ from zsindex.web import logs, openapi, pages, problems
 from zsindex.web.access_log import AccessLog
 from zsindex.web.admission import Admission
 from zsindex.web.limits import Limits
+from zsindex.web.replicas import Positions
 from zsindex.web.routes import ROUTERS
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
@@ -34,6 +35,7 @@ def create_app(
     limits: Limits | None = None,
     thumbnails: Path | None = None,
     drop_model_after_s: float | None = None,
+    runs_jobs: bool = True,
     page: Path = pages.FOLDER,
 ) -> FastAPI:
     """A service over a library, as an ASGI application.
@@ -44,10 +46,11 @@ def create_app(
         limits: what it lets itself in for.
         thumbnails: folder for small pictures. Default: one in the user's cache folder.
         drop_model_after_s: let go of the model when it has not been used for so long.
+        runs_jobs: False leaves that to other services over the library.
         page: folder of the web page; see `zsindex.web.pages`.
     """
     security = security or Security(loopback_hosts(8765) | loopback_hosts(80), read_only=library.read_only)
-    service = Service(library, security=security, limits=limits or Limits(), thumbnails=thumbnails)
+    service = Service(library, security=security, limits=limits or Limits(), thumbnails=thumbnails, runs_jobs=runs_jobs)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +85,8 @@ def create_app(
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.
+    if not isinstance(library.place, Path):  # it is on a server
+        app.add_middleware(Positions, storage=library.session.storage)
     app.add_middleware(
         Admission,
         limits=service.limits,

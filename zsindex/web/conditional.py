@@ -12,9 +12,14 @@ from starlette.responses import Response
 from zsindex.web.problems import Problem
 
 
-def etag_of(*parts: Any) -> str:
-    """An entity tag that stands for what an answer is a function of."""
-    return f'"{hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]}"'
+def etag_of(*parts: Any, snapshot: tuple[int, int, int] | None = None) -> str:
+    """An entity tag that stands for what an answer is a function of.
+
+    Args:
+        snapshot: of the photos, where a service that is not as far shall know that; see `zsindex.web.replicas`.
+    """
+    of = "" if snapshot is None else "-{}.{}.{}".format(*snapshot)
+    return f'"{hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]}{of}"'
 
 
 def unchanged(request: Request, etag: str, **headers: str) -> Response | None:

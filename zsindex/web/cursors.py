@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from zsindex.web.problems import Problem
 
 # A cursor holds some numbers and paths.
 _MOST_BYTES = 1 << 20
+# Two of them fit into the first line of a request, of which proxies take 8 kB.
+MOST_IN_NAME = 3000
 
 
 @dataclass(frozen=True)
@@ -81,32 +83,111 @@ class SearchCursor:
             raise _bad() from error
 
 
-def offset_to_text(key: str, asked: str, offset: int) -> str:
-    """A cursor into a classification: its run's key, what else was asked, and how many photos came before."""
-    return _pack({"k": key, "q": asked, "n": offset})
+@dataclass(frozen=True)
+class Moment:
+    """A state of the library that a client saw. Any service over the library can have it again, as long as only photos
+    came since.
 
-
-def offset_from_text(text: str, *, asked: str) -> tuple[str, int]:
-    """The key and the offset.
-
-    Raises:
-        Problem: it is not a cursor, or belongs to another question.
+    Attributes:
+        snapshot: as `View.snapshot` has it.
+        photos: stands for the photos that it was about; see `Plan.photos`.
     """
-    found = _unpack(text)
-    try:
-        if found["q"] != asked:
-            raise Problem("cursor", 422, "the cursor belongs to another question")
-        if not isinstance(found["k"], str):
-            raise ValueError("not a key")
-        return found["k"], _whole(found["n"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _bad() from error
+
+    snapshot: tuple[int, int, int]
+    photos: str
+
+    def to_json(self) -> list[Any]:
+        """As plain data."""
+        return [*self.snapshot, self.photos]
+
+    @classmethod
+    def from_json(cls, found: Any) -> Moment:
+        """From plain data.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        *numbers, photos = found
+        watermark, generation, revision = map(_whole, numbers)
+        if not isinstance(photos, str):
+            raise ValueError("not a digest")
+        return cls((watermark, generation, revision), photos)
 
 
-def page_of(key: str, asked: str, *, start: int, limit: int, total: int) -> tuple[slice, str | None]:
-    """Which part of an answer a page shows, and the cursor of the next page; None after the last."""
-    end = min(total, start + limit)
-    return slice(start, end), offset_to_text(key, asked, end) if limit and end < total else None
+@dataclass(frozen=True)
+class OffsetCursor:
+    """A place in an answer: the answer's key, what else was asked, how many entries came before, and of which moment it
+    is, where that is known.
+    """
+
+    key: str
+    asked: str
+    offset: int
+    moment: Moment | None = None
+
+    def to_text(self) -> str:
+        """For a client."""
+        moment = None if self.moment is None else self.moment.to_json()
+        return _pack({"k": self.key, "q": self.asked, "n": self.offset, "at": moment})
+
+    @classmethod
+    def from_text(cls, text: str, *, asked: str) -> OffsetCursor:
+        """From a client.
+
+        Raises:
+            Problem: it is not a cursor, or belongs to another question.
+        """
+        found = _unpack(text)
+        try:
+            if found["q"] != asked:
+                raise Problem("cursor", 422, "the cursor belongs to another question")
+            if not isinstance(found["k"], str):
+                raise ValueError("not a key")
+            moment = None if found["at"] is None else Moment.from_json(found["at"])
+            return cls(found["k"], asked, _whole(found["n"]), moment)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad() from error
+
+    def page(self, *, limit: int, total: int) -> tuple[slice, OffsetCursor | None]:
+        """Which part of an answer the page here shows, and where the next one begins; None after the last."""
+        end = min(total, self.offset + limit)
+        return slice(self.offset, end), replace(self, offset=end) if limit and end < total else None
+
+
+@dataclass(frozen=True)
+class AnswerName:
+    """What names an answer: its run's key, and with it the question and its moment, unless that would be long. So any
+    service over the library can answer it.
+    """
+
+    key: str
+    question: dict[str, Any] | None = None
+    moment: Moment | None = None
+
+    def to_text(self) -> str:
+        """For a client."""
+        if self.question is None or self.moment is None:
+            return self.key
+        packed = _pack({"q": self.question, "at": self.moment.to_json()})
+        return f"{self.key}-{packed}" if len(packed) <= MOST_IN_NAME else self.key
+
+    @classmethod
+    def from_text(cls, text: str) -> AnswerName:
+        """From a client.
+
+        Raises:
+            Problem: it is none.
+        """
+        key, _, packed = text.partition("-")
+        if not packed:
+            return cls(key)
+        found = _unpack(packed)
+        try:
+            if not isinstance(found["q"], dict):
+                raise ValueError("not a question")
+            return cls(key, found["q"], Moment.from_json(found["at"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad() from error
 
 
 def expired() -> Problem:
@@ -122,7 +203,11 @@ def _whole(value: Any) -> int:
 
 
 def _pack(content: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(zlib.compress(json.dumps(content).encode())).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9))
+        .decode()
+        .rstrip("=")
+    )
 
 
 def _unpack(text: str) -> dict[str, Any]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from zsindex.records import FloatArray
+from zsindex.web import replicas
 from zsindex.web.cursors import SearchCursor
 from zsindex.web.service import Service
 
 
 def first_page(
-    service: Service, vector: FloatArray, *, top: int, paths: Sequence[str] | None = None, leave_out: int | None = None
+    service: Service,
+    vector: FloatArray,
+    *,
+    top: int,
+    paths: Sequence[str] | None = None,
+    leave_out: int | None = None,
+    exact: bool = False,
 ) -> Response:
     """The photos nearest to a vector."""
     start = SearchCursor(
@@ -24,18 +32,20 @@ def first_page(
         leave_out=leave_out,
         top=top,
     )
-    return _page(service, start, after=False)
+    return _page(service, start, after=False, exact=exact)
 
 
-def next_page(service: Service, cursor: str) -> Response:
+def next_page(service: Service, request: Request, cursor: str) -> Response:
     """The page where a cursor points."""
     model = service.library.model
-    return _page(service, SearchCursor.from_text(cursor, fingerprint=model.fingerprint, dim=model.dim), after=True)
+    at = SearchCursor.from_text(cursor, fingerprint=model.fingerprint, dim=model.dim)
+    replicas.require_seen(service, request, (at.place.watermark, at.place.generation, 0))
+    return _page(service, at, after=True)
 
 
-def _page(service: Service, at: SearchCursor, *, after: bool) -> Response:
+def _page(service: Service, at: SearchCursor, *, after: bool, exact: bool = False) -> Response:
     page = service.search.page(
-        at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out
+        at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out, exact=exact
     )
     following = None
     if page.next is not None:

@@ -140,6 +140,8 @@ def of_error(error: errors.ZsindexError) -> Problem:
         case errors.NotInLibrary() | errors.PathNotFound():
             return Problem("not-in-library", 404, "the library holds nothing at these paths", paths=list(error.paths))
         case errors.NoVectors():
+            if error.damaged:
+                return Problem("no-vectors", 409, str(error))
             why = f"none of the {error.photos:,} photos has a vector" if error.photos else "the library holds no photos"
             return Problem("no-vectors", 409, f"{why}: POST /v1/sync")
         case errors.BadText():

@@ -13,8 +13,10 @@ from zsindex.classification.results import Classification
 from zsindex.classification.view import View
 from zsindex.errors import NotInLibrary, UnknownImage
 from zsindex.records import LabelSet
-from zsindex.services.questions import Plan
+from zsindex.services.questions import Plan, Questions
+from zsindex.web import cursors
 from zsindex.web.conditional import etag_of
+from zsindex.web.cursors import AnswerName, Moment
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.groups import GroupsRequest
 from zsindex.web.schemas.images import ExplainRequest
@@ -94,22 +96,57 @@ def asking_of(labels: LabelSet, question: Question, *shown: object) -> str:
     return etag_of(prompts.digest(labels), labels.name, question.arguments, shown)
 
 
-def answer_of(service: Service, plan: Plan) -> Classification:
+def answer_of(service: Service, plan: Plan, *, kept_as: str | None = None) -> Classification:
     """The answer to a question that was planned: a kept one, or a new one, which is kept.
+
+    Args:
+        kept_as: in place of the key of the plan's run.
 
     Raises:
         Problem: too many slow questions are at work.
     """
-    answer = service.answers.get(plan.run.key)
+    answer = service.answers.get(kept_as or plan.run.key)
     if answer is None:
         with service.slow.turn() if plan.question.smooth else nullcontext():
             answer = plan.answer(may_be_empty=True)
-        service.answers.keep(answer)
+        service.answers.keep(answer, kept_as)
     return answer
 
 
-def grouped(service: Service, body: GroupsRequest | ExplainRequest) -> Classification:
-    """The answer that groups the library: the best label of each photo, and the second best.
+def earlier_answer(service: Service, question: Question, key: str, moment: Moment | None) -> Classification:
+    """An answer that a client saw a part of, here or at another service: a kept one, or the same again.
+
+    Args:
+        key: of its run.
+        moment: of which it is; None if that is not known.
+
+    Raises:
+        Problem: it cannot be had again.
+    """
+    kept = service.answers.get(key)
+    if kept is not None:
+        return kept
+    if moment is None:
+        raise cursors.expired()
+    # What a client says its photos were may be wrong. So what follows from it is kept under that, too, and given only
+    # to those who say the same.
+    kept_as = f"{key} {moment.photos}"
+    kept = service.answers.get(kept_as)
+    if kept is not None:
+        return kept
+    plan = Questions(service.library.session.as_of(moment.snapshot)).plan(question)
+    if plan.run.key != key or plan.photos != moment.photos:
+        raise cursors.expired()
+    return answer_of(service, plan, kept_as=kept_as)
+
+
+def moment_of(plan: Plan) -> Moment:
+    """What a client needs to have the same answer again."""
+    return Moment(plan.view.snapshot, plan.photos)
+
+
+def grouped(service: Service, body: GroupsRequest | ExplainRequest) -> tuple[Plan, Classification]:
+    """The answer that groups the library: the best label of each photo, and the second best; and its plan.
 
     Raises:
         Problem: the labels are too many.
@@ -117,8 +154,33 @@ def grouped(service: Service, body: GroupsRequest | ExplainRequest) -> Classific
     """
     labels = labels_of(service, body)
     question = question_of(labels, body, top=2)
-    with service.answers.turn(asking_of(labels, question)):
-        return answer_of(service, service.library.plan(question))
+    with service.answers.turn(asking_of(labels, question)) as planned:
+        plan = planned(lambda: service.library.plan(question))
+        return plan, answer_of(service, plan)
+
+
+def name_of(plan: Plan, body: GroupsRequest) -> AnswerName:
+    """What names the answer that groups the library."""
+    question = body.model_dump(mode="json", exclude_defaults=True)
+    if body.label_set is not None:  # in the version that is asked with, whatever is saved later
+        question["label_set"] = f"{plan.labels.name}@{plan.labels.version}"
+    return AnswerName(plan.run.key, question, moment_of(plan))
+
+
+def grouped_again(service: Service, body: GroupsRequest, name: AnswerName) -> Classification:
+    """The answer of a name that another service gave, or this one before it was started again.
+
+    Raises:
+        Problem: it cannot be had again.
+        LabelError, BadQuestion
+    """
+    labels = labels_of(service, body)
+    question = question_of(labels, body, top=2)
+    with service.answers.turn(asking_of(labels, question)) as planned:
+        plan = planned(lambda: service.library.plan(question))
+        if plan.run.key == name.key:
+            return answer_of(service, plan)
+        return earlier_answer(service, question, name.key, name.moment)
 
 
 def photos(service: Service, paths: Sequence[str] | None) -> View:

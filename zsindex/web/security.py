@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ Right: TypeAlias = Literal["read", "write"]
 
 COOKIE = "zsindex_session"
 SESSION_S = 30 * 24 * 3600
+# Sessions that are remembered as ended.
 MOST_SESSIONS = 1000
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # What anybody who reaches the service may have: nothing of it is about the library.
@@ -76,8 +76,7 @@ class Security:
     fetch_urls: bool = False
     photo_folders: tuple[str, ...] = ()
     own_addresses: bool = False
-    _sessions: OrderedDict[bytes, tuple[Right, float]] = field(default_factory=OrderedDict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _ended: OrderedDict[str, None] = field(default_factory=OrderedDict, repr=False, compare=False)
 
     def right_of(self, secret: str) -> Right | None:
         """What a token allows; None if it is none. Takes as long for a wrong one as for a right one."""
@@ -88,28 +87,33 @@ class Security:
         return found
 
     def begin_session(self, secret: str) -> str | None:
-        """A cookie's value for a browser, which cannot send a token with an image; None for a wrong token."""
-        right = self.right_of(secret)
-        if right is None:
+        """A cookie's value for a browser, which cannot send a token with an image; None for a wrong token.
+
+        Whoever has the same tokens knows it, without having been told: another process, another host, this service
+        when it was started again. It ends after `SESSION_S`, or with its token.
+        """
+        given = _hash(secret)
+        if self.right_of(secret) is None:
             return None
-        session = secrets.token_urlsafe(32)
-        with self._lock:
-            self._sessions[_hash(session)] = (right, time.monotonic() + SESSION_S)
-            while len(self._sessions) > MOST_SESSIONS:
-                self._sessions.popitem(last=False)
-        return session
+        head = f"{int(time.time()) + SESSION_S}.{secrets.token_urlsafe(16)}"
+        return f"{head}.{_sign(given, head)}"
 
     def end_session(self, session: str) -> None:
-        """Forget a session."""
-        with self._lock:
-            self._sessions.pop(_hash(session), None)
+        """Know it no more, here; its browser is told to forget it."""
+        if self.right_of_session(session) is not None:
+            self._ended[session] = None
+            while len(self._ended) > MOST_SESSIONS:
+                self._ended.popitem(last=False)
 
     def right_of_session(self, session: str) -> Right | None:
         """What a session allows; None if there is none, or no longer."""
-        # Looked up by its hash, so that the time this takes tells nothing of the value.
-        with self._lock:
-            right, until = self._sessions.get(_hash(session), (None, 0.0))
-            return right if time.monotonic() < until else None
+        head, _, signature = session.rpartition(".")
+        until, right = head.partition(".")[0], None
+        for token in self.tokens:
+            if hmac.compare_digest(signature.encode("utf-8", "replace"), _sign(token.sha256, head).encode()):
+                right = token.right
+        is_over = right is None or time.time() >= int(until) or session in self._ended
+        return None if is_over else right
 
 
 class Guard:
@@ -214,3 +218,7 @@ def path_of(scope: Scope) -> str:
 
 def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def _sign(token_sha256: bytes, head: str) -> str:
+    return hmac.new(token_sha256, f"zsindex session {head}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -25,6 +26,7 @@ from zsindex.web.app import create_app, loopback_hosts
 from zsindex.web.limits import Limits
 from zsindex.web.problems import RETRY_AFTER_S, Problem
 from zsindex.web.security import HEADERS, Security, Token, plain_address, with_port
+from zsindex.web.service import Service
 
 RIGHTS = ("read", "write")
 SHORTEST_TOKEN = 16
@@ -134,6 +136,7 @@ def serve(
     limits: Limits | None = None,
     thumbnails: Path | None = None,
     drop_model_after_s: float | None = None,
+    runs_jobs: bool = True,
     log_requests: bool = True,
     ready: Callable[[], None] | None = None,
 ) -> None:
@@ -142,20 +145,23 @@ def serve(
     Args:
         ready: called once the service listens.
     """
-    limits = Limits() if limits is None else limits
-    head_s, connections = limits.head_s, limits.connections
     logs.to_stderr(logging.INFO if log_requests else logging.WARNING)
     app = create_app(
-        library, security=security, limits=limits, thumbnails=thumbnails, drop_model_after_s=drop_model_after_s
+        library,
+        security=security,
+        limits=limits,
+        thumbnails=thumbnails,
+        drop_model_after_s=drop_model_after_s,
+        runs_jobs=runs_jobs,
     )
+    _Server(configured(app), ready).run(sockets=[listening])
 
-    class Impatient(_Impatient):
-        patience_s = head_s
-        most_connections = connections
 
-    config = uvicorn.Config(
+def configured(app: FastAPI | Callable[[], FastAPI], **more: Any) -> uvicorn.Config:
+    """How uvicorn serves an app of `create_app`."""
+    return uvicorn.Config(
         app,
-        http=Impatient,
+        http=_Impatient,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -165,16 +171,13 @@ def serve(
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+        **more,
     )
-    _Server(config, before_end=app.state.service.jobs.stop_soon, ready=ready).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
-    def __init__(
-        self, config: uvicorn.Config, *, before_end: Callable[[], None], ready: Callable[[], None] | None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None) -> None:
         super().__init__(config)
-        self._before_end = before_end
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -183,24 +186,31 @@ class _Server(uvicorn.Server):
             self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Event streams end with their jobs; without that they would be waited for.
-        self._before_end()
         await super().shutdown(sockets)
+        if self.force_exit:
+            # After a second Ctrl-C it waits for no answers, and not for this either, which goes on all the same as the
+            # event loop is closed, and is logged then as a failure.
+            await self.lifespan.shutdown()
 
 
 class _Impatient(H11Protocol):
     """Closes a connection whose next request's head does not arrive in time; uvicorn would wait for ever. What is no
-    HTTP, and too many connections, are answered with problem documents as anything else is.
+    HTTP, and too many connections, are answered with problem documents as anything else is. It serves apps of
+    `create_app`, and keeps their limits.
     """
 
-    patience_s = 10.0
-    most_connections = 512
     _waits: asyncio.TimerHandle | None = None
+
+    @property
+    def _service(self) -> Service:
+        service: Service = self.config.loaded_app.state.service
+        return service
 
     @property
     def app(self) -> ASGIApp:
         """What answers the next request."""
-        return _no_room if max(len(self.connections), len(self.tasks)) >= self.most_connections else self._app
+        most = self._service.limits.connections
+        return _no_room if max(len(self.connections), len(self.tasks)) >= most else self._app
 
     @app.setter
     def app(self, app: ASGIApp) -> None:
@@ -233,11 +243,17 @@ class _Impatient(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Begin to end, with the server."""
+        # Event streams end with their jobs; without that they would be waited for.
+        self._service.jobs.stop_soon()
+        super().shutdown()
+
     def _is_at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait(self) -> None:
-        self._waits = self.loop.call_later(self.patience_s, self._give_up)
+        self._waits = self.loop.call_later(self._service.limits.head_s, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._waits is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
 from zsindex import config
+from zsindex.errors import ZsindexError
 from zsindex.library import Library
 from zsindex.services.search import Search
 from zsindex.services.serving import Serving
@@ -31,7 +33,9 @@ ROOMS_S = 300.0
 class Service:
     """A running service. Endpoints get it as `ServiceHere`."""
 
-    def __init__(self, library: Library, *, security: Security, limits: Limits, thumbnails: Path | None) -> None:
+    def __init__(
+        self, library: Library, *, security: Security, limits: Limits, thumbnails: Path | None, runs_jobs: bool = True
+    ) -> None:
         self.library = library
         self.serving = serving = Serving(library.session)
         self.search = Search(library.session)
@@ -50,8 +54,8 @@ class Service:
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.decoder = UploadDecoder(limits)
-        self.jobs = JobRunner(library, most_queued=limits.queued_jobs)
-        self.metrics = Metrics(lambda: library.usage, self._gauges, self._rooms)
+        self.jobs = JobRunner(library, most_queued=limits.queued_jobs, runs_jobs=runs_jobs)
+        self.metrics = Metrics(lambda: library.usage, self._of_process, self._of_library, self._rooms)
         self.closing = threading.Event()
         self._found_rooms: tuple[list[Room], float] = ([], 0.0)
 
@@ -69,22 +73,31 @@ class Service:
         """What grows, as it was a few minutes ago at most: to find that out takes a look at every photo."""
         found, until = self._found_rooms
         if time.monotonic() > until:
-            found = self.library.room()
-            self._found_rooms = found, time.monotonic() + ROOMS_S
+            with suppress(ZsindexError):  # then as they were
+                found = self.library.room()
+                self._found_rooms = found, time.monotonic() + ROOMS_S
         return found
 
-    def _gauges(self) -> dict[str, float]:
-        sizes = {str(model.name): model.images for model in self.library.models() if model.default}
+    def _of_process(self) -> dict[str, float]:
         return {
             "requests_running": self.gate.running,
             "requests_waiting": self.gate.waiting,
-            "jobs_queued": self.jobs.counts["queued"],
-            "jobs_running": self.jobs.counts["running"],
-            "jobs_waiting": self.jobs.counts["waiting"],
-            "index_vectors": sum(sizes.values()),
             "model_loaded": float(self.serving.model_is_loaded),
-            "thumbnail_bytes": self.thumbnails.bytes,
             "answer_bytes": self.answers.bytes + self.slow.bytes,
+        }
+
+    def _of_library(self) -> dict[str, float]:
+        found = {"thumbnail_bytes": float(self.thumbnails.bytes)}
+        try:
+            jobs = self.jobs.counts
+            vectors = sum(model.images for model in self.library.models() if model.default)
+        except ZsindexError:
+            return {**found, "library_readable": 0.0}
+        return {
+            **found,
+            **{f"jobs_{state}": count for state, count in jobs.items()},
+            "index_vectors": vectors,
+            "library_readable": 1.0,
         }
 
 
@@ -99,6 +112,13 @@ def require_write(request: Request) -> None:
     Raises:
         Problem
     """
+    service = _service(request)
+    if service.library.read_only and service.library.session.storage.lags():
+        detail = (
+            "this service reads from a standby of the library's server, which stores nothing; send this to a service"
+            " over the server itself"
+        )
+        raise Problem("read-only", 403, detail)
     if request.scope["state"]["right"] != "write":
         raise Problem("right", 403, "this needs the right to write, which this token, or this service, does not give")
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from zsindex.web import cursors
+from zsindex.web.cursors import OffsetCursor
 from zsindex.web.memory import RecentlyUsed, reachable
 from zsindex.web.problems import busy
 
@@ -84,9 +85,8 @@ class SlowQuestions:
         Raises:
             Problem: too many are at work; or the answer of the first page is gone, and it would be another one now.
         """
-        wanted, offset = None, 0
-        if cursor is not None:
-            wanted, offset = cursors.offset_from_text(cursor, asked=asked)
+        at = None if cursor is None else OffsetCursor.from_text(cursor, asked=asked)
+        wanted, offset = (None, 0) if at is None else (at.key, at.offset)
         known = wanted or now
         if known is not None:
             with self._lock:

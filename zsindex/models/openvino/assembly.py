@@ -33,8 +33,10 @@ def assemble(folder: Path) -> Export | None:
     """Put the embedded model's export into a folder; replaces it as a whole.
 
     Returns:
-        The export; None where the weights are not the ones that the graphs were made for, the folder cannot be written,
-        or OpenVINO is not installed.
+        The export; None where the weights are not the ones that the graphs were made for, or OpenVINO is not installed.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     versions = runtime.versions()
     if not versions:
@@ -65,9 +67,6 @@ def assemble(folder: Path) -> Export | None:
             return manifest
 
         return runtime.make(folder, write)
-    except OSError as error:
-        logger.warning("nano cannot be prepared for quick starts: %s", error)
-        return None
     except ValueError as error:
         logger.warning("nano runs without its graphs: in %s, %s. Install zsindex anew", FOLDER, error)
         return None

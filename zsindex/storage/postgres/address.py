@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from zsindex.errors import ExtraMissing, NotALibrary
 
@@ -12,6 +13,7 @@ _DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # the same for what was sent and is not acknowledged
     "application_name": "zsindex",
 }
 
@@ -54,6 +56,25 @@ class Address:
     def arguments(self) -> dict[str, Any]:
         """What psycopg connects with. Not to be shown: a password may be among it."""
         return {**_DEFAULTS, **self._given, "client_encoding": "UTF8"}
+
+    def without_password(self, passfile: str | None = None) -> str:
+        """A URL of the same library for other processes, which find passwords in their own places.
+
+        Args:
+            passfile: one of these: a file with what `passfile` gives.
+        """
+        given = {name: str(value) for name, value in self._given.items() if name not in ("password", "sslpassword")}
+        if passfile is not None:
+            given["passfile"] = passfile
+        return f"postgresql:///?{urlencode(given, quote_via=quote)}"
+
+    def passfile(self) -> str | None:
+        """The password in the URL, as it stands in a file where libpq looks for one; None if there is none."""
+        password = self._given.get("password")
+        if password is None:
+            return None
+        escaped = str(password).replace("\\", "\\\\").replace(":", "\\:")
+        return f"*:*:*:*:{escaped}\n"
 
     def _place(self) -> str:
         user, host, port = (str(self._given.get(name) or "") for name in ("user", "host", "port"))

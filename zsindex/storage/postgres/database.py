@@ -12,15 +12,16 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import select
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
@@ -29,6 +30,7 @@ from zsindex import config
 from zsindex.errors import (
     LibraryBusy,
     LibraryClosed,
+    LibraryDamaged,
     LibraryForked,
     LibraryNotFound,
     LibraryReadOnly,
@@ -40,6 +42,7 @@ from zsindex.errors import (
 )
 from zsindex.storage import processes
 from zsindex.storage.interrupts import PutOff
+from zsindex.storage.patience import patiently
 from zsindex.storage.postgres import derived, schema
 from zsindex.storage.postgres.address import Address
 from zsindex.storage.postgres.failures import BUSY_TIMEOUT_S, translated, words
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
     from zsindex.storage.postgres.dialect import PostgresDialect
 
+T = TypeVar("T")
 Link: TypeAlias = psycopg.Connection[Any]
 Rows: TypeAlias = psycopg.Cursor[Any] | psycopg.ServerCursor[Any]
 
@@ -61,6 +65,31 @@ _SETTINGS = (
     " SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;"
 )
 _BEGIN_TO_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class _ServerCursor(psycopg.ServerCursor[Any]):
+    """One that is closed for good when the server is gone."""
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except psycopg.OperationalError:
+            if not self.connection.closed:
+                raise
+            super().close()  # which asks nobody now
+
+
+class Renewable(Protocol):
+    """What is lost with a connection."""
+
+    def renew(self) -> None:
+        """Take it again if it was lost.
+
+        Raises:
+            LibraryBusy: somebody else has it.
+            LibraryUnreachable
+        """
+        ...
 
 
 class PostgresDatabase:
@@ -79,11 +108,13 @@ class PostgresDatabase:
         self.identity = ""
         self.writable = False
         self._is_unfinished = False
-        self.server_version = ""
+        self._version = 0
         self._pid = processes.current()
         self._guard = threading.Lock()
         self._idle: dict[str, list[Link]] = {"read": [], "write": [], "hold": []}
         self._closed = False
+        # Locks that are held, by thread.
+        self._holdings: dict[int, list[Renewable]] = {}
         # Whoever forgets to close it leaves no session on the server.
         weakref.finalize(self, _close, self._idle, self._pid)
 
@@ -167,6 +198,11 @@ class PostgresDatabase:
         finally:
             database.close()
 
+    @property
+    def server_version(self) -> str:
+        """That of the server, as people know it."""
+        return ".".join(map(str, divmod(self._version, 10000)))
+
     @cached_property
     def cache(self) -> str | None:
         """The name of `folder`, under which this machine's index files are recorded."""
@@ -177,7 +213,7 @@ class PostgresDatabase:
         """What SQL for any database asks of this one; imported with SQLAlchemy."""
         from zsindex.storage.postgres.dialect import PostgresDialect
 
-        return PostgresDialect()
+        return PostgresDialect(self._version)
 
     def key(self, name: str) -> int:
         """The number of an advisory lock of this library."""
@@ -189,7 +225,7 @@ class PostgresDatabase:
     def _look(self, *, read_only: bool) -> str:
         """Find out what is there and what may be done with it; returns the revision of its schema."""
         with translated(self.place, "open it"), self.link("hold") as link:
-            self.server_version = ".".join(map(str, divmod(link.info.server_version, 10000)))
+            self._version = link.info.server_version
             try:
                 if not _has_tables(link):
                     raise LibraryNotFound(self.place)
@@ -206,8 +242,10 @@ class PostgresDatabase:
                 raise StorageFailed(self.place, "read it", words(error)) from error
             except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
                 found = None
-        if found is None or found[0] is None or found[1] is None:
+        if found is None or found[1] is None:
             raise NotALibrary(self.place, f"its schema {SCHEMA} belongs to another program")
+        if not re.fullmatch(r"\d{4}", str(found[0])):
+            raise LibraryDamaged(self.place, f"{found[0]!r} is no version of its schema")
         self.identity = str(found[1])
         self._is_unfinished = bool(found[2])
         self.writable = bool(found[3]) and not read_only
@@ -246,13 +284,14 @@ class PostgresDatabase:
             first: a statement to begin with. Where the server has hung up on a connection that was kept, another one is
                 taken.
         """
-        link = self._take(kind, first)
+        link = self.take_link(kind, first)
         try:
             yield link
         finally:
-            self._give_back(kind, link)
+            self.give_back(kind, link)
 
-    def _take(self, kind: str, first: str) -> Link:
+    def take_link(self, kind: str, first: str = "") -> Link:
+        """The same as `link`, until it is given back."""
         self.require_open()
         while True:
             with self._guard:
@@ -263,19 +302,16 @@ class PostgresDatabase:
             try:
                 if first:
                     link.execute(first.encode())
-                elif not _is_there(link):
-                    raise psycopg.OperationalError("the connection was kept for too long")
-            except psycopg.OperationalError:
-                link.close()
-                if kept is None or not _is_gone(link):
+                    return link
+                if kept is None or is_there(link):
+                    return link
+            except BaseException as error:
+                if kept is None or not (isinstance(error, psycopg.OperationalError) and _is_gone(link)):
+                    link.close()
                     raise
-            except BaseException:
-                link.close()
-                raise
-            else:
-                return link
+            link.close()  # the server has hung up on it while it was kept
 
-    def _give_back(self, kind: str, link: Link) -> None:
+    def give_back(self, kind: str, link: Link) -> None:
         """Keep a connection for the next one, unless something is wrong with it."""
         if link.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
             with suppress(psycopg.Error):
@@ -296,6 +332,7 @@ class PostgresDatabase:
             refused = words(error)
         if refused:  # outside of the handler: the frames of its error hold what it was to connect with
             raise LibraryUnreachable(self.place, refused)
+        link.server_cursor_factory = _ServerCursor
         try:
             lock_timeout = f" SET lock_timeout = {round(BUSY_TIMEOUT_S * 1000)};" if kind == "write" else ""
             link.execute((_SETTINGS + lock_timeout).encode())
@@ -368,6 +405,8 @@ class PostgresDatabase:
         """The turn to write, in a transaction that has begun. What is committed shall be kept, whatever the server's
         setting is; one that asks for more than that stays.
         """
+        for held in self._holdings.get(threading.get_ident(), ()):
+            held.renew()
         key = self.key("write")
         begin = (
             f"BEGIN; SELECT set_config('application_name', {literal(signature(action))}, true),"
@@ -391,7 +430,25 @@ class PostgresDatabase:
             yield link, connection
             link.commit()
 
-    # --- who holds a lock ---------------------------------------------------------------------------------------------
+    # --- locks --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def holding(self, lock: Renewable) -> Iterator[None]:
+        """Each transaction of this thread that writes meanwhile begins with a look whether a lock is still held."""
+        held = self._holdings.setdefault(threading.get_ident(), [])
+        held.append(lock)
+        try:
+            yield
+        finally:
+            held.remove(lock)
+            if not held:
+                del self._holdings[threading.get_ident()]
+
+    def patiently(self, attempt: Callable[[], T]) -> T:
+        """Wait for a server that is being started anew while this thread holds a lock: then it is at long work that may
+        be gone on with. Others are told at once. See `zsindex.storage.patience`.
+        """
+        return patiently(attempt) if threading.get_ident() in self._holdings else attempt()
 
     def holder(self, key: int) -> str:
         """Who holds an advisory lock, in words."""
@@ -444,8 +501,8 @@ def _is_gone(link: Link) -> bool:
     return link.info.status != ConnStatus.OK
 
 
-def _is_there(link: Link) -> bool:
-    """Whether the server has said nothing since, as it does when it shuts down, or hangs up."""
+def is_there(link: Link) -> bool:
+    """Whether the server has said nothing since, as it does when it shuts down, or hangs up. Asks nobody."""
     if link.closed:
         return False
     poll = getattr(select, "poll", None)

@@ -20,6 +20,12 @@ from zsindex.storage.tables import files, folders
 class PostgresDialect:
     """`zsindex.storage.database.Dialect`."""
 
+    def __init__(self, version: int) -> None:
+        """Args:
+        version: of the server, as libpq has it: 160003.
+        """
+        self._version = version
+
     def any_of(self, parameter: str, kind: type[int] | type[str]) -> sa.Select[Any]:
         """See `Dialect.any_of`."""
         array = ARRAY(sa.BigInteger) if kind is int else ARRAY(sa.Text)
@@ -142,7 +148,9 @@ class PostgresDialect:
         """See `Dialect.json_text`. Of JSON as a text: as JSONB all of it would be read and made anew."""
         within: sa.ColumnElement[str] = sa.literal_column(f"'{{{','.join(path)}}}'", sa.Text())
         found: sa.ColumnElement[Any] = sa.cast(column, sa.JSON).op("#>>", return_type=sa.Text())(within)
-        return found
+        # Of a damaged text nothing, rather than an error for all; before version 16 only of one that is cut short.
+        whole = sa.func.pg_input_is_valid(column, "json") if self._version >= 160000 else column.like("{%}")
+        return sa.case((whole, found))
 
 
 def _pairs(first: type[sa.types.TypeEngine[Any]]) -> Any:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import psycopg
 
@@ -21,6 +18,7 @@ from zsindex.errors import (
     StorageFailed,
     StorageFull,
 )
+from zsindex.storage.stored import Unreadable
 
 BUSY_TIMEOUT_S = 60.0
 
@@ -29,30 +27,29 @@ OUT_OF_MEMORY = "53200"
 # The server shuts down, has crashed, or starts; it drops who idles; it has no connection left.
 _GONE = ("57P01", "57P02", "57P03", "57P05", "53300")
 
-
-# A server that is started anew answers within seconds; one that is replaced by its standby in less than a minute.
-PATIENCE_S = 60.0
-_SHORTEST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
-
-T = TypeVar("T")
-
-
-def patiently(attempt: Callable[[], T]) -> T:
-    """Do what does no harm when it is done again, and again while the server does not answer.
-
-    Raises:
-        LibraryUnreachable: it has not answered for `PATIENCE_S`.
-    """
-    give_up_at, pause = time.monotonic() + PATIENCE_S, _SHORTEST_PAUSE_S
-    while True:
-        try:
-            return attempt()
-        except LibraryUnreachable:
-            if time.monotonic() + pause > give_up_at:
-                raise
-        time.sleep(pause * random.uniform(0.5, 1))  # not all of them at the same instant
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
+# What an administrator can do, where the server's own words do not say it.
+_NO_CONNECTION = (
+    "close programs that are connected, or raise max_connections; a process of zsindex needs two to six connections"
+)
+_NO_LOCKS = "raise max_locks_per_transaction of the server, or let fewer syncs run at a time"
+_WHAT_TO_DO = {
+    "53200": _NO_LOCKS,
+    "53300": _NO_CONNECTION,
+}
+# Before there is a connection errors have no code.
+_WHEN_CONNECTING = (
+    ("out of shared memory", _NO_LOCKS),
+    ("too many clients already", _NO_CONNECTION),
+    ("remaining connection slots are reserved", _NO_CONNECTION),
+    ("too many connections for", _NO_CONNECTION),
+    ("password authentication failed", "zsindex takes it from the URL, PGPASSWORD, or the file that PGPASSFILE names"),
+    ("no password supplied", "zsindex takes it from the URL, PGPASSWORD, or the file that PGPASSFILE names"),
+    ("no pg_hba.conf entry", "the server's pg_hba.conf has to let this user in from this host"),
+    ("does not support SSL", "turn ssl on there, or connect with sslmode=prefer where the network is trusted"),
+    ("certificate verify failed", "sslrootcert names the certificate of the authority that has signed the server's"),
+    ("root certificate file", "sslrootcert names the certificate of the authority that has signed the server's"),
+    ("does not match host name", "use the name that the server's certificate has"),
+)
 
 
 @contextmanager
@@ -66,6 +63,8 @@ def translated(place: str, action: str) -> Iterator[None]:
         yield
     except Exception as error:
         cause = getattr(error, "orig", error)  # of SQLAlchemy's errors: the driver's
+        if isinstance(cause, Unreadable):
+            raise LibraryDamaged(place, str(cause)) from error
         if not isinstance(cause, psycopg.Error):
             raise
         meant = failure(place, action, cause)
@@ -83,10 +82,10 @@ def failure(place: str, action: str, error: psycopg.Error) -> LibraryError | Non
     if state == "23503" and "model_id" in (error.diag.constraint_name or ""):
         return ModelPruned(place)
     if state == "53100":
-        return StorageFull(place)
+        return StorageFull(place, said)
     if state == LOCK_NOT_AVAILABLE or state[:2] == "40":
         return LibraryBusy(place, holder="another one", waited_s=BUSY_TIMEOUT_S)
-    if state in ("XX001", "XX002"):
+    if state in ("XX001", "XX002", "22P02"):  # the last one of a text that should be JSON or a number
         return LibraryDamaged(place, said)
     if state in ("25006", "42501"):
         return LibraryReadOnly(place, f"{action} ({said})")
@@ -101,8 +100,11 @@ def words(error: psycopg.Error) -> str:
     """What the server said, in one line. It never repeats a password."""
     said = error.diag.message_primary
     if said:
-        return said
+        advice = _WHAT_TO_DO.get(error.sqlstate or "")
+        return f"{said}; {advice}" if advice else said
     # Of several attempts, by address, psycopg tells all; what comes last is of the last one.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     failed = [line for line in lines if " failed: " in line]
-    return (failed[-1].rpartition(" failed: ")[2] if failed else lines[0] if lines else type(error).__name__).strip()
+    said = failed[-1].rpartition(" failed: ")[2] if failed else lines[0] if lines else type(error).__name__
+    advice = next((advice for words, advice in _WHEN_CONNECTING if words in said), None)
+    return f"{said.strip()}; {advice}" if advice else said.strip()

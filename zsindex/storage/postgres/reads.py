@@ -20,6 +20,7 @@ from zsindex.errors import LibraryDamaged, ZsindexError
 from zsindex.photos.formats import is_encodable
 from zsindex.records import FloatArray, IdArray, ModelSpec, SkippedFile, SkipReason
 from zsindex.storage import uses
+from zsindex.storage.postgres import derived
 from zsindex.storage.postgres.database import Link, PostgresDatabase, Rows
 from zsindex.storage.rows import FileTable, ModelRow, SavedLabelSet, SnapshotRow, prompts_in, selected
 from zsindex.storage.seals import Kind, is_of_content, is_of_file, listing_checksum, seal, warn_of_rows
@@ -28,12 +29,13 @@ from zsindex.storage.stored import (
     SNAPSHOT_COLUMNS,
     from_blob,
     from_blobs,
+    gathered,
     is_of_image,
     is_of_prompt,
     model_row,
+    number,
     prompt_checksum,
     to_blob,
-    warn_of_damage,
     whole_rows,
 )
 
@@ -111,8 +113,8 @@ class PostgresReads:
     def digest_of(self, path: str) -> bytes | None:
         """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
         self._database.require_open()
-        if not is_encodable(path):
-            return None
+        if not is_encodable(path) or "\0" in path:
+            return None  # no file has such a name, and no text on a server such a character
         folder, name = os.path.split(path)
         row = self._one(
             f"SELECT {_IMAGE}, files.size, files.mtime_ns, files.image_id, files.checksum FROM files"
@@ -155,7 +157,8 @@ class PostgresReads:
                 damaged.append(f"what is known of the photos in {path}")
                 continue
             if wanted is not None:
-                pairs = [pair for pair in zip(names, image_ids.split(","), strict=True) if pair[0] in wanted]
+                ids = image_ids.split(",") if image_ids else []
+                pairs = [pair for pair in zip(names, ids, strict=True) if pair[0] in wanted]
                 names, image_ids = [name for name, _ in pairs], ",".join(image_id for _, image_id in pairs)
             if names:
                 base = os.path.join(path, "")
@@ -300,16 +303,7 @@ class PostgresReads:
             VectorsDamaged: some are left out.
         """
         with self.embeddings(model, after=seq) as (count, parts):
-            ids = np.empty(count, dtype=np.int64)
-            vectors = np.empty((count, model.info.dim), dtype=np.float32)
-            last, n = seq, 0
-            for through, part_ids, part in parts:
-                last = through
-                ids[n : n + len(part)], vectors[n : n + len(part)] = part_ids, part
-                n += len(part)
-        if n < count:
-            warn_of_damage(count - n, model)
-        return last, ids[:n], vectors[:n]
+            return gathered(count, parts, model, seq)
 
     @contextmanager
     def embeddings(
@@ -370,9 +364,15 @@ class PostgresReads:
         return np.sort(np.fromstring((row and row[0]) or "", dtype=np.int64, sep=","))
 
     def snapshot(self, model_id: int) -> SnapshotRow | None:
-        """What is recorded of a model's index file on this machine; None before the first one."""
+        """What is recorded of a model's index file on this machine; None before the first one. For who may only read
+        also what lies beside the file, if the database is still the one that it was made from.
+        """
         with self._database.reading() as link:
-            return snapshot_of(link, model_id, self._database.cache)
+            recorded = snapshot_of(link, model_id, self._database.cache)
+            own = None if self._database.writable else derived.kept(self._database.folder, model_id)
+            if own is None or (recorded is not None and recorded.watermark >= own.snapshot.watermark):
+                return recorded
+            return own.snapshot if history_of(link, model_id, own.snapshot.watermark) == own.history else recorded
 
     def derived(self, model_id: int, kind: str, key: str) -> Any:
         """What was computed before under a key of at most 64 characters; None if it was not."""
@@ -427,6 +427,12 @@ def snapshot_of(link: Link, model_id: int, cache: str | None) -> SnapshotRow | N
         f"SELECT {', '.join(SNAPSHOT_COLUMNS)} FROM snapshots WHERE model_id = %s AND cache = %s", (model_id, cache)
     ).fetchone()
     return None if row is None else SnapshotRow(*row)
+
+
+def history_of(link: Link, model_id: int, watermark: int) -> str:
+    """The fingerprint of a model's embeddings up to a watermark; see `derived`."""
+    row = link.execute(derived.HISTORY, (model_id, watermark)).fetchone()
+    return "" if row is None else str(row[0])
 
 
 # --- the bound of cached prompts --------------------------------------------------------------------------------------
@@ -517,7 +523,7 @@ def _setting(link: Link, key: str) -> str | None:
 
 
 def _files_revision(link: Link) -> int:
-    return int(_setting(link, "files_revision") or 0)
+    return number(_setting(link, "files_revision") or "0")
 
 
 def _seals(link: Link, kind: Kind, part: str = "", *, of: Sequence[str] | None = None) -> dict[str, int]:

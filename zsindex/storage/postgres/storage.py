@@ -7,22 +7,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsindex.storage.postgres import schema
+from zsindex.storage.postgres import derived, schema
 from zsindex.storage.postgres.address import Address
 from zsindex.storage.postgres.database import PostgresDatabase
 from zsindex.storage.postgres.failures import translated
 from zsindex.storage.postgres.lock import ServerLock
+from zsindex.storage.postgres.nearest import PostgresNearest
 from zsindex.storage.postgres.reads import PostgresReads
 from zsindex.storage.postgres.tables import SCHEMA
 from zsindex.storage.seals import Damaged, Kind
 
 if TYPE_CHECKING:
-    from zsindex.storage.bulk import SqlBulk
     from zsindex.storage.jobs import SqlJobs
     from zsindex.storage.labels import SqlLabels
+    from zsindex.storage.postgres.bulk import PostgresBulk
     from zsindex.storage.postgres.photos import PostgresPhotos
 
 SYNC_TIMEOUT_S = 3.0
+# A million vectors are written in some ten seconds.
+INDEX_TIMEOUT_S = 60.0
 _INVALID = (
     "SELECT i.relname, t.relname FROM pg_catalog.pg_index JOIN pg_catalog.pg_class i ON i.oid = indexrelid"
     " JOIN pg_catalog.pg_class t ON t.oid = indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
@@ -38,9 +41,11 @@ class PostgresStorage:
         self.folder = database.folder
         self.place = database.place
         self.writable = database.writable
+        self.keeps_snapshots = database.writable or derived.may_keep(database.folder)
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
+        self.nearest = PostgresNearest(database, self.reads, lambda: self.labels)
 
     @classmethod
     def open(
@@ -54,6 +59,11 @@ class PostgresStorage:
         """Open the library that a URL names; see `PostgresDatabase.open`."""
         address = Address(address) if isinstance(address, str) else address
         return cls(PostgresDatabase.open(address, read_only=read_only, folder=folder, unfinished=unfinished))
+
+    @cached_property
+    def index_lock(self) -> ServerLock:
+        """Held by the one process of a machine that writes an index file into `folder`."""
+        return ServerLock(self.database, f"index {self.database.cache}", timeout_s=INDEX_TIMEOUT_S)
 
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
@@ -79,11 +89,11 @@ class PostgresStorage:
         return SqlJobs(self.database)
 
     @cached_property
-    def bulk(self) -> SqlBulk:
+    def bulk(self) -> PostgresBulk:
         """Photos with vectors by the thousand."""
-        from zsindex.storage.bulk import SqlBulk
+        from zsindex.storage.postgres.bulk import PostgresBulk
 
-        return SqlBulk(self.database)
+        return PostgresBulk(self.database)
 
     def require_open(self) -> None:
         """Raise `LibraryClosed` after `close`."""
@@ -100,6 +110,38 @@ class PostgresStorage:
     def close(self) -> None:
         """Let go of it; see `PostgresDatabase.close`."""
         self.database.close()
+
+    def lags(self) -> bool:
+        """Whether its server is a standby."""
+        return bool(self._asked("SELECT pg_catalog.pg_is_in_recovery()"))
+
+    def position(self) -> str:
+        """Where its server is in the log of what was stored."""
+        return str(
+            self._asked(
+                "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
+                " ELSE pg_catalog.pg_current_wal_insert_lsn() END::text"
+            )
+        )
+
+    def has_reached(self, position: str) -> bool:
+        """Whether its server has all up to a position; one that is no standby has all that there is."""
+        return bool(
+            self._asked(
+                "SELECT NOT pg_catalog.pg_is_in_recovery()"
+                " OR pg_catalog.pg_last_wal_replay_lsn() >= %s::pg_catalog.pg_lsn",
+                position,
+            )
+        )
+
+    def _asked(self, query: str, *parameters: str) -> object:
+        with self.database.reading() as link:
+            found = link.execute(query.encode(), parameters).fetchone()
+        return None if found is None else found[0]
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """Those of handles on this machine that cannot store."""
+        return {model_id: found.snapshot.file for model_id, found in derived.all_kept(self.folder)}
 
     def schema(self) -> str:
         """The revision of the schema."""

@@ -1,4 +1,4 @@
-"""SQLAlchemy's engines over the connections of `zsindex.storage.sqlite.database`; imported when one is needed."""
+"""SQLAlchemy's engines over the connections of `zsindex.storage.sqlite.connections`; imported when one is needed."""
 
 from __future__ import annotations
 

@@ -40,13 +40,13 @@ from zsindex.storage.stored import (
     VECTOR_DTYPE,
     from_blob,
     from_blobs,
+    gathered,
     is_of_image,
     is_of_prompt,
     model_row,
     number,
     prompt_checksum,
     to_blob,
-    warn_of_damage,
     whole_rows,
 )
 
@@ -330,16 +330,7 @@ class FastReads:
             VectorsDamaged: some are left out.
         """
         with self.embeddings(model, after=seq) as (count, parts):
-            ids = np.empty(count, dtype=np.int64)
-            vectors = np.empty((count, model.info.dim), dtype=np.float32)
-            last, n = seq, 0
-            for through, part_ids, part in parts:
-                last = through
-                ids[n : n + len(part)], vectors[n : n + len(part)] = part_ids, part
-                n += len(part)
-        if n < count:
-            warn_of_damage(count - n, model)
-        return last, ids[:n], vectors[:n]
+            return gathered(count, parts, model, seq)
 
     @contextmanager
     def embeddings(

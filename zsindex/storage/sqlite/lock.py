@@ -76,6 +76,10 @@ class FolderLock:
         timeout_s = self.timeout_s if wait else 0
         return _PutOffHold(self, purpose, timeout_s) if self._puts_off else self.acquire(purpose, timeout_s)
 
+    def is_held(self) -> bool:
+        """Whether some thread holds it through this object."""
+        return self._held() is not None
+
     def acquire(self, purpose: str, timeout_s: float) -> io.FileIO:
         """Take the lock; closing the file that is returned gives it back."""
         give_up_at = time.monotonic() + timeout_s

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsindex.errors import LibraryDamaged
+from zsindex.storage.failures import told
 from zsindex.storage.sqlite import schema
-from zsindex.storage.sqlite.database import FILE_NAME, SqliteDatabase
+from zsindex.storage.sqlite.database import SqliteDatabase
 from zsindex.storage.sqlite.fast_reads import FastReads
+from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.storage.sqlite.legible import legible
 from zsindex.storage.sqlite.lock import FolderLock
 
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
     from zsindex.storage.bulk import SqlBulk
     from zsindex.storage.jobs import SqlJobs
     from zsindex.storage.labels import SqlLabels
-    from zsindex.storage.photos import SqlPhotos
     from zsindex.storage.seals import Damaged
+    from zsindex.storage.sqlite.photos import SqlitePhotos
 
 
+# A million vectors are written in some ten seconds.
+INDEX_TIMEOUT_S = 60.0
 # What ``PRAGMA integrity_check`` says of indexes.
 _OF_AN_INDEX = re.compile(r"missing from index|entries in index|entry in index|of index ")
 
@@ -31,13 +35,16 @@ _OF_AN_INDEX = re.compile(r"missing from index|entries in index|entry in index|o
 class SqliteStorage:
     """`zsindex.storage.protocol.Storage` over an open database."""
 
+    nearest = None  # its vectors are on this machine
+
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
         self.folder = self.place = database.folder
-        self.writable = database.writable
+        self.writable = self.keeps_snapshots = database.writable
         self.reads = FastReads(database)
         self.sync_lock = database.sync_lock
         self.jobs_lock = FolderLock(database.folder, "jobs", timeout_s=0)
+        self.index_lock = FolderLock(database.folder, "index", timeout_s=INDEX_TIMEOUT_S)
 
     @classmethod
     def open(cls, folder: Path, *, create: bool, read_only: bool = False) -> SqliteStorage:
@@ -50,17 +57,22 @@ class SqliteStorage:
 
     @staticmethod
     def is_at(folder: Path) -> bool:
-        """Whether there is a library in `folder`, as far as its files' names tell."""
-        return (folder / FILE_NAME).exists()
+        """Whether there is a library in `folder`, as far as its files' names tell.
+
+        Raises:
+            LibraryReadOnly, StorageFailed: it cannot be looked at.
+        """
+        with told(folder, "look for it"):
+            return (folder / FILE_NAME).exists()
 
     # Imported with SQLAlchemy when there is something to store, or to ask that not every question asks.
 
     @cached_property
-    def photos(self) -> SqlPhotos:
+    def photos(self) -> SqlitePhotos:
         """Photos, models and the index."""
-        from zsindex.storage.photos import SqlPhotos
+        from zsindex.storage.sqlite.photos import SqlitePhotos
 
-        return SqlPhotos(self.database)
+        return SqlitePhotos(self.database)
 
     @cached_property
     def labels(self) -> SqlLabels:
@@ -98,6 +110,22 @@ class SqliteStorage:
     def close(self) -> None:
         """Let go of it; see `Database.close`."""
         self.database.close()
+
+    def lags(self) -> bool:
+        """Never."""
+        return False
+
+    def position(self) -> str:
+        """None: nothing lags."""
+        return ""
+
+    def has_reached(self, position: str) -> bool:
+        """Always."""
+        return True
+
+    def kept_snapshots(self) -> dict[int, str]:
+        """None: where nothing can be stored, no index file can be written."""
+        return {}
 
     def schema(self) -> str:
         """The revision of the schema."""

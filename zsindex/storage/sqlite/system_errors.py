@@ -21,12 +21,16 @@ _LAST_ERRNO, _FILE_POINTER, _JOURNAL_POINTER = 4, 7, 28
 _FILE_CONTROL_AT = 10  # among the pointers that a file's methods are, the number of their version first
 
 
+def code_of(error: BaseException) -> int:
+    """SQLite's extended code of an error; 0 of those that Python finds by itself, as of a text that is none."""
+    return int(getattr(error, "sqlite_errorcode", 0))
+
+
 def note(error: BaseException, connection: sqlite3.Connection) -> None:
     """Keep with an error of a connection what the system said. It has to be asked before the connection does anything
     else.
     """
-    # Python's own errors, as of a text that is none, have no code of SQLite's.
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _KEPT or noted(error):
+    if code_of(error) & 0xFF not in _KEPT or noted(error):
         return
     if (ask := _asking()) is not None:
         setattr(error, _NOTED, ask(connection))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
@@ -12,8 +13,9 @@ from zsindex.classification.options import Question
 from zsindex.classification.results import Classification, Prediction
 from zsindex.errors import NoLabels, UnknownRun
 from zsindex.library import Library
-from zsindex.web import cursors, questions, uploads
+from zsindex.web import questions, replicas, uploads
 from zsindex.web.conditional import etag_of, unchanged
+from zsindex.web.cursors import OffsetCursor
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.classify import ClassifyPage, ClassifyQuery, ClassifyRequest, HubRequest, UploadResults
 from zsindex.web.schemas.fields import ActivationName, Name, Text, Top
@@ -34,19 +36,23 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
     # Who has the answer already need not have had it recorded.
     shown = (body.only, body.min_score, body.order, body.record)
     asking = questions.asking_of(labels, question, shown)
-    wanted, offset = None, 0
-    if body.cursor is not None:
-        wanted, offset = cursors.offset_from_text(body.cursor, asked=asking)
-    with service.answers.turn(asking):
-        plan = library.plan(question)
-        key = wanted or plan.run.key
-        kept = service.answers.get(key)
-        if key != plan.run.key and kept is None:
-            raise cursors.expired()
-        same = unchanged(request, etag_of(key, shown, offset, body.limit))
+    cursor = None if body.cursor is None else OffsetCursor.from_text(body.cursor, asked=asking)
+    offset = 0 if cursor is None else cursor.offset
+    seen = () if cursor is None or cursor.moment is None else (cursor.moment.snapshot,)
+    replicas.require_seen(service, request, *seen)
+    with service.answers.turn(asking) as planned:
+        plan = planned(lambda: library.plan(question))
+        key = plan.run.key if cursor is None else cursor.key
+        is_now = key == plan.run.key
+        answer = None if is_now or cursor is None else questions.earlier_answer(service, question, key, cursor.moment)
+        run = plan.run if answer is None else answer.run
+        snapshot = (run.watermark, run.generation, run.files_revision)
+        etag = etag_of(key, shown, offset, body.limit, snapshot=snapshot)
+        same = unchanged(request, etag)
         if same is not None:
             return same
-        answer = questions.answer_of(service, plan) if kept is None else kept
+        if answer is None:
+            answer = questions.answer_of(service, plan)
         unknown = [label for label in body.only or () if label not in answer.labels]
         if unknown:
             raise Problem("labels", 422, f"not among the answers: {', '.join(unknown)}")
@@ -58,7 +64,10 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         answer = answer.filtered(min_score=body.min_score, only=body.only)
     if body.order == "label":
         answer = answer.grouped()
-    part, following = cursors.page_of(key, asking, start=offset, limit=body.limit, total=len(answer))
+    part, following = OffsetCursor(key, asking, offset).page(limit=body.limit, total=len(answer))
+    if following is not None:
+        moment = questions.moment_of(plan) if is_now or cursor is None else cursor.moment
+        following = replace(following, moment=moment)
     document = {
         "run": answer.run.to_dict(),
         "total": len(answer),
@@ -69,9 +78,9 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
             {"image_id": image_id, **result.to_dict()}
             for image_id, result in zip(answer.image_ids[part].tolist(), answer[part], strict=True)
         ],
-        "next": following,
+        "next": None if following is None else following.to_text(),
     }
-    return JSONResponse(document, headers={"ETag": etag_of(key, shown, offset, body.limit)})
+    return JSONResponse(document, headers={"ETag": etag})
 
 
 def _record(library: Library, answer: Classification) -> None:

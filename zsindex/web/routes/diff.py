@@ -10,8 +10,9 @@ from starlette.responses import JSONResponse, Response
 from zsindex.classification import prompts
 from zsindex.lab.diff import Diff, MovedPhoto
 from zsindex.records import LabelSet
-from zsindex.web import cursors, questions
+from zsindex.web import questions
 from zsindex.web.conditional import etag_of
+from zsindex.web.cursors import OffsetCursor
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.diff import DiffPage, DiffRequest
 from zsindex.web.service import Service, ServiceHere
@@ -61,7 +62,7 @@ def diff(service: ServiceHere, body: DiffRequest) -> Response:
         return f"{found.run_before} {found.run_after}", found
 
     key, found, offset = service.slow.page_of(Diff, asked, body.cursor, make)
-    part, following = cursors.page_of(key, asked, start=offset, limit=body.limit, total=len(found.flipped))
+    part, following = OffsetCursor(key, asked, offset).page(limit=body.limit, total=len(found.flipped))
     flows = found.flows
     document = {
         "before": found.before,
@@ -79,7 +80,7 @@ def diff(service: ServiceHere, body: DiffRequest) -> Response:
         "n_flows": len(flows),
         "flows": [flow._asdict() for flow in flows[: service.limits.page]],
         "flips": [flip._asdict() for flip in _flips(found, part)],
-        "next": following,
+        "next": None if following is None else following.to_text(),
     }
     return JSONResponse(document)
 

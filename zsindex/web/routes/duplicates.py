@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from zsindex.lab.duplicates import Duplicate, Duplicates
 from zsindex.records import Progress
 from zsindex.services.neighbours import NEAR
-from zsindex.web import cursors, questions
+from zsindex.web import questions
 from zsindex.web.conditional import etag_of
+from zsindex.web.cursors import OffsetCursor
 from zsindex.web.parameters import Offset
 from zsindex.web.problems import busy
 from zsindex.web.schemas.duplicates import CopiesPage, DuplicatesPage
@@ -52,7 +53,7 @@ def duplicates(
         return now, found
 
     key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)
-    part, following = cursors.page_of(key, asked, start=max(before, offset), limit=limit, total=len(found.groups))
+    part, following = OffsetCursor(key, asked, max(before, offset)).page(limit=limit, total=len(found.groups))
 
     def shown(one: Duplicate) -> dict[str, Any]:
         number = view.index_of.get(one.path)
@@ -72,7 +73,7 @@ def duplicates(
             for old in found.groups[part]
             if (group := old.still_there()) is not None
         ],
-        "next": following,
+        "next": None if following is None else following.to_text(),
     }
     return JSONResponse(document)
 

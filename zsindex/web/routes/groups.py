@@ -1,7 +1,8 @@
 """``/v1/groups``: the library as its answers group it, to be looked at: counts first, then any part of any group.
 
-An answer is named by the key of its run. What is asked of it never changes; when it is no longer kept, 410 says so, and
-the question has to be put again.
+An answer is named by the key of its run, with which its question goes along: whichever service is asked, and whenever,
+gives the same answer. What is asked of it never changes. When it cannot be had again, since photos were removed or
+moved, 410 says so, and the question has to be put again.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from zsindex.classification.results import BLOCK_PHOTOS, Classification
 from zsindex.records import NONE, Activation, IdArray
-from zsindex.web import questions
+from zsindex.web import questions, replicas
 from zsindex.web.conditional import etag_of, unchanged
+from zsindex.web.cursors import MOST_IN_NAME, AnswerName
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Id, Score
 from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, PhotoPlaces, TagPreview
@@ -29,7 +32,12 @@ from zsindex.web.service import Service, ServiceHere
 router = APIRouter(tags=["groups"])
 
 Key: TypeAlias = Annotated[
-    str, Path(pattern="^[0-9a-f]{16}$", description="Key of a run.", examples=["0f1e2d3c4b5a6978"])
+    str,
+    Path(
+        pattern=f"^[0-9a-f]{{16}}(-[A-Za-z0-9_-]{{1,{MOST_IN_NAME}}})?$",
+        description="`key` of an answer.",
+        examples=["0f1e2d3c4b5a6978"],
+    ),
 ]
 Answer: TypeAlias = Annotated[
     int | None, Query(ge=0, le=100_000, description="Index of the answer. Default: all of them.")
@@ -44,11 +52,24 @@ LOGARITHMIC = (0.0, *(round(10 ** (n / 25 - 4), 8) for n in range(101)))
 MOST_FLIPS = 1000
 
 
-def _kept(service: Service, key: str) -> Classification:
-    found = service.answers.get(key)
-    if found is None:
+def _kept(service: Service, request: Request, name: str) -> Classification:
+    at = AnswerName.from_text(name)
+    found = service.answers.get(at.key)
+    if found is not None:
+        return found
+    if at.moment is not None:
+        replicas.require_seen(service, request, at.moment.snapshot)
+    if at.question is None:
         raise Problem("answer-gone", 410, "this answer is no longer kept; ask for it again")
-    return found
+    try:
+        body = GroupsRequest.model_validate(at.question)
+    except ValidationError as error:
+        raise Problem("cursor", 422, "this is not the key of an answer") from error
+    return questions.grouped_again(service, body, at)
+
+
+def _run_key(name: str) -> str:
+    return AnswerName.from_text(name).key
 
 
 def _photos(answer: Classification, photos: Sequence[int]) -> list[dict[str, Any]]:
@@ -72,7 +93,7 @@ def _photos(answer: Classification, photos: Sequence[int]) -> list[dict[str, Any
 @router.post("/v1/groups", response_model=Groups, summary="Group the library by its answers")
 def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Response:
     """How many photos each answer has, and how many reach each score: short, however many photos there are."""
-    answer = questions.grouped(service, body)
+    plan, answer = questions.grouped(service, body)
     levels = LINEAR if answer.run.activation is Activation.SOFTMAX else LOGARITHMIC
     ranked = answer.by_answer
     found = []
@@ -82,7 +103,7 @@ def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Respo
         found.append({"label": label, "count": n, "at_least": at_least})
     return JSONResponse(
         {
-            "key": answer.run.key,
+            "key": questions.name_of(plan, body).to_text(),
             "run": answer.run.to_dict(),
             "total": len(answer),
             "unanswered": len(answer.unanswered),
@@ -100,11 +121,11 @@ def photos(
     """Highest scores first. Any part can be asked for, in any order: scroll bars jump. Without `answer`, all photos but
     those that show none of the labels.
     """
-    etag = etag_of(key, answer, start, limit)
+    etag = etag_of(_run_key(key), answer, start, limit)
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, key)
+    found = _kept(service, request, key)
     chosen = _labelled(found) if answer is None else _of(found, answer)
     shown = _photos(found, chosen[start : start + limit].tolist())
     return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
@@ -118,11 +139,11 @@ def places(
     image_id: Annotated[list[Id], Query(min_length=1, max_length=100, description="Which photos.")],
 ) -> Response:
     """With it a changed list can be continued at the same photo. Photos that are not in the answer are left out."""
-    etag = etag_of("places", key, image_id)
+    etag = etag_of("places", _run_key(key), image_id)
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, key)
+    found = _kept(service, request, key)
     ranked, labelled = found.by_answer, _labelled(found)
     found_places = []
     for wanted in dict.fromkeys(image_id):
@@ -166,16 +187,17 @@ def _of(found: Classification, answer: int | None) -> IdArray:
 )
 def export(
     service: ServiceHere,
+    request: Request,
     key: Key,
     format: Annotated[Literal["csv", "json"], Query()] = "csv",
     answer: Answer = None,
     min_score: Annotated[Score, Query(description="Photos below it count as showing none of the labels.")] = 0.0,
 ) -> Response:
     """Each photo with its best label and its score, highest scores first."""
-    found = _kept(service, key)
+    found = _kept(service, request, key)
     chosen = _of(found, answer)
     write = _csv if format == "csv" else _json
-    headers = {"Content-Disposition": f'attachment; filename="zsindex-{key}.{format}"'}
+    headers = {"Content-Disposition": f'attachment; filename="zsindex-{_run_key(key)}.{format}"'}
     media_type = "text/csv; charset=utf-8" if format == "csv" else "application/json"
     return StreamingResponse(write(found, chosen, min_score), media_type=media_type, headers=headers)
 
@@ -206,9 +228,11 @@ def _json(found: Classification, chosen: IdArray, min_score: float) -> Iterator[
 
 
 @router.get("/v1/groups/{key}/tags", response_model=TagPreview, summary="What would be written into XMP sidecars")
-def tags(service: ServiceHere, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100) -> Response:
+def tags(
+    service: ServiceHere, request: Request, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100
+) -> Response:
     """The best answers as tags, as `zsindex tags write` writes them. Nothing is written here."""
-    report = service.library.tags.write(_kept(service, key).best_only(), min_score=min_score, apply=False)
+    report = service.library.tags.write(_kept(service, request, key).best_only(), min_score=min_score, apply=False)
     actions = Counter(change.action for change in report.changes)
     document = {
         "create": actions["create"],
@@ -224,8 +248,8 @@ def tags(service: ServiceHere, key: Key, min_score: Annotated[Score, Query()] = 
 # --- two answers ------------------------------------------------------------------------------------------------------
 
 
-def _pair(service: Service, key: str, other: str) -> tuple[Classification, Classification]:
-    before, after = _kept(service, key), _kept(service, other)
+def _pair(service: Service, request: Request, key: str, other: str) -> tuple[Classification, Classification]:
+    before, after = _kept(service, request, key), _kept(service, request, other)
     if before.paths is not after.paths and before.paths != after.paths:
         raise Problem("answer-gone", 410, "the answers are about different photos; ask for both again")
     return before, after
@@ -234,11 +258,11 @@ def _pair(service: Service, key: str, other: str) -> tuple[Classification, Class
 @router.get("/v1/groups/{key}/flips/{other}", response_model=Flips, summary="Where two answers differ")
 def flips(service: ServiceHere, request: Request, key: Key, other: Key) -> Response:
     """How many photos went from which label to which, the most frequent first."""
-    etag = etag_of("flips", key, other)
+    etag = etag_of("flips", _run_key(key), _run_key(other))
     same = unchanged(request, etag)
     if same is not None:
         return same
-    before, after = _pair(service, key, other)
+    before, after = _pair(service, request, key, other)
     pairs, counts = np.unique(_moves(before, after), return_counts=True)
     was, becomes = np.divmod(pairs, len(after.labels))
     # A label that both have is the same wherever it stands.
@@ -266,11 +290,11 @@ def flipped(
     limit: Limit = 100,
 ) -> Response:
     """Photos that went from one label to another; first those where both answers were sure."""
-    etag = etag_of("flipped", key, other, was, becomes, start, limit)
+    etag = etag_of("flipped", _run_key(key), _run_key(other), was, becomes, start, limit)
     same = unchanged(request, etag)
     if same is not None:
         return same
-    before, after = _pair(service, key, other)
+    before, after = _pair(service, request, key, other)
     if was >= len(before.labels) or becomes >= len(after.labels):
         raise Problem("labels", 422, "there is no such answer")
     chosen = np.flatnonzero(_moves(before, after) == was * len(after.labels) + becomes)

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
 from zsindex.errors import ZsindexError
-from zsindex.web.problems import Problem
+from zsindex.web.problems import RETRY_AFTER_S, Problem
 from zsindex.web.schemas.health import Health
 from zsindex.web.service import ServiceHere
 
@@ -28,7 +28,8 @@ def readyz(service: ServiceHere) -> Response:
             raise Problem("closing", 503, "the service is shutting down")
         service.library.photos.roots()
     except ZsindexError as error:
-        raise Problem("not-ready", 503, "the library cannot be read") from error
+        retry = {"Retry-After": str(RETRY_AFTER_S)}
+        raise Problem("not-ready", 503, "the library cannot be read", headers=retry) from error
     return JSONResponse({"status": "ready"})
 
 

@@ -16,7 +16,7 @@ from zsindex.web import hit_pages, questions, thumbnails
 from zsindex.web.conditional import unchanged
 from zsindex.web.parameters import ImageId
 from zsindex.web.problems import busy
-from zsindex.web.schemas.fields import Cursor, PhotoPath, Top
+from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
 from zsindex.web.schemas.images import ExplainRequest
 from zsindex.web.schemas.questions import AllOptions
 from zsindex.web.schemas.search import HitPage
@@ -50,16 +50,18 @@ def photo(service: ServiceHere, image_id: ImageId) -> Response:
 @router.get("/v1/images/{image_id}/similar", response_model=HitPage, summary="Photos most similar to one")
 def similar(
     service: ServiceHere,
+    request: Request,
     image_id: ImageId,
     top: Annotated[Top, Query()] = 20,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
+    exact: Annotated[Exact, Query()] = False,
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """Without the photo itself and its copies."""
     if cursor is not None:
-        return hit_pages.next_page(service, cursor)
+        return hit_pages.next_page(service, request, cursor)
     [vector] = service.library.vectors.of([image_id])
-    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id)
+    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id, exact=exact)
 
 
 @router.get(
@@ -134,7 +136,7 @@ def explain(service: ServiceHere, image_id: ImageId, body: ExplainRequest) -> Re
     The scores are those of the same question to `/v1/groups` or `/v1/classify`, with all its options.
     """
     if any(getattr(body, name) for name in _MORE):
-        found = service.library.lab.explain(image_id, questions.grouped(service, body))
+        found = service.library.lab.explain(image_id, questions.grouped(service, body)[1])
     else:  # one photo will do
         labels = questions.labels_of(service, body)
         found = service.library.lab.explain(image_id, labels, activation=body.activation, truncate=body.truncate)

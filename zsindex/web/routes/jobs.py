@@ -61,7 +61,7 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
 def sync(service: ServiceHere, body: SyncRequest) -> Response:
     """Answers with a job, whose state is at the `Location` and whose events can be watched."""
     job = service.jobs.submit(_places(service, body.paths), retry_skipped=body.retry_skipped)
-    return JSONResponse(job.document(), status_code=202, headers={"Location": f"/v1/jobs/{job.id}"})
+    return JSONResponse(job, status_code=202, headers={"Location": f"/v1/jobs/{job['id']}"})
 
 
 @router.get("/v1/jobs", response_model=list[Job], summary="Jobs, newest first")
@@ -100,11 +100,10 @@ async def events(service: ServiceHere, request: Request, job_id: JobId) -> Respo
         return Response(status_code=204)
 
     async def stream() -> AsyncIterator[str]:
+        n = 0
         async for news in service.jobs.watch(job_id):
-            if news is None:
-                yield ": still here\n\n"
-            else:
-                yield f"id: {news[0]}\nevent: job\ndata: {json.dumps(news[1])}\n\n"
+            n += 1
+            yield ": still here\n\n" if news is None else f"id: {n}\nevent: job\ndata: {json.dumps(news)}\n\n"
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream(), media_type="text/event-stream", headers=headers)

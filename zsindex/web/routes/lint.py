@@ -9,8 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from zsindex.classification import prompts
 from zsindex.lab.findings import LintReport
-from zsindex.web import cursors, questions
+from zsindex.web import questions
 from zsindex.web.conditional import etag_of
+from zsindex.web.cursors import OffsetCursor
 from zsindex.web.schemas.lint import LintPage, LintRequest
 from zsindex.web.service import ServiceHere
 
@@ -31,11 +32,11 @@ def lint(service: ServiceHere, body: LintRequest) -> Response:
         return now, service.library.lab.lint(labels, paths=body.paths)
 
     key, report, offset = service.slow.page_of(LintReport, asked, body.cursor, make, now=now)
-    part, following = cursors.page_of(key, asked, start=offset, limit=body.limit, total=len(report.findings))
+    part, following = OffsetCursor(key, asked, offset).page(limit=body.limit, total=len(report.findings))
     document = {
         **report.to_dict(),
         "total": len(report.findings),
         "findings": [finding.to_dict() for finding in report.findings[part]],
-        "next": following,
+        "next": None if following is None else following.to_text(),
     }
     return JSONResponse(document)

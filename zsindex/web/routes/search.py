@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from starlette.responses import Response
 
 from zsindex.classification.prompts import normalise
@@ -14,7 +14,7 @@ from zsindex.records import FloatArray
 from zsindex.web import uploads
 from zsindex.web.hit_pages import first_page, next_page
 from zsindex.web.problems import Problem
-from zsindex.web.schemas.fields import Cursor, PhotoPath, Text, Top
+from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Text, Top
 from zsindex.web.schemas.search import HitPage, SearchRequest, Term
 from zsindex.web.service import Service, ServiceHere
 
@@ -46,28 +46,30 @@ def _terms(service: Service, terms: Sequence[Term]) -> list[FloatArray]:
 @router.get("/v1/search", response_model=HitPage, summary="Find photos by words")
 def search(
     service: ServiceHere,
+    request: Request,
     q: Annotated[Text | None, Query(examples=["a red car"])] = None,
     plus: Annotated[list[Text] | None, Query(max_length=32)] = None,
     minus: Annotated[list[Text] | None, Query(max_length=32)] = None,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     top: Annotated[Top, Query()] = 20,
+    exact: Annotated[Exact, Query()] = False,
     cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
 ) -> Response:
     """All terms are texts; POST also takes images."""
     if cursor is not None:
-        return next_page(service, cursor)
+        return next_page(service, request, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
     vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
-    return first_page(service, vector, top=top, paths=path)
+    return first_page(service, vector, top=top, paths=path, exact=exact)
 
 
 @router.post("/v1/search", response_model=HitPage, summary="Find photos by words and images together")
-def search_by_terms(service: ServiceHere, body: SearchRequest) -> Response:
+def search_by_terms(service: ServiceHere, request: Request, body: SearchRequest) -> Response:
     """The query is the sum of the unit vectors of all terms, those of `minus` subtracted."""
     if body.cursor is not None:
-        return next_page(service, body.cursor)
+        return next_page(service, request, body.cursor)
     vector = service.search.sum_of(_terms(service, body.plus), _terms(service, body.minus))
-    return first_page(service, vector, top=body.top, paths=body.paths)
+    return first_page(service, vector, top=body.top, paths=body.paths, exact=body.exact)
 
 
 @router.post("/v1/search/upload", response_model=HitPage, summary="Find photos like one that is uploaded")
@@ -77,8 +79,9 @@ def search_by_upload(
     plus: Annotated[list[Text] | None, Form()] = None,
     minus: Annotated[list[Text] | None, Form()] = None,
     top: Annotated[Top, Form()] = 20,
+    exact: Annotated[Exact, Form()] = False,
 ) -> Response:
     """Texts can be added and subtracted. Further pages come from GET, with the cursor."""
     image_vectors = list(uploads.vectors_of(service, uploads.read(service, [image])))
     vector = service.search.sum_of([*image_vectors, *_texts(service, plus or ())], _texts(service, minus or ()))
-    return first_page(service, vector, top=top)
+    return first_page(service, vector, top=top, exact=exact)

@@ -45,6 +45,13 @@ Base64: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 # SQLite's largest.
 Id: TypeAlias = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_no_boolean)]
 Top: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+Exact: TypeAlias = Annotated[
+    bool,
+    Field(
+        description="Compare every photo. Only where a service searches on the library's server are a few passed over "
+        "otherwise."
+    ),
+]
 Score: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # Not a vocabulary from a file, as on the command line: it would be read on the service's machine.
 Unknown: TypeAlias = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import Base64, Cursor, Id, PhotoPath, RequestBody, Several, Text, Top, examples
+from zsindex.web.schemas.fields import Base64, Cursor, Exact, Id, PhotoPath, RequestBody, Several, Text, Top, examples
 
 
 class Term(RequestBody):
@@ -24,6 +24,7 @@ class SearchRequest(RequestBody):
     minus: Several[Term] = Field(default_factory=list, max_length=32)
     paths: Several[PhotoPath] | None = None
     top: Top = 20
+    exact: Exact = False
     cursor: Cursor | None = Field(default=None, description="`next` of the previous page, instead of terms and paths.")
 
     model_config = examples({"plus": [{"text": "a beach"}], "minus": [{"text": "people"}], "top": 20})

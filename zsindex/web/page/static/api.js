@@ -22,6 +22,9 @@ const wait = (ms, signal) => new Promise((resolve, reject) => {
   signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
 });
 
+// How far the library was in the last answer, for services that read from a copy of it: none shows less than that.
+let position = "";
+
 /** Ask and return the JSON of the answer. */
 export async function ask(path, options) {
   const response = await request(path, options);
@@ -37,6 +40,7 @@ export async function request(path, { method, body, signal, priority, tries = 4 
   }
   for (let attempt = 1; ; attempt += 1) {
     let response;
+    if (position) init.headers["Zsindex-Position"] = position;
     try {
       response = await fetch(url(path), init);
     } catch (error) {
@@ -51,6 +55,7 @@ export async function request(path, { method, body, signal, priority, tries = 4 
       await signIn();
       continue;
     }
+    position = response.headers.get("Zsindex-Position") ?? position;
     if (response.ok) return response;
     let document = {};
     try { document = await response.json(); } catch { /* not a problem document */ }

@@ -1,0 +1,140 @@
+"""``zsindex serve`` as people run it, with a model that needs no torch, also in the processes that it starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+import zsindex.session.model
+from tests.fakes import FakeEncoder
+from zsindex.records import FloatArray
+
+# So many milliseconds for each photo.
+VARIABLE = "ZSINDEX_TEST_ENCODE_MS"
+ROOT = Path(__file__).parents[2]
+
+
+class Slow(FakeEncoder):
+    """Takes the time that the environment says."""
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        time.sleep(int(os.environ.get(VARIABLE, "0")) / 1000 * len(pixels))
+        return super().encode_images(pixels)
+
+
+class Serving:
+    """A running ``zsindex serve``. Leaving the ``with`` block kills what has not ended.
+
+    Attributes:
+        url: where it answers.
+        lines: what it has said.
+    """
+
+    def __init__(self, *arguments: object, encode_ms: int = 0) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "serve", "--port", "0", *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), VARIABLE: str(encode_ms)},
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._told = threading.Event()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+        if not self._told.wait(60) or self.process.poll() is not None:
+            self.kill()
+            raise AssertionError(f"it did not start: {self.lines}")
+        [said] = [found for line in self.lines if (found := re.search(r"serving .* at (http://\S*)/", line))]
+        self.url = said[1]
+        # With a connection for each request, as a balancer has them.
+        self.client = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith("serving "):
+                self._told.set()
+        self._told.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.client.close()
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it, and what it has started, as a power cut would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._reading.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        """Tell it to end; returns its exit status."""
+        self.process.send_signal(how)
+        status = self.process.wait(60)
+        self._reading.join(60)
+        return status
+
+    def workers(self) -> list[int]:
+        """The processes that it has started to serve, as their numbers."""
+        command = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(self.process.pid)]
+        listed = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout
+        return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """What it answers, which is no failure."""
+        return answered(self.client.get(path, params=parameters))
+
+    def post(self, path: str, **body: Any) -> Any:
+        """The same, of a request with a body."""
+        return answered(self.client.post(path, json=body))
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """A job, once it has."""
+        return until(
+            lambda: (job := self.get(f"/v1/jobs/{job_id}"))["state"] in ("done", "failed", "cancelled") and job
+        )
+
+
+def answered(response: httpx.Response) -> Any:
+    """What an answer holds, which is no failure."""
+    assert response.status_code in (200, 202), response.text
+    return response.json()
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
+    """Wait for something that is true; returns it."""
+    give_up_at = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < give_up_at, "it does not come to that"
+        time.sleep(0.05)
+    return found
+
+
+# Also in processes that are started from this one: their interpreters run this file first.
+if __name__ in ("__main__", "__mp_main__"):
+    zsindex.session.model.load_encoder = lambda spec, **_: Slow(name=spec.name)  # type: ignore[attr-defined]
+if __name__ == "__main__":
+    from zsindex.cli import main
+
+    main()
