@@ -263,6 +263,7 @@ class MemoryStorage:
         self.writable = self.keeps_snapshots = not read_only
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self.facts_lock = MemoryLock(folder, self.library, "facts", timeout_s=0)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
         self.index_lock = MemoryLock(folder, self.library, "index", timeout_s=0)
         self.reads = MemoryReads(self)
@@ -641,6 +642,21 @@ class MemoryPhotos(_Part):
             said.append((f.image_id in read, facts))
         files = [(os.path.join(folder, name), f.image_id or -1, f.mtime_ns) for folder, name, f in shown]
         return FactsTable.of(now, files, said)
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        state = self._storage.state()
+        known = {ident for ident, facts in state.facts.items() if not (again and facts == Facts())}
+        seen = {f.image_id for _, _, f in state.present() if f.image_id is not None and f.size != NEVER_SEEN}
+        these = sorted(ident for ident in seen - known if ident > after)[:limit]
+        return sorted((f for f in self.details_of(these) if f.size != NEVER_SEEN), key=lambda f: (f.image_id, f.path))
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        return len({file.image_id for file in self.without_facts(after=0, limit=1 << 30, again=again)})
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        with self._storage.write("store facts of photos") as state:
+            state.facts |= {ident: facts for ident, facts in told.items() if ident in state.images}
+            state.facts_revision += 1
 
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         by_folder: defaultdict[str, list[Candidate]] = defaultdict(list)

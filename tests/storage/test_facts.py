@@ -224,3 +224,33 @@ def test_facts_go_with_their_image(storage: Storage) -> None:
     assert ident in storage.photos.facts_of([ident])
     storage.photos.make_room(upload_bytes=0)
     assert storage.photos.facts_of([ident]) == {}
+
+
+# --- of photos that were stored without them --------------------------------------------------------------------------
+
+
+def test_images_without_facts_are_found_by_files_that_were_seen(storage: Storage) -> None:
+    model = add_model(storage)
+    save(storage, model, "/a/1", "/a/2", "/b/gone")
+    storage.photos.save(
+        [with_facts("/a/3", STARS), seen("/b/1", "/a/1", VECTOR), seen("/c/unseen", None, VECTOR, size=-1)], model.id
+    )
+    storage.photos.mark_missing("/b", ["gone"])
+    storage.photos.save_images([ImageRecord(digest_of("upload"), 4, 3, "PNG", VECTOR)], model.id)
+    assert storage.photos.count_without_facts() == 2
+    first = storage.photos.without_facts(after=0, limit=1)
+    assert [(file.path, file.size, file.mtime_ns) for file in first] == [("/a/1", 1, 1), ("/b/1", 1, 1)]
+    (second,) = storage.photos.without_facts(after=first[0].image_id, limit=9)
+    assert second.path == "/a/2"
+    assert storage.photos.without_facts(after=second.image_id, limit=9) == []
+    before = storage.reads.facts_state()
+    storage.photos.save_facts({first[0].image_id: ALL_FACTS, second.image_id: Facts(), 999: STARS})
+    assert storage.reads.facts_state() > before
+    assert storage.photos.facts_of([first[0].image_id]) == {first[0].image_id: ALL_FACTS}
+    assert storage.photos.count_without_facts() == 0
+    assert storage.photos.without_facts(after=0, limit=9) == []
+    assert [file.path for file in storage.photos.without_facts(after=0, limit=9, again=True)] == ["/a/2"]
+    assert storage.photos.count_without_facts(again=True) == 1
+    storage.photos.save_facts({second.image_id: STARS})
+    assert storage.photos.count_without_facts(again=True) == 0
+    assert storage.photos.facts_of([second.image_id])[second.image_id].rating == 5.0

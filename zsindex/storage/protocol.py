@@ -167,6 +167,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def facts_lock(self) -> Lock:
+        """Held by the one sync that reads the facts of photos that were stored without them; nobody waits for it."""
+        ...
+
+    @property
     def index_lock(self) -> Lock:
         """Held by the one process of a machine that writes an index file into `folder`."""
         ...
@@ -493,6 +498,25 @@ class PhotoStorage(Protocol):
 
         Args:
             known: an earlier one, of which what has not changed is taken; itself where nothing has.
+        """
+        ...
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        """Files that are there and were seen on this disk, of images whose metadata was never read: in the order of
+        their images, of `limit` images at most, those with an id beyond `after`.
+
+        Args:
+            again: also of those of which nothing could be read, which are stored as saying nothing.
+        """
+        ...
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        """Of how many images `without_facts` has files."""
+        ...
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        """Store what the metadata of images says, by their ids, in place of what was stored of it. Those that are gone
+        are left out.
         """
         ...
 
