@@ -25,7 +25,7 @@ def facts(photo: str, library: options.Place | None, as_json: bool) -> None:
     the file. What is missing is not said there, or cannot be right.
     """
     with options.open_library(library) as opened:
-        found = opened.photos.facts(photo)
+        found = opened.facts(photo)
     if as_json:
         write_json(found.to_dict(), sys.stdout)
     else:

@@ -124,21 +124,21 @@ def test_a_photo_with_its_sidecar(tmp_path: Path, album: Path, synced: bool, sid
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         if synced:
             library.sync(album)
-        assert library.photos.facts(album / "one.jpg") == TOLD
+        assert library.facts(album / "one.jpg") == TOLD
         (album / sidecar).write_text(SIDECAR, encoding="utf-8")
-        assert library.photos.facts(str(album / "one.jpg")) == replace(TOLD, rating=4.0)
+        assert library.facts(str(album / "one.jpg")) == replace(TOLD, rating=4.0)
         (album / sidecar).write_text("no XMP", encoding="utf-8")
-        assert library.photos.facts(album / "one.jpg") == TOLD
+        assert library.facts(album / "one.jpg") == TOLD
 
 
 def test_a_photo_that_has_changed_since_the_sync_is_read_anew(tmp_path: Path, album: Path) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         library.sync(album)
         photos.jpeg(album / "one.jpg", photos.gradient(30, 20))
-        assert library.photos.facts(album / "one.jpg").camera is None
+        assert library.facts(album / "one.jpg").camera is None
         (album / "one.jpg").unlink()
         with pytest.raises(ImageError, match="No such file"):
-            library.photos.facts(album / "one.jpg")
+            library.facts(album / "one.jpg")
 
 
 def test_what_was_read_at_the_sync_is_not_read_again(
@@ -148,14 +148,14 @@ def test_what_was_read_at_the_sync_is_not_read_again(
         library.sync(album)
         monkeypatch.setattr(facts, "read", lambda *_: pytest.fail("it was read"))
         monkeypatch.setattr(library._session, "_decoder", None)
-        assert library.photos.facts(album / "one.jpg") == TOLD
+        assert library.facts(album / "one.jpg") == TOLD
 
 
 def test_a_name_and_the_file_say_when_where_nothing_else_does(tmp_path: Path, album: Path) -> None:
     named, other = photos.jpeg(album / "IMG_20180102_030405.jpg"), photos.jpeg(album / "other.jpg")
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
-        assert library.photos.facts(named).taken == Taken(datetime(2018, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
-        taken = library.photos.facts(other).taken
+        assert library.facts(named).taken == Taken(datetime(2018, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
+        taken = library.facts(other).taken
     assert taken is not None
     assert taken.source is TakenFrom.FILE
 

@@ -624,14 +624,15 @@ class MemoryPhotos(_Part):
             for image in [state.images[image_id]]
         }
 
-    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        return {path: facts for (path, ident, _), (_, facts) in self._effective() if ident in image_ids}
+
+    def _effective(self) -> list[tuple[tuple[str, int, int], tuple[bool, Facts]]]:
+        """Path, image and time of each file; whether its metadata was read, and its facts."""
         state = self._storage.state()
-        now = (state.revision, state.facts_revision)
-        if known is not None and known.state == now:
-            return known
         shown = [(folder, name, f) for folder, name, f in state.present() if f.image_id is not None]
         read = self.facts_of({f.image_id for _, _, f in shown if f.image_id is not None})
-        said = []
+        found = []
         for folder, name, f in shown:
             image = state.images[f.image_id or -1]
             bare = Facts(width=image.width or None, height=image.height or None, format=image.format or None)
@@ -639,9 +640,17 @@ class MemoryPhotos(_Part):
             content = read.get(f.image_id or -1, bare)
             mtime_ns = None if f.mtime_ns == NEVER_SEEN else f.mtime_ns
             facts = together(content, sidecars.that_of(name, told), name, mtime_ns)
-            said.append((f.image_id in read, facts))
-        files = [(os.path.join(folder, name), f.image_id or -1, f.mtime_ns) for folder, name, f in shown]
-        return FactsTable.of(now, files, said)
+            file = (os.path.join(folder, name), f.image_id or -1, f.mtime_ns)
+            found.append((file, (f.image_id in read, facts)))
+        return found
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        state = self._storage.state()
+        now = (state.revision, state.facts_revision)
+        if known is not None and known.state == now:
+            return known
+        effective = self._effective()
+        return FactsTable.of(now, [file for file, _ in effective], [said for _, said in effective])
 
     def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
         state = self._storage.state()

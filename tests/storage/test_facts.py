@@ -126,6 +126,10 @@ def test_all_facts_of_all_files_come_as_columns(storage: Storage) -> None:
     which = table.keywords.rows_with([table.keywords.texts.index("Animals|Birds")])
     assert which.tolist() == [True, False, False, True]
     assert storage.photos.facts_table(table) is table
+    of_files = storage.photos.facts_of_files([int(table.image_ids[0]), int(table.image_ids[2])])
+    assert list(of_files) == ["/a/1.jpg", "/a/IMG_20200102_030405.jpg"]
+    assert of_files["/a/1.jpg"] == ALL_FACTS
+    assert of_files["/a/IMG_20200102_030405.jpg"].taken == Taken(datetime(2020, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
 
 
 def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) -> None:

@@ -88,11 +88,26 @@ def table(connection: Connection, dialect: Dialect, known: FactsTable | None) ->
     return known.merged(old[kept], fresh, order)
 
 
+def of_files(connection: Connection, dialect: Dialect, image_ids: Collection[int]) -> dict[str, Facts]:
+    """The facts of the files that are there and show one of the images, by path."""
+    query = (
+        select(files.c.folder_id, folders.c.path, files.c.name, files.c.image_id, files.c.mtime_ns)
+        .select_from(files.join(folders))
+        .where(files.c.missing_since.is_(None), files.c.image_id.in_(dialect.any_of("ids", int)))
+        .order_by(folders.c.path, files.c.name)
+    )
+    cursor = connection.execute(query, {"ids": dialect.many(image_ids)}).cursor
+    assert cursor is not None
+    there = [_File(*row) for row in cursor.fetchall()]
+    said = _effective(connection, dialect, there)
+    return {os.path.join(file.folder, file.name): facts for file, (_, facts) in zip(there, said, strict=True)}
+
+
 def _unchanged(
     connection: Connection, known: FactsTable, there: Sequence[_File], paths: Sequence[str]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Where files stand in an earlier table, int64 (n,); -1 where it does not hold any more what that says."""
-    rows = np.fromiter((known._places.get(path, -1) for path in paths), np.int64, len(paths))
+    rows = known.rows_of_paths(paths)
     if len(known):
         image_ids = np.array([file.image_id for file in there], np.int64)
         mtimes_ns = np.array([file.mtime_ns for file in there], np.int64)

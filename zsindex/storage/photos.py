@@ -304,6 +304,11 @@ class SqlPhotos:
             warn_of_rows(damaged)
         return {image_id: facts for image_id, (was_read, facts) in found.items() if was_read}
 
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        """The facts of the files that show some images, by path; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.of_files(connection, self._dialect, image_ids)
+
     def facts_table(self, known: FactsTable | None = None) -> FactsTable:
         """The facts of all files that are there; see the protocol."""
         with self._read() as connection:

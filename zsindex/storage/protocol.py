@@ -492,6 +492,12 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        """The facts of the files that are there and show one of the images, put together as for `facts_table`; by path,
+        in the order of `Reads.files`.
+        """
+        ...
+
     def facts_table(self, known: FactsTable | None = None) -> FactsTable:
         """The facts of all files that are there and show an image: of their content and their sidecar, of their name
         and their time, as `zsindex.photos.together` puts them together.
