@@ -471,7 +471,7 @@ class Library:
         """What a photo says of itself besides its pixels: its metadata, the sidecar beside it, its name and its time.
 
         Of a photo of the library the metadata is what a sync has read; of any other, and of one that was encoded before
-        facts were kept, it is read now. The sidecar of photo.jpg is photo.jpg.xmp, else photo.xmp; one that is no XMP
+        facts were kept, it is read now. The sidecars of photo.jpg are photo.jpg.xmp and photo.xmp; one that is no XMP
         is passed over.
 
         Args:

@@ -624,6 +624,10 @@ class MemoryPhotos(_Part):
             for image in [state.images[image_id]]
         }
 
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        told = self._storage.state().sidecar_facts
+        return {path: told[key][1] for path in paths if (key := os.path.split(path)) in told}
+
     def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
         return {path: facts for (path, ident, _), (_, facts) in self._effective() if ident in image_ids}
 

@@ -144,6 +144,11 @@ def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) ->
     assert said == dict(zip(photos, (both, none, both, both, none), strict=True))
     assert storage.photos.last_sidecars(["/a", "/b", "/c"]) == {"/a": "1.jpg.xmp/300/7/2.xmp/300/7"}
     state = storage.reads.facts_state()
+    two = Facts(rating=1.0, camera="Two", keywords=("owl", "fox", "elk"))
+    storage.photos.save_sidecar_facts([(sidecar("/a/1.xmp"), two)])
+    told = facts_by_path(storage.photos.facts_table(before))
+    assert told["/a/1.jpg"][1:] == (5.0, ("fox", "Birds|Owl", "owl", "elk"), "One")
+    assert told["/a/1.png"][1:] == (1.0, ("fox", "owl", "elk"), "One")
     changed = [(sidecar("/a/1.jpg.xmp", 301), Facts()), (sidecar("/a/1.xmp"), STARS), (sidecar("/a/2.xmp"), None)]
     storage.photos.save_sidecar_facts(changed)
     assert storage.reads.facts_state()[0] == state[0]
@@ -154,6 +159,8 @@ def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) ->
     assert facts_by_path(after) == facts_by_path(storage.photos.facts_table())
     assert facts_by_path(before)["/a/2.jpg"][1] == 5.0
     assert storage.photos.last_sidecars(["/a"]) == {"/a": "1.jpg.xmp/301/7/1.xmp/300/7"}
+    asked = ["/a/1.jpg.xmp", "/a/1.xmp", "/a/2.xmp", "/b/1.xmp"]
+    assert storage.photos.facts_of_sidecars(asked) == {"/a/1.jpg.xmp": Facts(), "/a/1.xmp": STARS}
 
 
 def test_a_table_made_from_an_earlier_one_is_as_a_new_one(storage: Storage) -> None:

@@ -191,6 +191,32 @@ def of_images(
     return found
 
 
+def of_sidecars(connection: Connection, dialect: Dialect, paths: Collection[str]) -> dict[str, Facts]:
+    """What sidecars say, by their paths; those of which nothing is stored are left out."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for folder, name in map(os.path.split, paths):
+        names[folder].append(name)
+    query = (
+        select(*(sidecar_facts.c[name] for name in OF_SIDECAR))
+        .select_from(sidecar_facts.join(folders))
+        .where(folders.c.path == sa.bindparam("folder"), sidecar_facts.c.size != GONE)
+        .where(sidecar_facts.c.name.in_(dialect.any_of("names", str)))
+    )
+    found, damaged = {}, []
+    for folder, of_folder in names.items():
+        cursor = connection.execute(query, {"folder": folder, "names": dialect.many(of_folder)}).cursor
+        assert cursor is not None
+        for row in cursor.fetchall():
+            path = os.path.join(folder, str(row[1]))
+            if is_whole(row):
+                found[path] = from_row(row)
+            else:
+                damaged.append(f"what {path} says")
+    if damaged:
+        warn_of_rows(damaged)
+    return found
+
+
 def _of_sidecars(
     connection: Connection, folder_id: int, folder: str, wanted: set[str], damaged: list[str]
 ) -> dict[str, Facts]:

@@ -309,6 +309,11 @@ class SqlPhotos:
         with self._read() as connection:
             return facts_of_files.of_files(connection, self._dialect, image_ids)
 
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        """What sidecars say, by their paths; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.of_sidecars(connection, self._dialect, paths)
+
     def facts_table(self, known: FactsTable | None = None) -> FactsTable:
         """The facts of all files that are there; see the protocol."""
         with self._read() as connection:

@@ -498,6 +498,10 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        """What sidecars say, by their own paths; those of which nothing is stored are left out."""
+        ...
+
     def facts_table(self, known: FactsTable | None = None) -> FactsTable:
         """The facts of all files that are there and show an image: of their content and their sidecar, of their name
         and their time, as `zsindex.photos.together` puts them together.
