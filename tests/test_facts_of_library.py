@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -201,6 +203,52 @@ def test_a_sync_reads_sidecars_that_came_changed_or_went_and_no_photo(
         assert library._session.storage.reads.files_revision() == files
         assert np.array_equal(library.classify(["owl", "fox"]).scores, vectors)
         assert library.check().ok
+
+
+# Names in German, Greek, Japanese, Arabic and Hindi; in summer and winter, in the hour that the clocks leave out in
+# Europe, and in the one that they have twice.
+SHOTS = (
+    ("Größe", "2019:07:14 15:30:12", "+02:00", 7200),
+    ("Κουκουβάγια", "2019:12:14 15:30:12", "+01:00", 3600),
+    ("梟", "2020:03:29 02:30:00", "-03:30", -12_600),
+    ("بومة", "2001:01:01 00:00:00", "+14:00", 50_400),
+    ("उल्लू", "2019:10:27 02:30:00", "+05:45", 20_700),
+)
+INTO_PHOTO = (
+    "-codedcharacterset=utf8",
+    *("-EXIF:DateTimeOriginal={at}", "-EXIF:OffsetTimeOriginal={offset}", "-EXIF:Model={word} 1", "-XMP-xmp:Rating=4"),
+    *("-EXIF:GPSLatitude=33.5", "-EXIF:GPSLatitudeRef=S", "-EXIF:GPSLongitude=151.25", "-EXIF:GPSLongitudeRef=E"),
+    *("-IPTC:Keywords={word}", "-IPTC:Keywords=owl"),
+)
+INTO_SIDECAR = (
+    *("-XMP-exif:DateTimeOriginal={at}{offset}", "-XMP-tiff:Model={word} 1", "-XMP-xmp:Rating=4"),
+    *("-XMP-exif:GPSLatitude=-33.5", "-XMP-exif:GPSLongitude=151.25"),
+    *("-XMP-dc:Subject={word}", "-XMP-dc:Subject=owl"),
+)
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize(("fields", "source"), [(INTO_PHOTO, TakenFrom.EXIF), (INTO_SIDECAR, TakenFrom.XMP)])
+def test_what_exiftool_writes_comes_out_of_the_library(
+    tmp_path: Path, album: Path, fields: tuple[str, ...], source: TakenFrom
+) -> None:
+    paths = []
+    for number, (word, at, offset, _) in enumerate(SHOTS):
+        paths.append(photos.jpeg(album / f"{word}.jpg", photos.gradient(20 + number, 20)))
+        target = paths[-1] if source is TakenFrom.EXIF else paths[-1].with_suffix(".xmp")
+        written = [field.format(at=at, offset=offset, word=word) for field in fields]
+        subprocess.run(["exiftool", "-q", "-overwrite_original", *written, target], check=True, capture_output=True)
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        columns = library.photos.facts_columns([str(path) for path in paths], place=True)
+        for row, (path, (word, at, _, offset_s)) in enumerate(zip(paths, SHOTS, strict=True)):
+            taken = Taken(datetime.strptime(at, "%Y:%m:%d %H:%M:%S"), offset_s, source)
+            said = {name: values[row] for name, values in columns.items()}
+            assert (said["taken"], said["offset_s"], said["taken_from"]) == (taken.at.isoformat(), offset_s, source)
+            assert (said["camera"], said["rating"], said["keywords"]) == (f"{word} 1", 4, [word, "owl"])
+            assert (said["latitude"], said["longitude"]) == pytest.approx((-33.5, 151.25))
+            found = library.facts(path)
+            assert (found.taken, found.camera, found.keywords) == (taken, f"{word} 1", (word, "owl"))
 
 
 def test_photos_that_are_named_one_by_one_have_sidecars_too(tmp_path: Path, album: Path) -> None:
