@@ -7,6 +7,9 @@ import math
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +23,7 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
+from tests.storage import postgres_server
 from zsindex import config
 from zsindex.errors import ImageError
 from zsindex.index.snapshots import FACTS_NAME
@@ -110,6 +114,16 @@ def test_a_sync_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boun
 
 SIDECAR = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
  xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF>"""
+
+
+@pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An empty library on a server; what this machine keeps of it lies beside."""
+    server = postgres_server.running()
+    monkeypatch.setenv("ZSINDEX_CACHE", str(tmp_path / "cache"))
+    url = server.clean_library()
+    yield url
+    server.give_back(url)
 
 
 @pytest.fixture
@@ -384,6 +398,27 @@ def test_filling_up_goes_on_where_it_was_stopped(tmp_path: Path, album: Path, mo
         report = library.sync()
         assert (report.interrupted, report.facts_read) == (False, 3)
         assert library._session.facts.table().was_read.all()
+
+
+@pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
+def test_of_several_syncs_on_a_server_one_fills_up(url: str, tmp_path: Path, album: Path) -> None:
+    from zsindex.storage.postgres.storage import PostgresStorage
+
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(Library.open(url, encoder=FakeEncoder())) for _ in range(2))
+        one.sync(album)
+        storage = one._session.storage
+        assert isinstance(storage, PostgresStorage)
+        with storage.database.write("forget") as connection:
+            connection.execute(delete(tables.image_facts))
+        with other._session.storage.facts_lock.hold("read the facts of photos"):
+            report = one.sync()
+            assert (report.facts_read, report.facts_elsewhere) == (0, True)
+        with ThreadPoolExecutor(2) as pool:
+            reports = list(pool.map(lambda library: library.sync(), (one, other)))
+        assert sum(report.facts_read for report in reports) == 1
+        assert one._session.facts.table().was_read.all()
+        assert other._session.facts.table().was_read.all()
 
 
 def test_what_cannot_be_read_when_filling_up_is_not_asked_again_until_it_is_asked_for(

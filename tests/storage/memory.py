@@ -209,7 +209,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self.state = State()
         self.writing = threading.RLock()
-        self.locks = {name: threading.Lock() for name in ("sync", "jobs", "index")}
+        self.locks = {name: threading.Lock() for name in ("sync", "facts", "jobs", "index")}
         self.purposes: dict[str, str] = {}
 
 
