@@ -671,6 +671,9 @@ class MemoryPhotos(_Part):
             state.facts |= {ident: facts for ident, facts in told.items() if ident in state.images}
             state.facts_revision += 1
 
+    def has_sidecars(self) -> bool:
+        return bool(self._storage.state().sidecar_facts)
+
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         by_folder: defaultdict[str, list[Candidate]] = defaultdict(list)
         for (folder, _), (file, _) in self._storage.state().sidecar_facts.items():
