@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zsindex.classification.by import By
 from zsindex.classification.results import Prediction
 from zsindex.web.schemas.fields import (
     Base64,
@@ -46,6 +47,29 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
         {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
         {"label_set": "animals", "only": ["owl"], "min_score": 0.5, "order": "label"},
     )
+
+
+class CountsRequest(LabelChoice, AllOptions):
+    """Count photos instead of listing them."""
+
+    by: By = Field(description="What they are counted by: their local time, camera, folder or keywords.")
+    paths: OnlyPaths = None
+
+    model_config = examples({"label_set": "animals", "by": "month", "temperature": "fitted"})
+
+
+class CountsOfAnswer(BaseModel):
+    """How many photos of each answer there are by something: a row for each key, a column for each label."""
+
+    run: str = Field(description="Key of the answer's run.")
+    by: By
+    keys: list[str | None] = Field(description="In order; null, at the end, where it is not known.")
+    labels: list[str]
+    photos: list[int] = Field(description="Of each key, whatever their answer.")
+    counts: list[list[int]]
+    expected: list[list[float]] | None = Field(description="By the scores; null where these are not calibrated.")
+    from_file: int = Field(description="Photos whose time is only that of their file.")
+    unread: int = Field(description="Photos whose metadata was never read.")
 
 
 class ClassifyQuery(ClassifyOptions):
