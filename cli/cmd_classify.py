@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from zsindex import Classification
     from zsindex.classification.learned import Learned
     from zsindex.classification.results import Smoothing
+    from zsindex.where import Where
 
 # Changes by smoothing that are listed one by one.
 SHOWN_FLIPS = 10
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @options.which_labels
 @options.label_set
@@ -66,6 +67,10 @@ SHOWN_FLIPS = 10
     help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@options.filters_beside_paths
+@options.sort
+@click.option("--limit", type=options.Whole(min=0), metavar="N", help="Show the first N photos of that order.")
+@click.option("--offset", type=options.Whole(min=0), default=0, metavar="N", help="Leave out the first N photos.")
 @options.on
 @click.option("--record", is_flag=True, help="Keep the question and the answer; see zsindex runs.")
 @options.truncate
@@ -113,6 +118,10 @@ def classify(
     temperature: float | str | None,
     smooth: bool,
     no_sync: bool,
+    where: Where | None,
+    sort: str | None,
+    limit: int | None,
+    offset: int,
     on: str | None,
     record: bool,
     truncate: bool,
@@ -152,7 +161,15 @@ def classify(
     if with_run and fmt in ("table", *PATHS):
         raise click.UsageError("--with-run is for --format csv and ndjson")
     asked = facts.Asked(fmt, with_facts, with_place)
-    listing = {"--wide": wide, "--with-run": with_run, "--with-facts": with_facts, "--with-place": with_place}
+    listing = {
+        "--sort": sort,
+        "--limit": limit is not None,
+        "--offset": offset,
+        "--wide": wide,
+        "--with-run": with_run,
+        "--with-facts": with_facts,
+        "--with-place": with_place,
+    }
     counted.check(fmt, plot, by, listing)
     question = Question(
         options.labels_from(label, label_file, template, saved=label_set),
@@ -160,6 +177,7 @@ def classify(
         template=template if label_set is not None and template else None,
         top=top,
         paths=paths or None,
+        where=where,
         activation=activation,
         unknown=unknown,
         thresholds=thresholds,
@@ -177,7 +195,8 @@ def classify(
         stopped = should_stop()
         skipped = opened.photos.skipped(paths or None)
         named = {printable(absolute(path)) for path in paths}
-        empty = [path for path in paths if not result.paths and not opened.photos.skipped([path])]
+        nothing = not result.paths and where is None
+        empty = [path for path in paths if nothing and not opened.photos.skipped([path])]
         if min_score or only:
             strange = [name for name in only if name not in result.labels]
             if strange:
@@ -185,6 +204,10 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
+        total = len(result)
+        result = result if sort is None else opened.photos.in_order(result, sort)
+        if limit is not None or offset:
+            result = result.reordered(range(total)[offset : None if limit is None else offset + limit])
         columns = asked.of(opened, result.paths)
         counts = None if by is None else result.by(by)
         if counts is not None:
@@ -212,7 +235,9 @@ def classify(
     n_skipped = sum(one.path not in named for one in skipped)
     if counts is not None:
         counted.explain(counts, quiet=quiet)
-    _explain(result, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
+    if not total and where is not None:
+        note("no photo fits the filters", quiet=quiet)
+    _explain(result, total, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
     if stopped:
         note("stopped before all photos were added; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
@@ -220,7 +245,7 @@ def classify(
         ctx.exit(3)
 
 
-def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: bool) -> None:
+def _explain(result: Classification, total: int, *, n_skipped: int, to_encode: str, quiet: bool) -> None:
     from zsindex.records import NONE
 
     run = result.run
@@ -239,7 +264,8 @@ def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: b
     if n_skipped:
         note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
     n_labels = len(result.labels) - (NONE in result.labels)
-    note(f"{plural(len(result), 'photo')} by {plural(n_labels, 'label')}, run {run.key}", quiet=quiet)
+    shown = "" if len(result) == total else f"{len(result):,} of "
+    note(f"{shown}{plural(total, 'photo')} by {plural(n_labels, 'label')}, run {run.key}", quiet=quiet)
 
 
 def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:

@@ -29,9 +29,10 @@ from .progress import Reporter
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Duplicate, Duplicates, Level
+    from zsindex.where import Where
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @click.option(
     "--threshold",
     type=options.Real(0, 1, min_open=True),
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     help="Pairs that --show-threshold shows per cosine.",
 )
 @click.option("--no-look", is_flag=True, help="Do not read photos: go by vectors, pixel counts and file sizes alone.")
-@options.within
+@options.filters
 @format_option
 @options.output
 @options.library
@@ -60,6 +61,7 @@ def duplicates(
     each: int,
     no_look: bool,
     paths: tuple[str, ...],
+    where: Where | None,
     fmt: str,
     output: Path | None,
     library: options.Place | None,
@@ -80,14 +82,16 @@ def duplicates(
         raise click.UsageError("--show-threshold cannot be combined with --threshold or --no-look")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if show_threshold:
-            levels = opened.neighbours.duplicate_examples(each=each, paths=paths or None)
+            levels = opened.neighbours.duplicate_examples(each=each, paths=paths or None, where=where)
             with destination(output) as out:
                 _write_levels(levels, fmt, out)
             note("choose the lowest cosine whose pairs you would call the same photo: --threshold COSINE", quiet=quiet)
             return
         with Reporter(quiet=quiet) as progress:
             chosen = {} if threshold is None else {"threshold": threshold}
-            found = opened.neighbours.duplicates(paths=paths or None, look=not no_look, progress=progress, **chosen)
+            found = opened.neighbours.duplicates(
+                paths=paths or None, where=where, look=not no_look, progress=progress, **chosen
+            )
         with destination(output) as out:
             found = found.still_there()  # a pipe may have waited for its reader
             _write(found, fmt, out)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.evaluate import Evaluation
+    from zsindex.where import Where
 
 # How measures are shown: in percent, or as they are.
 MEASURES = {
@@ -95,7 +96,7 @@ resamples = click.option(
 )
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @truth
 @click.option("-l", "--label", "label", multiple=True, metavar="LABEL", help="A label. Repeatable.")
 @click.option(
@@ -112,7 +113,7 @@ resamples = click.option(
 @click.option("--model", "models", multiple=True, help="A model of the library. Repeatable, to compare.")
 @options.how_model
 @truth_options
-@options.within
+@options.filters
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
 @options.temperature
 @click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)', as in zsindex classify.")
@@ -150,6 +151,7 @@ def eval(
     names: Mapping[str, list[str]],
     others_are_none: bool,
     paths: tuple[str, ...],
+    where: Where | None,
     activation: str | None,
     temperature: float | str | None,
     unknown: str | None,
@@ -196,6 +198,7 @@ def eval(
             names=names,
             others_are_none=others_are_none,
             paths=paths or None,
+            where=where,
             resamples=resamples,
             seed=seed,
             activation=activation,

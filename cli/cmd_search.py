@@ -14,6 +14,7 @@ from .output import (
     PATHS,
     destination,
     export_option,
+    note,
     require_file,
     write_columns,
     write_csv,
@@ -24,14 +25,16 @@ from .output import (
 
 if TYPE_CHECKING:
     from zsindex import Hit
+    from zsindex.where import Where
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @click.argument("query")
 @click.option("--plus", multiple=True, metavar="TERM", help="Another term: text or image. Repeatable.")
 @click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
 @options.top
-@options.within
+@options.filters
+@options.sort
 @options.exact
 @options.truncate
 @facts.option
@@ -45,6 +48,8 @@ def search(
     minus: tuple[str, ...],
     top: int,
     paths: tuple[str, ...],
+    where: Where | None,
+    sort: str | None,
     exact: bool,
     truncate: bool,
     with_facts: bool,
@@ -65,17 +70,21 @@ def search(
     asked = facts.Asked(fmt, with_facts, with_place)
     with options.open_library(library, **model) as opened:
         hits = opened.search(
-            query, plus=plus, minus=minus, top=top, paths=paths or None, exact=exact, truncate=truncate
+            query, plus=plus, minus=minus, top=top, paths=paths or None, where=where, exact=exact, truncate=truncate
         )
+        hits = hits if sort is None else opened.photos.in_order(hits, sort)
         columns = asked.of(opened, [hit.path for hit in hits])
     with destination(output, binary=fmt == "parquet") as out:
         write(hits, fmt, out, columns)
+    if not hits and where is not None:
+        note("no photo fits the filters")
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @click.argument("image", type=options.FilePath())
 @options.top
-@options.within
+@options.filters
+@options.sort
 @options.exact
 @facts.option
 @export_option
@@ -86,6 +95,8 @@ def similar(
     image: str,
     top: int,
     paths: tuple[str, ...],
+    where: Where | None,
+    sort: str | None,
     exact: bool,
     with_facts: bool,
     with_place: bool,
@@ -101,10 +112,13 @@ def similar(
     require_file(fmt, output)
     asked = facts.Asked(fmt, with_facts, with_place)
     with options.open_library(library, **model) as opened:
-        hits = opened.similar(Path(image), top=top, paths=paths or None, exact=exact)
+        hits = opened.similar(Path(image), top=top, paths=paths or None, where=where, exact=exact)
+        hits = hits if sort is None else opened.photos.in_order(hits, sort)
         columns = asked.of(opened, [hit.path for hit in hits])
     with destination(output, binary=fmt == "parquet") as out:
         write(hits, fmt, out, columns)
+    if not hits and where is not None:
+        note("no photo fits the filters")
 
 
 def write(hits: list[Hit], fmt: str, out: IO[Any], columns: facts.Columns | None) -> None:

@@ -14,6 +14,7 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex.lab.tags import SidecarChange, TagReport
+    from zsindex.where import Where
 
 SHOWN = 20
 EVERY = sys.maxsize
@@ -27,7 +28,7 @@ def tags() -> None:
     """Answers as tags in XMP sidecars next to the photos, for other programs. Photos are not touched."""
 
 
-@tags.command()
+@tags.command(cls=options.Filtered)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @options.which_labels
 @options.label_set
@@ -51,6 +52,7 @@ def tags() -> None:
     show_default=True,
     help="Name of the sidecar of photo.jpg. Lightroom reads photo.xmp; digiKam and darktable read photo.jpg.xmp.",
 )
+@options.filters_beside_paths
 @apply_option
 @options.truncate
 @options.json_flag
@@ -72,6 +74,7 @@ def write(
     min_score: float,
     root: str,
     style: str,
+    where: Where | None,
     apply: bool,
     truncate: bool,
     as_json: bool,
@@ -87,8 +90,10 @@ def write(
     """
     if every and not min_score and run is None:
         raise click.UsageError("--all without --min-score would give every photo every label")
-    if run is not None and (label or label_file is not None or label_set is not None or template or paths):
-        raise click.UsageError("--run brings its own labels and paths")
+    if run is not None and (
+        label or label_file is not None or label_set is not None or template or paths or where is not None
+    ):
+        raise click.UsageError("--run brings its own labels, paths and filters")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if run is not None:
             groups: dict[str, tuple[str, ...]] = {}
@@ -102,6 +107,7 @@ def write(
                 replace(chosen, groups=()),
                 top=EVERY if every else 1,
                 paths=paths or None,
+                where=where,
                 truncate=truncate,
                 sync=False,
             )

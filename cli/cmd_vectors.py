@@ -14,6 +14,7 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex.exchange.vectors import ExportReport, ImportReport
+    from zsindex.where import Where
 
 
 @click.group()
@@ -22,7 +23,7 @@ def vectors() -> None:
     """Exchange vectors with other programs and libraries. Needs pip install 'zsindex[parquet]'."""
 
 
-@vectors.command()
+@vectors.command(cls=options.Filtered)
 @click.argument("folder", metavar="DIR", type=options.FilePath(path_type=Path))
 @click.option(
     "--dtype",
@@ -35,7 +36,7 @@ def vectors() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
 @click.option("--with-facts", is_flag=True, help="When and with what each photo was taken, its rating and keywords.")
 @click.option("--with-place", is_flag=True, help="The same, and where it was taken.")
-@options.within
+@options.filters
 @options.on
 @options.library
 @options.which_model
@@ -52,6 +53,7 @@ def export(
     with_facts: bool,
     with_place: bool,
     paths: tuple[str, ...],
+    where: Where | None,
     on: str | None,
     library: options.Place | None,
     as_json: bool,
@@ -76,6 +78,7 @@ def export(
             dtype=dtype,
             part_size=part_size,
             paths=paths or None,
+            where=where,
             overwrite=overwrite,
             facts=with_facts,
             place=with_place,

@@ -148,6 +148,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "photos.incomplete": (),
     "photos.roots": (),
     "photos.facts_columns": ([],),
+    "photos.in_order": ([], "date"),
     "photos.facts_of": (1,),
     "photos.get": (1,),
     "photos.read": (1,),

@@ -166,6 +166,16 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.PlaceExpired(), {}, "from the beginning"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
     (
+        errors.BadFilter("where.near", "'x' is not a number", "48.1,11.6,20"),
+        {"at": "where.near", "why": "'x' is not a number", "example": "48.1,11.6,20"},
+        r"where\.near: 'x' is not a number; for example 48\.1,11\.6,20",
+    ),
+    (
+        errors.NoFacts(("camera", "since"), photos=1200),
+        {"filters": ("camera", "since"), "photos": 1200},
+        "camera and since .* none of the 1,200 photos .* zsindex sync",
+    ),
+    (
         errors.BadQuestion(("smooth", "thresholds"), "why"),
         {"options": ("smooth", "thresholds"), "why": "why"},
         "^smooth and thresholds exclude each other: why$",

@@ -43,6 +43,8 @@
     ├── UnknownRun               no run was recorded under that key
     ├── UnknownImage             no image of the library has that id
     ├── PlaceExpired             the order that the next page belongs to is gone
+    ├── BadFilter                a filter of photos that cannot be read
+    ├── NoFacts                  a filter on what no photo's metadata was read for yet
     ├── BadQuery                 a search that asks for nothing
     ├── BadQuestion              options of a question that exclude each other, or need another one
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
 _Place: TypeAlias = Path | str
 
 __all__ = [
+    "BadFilter",
     "BadGroups",
     "BadLabelFile",
     "BadPath",
@@ -117,6 +120,7 @@ __all__ = [
     "ModelError",
     "ModelPruned",
     "ModelUnavailable",
+    "NoFacts",
     "NoLabels",
     "NoSearchIndex",
     "NoTemperature",
@@ -761,6 +765,35 @@ class BadQuestion(ZsindexError, ValueError):
     def describe(options: Sequence[str], why: str) -> str:
         """The message, for options that are spelt in some way."""
         return f"{' and '.join(options)} exclude each other: {why}" if len(options) > 1 else f"{options[0]}: {why}"
+
+
+class BadFilter(ZsindexError, ValueError):
+    """A filter of photos that cannot be read, at a place `at`; `example` is one that can."""
+
+    def __init__(self, at: str, why: str, example: str) -> None:
+        """Args:
+        at: the filter's name; in JSON with the way to it, ``where.and[1].near``.
+        why: what is wrong.
+        """
+        super().__init__(f"{at}: {why}; for example {example}")
+        self.at = at
+        self.why = why
+        self.example = example
+
+
+class NoFacts(ZsindexError):
+    """A filter on what photos' metadata says, where none of the library's `photos` was read for it yet."""
+
+    def __init__(self, filters: Sequence[str], *, photos: int) -> None:
+        """Args:
+        filters: their names.
+        """
+        super().__init__(
+            f"{' and '.join(filters)} cannot be filtered by: the metadata of none of the {photos:,} photos was read "
+            "yet; zsindex sync reads it, without encoding them again"
+        )
+        self.filters = tuple(filters)
+        self.photos = photos
 
 
 class TooManyPairs(ZsindexError):

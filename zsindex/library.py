@@ -20,6 +20,7 @@ from zsindex.services.questions import Plan, Questions
 from zsindex.session import storages
 from zsindex.session.model import ModelOptions
 from zsindex.session.session import Session
+from zsindex.where import WhereLike
 
 __all__ = ["Library"]
 
@@ -397,9 +398,9 @@ class Library:
 
         Args:
             labels: names; a mapping from names to written-out prompts; a `LabelSet`; or a whole `Question`.
-            options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
-                `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`; described in
-                `zsindex.classification.options.Question`.
+            options: `label_set`, `template`, `top`, `paths`, `where`, `activation`, `unknown`, `thresholds`,
+                `multi_label`, `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`;
+                described in `zsindex.classification.options.Question`.
             on: a cluster whose actors score, as for `sync`; new photos and prompts are encoded here. They map the
                 library's index file, which all nodes must see. Scores of all answers are computed here when asked for.
             progress, should_stop: for the sync of `paths`, as for `sync`; and for the scoring with `on`.
@@ -408,6 +409,7 @@ class Library:
             Stopped, ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
+            BadFilter, NoFacts, UnknownLabel: of `where`.
             NoVectors: the library holds no photos, or none with a vector of the model.
             NotInLibrary: `sync` is False or the library is read-only, and something in `paths` is unknown.
             TooManyScores: `smooth` with more photos and labels than fit in memory.
@@ -435,13 +437,14 @@ class Library:
         Args:
             query: plain text; or an image: a `Path`, the name of an existing file or of a photo in the library, bytes,
                 or a PIL image. ``text:…`` is always text.
-            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `truncate` and `exact`;
-                described in `zsindex.classification.options.Query`.
+            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `where`, `truncate` and
+                `exact`; described in `zsindex.classification.options.Query`.
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
             NotInLibrary: something in `paths` is unknown.
             NoVectors: the library holds no photos, or none with a vector of the model.
+            BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
             ImageError, PromptTooLong, ModelError
         """
         from zsindex.services.search import Search
@@ -449,23 +452,29 @@ class Library:
         return Search(self.session).search(Query(query, **options))
 
     def similar(
-        self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False
+        self,
+        image: ImageLike,
+        *,
+        top: int = 20,
+        paths: PathsLike | None = None,
+        where: WhereLike | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """Find the photos most like an image, which need not be in the library. The image itself is left out, its
         copies are not.
 
         Args:
             image: a path, encoded bytes, or a PIL image.
-            top, paths, exact: as for `search`.
+            top, paths, where, exact: as for `search`.
 
         Raises:
             ImageError: it cannot be read.
-            NotInLibrary, NoVectors: as for `search`.
+            NotInLibrary, NoVectors, BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: as for `search`.
             ModelError
         """
         from zsindex.services.search import Search
 
-        return Search(self.session).similar(Query(image, top=top, paths=paths, exact=exact))
+        return Search(self.session).similar(Query(image, top=top, paths=paths, where=where, exact=exact))
 
     def facts(self, path: str | os.PathLike[str]) -> Facts:
         """What a photo says of itself besides its pixels: its metadata, the sidecar beside it, its name and its time.

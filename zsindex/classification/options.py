@@ -13,6 +13,7 @@ from zsindex.arguments.several import several
 from zsindex.classification.prompts import LabelsLike
 from zsindex.errors import BadQuestion
 from zsindex.records import Activation, LabelSet
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
     from zsindex.classification.rules import UnknownRule
@@ -45,6 +46,7 @@ class QuestionOptions(TypedDict, total=False):
     template: str | Sequence[str] | None
     top: int | None
     paths: PathsLike | None
+    where: WhereLike | None
     activation: Activation | str | None
     unknown: str | None
     thresholds: bool
@@ -68,6 +70,7 @@ class Question:
             several are averaged. None: the label set's own.
         top: labels per photo in the result, at most. None: 3; with `multi_label`, all that fit.
         paths: absolute files and folders to restrict to; what is not in the library is synced first. None: all.
+        where: only photos that fit, of those; filters of `zsindex.where`, or their JSON. None: all.
         activation: ``softmax`` or ``sigmoid``. None: as the model was trained.
         unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` does so for
             that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` needs neither. The
@@ -97,6 +100,7 @@ class Question:
     template: tuple[str, ...] | None = None
     top: int | None = None
     paths: tuple[str, ...] | None = None
+    where: Where | None = None
     activation: Activation | None = None
     unknown: str | None = None
     thresholds: bool = False
@@ -116,8 +120,8 @@ class Question:
                 `multi_label` and either of `smooth` and `with_corrections`; or `with_corrections` lacks the name of a
                 saved label set.
             ValueError: a number is out of bounds.
-            BadUnknown, BadPath
-            TypeError: there is no such option.
+            BadUnknown, BadPath, BadFilter
+            TypeError: there is no such option, or `where` is no filter.
         """
         if strangers := options.keys() - QuestionOptions.__annotations__.keys():
             raise TypeError(f"a question has no option {', '.join(sorted(strangers))}")
@@ -128,6 +132,7 @@ class Question:
             "labels": labels if isinstance(labels, (str, Mapping, LabelSet, NoneType)) else tuple(several(labels)),
             "template": None if template is None else tuple(several(template)),
             "paths": None if paths is None else tuple(absolute_all(paths)),
+            "where": Where.of(options.get("where")),
             "top": None if top is None else bounds.whole("top", top, least=1),
             "activation": None if activation is None else Activation(activation),
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
@@ -147,6 +152,11 @@ class Question:
         return cls(**(options | {"label_set": which})) if isinstance(which, str) else cls(which, **options)
 
     @property
+    def is_about_all(self) -> bool:
+        """Whether it is about all photos of the library."""
+        return self.paths is None and self.where is None
+
+    @property
     def unknown_rule(self) -> UnknownRule | None:
         """What `unknown` asks for."""
         if self.unknown is None:
@@ -161,6 +171,7 @@ class Question:
         return {
             "top": self.top,
             "paths": None if self.paths is None else list(self.paths),
+            "where": None if self.where is None else self.where.to_json(),
             "activation": None if self.activation is None else str(self.activation),
             "unknown": self.unknown,
             "thresholds": self.thresholds,
@@ -179,6 +190,7 @@ class QueryOptions(TypedDict, total=False):
     minus: ImageLike | Sequence[ImageLike]
     top: int
     paths: PathsLike | None
+    where: WhereLike | None
     truncate: bool
     exact: bool
 
@@ -192,6 +204,7 @@ class Query:
             photo in the library, bytes, or a PIL image. ``text:…`` is always text.
         top: photos to return.
         paths: absolute files and folders to restrict to. None: all.
+        where: only photos that fit, of those; filters of `zsindex.where`, or their JSON. None: all.
         truncate: truncate texts that are too long for the model, instead of refusing them.
         exact: compare with every photo. Otherwise, in a library of about 200,000 photos or more, one in a hundred of
             the photos that belong in the result may be missing, and where the server searches as many as
@@ -202,6 +215,7 @@ class Query:
     minus: tuple[ImageLike, ...] = ()
     top: int = 20
     paths: tuple[str, ...] | None = None
+    where: Where | None = None
     truncate: bool = False
     exact: bool = False
 
@@ -213,8 +227,8 @@ class Query:
 
         Raises:
             ValueError: `top` is out of bounds.
-            BadPath
-            TypeError: there is no such option.
+            BadPath, BadFilter
+            TypeError: there is no such option, or `where` is no filter.
         """
         if strangers := options.keys() - QueryOptions.__annotations__.keys():
             raise TypeError(f"a query has no option {', '.join(sorted(strangers))}")
@@ -225,5 +239,6 @@ class Query:
             "minus": tuple(several(options.get("minus", ()))),
             "top": bounds.whole("top", options.get("top", self.top), least=0),
             "paths": None if paths is None else tuple(absolute_all(paths)),
+            "where": Where.of(options.get("where")),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself

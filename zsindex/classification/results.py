@@ -359,6 +359,15 @@ class Classification(Sequence[Result]):
         first = np.where(self._best[:, 0] < 0, len(self.labels), self._best[:, 0])
         return self._taken(np.lexsort((-self._best_scores[:, 0], first)), self._best, self.run)
 
+    def reordered(self, photos: Sequence[int] | IdArray) -> Classification:
+        """Some photos, by their numbers, in that order."""
+        return self._taken(np.asarray(photos, dtype=np.int64), self._best, self.run)
+
+    @property
+    def best_scores(self) -> FloatArray:
+        """Of the best prediction of each photo: float32 (n,); 0 where there is none."""
+        return self._best_scores[:, 0]
+
     def best_only(self) -> Classification:
         """The same photos with only their best predictions."""
         return self._taken(np.arange(len(self)), self._best[:, :1], self.run)

@@ -26,6 +26,7 @@ from zsindex.services.truths import FOLDERS, TruthLike, Truths
 from zsindex.services.unknown import Unknown
 from zsindex.services.vectors import Vectors
 from zsindex.session.session import Session
+from zsindex.where import Where
 
 if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution
@@ -253,13 +254,14 @@ class Lab:
                 out.
             resamples: number of bootstrap resamples; 0 for no intervals.
             seed: of the bootstrap.
-            options: as for `Library.classify`, such as `template`, `paths`, `activation`, `temperature`, `unknown` and
-                `thresholds`; `top` and `sync` are evaluation's own.
+            options: as for `Library.classify`, such as `template`, `paths`, `where`, `activation`, `temperature`,
+                `unknown` and `thresholds`; `top` and `sync` are evaluation's own.
 
         Raises:
             BadTruth: it cannot be read, or no photo of it can be compared.
             UnknownModel: the library holds no vectors of a model.
             UnknownLabelSet, BadTemplate, PromptTooLong
+            BadFilter, NoFacts, UnknownLabel: of `where`.
         """
         from zsindex.lab import evaluate as lab
         from zsindex.lab.truth import lists
@@ -270,7 +272,7 @@ class Lab:
         options["paths"] = paths = None if paths is None else absolute_all(paths)
         sets = [self._labels.resolve(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
-        said = self._truths.of(truth, sets[0], paths)
+        said = self._truths.of(truth, sets[0], paths, Where.of(options.get("where")))
         asked = []
         with ExitStack() as opened:
             for model in (None, *models):

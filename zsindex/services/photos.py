@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
 
 from zsindex.arguments.paths import PathsLike, absolute_all, guessed
+from zsindex.classification.results import Classification, Hit
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, UnknownImage
 from zsindex.exchange.facts_columns import columns
 from zsindex.photos.formats import storable
 from zsindex.records import DecodeMode, Facts, FileContent, IncompletePhoto, SkippedFile, SkipReason
 from zsindex.session.session import Session
+from zsindex.storage.facts_table import NO_TIME
 from zsindex.storage.protocol import Storage
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 # Of the pixels that facts are read along with: decoded as small as can be.
 _LEAST_SIDE = 8
+# What `Photos.in_order` goes by.
+SORTS = ("date", "score", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,42 @@ class Photos:
         if storage.photos.image(image_id) is None:
             raise UnknownImage(image_id)
         return storage.photos.facts_of_files([image_id])
+
+    @overload
+    def in_order(self, found: Classification, by: str) -> Classification: ...
+    @overload
+    def in_order(self, found: list[Hit], by: str) -> list[Hit]: ...
+    def in_order(self, found: Classification | list[Hit], by: str) -> Classification | list[Hit]:
+        """Photos of an answer in another order, in which equal ones stay as they were.
+
+        Args:
+            found: what `Library.classify`, `Library.search` or `Library.similar` returned.
+            by: ``date``, newest first, by the clock where they were taken, those without one last; ``score``, highest
+                first; or ``path``.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        order = self._order(found, by)
+        return [found[number] for number in order] if isinstance(found, list) else found.reordered(order)
+
+    def _order(self, found: Classification | list[Hit], by: str) -> list[int]:
+        if isinstance(found, list):
+            paths, scores = [hit.path for hit in found], np.array([hit.score for hit in found], dtype=np.float32)
+        else:
+            paths, scores = found.paths, found.best_scores
+        if by == "path":
+            return sorted(range(len(paths)), key=paths.__getitem__)
+        if by == "score":
+            by_score: list[int] = np.argsort(-scores, kind="stable").tolist()
+            return by_score
+        if by != "date":
+            raise ValueError(f"photos are sorted by {', '.join(SORTS)}, not by {by!r}")
+        table = self._session.facts.table()
+        taken = np.append(table.taken_us, NO_TIME)[table.rows_of_paths(paths)]  # -1: what is not in the table
+        # The least of all numbers stands for no time. Its complement is the greatest, where its opposite is itself.
+        by_date: list[int] = np.argsort(~taken, kind="stable").tolist()
+        return by_date
 
     def facts_columns(self, paths: Sequence[str], *, place: bool = False) -> dict[str, list[Any]]:
         """The facts of many photos as columns, as the last sync has read them: ``pandas.DataFrame`` takes them.

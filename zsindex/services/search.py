@@ -17,10 +17,12 @@ from zsindex.classification.results import Hit
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, PlaceExpired
 from zsindex.index import nearest
-from zsindex.records import FloatArray
+from zsindex.records import FloatArray, IdArray
+from zsindex.services.filters import Filters, FittingFiles
 from zsindex.services.photos import Photos
 from zsindex.session.session import Session
 from zsindex.storage.rows import FileTable
+from zsindex.where import Where
 
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
@@ -106,6 +108,7 @@ class Search:
         top: int,
         after: Place | None = None,
         paths: PathsLike | None = None,
+        where: Where | None = None,
         leave_out: int | None = None,
         exact: bool = False,
     ) -> Page:
@@ -120,19 +123,23 @@ class Search:
             top: photos per page.
             after: `Page.next` of the previous page.
             paths: files and folders to restrict to.
+            where: only photos that fit, as of now.
             leave_out: an image to leave out.
             exact: compare every photo in any case.
 
         Raises:
             NotInLibrary: something in `paths` is unknown.
+            NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
             PlaceExpired: vectors were removed from the library since the first page, so its ranking is gone.
         """
         places = None if paths is None else absolute_all(paths)
         if places is not None:
             self._session.require_known(places)
         if self._session.index.on_server:
-            return self._page_from_server(vector, top, after, places, leave_out, exact)
+            return self._page_from_server(vector, top, after, self._files(places, where), leave_out, exact)
         view = self._session.view(places)
+        if where is not None:
+            view, _ = Filters(self._session).those(view, where)
         watermark, generation, _ = view.snapshot
         rows = view.unique[0]
         if after is not None:
@@ -152,7 +159,8 @@ class Search:
             wanted = view.vectors.ids[found] != leave_out
             found, scores = found[wanted], scores[wanted]
         ids = view.vectors.ids[found].tolist()
-        by_image = _by_image(self._session.storage.reads.files_of(ids[:top]))
+        files = self._session.storage.reads.files_of(ids[:top])
+        by_image = _by_image(files if where is None else FileTable(view.paths, view.image_ids), ids[:top])
         hits = tuple(
             Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
             for image_id, score in zip(ids[:top], scores[:top].tolist(), strict=True)
@@ -166,15 +174,18 @@ class Search:
         vector: FloatArray,
         top: int,
         after: Place | None,
-        places: Sequence[str] | None,
+        files: FileTable | FittingFiles | None,
         leave_out: int | None,
         exact: bool,
     ) -> Page:
-        reads, index = self._session.storage.reads, self._session.index.server()
+        """Args:
+        files: to restrict to; None for all.
+        """
+        index = self._session.index.server()
         watermark = index.watermark if after is None else min(after.watermark, index.watermark)
         if after is not None and after.generation != index.generation:
             raise PlaceExpired()
-        selected = None if places is None else np.unique(reads.files(places).image_ids)
+        selected = None if files is None else np.unique(files.image_ids)
         k = top + 2
         while True:
             if after is None:
@@ -184,7 +195,7 @@ class Search:
                 place = (after.score, after.image_id)
                 found, scores = index.after(vector, k, place, through=watermark, image_ids=selected)
                 ids, found_scores = found.tolist(), scores.tolist()
-            by_image = _by_image(reads.files_of(ids))
+            by_image = _by_image(self._shown(files if isinstance(files, FittingFiles) else None, ids), ids)
             hits = [
                 Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
                 for image_id, score in zip(ids, found_scores, strict=True)
@@ -230,22 +241,33 @@ class Search:
         self, vector: FloatArray, query: Query, *, terms: FloatArray | None = None, leave_out: str | None = None
     ) -> list[Hit]:
         top, paths = query.top, query.paths
-        reads = self._session.storage.reads
+        files = self._files(paths, query.where)
         index, k = self._session.index.for_search(), top
-        files = None if paths is None else reads.files(paths)
         selected = None if files is None else files.image_ids
         while True:
             ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=query.exact)
             # Without a selection, only the files of what was found are looked up: listing all of them takes longer than
             # the search.
-            by_image = _by_image(reads.files_of(ids[0].tolist()) if files is None else files, leave_out)
+            by_image = _by_image(self._shown(files, ids[0].tolist()), ids[0], leave_out)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
             if len(found) >= top or len(ids[0]) < k:
-                if not found and paths != ():
+                if not found and paths != () and query.where is None:
                     self._require_found(paths, top)
                 shown_first = ((i, score, _existing_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, have no file, or are the one to leave out
+
+    def _shown(self, files: FileTable | FittingFiles | None, image_ids: Sequence[int]) -> FileTable:
+        """Of some files, or all, at least those that show some images."""
+        if files is None:
+            return self._session.storage.reads.files_of(image_ids)
+        return files.of(image_ids) if isinstance(files, FittingFiles) else files
+
+    def _files(self, paths: Sequence[str] | None, where: Where | None) -> FileTable | FittingFiles | None:
+        """The files that a search is restricted to; None for all."""
+        if where is not None:
+            return Filters(self._session).files(where, paths)
+        return None if paths is None else self._session.storage.reads.files(paths)
 
     def _require_found(self, paths: Sequence[str] | None, top: int) -> None:
         """Refuse a search that can find nothing; one that found nothing may have been for no photos.
@@ -270,11 +292,14 @@ def _sum(terms: Iterable[FloatArray], dim: int) -> FloatArray:
     return total
 
 
-def _by_image(files: FileTable, leave_out: str | None = None) -> dict[int, list[str]]:
+def _by_image(
+    files: FileTable, image_ids: Sequence[int] | IdArray, leave_out: str | None = None
+) -> dict[int, list[str]]:
+    """Paths of some images, by their ids."""
     found: defaultdict[int, list[str]] = defaultdict(list)
-    for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
-        if path != leave_out:
-            found[image_id].append(path)
+    for number in np.flatnonzero(np.isin(files.image_ids, image_ids)).tolist():
+        if files.paths[number] != leave_out:
+            found[int(files.image_ids[number])].append(files.paths[number])
     return dict(found)
 
 

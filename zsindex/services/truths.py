@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from zsindex.arguments.paths import PathsLike, absolute_all, is_under
 from zsindex.config import absolute
 from zsindex.records import LabelSet
+from zsindex.services.filters import Filters
 from zsindex.services.labels import Labels
 from zsindex.session.session import Session
+from zsindex.where import Where
 
 if TYPE_CHECKING:
     from zsindex.lab.truth import Truth
@@ -29,12 +31,13 @@ class Truths:
         self._session = session
         self._labels = Labels(session)
 
-    def of(self, truth: TruthLike, labels: LabelSet, paths: PathsLike | None) -> Truth:
-        """What photos at or below `paths` show.
+    def of(self, truth: TruthLike, labels: LabelSet, paths: PathsLike | None, where: Where | None = None) -> Truth:
+        """What photos at or below `paths` show, of those that fit.
 
         Raises:
             BadTruth: it cannot be read.
             UnknownLabelSet: corrections of a label set that does not exist.
+            NoFacts, UnknownLabel: of `where`.
         """
         from zsindex.arguments import text_files
         from zsindex.errors import BadTruth
@@ -61,6 +64,9 @@ class Truths:
             except text_files.UnreadableText as error:
                 raise BadTruth(str(truth), str(error)) from error
             found = truths.from_csv(text, source=str(truth), folder=os.path.dirname(file))
+        if where is not None:
+            fitting = set(Filters(self._session).files(where, None).all())
+            found = truths.Truth({path: said for path, said in found.labels.items() if path in fitting}, found.source)
         if paths is None:
             return found
         places = absolute_all(paths)

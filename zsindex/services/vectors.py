@@ -16,8 +16,10 @@ from zsindex.arguments.several import several
 from zsindex.config import absolute
 from zsindex.errors import UnknownImage, UnknownModel
 from zsindex.records import FloatArray, IdArray, Progress
+from zsindex.services.filters import Filters
 from zsindex.session.session import Session
 from zsindex.storage.patience import Told, patiently
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
     from zsindex.exchange.vectors import ExportReport, ImportReport
@@ -57,6 +59,7 @@ class Vectors:
         dtype: str = "float32",
         part_size: int = 1_000_000,
         paths: PathsLike | None = None,
+        where: WhereLike | None = None,
         overwrite: bool = False,
         facts: bool = False,
         place: bool = False,
@@ -71,6 +74,7 @@ class Vectors:
             dtype: ``float32``, which loses nothing, or ``float16``.
             part_size: rows per file.
             paths: files and folders to restrict to. Default: all.
+            where: only photos that fit, see `zsindex.where`, when it begins.
             overwrite: replace what an earlier export wrote there.
             facts: put when and with what photos were taken, ratings and keywords beside their paths; not with `on`.
             place: also where they were taken.
@@ -81,6 +85,7 @@ class Vectors:
         Raises:
             ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
             UnknownModel: the library holds no vectors of the model.
+            BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
             ExtraMissing: pyarrow is not installed, or with `on` Ray.
             ClusterUnreachable, ClusterFailed: with `on`.
             ValueError: facts are to be written on a cluster.
@@ -97,7 +102,10 @@ class Vectors:
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
             raise UnknownModel(str(model.spec), near=held, why="the library holds no vectors of such a model")
-        places = None if paths is None else absolute_all(paths)
+        places: Sequence[str] | None = None if paths is None else absolute_all(paths)
+        where = Where.of(where)
+        if where is not None:
+            places = Filters(self._session).files(where, places).all()
         elsewhere = None
         if on is not None:
             from zsindex.distributed.exporting import RayExport

@@ -14,6 +14,7 @@ import numpy as np
 from zsindex.records import FloatArray
 from zsindex.services.search import Place
 from zsindex.web.problems import Problem
+from zsindex.where import Where
 
 # A cursor holds some numbers and paths.
 _MOST_BYTES = 1 << 20
@@ -33,6 +34,7 @@ class SearchCursor:
     paths: tuple[str, ...] | None
     leave_out: int | None
     top: int
+    where: Where | None = None
 
     def to_text(self) -> str:
         """For a client."""
@@ -43,6 +45,7 @@ class SearchCursor:
                 "v": base64.b64encode(self.vector.astype("<f4").tobytes()).decode(),
                 "p": [place.watermark, place.generation, place.score, place.image_id],
                 "in": self.paths,
+                "where": None if self.where is None else self.where.to_json(),
                 "out": self.leave_out,
                 "top": self.top,
             }
@@ -78,6 +81,7 @@ class SearchCursor:
                 None if paths is None else tuple(path.encode().decode() for path in paths),
                 None if leave_out is None else _whole(leave_out),
                 found["top"],
+                Where.of(found["where"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _bad() from error

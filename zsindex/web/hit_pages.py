@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from zsindex.records import FloatArray
 from zsindex.web import replicas
 from zsindex.web.cursors import SearchCursor
 from zsindex.web.service import Service
+from zsindex.where import Where
 
 
 def first_page(
@@ -20,6 +22,7 @@ def first_page(
     *,
     top: int,
     paths: Sequence[str] | None = None,
+    where: Where | None = None,
     leave_out: int | None = None,
     exact: bool = False,
 ) -> Response:
@@ -31,6 +34,7 @@ def first_page(
         paths=None if paths is None else tuple(paths),
         leave_out=leave_out,
         top=top,
+        where=where,
     )
     return _page(service, start, after=False, exact=exact)
 
@@ -45,10 +49,16 @@ def next_page(service: Service, request: Request, cursor: str) -> Response:
 
 def _page(service: Service, at: SearchCursor, *, after: bool, exact: bool = False) -> Response:
     page = service.search.page(
-        at.vector, top=at.top, after=at.place if after else None, paths=at.paths, leave_out=at.leave_out, exact=exact
+        at.vector,
+        top=at.top,
+        after=at.place if after else None,
+        paths=at.paths,
+        where=at.where,
+        leave_out=at.leave_out,
+        exact=exact,
     )
     following = None
     if page.next is not None:
-        following = SearchCursor(at.fingerprint, at.vector, page.next, at.paths, at.leave_out, at.top).to_text()
+        following = replace(at, place=page.next).to_text()
     hits: list[dict[str, Any]] = [{"image_id": hit.image_id, **hit.to_dict()} for hit in page.hits]
     return JSONResponse({"hits": hits, "next": following})

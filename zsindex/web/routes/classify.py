@@ -55,7 +55,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         answer = None if is_now or cursor is None else questions.earlier_answer(service, question, key, cursor.moment)
         run = plan.run if answer is None else answer.run
         snapshot = (run.watermark, run.generation, run.files_revision)
-        etag = etag_of(key, shown, offset, body.limit, snapshot=snapshot)
+        dated = library.session.facts.table().state if body.order == "date" else None
+        etag = etag_of(key, shown, dated, offset, body.limit, snapshot=snapshot)
         same = unchanged(request, etag)
         if same is not None:
             return same
@@ -72,6 +73,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         answer = answer.filtered(min_score=body.min_score, only=body.only)
     if body.order == "label":
         answer = answer.grouped()
+    elif body.order != "path":
+        answer = library.photos.in_order(answer, body.order)
     part, following = OffsetCursor(key, asking, offset).page(limit=body.limit, total=len(answer))
     if following is not None:
         moment = questions.moment_of(plan) if is_now or cursor is None else cursor.moment

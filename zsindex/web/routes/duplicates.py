@@ -14,6 +14,7 @@ from zsindex.services.neighbours import NEAR
 from zsindex.web import questions
 from zsindex.web.conditional import etag_of
 from zsindex.web.cursors import OffsetCursor
+from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import Offset
 from zsindex.web.problems import busy
 from zsindex.web.schemas.duplicates import CopiesPage, DuplicatesPage
@@ -31,6 +32,7 @@ def duplicates(
     ] = NEAR,
     look: Annotated[bool, Query(description="Also compare the pictures, not only their vectors.")] = True,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
+    where: WhereHere = None,
     limit: Annotated[int, Query(ge=0, le=10_000, description="Groups per page.")] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Start there, without a cursor.")] = 0,
     cursor: Annotated[Cursor | None, Query()] = None,
@@ -39,7 +41,7 @@ def duplicates(
     questions.require_shown(service, limit)
     view = questions.photos(service, path)
     now = etag_of(view.snapshot, view.model_id)
-    asked = etag_of("duplicates", threshold, look, path)
+    asked = etag_of("duplicates", threshold, look, path, None if where is None else where.key)
 
     def make(should_stop: Callable[[], bool]) -> tuple[str, Duplicates]:
         def stop_in_time(step: Progress) -> None:
@@ -49,7 +51,9 @@ def duplicates(
                     f"{step.done:,} of {step.total:,} photos were looked at; ask again to continue", slug="unfinished"
                 )
 
-        found = service.library.neighbours.duplicates(threshold=threshold, look=look, paths=path, progress=stop_in_time)
+        found = service.library.neighbours.duplicates(
+            threshold=threshold, look=look, paths=path, where=where, progress=stop_in_time
+        )
         return now, found
 
     key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)

@@ -14,6 +14,7 @@ from zsindex.lab.explain import Why
 from zsindex.services.photos import Photo
 from zsindex.web import hit_pages, questions, thumbnails
 from zsindex.web.conditional import unchanged
+from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import ImageId
 from zsindex.web.problems import Problem, busy
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
@@ -71,13 +72,14 @@ def similar(
     top: Annotated[Top, Query()] = 20,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     exact: Annotated[Exact, Query()] = False,
+    where: WhereHere = None,
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """Without the photo itself and its copies."""
     if cursor is not None:
         return hit_pages.next_page(service, request, cursor)
     [vector] = service.library.vectors.of([image_id])
-    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id, exact=exact)
+    return hit_pages.first_page(service, vector, top=top, paths=path, where=where, leave_out=image_id, exact=exact)
 
 
 @router.get(

@@ -12,11 +12,13 @@ from zsindex.classification.prompts import normalise
 from zsindex.errors import BadQuery
 from zsindex.records import FloatArray
 from zsindex.web import uploads
+from zsindex.web.filters import WhereHere
 from zsindex.web.hit_pages import first_page, next_page
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Text, Top
 from zsindex.web.schemas.search import HitPage, SearchRequest, Term
 from zsindex.web.service import Service, ServiceHere
+from zsindex.where import Where
 
 router = APIRouter(tags=["search"])
 
@@ -53,6 +55,7 @@ def search(
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     top: Annotated[Top, Query()] = 20,
     exact: Annotated[Exact, Query()] = False,
+    where: WhereHere = None,
     cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
 ) -> Response:
     """All terms are texts; POST also takes images."""
@@ -60,7 +63,7 @@ def search(
         return next_page(service, request, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
     vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
-    return first_page(service, vector, top=top, paths=path, exact=exact)
+    return first_page(service, vector, top=top, paths=path, where=where, exact=exact)
 
 
 @router.post("/v1/search", response_model=HitPage, summary="Find photos by words and images together")
@@ -69,7 +72,8 @@ def search_by_terms(service: ServiceHere, request: Request, body: SearchRequest)
     if body.cursor is not None:
         return next_page(service, request, body.cursor)
     vector = service.search.sum_of(_terms(service, body.plus), _terms(service, body.minus))
-    return first_page(service, vector, top=body.top, paths=body.paths, exact=body.exact)
+    where = Where.of(body.where)
+    return first_page(service, vector, top=body.top, paths=body.paths, where=where, exact=body.exact)
 
 
 @router.post("/v1/search/upload", response_model=HitPage, summary="Find photos like one that is uploaded")

@@ -21,6 +21,7 @@ from zsindex.web.schemas.fields import (
     Top,
     examples,
 )
+from zsindex.web.schemas.filters import FilterQuery, WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
 
 
@@ -31,7 +32,10 @@ class ClassifyOptions(AllOptions):
     record: bool = Field(default=False, description="Record the run, see /v1/runs; needs the right to write.")
     only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
-    order: Order = Field(default="path", description="`label` sorts by best label, highest scores first.")
+    order: Order = Field(
+        default="path",
+        description="`label` sorts by best label, highest scores first; `score` by them alone; `date` newest first.",
+    )
     limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos per page.")
     cursor: Cursor | None = Field(
         default=None, description="`next` of the previous page; everything else must be the same."
@@ -42,6 +46,7 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
     """Score photos of the library against labels."""
 
     paths: OnlyPaths = None
+    where: WhereField = None
 
     model_config = examples(
         {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
@@ -54,6 +59,7 @@ class CountsRequest(LabelChoice, AllOptions):
 
     by: By = Field(description="What they are counted by: their local time, camera, folder or keywords.")
     paths: OnlyPaths = None
+    where: WhereField = None
 
     model_config = examples({"label_set": "animals", "by": "month", "temperature": "fitted"})
 
@@ -72,10 +78,10 @@ class CountsOfAnswer(BaseModel):
     unread: int = Field(description="Photos whose metadata was never read.")
 
 
-class ClassifyQuery(ClassifyOptions):
+class ClassifyQuery(ClassifyOptions, FilterQuery):
     """The same in a URL, where parameters that can be repeated are named in the singular."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
     label: Several[Text] | None = Field(default=None, examples=[["owl", "fox"]])
     label_set: Name | None = None
@@ -84,9 +90,14 @@ class ClassifyQuery(ClassifyOptions):
     path: Several[PhotoPath] | None = None
 
     def request(self) -> ClassifyRequest:
-        """The body that asks the same."""
+        """The body that asks the same.
+
+        Raises:
+            BadFilter
+        """
         renamed = {"label": "labels", "template": "templates", "negative": "negatives", "path": "paths"}
-        return ClassifyRequest(**{renamed.get(name, name): value for name, value in self})
+        others = {renamed.get(name, name): value for name, value in self if name not in FilterQuery.model_fields}
+        return ClassifyRequest(**others, where=self.wanted())
 
 
 class HubParameters(BaseModel):

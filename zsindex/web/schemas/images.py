@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from zsindex.records import TakenFrom
 from zsindex.web.schemas.fields import OnlyPaths
+from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
 
 
@@ -59,3 +60,4 @@ class ExplainRequest(LabelChoice, AllOptions):
     """What was asked, with all that the answer depends on."""
 
     paths: OnlyPaths = None
+    where: WhereField = None

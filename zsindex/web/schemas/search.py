@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from zsindex.web.schemas.fields import Base64, Cursor, Exact, Id, PhotoPath, RequestBody, Several, Text, Top, examples
+from zsindex.web.schemas.filters import WhereField
 
 
 class Term(RequestBody):
@@ -23,6 +24,7 @@ class SearchRequest(RequestBody):
     plus: Several[Term] = Field(default_factory=list, max_length=32)
     minus: Several[Term] = Field(default_factory=list, max_length=32)
     paths: Several[PhotoPath] | None = None
+    where: WhereField = None
     top: Top = 20
     exact: Exact = False
     cursor: Cursor | None = Field(default=None, description="`next` of the previous page, instead of terms and paths.")
