@@ -3,6 +3,7 @@
 import { ask, latest, library } from "./api.js";
 import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
+import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
@@ -26,12 +27,14 @@ function readUrl(query) {
     if (kind === "text") terms.push({ kind, value, minus });
     else if (/^\d+$/.test(value)) terms.push({ kind, value: Number(value), minus });
   }
+  filters.set(query);
   photo = Number(query.get("photo")) || null;
 }
 
 function writeUrl(push = false) {
   const query = new URLSearchParams();
   for (const term of terms) query.append({ text: "q", like: "like", drop: "drop" }[term.kind] + (term.minus ? "-" : ""), String(term.value));
+  filters.write(query);
   if (photo) query.set("photo", String(photo));
   write(query, { push });
 }
@@ -63,14 +66,15 @@ const find = latest(async (signal) => {
   byId("grid").hidden = true;
   try {
     const [plus, minus] = await Promise.all([false, true].map((isMinus) => Promise.all(terms.filter((term) => term.minus === isMinus).map(termOf))));
-    const page = await ask("/v1/search", { body: { plus, minus, top: PAGE }, signal });
+    const page = await ask("/v1/search", { body: { plus, minus, top: PAGE, ...filters.body }, signal });
     mine.items.push(...page.hits);
     mine.next = page.next;
     draw();
   } catch (error) {
     if (signal.aborted) return;
     draw();
-    showState(byId("state"), { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => find() } });
+    if (filters.fail(error)) showState(byId("state"), { title: "These filters cannot be used", text: error.message, kind: "error" });
+    else showState(byId("state"), { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => find() } });
   }
 });
 
@@ -114,6 +118,8 @@ function draw() {
   if (hits.items.length) {
     showState(byId("state"));
     grid.show(source(hits), { label: "Photos found, nearest first" });
+  } else if (terms.length && filters.asked.size) {
+    showState(byId("state"), { title: "No photos fit", text: "No photo of this library fits all of these filters." });
   } else if (terms.length) {
     showState(byId("state"), { title: "No photos", text: "This library holds no photos with vectors yet. A sync finds and encodes them." });
   } else {
@@ -174,6 +180,8 @@ byId("text").addEventListener("keydown", (event) => {
     find();
   }
 });
+
+const filters = new Filters(byId("filters"), { onchange: (settled) => { writeUrl(settled); find(); } });
 
 // --- dropping --------------------------------------------------------------------------------------------------------
 
