@@ -7,6 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from zsindex.arguments import bounds
+
 from . import options
 from .output import (
     CSV,
@@ -25,10 +27,31 @@ if TYPE_CHECKING:
     from zsindex import Hit
 
 
+class Cut(click.ParamType[Any]):
+    """``auto``, or a cosine similarity."""
+
+    name = "auto|SIMILARITY"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "auto":
+            return value
+        try:
+            return bounds.real("a similarity", float(value), least=-1, most=1)
+        except ValueError:
+            self.fail(f"{value!r} is neither auto nor a number from -1 to 1, such as 0.25", param, ctx)
+
+
 @click.command()
 @click.argument("query")
 @click.option("--plus", multiple=True, metavar="TERM", help="Another term: text or image. Repeatable.")
 @click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
+@click.option(
+    "--cut",
+    type=Cut(),
+    help="Only photos that fit: 'auto', for words, judges that by what is usual in the library; a number is the least"
+    " similarity.",
+)
+@click.option("--not", "without", multiple=True, metavar="WORDS", help="Leave out photos that fit WORDS. Repeatable.")
 @options.top
 @options.within
 @options.exact
@@ -41,6 +64,8 @@ def search(
     query: str,
     plus: tuple[str, ...],
     minus: tuple[str, ...],
+    cut: float | str | None,
+    without: tuple[str, ...],
     top: int,
     paths: tuple[str, ...],
     exact: bool,
@@ -56,14 +81,25 @@ def search(
 
     \b
     zsindex search "a beach" --plus "a dog" --minus person
+    zsindex search "a beach" --cut auto --not "a dog"
     """
     require_file(fmt, output)
     with options.open_library(library, **model) as opened:
         hits = opened.search(
-            query, plus=plus, minus=minus, top=top, paths=paths or None, exact=exact, truncate=truncate
+            query,
+            plus=plus,
+            minus=minus,
+            cut=cut,
+            without=without,
+            top=top,
+            paths=paths or None,
+            exact=exact,
+            truncate=truncate,
         )
+    if hits.note:
+        click.echo(hits.note[0].upper() + hits.note[1:], err=True)
     with destination(output, binary=fmt == "parquet") as out:
-        write(hits, fmt, out)
+        write(hits, fmt, out, fits=hits.fitting is not None)
 
 
 @click.command()
@@ -96,21 +132,29 @@ def similar(
         write(hits, fmt, out)
 
 
-def write(hits: list[Hit], fmt: str, out: IO[Any]) -> None:
-    """Write hits in one of the formats; `out` is open for bytes if that is ``parquet``."""
+def write(hits: list[Hit], fmt: str, out: IO[Any], *, fits: bool = False) -> None:
+    """Write hits in one of the formats; `out` is open for bytes if that is ``parquet``. Tables say what `fits`, if that
+    is known, and lists of names leave out what does not.
+    """
     if fmt == "parquet":
         from zsindex.classification import parquet
 
-        parquet.write_hits([(hit.path, hit.score, hit.copies) for hit in hits], out)
+        parquet.write_hits(
+            [(hit.path, hit.score, hit.copies) for hit in hits], out, fits=[hit.fits for hit in hits] if fits else None
+        )
     elif fmt == "json":
         write_json([hit.to_dict() for hit in hits], out)
     elif fmt == "ndjson":
         write_ndjson((hit.to_dict() for hit in hits), out)
     elif fmt in CSV:
-        rows = ([rank, hit.score, hit.path] for rank, hit in enumerate(hits, 1))
-        write_csv(["rank", "score", "path"], rows, out, fmt=fmt)
+        rows = ([rank, hit.score, hit.path, *([hit.fits] if fits else [])] for rank, hit in enumerate(hits, 1))
+        write_csv(["rank", "score", "path", *(["fits"] if fits else [])], rows, out, fmt=fmt)
     elif fmt in PATHS:
-        write_names((hit.path for hit in hits), out, fmt=fmt)
+        write_names((hit.path for hit in hits if hit.fits is not False), out, fmt=fmt)
     else:
-        shown = ([f"{h.score:6.3f}", h.path + (f"  (+{len(h.copies)} copies)" if h.copies else "")] for h in hits)
-        write_columns(shown, [6], out)
+        write_columns(([f"{hit.score:6.3f}", _described(hit)] for hit in hits), [6], out)
+
+
+def _described(hit: Hit) -> str:
+    copies = f"  (+{len(hit.copies)} copies)" if hit.copies else ""
+    return hit.path + copies + ("  (does not fit)" if hit.fits is False else "")

@@ -55,6 +55,7 @@ EXPORTS = [
 PUBLIC = {
     "zsindex": EXPORTS,
     "zsindex.classification.options": [
+        "AUTO",
         "DEFAULT_TOP",
         "FITTED",
         "Query",
@@ -90,6 +91,7 @@ PUBLIC = {
         "Classification",
         "Flip",
         "Hit",
+        "Hits",
         "Prediction",
         "Result",
         "Run",

@@ -12,7 +12,7 @@ from zsindex import config
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.options import Query, QueryOptions, Question, QuestionOptions
 from zsindex.classification.prompts import LabelsLike
-from zsindex.classification.results import Classification, Hit
+from zsindex.classification.results import Classification, Hit, Hits
 from zsindex.classification.view import View
 from zsindex.models.encoder import Encoder
 from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
@@ -427,7 +427,7 @@ class Library:
         """
         return Questions(self.session).plan(question)
 
-    def search(self, query: ImageLike, **options: Unpack[QueryOptions]) -> list[Hit]:
+    def search(self, query: ImageLike, **options: Unpack[QueryOptions]) -> Hits:
         """Find photos by text, by example, or by a combination of both.
 
         The query's vector is the sum of the unit vectors of all positive terms minus those of the negative ones.
@@ -435,11 +435,14 @@ class Library:
         Args:
             query: plain text; or an image: a `Path`, the name of an existing file or of a photo in the library, bytes,
                 or a PIL image. ``text:…`` is always text.
-            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `truncate` and `exact`;
-                described in `zsindex.classification.options.Query`.
+            options: `plus` and `minus`, more terms to add and subtract; `cut` and `without`, where to stop and what to
+                leave out; `top`, `paths`, `truncate` and `exact`; described in `zsindex.classification.options.Query`.
+
+        Returns:
+            The photos, best first: a list, which also knows how many fit; see `zsindex.classification.results.Hits`.
 
         Raises:
-            BadQuery: the query is empty, or its terms cancel out.
+            BadQuery: the query is empty, its terms cancel out, or ``cut="auto"`` was asked of images.
             NotInLibrary: something in `paths` is unknown.
             NoVectors: the library holds no photos, or none with a vector of the model.
             ImageError, PromptTooLong, ModelError

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from zsindex.classification.rules import UnknownRule
     from zsindex.photos.sources import ImageLike
 
-__all__ = ["DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
+__all__ = ["AUTO", "DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
 
 # Predictions that `Classification` holds per photo by default.
 DEFAULT_TOP = 3
 # The temperature that was fitted for the model; see `Library.temperature`.
 FITTED = "fitted"
+# The cut of a search that is found for each query.
+AUTO = "auto"
 
 
 # The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
@@ -181,6 +183,8 @@ class QueryOptions(TypedDict, total=False):
     paths: PathsLike | None
     truncate: bool
     exact: bool
+    cut: float | str | None
+    without: str | Sequence[str]
 
 
 @dataclass(frozen=True, init=False)
@@ -196,6 +200,10 @@ class Query:
         exact: compare with every photo. Otherwise, in a library of about 200,000 photos or more, one in a hundred of
             the photos that belong in the result may be missing, and where the server searches as many as
             `Library.search_index` says; see docs/storage.md.
+        cut: return only photos that fit: from this cosine similarity on; or ``auto``, for a query in words, as judged
+            from what is usual in the library, see docs/methods.md. If nothing fits, the nearest photos are returned,
+            marked as not fitting. None: all photos, however far.
+        without: texts. Photos that fit one of them, by the same cut (without one by ``auto``), are left out.
     """
 
     plus: tuple[ImageLike, ...]
@@ -204,6 +212,8 @@ class Query:
     paths: tuple[str, ...] | None = None
     truncate: bool = False
     exact: bool = False
+    cut: float | str | None = None
+    without: tuple[str, ...] = ()
 
     def __init__(self, query: ImageLike, **options: Unpack[QueryOptions]) -> None:
         """Validate the options.
@@ -212,18 +222,20 @@ class Query:
             query: the first term; `plus` adds more.
 
         Raises:
-            ValueError: `top` is out of bounds.
+            ValueError: `top` or `cut` is out of bounds.
             BadPath
             TypeError: there is no such option.
         """
         if strangers := options.keys() - QueryOptions.__annotations__.keys():
             raise TypeError(f"a query has no option {', '.join(sorted(strangers))}")
-        paths = options.get("paths")
+        paths, cut = options.get("paths"), options.get("cut")
         checked: dict[str, Any] = {
             **options,
             "plus": (query, *several(options.get("plus", ()))),
             "minus": tuple(several(options.get("minus", ()))),
             "top": bounds.whole("top", options.get("top", self.top), least=0),
             "paths": None if paths is None else tuple(absolute_all(paths)),
+            "cut": cut if cut in (None, AUTO) else bounds.real("cut", cut, least=-1, most=1),
+            "without": tuple(several(options.get("without", ()))),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself

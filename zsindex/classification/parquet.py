@@ -82,24 +82,28 @@ def write_scores(
             )
 
 
-def write_hits(hits: Sequence[tuple[str, float, Sequence[str]]], file: File) -> None:
-    """Write search results: ``rank`` (int32, from 1), ``score`` (float32), ``path``, ``copies`` (a list).
+def write_hits(
+    hits: Sequence[tuple[str, float, Sequence[str]]], file: File, *, fits: Sequence[bool | None] | None = None
+) -> None:
+    """Write search results: ``rank`` (int32, from 1), ``score`` (float32), ``path``, ``copies`` (a list), and if given
+    ``fits`` (bool).
 
     Args:
         hits: path, score and copies of each, best first.
+        fits: whether each fits the query.
 
     Raises:
         ExtraMissing: pyarrow is not installed.
     """
     pa, _ = _pyarrow()
-    schema = pa.schema(
-        [("rank", pa.int32()), ("score", pa.float32()), ("path", pa.string()), ("copies", pa.list_(pa.string()))]
-    )
+    fields = [("rank", pa.int32()), ("score", pa.float32()), ("path", pa.string()), ("copies", pa.list_(pa.string()))]
+    schema = pa.schema(fields if fits is None else [*fields, ("fits", pa.bool_())])
     columns = [
         pa.array(range(1, len(hits) + 1), pa.int32()),
         pa.array([score for _, score, _ in hits], pa.float32()),
         pa.array([path for path, _, _ in hits], pa.string()),
         pa.array([list(copies) for _, _, copies in hits], pa.list_(pa.string())),
+        *([] if fits is None else [pa.array(list(fits), pa.bool_())]),
     ]
     with _writer(file, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ __all__ = [
     "Classification",
     "Flip",
     "Hit",
+    "Hits",
     "Prediction",
     "Result",
     "Run",
@@ -534,13 +535,54 @@ class Hit:
         score: cosine similarity to the query, in [-1, 1].
         copies: other paths with the same bytes.
         image_id: of its content.
+        fits: whether it fits the query; None where that was not asked, or cannot be told.
     """
 
     path: str
     score: float
     copies: tuple[str, ...] = ()
     image_id: int = field(default=-1, compare=False)
+    fits: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"path": self.path, "score": self.score, "copies": list(self.copies)}
+        plain = {"path": self.path, "score": self.score, "copies": list(self.copies)}
+        return plain if self.fits is None else {**plain, "fits": self.fits}
+
+
+class Hits(list[Hit]):
+    """What a search found, best first.
+
+    Attributes:
+        cut: as it was asked for.
+        fitting: how many photos fit, as far as was looked; where it is 0, these are the nearest ones that do not. None
+            without a cut, or where `tells` is False.
+        more: more photos than those may fit.
+        tells: False: there are too few photos to tell which of them fit, so these are the nearest ones.
+    """
+
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        *,
+        cut: float | str | None = None,
+        fitting: int | None = None,
+        more: bool = False,
+        tells: bool = True,
+    ) -> None:
+        super().__init__(hits)
+        self.cut, self.fitting, self.more, self.tells = cut, fitting, more, tells
+
+    @property
+    def note(self) -> str:
+        """What there is to say of where it stops; empty without a cut."""
+        if not self.tells:
+            return "there are too few photos to tell which of them fit; these are the nearest"
+        if self.fitting is None:
+            return ""
+        if not self.fitting:
+            return "nothing fits; these are the nearest" if self else "nothing fits"
+        photos = f"{self.fitting:,} photo{'s' if self.fitting > 1 else ''}"
+        fit = "fits" if self.fitting == 1 and not self.more else "fit"
+        shown = f"; these are the nearest {len(self):,}" if len(self) < self.fitting or self.more else ""
+        return f"{'at least ' if self.more else ''}{photos} {fit}{shown}"

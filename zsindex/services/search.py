@@ -13,7 +13,7 @@ import numpy as np
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification import prompts
 from zsindex.classification.options import Query
-from zsindex.classification.results import Hit
+from zsindex.classification.results import Hit, Hits
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, PlaceExpired
 from zsindex.index import nearest
@@ -46,10 +46,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some photos around a vector, best first. `next` is where the next page begins; None after the last."""
+    """Some photos around a vector, best first. `next` is where the next page begins; None after the last. `snapshot` is
+    what it is of: a watermark and a generation.
+    """
 
     hits: tuple[Hit, ...]
     next: Place | None
+    snapshot: tuple[int, int]
 
 
 class Search:
@@ -59,13 +62,16 @@ class Search:
         self._session = session
         self._photos = Photos(session)
 
-    def search(self, query: Query) -> list[Hit]:
+    def search(self, query: Query) -> Hits:
         """See `Library.search`."""
         self._require_some(query)
         added = [self._term(term, truncate=query.truncate) for term in query.plus]
         taken = [self._term(term, truncate=query.truncate) for term in query.minus]
         terms = np.stack(added) if added[1:] or taken else None
-        return self._nearest(self.sum_of(added, taken), query, terms=terms)
+        vector = self.sum_of(added, taken)
+        if query.cut is None and not query.without:
+            return Hits(self._nearest(vector, query, terms=terms))
+        return self._fitting(vector, query, terms)
 
     def similar(self, query: Query) -> list[Hit]:
         """See `Library.similar`; the query is one image."""
@@ -159,7 +165,8 @@ class Search:
             if image_id in by_image
         )
         more = len(ids) > top > 0
-        return Page(hits, Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None)
+        following = Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None
+        return Page(hits, following, (watermark, generation))
 
     def _page_from_server(
         self,
@@ -197,7 +204,7 @@ class Search:
         more = len(hits) > top > 0
         last = hits[top - 1] if more else None
         following = None if last is None else Place(watermark, index.generation, last.score, last.image_id)
-        return Page(tuple(hits[:top]), following)
+        return Page(tuple(hits[:top]), following, (watermark, index.generation))
 
     def _require_some(self, query: Query) -> None:
         """Refuse a query that cannot find anything, before anything is encoded.
@@ -211,25 +218,34 @@ class Search:
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
         if isinstance(term, str) and not self._photos.is_image(term):
-            text = prompts.normalise(term.removeprefix("text:"))
-            if not text:
-                raise BadQuery("the query is empty")
-            vector: FloatArray = self._session.embed.texts([text], truncate=truncate)[0]
-        else:
-            try:
-                vector = self._session.embed.images([term])[0]
-            except ImageError as error:
-                if not isinstance(term, str):
-                    raise
-                raise ImageError(
-                    error.reason, f"{error.detail} (to search for it as text: text:{term})", path=error.path
-                ) from error
+            return self._text(term, truncate=truncate)
+        try:
+            vector: FloatArray = self._session.embed.images([term])[0]
+        except ImageError as error:
+            if not isinstance(term, str):
+                raise
+            raise ImageError(
+                error.reason, f"{error.detail} (to search for it as text: text:{term})", path=error.path
+            ) from error
+        return vector
+
+    def _text(self, text: str, *, truncate: bool) -> FloatArray:
+        text = prompts.normalise(text.removeprefix("text:"))
+        if not text:
+            raise BadQuery("the query is empty")
+        vector: FloatArray = self._session.embed.texts([text], truncate=truncate)[0]
         return vector
 
     def _nearest(
-        self, vector: FloatArray, query: Query, *, terms: FloatArray | None = None, leave_out: str | None = None
+        self,
+        vector: FloatArray,
+        query: Query,
+        *,
+        top: int | None = None,
+        terms: FloatArray | None = None,
+        leave_out: str | None = None,
     ) -> list[Hit]:
-        top, paths = query.top, query.paths
+        top, paths = query.top if top is None else top, query.paths
         reads = self._session.storage.reads
         index, k = self._session.index.for_search(), top
         files = None if paths is None else reads.files(paths)
@@ -246,6 +262,19 @@ class Search:
                 shown_first = ((i, score, _existing_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, have no file, or are the one to leave out
+
+    def _fitting(self, vector: FloatArray, query: Query, terms: FloatArray | None) -> Hits:
+        from zsindex.services.stopping import Stopping, require_words
+
+        if any(self._photos.is_image(term) for term in (*query.plus, *query.minus)):
+            require_words(query.cut)
+        without = [self._text(text, truncate=query.truncate) for text in query.without]
+
+        def nearest_to(one: FloatArray, k: int) -> list[Hit]:
+            return self._nearest(one, query, top=k, terms=terms if one is vector else None)
+
+        stopping = Stopping(self._session)
+        return stopping.first(vector, nearest_to, cut=query.cut, without=without, top=query.top)[0]
 
     def _require_found(self, paths: Sequence[str] | None, top: int) -> None:
         """Refuse a search that can find nothing; one that found nothing may have been for no photos.

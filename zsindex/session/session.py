@@ -30,6 +30,7 @@ from zsindex.storage import processes
 from zsindex.storage.seals import Kind
 
 if TYPE_CHECKING:
+    from zsindex.lab.cut import Usual
     from zsindex.lab.duplicates import Appearance
     from zsindex.photos.sandbox import Here, Sandbox
     from zsindex.storage.protocol import Storage
@@ -44,6 +45,7 @@ class Session:
         usage: counts what was encoded and what was found in the cache.
         clock: seconds, from an arbitrary start.
         appearances: what `Library.neighbours` found out by looking at photos, by image id.
+        usual: what is usual among the photos, for searches that stop; of a model, a watermark and a generation.
         path: the library's folder; of one on a server the folder of this machine for what is derived from it.
         place: what stands for it in messages: its folder, or its URL without a password.
     """
@@ -77,6 +79,7 @@ class Session:
         self._decoder: Sandbox | Here | None = None
         self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}
+        self.usual: tuple[tuple[int, int, int], Usual] | None = None
         self._closed = False
         self._as_of: tuple[int, int, int] | None = None
         self._pid = processes.current()
