@@ -234,6 +234,20 @@ def test_all_that_fits_may_be_left_out(library: Library) -> None:
     assert not any("zebra" in name for name in names(hits))
 
 
+def test_beyond_what_is_left_out_something_may_fit(tmp_path: Path) -> None:
+    """More photos than are looked at first show both; one shows the first alone, and is further away."""
+    vector, both = vector_of("zebra"), vector_of("zebra") + 0.9 * vector_of("violin")
+    photos = [photo(f"/photos/both {i}.png", vector=(both / np.linalg.norm(both))) for i in range(150)]
+    alone = vector + 1.1 * vector_of("apple")
+    alone /= np.linalg.norm(alone)
+    folder = make(tmp_path / "library", [*photos_of({}, 300), *photos, photo("/photos/alone.png", vector=alone)])
+    with Library.open(folder, encoder=WordEncoder()) as opened:
+        assert "alone" not in names(opened.search("zebra", top=150))
+        hits = opened.search("zebra", cut="auto", without="violin", top=3)
+        assert names(hits) == ["alone"]
+        assert hits.fitting == 1
+
+
 def test_what_no_photo_shows_leaves_nothing_out(library: Library) -> None:
     assert library.search("zebra", without="submarine", top=50) == library.search("zebra", top=50)
 

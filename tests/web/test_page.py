@@ -432,6 +432,37 @@ def test_search(page: Any, url: str, library: Library, album: Path) -> None:
     accessible(page, "search")
 
 
+def test_a_search_in_words_shows_what_fits(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/search?q=a+cup+of+coffee")
+    hits = library.search("a cup of coffee", cut="auto", top=100)
+    assert hits.fitting
+    assert hits.fitting < len(library.view().image_ids)
+    expect(page.locator("#found")).to_contain_text(f"{hits.fitting} photo")
+    expect(page.locator("#found")).to_contain_text("fit")
+    expect(cells(page)).to_have_count(len(hits))
+    accessible(page, "search-fits")
+    page.get_by_role("button", name="Show all, nearest first").click()
+    expect(page).to_have_url(f"{url}/search?q=a+cup+of+coffee&all=1")
+    expect(page.locator("#found")).to_contain_text("nearest first")
+    everything = library.search("a cup of coffee", top=100)
+    assert len(everything) > len(hits)
+    page.get_by_role("button", name="Only what fits").click()
+    expect(cells(page)).to_have_count(len(hits))
+
+    page.get_by_label("Words for what the photos show").fill("a cup of coffee")
+    page.get_by_role("button", name="Leave out").click()
+    expect(page).to_have_url(f"{url}/search?q=a+cup+of+coffee&not=a+cup+of+coffee")
+    expect(page.locator("#found")).to_have_text("Nothing fits; these are the nearest")
+
+    absent = library.search("a submarine", cut="auto", top=100)
+    assert absent.fitting == 0
+    page.goto(f"{url}/search?q=a+submarine")
+    expect(page.locator("#found")).to_have_text("Nothing fits; these are the nearest")
+    expect(page.locator("#grid")).to_have_class(re.compile("misfits"))
+    expect(cells(page).first).to_have_attribute("title", Path(absent[0].path).name)
+    accessible(page, "search-nothing-fits")
+
+
 def test_library(page: Any, url: str, album: Path) -> None:
     page.goto(f"{url}/library")
     expect(page.locator("#skipped")).to_contain_text("damaged.jpg")

@@ -46,6 +46,22 @@ class Bound:
         """A cosine similarity below which nothing fits."""
         return self.at if self.usual is None else self.usual.lowest(self.at)
 
+    @property
+    def opens(self) -> float:
+        """What the best photo must exceed for anything to fit."""
+        return 0.0 if self.usual is None else rule.OPEN
+
+    @property
+    def fits(self) -> float:
+        """What a photo must exceed to fit."""
+        return 0.0 if self.usual is None else rule.FITS
+
+    def exceeds(self, vectors: FloatArray, cosines: FloatArray) -> npt.NDArray[np.float64]:
+        """By how much photos exceed it: float64 (n,), from their vectors and their cosines with its own."""
+        if self.usual is None:
+            return (cosines - np.float32(self.at)).astype(np.float64)
+        return self.usual.exceeds(self.at, vectors, cosines)
+
 
 @dataclass(frozen=True, eq=False)
 class Stop:
@@ -53,12 +69,10 @@ class Stop:
 
     Attributes:
         bound: of the query; None shows everything.
-        nothing: no photo fits; the nearest ones are shown as such.
         without: of what is left out.
     """
 
     bound: Bound | None = None
-    nothing: bool = False
     without: tuple[Bound, ...] = ()
 
 
@@ -77,50 +91,49 @@ class Stopping:
         without: Sequence[FloatArray],
         top: int,
     ) -> tuple[Hits, Stop]:
-        """The best photos that fit a query.
+        """The best photos that fit a query; if none does, the nearest.
 
         Args:
             vector: float32 (dim,), of the query.
             nearest: so many photos nearest to a vector, best first; fewer where there are no more.
             cut, without, top: of `zsindex.classification.options.Query`; of `without` the vectors.
         """
-        needs_usual = cut == AUTO or (cut is None and bool(without))
-        usual = self.usual() if needs_usual else None
+        by_words = cut == AUTO or (cut is None and bool(without))
+        usual = self.usual() if by_words else None
         tells = usual is None or usual.tells
-        stop = Stop() if not tells else Stop(without=self._shown(without, nearest, cut, usual))
+        stop = Stop()
+        if tells:
+            left_out = [self._bound(text, cut, usual) for text in without]
+            shown = [one for one in left_out if self._any_fits(one, nearest(one.vector, rule.LOOKED_AT))]
+            stop = Stop(None if cut is None else self._bound(vector, cut, usual), tuple(shown))
         k = max(top, rule.LOOKED_AT)
         while True:
             found = nearest(vector, k)
-            if cut is not None and tells and stop.bound is None:
-                bound = self._bound(vector, cut, usual)
-                stop = replace(stop, bound=bound, nothing=not self._opens(bound, found))
-            left = self.left(found, stop)
-            ended = len(found) < k or (stop.bound is not None and found[-1].score < stop.bound.lowest)
-            if len(left) >= top or ended:
+            stays, exceeds = self._judged(found, stop)
+            opens, fits = True, stays
+            if stop.bound is not None:
+                opens = _opens(stop.bound, exceeds)
+                fits = stays & (exceeds >= stop.bound.fits) & opens
+            fitting = int(fits.sum())
+            wanted = fits if fitting else stays
+            ended = len(found) < k or (stop.bound is not None and opens and found[-1].score < stop.bound.lowest)
+            # All that was looked at may be left out, and something further away still fit.
+            if ended or (int(wanted.sum()) >= top and (fitting or not opens)):
                 break
             k *= 2
+        marked = None if stop.bound is None else fitting > 0
+        chosen = [replace(found[i], fits=marked) for i in np.flatnonzero(wanted)[:top].tolist()]
+        more = bool(fitting) and not ended
         if stop.bound is None:
-            return Hits(left[:top], cut=cut, more=len(left) > top or not ended, tells=tells), stop
-        if not left or stop.nothing:
-            stop = replace(stop, nothing=True)
-            return Hits(self.left(found, stop)[:top], cut=cut, fitting=0), stop
-        return Hits(left[:top], cut=cut, fitting=len(left), more=not ended), stop
+            return Hits(chosen, cut=cut, more=more or fitting > top, tells=tells), stop
+        return Hits(chosen, cut=cut, fitting=fitting, more=more), stop
 
     def left(self, hits: Sequence[Hit], stop: Stop) -> list[Hit]:
-        """What is left of some hits, in their order: those that fit; or where nothing does all of them, marked."""
-        if not hits or (stop.bound is None and not stop.without):
-            return list(hits)
-        vectors = self._vectors_of(np.array([hit.image_id for hit in hits], dtype=np.int64))
-        scores = np.array([hit.score for hit in hits], dtype=np.float32)
-        stays = np.ones(len(hits), dtype=bool)
-        for bound in stop.without:
-            stays &= ~self._fits(bound, vectors, vectors @ bound.vector)
-        fits = None
-        if stop.bound is not None:
-            fits = not stop.nothing
-            if fits:
-                stays &= self._fits(stop.bound, vectors, scores)
-        return [replace(hit, fits=fits) for hit, stay in zip(hits, stays.tolist(), strict=True) if stay]
+        """What is left of some hits, in their order, if something fits."""
+        stays, exceeds = self._judged(hits, stop)
+        if stop.bound is None:
+            return [hits[i] for i in np.flatnonzero(stays).tolist()]
+        return [replace(hits[i], fits=True) for i in np.flatnonzero(stays & (exceeds >= stop.bound.fits)).tolist()]
 
     def bound_again(self, vector: FloatArray, at: float, *, auto: bool) -> Bound:
         """A bound of which somebody kept the numbers."""
@@ -128,43 +141,29 @@ class Stopping:
 
     # --- what fits ----------------------------------------------------------------------------------------------------
 
-    def _bound(self, vector: FloatArray, cut: float | str, usual: Usual | None) -> Bound:
-        if usual is None:
-            assert not isinstance(cut, str)
-            return Bound(vector, cut, None)
-        return Bound(vector, usual.of_text(vector), usual)
+    def _bound(self, vector: FloatArray, cut: float | str | None, usual: Usual | None) -> Bound:
+        if usual is not None:
+            return Bound(vector, usual.of_text(vector), usual)
+        assert isinstance(cut, float)
+        return Bound(vector, cut, None)
 
-    def _shown(
-        self,
-        texts: Sequence[FloatArray],
-        nearest: Callable[[FloatArray, int], Sequence[Hit]],
-        cut: float | str | None,
-        usual: Usual | None,
-    ) -> tuple[Bound, ...]:
-        """Bounds of those texts that some photo fits."""
-        bounds = [self._bound(text, AUTO if cut is None else cut, usual) for text in texts]
-        if usual is None:
-            return tuple(bounds)
-        return tuple(one for one in bounds if self._opens(one, nearest(one.vector, rule.LOOKED_AT)))
+    def _any_fits(self, bound: Bound, nearest: Sequence[Hit]) -> bool:
+        return _opens(bound, self._judged(nearest, Stop(bound))[1])
 
-    def _opens(self, bound: Bound, nearest: Sequence[Hit]) -> bool:
-        """Whether anything fits, given the photos nearest to the bound's vector."""
-        first = nearest[: rule.LOOKED_AT]
-        if not first:
-            return False
-        if bound.usual is None:
-            return first[0].score >= bound.at
-        vectors = self._vectors_of(np.array([hit.image_id for hit in first], dtype=np.int64))
-        cosines = np.array([hit.score for hit in first], dtype=np.float32)
-        return bool(bound.usual.exceeds(bound.at, vectors, cosines).max() >= rule.OPEN)
-
-    def _fits(self, bound: Bound, vectors: FloatArray, cosines: FloatArray) -> npt.NDArray[np.bool_]:
-        if bound.usual is None:
-            return cosines >= np.float32(bound.at)
-        return bound.usual.exceeds(bound.at, vectors, cosines) >= rule.FITS
+    def _judged(self, hits: Sequence[Hit], stop: Stop) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+        """Which hits are not left out, and by how much each exceeds the query's bound, if there is one."""
+        stays, exceeds = np.ones(len(hits), dtype=bool), np.zeros(len(hits))
+        if not hits or (stop.bound is None and not stop.without):
+            return stays, exceeds
+        vectors = self._vectors_of(np.array([hit.image_id for hit in hits], dtype=np.int64))
+        for bound in stop.without:
+            stays &= bound.exceeds(vectors, vectors @ bound.vector) < bound.fits
+        if stop.bound is not None:
+            exceeds = stop.bound.exceeds(vectors, np.array([hit.score for hit in hits], dtype=np.float32))
+        return stays, exceeds
 
     def _vectors_of(self, image_ids: IdArray) -> FloatArray:
-        """float32 (len(image_ids), dim); of what has gone meanwhile zeros, which fit nothing."""
+        """float32 (len(image_ids), dim); zeros for what has gone meanwhile."""
         found = np.zeros((len(image_ids), self._session.info.dim), dtype=np.float32)
         if self._session.index.on_server:
             by_id = self._session.index.server().vectors_of(image_ids)
@@ -203,6 +202,11 @@ class Stopping:
                     )
         self._session.usual = (state, usual)
         return usual
+
+
+def _opens(bound: Bound, exceeds: npt.NDArray[np.float64]) -> bool:
+    """Whether anything fits, judged from the nearest photos, best first."""
+    return bool(exceeds[: rule.LOOKED_AT].max(initial=-np.inf) >= bound.opens)
 
 
 def require_words(cut: float | str | None) -> None:

@@ -52,7 +52,7 @@ class KeptStop:
             bound: `zsindex.services.stopping.Stopping.bound_again`.
         """
         own = None if self.at is None else bound(vector, self.at, auto=self.auto)
-        return Stop(own, False, tuple(bound(one, at, auto=auto) for one, at, auto in self.without))
+        return Stop(own, tuple(bound(one, at, auto=auto) for one, at, auto in self.without))
 
     def to_json(self) -> list[Any]:
         """As plain data."""

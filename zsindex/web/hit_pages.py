@@ -71,7 +71,7 @@ def _first_that_fit(
     # The last one that it asks for is the query itself.
     found, stop = service.stopping.first(vector, nearest, cut=cut, without=without, top=top)
     following = None
-    if found and not stop.nothing and (found.more or len(found) < (found.fitting or 0)):
+    if found.more or len(found) < (found.fitting or 0):
         last = found[-1]
         place = Place(*snapshot, last.score, last.image_id)
         places = None if paths is None else tuple(paths)
