@@ -120,7 +120,7 @@ def test_what_a_text_exceeds_is_the_formula_of_the_module() -> None:
         - rule.SHARE * np.maximum(own, np.quantile(own, rule.LEAST))
         - (1 - rule.SHARE) * own.mean()
     )
-    np.testing.assert_allclose(usual.exceeds(usual.of_text(text), images, cosines), expected, atol=1e-4)
+    np.testing.assert_allclose(usual.exceeds(usual.of_text(text), usual.own(images), cosines), expected, atol=1e-4)
 
 
 def test_nothing_below_the_lowest_similarity_fits() -> None:
@@ -129,7 +129,7 @@ def test_nothing_below_the_lowest_similarity_fits() -> None:
     n_fitting = 0
     for text in np.stack([vector_of(f"t{i}") for i in range(50)]):
         cosines = 3 * (images @ text)
-        fits = usual.exceeds(usual.of_text(text), images, cosines) >= rule.FITS
+        fits = usual.exceeds(usual.of_text(text), usual.own(images), cosines) >= rule.FITS
         n_fitting += fits.sum()
         assert (cosines[fits] >= usual.lowest(usual.of_text(text)) - 1e-6).all()
     assert n_fitting > 100
@@ -141,7 +141,8 @@ def test_what_is_usual_survives_being_written_down() -> None:
     again = Usual.from_json(json.loads(json.dumps(usual.to_json())), words, 10.0)
     text = vector_of("text")
     assert again.of_text(text) == usual.of_text(text)
-    assert (again.exceeds(0.1, images, images @ text) == usual.exceeds(0.1, images, images @ text)).all()
+    assert (again.own(images) == usual.own(images)).all()
+    assert again.lowest(0.1) == usual.lowest(0.1)
 
 
 def test_a_sample_is_spread_over_all_and_does_not_depend_on_their_order() -> None:

@@ -115,15 +115,17 @@ class Usual:
         near = min(float(self.mean @ text.astype(np.float64)), self.common) - self.nearness
         return NEARNESS * near + (1 - SHARE) * self.everyday
 
-    def exceeds(self, of_text: float, images: FloatArray, cosines: FloatArray) -> npt.NDArray[np.float64]:
+    def own(self, images: FloatArray) -> npt.NDArray[np.float64]:
+        """How near photos are to the words, as far as that counts: float64 (n,), of float32 (n, dim)."""
+        return np.maximum(everyday(images, self.words, self.scale), self.least)
+
+    def exceeds(self, of_text: float, own: npt.NDArray[np.float64], cosines: FloatArray) -> npt.NDArray[np.float64]:
         """By how much a text exceeds everyday words in photos, in logarithms of odds: float64 (n,).
 
         Args:
-            of_text: what `of_text` returned.
-            images: float32 (n, dim).
-            cosines: float32 (n,), of the text with them.
+            of_text, own: what the two methods returned.
+            cosines: float32 (n,), of the text with the photos.
         """
-        own = np.maximum(everyday(images, self.words, self.scale), self.least)
         return self.scale * (cosines.astype(np.float64) - of_text - SHARE * own)
 
     def lowest(self, of_text: float) -> float:

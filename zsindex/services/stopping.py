@@ -56,11 +56,11 @@ class Bound:
         """What a photo must exceed to fit."""
         return 0.0 if self.usual is None else rule.FITS
 
-    def exceeds(self, vectors: FloatArray, cosines: FloatArray) -> npt.NDArray[np.float64]:
-        """By how much photos exceed it: float64 (n,), from their vectors and their cosines with its own."""
+    def exceeds(self, own: npt.NDArray[np.float64], cosines: FloatArray) -> npt.NDArray[np.float64]:
+        """By how much photos exceed it: float64 (n,), from what `Usual.own` says of them, and their cosines."""
         if self.usual is None:
             return (cosines - np.float32(self.at)).astype(np.float64)
-        return self.usual.exceeds(self.at, vectors, cosines)
+        return self.usual.exceeds(self.at, own, cosines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +156,12 @@ class Stopping:
         if not hits or (stop.bound is None and not stop.without):
             return stays, exceeds
         vectors = self._vectors_of(np.array([hit.image_id for hit in hits], dtype=np.int64))
+        usual = next((one.usual for one in (stop.bound, *stop.without) if one is not None), None)
+        own = np.zeros(len(hits)) if usual is None else usual.own(vectors)
         for bound in stop.without:
-            stays &= bound.exceeds(vectors, vectors @ bound.vector) < bound.fits
+            stays &= bound.exceeds(own, vectors @ bound.vector) < bound.fits
         if stop.bound is not None:
-            exceeds = stop.bound.exceeds(vectors, np.array([hit.score for hit in hits], dtype=np.float32))
+            exceeds = stop.bound.exceeds(own, np.array([hit.score for hit in hits], dtype=np.float32))
         return stays, exceeds
 
     def _vectors_of(self, image_ids: IdArray) -> FloatArray:
