@@ -27,10 +27,13 @@ from zsindex.lab.cut import Usual, everyday, sample
 from zsindex.lab.vocabulary import BASIC
 from zsindex.library import Library
 from zsindex.records import FloatArray, ModelInfo
+from zsindex.services.search import Place
 from zsindex.services.stopping import Stopping
 from zsindex.session import model as session_model
 from zsindex.storage.rows import FileOutcome
 from zsindex.web import Limits, Security, create_app
+from zsindex.web.cursors import KeptStop, SearchCursor
+from zsindex.web.problems import Problem
 
 DIM = 64
 # So many photos show each; the rest of a library shows one everyday word each.
@@ -456,6 +459,30 @@ def test_http_refuses_what_is_no_cut(client: TestClient, library: Library) -> No
     assert refused.status_code == 400 or refused.status_code == 422
     assert "for words only" in refused.json()["detail"]
     assert client.get("/v1/search", params={"q": "zebra", "without": ["a"] * 9}).status_code == 422
+
+
+def test_a_cursor_keeps_where_a_search_stops_and_is_not_trusted() -> None:
+    vector, other = vector_of("a"), vector_of("b")
+    kept = KeptStop(0.25, True, ((other, 0.125, False),))
+    cursor = SearchCursor("f", vector, Place(1, 2, 0.5, 3), None, None, 7, kept)
+    again = SearchCursor.from_text(cursor.to_text(), fingerprint="f", dim=DIM).kept
+    assert again is not None
+    assert (again.at, again.auto) == (0.25, True)
+    [(text, at, auto)] = again.without
+    assert (text == other).all()
+    assert (at, auto) == (0.125, False)
+    for damaged in (
+        replace(kept, at="x"),
+        replace(kept, at=float("nan")),
+        replace(kept, at=1e9),
+        replace(kept, auto=1),
+        replace(kept, without=((2 * other, 0.1, True),)),
+        replace(kept, without=((other[:5], 0.1, True),)),
+        replace(kept, without=((other, True, True),)),
+    ):
+        text = replace(cursor, kept=damaged).to_text()
+        with pytest.raises(Problem, match="not a valid cursor"):
+            SearchCursor.from_text(text, fingerprint="f", dim=DIM)
 
 
 # --- wherever the vectors lie -----------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ where most photos show the same thing, the text for it is near because it fits. 
          - SHARE · max(everyday(x), LEAST quantile) - (1 - SHARE) · mean everyday)
 
 natural logarithms of odds. There are two thresholds (hysteresis: Canny 1986): something fits if the best photo is above
-`OPEN`, and then everything above `FITS` does. docs/lab.md has what these numbers achieve, on other photos and texts than
-those that they were chosen with.
+`OPEN`, and then everything above `FITS` does. docs/lab.md has what these numbers achieve, with other photos and texts
+than those that they were chosen with.
 """
 
 from __future__ import annotations
