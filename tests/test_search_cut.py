@@ -451,6 +451,17 @@ def test_pages_hold_every_photo_that_fits_once(client: TestClient, parameters: d
     assert len(set(found)) == len(found) == n
 
 
+def test_a_service_over_an_empty_library_finds_nothing(tmp_path: Path) -> None:
+    security, limits = Security(hosts=frozenset({HOST})), Limits(requests_per_s=0.0)
+    with Library.open(new_library(tmp_path / "library"), encoder=WordEncoder()) as opened:
+        app = create_app(opened, security=security, limits=limits, thumbnails=tmp_path / "thumbnails")
+        with TestClient(app, base_url=URL) as client:
+            for parameters in ({"cut": "auto"}, {"cut": "0.5"}, {"without": "zebra"}):
+                answer = client.get("/v1/search", params={"q": "zebra", **parameters})
+                assert answer.status_code == 200
+                assert (answer.json()["hits"], answer.json()["next"]) == ([], None)
+
+
 def test_http_refuses_what_is_no_cut(client: TestClient, library: Library) -> None:
     for cut in ("x", "2", "nan"):
         assert client.get("/v1/search", params={"q": "zebra", "cut": cut}).status_code == 422

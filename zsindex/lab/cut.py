@@ -101,6 +101,11 @@ class Usual:
             float(np.quantile(of_photos, LEAST)),
         )
 
+    @classmethod
+    def of_none(cls, words: FloatArray, scale: float) -> Usual:
+        """Of a library without photos, which tells nothing."""
+        return cls(words, scale, np.zeros(words.shape[1]), 0, 0.0, 0.0, 0.0, 0.0)
+
     @property
     def tells(self) -> bool:
         """Whether there are photos enough to tell what is usual."""

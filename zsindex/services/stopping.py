@@ -194,6 +194,8 @@ class Stopping:
             usual = Usual.from_json(kept["usual"], words, model.info.logit_scale)
         else:
             ids = self._session.storage.reads.image_ids_of(model.id, through=index.watermark)
+            if not len(ids):
+                return Usual.of_none(words, model.info.logit_scale)
             usual = Usual.of(self._vectors_of(rule.sample(ids)), words, model.info.logit_scale)
             body = {"state": [index.watermark, index.generation], "usual": usual.to_json()}
             if not self._session.read_only and may_keep.get()(len(json.dumps(body))):

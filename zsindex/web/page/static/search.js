@@ -116,7 +116,7 @@ function counted() {
   const { fit } = hits;
   byId("grid").classList.toggle("misfits", fit?.fitting === 0);
   byId("found").textContent = !n ? "" : hits.next ? `The nearest ${photos(n)}; scroll for more` : `${photos(n)}, nearest first`;
-  if (fit?.tells === false) byId("found").textContent = "There are too few photos to tell which of them fit; these are the nearest";
+  if (n && fit?.tells === false) byId("found").textContent = "There are too few photos to tell which of them fit; these are the nearest";
   else if (fit?.fitting === 0) byId("found").textContent = n ? "Nothing fits; these are the nearest" : "Nothing fits";
   else if (fit) byId("found").textContent = hits.next ? `${photos(n)} fit; scroll for more` : `${photos(n)} ${n === 1 ? "fits" : "fit"}`;
   byId("all").hidden = !inWords() || !n || !(all || fit?.tells);
@@ -133,7 +133,7 @@ function draw() {
     grid.show(source(hits), { label: hits.fit?.fitting === 0 ? "The nearest photos; none fits" : "Photos found, nearest first" });
   } else if (terms.length && terms.every((term) => term.not)) {
     showState(byId("state"), { title: "What are you looking for?", text: "Only what to leave out is known so far." });
-  } else if (hits.fit) {
+  } else if (hits.fit?.tells) {
     showState(byId("state"), { title: "Nothing fits", text: "All photos that are near show something that is to be left out." });
   } else if (terms.length) {
     showState(byId("state"), { title: "No photos", text: "This library holds no photos with vectors yet. A sync finds and encodes them." });
