@@ -153,6 +153,7 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"paths": tuple("0123456")},
         "adding was refused.*0, 1, 2, 3, 4 and 2 more.*zsindex sync",
     ),
+    (errors.SamePhoto(["a", "b"]), {"paths": ("a", "b")}, "two of them have the same bytes.*: a, b"),
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.BadTokenFile("t", "it is empty"), {"path": "t"}, "t: it is empty"),
     (errors.FetchError("http://x", "404"), {"url": "http://x"}, "http://x: 404"),

@@ -141,6 +141,8 @@ WITH_LOSS = {
     "a template set": ("UPDATE template_sets SET body = '[\"not {}\"]'", "template set mine"),
     "a correction": ("UPDATE corrections SET label = 'red' WHERE id = 2", f"correction 2 of label set {SET} ("),
     "a correction is gone": ("DELETE FROM corrections WHERE id = 3", f"correction 3 of label set {SET}"),
+    "a decision": ("UPDATE decisions SET other = x'00' WHERE id = 1", "decision 1 about duplicates (different: "),
+    "a decision is gone": ("DELETE FROM decisions WHERE id = 2", "decision 2 about duplicates"),
     "a threshold": (
         "UPDATE thresholds SET rate = 0.9 WHERE label = 'blue'", f"the threshold of blue in label set {SET}"
     ),

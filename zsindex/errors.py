@@ -45,6 +45,7 @@
     ├── PlaceExpired             the order that the next page belongs to is gone
     ├── BadQuery                 a search that asks for nothing
     ├── BadQuestion              options of a question that exclude each other, or need another one
+    ├── SamePhoto                one photo, called two different ones
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
     ├── TooManyScores            smoothing needs more memory than it may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
@@ -128,6 +129,7 @@ __all__ = [
     "PathNotFound",
     "PlaceExpired",
     "PromptTooLong",
+    "SamePhoto",
     "Stopped",
     "StorageFailed",
     "StorageFull",
@@ -670,6 +672,15 @@ class NotInLibrary(ZsindexError):
     def __init__(self, paths: Sequence[str], why: str) -> None:
         shown = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         super().__init__(f"not in the library ({why}): {shown}. Add with: zsindex sync PATH")
+        self.paths = tuple(paths)
+
+
+class SamePhoto(ZsindexError, ValueError):
+    """Photos were called different of which two are the same one."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        why = "name two photos or more" if len(paths) < 2 else "two of them have the same bytes"
+        super().__init__(f"not different photos ({why}): {', '.join(paths)}")
         self.paths = tuple(paths)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
+    from zsindex.services.decisions import Decisions
     from zsindex.services.lab import Lab
     from zsindex.services.labels import Labels
     from zsindex.services.migration import Migrations
@@ -600,6 +601,13 @@ class Library:
         from zsindex.services.neighbours import Neighbours
 
         return Neighbours(self.session)
+
+    @property
+    def decisions(self) -> Decisions:
+        """What people decide about duplicates."""
+        from zsindex.services.decisions import Decisions
+
+        return Decisions(self.session)
 
     @property
     def vectors(self) -> Vectors:

@@ -29,7 +29,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -90,6 +90,8 @@ SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
     "label_sets": ("label_set", "name", "version", ("name", "version", "body", "saved_at")),
     "template_sets": ("template_set", None, "name", ("name", "body")),
     "corrections": ("correction", "label_set", "batch", ("label_set", "batch", "batch", "digest", "label", "is_not")),
+    "decisions": ("decision", None, "batch", ("batch", "batch", "kind", "digest", "other", "path", "other_path",
+                                              "created_at")),
     "thresholds": ("threshold", "label_set", "label", ("label_set", "label", "rate", "chosen", "created_at")),
     "temperatures": ("temperature", None, "model_id", ("model_id", "temperature", "fit")),
     "runs": ("run", None, "key", ("key", "document", "created_at")),
@@ -98,7 +100,7 @@ SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
 
 
 def sealed(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """The seals of rows. Corrections have the ids 1, 2, … like their batches."""
+    """The seals of rows. Corrections and decisions have the ids 1, 2, … like their batches."""
     seals = [
         ("default_model", "", "", seal("3")),
         ("derived", "3/negatives", "k", seal(3, "negatives", "k", '["x"]')),
@@ -193,6 +195,11 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
                  "iso": 640, "latitude": -33.5, "longitude": 151.25, "altitude_m": None, "orientation": 6,
                  "animated": 0, "rating": 4.0, "keywords": '["owl"]', "caption": "Ö"}  # fmt: skip
         found.append(("image_facts", facts | {"checksum": seal(*facts.values())}))
+    if revision >= "0011":
+        blue, red = PATHS
+        decided = {"digest": digest(blue), "path": blue, "created_at": THEN}
+        found += [("decisions", {"batch": 1, "kind": "different", "other": digest(red), "other_path": red, **decided}),
+                  ("decisions", {"batch": 2, "kind": "keep", **decided})]  # fmt: skip
     if revision >= "0009":
         for table, row in found:
             if table == "images":

@@ -36,6 +36,7 @@ from zsindex.storage.rows import (
     NEVER_SEEN,
     NO_PROMPTS,
     CorrectionEntry,
+    DecisionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
@@ -132,6 +133,7 @@ class State:
     label_sets: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     template_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
+    decisions: tuple[tuple[DecisionEntry, ...], ...] = ()
     thresholds: dict[tuple[str, str], tuple[float, str, str]] = field(default_factory=dict)
     temperatures: dict[int, tuple[float, str]] = field(default_factory=dict)
     derived: dict[tuple[int, str, str], str] = field(default_factory=dict)
@@ -781,6 +783,7 @@ class MemoryPhotos(_Part):
             "jobs": of_texts(document for _, _, document, _ in state.jobs.values()),
             "derived": of_texts(state.derived.values()),
             "corrections": (len(entries), sum(len(entry.digest) for entry in entries)),
+            "decisions": of_texts(e.path + (e.other_path or "") for batch in state.decisions for e in batch),
             "sidecars": (len(originals), sum(originals)),
         }
 
@@ -903,6 +906,20 @@ class MemoryLabels(_Part):
         with self._storage.write("undo corrections") as state:
             *kept, last = state.corrections.get(label_set) or ((),)
             state.corrections[label_set] = tuple(kept)
+            return list(last)
+
+    def decisions(self) -> list[DecisionEntry]:
+        return [entry for batch in self._storage.state().decisions for entry in batch]
+
+    def add_decisions(self, entries: Sequence[DecisionEntry]) -> None:
+        with self._storage.write("keep decisions") as state:
+            if entries:
+                state.decisions = (*state.decisions, tuple(e._replace(decided_at=now()) for e in entries))
+
+    def undo_decisions(self) -> list[DecisionEntry]:
+        with self._storage.write("undo decisions") as state:
+            *kept, last = state.decisions or ((),)
+            state.decisions = tuple(kept)
             return list(last)
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:

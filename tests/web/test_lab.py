@@ -352,6 +352,37 @@ def test_near_duplicates_in_pages(client: TestClient, library: Library, album: P
     assert client.get("/v1/duplicates", params={"threshold": 0.1}).status_code == 422
 
 
+def test_decisions_about_near_duplicates(client: TestClient, library: Library, album: Path) -> None:
+    for n in range(2):
+        photo(album / f"grey {n}.png", "#808080", mark=n)
+    shutil.copy(album / "white.png", album / "sea" / "white again.png")
+    library.sync()
+    groups = get(client, "/v1/duplicates", threshold=0.99, look=False)["groups"]
+    one, other = next([g["keep"], g["others"][0]] for g in groups if "grey" in g["keep"]["path"])
+    copy = next(g["others"][0] for g in groups if "white" in g["keep"]["path"])
+    said = client.post(
+        "/v1/duplicates/decisions", json={"different": [[one["path"], other["path"]]], "keep": [copy["path"]]}
+    )
+    assert (said.status_code, said.json()) == (200, {"decisions": 2})
+    # An answer that was kept is not given again.
+    found = get(client, "/v1/duplicates", threshold=0.99, look=False)
+    assert found["apart"] == 1
+    assert not any("grey" in group["keep"]["path"] for group in found["groups"])
+    assert [g["keep"]["path"] for g in found["groups"] if g["keep"]["kept"]] == [copy["path"]]
+    listed = get(client, "/v1/duplicates/decisions")
+    assert listed == [one.to_dict() for one in library.decisions.list()]
+    assert [one["kind"] for one in listed] == ["different", "keep"]
+    gone = client.delete("/v1/duplicates/decisions", params={"path": other["path"]})
+    assert gone.json() == {"decisions": 1}
+    assert client.post("/v1/duplicates/decisions/undo").json() == {"decisions": 2}
+    assert client.post("/v1/duplicates/decisions/undo").json() == {"decisions": 0}
+    assert get(client, "/v1/duplicates", threshold=0.99, look=False)["groups"] == groups
+    same = client.post("/v1/duplicates/decisions", json={"different": [[one["path"]]]})
+    assert (same.status_code, same.json()["type"]) == (422, "urn:zsindex:problem:same-photo")
+    unknown = client.post("/v1/duplicates/decisions", json={"keep": "/not/there.jpg"})
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:zsindex:problem:not-in-library")
+
+
 def test_looking_at_photos_goes_on_where_time_was_up(serve: Serve, library: Library, album: Path) -> None:
     for n in range(6):
         photo(album / f"grey {n}.png", "#808080", mark=n)

@@ -440,6 +440,12 @@ def test_library(page: Any, url: str, album: Path) -> None:
     page.get_by_role("button", name="Find near-duplicates").click()
     expect(page.locator("#near [role=status]")).to_contain_text("Nothing is deleted here.")
     expect(page.locator("#near .alike")).to_contain_text("Same bytes")
+    rows = page.locator("#near .alike > li")
+    rows.first.get_by_role("button", name="Keep this").last.click()
+    expect(page.locator("#toasts")).to_contain_text("will be kept")
+    expect(rows.first.get_by_role("button", name="Keep this").first).to_be_disabled()
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(rows.first.get_by_role("button", name="Keep this").first).to_be_enabled()
     accessible(page, "library")
     with Image.open(album / "rocket.jpg") as image:
         image.rotate(90).save(album / "new.jpg")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
     from zsindex.lab.evaluate import Confusion, Evaluation, LabelReport, Report
@@ -42,6 +43,7 @@ _HOMES = {
         "CorrectedPhoto",
         "Statement",
     ),
+    "decisions": ("Decision",),
     "diff": ("Diff",),
     "duplicates": (
         "Duplicate",
@@ -103,6 +105,7 @@ __all__ = [
     "CorrectedPhoto",
     "Curve",
     "Curves",
+    "Decision",
     "Diff",
     "Duplicate",
     "Duplicates",

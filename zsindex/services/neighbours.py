@@ -10,6 +10,7 @@ import numpy as np
 
 from zsindex.arguments import bounds
 from zsindex.records import NONE
+from zsindex.services.decisions import Decisions
 from zsindex.session.session import Session
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class Neighbours:
         picture: their pixels correlate. Each group is a photo to keep and its near-duplicates; in a long series, whose
         first and last are no longer alike, no photo is dropped that does not resemble the one kept. The photo to keep
         is the one with the most pixels; among equals the sharpest (variance of the Laplacian: Pech-Pacheco et al.
-        2000), then the largest file. docs/methods.md has more.
+        2000), then the largest file. What people decided about photos comes first: see `library.decisions`.
+        docs/methods.md has more.
 
         Args:
             threshold: minimum cosine of near-duplicates, up to 1. The right value depends on the model; see
@@ -123,6 +125,7 @@ class Neighbours:
             view,
             pairs,
             threshold=threshold,
+            decided=Decisions(self._session).in_effect(),
             details=self._session.storage.photos.details_of,
             known=known if look else None,
             settings=self._session.settings,

@@ -348,6 +348,22 @@ class Session:
             self.require_vectors(view, places)
         return replace(view, embed=partial(self.embed.texts, truncate=True)) if truncate else view
 
+    def digests_of(self, paths: Sequence[str], why: str) -> dict[str, bytes]:
+        """The digests of what known paths show; the files may be gone.
+
+        Args:
+            paths: absolute ones.
+            why: they have to be known, in words.
+
+        Raises:
+            NotInLibrary: names the unknown ones.
+        """
+        found = self.storage.photos.digests_of(paths)
+        unknown = [path for path in dict.fromkeys(paths) if path not in found]
+        if unknown:
+            raise NotInLibrary(unknown, why)
+        return {path: found[path] for path in dict.fromkeys(paths)}
+
     def require_vectors(self, view: View, paths: Sequence[str] | None) -> None:
         """Refuse a question that no photo of the view can answer: an empty answer would look like a real one.
 

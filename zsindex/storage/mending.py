@@ -46,8 +46,8 @@ _DEFAULT_MODEL = settings.c.key == "default_model"
 
 # What is forgotten where it is damaged, each by its name.
 _FORGOTTEN = frozenset({
-    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.THRESHOLD, Kind.TEMPERATURE, Kind.RUN, Kind.SIDECAR,
-    Kind.SNAPSHOT,
+    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.DECISION, Kind.THRESHOLD, Kind.TEMPERATURE, Kind.RUN,
+    Kind.SIDECAR, Kind.SNAPSHOT,
 })  # fmt: skip
 
 
@@ -80,6 +80,8 @@ def _words(connection: Connection, kind: Kind, part: str, key: str, row: Sequenc
         return f"the record of model {key if row is None else row[2]}"
     if kind is Kind.CORRECTION:
         return f"correction {key} of label set {part}{_said(connection, row)}"
+    if kind is Kind.DECISION:
+        return f"decision {key} about duplicates{_decided(row)}"
     return {
         Kind.ROOT: f"the synced folder {key}",
         Kind.SNAPSHOT: f"what is known of the index of model {key}",
@@ -107,6 +109,14 @@ def _said(connection: Connection, row: Sequence[Any] | None) -> str:
     place = connection.execute(shown).first()
     of = "a photo that is not known" if place is None else os.path.join(*map(str, place))
     return f" ({of}: {'nothing' if label is None else label}{', not' if is_not else ''})"
+
+
+def _decided(row: Sequence[Any] | None) -> str:
+    """What a decision says, as far as it can be read."""
+    if row is None:
+        return ""
+    _, _, kind, _, _, path, other, _ = row
+    return f" ({kind}: {path}{'' if other is None else f', {other}'})"
 
 
 def _default_model(connection: Connection) -> Iterator[Damaged]:

@@ -54,6 +54,7 @@ from zsindex.storage.rows import (
     NO_PROMPTS,
     Candidates,
     CorrectionEntry,
+    DecisionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
@@ -578,7 +579,7 @@ class PhotoStorage(Protocol):
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What grows, with how many there are of it and how many bytes these take: ``prompts``, ``uploads`` (images
         that no file shows, nor showed when it was last there), ``vanished`` (images of files that are gone),
-        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections`` and ``sidecars``.
+        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections``, ``decisions`` and ``sidecars``.
         """
         ...
 
@@ -607,8 +608,8 @@ class PhotoStorage(Protocol):
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
-        temperatures and what was derived under them. Label sets, corrections and runs stay. Models that lose vectors
-        have a new generation.
+        temperatures and what was derived under them. Label sets, corrections, decisions and runs stay. Models that
+        lose vectors have a new generation.
 
         Args:
             model_ids: models to forget with all their vectors and prompts.
@@ -623,7 +624,8 @@ class PhotoStorage(Protocol):
 
 
 class LabelStorage(Protocol):
-    """The label lab: label sets, templates, corrections, thresholds, temperatures, runs and sidecars.
+    """The label lab: label sets, templates, corrections, decisions about duplicates, thresholds, temperatures, runs and
+    sidecars.
 
     Bodies and documents are plain data for JSON. What is stored is a copy: who changes what was given or returned does
     not change the library.
@@ -660,6 +662,18 @@ class LabelStorage(Protocol):
         ...
 
     def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
+        """Take the last batch away; returns its entries, none if there was no batch."""
+        ...
+
+    def decisions(self) -> list[DecisionEntry]:
+        """The log of decisions about duplicates, oldest entry first."""
+        ...
+
+    def add_decisions(self, entries: Sequence[DecisionEntry]) -> None:
+        """Append entries as one batch, which can be undone together."""
+        ...
+
+    def undo_decisions(self) -> list[DecisionEntry]:
         """Take the last batch away; returns its entries, none if there was no batch."""
         ...
 

@@ -19,6 +19,7 @@ from zsindex.storage.rows import NO_PROMPTS, Forgettable, prompts_in
 from zsindex.storage.stored import VECTOR_DTYPE, number
 from zsindex.storage.tables import (
     corrections,
+    decisions,
     derived,
     embeddings,
     files,
@@ -66,6 +67,9 @@ def sizes(connection: Connection) -> dict[str, tuple[int, int]]:
         "jobs": size(func.count(jobs.c.id), _octets(jobs.c.document)),
         "derived": size(func.count(derived.c.key), _octets(derived.c.body)),
         "corrections": size(func.count(corrections.c.id), func.length(corrections.c.digest)),
+        "decisions": size(
+            func.count(decisions.c.id), _octets(decisions.c.path) + func.coalesce(_octets(decisions.c.other_path), 0)
+        ),
         "sidecars": size(func.count(sidecars.c.id), func.length(sidecars.c.original)),
     }
 

@@ -371,6 +371,26 @@ class CorrectionEntry(NamedTuple):
     is_not: bool = False
 
 
+class DecisionEntry(NamedTuple):
+    """One line of the log of decisions about duplicates.
+
+    Attributes:
+        kind: ``different``: the two images are not the same picture; ``keep``: the image is to be kept; ``forget``: all
+            that was said before about the image is withdrawn.
+        digest: of the image's bytes, 32 bytes.
+        path: of a file that showed it then.
+        other, other_path: the same of the other image; None unless they are different.
+        decided_at: when, as an ISO date and time; put in where it is stored.
+    """
+
+    kind: str
+    digest: bytes
+    path: str
+    other: bytes | None = None
+    other_path: str | None = None
+    decided_at: str = ""
+
+
 class ThresholdRow(NamedTuple):
     """A label's threshold: the share of photos at or above it, and how it was chosen."""
 

@@ -231,6 +231,25 @@ corrections = Table(
     sqlite_autoincrement=True,
 )
 
+decisions = Table(
+    "decisions",
+    metadata,
+    # A log, as of corrections.
+    Column("id", Integer, primary_key=True),
+    Column("batch", Integer, nullable=False),
+    # different: the images are not the same picture; keep: this one is to be kept; forget: all that was said before
+    # about this image is withdrawn.
+    Column("kind", String(16), nullable=False),
+    # Of the image's content, not its id: decisions outlive models, moves and prunes.
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("other", LargeBinary(32)),
+    # Where they lay then: among files with the same bytes that is the one to keep.
+    Column("path", Text, nullable=False),
+    Column("other_path", Text),
+    Column("created_at", String(32), nullable=False),
+    sqlite_autoincrement=True,
+)
+
 thresholds = Table(
     "thresholds",
     metadata,

@@ -146,6 +146,8 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("no-vectors", 409, f"{why}: POST /v1/sync")
         case errors.BadText():
             return Problem("text", 422, str(error))
+        case errors.SamePhoto():
+            return Problem("same-photo", 422, str(error))
         case errors.BadQuery():
             return Problem("query", 422, str(error))
         case errors.PlaceExpired():
