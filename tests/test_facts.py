@@ -23,6 +23,7 @@ from PIL import Image
 
 from tests import photos
 from zsindex.photos import dates, exif, facts, packets, plain
+from zsindex.photos.together import MOST_KEYWORD, together
 from zsindex.records import Facts, Place, Taken, TakenFrom
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
@@ -540,7 +541,7 @@ def test_no_more_keywords_and_captions_than_anyone_writes() -> None:
     body = f"<dc:subject><rdf:Bag><rdf:li>first</rdf:li>{items}</rdf:Bag></dc:subject>"
     body += f"<dc:description>{'words ' * 10_000}</dc:description>"
     found = facts.of_packet(xmp(body))
-    assert found.keywords == ("first", "k" * facts.MOST_KEYWORD)
+    assert found.keywords == ("first", "k" * MOST_KEYWORD)
     assert found.caption is not None
     assert len(found.caption) == facts.MOST_CAPTION
 
@@ -633,7 +634,7 @@ BESIDE = Taken(datetime(2017, 1, 1), None, TakenFrom.XMP)
     ],
 )
 def test_which_time_counts(content: Taken | None, sidecar: Taken | None, name: str, expected: Taken) -> None:
-    found = facts.together(Facts(taken=content), Facts(taken=sidecar), name, MTIME_NS)
+    found = together(Facts(taken=content), Facts(taken=sidecar), name, MTIME_NS)
     assert found.taken == expected
 
 
@@ -649,7 +650,7 @@ def test_the_time_of_the_file_is_local(zone: str, at: datetime, offset_s: int, m
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        found = facts.together(Facts(), None, "a.jpg", MTIME_NS)
+        found = together(Facts(), None, "a.jpg", MTIME_NS)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -668,14 +669,14 @@ def test_summer_time_is_that_of_the_day(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_time_beyond_all_calendars_is_none() -> None:
-    assert facts.together(Facts(), None, "a.jpg", (1 << 63) - 1).taken is not None  # the year 2262
+    assert together(Facts(), None, "a.jpg", (1 << 63) - 1).taken is not None  # the year 2262
     assert dates.of_file(10**30) is None
 
 
 def test_what_the_sidecar_adds() -> None:
     content = Facts(camera="One", rating=2.0, caption="of the photo", keywords=("a", "b"), orientation=6)
     sidecar = Facts(camera="Two", lens="35mm", rating=5.0, keywords=("b", "c"), orientation=1, place=Place(1.0, 2.0))
-    found = facts.together(content, sidecar, "IMG_20190714_153012.jpg", MTIME_NS)
+    found = together(content, sidecar, "IMG_20190714_153012.jpg", MTIME_NS)
     assert found == Facts(
         taken=Taken(AT, None, TakenFrom.NAME),
         camera="One",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from zsindex.cli import cli
@@ -15,11 +19,23 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from zsindex import config
 from zsindex.errors import ImageError
+from zsindex.index.snapshots import FACTS_NAME
+from zsindex.ingest import encoding
 from zsindex.library import Library
-from zsindex.photos import decode, facts
+from zsindex.photos import decode, facts, packets
 from zsindex.photos.decoder_process import MOST_LINE
 from zsindex.photos.sandbox import Here, Sandbox
-from zsindex.records import DecodeLimits, DecodeMode, Facts, Taken, TakenFrom
+from zsindex.photos.together import MOST_KEYWORD, MOST_KEYWORDS
+from zsindex.records import (
+    DecodeLimits,
+    DecodeMode,
+    Facts,
+    FileContent,
+    Progress,
+    SkipReason,
+    Taken,
+    TakenFrom,
+)
 
 LIMITS = DecodeLimits(60, 3584 << 20)
 TOLD = Facts(
@@ -65,9 +81,9 @@ def test_what_decodes_reads_them_as_well_whatever_it_is(tmp_path: Path) -> None:
             assert found == [facts.read(data)] * 2
     assert facts.read(one.read_bytes()) == TOLD
     kept = facts.read(many.read_bytes())
-    assert sum(map(len, kept.keywords)) > facts.MOST_KEYWORDS - facts.MOST_KEYWORD
+    assert sum(map(len, kept.keywords)) > MOST_KEYWORDS - MOST_KEYWORD
     assert len(kept.caption or "") == facts.MOST_CAPTION
-    assert 12 * (facts.MOST_KEYWORDS + facts.MOST_CAPTION + 4 * facts.MOST_NAME) < MOST_LINE // 2
+    assert 12 * (MOST_KEYWORDS + facts.MOST_CAPTION + 4 * facts.MOST_NAME) < MOST_LINE // 2
 
 
 @pytest.mark.parametrize("bounded", ["on", "off"])
@@ -139,6 +155,139 @@ def test_a_name_and_the_file_say_when_where_nothing_else_does(tmp_path: Path, al
         taken = library.photos.facts(other).taken
     assert taken is not None
     assert taken.source is TakenFrom.FILE
+
+
+# --- sidecars at a sync -----------------------------------------------------------------------------------------------
+
+
+def stars(folder: Path, name: str, rating: int = 4) -> Path:
+    sidecar = folder / name
+    sidecar.write_text(SIDECAR.replace('"4"', f'"{rating}"'), encoding="utf-8")
+    return sidecar
+
+
+def ratings(library: Library) -> dict[str, float | None]:
+    """By name, as the table of facts has them."""
+    table = library._session.facts.table()
+    found = {Path(path).name: float(table.rating[row]) for row, path in enumerate(table.paths)}
+    return {name: None if math.isnan(rating) else rating for name, rating in found.items()}
+
+
+def test_a_sync_reads_sidecars_that_came_changed_or_went_and_no_photo(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(album / "two.jpg")
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        stars(album, "none.xmp")  # of no photo
+        assert library.sync(album).sidecars == 0
+        assert ratings(library) == {"one.jpg": None, "two.jpg": None}
+        monkeypatch.setattr(encoding, "encode_files", lambda *_, **__: pytest.fail("a photo was read"))
+        files, vectors = library._session.storage.reads.files_revision(), library.classify(["owl", "fox"]).scores
+        stars(album, "one.jpg.xmp")
+        stars(album, "two.XMP", 2)
+        assert library.sync(dry_run=True).sidecars == 2
+        assert ratings(library) == {"one.jpg": None, "two.jpg": None}
+        report = library.sync()
+        assert (report.sidecars, report.unchanged, report.to_read) == (2, 2, 0)
+        assert ratings(library) == {"one.jpg": 4, "two.jpg": 2}
+        assert library.sync().sidecars == 0
+        stars(album, "one.jpg.xmp", 55)  # which no rating is
+        (album / "two.XMP").unlink()
+        assert library.sync().sidecars == 2
+        assert ratings(library) == {"one.jpg": None, "two.jpg": None}
+        assert library._session.storage.reads.files_revision() == files
+        assert np.array_equal(library.classify(["owl", "fox"]).scores, vectors)
+        assert library.check().ok
+
+
+def test_photos_that_are_named_one_by_one_have_sidecars_too(tmp_path: Path, album: Path) -> None:
+    told(album / "two.jpg")
+    stars(album, "one.xmp", 1)
+    stars(album, "two.jpg.xmp", 2)
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        assert library.sync(album / "two.jpg").sidecars == 1
+        assert ratings(library) == {"two.jpg": 2}
+        assert library.sync(album).sidecars == 1
+        (album / "one.xmp").unlink()
+        (album / "two.jpg.xmp").unlink()
+        assert library.sync(album / "two.jpg").sidecars == 1
+        assert ratings(library) == {"one.jpg": 1, "two.jpg": None}
+
+
+@pytest.mark.parametrize("content", [b"", b"no XMP", b"<" * 1000, b"\xff\xfe\0", b"x" * (packets.MAX_BYTES + 1)])
+def test_sidecars_that_say_nothing_are_looked_at_once(tmp_path: Path, album: Path, content: bytes) -> None:
+    (album / "one.jpg.xmp").write_bytes(content)
+    stars(album, "one.xmp")
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        assert library.sync(album).sidecars == 2
+        assert ratings(library) == {"one.jpg": 4}
+        assert library.sync().sidecars == 0
+
+
+def test_a_sidecar_that_cannot_be_read_now_is_read_by_the_next_sync(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = stars(album, "one.xmp")
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        with monkeypatch.context() as patch:
+
+            def read_file(path: str, *, max_bytes: int = 1 << 30) -> FileContent:
+                if path == str(sidecar):
+                    raise ImageError(SkipReason.VANISHED, "gone", path=path)
+                return decode.read_file(path, max_bytes=max_bytes)
+
+            patch.setattr("zsindex.ingest.sync.decode", SimpleNamespace(read_file=read_file))
+            assert library.sync(album).sidecars == 0
+        assert ratings(library) == {"one.jpg": None}
+        assert library.sync().sidecars == 1
+        assert ratings(library) == {"one.jpg": 4}
+
+
+def test_a_sync_that_is_stopped_among_sidecars_goes_on_with_the_rest(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zsindex.ingest.sync.SIDECARS_AT_A_TIME", 2)
+    for number in range(5):
+        told(album / f"{number}.jpg")
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        for number in range(5):
+            stars(album, f"{number}.xmp")
+        seen: list[Progress] = []
+        report = library.sync(progress=seen.append, should_stop=lambda: any(p.stage == "sidecars" for p in seen))
+        assert (report.interrupted, report.sidecars) == (True, 2)
+        seen.clear()
+        assert library.sync(progress=seen.append).sidecars == 3
+        assert [(p.done, p.total) for p in seen if p.stage == "sidecars"] == [(2, 3), (3, 3)]
+        assert sum(rating == 4 for rating in ratings(library).values()) == 5
+
+
+def test_facts_are_kept_beside_the_index_and_made_anew_where_they_are_damaged(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "library"
+    stars(album, "one.xmp")
+    with Library.open(place, encoder=FakeEncoder()) as library:
+        library.sync(album)
+        assert ratings(library) == {"one.jpg": 4}
+    file = place / "index" / FACTS_NAME
+    whole = file.read_bytes()
+    with monkeypatch.context() as patch, Library.open(place) as library:
+        patch.setattr(type(library._session.storage.photos), "facts_table", lambda *_: pytest.fail("it was made anew"))
+        assert ratings(library) == {"one.jpg": 4}
+    for damaged in (b"", whole[: len(whole) // 2], whole[:600] + b"\1" + whole[601:], b"PK\3\4" + bytes(100)):
+        file.write_bytes(damaged)
+        with Library.open(place) as library:
+            assert ratings(library) == {"one.jpg": 4}
+        assert file.read_bytes() == whole
+    try:
+        with monkeypatch.context() as patch, Library.open(place, read_only=True) as library:
+            patch.setenv("TZ", "Asia/Tokyo")
+            time.tzset()
+            assert ratings(library) == {"one.jpg": 4}
+    finally:
+        time.tzset()
+    assert file.read_bytes() == whole
 
 
 def test_the_command(tmp_path: Path, album: Path) -> None:

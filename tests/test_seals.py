@@ -12,14 +12,15 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder
-from tests.libraries import add_model, digest_of, execute, open_storage, unit_vectors
+from tests.libraries import add_model, digest_of, execute, open_storage, photo, unit_vectors
 from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
 from zsindex.errors import LibraryDamaged, NoVectors, ZsindexWarning
 from zsindex.library import Library
-from zsindex.records import Facts, Taken, TakenFrom
+from zsindex.records import Candidate, Facts, Taken, TakenFrom
 from zsindex.storage.rows import ImageRecord
 from zsindex.storage.seals import Kind, RowsDamaged, seal
 from zsindex.storage.sqlite.file import FILE_NAME
@@ -306,9 +307,29 @@ def test_facts_that_are_damaged_are_left_out_and_forgotten(tmp_path: Path, chang
             assert storage.photos.facts_of([one, two]) == {two: told}
         damaged = storage.damaged_rows()
         assert [(row.kind, row.key) for row in damaged] == [(Kind.FACTS, str(one))]
-        assert storage.mend(damaged) == ["forgot what the metadata of 1 images says"]
+        (said,) = storage.mend(damaged)
+        assert said == "forgot what the metadata of images says (1); the next zsindex sync reads it again"
         assert storage.damaged_rows() == []
         assert storage.photos.facts_of([one, two]) == {two: told}
+
+
+@pytest.mark.parametrize("change", ["rating = 1", "name = 'two.xmp'", "mtime_ns = 8", "keywords = x'ff'"])
+def test_what_a_sidecar_says_is_left_out_where_it_is_damaged_and_forgotten(tmp_path: Path, change: str) -> None:
+    with open_storage(tmp_path) as storage:
+        model = add_model(storage)
+        storage.photos.save([photo(f"/a/{name}.jpg", vector=unit_vectors(1)[0]) for name in ("one", "two")], model.id)
+        storage.photos.save_sidecar_facts([(Candidate("/a", "one.xmp", 9, 9), Facts(rating=5.0))])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+        connection.execute(f"UPDATE sidecar_facts SET {change}")
+    with open_storage(tmp_path) as storage:
+        with pytest.warns(RowsDamaged, match=r"what /a/...\.xmp says is damaged"):
+            assert np.isnan(storage.photos.facts_table().rating).all()
+        damaged = storage.damaged_rows()
+        assert [(row.kind, row.key) for row in damaged] == [(Kind.SIDECAR_FACTS, "1")]
+        (said,) = storage.mend(damaged)
+        assert said == "forgot what sidecars say (1); the next zsindex sync reads it again"
+        assert storage.damaged_rows() == []
+        assert storage.photos.last_sidecars(["/a"]) == {}
 
 
 def test_a_model_whose_record_is_damaged_is_recorded_again(sound: Sound, tmp_path: Path) -> None:

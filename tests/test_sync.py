@@ -37,6 +37,7 @@ COUNTS = (
     "skipped",
     "missing",
     "to_read",
+    "sidecars",
     "encoded",
     "reused",
     "left",

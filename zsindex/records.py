@@ -159,6 +159,7 @@ class FolderListing:
         folder: absolute path.
         candidates: photos, sorted by name.
         skipped: entries that looked like photos but cannot be read, sorted by name.
+        sidecars: of the candidates, sorted by name.
         complete: True when every photo of the folder is in here, so that a known name which is absent has vanished.
             False for single files that were named one by one.
         error: why the folder could not be listed; nothing may be concluded about what was known under it.
@@ -167,6 +168,7 @@ class FolderListing:
     folder: str
     candidates: tuple[Candidate, ...] = ()
     skipped: tuple[SkippedEntry, ...] = ()
+    sidecars: tuple[Candidate, ...] = ()
     complete: bool = True
     error: str | None = None
 
@@ -529,6 +531,7 @@ class SyncReport:
         skipped: photos that have no vector because they cannot be read; `skips` names them.
         missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
         to_read: files that had to be read (or, in a dry run, would have to be).
+        sidecars: sidecars that have come, changed or gone, whose facts were stored.
         left: those of them that an interrupted run did not come to.
         vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
             such folders; nothing under them was touched.
@@ -557,6 +560,7 @@ class SyncReport:
     unlisted: Mapping[str, str] = field(default_factory=dict)
     forgotten_prompts: int = 0
     forgotten_images: int = 0
+    sidecars: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -571,6 +575,7 @@ class SyncReport:
             "skipped": self.skipped,
             "missing": self.missing,
             "to_read": self.to_read,
+            "sidecars": self.sidecars,
             "left": self.left,
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
@@ -586,8 +591,8 @@ class Progress:
     """One step of long work, as handed to progress callbacks.
 
     Attributes:
-        stage: ``scan`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``copy``, ``compare``;
-            ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
+        stage: ``scan``, ``sidecars`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``copy``,
+            ``compare``; ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
         done: photos so far.
         total: photos in all, None while that is unknown.
     """

@@ -194,7 +194,11 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
                  "camera": "One", "lens": None, "focal_length_mm": 35.5, "aperture": 1.8, "exposure_s": 0.004,
                  "iso": 640, "latitude": -33.5, "longitude": 151.25, "altitude_m": None, "orientation": 6,
                  "animated": 0, "rating": 4.0, "keywords": '["owl"]', "caption": "Ö"}  # fmt: skip
-        found.append(("image_facts", facts | {"checksum": seal(*facts.values())}))
+        found.append(("image_facts", facts | {"checksum": seal(*facts.values()), "revision": 1}))
+        sidecar = {"folder_id": 1, "name": "red.png.xmp", "size": 300, "mtime_ns": 5} | {
+            **dict.fromkeys([*facts][1:]), "rating": 5.0, "keywords": '["Birds|Owl"]'}  # fmt: skip
+        found.append(("sidecar_facts", sidecar | {"checksum": seal(*sidecar.values()), "revision": 2}))
+        found.append(("settings", {"key": "facts_revision", "value": "2"}))
     if revision >= "0011":
         blue, red = PATHS
         decided = {"digest": digest(blue), "path": blue, "created_at": THEN}

@@ -26,10 +26,23 @@ import numpy as np
 from zsindex import config
 from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
+from zsindex.photos import sidecars
 from zsindex.photos.formats import is_encodable
-from zsindex.records import Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.photos.together import together
+from zsindex.records import (
+    Candidate,
+    Facts,
+    FloatArray,
+    IdArray,
+    IncompletePhoto,
+    ModelInfo,
+    ModelSpec,
+    SkippedFile,
+    SkipReason,
+)
 from zsindex.storage import uses
 from zsindex.storage.claims import Claims, LoneClaims
+from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.rows import (
     MOST_DERIVED,
     MOST_QUESTIONS,
@@ -53,6 +66,7 @@ from zsindex.storage.rows import (
     SidecarRow,
     SnapshotRow,
     ThresholdRow,
+    listing_text,
     now,
     path_digest,
     prompts_in,
@@ -126,7 +140,9 @@ class State:
     files: dict[tuple[str, str], File] = field(default_factory=dict)
     images: dict[int, Image] = field(default_factory=dict)
     by_digest: dict[bytes, int] = field(default_factory=dict)
+    facts_revision: int = 0
     facts: dict[int, Facts] = field(default_factory=dict)
+    sidecar_facts: dict[tuple[str, str], tuple[Candidate, Facts]] = field(default_factory=dict)
     embeddings: dict[tuple[int, int], Embedding] = field(default_factory=dict)
     prompts: dict[tuple[int, str], Prompt] = field(default_factory=dict)
     snapshots: dict[int, SnapshotRow] = field(default_factory=dict)
@@ -365,6 +381,10 @@ class MemoryReads(_Part):
 
     def files_revision(self) -> int:
         return self._storage.state().revision
+
+    def facts_state(self) -> tuple[int, int]:
+        state = self._storage.state()
+        return state.revision, state.facts_revision
 
     def digest_of(self, path: str) -> bytes | None:
         return _digests(self._storage.state(), [path]).get(path)
@@ -605,6 +625,40 @@ class MemoryPhotos(_Part):
             for image in [state.images[image_id]]
         }
 
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        state = self._storage.state()
+        now = (state.revision, state.facts_revision)
+        if known is not None and known.state == now:
+            return known
+        shown = [(folder, name, f) for folder, name, f in state.present() if f.image_id is not None]
+        read = self.facts_of({f.image_id for _, _, f in shown if f.image_id is not None})
+        said = []
+        for folder, name, f in shown:
+            image = state.images[f.image_id or -1]
+            bare = Facts(width=image.width or None, height=image.height or None, format=image.format or None)
+            told = {sidecars.key_of(n): facts for (at, n), (_, facts) in state.sidecar_facts.items() if at == folder}
+            content = read.get(f.image_id or -1, bare)
+            mtime_ns = None if f.mtime_ns == NEVER_SEEN else f.mtime_ns
+            facts = together(content, sidecars.that_of(name, told), name, mtime_ns)
+            said.append((f.image_id in read, facts))
+        files = [(os.path.join(folder, name), f.image_id or -1, f.mtime_ns) for folder, name, f in shown]
+        return FactsTable.of(now, files, said)
+
+    def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
+        by_folder: defaultdict[str, list[Candidate]] = defaultdict(list)
+        for (folder, _), (file, _) in self._storage.state().sidecar_facts.items():
+            if folder in folder_paths:
+                by_folder[folder].append(file)
+        return {folder: listing_text(files) for folder, files in by_folder.items()}
+
+    def save_sidecar_facts(self, told: Sequence[tuple[Candidate, Facts | None]]) -> None:
+        with self._storage.write("store what sidecars say") as state:
+            state.facts_revision += 1
+            for file, facts in told:
+                state.sidecar_facts.pop((file.folder, file.name), None)
+                if facts is not None:
+                    state.sidecar_facts[file.folder, file.name] = (file, facts)
+
     def save(
         self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
     ) -> Counter[str]:
@@ -682,6 +736,7 @@ class MemoryPhotos(_Part):
             ids[r.digest] = _image_id(state, Image(r.digest, r.width, r.height, r.format, r.incomplete))
             if r.facts is not None:
                 state.facts.setdefault(ids[r.digest], r.facts)
+                state.facts_revision += 1
             if r.vector is not None:
                 key = (self._storage.require_model(state, model_id), ids[r.digest])
                 if key not in state.embeddings:
@@ -839,6 +894,8 @@ class MemoryPhotos(_Part):
         state.images = {image_id: image for image_id, image in state.images.items() if image_id in shown}
         state.by_digest = {image.digest: image_id for image_id, image in state.images.items()}
         state.facts = {image_id: facts for image_id, facts in state.facts.items() if image_id in shown}
+        with_files = {folder for folder, _ in state.files}
+        state.sidecar_facts = {key: told for key, told in state.sidecar_facts.items() if key[0] in with_files}
         gone = {key for key in state.embeddings if key[1] not in shown or key[0] in model_ids}
         for model_id in {of for of, _ in gone}:
             state.generations[model_id] += 1

@@ -20,14 +20,10 @@ from zsindex.errors import LibraryDamaged, ModelPruned
 from zsindex.records import (
     Candidate,
     DecodeMode,
-    Facts,
     IncompletePhoto,
     ModelSpec,
-    Place,
     SkippedFile,
     SkipReason,
-    Taken,
-    TakenFrom,
 )
 from zsindex.storage import uses
 from zsindex.storage.claims import Claim
@@ -54,33 +50,6 @@ def skipped(path: str, reason: SkipReason = SkipReason.TRUNCATED, detail: str = 
 
 def save(storage: Storage, model: ModelRow, *paths: str) -> None:
     storage.photos.save([seen(path, vector=VECTOR) for path in paths], model.id)
-
-
-ALL_FACTS = Facts(
-    taken=Taken(datetime(2019, 7, 14, 15, 30, 12, 250_001), -34_200, TakenFrom.EXIF),
-    make="Zürcher Kamerawerke",
-    camera="Z 9",
-    lens="35mm f/1.8",
-    focal_length_mm=35.5,
-    aperture=1.8,
-    exposure_s=1 / 250,
-    iso=4_000_000_000,
-    place=Place(-33.8567844, 151.2152967, -12.5),
-    width=4,
-    height=3,
-    orientation=6,
-    format="PNG",
-    animated=True,
-    rating=-1.0,
-    keywords=("owl", "größe 🦉", "Animals|Birds", '"'),
-    caption="two\nlines",
-)
-
-
-def with_facts(path: str, facts: Facts) -> FileOutcome:
-    outcome = seen(path, vector=VECTOR)
-    assert outcome.image is not None
-    return replace(outcome, image=replace(outcome.image, facts=facts))
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -371,44 +340,6 @@ def test_what_is_known_of_images_and_the_files_that_show_them(storage: Storage, 
     assert storage.photos.image(99) is None
     assert storage.reads.files_of([1, 2]).paths == ["/a/1", "/b/3"]
     assert storage.reads.digest_of("/b/2") == digest_of("x")  # as it was when it was there
-
-
-def test_facts_come_back_as_they_were_stored(storage: Storage) -> None:
-    model = add_model(storage)
-    little = Facts(width=4, height=3, format="PNG")
-    before_photography = replace(little, taken=Taken(datetime(1826, 1, 1), None, TakenFrom.XMP))
-    told = {"/a/1": ALL_FACTS, "/a/2": little, "/a/3": before_photography}
-    storage.photos.save([with_facts(path, facts) for path, facts in told.items()], model.id)
-    save(storage, model, "/a/4")
-    ids = storage.photos.images_of([digest_of(path) for path in (*told, "/a/4")])
-    found = storage.photos.facts_of(ids.values())
-    assert found == {ids[digest_of(path)]: facts for path, facts in told.items()}
-    assert storage.photos.facts_of([]) == {}
-
-
-def test_facts_of_an_image_are_stored_once_also_of_one_that_is_known(storage: Storage) -> None:
-    model = add_model(storage)
-    save(storage, model, "/a/1")
-    (ident,) = storage.photos.images_of([digest_of("/a/1")]).values()
-    storage.photos.save([with_facts("/a/1", ALL_FACTS)], model.id)
-    assert storage.photos.facts_of([ident]) == {ident: ALL_FACTS}
-    storage.photos.save([with_facts("/a/1", Facts(camera="another"))], model.id)
-    assert storage.photos.facts_of([ident]) == {ident: ALL_FACTS}
-
-
-def test_facts_go_with_their_image(storage: Storage) -> None:
-    model = add_model(storage)
-    storage.photos.save([with_facts("/a/1", ALL_FACTS), with_facts("/b/2", ALL_FACTS)], model.id)
-    one, two = (storage.photos.images_of([digest_of(path)])[digest_of(path)] for path in ("/a/1", "/b/2"))
-    storage.photos.mark_missing("/a")
-    storage.photos.prune()
-    assert storage.photos.facts_of([one, two]) == {two: ALL_FACTS}
-    upload = ImageRecord(digest_of("upload"), 4, 3, "PNG", VECTOR, facts=ALL_FACTS)
-    storage.photos.save_images([upload], model.id)
-    (ident,) = storage.photos.images_of([upload.digest]).values()
-    assert ident in storage.photos.facts_of([ident])
-    storage.photos.make_room(upload_bytes=0)
-    assert storage.photos.facts_of([ident]) == {}
 
 
 def test_photos_that_are_cut_short_are_told_as_long_as_they_are_there(storage: Storage, model: ModelRow) -> None:

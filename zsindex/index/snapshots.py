@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from zsindex.storage.protocol import Storage
 
 FOLDER_NAME = "index"
+# The file of the facts of all photos, see zsindex.session.facts.
+FACTS_NAME = "facts.npz"
 # What came after the snapshot is read from SQLite at every start, at a few microseconds a vector. A new snapshot is due
 # when that has grown beyond a fixed number and a share of the whole: so the cost of rewriting stays proportional to
 # what is added. Beyond a tenth of a second, though, every start would cost more than is saved. Deleted rows cost next
@@ -554,7 +556,7 @@ def recorded_files(storage: Storage) -> set[str]:
     models, kept = storage.reads.models(), storage.kept_snapshots()
     recorded = {s.file for m in models if (s := storage.reads.snapshot(m.id)) is not None}
     recorded |= {kept[m.id] for m in models if m.id in kept}
-    return recorded | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
+    return recorded | {FACTS_NAME} | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
 
 
 def neighbours_file(folder: Path, fingerprint: str) -> Path:

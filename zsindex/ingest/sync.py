@@ -18,15 +18,17 @@ from functools import partial
 from typing import TypeAlias
 
 from zsindex.arguments.paths import is_under
-from zsindex.errors import PathNotFound
+from zsindex.errors import ImageError, PathNotFound
 from zsindex.ingest.encoding import store_files
 from zsindex.ingest.spool import Spool
 from zsindex.models.encoder import Encoder
-from zsindex.photos import scan
+from zsindex.photos import decode, packets, scan, sidecars
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
 from zsindex.photos.sandbox import decoder_for
+from zsindex.photos.together import NOTHING
 from zsindex.records import (
     Candidate,
+    Facts,
     FolderListing,
     Progress,
     Settings,
@@ -52,6 +54,8 @@ ALWAYS_RETRIED = frozenset(
     }
 )
 REPORT_EVERY = 500
+# Sidecars whose facts are stored at a time.
+SIDECARS_AT_A_TIME = 512
 # Number of files compared at a time: one database query for this many, in few or many folders.
 COMPARE_EVERY = 5000
 
@@ -139,13 +143,15 @@ class Sync:
         self._started_at = now()
         scope = self._resolve(paths)
         found = self._found
-        with Spool() as spool:
-            to_read = self._scan(scope, spool)
-            if not self._options.dry_run and not found.interrupted and (not self._turn or to_read or self._put_off):
+        with Spool() as spool, Spool() as beside:
+            to_read = self._scan(scope, spool, beside)
+            is_new = to_read or found.counts["sidecars found"] or self._put_off
+            if not self._options.dry_run and not found.interrupted and (not self._turn or is_new):
                 with nullcontext() if self._turn is None else self._turn():
                     for change in self._put_off:
                         change()
                     self._photos.add_roots(scope.folders)
+                    self._read_sidecars(beside, found.counts["sidecars found"])
                     self._read_and_encode(spool, to_read)
         counts = found.counts
         return SyncReport(
@@ -159,6 +165,7 @@ class Sync:
             skipped=counts["skipped"],
             missing=counts["missing"] - counts["refound"],
             to_read=to_read,
+            sidecars=found.counts["sidecars found" if self._options.dry_run else "sidecars"],
             seconds=time.perf_counter() - started,
             dry_run=self._options.dry_run,
             left=0 if self._options.dry_run else to_read - counts["read"],
@@ -200,8 +207,10 @@ class Sync:
             raise PathNotFound([printable(path) for path in unknown])
         return scope
 
-    def _scan(self, scope: _Scope, spool: Spool) -> int:
-        """Compare the disk with what is known; spool what must be read. Returns the number of files spooled."""
+    def _scan(self, scope: _Scope, spool: Spool, beside: Spool) -> int:
+        """Compare the disk with what is known; spool what must be read, photos and sidecars. Returns the number of
+        photos spooled.
+        """
         found, options = self._found, self._options
         to_read = reported = 0
         listings = scan.scan(
@@ -216,8 +225,11 @@ class Sync:
             last_seen = self._photos.last_seen(
                 [listing.folder for listing in batch], model_id, all_have_vectors=all_have_vectors
             )
+            last_sidecars = self._photos.last_sidecars([listing.folder for listing in batch])
             for listing in batch:
                 found.visited.add(listing.folder)
+                if listing.sidecars or listing.folder in last_sidecars:
+                    self._compare_sidecars(listing, last_sidecars.get(listing.folder, ""), beside)
                 is_as_before = last_seen.get(listing.folder, "") == listing_text(listing.candidates)
                 if listing.complete and not listing.skipped and is_as_before:
                     found.counts["unchanged"] += len(listing.candidates)
@@ -293,6 +305,24 @@ class Sync:
                     self._change(partial(self._photos.mark_missing, listing.folder, gone))
         return todo
 
+    def _compare_sidecars(self, listing: FolderListing, before: str, beside: Spool) -> None:
+        """Spool the sidecars of a folder that are not as they were; those that are gone say nothing any more."""
+        if listing.complete and listing_text(listing.sidecars) == before:
+            return
+        parts = iter(before.split("/") if before else ())
+        known = {name: (size, mtime_ns) for name, size, mtime_ns in zip(parts, parts, parts, strict=True)}
+        todo = [file for file in listing.sidecars if known.pop(file.name, None) != (str(file.size), str(file.mtime_ns))]
+        if not listing.complete:
+            named = sidecars.keys_of_all(file.name for file in listing.candidates)
+            known = {name: state for name, state in known.items() if sidecars.key_of(name) in named}
+        if todo:
+            beside.add(todo)
+        self._found.counts["sidecars found"] += len(todo) + len(known)
+        if known and not self._options.dry_run:
+            gone = [(Candidate(listing.folder, name, 0, 0), None) for name in known]
+            self._change(partial(self._photos.save_sidecar_facts, gone))
+            self._found.counts["sidecars"] += len(gone)
+
     def _note_skipped_entries(self, entries: Sequence[SkippedEntry], known: dict[str, KnownFile]) -> None:
         new = []
         for entry in entries:
@@ -338,8 +368,32 @@ class Sync:
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
+    def _read_sidecars(self, spool: Spool, total: int) -> None:
+        """Store what sidecars say. What is not read this time is found changed by the next sync."""
+        found = self._found
+        told: list[tuple[Candidate, Facts | None]] = []
+        done = found.counts["sidecars"]
+        for file in spool:
+            if self._should_stop():
+                found.interrupted = True
+                break
+            done += 1
+            if (said := _said_by(file)) is not None:
+                told.append(said)
+            if len(told) >= SIDECARS_AT_A_TIME:
+                self._photos.save_sidecar_facts(told)
+                found.counts["sidecars"] += len(told)
+                told = []
+            if done % SIDECARS_AT_A_TIME == 0:
+                self._progress(Progress("sidecars", done, total))
+        if told:
+            self._photos.save_sidecar_facts(told)
+            found.counts["sidecars"] += len(told)
+        if done:
+            self._progress(Progress("sidecars", done, total))
+
     def _read_and_encode(self, spool: Spool, total: int) -> None:
-        if not total:
+        if not total or self._found.interrupted:
             return
         found = self._found
         if self._elsewhere is None:
@@ -369,6 +423,15 @@ class Sync:
                 since=self._started_at,
                 should_stop=self._should_stop,
             )
+
+
+def _said_by(file: Candidate) -> tuple[Candidate, Facts] | None:
+    """What a sidecar says, and the stat that it was read under; None where it could not be read this time."""
+    try:
+        content = decode.read_file(file.path, max_bytes=packets.MAX_BYTES)
+    except ImageError as error:
+        return None if error.reason in ALWAYS_RETRIED else (file, NOTHING)
+    return file._replace(size=content.size, mtime_ns=content.mtime_ns), sidecars.said_by(content.data)
 
 
 def _is_empty(folder: str) -> bool | None:

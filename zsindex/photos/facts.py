@@ -1,14 +1,14 @@
 """What a photo says of itself: when, where and with what it was taken, and what people have written into it.
 
 Facts are read from a photo's headers, and never fail it: what cannot be read, or cannot be true, is missing. Those of
-the content are an image's, those of the sidecar and of the name a file's; `together` makes one of them.
+the content are an image's, those of the sidecar and of the name a file's; `zsindex.photos.together` makes one of them.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -19,12 +19,11 @@ from zsindex.photos.codec_errors import pillow_limit
 from zsindex.photos.containers import Kind
 from zsindex.photos.formats import RAW_EXTENSIONS, extension
 from zsindex.photos.quiet import quiet
+from zsindex.photos.together import clean, filled, kept_keywords
 from zsindex.records import Facts, Place, Taken, TakenFrom
 
-# What is kept, in letters: of a name; of a keyword, and of all of them; of a caption.
+# What is kept, in letters: of a name, and of a caption.
 MOST_NAME = 200
-MOST_KEYWORD = 200
-MOST_KEYWORDS = 20_000
 MOST_CAPTION = 5_000
 
 _SIDEWAYS = (5, 6, 7, 8)
@@ -62,7 +61,7 @@ def read(data: bytes, name: str = "") -> Facts:
     Args:
         data: the file's bytes; of a JPEG, those before its first scan do.
         name: file name or path. Its extension only counts where the content leaves open whether it is camera RAW; dates
-            in it are for `together`.
+            in it are for `zsindex.photos.together`.
     """
     with quiet(), suppress(Exception):  # from damaged files, codecs raise whatever comes up
         kind = containers.kind_of(data)
@@ -142,7 +141,7 @@ def _said(blocks: _Blocks, shape: Facts) -> Facts:
             of_xmp = of_packet(blocks.xmp)
     keywords, caption = _of_iptc(blocks.iptc or {})
     said = replace(
-        _filled(_filled(shape, of_exif), of_xmp),
+        filled(filled(shape, of_exif), of_xmp),
         # People write captions and ratings into XMP now; what else has them is older.
         caption=of_xmp.caption or caption or of_exif.caption,
         rating=of_xmp.rating if of_xmp.rating is not None else of_exif.rating,
@@ -151,16 +150,6 @@ def _said(blocks: _Blocks, shape: Facts) -> Facts:
     if said.taken is None and (digitized := exif.digitized(blocks.exif)) is not None:
         said = replace(said, taken=Taken(*digitized, TakenFrom.EXIF))
     return said
-
-
-def _filled(facts: Facts, more: Facts) -> Facts:
-    """Facts with what they lack from others."""
-    lacking = {
-        name: value
-        for name in Facts.__dataclass_fields__
-        if getattr(facts, name) in (None, ()) and (value := getattr(more, name)) not in (None, ())
-    }
-    return replace(facts, **lacking) if lacking else facts
 
 
 def _of_exif(found: exif.Directories) -> Facts:
@@ -275,65 +264,12 @@ def _coordinate(text: str, hemispheres: str) -> float | None:
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
-def _clean(text: str, most: int) -> str:
-    """One line that can be printed, and stored in UTF-8."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 2 * most]).split())[:most]
-
-
 def _name(text: str) -> str | None:
-    return _clean(text, MOST_NAME) or None
+    return clean(text, MOST_NAME) or None
 
 
 def _caption(text: str) -> str | None:
     if _NO_CAPTION.fullmatch(text):
         return None
-    lines = (_clean(line, MOST_CAPTION) for line in text[: 2 * MOST_CAPTION].splitlines())
+    lines = (clean(line, MOST_CAPTION) for line in text[: 2 * MOST_CAPTION].splitlines())
     return "\n".join(lines).strip()[:MOST_CAPTION] or None
-
-
-def kept_keywords(texts: Iterable[str]) -> tuple[str, ...]:
-    """Each once, in order, as many as are kept."""
-    kept: dict[str, None] = {}
-    room = MOST_KEYWORDS
-    for text in texts:
-        keyword = _clean(text, MOST_KEYWORD)
-        if keyword and keyword not in kept:
-            room -= len(keyword)
-            if room < 0:
-                break
-            kept[keyword] = None
-    return tuple(kept)
-
-
-# --- together ---------------------------------------------------------------------------------------------------------
-
-
-def together(content: Facts, sidecar: Facts | None, name: str, mtime_ns: int) -> Facts:
-    """The facts of a file: of its content, of its sidecar, of its name and of its time.
-
-    When it was taken is what EXIF says; else XMP, in the sidecar and then in the photo; else a date in the name; else
-    the file's time. Ratings and captions are the sidecar's where it has them, as programs that write sidecars do not
-    write into photos; keywords are those of both.
-    """
-    facts = content
-    if sidecar is not None:
-        facts = replace(
-            facts,
-            rating=sidecar.rating if sidecar.rating is not None else facts.rating,
-            caption=sidecar.caption or facts.caption,
-            keywords=kept_keywords([*facts.keywords, *sidecar.keywords]),
-            taken=facts.taken if facts.taken and facts.taken.source is TakenFrom.EXIF else sidecar.taken or facts.taken,
-            place=sidecar.place or facts.place,
-        )
-        # A RAW converter's sidecar says how to turn the photo for its own sake; pixels are turned by what is in them.
-        facts = _filled(facts, replace(sidecar, orientation=None))
-    if facts.taken is None:
-        facts = replace(facts, taken=_besides(name, mtime_ns))
-    return facts
-
-
-def _besides(name: str, mtime_ns: int) -> Taken | None:
-    if (at := dates.named(name)) is not None:
-        return Taken(at, None, TakenFrom.NAME)
-    of_file = dates.of_file(mtime_ns)
-    return None if of_file is None else Taken(*of_file, TakenFrom.FILE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,8 +135,8 @@ class Photos:
         Raises:
             ImageError: it cannot be read, or is no photo.
         """
-        from zsindex.lab.tags import STYLES, sidecar_of
-        from zsindex.photos import decode, facts, packets
+        from zsindex.photos import decode, sidecars
+        from zsindex.photos.together import together
 
         file = absolute(path)
         content = self._stored_facts(file)
@@ -148,12 +147,8 @@ class Photos:
                 content = decoder.decode(data, DecodeMode.FAST, (_LEAST_SIDE, _LEAST_SIDE), name=file).facts
             except ImageError as error:
                 raise ImageError(error.reason, error.detail, path=file) from error
-        sidecar = None
-        for style in STYLES:
-            with suppress(ImageError, packets.NotXmp):
-                sidecar = facts.of_packet(decode.read_file(sidecar_of(file, style), max_bytes=packets.MAX_BYTES).data)
-                break
-        return facts.together(content or Facts(), sidecar, os.path.basename(file), os.stat(file).st_mtime_ns)
+        mtime_ns = os.stat(file).st_mtime_ns
+        return together(content or Facts(), sidecars.read_of(file), os.path.basename(file), mtime_ns)
 
     def _stored_facts(self, path: str) -> Facts | None:
         """Of its metadata; None where they are not known, or of another content than lies there now."""

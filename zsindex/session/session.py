@@ -23,6 +23,7 @@ from zsindex.models.encoder import Encoder
 from zsindex.records import ModelInfo, ModelSpec, Settings
 from zsindex.session import storages
 from zsindex.session.embedding import Embedding
+from zsindex.session.facts import CurrentFacts
 from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
 from zsindex.session.usage import Usage
@@ -94,6 +95,7 @@ class Session:
             row = None
         on_server = config.searches_on_server(search)
         self._index = CurrentIndex(storage, lambda: self.model, self.clock, on_server=on_server)
+        self._facts = CurrentFacts(storage)
         self._model = AskedModel(
             storage,
             spec=spec,
@@ -179,6 +181,12 @@ class Session:
         return self._index
 
     @property
+    def facts(self) -> CurrentFacts:
+        """The facts of the photos."""
+        self.require_open()
+        return self._facts
+
+    @property
     def embed(self) -> Embedding:
         """Vectors of images and texts."""
         self.require_open()
@@ -223,6 +231,7 @@ class Session:
         if self._pid != processes.current():
             return  # its locks may be held by threads that are not there
         self._index.forget()
+        self._facts.forget()
         self.appearances.clear()
         if self._decoder is not None:
             self._decoder.stop()

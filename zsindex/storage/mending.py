@@ -17,8 +17,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from zsindex.storage import room, uses
 from zsindex.storage.adding import REVISION, set_setting, touch_files
 from zsindex.storage.database import Dialect
-from zsindex.storage.facts import COLUMNS as FACTS_COLUMNS
-from zsindex.storage.facts import is_whole
+from zsindex.storage.facts import OF_IMAGE, OF_SIDECAR, is_whole
+from zsindex.storage.facts_of_files import FACTS_REVISION
+from zsindex.storage.facts_of_files import touch as touch_facts
 from zsindex.storage.rows import NEVER_SEEN, now
 from zsindex.storage.sealing import part_of, put_seals, rows_of, seals_of, unseal
 from zsindex.storage.seals import RULES, Damaged, Kind, is_of_content, is_of_file, listing_checksum, seal
@@ -34,11 +35,13 @@ from zsindex.storage.tables import (
     roots,
     seals,
     settings,
+    sidecar_facts,
 )
 
 # Settings that count something, without a seal.
 _COUNTERS = {
     REVISION: "changes of the files",
+    FACTS_REVISION: "changes of facts",
     uses.KEY: "days of use",
     room.UPLOADS: "images that no file shows",
 }
@@ -150,9 +153,14 @@ def _photos(connection: Connection) -> Iterator[Damaged]:
             yield Damaged(Kind.FILE, "unseen" if row[2] == NEVER_SEEN else "", str(ident), path)
     for image_id in sorted(damaged_images):
         yield Damaged(Kind.IMAGE, "", str(image_id), f"image {image_id}")
-    for facts in _raw(connection, select(*(image_facts.c[name] for name in FACTS_COLUMNS))):
+    for facts in _raw(connection, select(*(image_facts.c[name] for name in OF_IMAGE))):
         if not is_whole(facts):
             yield Damaged(Kind.FACTS, "", str(facts[0]), f"what the metadata of image {facts[0]} says")
+    of_sidecars = select(folders.c.path, sidecar_facts.c.id, *(sidecar_facts.c[name] for name in OF_SIDECAR))
+    for folder, ident, *row in _raw(connection, of_sidecars.select_from(sidecar_facts.join(folders))):
+        if not is_whole(row):
+            path = os.path.join(str(folder), str(row[1]))
+            yield Damaged(Kind.SIDECAR_FACTS, "", str(ident), f"what {path}, the sidecar, says")
 
 
 def _folders(connection: Connection, dialect: Dialect) -> Iterator[Damaged]:
@@ -207,10 +215,15 @@ def mend(connection: Connection, dialect: Dialect, damaged: Iterable[Damaged]) -
         done.append(_mend_default_model(connection, dialect))
     if by_kind[Kind.COUNTER]:
         done.append(_mend_counters(connection, [one.key for one in by_kind[Kind.COUNTER]]))
-    if by_kind[Kind.FACTS]:
-        these = {"ids": dialect.many([int(one.key) for one in by_kind[Kind.FACTS]])}
-        connection.execute(delete(image_facts).where(image_facts.c.image_id.in_(dialect.any_of("ids", int))), these)
-        done.append(f"forgot what the metadata of {len(by_kind[Kind.FACTS])} images says")
+    for kind, column, what in (
+        (Kind.FACTS, image_facts.c.image_id, "the metadata of images says"),
+        (Kind.SIDECAR_FACTS, sidecar_facts.c.id, "sidecars say"),
+    ):
+        if of_kind := by_kind[kind]:
+            these = {"ids": dialect.many([int(one.key) for one in of_kind])}
+            connection.execute(delete(column.table).where(column.in_(dialect.any_of("ids", int))), these)
+            touch_facts(connection)
+            done.append(f"forgot what {what} ({len(of_kind)}); the next zsindex sync reads it again")
     done += _mend_photos(connection, dialect, by_kind)
     return done
 
@@ -256,9 +269,9 @@ def _mend_roots(connection: Connection, dialect: Dialect) -> str:
 
 def _mend_counters(connection: Connection, keys: Sequence[str]) -> str:
     connection.execute(delete(settings).where(settings.c.key.in_(keys)))
-    if REVISION in keys:
+    for key in {REVISION, FACTS_REVISION}.intersection(keys):
         # It only has to be one that there never was.
-        set_setting(connection, REVISION, str(int(time.time())))
+        set_setting(connection, key, str(int(time.time())))
     return f"began to count anew: {', '.join(map(_COUNTERS.__getitem__, keys))}"
 
 

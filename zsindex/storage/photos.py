@@ -18,8 +18,8 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
-from zsindex.records import Facts, FloatArray, IncompletePhoto, ModelInfo
-from zsindex.storage import receipts, room
+from zsindex.records import Candidate, Facts, FloatArray, IncompletePhoto, ModelInfo
+from zsindex.storage import facts_of_files, receipts, room
 from zsindex.storage.adding import (
     FileState,
     NewFile,
@@ -33,8 +33,8 @@ from zsindex.storage.adding import (
 )
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
-from zsindex.storage.facts import COLUMNS as FACTS_COLUMNS
-from zsindex.storage.facts import from_row, is_whole, row_of
+from zsindex.storage.facts import OF_IMAGE, OF_SIDECAR, row_of_image, row_of_sidecar
+from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.mending import listings
 from zsindex.storage.rows import (
     NEVER_SEEN,
@@ -81,6 +81,7 @@ from zsindex.storage.tables import (
     roots,
     seals,
     settings,
+    sidecar_facts,
     snapshots,
     temperatures,
 )
@@ -291,25 +292,46 @@ class SqlPhotos:
             return None
         return ImageRecord(*rows[0][:4]) if rows else None
 
+    # --- facts --------------------------------------------------------------------------------------------------------
+
     def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
         """What the metadata of images says, by their ids; those of which it was never read are left out."""
-        query = (
-            select(*(image_facts.c[name] for name in FACTS_COLUMNS), *_of_image)
-            .select_from(image_facts.join(images))
-            .where(image_facts.c.image_id.in_(self._dialect.any_of("ids", int)))
-        )
-        found, damaged = {}, []
-        n_columns = len(FACTS_COLUMNS)
+        damaged: list[str] = []
         with self._read() as connection:
-            for row in _fetch(connection, query, {"ids": self._dialect.many(image_ids)}):
-                facts, (_, width, height, container, _) = row[:n_columns], row[n_columns:]
-                if is_whole(facts) and is_of_content(*row[n_columns:]):
-                    found[facts[0]] = from_row(facts, width=width, height=height, container=container)
-                else:
-                    damaged.append(f"what the metadata of image {facts[0]} says")
+            found = facts_of_files.of_images(connection, self._dialect, image_ids, damaged)
         if damaged:
             warn_of_rows(damaged)
-        return found
+        return {image_id: facts for image_id, (was_read, facts) in found.items() if was_read}
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        """The facts of all files that are there; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.table(connection, self._dialect, known)
+
+    def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
+        """The `listing_text` of the sidecars of some folders; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.last_sidecars(connection, self._dialect, folder_paths)
+
+    def save_sidecar_facts(self, told: Sequence[tuple[Candidate, Facts | None]]) -> None:
+        """Store what sidecars say; see the protocol."""
+        with self._write("store what sidecars say") as connection:
+            ids = folder_ids(connection, self._dialect, {file.folder for file, _ in told})
+            revision = facts_of_files.touch(connection)
+            wanted = defaultdict(list)
+            for file, _ in told:
+                wanted[ids[file.folder]].append(file.name)
+            query = select(sidecar_facts.c.id).where(
+                sidecar_facts.c.folder_id == sa.bindparam("folder"),
+                sidecar_facts.c.name.in_(self._dialect.any_of("names", str)),
+            )
+            for folder_id, names in wanted.items():
+                connection.execute(
+                    delete(sidecar_facts).where(sidecar_facts.c.id.in_(query)),
+                    {"folder": folder_id, "names": self._dialect.many(names)},
+                )
+            rows = [row_of_sidecar(ids[file.folder], file, facts, revision) for file, facts in told]
+            self._dialect.add_rows(connection, sidecar_facts, OF_SIDECAR, rows)
 
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
@@ -432,11 +454,17 @@ class SqlPhotos:
         ]
         if cut_short:
             connection.execute(insert(incomplete_images), cut_short)
-        facts = [row_of(ids[r.digest], r.facts) for r in records if r.facts is not None]
-        self._dialect.add_rows(connection, image_facts, FACTS_COLUMNS, facts, unless_there=True)
+        self._add_facts(connection, {ids[r.digest]: r.facts for r in records if r.facts is not None})
         vectors = {ids[r.digest]: r.vector for r in by_digest.values() if r.vector is not None}
         add_vectors(connection, self._dialect, vectors, to_blob, model_id, new=new)
         return ids
+
+    def _add_facts(self, connection: Connection, told: Mapping[int, Facts]) -> None:
+        """Store what the metadata of images says; what is there stays."""
+        if told:
+            revision = facts_of_files.touch(connection)
+            rows = [row_of_image(image_id, facts, revision) for image_id, facts in told.items()]
+            self._dialect.add_rows(connection, image_facts, OF_IMAGE, rows, unless_there=True)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from zsindex.records import Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
+from zsindex.records import Candidate, Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
 from zsindex.storage.claims import Claims
+from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.rows import (
     MOST_QUESTIONS,
     NO_PROMPTS,
@@ -273,6 +274,12 @@ class Reads(Protocol):
         """
         ...
 
+    def facts_state(self) -> tuple[int, int]:
+        """`files_revision`, and what grows with every change of facts, of images or of sidecars: together they name a
+        state of `PhotoStorage.facts_table`.
+        """
+        ...
+
     def digest_of(self, path: str) -> bytes | None:
         """Digest of the image that a path shows, or showed when it was last there; None if the path is not known."""
         ...
@@ -478,6 +485,28 @@ class PhotoStorage(Protocol):
     def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
         """What the metadata of images says, by their ids, with their size and format; those of which it was never read
         are left out.
+        """
+        ...
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        """The facts of all files that are there and show an image: of their content and their sidecar, of their name
+        and their time, as `zsindex.photos.together` puts them together.
+
+        Args:
+            known: an earlier one, of which what has not changed is taken; itself where nothing has.
+        """
+        ...
+
+    def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
+        """The `listing_text` of the sidecars of some folders whose facts are stored, by folder; in any order. Folders
+        without them are absent.
+        """
+        ...
+
+    def save_sidecar_facts(self, told: Sequence[tuple[Candidate, Facts | None]]) -> None:
+        """Store what sidecars say, each of them another path, in place of what they said before; None for those that
+        are gone. They count for the photos of their folder that have their name, which need not be known yet; what they
+        say goes when their folder is forgotten.
         """
         ...
 

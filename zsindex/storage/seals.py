@@ -46,6 +46,7 @@ class Kind(StrEnum):
     FILE = "file"  # id
     IMAGE = "image"  # id
     FACTS = "facts"  # id of the image
+    SIDECAR_FACTS = "sidecar_facts"  # id
 
 
 class Rule(NamedTuple):
