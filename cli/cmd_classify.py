@@ -15,6 +15,7 @@ from .progress import Reporter, stop_on_interrupt
 if TYPE_CHECKING:
     from zsindex import Classification
     from zsindex.classification.learned import Learned
+    from zsindex.classification.options import Per
     from zsindex.classification.results import Smoothing
 
 # Changes by smoothing that are listed one by one.
@@ -64,6 +65,7 @@ SHOWN_FLIPS = 10
     is_flag=True,
     help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
+@options.one_per
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.on
 @click.option("--record", is_flag=True, help="Keep the question and the answer; see zsindex runs.")
@@ -98,6 +100,7 @@ def classify(
     with_corrections: str | None,
     temperature: float | str | None,
     smooth: bool,
+    one_per: Per | None,
     no_sync: bool,
     on: str | None,
     record: bool,
@@ -146,6 +149,7 @@ def classify(
         with_corrections=with_corrections,
         temperature=temperature,
         smooth=smooth,
+        one_per=one_per,
         truncate=truncate,
         sync=not no_sync,
         record=record,

@@ -23,6 +23,7 @@ from .output import (
 
 if TYPE_CHECKING:
     from zsindex import Hit
+    from zsindex.classification.options import Per
 
 
 @click.command()
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
 @options.top
 @options.within
+@options.one_per
 @options.exact
 @options.truncate
 @export_option
@@ -43,6 +45,7 @@ def search(
     minus: tuple[str, ...],
     top: int,
     paths: tuple[str, ...],
+    one_per: Per | None,
     exact: bool,
     truncate: bool,
     fmt: str,
@@ -60,7 +63,7 @@ def search(
     require_file(fmt, output)
     with options.open_library(library, **model) as opened:
         hits = opened.search(
-            query, plus=plus, minus=minus, top=top, paths=paths or None, exact=exact, truncate=truncate
+            query, plus=plus, minus=minus, top=top, paths=paths or None, one_per=one_per, exact=exact, truncate=truncate
         )
     with destination(output, binary=fmt == "parquet") as out:
         write(hits, fmt, out)

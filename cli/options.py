@@ -110,6 +110,12 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 truncate = click.option("--truncate", is_flag=True, help="Cut texts that are too long for the model.")
 top = click.option("--top", type=Whole(min=1), default=20, show_default=True, help="Photos to show.")
 exact = click.option("--exact", is_flag=True, help="Compare with every photo, even in a very large library.")
+one_per = click.option(
+    "--one-per",
+    type=click.Choice(["burst", "event"]),
+    help="Only one photo of each burst or event: of those taken one right after another, or on one occasion; see "
+    "zsindex events.",
+)
 within = click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
 )

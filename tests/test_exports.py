@@ -183,6 +183,7 @@ PUBLIC = {
     "zsindex.lab": [
         "AnswerScore",
         "Attribution",
+        "Burst",
         "Calibration",
         "Confusion",
         "CorrectedPhoto",
@@ -194,6 +195,8 @@ PUBLIC = {
         "Duplicates",
         "Estimate",
         "Evaluation",
+        "Event",
+        "Events",
         "Finding",
         "Graph",
         "Knownness",

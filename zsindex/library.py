@@ -13,6 +13,7 @@ from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.options import Query, QueryOptions, Question, QuestionOptions
 from zsindex.classification.prompts import LabelsLike
 from zsindex.classification.results import Classification, Hit
+from zsindex.classification.templates import DEFAULT_TEMPLATE
 from zsindex.classification.view import View
 from zsindex.models.encoder import Encoder
 from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
@@ -25,6 +26,7 @@ __all__ = ["Library"]
 
 # Parts are imported on first use, so that a question answered from the cache does not wait for the others.
 if TYPE_CHECKING:
+    from zsindex.lab.events import Events, Rule
     from zsindex.photos.sources import ImageLike
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
@@ -399,8 +401,8 @@ class Library:
         Args:
             labels: names; a mapping from names to written-out prompts; a `LabelSet`; or a whole `Question`.
             options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
-                `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`; described in
-                `zsindex.classification.options.Question`.
+                `with_corrections`, `temperature`, `smooth`, `one_per`, `truncate`, `sync` and `record`; described
+                in `zsindex.classification.options.Question`.
             on: a cluster whose actors score, as for `sync`; new photos and prompts are encoded here. They map the
                 library's index file, which all nodes must see. Scores of all answers are computed here when asked for.
             progress, should_stop: for the sync of `paths`, as for `sync`; and for the scoring with `on`.
@@ -436,8 +438,8 @@ class Library:
         Args:
             query: plain text; or an image: a `Path`, the name of an existing file or of a photo in the library, bytes,
                 or a PIL image. ``text:…`` is always text.
-            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `truncate` and `exact`;
-                described in `zsindex.classification.options.Query`.
+            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `one_per`, `truncate` and
+                `exact`; described in `zsindex.classification.options.Query`.
 
         Raises:
             BadQuery: the query is empty, or its terms cancel out.
@@ -448,6 +450,50 @@ class Library:
         from zsindex.services.search import Search
 
         return Search(self.session).search(Query(query, **options))
+
+    def events(
+        self,
+        *,
+        paths: PathsLike | None = None,
+        vocabulary: str | os.PathLike[str] | Sequence[str] | None = "basic",
+        template: str = DEFAULT_TEMPLATE,
+        look: bool = True,
+        file_times: bool = False,
+        rule: Rule | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Events:
+        """Group photos by when they were taken: into events, by gaps in time that are long for their surroundings and
+        by distance; and those into bursts, by time and likeness, with the best photo of each.
+
+        Photos are put in the order of their local times, all cameras together: a clock that was wrong puts photos into
+        another event. docs/methods.md has the method.
+
+        Args:
+            paths: files and folders to restrict to. Default: all.
+            vocabulary: events are named by the word that is nearest to the event in comparison with the others:
+                ``basic``, ``wordnet``, ``wordnet:``, the name of a file, or the words. None: no names. New words are
+                encoded.
+            template: for these words.
+            look: read the photos of bursts, and choose the sharpest. False: choose by pixels and file sizes alone.
+            file_times: use photos of which only the file's time is known; it may be that of a copy or an edit.
+            rule: how photos are grouped.
+            progress: called now and then with how many photos have been read, or words encoded.
+
+        Raises:
+            NotInLibrary, NoVectors, BadLabelFile, ModelError
+            ValueError: `template` is not a template.
+        """
+        from zsindex.services.timeline import Timeline
+
+        return Timeline(self.session).events(
+            self.session.view_of(paths),
+            vocabulary=vocabulary,
+            template=template,
+            look=look,
+            file_times=file_times,
+            rule=rule,
+            progress=progress,
+        )
 
     def similar(
         self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False

@@ -117,6 +117,7 @@ OPERATIONS = [
     ("post", "/v1/duplicates/decisions"),
     ("delete", "/v1/duplicates/decisions"),
     ("post", "/v1/duplicates/decisions/undo"),
+    ("get", "/v1/events"),
     ("get", "/v1/search"),
     ("post", "/v1/search"),
     ("post", "/v1/search/upload"),

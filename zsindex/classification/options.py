@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
@@ -27,6 +27,7 @@ FITTED = "fitted"
 
 
 # The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
+Per: TypeAlias = Literal["burst", "event"]
 WhichLabels: TypeAlias = "str | LabelsLike"
 
 _ONE_LABEL = "smoothing gives each photo one label"
@@ -52,6 +53,7 @@ class QuestionOptions(TypedDict, total=False):
     with_corrections: str | None
     temperature: float | str | None
     smooth: bool
+    one_per: Per | None
     truncate: bool
     sync: bool
     record: bool
@@ -86,6 +88,9 @@ class Question:
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label
             (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that changed. Scores
             are then shares of an assignment, mostly near 0 or 1, even with sigmoid.
+        one_per: answer only one photo of each ``burst`` or ``event``, see `Library.events`, and all photos of which
+            nobody knows when they were taken. Of a burst it is the one with the most pixels, then the largest file; of
+            an event the one of these that is most like the whole event.
         truncate: truncate prompts that are too long for the model, instead of refusing them.
         sync: False refuses paths that are not in the library instead of adding them.
         record: record the run, see `Library.runs`; if it was recorded before, use its stored answer. A read-only
@@ -104,6 +109,7 @@ class Question:
     with_corrections: str | None = None
     temperature: float | str | None = None
     smooth: bool = False
+    one_per: Per | None = None
     truncate: bool = False
     sync: bool = True
     record: bool = False
@@ -129,6 +135,7 @@ class Question:
             "template": None if template is None else tuple(several(template)),
             "paths": None if paths is None else tuple(absolute_all(paths)),
             "top": None if top is None else bounds.whole("top", top, least=1),
+            "one_per": _per(options.get("one_per")),
             "activation": None if activation is None else Activation(activation),
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
         }
@@ -145,6 +152,11 @@ class Question:
     def about(cls, which: WhichLabels, **options: Unpack[QuestionOptions]) -> Question:
         """A question about labels, or about a saved label set given by name."""
         return cls(**(options | {"label_set": which})) if isinstance(which, str) else cls(which, **options)
+
+    @property
+    def is_about_all(self) -> bool:
+        """Whether it is about all photos of the library."""
+        return self.paths is None and self.one_per is None
 
     @property
     def unknown_rule(self) -> UnknownRule | None:
@@ -168,6 +180,7 @@ class Question:
             "with_corrections": self.with_corrections,
             "temperature": self.temperature,
             "smooth": self.smooth,
+            "one_per": self.one_per,
             "truncate": self.truncate,
         }
 
@@ -179,6 +192,7 @@ class QueryOptions(TypedDict, total=False):
     minus: ImageLike | Sequence[ImageLike]
     top: int
     paths: PathsLike | None
+    one_per: Per | None
     truncate: bool
     exact: bool
 
@@ -192,6 +206,7 @@ class Query:
             photo in the library, bytes, or a PIL image. ``text:…`` is always text.
         top: photos to return.
         paths: absolute files and folders to restrict to. None: all.
+        one_per: only the best photo of each ``burst`` or ``event``, see `Library.events`. None: all.
         truncate: truncate texts that are too long for the model, instead of refusing them.
         exact: compare with every photo. Otherwise, in a library of about 200,000 photos or more, one in a hundred of
             the photos that belong in the result may be missing, and where the server searches as many as
@@ -202,6 +217,7 @@ class Query:
     minus: tuple[ImageLike, ...] = ()
     top: int = 20
     paths: tuple[str, ...] | None = None
+    one_per: Per | None = None
     truncate: bool = False
     exact: bool = False
 
@@ -225,5 +241,13 @@ class Query:
             "minus": tuple(several(options.get("minus", ()))),
             "top": bounds.whole("top", options.get("top", self.top), least=0),
             "paths": None if paths is None else tuple(absolute_all(paths)),
+            "one_per": _per(options.get("one_per")),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself
+
+
+def _per(value: str | None) -> Per | None:
+    match value:
+        case None | "burst" | "event":
+            return value
+    raise ValueError(f"one_per is burst or event, not {value!r}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
     from zsindex.lab.evaluate import Confusion, Evaluation, LabelReport, Report
+    from zsindex.lab.events import Burst, Event, Events
     from zsindex.lab.explain import AnswerScore, PromptCosine, TemplateScores, Why
     from zsindex.lab.findings import Finding, LintReport, TemplateMeasures
     from zsindex.lab.metrics import ReliabilityBin
@@ -54,6 +55,11 @@ _HOMES = {
         "Evaluation",
         "LabelReport",
         "Report",
+    ),
+    "events": (
+        "Burst",
+        "Event",
+        "Events",
     ),
     "explain": (
         "AnswerScore",
@@ -100,6 +106,7 @@ _HOMES = {
 __all__ = [
     "AnswerScore",
     "Attribution",
+    "Burst",
     "Calibration",
     "Confusion",
     "CorrectedPhoto",
@@ -111,6 +118,8 @@ __all__ = [
     "Duplicates",
     "Estimate",
     "Evaluation",
+    "Event",
+    "Events",
     "Finding",
     "Graph",
     "Knownness",

@@ -223,7 +223,7 @@ def find(
     left_out = sum(map(len, candidates.values())) - sum(map(len, there.values()))
     unread = None
     if known is not None:
-        _read_appearances([there[image] for image in paired if image in there], known, settings, decoder, progress)
+        read_appearances([there[image] for image in paired if image in there], known, settings, decoder, progress)
         unread = sum(len(there[image]) for image in paired if image in there and image_ids[image] not in known)
     appearances = {
         image: appearance for image in there if (appearance := (known or {}).get(int(image_ids[image]))) is not None
@@ -237,7 +237,7 @@ def find(
         return (
             image not in kept,
             best.path in links,
-            *_quality(best, None if appearance is None else appearance.sharpness),
+            *quality(best, None if appearance is None else appearance.sharpness),
             photos_of[image][0],
         )
 
@@ -347,7 +347,7 @@ def stars(
             yield image, members
 
 
-def _quality(file: FileDetails, sharpness: float | None) -> tuple[float, ...]:
+def quality(file: FileDetails, sharpness: float | None) -> tuple[float, ...]:
     """Sorts better images first: more pixels, then clearly sharper (or readable at all), then more bytes."""
     step = -1 if sharpness is None else round(log(max(sharpness, 1e-6)) / log(_SHARPER))
     return (-file.width * file.height, sharpness is None, -step, -file.size)
@@ -396,7 +396,7 @@ def correlation(one: Appearance, other: Appearance) -> float:
     return float((a * b).sum()) / norms if norms > 0 else 0.0
 
 
-def _read_appearances(
+def read_appearances(
     images: Sequence[Sequence[FileDetails]],
     known: dict[int, Appearance],
     settings: Settings,

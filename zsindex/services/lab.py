@@ -13,7 +13,7 @@ from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.classification.options import Question, QuestionOptions, WhichLabels
-from zsindex.classification.prompts import normalise, prompts_for
+from zsindex.classification.prompts import prompts_for
 from zsindex.classification.results import Classification
 from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
 from zsindex.errors import UnknownImage
@@ -189,17 +189,14 @@ class Lab:
         """
         from zsindex.lab.lint import first_photos
         from zsindex.lab.suggest import suggest
-        from zsindex.lab.vocabulary import words as words_of
+        from zsindex.lab.vocabulary import chosen as chosen_words
 
         share = bounds.real("share", share, above=0, most=1)
         if by not in ("cosine", "margin"):
             raise ValueError(f"by must be cosine or margin, not {by!r}")
         if not has_place(word_template):
             raise ValueError(f"{word_template!r} has no place for the word: write {{}} where it goes")
-        if isinstance(vocabulary, (str, os.PathLike)):
-            words = list(words_of(os.fspath(vocabulary)))
-        else:
-            words = list(dict.fromkeys(word for word in map(normalise, vocabulary) if word))
+        words = chosen_words(vocabulary)
         chosen = self._labels.resolve(labels, template)
         view = self._session.view_of(paths, truncate=True)
         self._session.embed.texts([text for prompts in chosen.concept_prompts for text in prompts], truncate=truncate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -234,18 +234,29 @@ class Search:
         index, k = self._session.index.for_search(), top
         files = None if paths is None else reads.files(paths)
         selected = None if files is None else files.image_ids
+        groups = self._groups(query)
         while True:
             ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=query.exact)
             # Without a selection, only the files of what was found are looked up: listing all of them takes longer than
             # the search.
             by_image = _by_image(reads.files_of(ids[0].tolist()) if files is None else files, leave_out)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
+            if groups:
+                found = _first_of_each(found, groups)
             if len(found) >= top or len(ids[0]) < k:
                 if not found and paths != ():
                     self._require_found(paths, top)
                 shown_first = ((i, score, _existing_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, have no file, or are the one to leave out
+
+    def _groups(self, query: Query) -> dict[int, int]:
+        """The burst or event of each image, if a search shows only the best photo of each."""
+        if query.one_per is None:
+            return {}
+        from zsindex.services.timeline import Timeline
+
+        return Timeline(self._session).groups_of(self._session.view(query.paths), query.one_per)
 
     def _require_found(self, paths: Sequence[str] | None, top: int) -> None:
         """Refuse a search that can find nothing; one that found nothing may have been for no photos.
@@ -268,6 +279,17 @@ def _sum(terms: Iterable[FloatArray], dim: int) -> FloatArray:
     for term in terms:
         total += term
     return total
+
+
+def _first_of_each(found: Iterable[tuple[int, float]], groups: Mapping[int, int]) -> list[tuple[int, float]]:
+    """The first image of each group, and all that are in none."""
+    kept, seen = [], set()
+    for image_id, score in found:
+        group = groups.get(image_id)
+        if group is None or group not in seen:
+            kept.append((image_id, score))
+            seen.add(group)
+    return kept
 
 
 def _by_image(files: FileTable, leave_out: str | None = None) -> dict[int, list[str]]:

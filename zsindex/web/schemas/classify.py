@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zsindex.classification.options import Per
 from zsindex.classification.results import Prediction
 from zsindex.web.schemas.fields import (
     Base64,
@@ -27,6 +28,9 @@ class ClassifyOptions(AllOptions):
     """All but the labels and the paths, which have other names in a URL."""
 
     top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
+    one_per: Per | None = Field(
+        default=None, description="Only one photo of each `burst` or `event`, see /v1/events, and those without a time."
+    )
     record: bool = Field(default=False, description="Record the run, see /v1/runs; needs the right to write.")
     only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
