@@ -57,6 +57,7 @@ PUBLIC = {
     "zsindex.classification.options": [
         "DEFAULT_TOP",
         "FITTED",
+        "Per",
         "Query",
         "QueryOptions",
         "Question",

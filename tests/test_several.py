@@ -121,6 +121,7 @@ PATHS: dict[str, Ask] = {
     "diff": lambda lib, paths: lib.lab.diff(LABELS, ["blue"], paths=paths).to_dict(),
     "duplicate_examples": lambda lib, paths: lib.neighbours.duplicate_examples(paths=paths),
     "duplicates": lambda lib, paths: lib.neighbours.duplicates(paths=paths),
+    "events": lambda lib, paths: lib.events(paths=paths, vocabulary=None, file_times=True),
     "evaluate": lambda lib, paths: lib.lab.evaluate(LABELS, truth_of(lib), paths=paths, resamples=10).to_dict(),
     "fit_temperature": lambda lib, paths: refused(lambda: lib.temperature.fit(LABELS, truth_of(lib), paths=paths)),
     "forget_corrections": forgotten,
@@ -223,7 +224,7 @@ ELSEWHERE = {
     *("attribute_templates.names", "attribute_templates.truth", "fit_temperature.names", "fit_temperature.truth"),
     *("diff.before", "diff.after"),  # a text is the name of a saved set
     "diff.renamed",  # from one name to one name
-    "suggest.vocabulary",  # a text is a file, or a vocabulary with a name
+    *("suggest.vocabulary", "events.vocabulary"),  # a text is a file, or a vocabulary with a name
     "save_job.document",  # of the service
     *("search.query", "similar.image", "is_image.term", "explain.image"),  # one, never several
     *("sum_of.plus", "sum_of.minus"),  # below

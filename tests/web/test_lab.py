@@ -401,6 +401,35 @@ def test_looking_at_photos_goes_on_where_time_was_up(serve: Serve, library: Libr
     assert response.json()["unread"] == 0
 
 
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_events_in_pages(client: TestClient, library: Library, album: Path) -> None:
+    for name, day in (("red", 14), ("white", 14), ("green", 15)):
+        photo(album / f"IMG_201907{day}_090000 {name}.png", name)
+    library.sync()
+    expected = library.events(vocabulary=["red", "green"], look=False)
+    assert [len(event.photos) for event in expected.events] == [2, 1]
+    first = get(client, "/v1/events", vocabulary="none", look=False, limit=1)
+    second = get(client, "/v1/events", vocabulary="none", look=False, limit=1, cursor=first["next"])
+    assert (first["total"], second["next"]) == (2, None)
+    assert (first["photos"], first["from_files"]) == (3, len(library.view()) - 3)
+    known = ids(library)
+    for shown, event in zip(first["events"] + second["events"], expected.events, strict=True):
+        document = {**event.to_dict(), "name": None}
+        for burst in document["bursts"]:
+            for one in burst["photos"]:
+                one["image_id"] = known[one["path"]]
+        assert shown == document
+    named = client.get("/v1/events", params={"path": str(album / "IMG_20190715_090000 green.png")}).json()
+    assert [bool(event["name"]) for event in named["events"]] == [True]
+    assert get(client, "/v1/events", vocabulary="none", file_times=True)["from_files"] == 0
+    assert client.get("/v1/events", params={"vocabulary": "/etc/passwd"}).status_code == 422
+    with_one = post(client, "/v1/classify", labels=LABELS, one_per="event")
+    assert with_one["total"] == len(library.view()) - 1
+    assert client.post("/v1/classify", json={"labels": LABELS, "one_per": "day"}).status_code == 422
+
+
 # --- tags -------------------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zsindex.classification.rules import UnknownRule
     from zsindex.photos.sources import ImageLike
 
-__all__ = ["DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
+__all__ = ["DEFAULT_TOP", "FITTED", "Per", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
 
 # Predictions that `Classification` holds per photo by default.
 DEFAULT_TOP = 3
@@ -26,8 +26,9 @@ DEFAULT_TOP = 3
 FITTED = "fitted"
 
 
-# The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
+# Groups of which one photo stands for all.
 Per: TypeAlias = Literal["burst", "event"]
+# The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
 WhichLabels: TypeAlias = "str | LabelsLike"
 
 _ONE_LABEL = "smoothing gives each photo one label"

@@ -17,7 +17,7 @@ from zsindex.lab.events import Burst, Event, Events, Rule
 from zsindex.photos import dates
 from zsindex.records import FloatArray, IdArray, Progress
 from zsindex.session.session import Session
-from zsindex.storage.facts_table import NO_TIME, TAKEN_FROM, FactsTable
+from zsindex.storage.facts_table import NO_TIME, TAKEN_FROM
 
 if TYPE_CHECKING:
     from zsindex.lab.duplicates import Appearance
@@ -34,13 +34,16 @@ class Grouped:
 
     Attributes:
         numbers: int64 (m,), of the photos in the view, in the order in which they were taken.
-        facts: of these photos, in the same order.
+        taken_us: int64 (m,), microseconds since 1970 by the clock on the wall.
+        latitude, longitude: float64 (m,), degrees; NaN where they are not known.
         events, bursts: int64 (m,), numbered from 0.
         from_files, untimed, unread: as in `Events`.
     """
 
     numbers: IdArray
-    facts: FactsTable
+    taken_us: IdArray
+    latitude: lab.Numbers
+    longitude: lab.Numbers
     events: IdArray
     bursts: IdArray
     from_files: int
@@ -75,11 +78,9 @@ class Timeline:
         found = self.grouped(view, file_times=file_times, rule=rule or Rule())
         bursts = lab.members(found.bursts)
         best = self._best(view, found, bursts, look=look, progress=progress)
-        taken = [dates.from_microseconds(at) for at in found.facts.taken_us.tolist()]
+        taken = [dates.from_microseconds(at) for at in found.taken_us.tolist()]
         paths = [view.paths[number] for number in found.numbers.tolist()]
-        of_event: list[list[int]] = [[] for _ in range(int(found.events.max()) + 1 if len(found.events) else 0)]
-        for burst, photos in enumerate(bursts):
-            of_event[int(found.events[photos[0]])].append(burst)
+        of_event = lab.members(found.events[np.array([photos[0] for photos in bursts], dtype=np.int64)])
         names = self._names(
             view, [found.numbers[[best[b] for b in own]] for own in of_event], words, template, progress
         )
@@ -95,7 +96,7 @@ class Timeline:
                         Burst(paths[best[b]], tuple(paths[i] for i in bursts[b]), tuple(taken[i] for i in bursts[b]))
                         for b in own
                     ),
-                    place=_middle(found.facts, photos),
+                    place=_middle(found.latitude[photos], found.longitude[photos]),
                 )
             )
         return Events(len(paths), tuple(made), found.from_files, found.untimed, found.unread)
@@ -110,15 +111,15 @@ class Timeline:
         table = self._session.facts.table()
         rows = table.rows_of(view.paths, view.image_ids)
         known = np.flatnonzero(rows >= 0)
-        facts = table.take(rows[known])
-        timed = facts.taken_us != NO_TIME
-        of_file = timed & (facts.taken_from == _OF_FILE)
-        used = timed if file_times else timed & ~of_file
-        chosen = np.flatnonzero(used)
-        chosen = chosen[np.argsort(facts.taken_us[chosen], kind="stable")]
-        numbers, unread = known[chosen], int((~facts.was_read).sum())
-        facts = facts.take(chosen)
-        events = np.cumsum(lab.event_starts(facts.taken_us, facts.latitude, facts.longitude, rule)) - 1
+        rows = rows[known]
+        timed = table.taken_us[rows] != NO_TIME
+        of_file = timed & (table.taken_from[rows] == _OF_FILE)
+        used = np.flatnonzero(timed if file_times else timed & ~of_file)
+        used = used[np.argsort(table.taken_us[rows[used]], kind="stable")]
+        numbers, unread = known[used], int((~table.was_read[rows]).sum())
+        rows = rows[used]
+        taken_us, latitude, longitude = table.taken_us[rows], table.latitude[rows], table.longitude[rows]
+        events = np.cumsum(lab.event_starts(taken_us, latitude, longitude, rule)) - 1
 
         def cosines(before: IdArray, after: IdArray) -> lab.Numbers:
             found = np.empty(len(before))
@@ -128,10 +129,10 @@ class Timeline:
                 found[part] = np.einsum("nd,nd->n", one, other)
             return found
 
-        bursts = lab.bursts(facts.taken_us, events, facts.camera.codes.astype(np.int64), cosines, rule)
+        bursts = lab.bursts(taken_us, events, table.camera.codes[rows].astype(np.int64), cosines, rule)
         left = 0 if file_times else int(of_file.sum())
         untimed = len(view) - len(numbers) - left
-        return Grouped(numbers, facts, events, bursts, left, untimed, unread)
+        return Grouped(numbers, taken_us, latitude, longitude, events, bursts, left, untimed, unread)
 
     def one_per(self, view: View, per: Per) -> View:
         """One photo of each burst or event, and all photos whose time is not known.
@@ -173,7 +174,7 @@ class Timeline:
         from zsindex.lab import duplicates
 
         several = [number for group in groups if len(group) > 1 for number in group]
-        ids = found.facts.image_ids
+        ids = view.image_ids[found.numbers]
         details: dict[str, FileDetails] = {}
         if several:
             of_images = self._session.storage.photos.details_of(np.unique(ids[several]).tolist())
@@ -227,11 +228,11 @@ class Timeline:
         return [best[0][1] for best in found]
 
 
-def _middle(facts: FactsTable, photos: Sequence[int]) -> tuple[float, float] | None:
+def _middle(latitude: lab.Numbers, longitude: lab.Numbers) -> tuple[float, float] | None:
     """Where photos were taken, on average: that of their directions from the earth's centre, as longitudes jump at
-    180 degrees.
+    180 degrees. None if that is not known of any.
     """
-    phi, theta = np.radians(facts.latitude[photos]), np.radians(facts.longitude[photos])
+    phi, theta = np.radians(latitude), np.radians(longitude)
     there = ~(np.isnan(phi) | np.isnan(theta))
     if not there.any():
         return None
