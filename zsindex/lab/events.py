@@ -34,13 +34,13 @@ class Rule:
         burst_cosine: of the vectors of two photos of a burst that follow one another, at least. It suits nano.
     """
 
-    factor: float = 17.0
+    factor: float = 25.0
     around: int = 10
     shortest_s: float = 60.0
     longest_s: float = 8 * 3600.0
     near_km: float = 5.0
-    burst_s: float = 10.0
-    burst_cosine: float = 0.8
+    burst_s: float = 15.0
+    burst_cosine: float = 0.7
 
 
 @dataclass(frozen=True, slots=True)
