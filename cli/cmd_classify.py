@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options
+from . import counted, options
+from . import with_facts as facts
 from .output import CSV, PATHS, destination, export_option, note, plural, require_file
 from .progress import Reporter, stop_on_interrupt
 
@@ -75,7 +76,20 @@ SHOWN_FLIPS = 10
 @click.option(
     "--with-run", is_flag=True, help="csv and ndjson: name the run in every row; json and parquet always name it."
 )
+@facts.option
 @options.output_or_folder
+@click.option(
+    "--by",
+    type=click.Choice(counted.BY),
+    help="Instead of photos, how many there are of each label: by the photos' local time (hour: of the day), their "
+    "camera, folder or keywords. With --temperature, also how many are to be expected.",
+)
+@click.option(
+    "--plot",
+    type=options.FilePath(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --by: draw the counts into FILE.png, .svg or .pdf.",
+)
 @options.strict
 @options.library
 @options.which_model
@@ -108,7 +122,11 @@ def classify(
     fmt: str,
     wide: bool,
     with_run: bool,
+    with_facts: bool,
+    with_place: bool,
     output: Path | options.Folder | None,
+    by: str | None,
+    plot: Path | None,
     strict: bool,
     library: options.Place | None,
     quiet: bool,
@@ -136,6 +154,9 @@ def classify(
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", *PATHS):
         raise click.UsageError("--with-run is for --format csv and ndjson")
+    asked = facts.Asked(fmt, with_facts, with_place)
+    listing = {"--wide": wide, "--with-run": with_run, "--with-facts": with_facts, "--with-place": with_place}
+    counted.check(fmt, plot, by, listing)
     question = Question(
         options.labels_from(label, label_file, template, saved=label_set),
         label_set=label_set,
@@ -168,11 +189,19 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
-        if isinstance(output, options.Folder):
-            result.to_parquet_parts(output.path, wide=wide)
+        columns = asked.of(opened, result.paths)
+        counts = None if by is None else result.by(by)
+        if counts is not None:
+            assert not isinstance(output, options.Folder)  # which takes parquet alone
+            counted.write(counts, fmt, output, plot)
+        elif isinstance(output, options.Folder):
+            result.to_parquet_parts(output.path, wide=wide, facts=columns)
         else:
             with destination(output, binary=fmt == "parquet") as out:
-                write(result, fmt, out, wide=wide, with_run=with_run)
+                if columns is None:
+                    write(result, fmt, out, wide=wide, with_run=with_run)
+                else:
+                    facts.write_answers(result, columns, fmt, out, wide=wide, with_run=with_run)
         to_encode = f"zsindex sync {opened.spec.arguments}"
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)
@@ -185,6 +214,8 @@ def classify(
     for path in empty:
         note(f"no photo at {path}", quiet=quiet)
     n_skipped = sum(one.path not in named for one in skipped)
+    if counts is not None:
+        counted.explain(counts, quiet=quiet)
     _explain(result, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
     if stopped:
         note("stopped before all photos were added; run the same command again to continue", quiet=quiet)

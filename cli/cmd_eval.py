@@ -170,8 +170,9 @@ def eval(
     """Measure how often answers are right, with 95 % intervals.
 
     TRUTH is one of: folders (a photo shows what its folder is called); a folder (the same, for photos below it);
-    corrections or corrections:NAME (what zsindex correct recorded); or a CSV file with the columns path and label,
-    where a|b means two labels and paths are relative to the file.
+    keywords (those that people gave the photos, of a hierarchy each level); corrections or corrections:NAME (what
+    zsindex correct recorded); or a CSV file with the columns path and label, where a|b means two labels and paths are
+    relative to the file.
 
     Several label sets, template sets or models are compared with the first one, on the same photos.
 

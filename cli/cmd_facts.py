@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def facts(photo: str, library: options.Place | None, as_json: bool) -> None:
     """Show when, where and with what PHOTO was taken, its rating, keywords and caption.
 
-    From its metadata, the sidecar beside it (photo.jpg.xmp or photo.xmp), and for the time also its name and that of
+    From its metadata, sidecars beside it (photo.jpg.xmp, photo.xmp), and for the time also its name and that of
     the file. What is missing is not said there, or cannot be right.
     """
     with options.open_library(library) as opened:
-        found = opened.photos.facts(photo)
+        found = opened.facts(photo)
     if as_json:
         write_json(found.to_dict(), sys.stdout)
     else:

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from . import options
+from . import with_facts as facts
 from .output import (
     CSV,
     PATHS,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @options.one_per
 @options.exact
 @options.truncate
+@facts.option
 @export_option
 @options.output
 @options.library
@@ -48,6 +50,8 @@ def search(
     one_per: Per | None,
     exact: bool,
     truncate: bool,
+    with_facts: bool,
+    with_place: bool,
     fmt: str,
     output: Path | None,
     library: options.Place | None,
@@ -61,12 +65,14 @@ def search(
     zsindex search "a beach" --plus "a dog" --minus person
     """
     require_file(fmt, output)
+    asked = facts.Asked(fmt, with_facts, with_place)
     with options.open_library(library, **model) as opened:
         hits = opened.search(
             query, plus=plus, minus=minus, top=top, paths=paths or None, one_per=one_per, exact=exact, truncate=truncate
         )
+        columns = asked.of(opened, [hit.path for hit in hits])
     with destination(output, binary=fmt == "parquet") as out:
-        write(hits, fmt, out)
+        write(hits, fmt, out, columns)
 
 
 @click.command()
@@ -74,6 +80,7 @@ def search(
 @options.top
 @options.within
 @options.exact
+@facts.option
 @export_option
 @options.output
 @options.library
@@ -83,6 +90,8 @@ def similar(
     top: int,
     paths: tuple[str, ...],
     exact: bool,
+    with_facts: bool,
+    with_place: bool,
     fmt: str,
     output: Path | None,
     library: options.Place | None,
@@ -93,15 +102,19 @@ def similar(
     IMAGE need not be in the library; if it is, the file itself need not be on this disk.
     """
     require_file(fmt, output)
+    asked = facts.Asked(fmt, with_facts, with_place)
     with options.open_library(library, **model) as opened:
         hits = opened.similar(Path(image), top=top, paths=paths or None, exact=exact)
+        columns = asked.of(opened, [hit.path for hit in hits])
     with destination(output, binary=fmt == "parquet") as out:
-        write(hits, fmt, out)
+        write(hits, fmt, out, columns)
 
 
-def write(hits: list[Hit], fmt: str, out: IO[Any]) -> None:
+def write(hits: list[Hit], fmt: str, out: IO[Any], columns: facts.Columns | None) -> None:
     """Write hits in one of the formats; `out` is open for bytes if that is ``parquet``."""
-    if fmt == "parquet":
+    if columns is not None:
+        facts.write_hits(hits, columns, fmt, out)
+    elif fmt == "parquet":
         from zsindex.classification import parquet
 
         parquet.write_hits([(hit.path, hit.score, hit.copies) for hit in hits], out)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import delete
 from zsindex.cli import cli
 
 from tests import photos
@@ -22,7 +23,7 @@ from zsindex.errors import ImageError
 from zsindex.index.snapshots import FACTS_NAME
 from zsindex.ingest import encoding
 from zsindex.library import Library
-from zsindex.photos import decode, facts, packets
+from zsindex.photos import decode, facts, headers, packets
 from zsindex.photos.decoder_process import MOST_LINE
 from zsindex.photos.sandbox import Here, Sandbox
 from zsindex.photos.together import MOST_KEYWORD, MOST_KEYWORDS
@@ -36,6 +37,8 @@ from zsindex.records import (
     Taken,
     TakenFrom,
 )
+from zsindex.storage import tables
+from zsindex.storage.sqlite.storage import SqliteStorage
 
 LIMITS = DecodeLimits(60, 3584 << 20)
 TOLD = Facts(
@@ -121,21 +124,21 @@ def test_a_photo_with_its_sidecar(tmp_path: Path, album: Path, synced: bool, sid
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         if synced:
             library.sync(album)
-        assert library.photos.facts(album / "one.jpg") == TOLD
+        assert library.facts(album / "one.jpg") == TOLD
         (album / sidecar).write_text(SIDECAR, encoding="utf-8")
-        assert library.photos.facts(str(album / "one.jpg")) == replace(TOLD, rating=4.0)
+        assert library.facts(str(album / "one.jpg")) == replace(TOLD, rating=4.0)
         (album / sidecar).write_text("no XMP", encoding="utf-8")
-        assert library.photos.facts(album / "one.jpg") == TOLD
+        assert library.facts(album / "one.jpg") == TOLD
 
 
 def test_a_photo_that_has_changed_since_the_sync_is_read_anew(tmp_path: Path, album: Path) -> None:
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
         library.sync(album)
         photos.jpeg(album / "one.jpg", photos.gradient(30, 20))
-        assert library.photos.facts(album / "one.jpg").camera is None
+        assert library.facts(album / "one.jpg").camera is None
         (album / "one.jpg").unlink()
         with pytest.raises(ImageError, match="No such file"):
-            library.photos.facts(album / "one.jpg")
+            library.facts(album / "one.jpg")
 
 
 def test_what_was_read_at_the_sync_is_not_read_again(
@@ -145,14 +148,14 @@ def test_what_was_read_at_the_sync_is_not_read_again(
         library.sync(album)
         monkeypatch.setattr(facts, "read", lambda *_: pytest.fail("it was read"))
         monkeypatch.setattr(library._session, "_decoder", None)
-        assert library.photos.facts(album / "one.jpg") == TOLD
+        assert library.facts(album / "one.jpg") == TOLD
 
 
 def test_a_name_and_the_file_say_when_where_nothing_else_does(tmp_path: Path, album: Path) -> None:
     named, other = photos.jpeg(album / "IMG_20180102_030405.jpg"), photos.jpeg(album / "other.jpg")
     with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
-        assert library.photos.facts(named).taken == Taken(datetime(2018, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
-        taken = library.photos.facts(other).taken
+        assert library.facts(named).taken == Taken(datetime(2018, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
+        taken = library.facts(other).taken
     assert taken is not None
     assert taken.source is TakenFrom.FILE
 
@@ -260,6 +263,121 @@ def test_a_sync_that_is_stopped_among_sidecars_goes_on_with_the_rest(
         assert library.sync(progress=seen.append).sidecars == 3
         assert [(p.done, p.total) for p in seen if p.stage == "sidecars"] == [(2, 3), (3, 3)]
         assert sum(rating == 4 for rating in ratings(library).values()) == 5
+
+
+# --- photos that were stored before facts were kept -------------------------------------------------------------------
+
+
+def forgotten(library: Library) -> None:
+    """As if the photos had been encoded before facts were kept."""
+    state = library._session.storage
+    assert isinstance(state, SqliteStorage)
+    with state.database.write("forget") as connection:
+        connection.execute(delete(tables.image_facts))
+    library._session.facts.forget()
+    (library.path / "index" / FACTS_NAME).unlink(missing_ok=True)
+
+
+def cameras(library: Library) -> dict[str, str | None]:
+    table = library._session.facts.table()
+    return {
+        Path(path).name: None if (code := table.camera.codes[row]) < 0 else table.camera.texts[code]
+        for row, path in enumerate(table.paths)
+    }
+
+
+@pytest.mark.parametrize("bounded", ["on", "off"])
+def test_a_sync_fills_up_what_was_stored_without_facts_from_headers_once(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch, bounded: str
+) -> None:
+    monkeypatch.setenv(config.LIMITS_VARIABLE, bounded)
+    told(album / "copy.jpg")
+    photos.jpeg(album / "other.jpg", photos.gradient(900, 700), quality=100)
+    read: list[str] = []
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        before = cameras(library)
+        forgotten(library)
+        assert cameras(library) == {"copy.jpg": None, "one.jpg": None, "other.jpg": None}
+        assert library.sync(dry_run=True).facts_read == 2
+        whole = decode.read_file
+        monkeypatch.setattr(decode, "read_file", lambda path, **_: read.append(path) or whole(path))
+        monkeypatch.setattr(encoding, "encode_files", lambda *_, **__: pytest.fail("a photo was encoded"))
+        seen: list[Progress] = []
+        report = library.sync(progress=seen.append)
+        assert (report.facts_read, report.unchanged, report.to_read) == (2, 3, 0)
+        assert [(p.done, p.total) for p in seen if p.stage == "facts"] == [(0, 2), (2, 2), (2, 2)]
+        assert (cameras(library), read) == (before, [])
+        assert before == {"copy.jpg": "One", "one.jpg": "One", "other.jpg": None}
+        assert library.sync().facts_read == 0
+        assert library._session.facts.table().was_read.all()
+        assert library.check().ok
+
+
+def test_a_question_does_not_wait_for_that(tmp_path: Path, album: Path) -> None:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        forgotten(library)
+        library.classify(["owl", "fox"], paths=album)
+        assert not library._session.facts.table().was_read.any()
+
+
+def test_filling_up_goes_on_where_it_was_stopped(tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zsindex.ingest.sync.FACTS_AT_A_TIME", 2)
+    for number in range(4):
+        photos.jpeg(album / f"{number}.jpg", photos.gradient(20 + number, 20))
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        forgotten(library)
+        seen: list[Progress] = []
+        report = library.sync(progress=seen.append, should_stop=lambda: any(p.done == 2 for p in seen))
+        assert (report.interrupted, report.facts_read) == (True, 2)
+        assert library._session.facts.table().was_read.sum() == 2
+        report = library.sync()
+        assert (report.interrupted, report.facts_read) == (False, 3)
+        assert library._session.facts.table().was_read.all()
+
+
+def test_what_cannot_be_read_when_filling_up_is_not_asked_again_until_it_is_asked_for(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Facts:
+        raise ImageError(SkipReason.TOO_SLOW, "too slow")
+
+    gone = photos.jpeg(album / "gone.jpg", photos.gradient(30, 20))
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        forgotten(library)
+        gone.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(Sandbox, "read_facts", fails)
+            assert library.sync().facts_read == 1
+            patch.setattr(headers, "read", lambda *_, **__: pytest.fail("it was read again"))
+            assert library.sync().facts_read == 0
+        assert cameras(library) == {"one.jpg": None}
+        assert library.sync(retry_skipped=True).facts_read == 1
+        assert cameras(library) == {"one.jpg": "One"}
+        assert library.sync(retry_skipped=True).facts_read == 0
+
+
+def test_a_file_that_changes_while_it_is_filled_up_is_left_to_the_next_sync(
+    tmp_path: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        forgotten(library)
+        with monkeypatch.context() as patch:
+            read = headers.read
+
+            def changed(path: str, *, size: int, mtime_ns: int) -> bytes:
+                photos.jpeg(album / "one.jpg", photos.gradient(50, 20))
+                return read(path, size=size, mtime_ns=mtime_ns)
+
+            patch.setattr(headers, "read", changed)
+            assert library.sync().facts_read == 0
+        report = library.sync()
+        assert (report.encoded, report.facts_read) == (1, 0)
+        assert library._session.facts.table().was_read.all()
 
 
 def test_facts_are_kept_beside_the_index_and_made_anew_where_they_are_damaged(

@@ -38,6 +38,7 @@ COUNTS = (
     "missing",
     "to_read",
     "sidecars",
+    "facts_read",
     "encoded",
     "reused",
     "left",

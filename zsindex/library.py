@@ -16,7 +16,7 @@ from zsindex.classification.results import Classification, Hit
 from zsindex.classification.templates import DEFAULT_TEMPLATE
 from zsindex.classification.view import View
 from zsindex.models.encoder import Encoder
-from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
+from zsindex.records import Facts, FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
 from zsindex.services.questions import Plan, Questions
 from zsindex.session import storages
 from zsindex.session.model import ModelOptions
@@ -513,6 +513,23 @@ class Library:
         from zsindex.services.search import Search
 
         return Search(self.session).similar(Query(image, top=top, paths=paths, exact=exact))
+
+    def facts(self, path: str | os.PathLike[str]) -> Facts:
+        """What a photo says of itself besides its pixels: its metadata, the sidecar beside it, its name and its time.
+
+        Of a photo of the library the metadata is what a sync has read; of any other, and of one that was encoded before
+        facts were kept, it is read now. The sidecars of photo.jpg are photo.jpg.xmp and photo.xmp; one that is no XMP
+        is passed over.
+
+        Args:
+            path: of a file that is there (``~`` is expanded).
+
+        Raises:
+            ImageError: it cannot be read, or is no photo.
+        """
+        from zsindex.services.photos import read_facts
+
+        return read_facts(self.session, path)
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 

@@ -532,6 +532,9 @@ class SyncReport:
         missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
         to_read: files that had to be read (or, in a dry run, would have to be).
         sidecars: sidecars that have come, changed or gone, whose facts were stored.
+        facts_read: photos that were stored before facts were kept, and whose facts were read now; those of new photos
+            are read along with them.
+        facts_elsewhere: another sync is reading those.
         left: those of them that an interrupted run did not come to.
         vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
             such folders; nothing under them was touched.
@@ -561,6 +564,8 @@ class SyncReport:
     forgotten_prompts: int = 0
     forgotten_images: int = 0
     sidecars: int = 0
+    facts_read: int = 0
+    facts_elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -576,6 +581,7 @@ class SyncReport:
             "missing": self.missing,
             "to_read": self.to_read,
             "sidecars": self.sidecars,
+            "facts_read": self.facts_read,
             "left": self.left,
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
@@ -591,7 +597,7 @@ class Progress:
     """One step of long work, as handed to progress callbacks.
 
     Attributes:
-        stage: ``scan``, ``sidecars`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``copy``,
+        stage: ``scan``, ``sidecars``, ``encode`` or ``facts``; ``export``; ``check`` or ``import``; ``tag``; ``copy``,
             ``compare``; ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
         done: photos so far.
         total: photos in all, None while that is unknown.

@@ -265,6 +265,7 @@ class MemoryStorage:
         self.writable = self.keeps_snapshots = not read_only
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self.facts_lock = MemoryLock(folder, self.library, "facts", timeout_s=0)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
         self.index_lock = MemoryLock(folder, self.library, "index", timeout_s=0)
         self.reads = MemoryReads(self)
@@ -625,14 +626,19 @@ class MemoryPhotos(_Part):
             for image in [state.images[image_id]]
         }
 
-    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        told = self._storage.state().sidecar_facts
+        return {path: told[key][1] for path in paths if (key := os.path.split(path)) in told}
+
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        return {path: facts for (path, ident, _), (_, facts) in self._effective() if ident in image_ids}
+
+    def _effective(self) -> list[tuple[tuple[str, int, int], tuple[bool, Facts]]]:
+        """Path, image and time of each file; whether its metadata was read, and its facts."""
         state = self._storage.state()
-        now = (state.revision, state.facts_revision)
-        if known is not None and known.state == now:
-            return known
         shown = [(folder, name, f) for folder, name, f in state.present() if f.image_id is not None]
         read = self.facts_of({f.image_id for _, _, f in shown if f.image_id is not None})
-        said = []
+        found = []
         for folder, name, f in shown:
             image = state.images[f.image_id or -1]
             bare = Facts(width=image.width or None, height=image.height or None, format=image.format or None)
@@ -640,9 +646,32 @@ class MemoryPhotos(_Part):
             content = read.get(f.image_id or -1, bare)
             mtime_ns = None if f.mtime_ns == NEVER_SEEN else f.mtime_ns
             facts = together(content, sidecars.that_of(name, told), name, mtime_ns)
-            said.append((f.image_id in read, facts))
-        files = [(os.path.join(folder, name), f.image_id or -1, f.mtime_ns) for folder, name, f in shown]
-        return FactsTable.of(now, files, said)
+            file = (os.path.join(folder, name), f.image_id or -1, f.mtime_ns)
+            found.append((file, (f.image_id in read, facts)))
+        return found
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        state = self._storage.state()
+        now = (state.revision, state.facts_revision)
+        if known is not None and known.state == now:
+            return known
+        effective = self._effective()
+        return FactsTable.of(now, [file for file, _ in effective], [said for _, said in effective])
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        state = self._storage.state()
+        known = {ident for ident, facts in state.facts.items() if not (again and facts == Facts())}
+        seen = {f.image_id for _, _, f in state.present() if f.image_id is not None and f.size != NEVER_SEEN}
+        these = sorted(ident for ident in seen - known if ident > after)[:limit]
+        return sorted((f for f in self.details_of(these) if f.size != NEVER_SEEN), key=lambda f: (f.image_id, f.path))
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        return len({file.image_id for file in self.without_facts(after=0, limit=1 << 30, again=again)})
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        with self._storage.write("store facts of photos") as state:
+            state.facts |= {ident: facts for ident, facts in told.items() if ident in state.images}
+            state.facts_revision += 1
 
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         by_folder: defaultdict[str, list[Candidate]] = defaultdict(list)

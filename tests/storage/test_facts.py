@@ -126,6 +126,10 @@ def test_all_facts_of_all_files_come_as_columns(storage: Storage) -> None:
     which = table.keywords.rows_with([table.keywords.texts.index("Animals|Birds")])
     assert which.tolist() == [True, False, False, True]
     assert storage.photos.facts_table(table) is table
+    of_files = storage.photos.facts_of_files([int(table.image_ids[0]), int(table.image_ids[2])])
+    assert list(of_files) == ["/a/1.jpg", "/a/IMG_20200102_030405.jpg"]
+    assert of_files["/a/1.jpg"] == ALL_FACTS
+    assert of_files["/a/IMG_20200102_030405.jpg"].taken == Taken(datetime(2020, 1, 2, 3, 4, 5), None, TakenFrom.NAME)
 
 
 def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) -> None:
@@ -140,6 +144,11 @@ def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) ->
     assert said == dict(zip(photos, (both, none, both, both, none), strict=True))
     assert storage.photos.last_sidecars(["/a", "/b", "/c"]) == {"/a": "1.jpg.xmp/300/7/2.xmp/300/7"}
     state = storage.reads.facts_state()
+    two = Facts(rating=1.0, camera="Two", keywords=("owl", "fox", "elk"))
+    storage.photos.save_sidecar_facts([(sidecar("/a/1.xmp"), two)])
+    told = facts_by_path(storage.photos.facts_table(before))
+    assert told["/a/1.jpg"][1:] == (5.0, ("fox", "Birds|Owl", "owl", "elk"), "One")
+    assert told["/a/1.png"][1:] == (1.0, ("fox", "owl", "elk"), "One")
     changed = [(sidecar("/a/1.jpg.xmp", 301), Facts()), (sidecar("/a/1.xmp"), STARS), (sidecar("/a/2.xmp"), None)]
     storage.photos.save_sidecar_facts(changed)
     assert storage.reads.facts_state()[0] == state[0]
@@ -150,6 +159,8 @@ def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) ->
     assert facts_by_path(after) == facts_by_path(storage.photos.facts_table())
     assert facts_by_path(before)["/a/2.jpg"][1] == 5.0
     assert storage.photos.last_sidecars(["/a"]) == {"/a": "1.jpg.xmp/301/7/1.xmp/300/7"}
+    asked = ["/a/1.jpg.xmp", "/a/1.xmp", "/a/2.xmp", "/b/1.xmp"]
+    assert storage.photos.facts_of_sidecars(asked) == {"/a/1.jpg.xmp": Facts(), "/a/1.xmp": STARS}
 
 
 def test_a_table_made_from_an_earlier_one_is_as_a_new_one(storage: Storage) -> None:
@@ -224,3 +235,33 @@ def test_facts_go_with_their_image(storage: Storage) -> None:
     assert ident in storage.photos.facts_of([ident])
     storage.photos.make_room(upload_bytes=0)
     assert storage.photos.facts_of([ident]) == {}
+
+
+# --- of photos that were stored without them --------------------------------------------------------------------------
+
+
+def test_images_without_facts_are_found_by_files_that_were_seen(storage: Storage) -> None:
+    model = add_model(storage)
+    save(storage, model, "/a/1", "/a/2", "/b/gone")
+    storage.photos.save(
+        [with_facts("/a/3", STARS), seen("/b/1", "/a/1", VECTOR), seen("/c/unseen", None, VECTOR, size=-1)], model.id
+    )
+    storage.photos.mark_missing("/b", ["gone"])
+    storage.photos.save_images([ImageRecord(digest_of("upload"), 4, 3, "PNG", VECTOR)], model.id)
+    assert storage.photos.count_without_facts() == 2
+    first = storage.photos.without_facts(after=0, limit=1)
+    assert [(file.path, file.size, file.mtime_ns) for file in first] == [("/a/1", 1, 1), ("/b/1", 1, 1)]
+    (second,) = storage.photos.without_facts(after=first[0].image_id, limit=9)
+    assert second.path == "/a/2"
+    assert storage.photos.without_facts(after=second.image_id, limit=9) == []
+    before = storage.reads.facts_state()
+    storage.photos.save_facts({first[0].image_id: ALL_FACTS, second.image_id: Facts(), 999: STARS})
+    assert storage.reads.facts_state() > before
+    assert storage.photos.facts_of([first[0].image_id]) == {first[0].image_id: ALL_FACTS}
+    assert storage.photos.count_without_facts() == 0
+    assert storage.photos.without_facts(after=0, limit=9) == []
+    assert [file.path for file in storage.photos.without_facts(after=0, limit=9, again=True)] == ["/a/2"]
+    assert storage.photos.count_without_facts(again=True) == 1
+    storage.photos.save_facts({second.image_id: STARS})
+    assert storage.photos.count_without_facts(again=True) == 0
+    assert storage.photos.facts_of([second.image_id])[second.image_id].rating == 5.0

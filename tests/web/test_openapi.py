@@ -122,6 +122,7 @@ OPERATIONS = [
     ("post", "/v1/search"),
     ("post", "/v1/search/upload"),
     ("get", "/v1/images/{image_id}"),
+    ("get", "/v1/images/{image_id}/facts"),
     ("get", "/v1/images/{image_id}/similar"),
     ("get", "/v1/images/{image_id}/thumbnail"),
     ("get", "/v1/images/{image_id}/file"),

@@ -12,19 +12,20 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 from zsindex.arguments.paths import is_under
-from zsindex.errors import ImageError, PathNotFound
+from zsindex.errors import ImageError, LibraryBusy, PathNotFound
 from zsindex.ingest.encoding import store_files
 from zsindex.ingest.spool import Spool
 from zsindex.models.encoder import Encoder
-from zsindex.photos import decode, packets, scan, sidecars
+from zsindex.photos import decode, headers, packets, scan, sidecars
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
-from zsindex.photos.sandbox import decoder_for
+from zsindex.photos.sandbox import Here, Sandbox, decoder_for
 from zsindex.photos.together import NOTHING
 from zsindex.records import (
     Candidate,
@@ -38,7 +39,7 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, Receipt, listing_text, now
+from zsindex.storage.rows import FileDetails, FileOutcome, KnownFile, ModelRow, Receipt, listing_text, now
 
 # The cause lies, or may lie, outside the file, so that its size and time stamp would not change once it is resolved.
 # Memory may have been short because of other programs; a file that needs too much for this machine is tried, and
@@ -53,9 +54,12 @@ ALWAYS_RETRIED = frozenset(
         SkipReason.OUT_OF_MEMORY,
     }
 )
+# Of a file whose facts are to be read: it is not there any more, is another one, or memory was short.
+_FOR_ANOTHER_TIME = frozenset({SkipReason.VANISHED, SkipReason.CHANGED, SkipReason.OUT_OF_MEMORY})
 REPORT_EVERY = 500
-# Sidecars whose facts are stored at a time.
+# Sidecars, and photos that were stored without their facts, whose facts are stored at a time.
 SIDECARS_AT_A_TIME = 512
+FACTS_AT_A_TIME = 512
 # Number of files compared at a time: one database query for this many, in few or many folders.
 COMPARE_EVERY = 5000
 
@@ -92,6 +96,7 @@ class _Findings:
     unlisted: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     interrupted: bool = False
+    facts_elsewhere: bool = False
 
 
 class Sync:
@@ -119,6 +124,7 @@ class Sync:
         elsewhere: reads and encodes instead of this process.
         """
         self._photos = storage.photos
+        self._facts_lock = storage.facts_lock
         self._library_folder = str(storage.folder)
         self._options = options
         self._settings = settings
@@ -153,6 +159,10 @@ class Sync:
                     self._photos.add_roots(scope.folders)
                     self._read_sidecars(beside, found.counts["sidecars found"])
                     self._read_and_encode(spool, to_read)
+                    if self._turn is None:  # asked for: no question waits for it
+                        self._fill_up_facts()
+            elif self._options.dry_run:
+                found.counts["facts read"] = self._photos.count_without_facts(again=self._options.retry_skipped)
         counts = found.counts
         return SyncReport(
             scanned=counts["scanned"],
@@ -166,6 +176,8 @@ class Sync:
             missing=counts["missing"] - counts["refound"],
             to_read=to_read,
             sidecars=found.counts["sidecars found" if self._options.dry_run else "sidecars"],
+            facts_read=found.counts["facts read"],
+            facts_elsewhere=found.facts_elsewhere,
             seconds=time.perf_counter() - started,
             dry_run=self._options.dry_run,
             left=0 if self._options.dry_run else to_read - counts["read"],
@@ -392,6 +404,42 @@ class Sync:
         if done:
             self._progress(Progress("sidecars", done, total))
 
+    def _fill_up_facts(self) -> None:
+        """Read the facts of photos that were stored without them, from their headers; as far as this sync has seen
+        their folders.
+        """
+        again = self._options.retry_skipped
+        if self._found.interrupted or not (total := self._photos.count_without_facts(again=again)):
+            return
+        try:
+            with self._facts_lock.hold("read the facts of photos", wait=False), decoder_for(self._settings) as decoder:
+                self._read_facts(decoder, total, again)
+        except LibraryBusy:  # another sync is at it
+            self._found.facts_elsewhere = True
+
+    def _read_facts(self, decoder: Sandbox | Here, total: int, again: bool) -> None:
+        found, last, done = self._found, 0, 0
+        self._progress(Progress("facts", 0, total))
+        with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="zsindex-facts") as pool:
+            while files := self._photos.without_facts(after=last, limit=FACTS_AT_A_TIME, again=again):
+                last = files[-1].image_id
+                by_image: dict[int, list[FileDetails]] = {}
+                for file in files:
+                    of_image = by_image.setdefault(file.image_id, [])
+                    if os.path.dirname(file.path) in found.visited:
+                        of_image.append(file)
+                told = pool.map(partial(_facts_of, decoder, self._should_stop), by_image.values())
+                read = {ident: facts for ident, facts in zip(by_image, told, strict=True) if facts is not None}
+                if read:
+                    self._photos.save_facts(read)
+                found.counts["facts read"] += len(read)
+                done += len(by_image)
+                self._progress(Progress("facts", min(done, total), total))
+                if self._should_stop():
+                    found.interrupted = done < total
+                    return
+        self._progress(Progress("facts", total, total))
+
     def _read_and_encode(self, spool: Spool, total: int) -> None:
         if not total or self._found.interrupted:
             return
@@ -432,6 +480,23 @@ def _said_by(file: Candidate) -> tuple[Candidate, Facts] | None:
     except ImageError as error:
         return None if error.reason in ALWAYS_RETRIED else (file, NOTHING)
     return file._replace(size=content.size, mtime_ns=content.mtime_ns), sidecars.said_by(content.data)
+
+
+def _facts_of(decoder: Sandbox | Here, should_stop: Callable[[], bool], files: Sequence[FileDetails]) -> Facts | None:
+    """What the metadata of an image says, by one of its files: nothing where none can be read, nor will be; None where
+    it is to be tried another time.
+    """
+    facts = None
+    for file in files:
+        if should_stop():
+            return None
+        try:
+            data = headers.read(file.path, size=file.size, mtime_ns=file.mtime_ns)
+            return decoder.read_facts(data, os.path.basename(file.path))
+        except ImageError as error:
+            if error.reason not in _FOR_ANOTHER_TIME:
+                facts = NOTHING
+    return facts
 
 
 def _is_empty(folder: str) -> bool | None:

@@ -105,7 +105,7 @@ def serve(stdin: IO[bytes], stdout: IO[bytes], memory: _Memory, seconds: float) 
 
 def _answered(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        return _decoded(request, data)
+        return _decoded(request, data) if "mode" in request else (_facts(request, data), b"")
     except ImageError as error:
         return {"reason": str(error.reason), "detail": error.detail}, b""
     except MemoryError:
@@ -139,9 +139,13 @@ def _decoded(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byte
         "height": found.height,
         "format": found.format,
         "incomplete": found.incomplete,
-        "facts": plain.to_plain(facts.read(data, request["name"])),
+        **_facts(request, data),
     }
     return about, palette + image.tobytes() if palette else image.tobytes()
+
+
+def _facts(request: dict[str, Any], data: bytes) -> dict[str, Any]:
+    return {"facts": plain.to_plain(facts.read(data, request["name"]))}
 
 
 class _alarm:  # noqa: N801

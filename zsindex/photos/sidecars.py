@@ -1,13 +1,14 @@
-"""Which files are sidecars of which photos, and what these say: ``photo.jpg.xmp``, or ``photo.xmp``."""
+"""Which files are sidecars of which photos, and what these say: ``photo.jpg.xmp`` and ``photo.xmp``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from zsindex.errors import ImageError
-from zsindex.photos.together import NOTHING
+from zsindex.photos.together import NOTHING, filled, kept_keywords
 from zsindex.records import Facts
 
 EXTENSION = ".xmp"
@@ -30,14 +31,25 @@ def keys_of(photo: str) -> tuple[str, ...]:
 
 
 def that_of(photo: str, told: Mapping[str, Facts]) -> Facts | None:
-    """What a photo's sidecar says; None if it has none that says anything.
+    """What a photo's sidecars say together; None if it has none that says anything.
 
     Args:
         photo: its name.
         told: what the sidecars of its folder say, by key.
     """
-    found = (told.get(key) for key in keys_of(photo))
-    return next((facts for facts in found if facts is not None and facts != NOTHING), None)
+    return _both(told.get(key) for key in keys_of(photo))
+
+
+def _both(told: Iterable[Facts | None]) -> Facts | None:
+    """Where both say something it is the first that counts, but keywords are those of both: where one program writes
+    beside the whole name and another beside the stem, neither's work is lost.
+    """
+    found = None
+    for facts in told:
+        if facts is not None and facts != NOTHING:
+            keywords = facts.keywords if found is None else kept_keywords([*found.keywords, *facts.keywords])
+            found = replace(facts if found is None else filled(found, facts), keywords=keywords)
+    return found
 
 
 def keys_of_all(photos: Iterable[str]) -> set[str]:
@@ -55,13 +67,13 @@ def said_by(data: bytes) -> Facts:
 
 
 def read_of(photo: str) -> Facts | None:
-    """What the sidecar beside a photo says, by the photo's path; None if there is none that says anything."""
+    """What the sidecars beside a photo say, by the photo's path; None if there is none that says anything."""
     from zsindex.photos import decode, packets
 
     folder, name = os.path.split(photo)
+    told = []
     for key in keys_of(name):
         with suppress(ImageError):
-            data = decode.read_file(os.path.join(folder, key + EXTENSION), max_bytes=packets.MAX_BYTES).data
-            if (said := said_by(data)) != NOTHING:
-                return said
-    return None
+            file = os.path.join(folder, key + EXTENSION)
+            told.append(said_by(decode.read_file(file, max_bytes=packets.MAX_BYTES).data))
+    return _both(told)

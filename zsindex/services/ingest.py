@@ -116,7 +116,7 @@ class Ingest:
     def _synced(self, report: SyncReport) -> SyncReport:
         self._session.usage.count(images_encoded=report.encoded, images_reused=report.reused)
         self._session.storage.photos.seal_folders()
-        if report.encoded + report.sidecars >= _FACTS_DUE:
+        if report.encoded + report.sidecars + report.facts_read >= _FACTS_DUE:
             self._session.facts.table()
         if self._session.model.known is not None and not self._session.index.on_server:
             self._session.index.open()  # writes the snapshot if one is due

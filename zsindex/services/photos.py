@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zsindex.arguments.paths import PathsLike, absolute_all, guessed
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, UnknownImage
+from zsindex.exchange.facts_columns import columns
 from zsindex.photos.formats import storable
 from zsindex.records import DecodeMode, Facts, FileContent, IncompletePhoto, SkippedFile, SkipReason
 from zsindex.session.session import Session
+from zsindex.storage.protocol import Storage
 
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
@@ -122,41 +125,59 @@ class Photos:
             raise BadQuery(f"{term} {what}. To search for it as text: text:{term}")
         return False
 
-    def facts(self, path: str | os.PathLike[str]) -> Facts:
-        """What a photo says of itself besides its pixels: its metadata, the sidecar beside it, its name and its time.
+    def facts_of(self, image_id: int) -> dict[str, Facts]:
+        """When, where and with what an image was taken, its rating, keywords and caption, as the last sync has read
+        them; by the path of each existing file that shows it, as their sidecars, names and times may differ.
 
-        Of a photo of the library the metadata is what the sync that encoded it has read; of any other, and of one that
-        was encoded before facts were kept, it is read now. The sidecar of photo.jpg is photo.jpg.xmp, else photo.xmp;
-        one that is no XMP is passed over.
-
-        Args:
-            path: of a file that is there (``~`` is expanded).
+        `Library.facts` tells them of a file, whether or not it is in the library.
 
         Raises:
-            ImageError: it cannot be read, or is no photo.
+            UnknownImage
         """
-        from zsindex.photos import decode, sidecars
-        from zsindex.photos.together import together
-
-        file = absolute(path)
-        content = self._stored_facts(file)
-        if content is None:
-            data = decode.read_file(file).data
-            decoder = self._session.decoder
-            try:
-                content = decoder.decode(data, DecodeMode.FAST, (_LEAST_SIDE, _LEAST_SIDE), name=file).facts
-            except ImageError as error:
-                raise ImageError(error.reason, error.detail, path=file) from error
-        mtime_ns = os.stat(file).st_mtime_ns
-        return together(content or Facts(), sidecars.read_of(file), os.path.basename(file), mtime_ns)
-
-    def _stored_facts(self, path: str) -> Facts | None:
-        """Of its metadata; None where they are not known, or of another content than lies there now."""
         storage = self._session.storage
-        digest = storage.reads.digest_of(path)
-        ids = [] if digest is None else list(storage.photos.images_of([digest]).values())
-        seen = {(row.size, row.mtime_ns) for row in storage.photos.details_of(ids) if row.path == path}
-        status = os.stat(path) if os.path.isfile(path) else None
-        if status is None or (status.st_size, storable(status.st_mtime_ns)) not in seen:
-            return None
-        return storage.photos.facts_of(ids).get(ids[0])
+        if storage.photos.image(image_id) is None:
+            raise UnknownImage(image_id)
+        return storage.photos.facts_of_files([image_id])
+
+    def facts_columns(self, paths: Sequence[str], *, place: bool = False) -> dict[str, list[Any]]:
+        """The facts of many photos as columns, as the last sync has read them: ``pandas.DataFrame`` takes them.
+
+        Args:
+            paths: of photos of the library, n of them.
+            place: also ``latitude``, ``longitude`` and ``altitude_m``.
+
+        Returns:
+            By name n values, None where nothing is known: ``taken`` (local time, ISO 8601), ``taken_from``,
+            ``offset_s``, ``make``, ``camera``, ``lens``, ``focal_length_mm``, ``aperture``, ``exposure_s``, ``iso``,
+            ``width``, ``height``, ``orientation``, ``rating`` and ``keywords``, of which there may be several.
+        """
+        table = self._session.facts.table()
+        return columns(table, table.rows_of_paths(paths), place=place)
+
+
+def read_facts(session: Session, path: str | os.PathLike[str]) -> Facts:
+    """See `Library.facts`."""
+    from zsindex.photos import decode, sidecars
+    from zsindex.photos.together import together
+
+    file = absolute(path)
+    content = _stored_facts(session.storage, file)
+    if content is None:
+        data = decode.read_file(file).data
+        try:
+            content = session.decoder.decode(data, DecodeMode.FAST, (_LEAST_SIDE, _LEAST_SIDE), name=file).facts
+        except ImageError as error:
+            raise ImageError(error.reason, error.detail, path=file) from error
+    mtime_ns = os.stat(file).st_mtime_ns
+    return together(content or Facts(), sidecars.read_of(file), os.path.basename(file), mtime_ns)
+
+
+def _stored_facts(storage: Storage, path: str) -> Facts | None:
+    """Of its metadata; None where they are not known, or of another content than lies there now."""
+    digest = storage.reads.digest_of(path)
+    ids = [] if digest is None else list(storage.photos.images_of([digest]).values())
+    seen = {(row.size, row.mtime_ns) for row in storage.photos.details_of(ids) if row.path == path}
+    status = os.stat(path) if os.path.isfile(path) else None
+    if status is None or (status.st_size, storable(status.st_mtime_ns)) not in seen:
+        return None
+    return storage.photos.facts_of(ids).get(ids[0])

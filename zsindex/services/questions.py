@@ -295,6 +295,7 @@ class Questions:
             image_ids=view.image_ids,
             learned=None if taught is None else taught.learned,
             smoothing=smoothing,
+            facts=self._session.facts.table,
         )
         if question.record and recorded is None:
             from zsindex.services.run_store import RunStore

@@ -1,4 +1,4 @@
-"""What callers pass as the truth: folders, a table, a mapping, or corrections."""
+"""What callers pass as the truth: folders, keywords, a table, a mapping, or corrections."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from zsindex.session.session import Session
 if TYPE_CHECKING:
     from zsindex.lab.truth import Truth
 
-# ``folders``, ``corrections`` or ``corrections:LABEL_SET``; a CSV file; a mapping of paths to labels; or a `Truth`.
+# ``folders``, ``keywords``, ``corrections`` or ``corrections:LABEL_SET``; a CSV file; a mapping of paths to labels; or
+# a `Truth`.
 TruthLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]] | Truth"
-FOLDERS, CORRECTIONS = "folders", "corrections"
+FOLDERS, KEYWORDS, CORRECTIONS = "folders", "keywords", "corrections"
 
 
 class Truths:
@@ -45,6 +46,8 @@ class Truths:
             found = truths.from_mapping({absolute(path): said for path, said in truth.items()})
         elif truth == FOLDERS:
             found = truths.from_folders(self._session.storage.reads.files(None).paths)
+        elif truth == KEYWORDS:
+            found = self._keywords(labels)
         elif isinstance(truth, str) and truth.partition(":")[0] == CORRECTIONS:
             name = truth.partition(":")[2] or labels.name
             if not name:
@@ -65,6 +68,27 @@ class Truths:
             {path: said for path, said in found.labels.items() if any(is_under(path, place) for place in places)},
             found.source,
         )
+
+    def _keywords(self, labels: LabelSet) -> Truth:
+        """What people called photos: each keyword, and of a hierarchy each of its levels, as a photo of an owl also
+        shows a bird; spelt as the labels are, where they differ only in case.
+
+        Raises:
+            BadTruth: no photo has any.
+        """
+        from zsindex.errors import BadTruth
+        from zsindex.lab import truth as truths
+        from zsindex.lab.keywords import names_of
+        from zsindex.services.keywords import people_gave
+
+        spelt = {name.casefold(): name for name in (*labels.concepts, *labels.answers)}
+        by_path = {
+            path: [spelt.get(name.casefold(), name) for keyword in keywords for name in names_of(keyword)]
+            for path, keywords in people_gave(self._session).items()
+        }
+        if not by_path:
+            raise BadTruth(KEYWORDS, "no photo has keywords that a person gave; zsindex sync reads them")
+        return truths.from_mapping(by_path, KEYWORDS)
 
     def _corrected(self, name: str) -> Truth:
         from zsindex.lab import truth as truths

@@ -88,11 +88,26 @@ def table(connection: Connection, dialect: Dialect, known: FactsTable | None) ->
     return known.merged(old[kept], fresh, order)
 
 
+def of_files(connection: Connection, dialect: Dialect, image_ids: Collection[int]) -> dict[str, Facts]:
+    """The facts of the files that are there and show one of the images, by path."""
+    query = (
+        select(files.c.folder_id, folders.c.path, files.c.name, files.c.image_id, files.c.mtime_ns)
+        .select_from(files.join(folders))
+        .where(files.c.missing_since.is_(None), files.c.image_id.in_(dialect.any_of("ids", int)))
+        .order_by(folders.c.path, files.c.name)
+    )
+    cursor = connection.execute(query, {"ids": dialect.many(image_ids)}).cursor
+    assert cursor is not None
+    there = [_File(*row) for row in cursor.fetchall()]
+    said = _effective(connection, dialect, there)
+    return {os.path.join(file.folder, file.name): facts for file, (_, facts) in zip(there, said, strict=True)}
+
+
 def _unchanged(
     connection: Connection, known: FactsTable, there: Sequence[_File], paths: Sequence[str]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Where files stand in an earlier table, int64 (n,); -1 where it does not hold any more what that says."""
-    rows = np.fromiter((known._places.get(path, -1) for path in paths), np.int64, len(paths))
+    rows = known.rows_of_paths(paths)
     if len(known):
         image_ids = np.array([file.image_id for file in there], np.int64)
         mtimes_ns = np.array([file.mtime_ns for file in there], np.int64)
@@ -173,6 +188,32 @@ def of_images(
             found[ident] = True, from_row(facts, width=width, height=height, container=container)
         else:
             damaged.append(f"what the metadata of image {ident} says")
+    return found
+
+
+def of_sidecars(connection: Connection, dialect: Dialect, paths: Collection[str]) -> dict[str, Facts]:
+    """What sidecars say, by their paths; those of which nothing is stored are left out."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for folder, name in map(os.path.split, paths):
+        names[folder].append(name)
+    query = (
+        select(*(sidecar_facts.c[name] for name in OF_SIDECAR))
+        .select_from(sidecar_facts.join(folders))
+        .where(folders.c.path == sa.bindparam("folder"), sidecar_facts.c.size != GONE)
+        .where(sidecar_facts.c.name.in_(dialect.any_of("names", str)))
+    )
+    found, damaged = {}, []
+    for folder, of_folder in names.items():
+        cursor = connection.execute(query, {"folder": folder, "names": dialect.many(of_folder)}).cursor
+        assert cursor is not None
+        for row in cursor.fetchall():
+            path = os.path.join(folder, str(row[1]))
+            if is_whole(row):
+                found[path] = from_row(row)
+            else:
+                damaged.append(f"what {path} says")
+    if damaged:
+        warn_of_rows(damaged)
     return found
 
 

@@ -165,10 +165,14 @@ class FactsTable:
         """
         if np.array_equal(image_ids, self.image_ids) and paths == self.paths:
             return np.arange(len(self), dtype=np.int64)
-        place = self._places
-        rows = np.fromiter((place.get(path, -1) for path in paths), np.int64, len(paths))
+        rows = self.rows_of_paths(paths)
         same = self.image_ids[rows] == image_ids if len(self) else np.zeros(len(paths), bool)
         return np.where((rows >= 0) & same, rows, -1)
+
+    def rows_of_paths(self, paths: Sequence[str]) -> IdArray:
+        """The places of files in here, int64 (m,); -1 for those that are not."""
+        place = self._places
+        return np.fromiter((place.get(path, -1) for path in paths), np.int64, len(paths))
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -34,6 +34,7 @@ from zsindex.storage.adding import (
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
 from zsindex.storage.facts import OF_IMAGE, OF_SIDECAR, row_of_image, row_of_sidecar
+from zsindex.storage.facts import VALUES as FACT_VALUES
 from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.mending import listings
 from zsindex.storage.rows import (
@@ -303,10 +304,50 @@ class SqlPhotos:
             warn_of_rows(damaged)
         return {image_id: facts for image_id, (was_read, facts) in found.items() if was_read}
 
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        """The facts of the files that show some images, by path; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.of_files(connection, self._dialect, image_ids)
+
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        """What sidecars say, by their paths; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.of_sidecars(connection, self._dialect, paths)
+
     def facts_table(self, known: FactsTable | None = None) -> FactsTable:
         """The facts of all files that are there; see the protocol."""
         with self._read() as connection:
             return facts_of_files.table(connection, self._dialect, known)
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        """Files of images whose metadata was never read; see the protocol."""
+        ids = _without_facts(again).where(images.c.id > after).order_by(images.c.id).limit(limit)
+        with self._read() as connection:
+            these = list(connection.execute(ids).scalars())
+        return sorted((f for f in self.details_of(these) if f.size != NEVER_SEEN), key=lambda f: (f.image_id, f.path))
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        """Of how many images there are such files; see the protocol."""
+        with self._read() as connection:
+            # Two counts, where asking for each image takes far longer.
+            n_images, n_facts = (
+                connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in (images, image_facts)
+            )
+            if n_images == n_facts and not again:
+                return 0
+            return int(
+                connection.execute(select(func.count()).select_from(_without_facts(again).subquery())).scalar_one()
+            )
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        """Store what the metadata of images says; see the protocol."""
+        with self._write("store facts of photos") as connection:
+            these = {"ids": self._dialect.many(told)}
+            any_of = self._dialect.any_of("ids", int)
+            there = {*connection.execute(select(images.c.id).where(images.c.id.in_(any_of)), these).scalars()}
+            connection.execute(delete(image_facts).where(image_facts.c.image_id.in_(any_of)), these)
+            self._add_facts(connection, {ident: facts for ident, facts in told.items() if ident in there})
 
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         """The `listing_text` of the sidecars of some folders; see the protocol."""
@@ -712,6 +753,20 @@ def _recorded_as(connection: Connection, dialect: Dialect, values: Mapping[str, 
             put_seals(connection, dialect, Kind.MODEL, {which: right})
             return int(ident)
     return None
+
+
+def _without_facts(again: bool) -> sa.Select[Any]:
+    """Ids of images with files that are there, whose metadata was never read.
+
+    Args:
+        again: also of those of which nothing could be read.
+    """
+    seen = exists().where(files.c.image_id == images.c.id, files.c.missing_since.is_(None), files.c.size != NEVER_SEEN)
+    missing: sa.ColumnElement[bool] = image_facts.c.image_id.is_(None)
+    if again:
+        nothing = (image_facts.c[name].is_(None) for name in FACT_VALUES if name != "keywords")
+        missing = sa.or_(missing, sa.and_(*nothing, image_facts.c.keywords == "[]"))
+    return select(images.c.id).select_from(images.outerjoin(image_facts)).where(missing, seen)
 
 
 def _has_default(connection: Connection) -> bool:

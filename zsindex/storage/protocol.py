@@ -168,6 +168,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def facts_lock(self) -> Lock:
+        """Held by the one sync that reads the facts of photos that were stored without them; nobody waits for it."""
+        ...
+
+    @property
     def index_lock(self) -> Lock:
         """Held by the one process of a machine that writes an index file into `folder`."""
         ...
@@ -488,12 +493,41 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        """The facts of the files that are there and show one of the images, put together as for `facts_table`; by path,
+        in the order of `Reads.files`.
+        """
+        ...
+
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        """What sidecars say, by their own paths; those of which nothing is stored are left out."""
+        ...
+
     def facts_table(self, known: FactsTable | None = None) -> FactsTable:
         """The facts of all files that are there and show an image: of their content and their sidecar, of their name
         and their time, as `zsindex.photos.together` puts them together.
 
         Args:
             known: an earlier one, of which what has not changed is taken; itself where nothing has.
+        """
+        ...
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        """Files that are there and were seen on this disk, of images whose metadata was never read: in the order of
+        their images, of `limit` images at most, those with an id beyond `after`.
+
+        Args:
+            again: also of those of which nothing could be read, which are stored as saying nothing.
+        """
+        ...
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        """Of how many images `without_facts` has files."""
+        ...
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        """Store what the metadata of images says, by their ids, in place of what was stored of it. Those that are gone
+        are left out.
         """
         ...
 
