@@ -1,4 +1,4 @@
-"""How long does a library take that was made before facts were kept, and what do sidecars cost a sync that finds nothing new?
+"""How long filling up a library takes that was made before facts were kept, and what sidecars cost a sync without news.
 
     python benchmarks/filling_up.py [--photos FOLDER] [--count 10000] [--rounds 5]
 
@@ -92,9 +92,8 @@ def main() -> None:
             spent["with"].append(timed(library, album)[0])
         print(f"{report.sidecars:,} sidecars that came: {came:.1f} s")
         without, beside = (statistics.median(spent[kind]) for kind in ("without", "with"))
-        print(
-            f"a sync that finds nothing new: {without:.2f} s without sidecars, {beside:.2f} s with: {beside / without:.2f}"
-        )
+        times = f"{without:.2f} s without sidecars, {beside:.2f} s with: {beside / without:.2f}"
+        print(f"a sync that finds nothing new: {times}")
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def summary(report: SyncReport) -> str:
     nothing = "nothing done yet" if report.interrupted else "nothing new"
     line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or nothing}"
     if report.sidecars:
-        line += f", {plural(report.sidecars, 'sidecar')} of other programs changed"
+        line += f", {plural(report.sidecars, 'sidecar')} changed"
     if report.dry_run:
         facts = f", and the facts of {report.facts_read:,}" if report.facts_read else ""
         return f"{line}. Dry run: {report.to_read:,} would be read{facts}"

@@ -33,6 +33,8 @@ def vectors() -> None:
 )
 @click.option("--part-size", type=options.Whole(min=1), default=1_000_000, show_default=True, help="Photos per file.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
+@click.option("--with-facts", is_flag=True, help="When and with what each photo was taken, its rating and keywords.")
+@click.option("--with-place", is_flag=True, help="The same, and where it was taken.")
 @options.within
 @options.on
 @options.library
@@ -47,6 +49,8 @@ def export(
     dtype: str,
     part_size: int,
     overwrite: bool,
+    with_facts: bool,
+    with_place: bool,
     paths: tuple[str, ...],
     on: str | None,
     library: options.Place | None,
@@ -59,6 +63,8 @@ def export(
     \b DIR/img_emb/img_emb_0.npy          one row per photo DIR/metadata/metadata_0.parquet    its image_path, width,
     height, format, sha256 DIR/zsindex.json                   which model they come from
     """
+    if on is not None and (with_facts or with_place):
+        raise click.UsageError("facts are written by this machine alone: leave out --on")
     with (
         options.open_library(library, **model) as opened,
         Reporter(quiet=quiet) as progress,
@@ -71,6 +77,8 @@ def export(
             part_size=part_size,
             paths=paths or None,
             overwrite=overwrite,
+            facts=with_facts,
+            place=with_place,
             on=on,
             progress=progress,
             should_stop=should_stop,

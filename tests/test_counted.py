@@ -132,6 +132,25 @@ def test_parquet_has_them_in_their_types(run: Run, tmp_path: Path, album: Path) 
     assert parquet.read_table(tmp_path / "parts").column("camera").to_pylist().count("One") == 6
 
 
+def test_exported_vectors_have_them_beside_the_paths(run: Run, tmp_path: Path, album: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def exported(*more: str) -> Any:
+        run("vectors", "export", tmp_path / "out", "--overwrite", *more)
+        return parquet.read_table(tmp_path / "out" / "metadata" / "metadata_0.parquet")
+
+    plain = exported()
+    assert plain.column_names == ["image_path", "width", "height", "format", "sha256"]
+    table = exported("--with-place")
+    assert table.column_names[:6] == [*plain.column_names, "taken"]
+    one = next(row for row in table.to_pylist() if row["image_path"] == str(album / "a/1.jpg"))
+    assert (one["camera"], one["latitude"], one["width"], one["taken"].year) == ("One", 48.5, 16, 2019)
+    assert "latitude" not in exported("--with-facts").column_names
+    assert "leave out --on" in run("vectors", "export", tmp_path / "out", "--with-facts", "--on", "ray", code=2).stderr
+    report = json.loads(run("vectors", "import", tmp_path / "out", "--model", "nano", "--json").stdout)
+    assert (report["rows"], report["kept"]) == (5, 5)
+
+
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +23,7 @@ from zsindex.cli import cli
 
 from tests import photos
 from tests.fakes import FakeEncoder
+from tests.storage import postgres_server
 from zsindex import config
 from zsindex.errors import ImageError
 from zsindex.index.snapshots import FACTS_NAME
@@ -111,6 +117,16 @@ SIDECAR = """<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r
 
 
 @pytest.fixture
+def url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An empty library on a server; what this machine keeps of it lies beside."""
+    server = postgres_server.running()
+    monkeypatch.setenv("ZSINDEX_CACHE", str(tmp_path / "cache"))
+    url = server.clean_library()
+    yield url
+    server.give_back(url)
+
+
+@pytest.fixture
 def album(tmp_path: Path) -> Path:
     folder = tmp_path / "album"
     folder.mkdir()
@@ -201,6 +217,52 @@ def test_a_sync_reads_sidecars_that_came_changed_or_went_and_no_photo(
         assert library._session.storage.reads.files_revision() == files
         assert np.array_equal(library.classify(["owl", "fox"]).scores, vectors)
         assert library.check().ok
+
+
+# Names in German, Greek, Japanese, Arabic and Hindi; in summer and winter, in the hour that the clocks leave out in
+# Europe, and in the one that they have twice.
+SHOTS = (
+    ("Größe", "2019:07:14 15:30:12", "+02:00", 7200),
+    ("Κουκουβάγια", "2019:12:14 15:30:12", "+01:00", 3600),
+    ("梟", "2020:03:29 02:30:00", "-03:30", -12_600),
+    ("بومة", "2001:01:01 00:00:00", "+14:00", 50_400),
+    ("उल्लू", "2019:10:27 02:30:00", "+05:45", 20_700),
+)
+INTO_PHOTO = (
+    "-codedcharacterset=utf8",
+    *("-EXIF:DateTimeOriginal={at}", "-EXIF:OffsetTimeOriginal={offset}", "-EXIF:Model={word} 1", "-XMP-xmp:Rating=4"),
+    *("-EXIF:GPSLatitude=33.5", "-EXIF:GPSLatitudeRef=S", "-EXIF:GPSLongitude=151.25", "-EXIF:GPSLongitudeRef=E"),
+    *("-IPTC:Keywords={word}", "-IPTC:Keywords=owl"),
+)
+INTO_SIDECAR = (
+    *("-XMP-exif:DateTimeOriginal={at}{offset}", "-XMP-tiff:Model={word} 1", "-XMP-xmp:Rating=4"),
+    *("-XMP-exif:GPSLatitude=-33.5", "-XMP-exif:GPSLongitude=151.25"),
+    *("-XMP-dc:Subject={word}", "-XMP-dc:Subject=owl"),
+)
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize(("fields", "source"), [(INTO_PHOTO, TakenFrom.EXIF), (INTO_SIDECAR, TakenFrom.XMP)])
+def test_what_exiftool_writes_comes_out_of_the_library(
+    tmp_path: Path, album: Path, fields: tuple[str, ...], source: TakenFrom
+) -> None:
+    paths = []
+    for number, (word, at, offset, _) in enumerate(SHOTS):
+        paths.append(photos.jpeg(album / f"{word}.jpg", photos.gradient(20 + number, 20)))
+        target = paths[-1] if source is TakenFrom.EXIF else paths[-1].with_suffix(".xmp")
+        written = [field.format(at=at, offset=offset, word=word) for field in fields]
+        subprocess.run(["exiftool", "-q", "-overwrite_original", *written, target], check=True, capture_output=True)
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(album)
+        columns = library.photos.facts_columns([str(path) for path in paths], place=True)
+        for row, (path, (word, at, _, offset_s)) in enumerate(zip(paths, SHOTS, strict=True)):
+            taken = Taken(datetime.strptime(at, "%Y:%m:%d %H:%M:%S"), offset_s, source)
+            said = {name: values[row] for name, values in columns.items()}
+            assert (said["taken"], said["offset_s"], said["taken_from"]) == (taken.at.isoformat(), offset_s, source)
+            assert (said["camera"], said["rating"], said["keywords"]) == (f"{word} 1", 4, [word, "owl"])
+            assert (said["latitude"], said["longitude"]) == pytest.approx((-33.5, 151.25))
+            found = library.facts(path)
+            assert (found.taken, found.camera, found.keywords) == (taken, f"{word} 1", (word, "owl"))
 
 
 def test_photos_that_are_named_one_by_one_have_sidecars_too(tmp_path: Path, album: Path) -> None:
@@ -336,6 +398,27 @@ def test_filling_up_goes_on_where_it_was_stopped(tmp_path: Path, album: Path, mo
         report = library.sync()
         assert (report.interrupted, report.facts_read) == (False, 3)
         assert library._session.facts.table().was_read.all()
+
+
+@pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
+def test_of_several_syncs_on_a_server_one_fills_up(url: str, tmp_path: Path, album: Path) -> None:
+    from zsindex.storage.postgres.storage import PostgresStorage
+
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(Library.open(url, encoder=FakeEncoder())) for _ in range(2))
+        one.sync(album)
+        storage = one._session.storage
+        assert isinstance(storage, PostgresStorage)
+        with storage.database.write("forget") as connection:
+            connection.execute(delete(tables.image_facts))
+        with other._session.storage.facts_lock.hold("read the facts of photos"):
+            report = one.sync()
+            assert (report.facts_read, report.facts_elsewhere) == (0, True)
+        with ThreadPoolExecutor(2) as pool:
+            reports = list(pool.map(lambda library: library.sync(), (one, other)))
+        assert sum(report.facts_read for report in reports) == 1
+        assert one._session.facts.table().was_read.all()
+        assert other._session.facts.table().was_read.all()
 
 
 def test_what_cannot_be_read_when_filling_up_is_not_asked_again_until_it_is_asked_for(

@@ -211,7 +211,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self.state = State()
         self.writing = threading.RLock()
-        self.locks = {name: threading.Lock() for name in ("sync", "jobs", "index")}
+        self.locks = {name: threading.Lock() for name in ("sync", "facts", "jobs", "index")}
         self.purposes: dict[str, str] = {}
 
 
@@ -672,6 +672,9 @@ class MemoryPhotos(_Part):
         with self._storage.write("store facts of photos") as state:
             state.facts |= {ident: facts for ident, facts in told.items() if ident in state.images}
             state.facts_revision += 1
+
+    def has_sidecars(self) -> bool:
+        return bool(self._storage.state().sidecar_facts)
 
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         by_folder: defaultdict[str, list[Candidate]] = defaultdict(list)

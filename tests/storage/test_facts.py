@@ -134,7 +134,9 @@ def test_all_facts_of_all_files_come_as_columns(storage: Storage) -> None:
 
 def test_a_sidecar_counts_for_the_photos_that_have_its_name(storage: Storage) -> None:
     model = add_model(storage)
+    assert not storage.photos.has_sidecars()
     storage.photos.save_sidecar_facts([(sidecar("/a/1.jpg.xmp"), STARS), (sidecar("/a/2.xmp"), STARS)])
+    assert storage.photos.has_sidecars()
     camera = Facts(camera="One", keywords=("fox",))
     photos = ("/a/1.jpg", "/a/1.png", "/a/2.jpg", "/a/2.png", "/b/1.jpg")
     storage.photos.save([with_facts(path, camera) for path in photos], model.id)

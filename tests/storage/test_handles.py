@@ -297,7 +297,7 @@ def test_closing_lets_what_is_being_stored_come_to_its_end(storage: Storage, oth
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sync_lock", "jobs_lock", "index_lock"])
+@pytest.fixture(params=["sync_lock", "facts_lock", "jobs_lock", "index_lock"])
 def lock_of(request: pytest.FixtureRequest) -> Callable[[Storage], Lock]:
     return lambda storage: getattr(storage, request.param)
 

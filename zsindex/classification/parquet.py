@@ -48,7 +48,7 @@ def write_predictions(
     schema = pa.schema(
         [
             *(("path", pa.string()), ("rank", pa.int16()), ("label", word), ("score", pa.float32()), ("run", word)),
-            *_fields(facts),
+            *facts_fields(facts),
         ],
         metadata=_about(run),
     )
@@ -65,7 +65,7 @@ def write_predictions(
                 pa.DictionaryArray.from_arrays(pa.array(np.array(numbers, dtype=np.int32).T[there]), names),
                 pa.array(np.array(scores, dtype=np.float32).T[there]),
                 _column_of(run, len(paths)),
-                *_facts(facts, np.repeat(np.arange(done, done + len(photos)), counts)),
+                *facts_arrays(facts, np.repeat(np.arange(done, done + len(photos)), counts)),
             ]
             done += len(photos)
             writer.write_batch(pa.record_batch(columns, schema))
@@ -92,12 +92,12 @@ def write_scores(
     word = pa.dictionary(pa.int32(), pa.string())
     of_answers = [(name, pa.float32()) for name in columns]
     head = [("path", pa.string()), ("run", word), *of_answers]
-    schema = pa.schema([*head, *_fields(facts, taken=columns)], metadata=_about(run))
+    schema = pa.schema([*head, *facts_fields(facts, taken=columns)], metadata=_about(run))
     done = 0
     with _writer(file, schema) as writer:
         for paths, scores in blocks:
             by_answer = [pa.array(column) for column in np.ascontiguousarray(scores.T)]
-            of_facts = _facts(facts, np.arange(done, done + len(paths)))
+            of_facts = facts_arrays(facts, np.arange(done, done + len(paths)))
             done += len(paths)
             head_columns = [pa.array(paths, pa.string()), _column_of(run, len(paths))]
             writer.write_batch(pa.record_batch([*head_columns, *by_answer, *of_facts], schema))
@@ -117,7 +117,7 @@ def write_hits(hits: Sequence[tuple[str, float, Sequence[str]]], file: File, *, 
     schema = pa.schema(
         [
             *(("rank", pa.int32()), ("score", pa.float32()), ("path", pa.string()), ("copies", pa.list_(pa.string()))),
-            *_fields(facts),
+            *facts_fields(facts),
         ]
     )
     columns = [
@@ -125,7 +125,7 @@ def write_hits(hits: Sequence[tuple[str, float, Sequence[str]]], file: File, *, 
         pa.array([score for _, score, _ in hits], pa.float32()),
         pa.array([path for path, _, _ in hits], pa.string()),
         pa.array([list(copies) for _, _, copies in hits], pa.list_(pa.string())),
-        *_facts(facts, np.arange(len(hits))),
+        *facts_arrays(facts, np.arange(len(hits))),
     ]
     with _writer(file, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema))
@@ -155,7 +155,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise ExportRefused(folder, f"{why}; nothing was written. When the cause is gone, export again") from error
 
 
-def _fields(facts: Columns, taken: Sequence[str] = ()) -> list[tuple[str, Any]]:
+def facts_fields(facts: Columns, taken: Sequence[str] = ()) -> list[tuple[str, Any]]:
     """Names and types of the columns of facts."""
     pa, _ = _pyarrow()
     kinds = {
@@ -167,11 +167,11 @@ def _fields(facts: Columns, taken: Sequence[str] = ()) -> list[tuple[str, Any]]:
     return [(f"{name}_" if name in taken else name, kinds.get(name, pa.float64())) for name in facts]
 
 
-def _facts(facts: Columns, rows: IdArray) -> list[Any]:
+def facts_arrays(facts: Columns, rows: IdArray) -> list[Any]:
     """The columns of facts of some photos, by their numbers."""
     pa, _ = _pyarrow()
     found = []
-    for name, (_, kind) in zip(facts, _fields(facts), strict=True):
+    for name, (_, kind) in zip(facts, facts_fields(facts), strict=True):
         values = [facts[name][row] for row in rows.tolist()]
         if name == "taken":
             values = [None if at is None else datetime.fromisoformat(at) for at in values]

@@ -233,11 +233,12 @@ class Sync:
         )
         model_id = self._known_model_id
         all_have_vectors = model_id is not None and self._photos.every_image_has_vector(model_id)
+        has_sidecars = self._photos.has_sidecars()
         for batch in self._together(listings):
             last_seen = self._photos.last_seen(
                 [listing.folder for listing in batch], model_id, all_have_vectors=all_have_vectors
             )
-            last_sidecars = self._photos.last_sidecars([listing.folder for listing in batch])
+            last_sidecars = self._photos.last_sidecars([listing.folder for listing in batch]) if has_sidecars else {}
             for listing in batch:
                 found.visited.add(listing.folder)
                 if listing.sidecars or listing.folder in last_sidecars:

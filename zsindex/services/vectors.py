@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class Vectors:
         part_size: int = 1_000_000,
         paths: PathsLike | None = None,
         overwrite: bool = False,
+        facts: bool = False,
+        place: bool = False,
         on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
@@ -70,6 +72,8 @@ class Vectors:
             part_size: rows per file.
             paths: files and folders to restrict to. Default: all.
             overwrite: replace what an earlier export wrote there.
+            facts: put when and with what photos were taken, ratings and keywords beside their paths; not with `on`.
+            place: also where they were taken.
             on: a cluster whose actors write the files, as for `Library.sync`; `folder` is on storage that all nodes
                 share, and nothing may be stored meanwhile.
             progress, should_stop: as for `Library.sync`; an export that is stopped leaves nothing behind.
@@ -79,6 +83,7 @@ class Vectors:
             UnknownModel: the library holds no vectors of the model.
             ExtraMissing: pyarrow is not installed, or with `on` Ray.
             ClusterUnreachable, ClusterFailed: with `on`.
+            ValueError: facts are to be written on a cluster.
         """
         from zsindex.exchange import parts
         from zsindex.exchange.vectors import export_vectors
@@ -86,6 +91,8 @@ class Vectors:
         if dtype not in parts.DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(parts.DTYPES)}, not {dtype!r}")
         part_size = bounds.whole("part_size", part_size, least=1)
+        if on is not None and (facts or place):
+            raise ValueError("facts are written by this machine alone: leave out facts and place, or on")
         model, storage = self._session.model, self._session.storage
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
@@ -107,10 +114,23 @@ class Vectors:
             overwrite=overwrite,
             should_stop=should_stop or (lambda: False),
             elsewhere=elsewhere,
+            facts=self._told(place) if facts or place else None,
         )
         # It is all of one moment, so one that has lost its server begins anew.
         told = Told(progress or (lambda _: None))
         return patiently(lambda: export(progress=told), answered=told.last)
+
+    def _told(self, place: bool) -> Callable[[Sequence[str]], dict[str, list[Any]]]:
+        """Columns of facts, without those that an export has in any case."""
+        from zsindex.exchange.facts_columns import columns
+
+        table = self._session.facts.table()
+
+        def told(paths: Sequence[str]) -> dict[str, list[Any]]:
+            found = columns(table, table.rows_of_paths(paths), place=place)
+            return {name: values for name, values in found.items() if name not in ("width", "height")}
+
+        return told
 
     def import_from(
         self,

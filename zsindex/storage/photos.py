@@ -349,6 +349,11 @@ class SqlPhotos:
             connection.execute(delete(image_facts).where(image_facts.c.image_id.in_(any_of)), these)
             self._add_facts(connection, {ident: facts for ident, facts in told.items() if ident in there})
 
+    def has_sidecars(self) -> bool:
+        """Whether facts of any sidecar are stored."""
+        with self._read() as connection:
+            return connection.execute(select(sidecar_facts.c.id).limit(1)).first() is not None
+
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         """The `listing_text` of the sidecars of some folders; see the protocol."""
         with self._read() as connection:

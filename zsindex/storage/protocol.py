@@ -531,6 +531,10 @@ class PhotoStorage(Protocol):
         """
         ...
 
+    def has_sidecars(self) -> bool:
+        """Whether facts of any sidecar are stored: where there are none, nobody need ask by folder."""
+        ...
+
     def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
         """The `listing_text` of the sidecars of some folders whose facts are stored, by folder; in any order. Folders
         without them are absent.
