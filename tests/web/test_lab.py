@@ -427,6 +427,8 @@ def test_events_in_pages(client: TestClient, library: Library, album: Path) -> N
     assert client.get("/v1/events", params={"vocabulary": "/etc/passwd"}).status_code == 422
     with_one = post(client, "/v1/classify", labels=LABELS, one_per="event")
     assert with_one["total"] == len(library.view()) - 1
+    counted = post(client, "/v1/classify/counts", labels=LABELS, by="year", one_per="event")
+    assert sum(counted["photos"]) == with_one["total"]
     assert client.post("/v1/classify", json={"labels": LABELS, "one_per": "day"}).status_code == 422
 
 

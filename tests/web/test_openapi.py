@@ -99,6 +99,7 @@ OPERATIONS = [
     ("delete", "/v1/session"),
     ("get", "/v1/classify"),
     ("post", "/v1/classify"),
+    ("post", "/v1/classify/counts"),
     ("post", "/v1/classify/upload"),
     ("post", "/v1/groups"),
     ("get", "/v1/groups/{key}/photos"),

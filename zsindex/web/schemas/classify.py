@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zsindex.classification.by import By
 from zsindex.classification.options import Per
 from zsindex.classification.results import Prediction
 from zsindex.web.schemas.fields import (
@@ -24,13 +25,17 @@ from zsindex.web.schemas.fields import (
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
 
 
+OnePer: TypeAlias = Annotated[
+    Per | None,
+    Field(description="Only one photo of each `burst` or `event`, see /v1/events, and those without a time."),
+]
+
+
 class ClassifyOptions(AllOptions):
     """All but the labels and the paths, which have other names in a URL."""
 
     top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
-    one_per: Per | None = Field(
-        default=None, description="Only one photo of each `burst` or `event`, see /v1/events, and those without a time."
-    )
+    one_per: OnePer = None
     record: bool = Field(default=False, description="Record the run, see /v1/runs; needs the right to write.")
     only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
@@ -50,6 +55,30 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
         {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
         {"label_set": "animals", "only": ["owl"], "min_score": 0.5, "order": "label"},
     )
+
+
+class CountsRequest(LabelChoice, AllOptions):
+    """Count photos instead of listing them."""
+
+    by: By = Field(description="What they are counted by: their local time, camera, folder or keywords.")
+    one_per: OnePer = None
+    paths: OnlyPaths = None
+
+    model_config = examples({"label_set": "animals", "by": "month", "temperature": "fitted"})
+
+
+class CountsOfAnswer(BaseModel):
+    """How many photos of each answer there are by something: a row for each key, a column for each label."""
+
+    run: str = Field(description="Key of the answer's run.")
+    by: By
+    keys: list[str | None] = Field(description="In order; null, at the end, where it is not known.")
+    labels: list[str]
+    photos: list[int] = Field(description="Of each key, whatever their answer.")
+    counts: list[list[int]]
+    expected: list[list[float]] | None = Field(description="By the scores; null where these are not calibrated.")
+    from_file: int = Field(description="Photos whose time is only that of their file.")
+    unread: int = Field(description="Photos whose metadata was never read.")
 
 
 class ClassifyQuery(ClassifyOptions):
