@@ -24,7 +24,6 @@ from zsindex.web.schemas.fields import (
 )
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
 
-
 OnePer: TypeAlias = Annotated[
     Per | None,
     Field(description="Only one photo of each `burst` or `event`, see /v1/events, and those without a time."),
