@@ -6,7 +6,7 @@ The other scripts import this one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from zsindex import ModelInfo, ModelSpec, label_set
 from zsindex.classification import prompts
 from zsindex.index.snapshots import VectorIndex
-from zsindex.records import Candidate, FloatArray
+from zsindex.records import Candidate, Facts, FloatArray
 from zsindex.storage.rows import FileOutcome, ImageRecord
 from zsindex.storage.sqlite.storage import SqliteStorage
 
@@ -47,13 +47,21 @@ def label_names(n: int) -> list[str]:
     return [f"label {i:04}" for i in range(n)]
 
 
-def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_labels: int) -> None:
+def make(
+    library: Path,
+    batches: Iterable[Sequence[Candidate]],
+    *,
+    dim: int,
+    n_labels: int,
+    facts: Callable[[str], Facts] | None = None,
+) -> None:
     """Make a library that knows these files, each an image of its own with a random vector, and a set of labels.
 
     Args:
         batches: files that are stored in one transaction each.
         dim: length of the vectors.
         n_labels: labels whose prompts are cached, and kept as the label set `LABEL_SET`.
+        facts: what each file's metadata says, by its path; None: none of it was read.
     """
     storage = SqliteStorage.open(library, create=True)
     try:
@@ -61,7 +69,17 @@ def make(library: Path, batches: Iterable[Sequence[Candidate]], *, dim: int, n_l
         for seed, batch in enumerate(batches, start=1):
             storage.photos.save(
                 [
-                    FileOutcome(file, ImageRecord(hashlib.sha256(file.path.encode()).digest(), 4, 3, "JPEG", vector))
+                    FileOutcome(
+                        file,
+                        ImageRecord(
+                            hashlib.sha256(file.path.encode()).digest(),
+                            4,
+                            3,
+                            "JPEG",
+                            vector,
+                            facts=None if facts is None else facts(file.path),
+                        ),
+                    )
                     for file, vector in zip(batch, unit_vectors(len(batch), dim, seed=seed), strict=True)
                 ],
                 model.id,

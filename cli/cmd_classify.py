@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options
+from . import counted, options
+from . import with_facts as facts
 from .output import CSV, PATHS, destination, export_option, note, plural, require_file
 from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex import Classification
     from zsindex.classification.learned import Learned
+    from zsindex.classification.options import Per
     from zsindex.classification.results import Smoothing
+    from zsindex.where import Where
 
 # Changes by smoothing that are listed one by one.
 SHOWN_FLIPS = 10
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @options.which_labels
 @options.label_set
@@ -64,7 +67,12 @@ SHOWN_FLIPS = 10
     is_flag=True,
     help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
+@options.one_per
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
+@options.filters_beside_paths
+@options.sort
+@click.option("--limit", type=options.Whole(min=0), metavar="N", help="Show the first N photos of that order.")
+@click.option("--offset", type=options.Whole(min=0), default=0, metavar="N", help="Leave out the first N photos.")
 @options.on
 @click.option("--record", is_flag=True, help="Keep the question and the answer; see zsindex runs.")
 @options.truncate
@@ -73,7 +81,20 @@ SHOWN_FLIPS = 10
 @click.option(
     "--with-run", is_flag=True, help="csv and ndjson: name the run in every row; json and parquet always name it."
 )
+@facts.option
 @options.output_or_folder
+@click.option(
+    "--by",
+    type=click.Choice(counted.BY),
+    help="Instead of photos, how many there are of each label: by the photos' local time (hour: of the day), their "
+    "camera, folder or keywords. With --temperature, also how many are to be expected.",
+)
+@click.option(
+    "--plot",
+    type=options.FilePath(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --by: draw the counts into FILE.png, .svg or .pdf.",
+)
 @options.strict
 @options.library
 @options.which_model
@@ -98,14 +119,23 @@ def classify(
     with_corrections: str | None,
     temperature: float | str | None,
     smooth: bool,
+    one_per: Per | None,
     no_sync: bool,
+    where: Where | None,
+    sort: str | None,
+    limit: int | None,
+    offset: int,
     on: str | None,
     record: bool,
     truncate: bool,
     fmt: str,
     wide: bool,
     with_run: bool,
+    with_facts: bool,
+    with_place: bool,
     output: Path | options.Folder | None,
+    by: str | None,
+    plot: Path | None,
     strict: bool,
     library: options.Place | None,
     quiet: bool,
@@ -133,12 +163,24 @@ def classify(
         raise click.UsageError("--wide is for --format csv and parquet")
     if with_run and fmt in ("table", *PATHS):
         raise click.UsageError("--with-run is for --format csv and ndjson")
+    asked = facts.Asked(fmt, with_facts, with_place)
+    listing = {
+        "--sort": sort,
+        "--limit": limit is not None,
+        "--offset": offset,
+        "--wide": wide,
+        "--with-run": with_run,
+        "--with-facts": with_facts,
+        "--with-place": with_place,
+    }
+    counted.check(fmt, plot, by, listing)
     question = Question(
         options.labels_from(label, label_file, template, saved=label_set),
         label_set=label_set,
         template=template if label_set is not None and template else None,
         top=top,
         paths=paths or None,
+        where=where,
         activation=activation,
         unknown=unknown,
         thresholds=thresholds,
@@ -146,6 +188,7 @@ def classify(
         with_corrections=with_corrections,
         temperature=temperature,
         smooth=smooth,
+        one_per=one_per,
         truncate=truncate,
         sync=not no_sync,
         record=record,
@@ -156,7 +199,8 @@ def classify(
         stopped = should_stop()
         skipped = opened.photos.skipped(paths or None)
         named = {printable(absolute(path)) for path in paths}
-        empty = [path for path in paths if not result.paths and not opened.photos.skipped([path])]
+        nothing = not result.paths and where is None
+        empty = [path for path in paths if nothing and not opened.photos.skipped([path])]
         if min_score or only:
             strange = [name for name in only if name not in result.labels]
             if strange:
@@ -164,11 +208,23 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
-        if isinstance(output, options.Folder):
-            result.to_parquet_parts(output.path, wide=wide)
+        total = len(result)
+        result = result if sort is None else opened.photos.in_order(result, sort)
+        if limit is not None or offset:
+            result = result.reordered(range(total)[offset : None if limit is None else offset + limit])
+        columns = asked.of(opened, result.paths)
+        counts = None if by is None else result.by(by)
+        if counts is not None:
+            assert not isinstance(output, options.Folder)  # which takes parquet alone
+            counted.write(counts, fmt, output, plot)
+        elif isinstance(output, options.Folder):
+            result.to_parquet_parts(output.path, wide=wide, facts=columns)
         else:
             with destination(output, binary=fmt == "parquet") as out:
-                write(result, fmt, out, wide=wide, with_run=with_run)
+                if columns is None:
+                    write(result, fmt, out, wide=wide, with_run=with_run)
+                else:
+                    facts.write_answers(result, columns, fmt, out, wide=wide, with_run=with_run)
         to_encode = f"zsindex sync {opened.spec.arguments}"
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)
@@ -181,7 +237,11 @@ def classify(
     for path in empty:
         note(f"no photo at {path}", quiet=quiet)
     n_skipped = sum(one.path not in named for one in skipped)
-    _explain(result, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
+    if counts is not None:
+        counted.explain(counts, quiet=quiet)
+    if not total and where is not None:
+        note("no photo fits the filters", quiet=quiet)
+    _explain(result, total, n_skipped=n_skipped, to_encode=to_encode, quiet=quiet)
     if stopped:
         note("stopped before all photos were added; run the same command again to continue", quiet=quiet)
         ctx.exit(130)
@@ -189,7 +249,7 @@ def classify(
         ctx.exit(3)
 
 
-def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: bool) -> None:
+def _explain(result: Classification, total: int, *, n_skipped: int, to_encode: str, quiet: bool) -> None:
     from zsindex.records import NONE
 
     run = result.run
@@ -208,7 +268,8 @@ def _explain(result: Classification, *, n_skipped: int, to_encode: str, quiet: b
     if n_skipped:
         note(f"{plural(n_skipped, 'photo')} skipped: zsindex status --skipped", quiet=quiet)
     n_labels = len(result.labels) - (NONE in result.labels)
-    note(f"{plural(len(result), 'photo')} by {plural(n_labels, 'label')}, run {run.key}", quiet=quiet)
+    shown = "" if len(result) == total else f"{len(result):,} of "
+    note(f"{shown}{plural(total, 'photo')} by {plural(n_labels, 'label')}, run {run.key}", quiet=quiet)
 
 
 def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:

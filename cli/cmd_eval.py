@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.evaluate import Evaluation
+    from zsindex.where import Where
 
 # How measures are shown: in percent, or as they are.
 MEASURES = {
@@ -95,7 +96,7 @@ resamples = click.option(
 )
 
 
-@click.command()
+@click.command(cls=options.Filtered)
 @truth
 @click.option("-l", "--label", "label", multiple=True, metavar="LABEL", help="A label. Repeatable.")
 @click.option(
@@ -112,7 +113,7 @@ resamples = click.option(
 @click.option("--model", "models", multiple=True, help="A model of the library. Repeatable, to compare.")
 @options.how_model
 @truth_options
-@options.within
+@options.filters
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
 @options.temperature
 @click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)', as in zsindex classify.")
@@ -150,6 +151,7 @@ def eval(
     names: Mapping[str, list[str]],
     others_are_none: bool,
     paths: tuple[str, ...],
+    where: Where | None,
     activation: str | None,
     temperature: float | str | None,
     unknown: str | None,
@@ -170,8 +172,9 @@ def eval(
     """Measure how often answers are right, with 95 % intervals.
 
     TRUTH is one of: folders (a photo shows what its folder is called); a folder (the same, for photos below it);
-    corrections or corrections:NAME (what zsindex correct recorded); or a CSV file with the columns path and label,
-    where a|b means two labels and paths are relative to the file.
+    keywords (those that people gave the photos, of a hierarchy each level); corrections or corrections:NAME (what
+    zsindex correct recorded); or a CSV file with the columns path and label, where a|b means two labels and paths are
+    relative to the file.
 
     Several label sets, template sets or models are compared with the first one, on the same photos.
 
@@ -195,6 +198,7 @@ def eval(
             names=names,
             others_are_none=others_are_none,
             paths=paths or None,
+            where=where,
             resamples=resamples,
             seed=seed,
             activation=activation,

@@ -25,6 +25,31 @@ labels.commands = OnDemand({"lint": "cmd_words", "diff": "cmd_words", "suggest":
 @click.argument("name")
 @options.which_labels
 @options.template
+@click.option(
+    "--from-keywords",
+    is_flag=True,
+    help="The keywords that people gave the photos, those of most photos first. Look with --dry-run before.",
+)
+@click.option(
+    "--min-photos",
+    type=options.Whole(min=1),
+    default=3,
+    show_default=True,
+    help="With --from-keywords: leave out keywords of fewer photos.",
+)
+@click.option(
+    "--most", type=options.Whole(min=1), default=200, show_default=True, help="With --from-keywords: labels at most."
+)
+@click.option(
+    "--whole", is_flag=True, help="With --from-keywords: hierarchies with all levels (owl, Birds), not their leaves."
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="With --from-keywords: leave out keywords, or levels of them, that match: 'people', '20??'. Repeatable.",
+)
+@click.option("--dry-run", is_flag=True, help="With --from-keywords: show the labels and their photos, save nothing.")
 @options.library
 @options.quiet
 def save(
@@ -32,13 +57,35 @@ def save(
     label: tuple[str, ...],
     label_file: str | None,
     template: tuple[str, ...],
+    from_keywords: bool,
+    min_photos: int,
+    most: int,
+    whole: bool,
+    exclude: tuple[str, ...],
+    dry_run: bool,
     library: options.Place | None,
     quiet: bool,
 ) -> None:
     """Save labels as NAME, with their final prompts. An earlier NAME is kept as an older version."""
-    chosen = options.labels_from(label, label_file, template, by=None)
-    assert chosen is not None
-    with options.open_library(library, create=True) as opened:
+    if from_keywords and (label or label_file):
+        raise click.UsageError("--from-keywords makes the labels; leave out --label and --labels")
+    if not from_keywords and (whole or exclude or dry_run):
+        raise click.UsageError("--whole, --exclude and --dry-run are for --from-keywords")
+    chosen = None if from_keywords else options.labels_from(label, label_file, template, by=None)
+    with options.open_library(library, create=not from_keywords) as opened:
+        if from_keywords:
+            found = opened.labels.from_keywords(min_photos=min_photos, most=most, whole=whole, exclude=exclude)
+            if dry_run:
+                rows = [(one.label, one.photos, ", ".join(one.spellings)) for one in found]
+                click.echo(table(["label", "photos", "keywords"], rows, align=["left", "right", "left"]))
+            if not found:
+                raise click.ClickException(
+                    f"no keyword that people gave is on {plural(min_photos, 'photo')} or more; zsindex sync reads them"
+                )
+            if dry_run:
+                return
+            chosen = options.labels_from(tuple(one.label for one in found), None, template, by=None)
+        assert chosen is not None
         try:
             saved = opened.labels.save(name, chosen)
         except ValueError as error:

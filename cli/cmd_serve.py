@@ -45,6 +45,11 @@ from .output import note
 )
 @click.option("--fetch-urls", is_flag=True, help="Let clients name images by URL. Private networks are refused.")
 @click.option(
+    "--places",
+    is_flag=True,
+    help="Tell clients that ask for it where photos were taken. Their files say so to whoever may have them.",
+)
+@click.option(
     "--drop-model-after",
     type=options.Real(min=1),
     metavar="SECONDS",
@@ -95,6 +100,7 @@ def serve(
     hosts: tuple[str, ...],
     photos: tuple[Path, ...],
     fetch_urls: bool,
+    places: bool,
     drop_model_after: float | None,
     rate: float,
     thumbnail_cache: int,
@@ -128,6 +134,7 @@ def serve(
                 tokens=tokens,
                 read_only=opened.read_only,
                 fetch_urls=fetch_urls,
+                places=places,
                 photo_folders=tuple(str(folder.absolute()) for folder in photos),
             )
             told = f"serving {opened.place} at " + " and ".join(web.urls_of(listening, host))

@@ -112,10 +112,16 @@ def summary(report: SyncReport) -> str:
     parts = [f"{getattr(report, state):,} {state}" for state in states if getattr(report, state)]
     nothing = "nothing done yet" if report.interrupted else "nothing new"
     line = f"{plural(report.scanned, 'photo')}: {', '.join(parts) or nothing}"
+    if report.sidecars:
+        line += f", {plural(report.sidecars, 'sidecar')} changed"
     if report.dry_run:
-        return f"{line}. Dry run: {report.to_read:,} would be read"
+        facts = f", and the facts of {report.facts_read:,}" if report.facts_read else ""
+        return f"{line}. Dry run: {report.to_read:,} would be read{facts}"
     rate = f", {report.encoded / report.seconds:.1f}/s" if report.encoded and report.seconds else ""
-    return f"{line}. Encoded {report.encoded:,}, reused {report.reused:,} in {report.seconds:.1f} s{rate}"
+    facts = ""
+    if report.facts_read:
+        facts = f". Read when, where and with what {plural(report.facts_read, 'earlier photo')} were taken"
+    return f"{line}. Encoded {report.encoded:,}, reused {report.reused:,} in {report.seconds:.1f} s{rate}{facts}"
 
 
 def say_what_was_left(report: SyncReport, *, quiet: bool) -> None:
@@ -124,6 +130,8 @@ def say_what_was_left(report: SyncReport, *, quiet: bool) -> None:
         note(f"skipped {skipped.path}: {skipped.detail or skipped.reason}", quiet=quiet)
     if len(report.skips) > MOST_SKIPS_SHOWN:
         note(f"… and {len(report.skips) - MOST_SKIPS_SHOWN:,} more: zsindex status --skipped", quiet=quiet)
+    if report.facts_elsewhere:
+        note("another sync is reading the facts of earlier photos", quiet=quiet)
     for root in report.vanished_roots:
         note(
             f"{root} is missing or empty (a disk that is not mounted?); what is known about it is kept. If it is gone "

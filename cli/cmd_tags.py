@@ -14,10 +14,18 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex.lab.tags import SidecarChange, TagReport
+    from zsindex.where import Where
 
 SHOWN = 20
 EVERY = sys.maxsize
 
+style_option = click.option(
+    "--style",
+    type=click.Choice(["photo.jpg.xmp", "photo.xmp"]),
+    default="photo.jpg.xmp",
+    show_default=True,
+    help="Name of the sidecar of photo.jpg. Lightroom reads photo.xmp; digiKam and darktable read photo.jpg.xmp.",
+)
 apply_option = click.option("--apply", is_flag=True, help="Write the changes. Without it, they are only shown.")
 
 
@@ -27,7 +35,7 @@ def tags() -> None:
     """Answers as tags in XMP sidecars next to the photos, for other programs. Photos are not touched."""
 
 
-@tags.command()
+@tags.command(cls=options.Filtered)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @options.which_labels
 @options.label_set
@@ -44,13 +52,8 @@ def tags() -> None:
 )
 @click.option("--min-score", type=options.Real(0, 1), default=0.0, help="No tags for labels below this score.")
 @click.option("--root", default="zsindex", show_default=True, help="Top level of hierarchical tags: ROOT|GROUP|LABEL.")
-@click.option(
-    "--style",
-    type=click.Choice(["photo.jpg.xmp", "photo.xmp"]),
-    default="photo.jpg.xmp",
-    show_default=True,
-    help="Name of the sidecar of photo.jpg. Lightroom reads photo.xmp; digiKam and darktable read photo.jpg.xmp.",
-)
+@style_option
+@options.filters_beside_paths
 @apply_option
 @options.truncate
 @options.json_flag
@@ -72,6 +75,7 @@ def write(
     min_score: float,
     root: str,
     style: str,
+    where: Where | None,
     apply: bool,
     truncate: bool,
     as_json: bool,
@@ -87,8 +91,10 @@ def write(
     """
     if every and not min_score and run is None:
         raise click.UsageError("--all without --min-score would give every photo every label")
-    if run is not None and (label or label_file is not None or label_set is not None or template or paths):
-        raise click.UsageError("--run brings its own labels and paths")
+    if run is not None and (
+        label or label_file is not None or label_set is not None or template or paths or where is not None
+    ):
+        raise click.UsageError("--run brings its own labels, paths and filters")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if run is not None:
             groups: dict[str, tuple[str, ...]] = {}
@@ -102,6 +108,7 @@ def write(
                 replace(chosen, groups=()),
                 top=EVERY if every else 1,
                 paths=paths or None,
+                where=where,
                 truncate=truncate,
                 sync=False,
             )
@@ -117,7 +124,7 @@ def write(
                 progress=progress,
                 should_stop=should_stop,
             )
-    _finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
+    finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
 
 
 @tags.command()
@@ -153,10 +160,11 @@ def retract(
         report = opened.tags.retract(
             paths or None, label_set=label_set, apply=apply, progress=progress, should_stop=should_stop
         )
-    _finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
+    finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
 
 
-def _finish(ctx: click.Context, report: TagReport, *, as_json: bool, strict: bool, quiet: bool) -> None:
+def finish(ctx: click.Context, report: TagReport, *, as_json: bool, strict: bool, quiet: bool) -> None:
+    """Print what was done to sidecars, or would be."""
     if as_json:
         write_json(report.to_dict(), sys.stdout)
     else:

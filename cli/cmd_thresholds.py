@@ -14,6 +14,7 @@ from .output import note, plural, table, write_json, write_lines
 
 if TYPE_CHECKING:
     from zsindex.lab.thresholds import Change, Curve
+    from zsindex.where import Where
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -37,20 +38,28 @@ def thresholds() -> None:
     """
 
 
-@thresholds.command()
+@thresholds.command(cls=options.Filtered)
 @click.argument("label_set")
 @multi_label
+@options.filters_beside_paths
 @options.truncate
 @options.library
 @options.json_flag
-def show(label_set: str, multi_label: bool, truncate: bool, library: options.Place | None, as_json: bool) -> None:
+def show(
+    label_set: str,
+    multi_label: bool,
+    where: Where | None,
+    truncate: bool,
+    library: options.Place | None,
+    as_json: bool,
+) -> None:
     """Show how the scores of each answer are spread over the library, and its threshold.
 
     A column headed by a share gives the score that this share of the photos reaches. The curve runs from the best photo
     on the left to the last one on the right, on a logarithmic scale of photos.
     """
     with options.open_library(library) as opened:
-        found = opened.thresholds.curves(label_set, multi_label=multi_label, truncate=truncate)
+        found = opened.thresholds.curves(label_set, multi_label=multi_label, truncate=truncate, where=where)
     if as_json:
         write_json(found.to_dict(), sys.stdout)
         return
@@ -90,6 +99,7 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
         click.argument("label"),
         choice,
         multi_label,
+        options.filters_beside_paths,
         options.truncate,
         click.option("--list", "listed", is_flag=True, help="List the photos that are added (+) and removed (-)."),
         options.library,
@@ -99,14 +109,14 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorate(function)
 
 
-@thresholds.command()
+@thresholds.command(cls=options.Filtered)
 @_changing
 def preview(library: options.Place | None, **choice: Any) -> None:
     """Show which photos a threshold would add to those answered with LABEL, and which it would remove."""
     _change(library, dry_run=True, **choice)
 
 
-@thresholds.command("set")
+@thresholds.command("set", cls=options.Filtered)
 @_changing
 def set_(library: options.Place | None, **choice: Any) -> None:
     """Set the threshold of LABEL, by score, count or rate, replacing any earlier one."""
@@ -122,6 +132,7 @@ def _change(
     count: int | None,
     rate: float | None,
     multi_label: bool,
+    where: Where | None,
     truncate: bool,
     listed: bool,
     as_json: bool,
@@ -140,6 +151,7 @@ def _change(
             multi_label=multi_label,
             truncate=truncate,
             dry_run=dry_run,
+            where=where,
         )
     if as_json:
         write_json(change.to_dict(), sys.stdout)

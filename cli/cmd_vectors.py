@@ -14,6 +14,7 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex.exchange.vectors import ExportReport, ImportReport
+    from zsindex.where import Where
 
 
 @click.group()
@@ -22,7 +23,7 @@ def vectors() -> None:
     """Exchange vectors with other programs and libraries. Needs pip install 'zsindex[parquet]'."""
 
 
-@vectors.command()
+@vectors.command(cls=options.Filtered)
 @click.argument("folder", metavar="DIR", type=options.FilePath(path_type=Path))
 @click.option(
     "--dtype",
@@ -33,7 +34,9 @@ def vectors() -> None:
 )
 @click.option("--part-size", type=options.Whole(min=1), default=1_000_000, show_default=True, help="Photos per file.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to DIR.")
-@options.within
+@click.option("--with-facts", is_flag=True, help="When and with what each photo was taken, its rating and keywords.")
+@click.option("--with-place", is_flag=True, help="The same, and where it was taken.")
+@options.filters
 @options.on
 @options.library
 @options.which_model
@@ -47,7 +50,10 @@ def export(
     dtype: str,
     part_size: int,
     overwrite: bool,
+    with_facts: bool,
+    with_place: bool,
     paths: tuple[str, ...],
+    where: Where | None,
     on: str | None,
     library: options.Place | None,
     as_json: bool,
@@ -59,6 +65,8 @@ def export(
     \b DIR/img_emb/img_emb_0.npy          one row per photo DIR/metadata/metadata_0.parquet    its image_path, width,
     height, format, sha256 DIR/zsindex.json                   which model they come from
     """
+    if on is not None and (with_facts or with_place):
+        raise click.UsageError("facts are written by this machine alone: leave out --on")
     with (
         options.open_library(library, **model) as opened,
         Reporter(quiet=quiet) as progress,
@@ -70,7 +78,10 @@ def export(
             dtype=dtype,
             part_size=part_size,
             paths=paths or None,
+            where=where,
             overwrite=overwrite,
+            facts=with_facts,
+            place=with_place,
             on=on,
             progress=progress,
             should_stop=should_stop,

@@ -25,6 +25,8 @@ HOMES = {
     "correct": "cmd_correct",
     "next": "cmd_correct",
     "duplicates": "cmd_duplicates",
+    "events": "cmd_events",
+    "facts": "cmd_facts",
     "embed": "cmd_embed",
     "eval": "cmd_eval",
     "temperature": "cmd_eval",

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
+from zsindex.arguments.filters import KINDS
 from zsindex.config import LIBRARY_VARIABLE, absolute, is_cluster, is_url
+from zsindex.errors import BadFilter
+from zsindex.where import Filter, Where
 
 from .streams import shown
 
@@ -109,9 +112,179 @@ strict = click.option("--strict", is_flag=True, help="Exit with 3 if photos were
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 truncate = click.option("--truncate", is_flag=True, help="Cut texts that are too long for the model.")
 top = click.option("--top", type=Whole(min=1), default=20, show_default=True, help="Photos to show.")
+sort = click.option(
+    "--sort",
+    type=click.Choice(["date", "score", "path"]),
+    help="Order of the photos that are shown: newest first, best first, or by path.",
+)
 exact = click.option("--exact", is_flag=True, help="Compare with every photo, even in a very large library.")
+one_per = click.option(
+    "--one-per",
+    type=click.Choice(["burst", "event"]),
+    help="Only one photo of each burst or event: of those taken one right after another, or on one occasion; see "
+    "zsindex events.",
+)
 within = click.option(
     "--path", "paths", multiple=True, metavar="PATH", help="Only photos at or below PATH. Repeatable."
+)
+
+# --- filters ----------------------------------------------------------------------------------------------------------
+
+# Stands before the value of a filter that has --not before it. No argument of a command line can hold it.
+_NOT = "\0"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+class _FilterValue(click.ParamType[Where]):
+    """A filter from its value."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = self._kind = kind
+
+    def convert(self, value: str | Where, param: click.Parameter | None, ctx: click.Context | None) -> Where:
+        if isinstance(value, Where):
+            return value
+        try:
+            text = value.removeprefix(_NOT)
+            found = Filter.parse(self._kind, absolute(text) if self._kind == "path" else text)
+        except BadFilter as error:
+            self.fail(f"{error.why}; for example {_flag(self._kind)} {error.example}", param, ctx)
+        return ~found if value.startswith(_NOT) else found
+
+
+class _FilterJson(click.ParamType[Where]):
+    """Filters as JSON."""
+
+    name = "json"
+
+    def convert(self, value: str | Where, param: click.Parameter | None, ctx: click.Context | None) -> Where:
+        if isinstance(value, Where):
+            return value
+        try:
+            found = Where.from_json_text(value.removeprefix(_NOT))
+        except BadFilter as error:
+            self.fail(str(error), param, ctx)
+        return ~found if value.startswith(_NOT) else found
+
+
+def _and_where(ctx: click.Context, more: Where) -> None:
+    before: Where | None = ctx.params.get("where")
+    ctx.params["where"] = more if before is None else before & more
+
+
+def _fitting(ctx: click.Context, param: click.Parameter, values: tuple[Where, ...]) -> None:
+    ctx.params.setdefault("where", None)
+    for one in values:
+        _and_where(ctx, one)
+
+
+def _within(ctx: click.Context, param: click.Parameter, values: tuple[Where, ...]) -> tuple[str, ...]:
+    """Paths that photos may lie below, which the command is given; and those that they may not, which are filters."""
+    inside = [one for one in values if isinstance(one, Filter)]
+    _fitting(ctx, param, tuple(one for one in values if not isinstance(one, Filter)))
+    return tuple(one.value for one in inside)
+
+
+def _within_as_filter(ctx: click.Context, param: click.Parameter, values: tuple[Where, ...]) -> None:
+    inside = [one for one in values if isinstance(one, Filter)]
+    _fitting(ctx, param, tuple(one for one in values if not isinstance(one, Filter)))
+    if inside:
+        among: Where = inside[0]
+        for one in inside[1:]:
+            among |= one
+        _and_where(ctx, among)
+
+
+_NOTHING_TO_NEGATE = "--not: it stands right before a filter; for example --not --camera iPhone"
+
+
+def _nothing_to_negate(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError(_NOTHING_TO_NEGATE, ctx)
+
+
+class Filtered(click.Command):
+    """A command with `filters`, in which ``--not`` may stand before each of them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click has it, with each ``--not`` taken into the value of what it stands before."""
+        flags = {*map(_flag, KINDS), "--where"}
+        given, left = list[str](), iter(args)
+        for arg in left:
+            if arg == "--":
+                given += [arg, *left]
+            elif arg == "--not":
+                then = next(left, "--")
+                flag, equals, value = then.partition("=")
+                if flag not in flags:
+                    if then.startswith("--"):
+                        raise click.UsageError(_NOTHING_TO_NEGATE, ctx)
+                    given += [arg, then]
+                elif equals:
+                    given.append(f"{flag}={_NOT}{value}")
+                else:
+                    given += [flag, *(f"{_NOT}{value}" for value in [next(left, None)] if value is not None)]
+            else:
+                given.append(arg)
+        return super().parse_args(ctx, given)
+
+
+_kinds = [
+    click.option(
+        _flag(name),
+        f"where_{name}",
+        type=_FilterValue(name),
+        multiple=True,
+        metavar=kind.metavar,
+        expose_value=False,
+        callback=_fitting,
+        help=kind.help,
+    )
+    for name, kind in KINDS.items()
+    if name != "path"
+]
+
+
+def _path_option(callback: Callable[..., Any], *, exposed: bool) -> Callable[[F], F]:
+    return click.option(
+        "--path",
+        "paths" if exposed else "where_path",
+        type=_FilterValue("path"),
+        multiple=True,
+        metavar="PATH",
+        expose_value=exposed,
+        callback=callback,
+        help="Only photos at or below PATH, or one of several.",
+    )
+
+
+_json_filter = click.option(
+    "--where",
+    "where_json",
+    type=_FilterJson(),
+    multiple=True,
+    metavar="JSON",
+    expose_value=False,
+    callback=_fitting,
+    help='Filters with "and", "or" and "not", as of the service; see docs/filters.md.',
+)
+_not_before_a_filter = click.option(
+    "--not",
+    is_flag=True,
+    expose_value=False,
+    callback=_nothing_to_negate,
+    help="Before a filter: photos that do not fit it, such as --not --camera iPhone.",
+)
+# Where a search takes words after it, too.
+_not_words = click.option(
+    "--not",
+    "without",
+    multiple=True,
+    metavar="WORDS",
+    help="Leave out photos that fit WORDS; or before a filter, those that fit it: --not --camera iPhone. Repeatable.",
 )
 
 
@@ -194,6 +367,15 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     """One decorator made of several; help shows them in this order."""
     return lambda function: reduce(lambda f, option: option(f), reversed(options), function)
 
+
+# Only photos that fit all of these, for a `Filtered` command; as `where`, and `paths`.
+filters = together(_path_option(_within, exposed=True), *_kinds, _json_filter, _not_before_a_filter)
+# The same for searches by words, with `without`.
+search_filters = together(_path_option(_within, exposed=True), *_kinds, _json_filter, _not_words)
+# The same without `paths`, where the command takes them as arguments, or not at all.
+_no_paths = (*_kinds, _path_option(_within_as_filter, exposed=False), _json_filter)
+filters_beside_paths = together(*_no_paths, _not_before_a_filter)
+search_filters_without_paths = together(*_no_paths, _not_words)
 
 icc = click.option(
     "--icc",

@@ -44,7 +44,7 @@ ONLY_IMPORTERS = {
         "models/openvino/export.py",
     },
     "openvino": {"models/openvino/runtime.py", "models/openvino/export.py"},
-    "pandas": {"classification/results.py"},
+    "pandas": {"classification/by.py", "classification/results.py"},
     "pillow_heif": {"photos/decode.py"},
     "platformdirs": {"config.py", "cli/cmd_demo.py"},
     "prometheus_client": {"web/*"},

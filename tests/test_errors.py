@@ -158,6 +158,7 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"paths": tuple("0123456")},
         "adding was refused.*0, 1, 2, 3, 4 and 2 more.*zsindex sync",
     ),
+    (errors.SamePhoto(["a", "b"]), {"paths": ("a", "b")}, "two of them have the same bytes.*: a, b"),
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.BadTokenFile("t", "it is empty"), {"path": "t"}, "t: it is empty"),
     (errors.FetchError("http://x", "404"), {"url": "http://x"}, "http://x: 404"),
@@ -170,6 +171,16 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.UnknownImage(7), {"image_id": 7}, "number 7"),
     (errors.PlaceExpired(), {}, "from the beginning"),
     (errors.BadQuery("the query is empty"), {}, "empty"),
+    (
+        errors.BadFilter("where.near", "'x' is not a number", "48.1,11.6,20"),
+        {"at": "where.near", "why": "'x' is not a number", "example": "48.1,11.6,20"},
+        r"where\.near: 'x' is not a number; for example 48\.1,11\.6,20",
+    ),
+    (
+        errors.NoFacts(("camera", "since"), photos=1200),
+        {"filters": ("camera", "since"), "photos": 1200},
+        "camera and since .* none of the 1,200 photos .* zsindex sync",
+    ),
     (
         errors.BadQuestion(("smooth", "thresholds"), "why"),
         {"options": ("smooth", "thresholds"), "why": "why"},

@@ -21,7 +21,7 @@ from tests import photos
 from tests.fakes import FakeEncoder
 from tests.libraries import add_photos, unit_vectors
 from tests.test_cli import Run, encoders, run  # noqa: F401
-from zsindex.errors import TooManyPairs
+from zsindex.errors import NotInLibrary, SamePhoto, TooManyPairs
 from zsindex.lab import duplicates, neighbours
 from zsindex.lab.duplicates import Appearance, appearance_of, correlation
 from zsindex.lab.neighbours import Pairs
@@ -240,6 +240,117 @@ def test_examples_lie_at_their_levels(library: Library) -> None:
     assert sum(len(level.examples) for level in levels) > 0
 
 
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_different_does_not_come_together_by_way_of_a_third() -> None:
+    pairs = pairs_of((0, 1, 0.99), (0, 2, 0.98), (1, 2, 0.97), (0, 3, 0.96), (2, 3, 0.97))
+    assert [(m, [o for o, _ in others]) for m, others in duplicates.stars(pairs, [0, 1, 2, 3])] == [(0, [1, 2, 3])]
+    # The one that is more like the middle stays with it; the other one keeps those that are left.
+    apart = duplicates.stars(pairs, [0, 1, 2, 3], apart={(1, 2), (1, 3)})
+    assert [(m, [o for o, _ in others]) for m, others in apart] == [(0, [1]), (2, [3])]
+
+
+def test_what_is_kept_is_only_in_the_middle() -> None:
+    pairs = pairs_of((0, 1, 0.99), (0, 2, 0.98), (1, 2, 0.97))
+    kept = duplicates.stars(pairs, [1, 2, 0], kept={1, 2})
+    assert [(m, [o for o, _ in others]) for m, others in kept] == [(1, [0]), (2, [])]
+
+
+@given(st.integers(2, 15), st.integers(0, 20), st.sets(st.tuples(st.integers(0, 14), st.integers(0, 14))), st.data())
+def test_decisions_hold_in_all_groups(n: int, seed: int, said: set[tuple[int, int]], data: Any) -> None:
+    rows = unit_vectors(n, seed=seed)
+    products = rows @ rows.T
+    alike = [(i, j, float(products[i, j])) for i in range(n) for j in range(i + 1, n) if products[i, j] >= 0]
+    apart = {(a, b) for a, b in said if a < b < n}
+    kept = data.draw(st.sets(st.integers(0, n - 1), max_size=3))
+    pairs = [pair for pair in alike if pair[:2] not in apart] or [(0, 0, 0.0)]
+    order = sorted(range(n), key=lambda image: (image not in kept, image))
+    groups = [{m, *(o for o, _ in others)} for m, others in
+              duplicates.stars(pairs_of(*pairs), order, apart=apart, kept=kept)]  # fmt: skip
+    assert sorted(image for group in groups for image in group) == list(range(n))
+    assert not any({a, b} <= group for a, b in apart for group in groups)
+    assert not any(len(group & kept) > 1 for group in groups)
+
+
+def test_a_pair_called_different_is_in_no_group_again(library: Library, album: Path) -> None:
+    assert library.decisions.add(different=(album / "picture.png", album / "a blurred one.png")) == 1  # one group
+    found = library.neighbours.duplicates()
+    assert [sorted(names([g.keep.path, *(o.path for o in g.others)])) for g in found.groups] == [
+        ["half.png", "picture.png", "same.png"]
+    ]
+    assert (found.apart, found.to_dict()["apart"]) == (1, 1)
+    # It is the content that is different: also from a copy, under another name, and with another model.
+    (album / "a blurred one.png").rename(album / "moved.png")
+    library.sync(album)
+    assert "moved.png" not in str(library.neighbours.duplicates().to_dict())
+    (one,) = library.decisions.list()
+    assert (one.kind, one.gone) == ("different", False)
+    assert names([one.path, one.other_path or ""]) == ["picture.png", "moved.png"]
+    assert library.decisions.undo() == 1
+    assert library.decisions.list() == []
+    assert len(library.neighbours.duplicates().removable) == 3
+
+
+def test_three_that_are_different(library: Library, album: Path) -> None:
+    three = [album / name for name in ("picture.png", "half.png", "a blurred one.png")]
+    assert library.decisions.add(different=[three]) == 3
+    (group,) = library.neighbours.duplicates().groups
+    assert names([group.keep.path, *(o.path for o in group.others)]) == ["picture.png", "same.png"]
+
+
+def test_what_is_to_be_kept_is_not_suggested_for_removal(library: Library, album: Path) -> None:
+    assert library.decisions.add(keep=[album / "half.png", album / "a blurred one.png"]) == 2
+    found = library.neighbours.duplicates()
+    kept = {Path(group.keep.path).name: group.keep.kept for group in found.groups}
+    assert not {"half.png", "a blurred one.png"} & set(names(found.removable))
+    assert kept == {"a blurred one.png": True}  # the larger one of the two; nothing is left for the other
+    assert names(found.removable) == ["picture.png", "same.png"]
+    assert library.decisions.forget(album / "a blurred one.png") == 1
+    assert [names([g.keep.path]) for g in library.neighbours.duplicates().groups] == [["half.png"]]
+    assert library.decisions.undo() == 1  # what was withdrawn is there again
+    assert library.neighbours.duplicates() == found
+
+
+def test_of_files_with_the_same_bytes_the_named_one_is_kept(library: Library, album: Path) -> None:
+    library.decisions.add(keep=album / "same.png")
+    (group,) = library.neighbours.duplicates().groups
+    assert (Path(group.keep.path).name, group.keep.kept) == ("same.png", True)
+    other = group.others[0]
+    assert (Path(other.path).name, other.exact, other.kept) == ("picture.png", True, False)
+
+
+def test_decisions_outlive_a_photo_that_goes_and_comes_back(library: Library, album: Path) -> None:
+    library.decisions.add(different=[(album / "picture.png", album / "half.png")], keep=album / "half.png")
+    content = (album / "half.png").read_bytes()
+    (album / "half.png").unlink()
+    library.sync(album)
+    library.prune()
+    assert {(one.kind, one.gone) for one in library.decisions.list()} == {("keep", True), ("different", True)}
+    assert all(str(album / "half.png") in (one.path, one.other_path) for one in library.decisions.list())
+    (album / "back.png").write_bytes(content)
+    library.sync(album)
+    found = library.neighbours.duplicates()
+    assert [sorted(names([g.keep.path, *(o.path for o in g.others)])) for g in found.groups] == [
+        ["a blurred one.png", "back.png"],
+        ["picture.png", "same.png"],
+    ]
+    assert "back.png" not in names(found.removable)
+    assert {one.gone for one in library.decisions.list()} == {False}
+    assert {one.path for one in library.decisions.list() if one.kind == "keep"} == {str(album / "back.png")}
+
+
+def test_decisions_that_cannot_be(library: Library, album: Path) -> None:
+    for same in (["picture.png", "same.png"], ["picture.png"], ["picture.png", "picture.png"]):
+        with pytest.raises(SamePhoto, match="not different photos"):
+            library.decisions.add(different=[[album / name for name in same]], keep=album / "half.png")
+    with pytest.raises(NotInLibrary, match="can be decided about"):
+        library.decisions.add(keep=album / "unknown.png")
+    assert library.decisions.list() == []  # if one is refused, none is kept
+    assert library.decisions.forget(album / "half.png") == 0
+    assert library.decisions.undo() == 0
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +383,39 @@ def test_the_other_formats(synced: Run) -> None:
     assert [row["path"] for row in rows[1:]] == removable
     vectors_only = synced("duplicates", "--no-look", "--threshold", "0.9", "--format", "paths").stdout
     assert len(vectors_only.splitlines()) == 4
+
+
+def test_the_command_remembers_decisions(synced: Run, album: Path) -> None:
+    said = synced(
+        "duplicates", "--different", album / "picture.png", album / "half.png", "--keep", album / "a blurred one.png"
+    )
+    assert "kept 2 decisions; nothing was deleted" in said.stderr
+    result = synced("duplicates")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["keep", "near", "near"]
+    assert lines[0].endswith("a blurred one.png")
+    assert "half.png" not in result.stdout
+    assert "as you decided: 1 pair of near-duplicates kept apart, 1 photo kept" in result.stderr
+    rows = list(csv.DictReader(io.StringIO(synced("duplicates", "--decisions", "--format", "csv").stdout)))
+    assert [(row["decision"], Path(row["path"]).name, Path(row["other_path"]).name) for row in rows] == [
+        ("different", "picture.png", "half.png"),
+        ("keep", "a blurred one.png", ""),
+    ]
+    document = json.loads(synced("duplicates", "--decisions", "--format", "json").stdout)
+    assert [one["digest"] for one in document] == [row["digest"] for row in rows]
+    assert "picture.png and " in synced("duplicates", "--decisions").stdout
+    assert "withdrew 1 decision" in synced("duplicates", "--forget", album / "half.png").stderr
+    assert "undid 1 decision" in synced("duplicates", "--undo").stderr
+    assert "undid 2 decisions" in synced("duplicates", "--undo").stderr
+    assert "nothing to undo" in synced("duplicates", "--undo").stderr
+    assert synced("duplicates", "--decisions").stdout == ""
+
+
+def test_decisions_on_a_wrong_command_line(synced: Run, album: Path) -> None:
+    assert "use only one of" in synced("duplicates", "--undo", "--decisions", code=2).stderr
+    assert "not for decisions" in synced("duplicates", "--undo", "--threshold", "0.9", code=2).stderr
+    same = synced("duplicates", "--different", album / "picture.png", album / "same.png", code=1)
+    assert "two of them have the same bytes" in same.stderr
 
 
 def test_the_command_says_what_it_could_not_read(synced: Run, album: Path) -> None:

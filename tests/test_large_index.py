@@ -6,9 +6,11 @@ import hashlib
 import os
 import shutil
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ import sqlalchemy as sa
 from tests.fakes import DIM
 from tests.libraries import add_images, add_model, add_photos, new_library, open_storage, unit_vectors
 from tests.test_index import QUERIES, STATES, State, assert_searches_like_brute_force, brute_force, flip, only_snapshot
-from zsindex.index import cells, vectors
+from zsindex.index import cells, nearest, vectors
 from zsindex.index import snapshots as index
 from zsindex.index.snapshots import FOLDER_NAME, IndexRebuilt, VectorIndex
 from zsindex.records import FloatArray, IdArray
@@ -226,6 +228,37 @@ def test_a_selection_gets_as_many_as_it_has(
             if share < index.MIN_SHARE:
                 assert np.array_equal(found, expected)
             assert scores[0, 0] <= expected_scores[0, 0] + 1e-6
+
+
+@pytest.mark.parametrize("share", [0.95, 0.6])
+def test_of_a_selection_as_much_is_found_as_of_all_also_where_it_is_unlike_the_query(
+    storage: SqliteStorage, folder: Path, model: ModelRow, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    monkeypatch.setattr(index, "CELLS_FROM", 1)
+    add_images(storage, model, clustered(N))
+    opened = VectorIndex.open(storage, model)
+    random = np.random.default_rng(0)
+    _, ids, truth = storage.reads.embeddings_after(model, 0)
+    hits: Counter[str] = Counter()
+    exactly: Counter[str] = Counter()
+    exact = nearest.exact
+
+    def counted(*arguments: Any) -> tuple[IdArray, FloatArray]:
+        exactly[kind] += 1
+        return exact(*arguments)
+
+    queries = clustered(60, seed=1)
+    for query in queries:
+        chosen = {"far": ids[np.argsort(truth @ query)[: int(share * N)]]}
+        chosen["by chance"] = random.permutation(ids)[: int(share * N)]
+        for kind, some in chosen.items():
+            true, _ = opened.search(query[None, :], 10, image_ids=some, exact=True)
+            with monkeypatch.context() as patch:
+                patch.setattr(nearest, "exact", counted)
+                found, _ = opened.search(query[None, :], 10, image_ids=some)
+            hits[kind] += len(set(found[0].tolist()) & set(true[0].tolist()))
+    assert min(hits.values()) >= 0.99 * 10 * len(queries)
+    assert exactly["by chance"] < len(queries) / 4  # or cells would be of no use
 
 
 # --- through adding and removing --------------------------------------------------------------------------------------

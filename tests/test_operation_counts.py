@@ -39,6 +39,7 @@ def made_up(folder: Path, *, folders: int, photos: int) -> Path:
     storage.close()
     with Library.open(folder) as library:
         library.classify(label_set="colours")  # writes the snapshot
+        library.session.facts.table()  # and the facts beside it
     return folder
 
 
@@ -46,6 +47,10 @@ QUESTIONS: dict[str, Callable[[Library], Any]] = {
     "saved label set": lambda library: library.classify(label_set="colours"),
     "labels": lambda library: library.classify(["red", "blue"]),
     "below a folder": lambda library: library.classify(["red"], paths="/photos", sync=False),
+    "photos that fit": lambda library: library.classify(label_set="colours", where={"path": "/photos"}),
+    "a search for photos that fit": lambda library: library.search(
+        "text:This is a photo of red.", where={"path": "/photos"}
+    ),
     "skipped": lambda library: library.photos.skipped(),
     "paths": lambda library: library.photos.paths(["/photos"]),
 }

@@ -411,6 +411,8 @@ def test_actors_claim_images_against_one_another(album: Path, tmp_path: Path) ->
 # What is scored by the model's own formula, by other scorers, and by what is derived from all photos.
 QUESTIONS = {
     "some photos": {"labels": LABELS},
+    "photos that fit": {"labels": LABELS, "where": {"not": {"answer": f"numbers={LABELS[1]}"}}},
+    "a photo that fits": {"labels": LABELS, "where": {"corrected": "numbers"}},
     "multi-label": {"label_set": "numbers", "multi_label": True, "thresholds": True},
     "unknown": {"labels": LABELS[:50], "unknown": "mcm:0.2", "temperature": 0.05},
     "corrections": {"label_set": "numbers", "with_corrections": "gda", "top": 20},
@@ -489,12 +491,13 @@ def test_exports_are_those_of_one_process(
         assert seen[-1] == Progress("export", 96, 96)
         assert content_of(tmp_path / "many") == content_of(tmp_path / "one")
         # By the command, and of some paths only.
-        for name, options in {"some": [], "some on": ["--on", head.on]}.items():
-            command = ["vectors", "export", str(tmp_path / name), "--part-size", "5", "--dtype", "float16"]
-            result = CliRunner().invoke(cli, [*command, "--path", str(album / "1"), "--library", place, *options])
-            assert result.exit_code == 0, result.output
-            assert result.stdout.startswith("31 photos exported to ")
-        assert content_of(tmp_path / "some") == content_of(tmp_path / "some on")
+        for some, n in (["--path"], 31), (["--not", "--path"], 65):
+            for name, options in {f"{n}": [], f"{n} on": ["--on", head.on]}.items():
+                command = ["vectors", "export", str(tmp_path / name), "--part-size", "5", "--dtype", "float16"]
+                result = CliRunner().invoke(cli, [*command, *some, str(album / "1"), "--library", place, *options])
+                assert result.exit_code == 0, result.output
+                assert result.stdout.startswith(f"{n} photos exported to ")
+            assert content_of(tmp_path / f"{n}") == content_of(tmp_path / f"{n} on")
     finally:
         server.drop(server.url(empty))
 

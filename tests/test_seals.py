@@ -9,16 +9,20 @@ import sqlite3
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.fakes import FakeEncoder
-from tests.libraries import execute
+from tests.libraries import add_model, digest_of, execute, open_storage, photo, unit_vectors
 from tests.torture.rot import OTHER_SET, SET, Sound, alike, ask, make, value_of
 from zsindex.errors import LibraryDamaged, NoVectors, ZsindexWarning
 from zsindex.library import Library
-from zsindex.storage.seals import RowsDamaged, seal
+from zsindex.records import Candidate, Facts, Taken, TakenFrom
+from zsindex.storage.rows import ImageRecord
+from zsindex.storage.seals import Kind, RowsDamaged, seal
 from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.web.problems import of_error
 
@@ -138,6 +142,8 @@ WITH_LOSS = {
     "a template set": ("UPDATE template_sets SET body = '[\"not {}\"]'", "template set mine"),
     "a correction": ("UPDATE corrections SET label = 'red' WHERE id = 2", f"correction 2 of label set {SET} ("),
     "a correction is gone": ("DELETE FROM corrections WHERE id = 3", f"correction 3 of label set {SET}"),
+    "a decision": ("UPDATE decisions SET other = x'00' WHERE id = 1", "decision 1 about duplicates (different: "),
+    "a decision is gone": ("DELETE FROM decisions WHERE id = 2", "decision 2 about duplicates"),
     "a threshold": (
         "UPDATE thresholds SET rate = 0.9 WHERE label = 'blue'", f"the threshold of blue in label set {SET}"
     ),
@@ -274,6 +280,56 @@ def test_what_counts_and_is_no_number_is_counted_anew(sound: Sound, tmp_path: Pa
         library.sync(sound.album)
         assert library.check().ok
     assert asked(sound, folder) == ([], "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "iso = 100",
+        "taken_us = taken_us + 1",
+        "camera = NULL",
+        "latitude = 'north'",
+        "keywords = x'ff'",
+        "checksum = 'no'",
+    ],
+)
+def test_facts_that_are_damaged_are_left_out_and_forgotten(tmp_path: Path, change: str) -> None:
+    told = Facts(camera="One", iso=50, taken=Taken(datetime(2019, 7, 14), None, TakenFrom.EXIF))
+    with open_storage(tmp_path) as storage:
+        model = add_model(storage)
+        records = [ImageRecord(digest_of(name), vector=unit_vectors(1)[0], facts=told) for name in ("one", "two")]
+        storage.photos.save_images(records, model.id)
+        one, two = storage.photos.images_of([record.digest for record in records]).values()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+        connection.execute(f"UPDATE image_facts SET {change} WHERE image_id = ?", (one,))
+    with open_storage(tmp_path) as storage:
+        with pytest.warns(RowsDamaged, match=f"metadata of image {one} says is damaged"):
+            assert storage.photos.facts_of([one, two]) == {two: told}
+        damaged = storage.damaged_rows()
+        assert [(row.kind, row.key) for row in damaged] == [(Kind.FACTS, str(one))]
+        (said,) = storage.mend(damaged)
+        assert said == "forgot what the metadata of images says (1); the next zsindex sync reads it again"
+        assert storage.damaged_rows() == []
+        assert storage.photos.facts_of([one, two]) == {two: told}
+
+
+@pytest.mark.parametrize("change", ["rating = 1", "name = 'two.xmp'", "mtime_ns = 8", "keywords = x'ff'"])
+def test_what_a_sidecar_says_is_left_out_where_it_is_damaged_and_forgotten(tmp_path: Path, change: str) -> None:
+    with open_storage(tmp_path) as storage:
+        model = add_model(storage)
+        storage.photos.save([photo(f"/a/{name}.jpg", vector=unit_vectors(1)[0]) for name in ("one", "two")], model.id)
+        storage.photos.save_sidecar_facts([(Candidate("/a", "one.xmp", 9, 9), Facts(rating=5.0))])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+        connection.execute(f"UPDATE sidecar_facts SET {change}")
+    with open_storage(tmp_path) as storage:
+        with pytest.warns(RowsDamaged, match=r"what /a/...\.xmp says is damaged"):
+            assert np.isnan(storage.photos.facts_table().rating).all()
+        damaged = storage.damaged_rows()
+        assert [(row.kind, row.key) for row in damaged] == [(Kind.SIDECAR_FACTS, "1")]
+        (said,) = storage.mend(damaged)
+        assert said == "forgot what sidecars say (1); the next zsindex sync reads it again"
+        assert storage.damaged_rows() == []
+        assert storage.photos.last_sidecars(["/a"]) == {}
 
 
 def test_a_model_whose_record_is_damaged_is_recorded_again(sound: Sound, tmp_path: Path) -> None:

@@ -95,6 +95,15 @@ def forgotten(library: Library, paths: Any) -> int:
     return library.corrections.forget("colours", paths)
 
 
+def kept(library: Library, paths: Any) -> Any:
+    return library.decisions.add(keep=paths), [one.path for one in library.decisions.list()]
+
+
+def decisions_forgotten(library: Library, paths: Any) -> int:
+    library.decisions.add(keep=library.photos.paths())
+    return library.decisions.forget(paths)
+
+
 def models_pruned(library: Library, models: Any) -> Any:
     return refused(lambda: library.prune(models=models))  # the default one is not forgotten
 
@@ -112,9 +121,12 @@ PATHS: dict[str, Ask] = {
     "diff": lambda lib, paths: lib.lab.diff(LABELS, ["blue"], paths=paths).to_dict(),
     "duplicate_examples": lambda lib, paths: lib.neighbours.duplicate_examples(paths=paths),
     "duplicates": lambda lib, paths: lib.neighbours.duplicates(paths=paths),
+    "events": lambda lib, paths: lib.events(paths=paths, vocabulary=None, file_times=True),
     "evaluate": lambda lib, paths: lib.lab.evaluate(LABELS, truth_of(lib), paths=paths, resamples=10).to_dict(),
     "fit_temperature": lambda lib, paths: refused(lambda: lib.temperature.fit(LABELS, truth_of(lib), paths=paths)),
     "forget_corrections": forgotten,
+    "forget_decisions": decisions_forgotten,
+    "keep": kept,
     "knownness": lambda lib, paths: lib.unknown.knownness(LABELS, "mcm", paths=paths).paths,
     "lint": lambda lib, paths: lib.lab.lint(LABELS, paths=paths).to_dict(),
     "neighbours": lambda lib, paths: lib.neighbours.graph(paths=paths).neighbours.tolist(),
@@ -212,7 +224,7 @@ ELSEWHERE = {
     *("attribute_templates.names", "attribute_templates.truth", "fit_temperature.names", "fit_temperature.truth"),
     *("diff.before", "diff.after"),  # a text is the name of a saved set
     "diff.renamed",  # from one name to one name
-    "suggest.vocabulary",  # a text is a file, or a vocabulary with a name
+    *("suggest.vocabulary", "events.vocabulary"),  # a text is a file, or a vocabulary with a name
     "save_job.document",  # of the service
     *("search.query", "similar.image", "is_image.term", "explain.image"),  # one, never several
     *("sum_of.plus", "sum_of.minus"),  # below
@@ -242,11 +254,12 @@ def test_every_argument_that_takes_several_is_looked_at() -> None:
 @pytest.mark.parametrize("method", PATHS)
 def test_one_path(method: str, library: Library, red: Path) -> None:
     ask = PATHS[method]
-    place = red / "one.png" if method == "forget_corrections" else red  # which withdraws what was said about files
+    of_files = ("forget_corrections", "forget_decisions", "keep")  # what was said about files
+    place = red / "one.png" if method in of_files else red
     expected = repr(ask(library, [str(place)]))
     for one in (str(place), place, str(place).encode(), iter([place])):
         assert repr(ask(library, one)) == expected
-    if method not in ("duplicates", "duplicate_examples", "forget_corrections", "retract_tags", "skipped"):
+    if method not in ("duplicates", "duplicate_examples", *of_files, "retract_tags", "skipped"):
         assert expected != repr(ask(library, [str(red.parent)]))
 
 

@@ -37,6 +37,8 @@ COUNTS = (
     "skipped",
     "missing",
     "to_read",
+    "sidecars",
+    "facts_read",
     "encoded",
     "reused",
     "left",

@@ -44,8 +44,11 @@
     ├── UnknownRun               no run was recorded under that key
     ├── UnknownImage             no image of the library has that id
     ├── PlaceExpired             the order that the next page belongs to is gone
+    ├── BadFilter                a filter of photos that cannot be read
+    ├── NoFacts                  a filter on what no photo's metadata was read for yet
     ├── BadQuery                 a search that asks for nothing
     ├── BadQuestion              options of a question that exclude each other, or need another one
+    ├── SamePhoto                one photo, called two different ones
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
     ├── TooManyScores            smoothing needs more memory than it may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
 _Place: TypeAlias = Path | str
 
 __all__ = [
+    "BadFilter",
     "BadGroups",
     "BadLabelFile",
     "BadPath",
@@ -119,6 +123,7 @@ __all__ = [
     "ModelError",
     "ModelPruned",
     "ModelUnavailable",
+    "NoFacts",
     "NoLabels",
     "NoSearchIndex",
     "NoTemperature",
@@ -130,6 +135,7 @@ __all__ = [
     "PathNotFound",
     "PlaceExpired",
     "PromptTooLong",
+    "SamePhoto",
     "Stopped",
     "StorageFailed",
     "StorageFull",
@@ -687,6 +693,15 @@ class NotInLibrary(ZsindexError):
         self.paths = tuple(paths)
 
 
+class SamePhoto(ZsindexError, ValueError):
+    """Photos were called different of which two are the same one."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        why = "name two photos or more" if len(paths) < 2 else "two of them have the same bytes"
+        super().__init__(f"not different photos ({why}): {', '.join(paths)}")
+        self.paths = tuple(paths)
+
+
 class NoVectors(ZsindexError):
     """A question that no photo can answer.
 
@@ -775,6 +790,35 @@ class BadQuestion(ZsindexError, ValueError):
     def describe(options: Sequence[str], why: str) -> str:
         """The message, for options that are spelt in some way."""
         return f"{' and '.join(options)} exclude each other: {why}" if len(options) > 1 else f"{options[0]}: {why}"
+
+
+class BadFilter(ZsindexError, ValueError):
+    """A filter of photos that cannot be read, at a place `at`; `example` is one that can."""
+
+    def __init__(self, at: str, why: str, example: str) -> None:
+        """Args:
+        at: the filter's name; in JSON with the way to it, ``where.and[1].near``.
+        why: what is wrong.
+        """
+        super().__init__(f"{at}: {why}; for example {example}")
+        self.at = at
+        self.why = why
+        self.example = example
+
+
+class NoFacts(ZsindexError):
+    """A filter on what photos' metadata says, where none of the library's `photos` was read for it yet."""
+
+    def __init__(self, filters: Sequence[str], *, photos: int) -> None:
+        """Args:
+        filters: their names.
+        """
+        super().__init__(
+            f"{' and '.join(filters)} cannot be filtered by: the metadata of none of the {photos:,} photos was read "
+            "yet; zsindex sync reads it, without encoding them again"
+        )
+        self.filters = tuple(filters)
+        self.photos = photos
 
 
 class TooManyPairs(ZsindexError):

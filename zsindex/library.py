@@ -12,22 +12,26 @@ from zsindex import config
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification.options import Query, QueryOptions, Question, QuestionOptions
 from zsindex.classification.prompts import LabelsLike
-from zsindex.classification.results import Classification, Hit
+from zsindex.classification.results import Classification, Hit, Hits
+from zsindex.classification.templates import DEFAULT_TEMPLATE
 from zsindex.classification.view import View
 from zsindex.models.encoder import Encoder
-from zsindex.records import FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
+from zsindex.records import Facts, FloatArray, ModelInfo, ModelSpec, Progress, SyncReport
 from zsindex.services.questions import Plan, Questions
 from zsindex.session import storages
 from zsindex.session.model import ModelOptions
 from zsindex.session.session import Session
+from zsindex.where import Where, WhereLike
 
 __all__ = ["Library"]
 
 # Parts are imported on first use, so that a question answered from the cache does not wait for the others.
 if TYPE_CHECKING:
+    from zsindex.lab.events import Events, Rule
     from zsindex.photos.sources import ImageLike
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
+    from zsindex.services.decisions import Decisions
     from zsindex.services.lab import Lab
     from zsindex.services.labels import Labels
     from zsindex.services.migration import Migrations
@@ -397,9 +401,9 @@ class Library:
 
         Args:
             labels: names; a mapping from names to written-out prompts; a `LabelSet`; or a whole `Question`.
-            options: `label_set`, `template`, `top`, `paths`, `activation`, `unknown`, `thresholds`, `multi_label`,
-                `with_corrections`, `temperature`, `smooth`, `truncate`, `sync` and `record`; described in
-                `zsindex.classification.options.Question`.
+            options: `label_set`, `template`, `top`, `paths`, `where`, `activation`, `unknown`, `thresholds`,
+                `multi_label`, `with_corrections`, `temperature`, `smooth`, `one_per`, `truncate`, `sync` and `record`;
+                described in `zsindex.classification.options.Question`.
             on: a cluster whose actors score, as for `sync`; new photos and prompts are encoded here. They map the
                 library's index file, which all nodes must see. Scores of all answers are computed here when asked for.
             progress, should_stop: for the sync of `paths`, as for `sync`; and for the scoring with `on`.
@@ -408,6 +412,7 @@ class Library:
             Stopped, ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
             BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
+            BadFilter, NoFacts, UnknownLabel: of `where`.
             NoVectors: the library holds no photos, or none with a vector of the model.
             NotInLibrary: `sync` is False or the library is read-only, and something in `paths` is unknown.
             TooManyScores: `smooth` with more photos and labels than fit in memory.
@@ -427,7 +432,7 @@ class Library:
         """
         return Questions(self.session).plan(question)
 
-    def search(self, query: ImageLike, **options: Unpack[QueryOptions]) -> list[Hit]:
+    def search(self, query: ImageLike, **options: Unpack[QueryOptions]) -> Hits:
         """Find photos by text, by example, or by a combination of both.
 
         The query's vector is the sum of the unit vectors of all positive terms minus those of the negative ones.
@@ -435,37 +440,113 @@ class Library:
         Args:
             query: plain text; or an image: a `Path`, the name of an existing file or of a photo in the library, bytes,
                 or a PIL image. ``text:…`` is always text.
-            options: `plus` and `minus`, more terms to add and subtract; `top`, `paths`, `truncate` and `exact`;
-                described in `zsindex.classification.options.Query`.
+            options: `plus` and `minus`, more terms to add and subtract; `cut` and `without`, where to stop and what to
+                leave out; `top`, `paths`, `where`, `one_per`, `truncate` and `exact`; described in
+                `zsindex.classification.options.Query`.
+
+        Returns:
+            The photos, best first: a list, which also knows how many fit; see `zsindex.classification.results.Hits`.
 
         Raises:
-            BadQuery: the query is empty, or its terms cancel out.
+            BadQuery: the query is empty, its terms cancel out, or ``cut="auto"`` was asked of images.
             NotInLibrary: something in `paths` is unknown.
             NoVectors: the library holds no photos, or none with a vector of the model.
+            BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
             ImageError, PromptTooLong, ModelError
         """
         from zsindex.services.search import Search
 
         return Search(self.session).search(Query(query, **options))
 
+    def events(
+        self,
+        *,
+        paths: PathsLike | None = None,
+        where: WhereLike | None = None,
+        vocabulary: str | os.PathLike[str] | Sequence[str] | None = "basic",
+        template: str = DEFAULT_TEMPLATE,
+        look: bool = True,
+        file_times: bool = False,
+        rule: Rule | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Events:
+        """Group photos by when they were taken: into events, by gaps in time that are long for their surroundings and
+        by distance; and those into bursts, by time and likeness, with the best photo of each.
+
+        Photos are put in the order of their local times, all cameras together: a clock that was wrong puts photos into
+        another event. docs/methods.md has the method.
+
+        Args:
+            paths: files and folders to restrict to. Default: all.
+            where: only photos that fit, of those; see `zsindex.where`.
+            vocabulary: events are named by the word that is nearest to the event in comparison with the others:
+                ``basic``, ``wordnet``, ``wordnet:``, the name of a file, or the words. None: no names. New words are
+                encoded.
+            template: for these words.
+            look: read the photos of bursts, and choose the sharpest. False: choose by pixels and file sizes alone.
+            file_times: use photos of which only the file's time is known; it may be that of a copy or an edit.
+            rule: how photos are grouped.
+            progress: called now and then with how many photos have been read, or words encoded.
+
+        Raises:
+            NotInLibrary, NoVectors, BadLabelFile, ModelError
+            BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
+            ValueError: `template` is not a template.
+        """
+        from zsindex.services.filters import Filters
+        from zsindex.services.timeline import Timeline
+
+        return Timeline(self.session).events(
+            Filters(self.session).view_of(paths, Where.of(where)),
+            vocabulary=vocabulary,
+            template=template,
+            look=look,
+            file_times=file_times,
+            rule=rule,
+            progress=progress,
+        )
+
     def similar(
-        self, image: ImageLike, *, top: int = 20, paths: PathsLike | None = None, exact: bool = False
+        self,
+        image: ImageLike,
+        *,
+        top: int = 20,
+        paths: PathsLike | None = None,
+        where: WhereLike | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """Find the photos most like an image, which need not be in the library. The image itself is left out, its
         copies are not.
 
         Args:
             image: a path, encoded bytes, or a PIL image.
-            top, paths, exact: as for `search`.
+            top, paths, where, exact: as for `search`.
 
         Raises:
             ImageError: it cannot be read.
-            NotInLibrary, NoVectors: as for `search`.
+            NotInLibrary, NoVectors, BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: as for `search`.
             ModelError
         """
         from zsindex.services.search import Search
 
-        return Search(self.session).similar(Query(image, top=top, paths=paths, exact=exact))
+        return Search(self.session).similar(Query(image, top=top, paths=paths, where=where, exact=exact))
+
+    def facts(self, path: str | os.PathLike[str]) -> Facts:
+        """What a photo says of itself besides its pixels: its metadata, the sidecar beside it, its name and its time.
+
+        Of a photo of the library the metadata is what a sync has read; of any other, and of one that was encoded before
+        facts were kept, it is read now. The sidecars of photo.jpg are photo.jpg.xmp and photo.xmp; one that is no XMP
+        is passed over.
+
+        Args:
+            path: of a file that is there (``~`` is expanded).
+
+        Raises:
+            ImageError: it cannot be read, or is no photo.
+        """
+        from zsindex.services.photos import read_facts
+
+        return read_facts(self.session, path)
 
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
@@ -600,6 +681,13 @@ class Library:
         from zsindex.services.neighbours import Neighbours
 
         return Neighbours(self.session)
+
+    @property
+    def decisions(self) -> Decisions:
+        """What people decide about duplicates."""
+        from zsindex.services.decisions import Decisions
+
+        return Decisions(self.session)
 
     @property
     def vectors(self) -> Vectors:

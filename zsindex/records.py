@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -24,6 +25,7 @@ __all__ = [
     "DecodeLimits",
     "DecodeMode",
     "Decoded",
+    "Facts",
     "FileContent",
     "FloatArray",
     "FolderListing",
@@ -33,6 +35,7 @@ __all__ = [
     "LabelSet",
     "ModelInfo",
     "ModelSpec",
+    "Place",
     "Progress",
     "Rendering",
     "Settings",
@@ -40,6 +43,8 @@ __all__ = [
     "SkippedEntry",
     "SkippedFile",
     "SyncReport",
+    "Taken",
+    "TakenFrom",
     "TransparencyMode",
 ]
 
@@ -154,6 +159,7 @@ class FolderListing:
         folder: absolute path.
         candidates: photos, sorted by name.
         skipped: entries that looked like photos but cannot be read, sorted by name.
+        sidecars: of the candidates, sorted by name.
         complete: True when every photo of the folder is in here, so that a known name which is absent has vanished.
             False for single files that were named one by one.
         error: why the folder could not be listed; nothing may be concluded about what was known under it.
@@ -162,6 +168,7 @@ class FolderListing:
     folder: str
     candidates: tuple[Candidate, ...] = ()
     skipped: tuple[SkippedEntry, ...] = ()
+    sidecars: tuple[Candidate, ...] = ()
     complete: bool = True
     error: str | None = None
 
@@ -179,6 +186,86 @@ class FileContent:
     mtime_ns: int
 
 
+class TakenFrom(StrEnum):
+    """Where the time at which a photo was taken is from; the first that there is counts."""
+
+    EXIF = "exif"
+    XMP = "xmp"
+    NAME = "name"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """When a photo was taken.
+
+    Attributes:
+        at: the local time as it was written, without a time zone.
+        offset_s: of that from UTC in seconds; None where nothing says so.
+        source: where it is from.
+    """
+
+    at: datetime
+    offset_s: int | None
+    source: TakenFrom
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a photo was taken.
+
+    Attributes:
+        latitude: in degrees, north of the equator above zero.
+        longitude: in degrees, east of Greenwich above zero.
+        altitude_m: above the sea.
+    """
+
+    latitude: float
+    longitude: float
+    altitude_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a photo says of itself besides its pixels. Whatever is missing, or cannot be true, is None, or empty.
+
+    Attributes:
+        make, camera: of the camera: who made it, and its model.
+        focal_length_mm: as it is, not as it would be with film.
+        aperture: the f-number.
+        width, height: in pixels, upright.
+        orientation: EXIF's, from 1 to 8: how the stored picture is to be turned.
+        format: of the container, as `Decoded.format` names it.
+        rating: stars, up to 5; -1 for rejected.
+        keywords: in the order in which they stand; those of a hierarchy as ``Animals|Birds``.
+    """
+
+    taken: Taken | None = None
+    make: str | None = None
+    camera: str | None = None
+    lens: str | None = None
+    focal_length_mm: float | None = None
+    aperture: float | None = None
+    exposure_s: float | None = None
+    iso: int | None = None
+    place: Place | None = None
+    width: int | None = None
+    height: int | None = None
+    orientation: int | None = None
+    format: str | None = None
+    animated: bool | None = None
+    rating: float | None = None
+    keywords: tuple[str, ...] = ()
+    caption: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: times as ISO 8601 texts."""
+        plain = asdict(self)
+        if self.taken is not None:
+            plain["taken"] |= {"at": self.taken.at.isoformat(), "source": str(self.taken.source)}
+        return plain | {"keywords": list(self.keywords)}
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An upright image and what is known of its original.
@@ -188,6 +275,7 @@ class Decoded:
         width, height: of the upright original in pixels, before any DCT scaling.
         format: Pillow's name of the container, such as "JPEG".
         incomplete: what is missing of a file that is cut short, in words.
+        facts: what its metadata says; None where nobody has looked.
     """
 
     image: Image.Image
@@ -195,6 +283,7 @@ class Decoded:
     height: int
     format: str
     incomplete: str | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +533,10 @@ class SyncReport:
         skipped: photos that have no vector because they cannot be read; `skips` names them.
         missing: known paths that have vanished in this sync. Their vectors stay until `prune`.
         to_read: files that had to be read (or, in a dry run, would have to be).
+        sidecars: sidecars that have come, changed or gone, whose facts were stored.
+        facts_read: photos that were stored before facts were kept, and whose facts were read now; those of new photos
+            are read along with them.
+        facts_elsewhere: another sync is reading those.
         left: those of them that an interrupted run did not come to.
         vanished_roots: folders synced before that are gone or empty as a whole, and photos named one by one that lay in
             such folders; nothing under them was touched.
@@ -472,6 +565,9 @@ class SyncReport:
     unlisted: Mapping[str, str] = field(default_factory=dict)
     forgotten_prompts: int = 0
     forgotten_images: int = 0
+    sidecars: int = 0
+    facts_read: int = 0
+    facts_elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -486,6 +582,8 @@ class SyncReport:
             "skipped": self.skipped,
             "missing": self.missing,
             "to_read": self.to_read,
+            "sidecars": self.sidecars,
+            "facts_read": self.facts_read,
             "left": self.left,
             "seconds": round(self.seconds, 3),
             "dry_run": self.dry_run,
@@ -501,8 +599,8 @@ class Progress:
     """One step of long work, as handed to progress callbacks.
 
     Attributes:
-        stage: ``scan`` or ``encode``; ``export``; ``check`` or ``import``; ``tag``; ``copy``, ``compare``;
-            ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
+        stage: ``scan``, ``sidecars``, ``encode`` or ``facts``; ``export``; ``check`` or ``import``; ``tag``; ``copy``,
+            ``compare``; ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
         done: photos so far.
         total: photos in all, None while that is unknown.
     """

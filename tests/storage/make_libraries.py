@@ -29,7 +29,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -90,6 +90,8 @@ SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
     "label_sets": ("label_set", "name", "version", ("name", "version", "body", "saved_at")),
     "template_sets": ("template_set", None, "name", ("name", "body")),
     "corrections": ("correction", "label_set", "batch", ("label_set", "batch", "batch", "digest", "label", "is_not")),
+    "decisions": ("decision", None, "batch", ("batch", "batch", "kind", "digest", "other", "path", "other_path",
+                                              "created_at")),
     "thresholds": ("threshold", "label_set", "label", ("label_set", "label", "rate", "chosen", "created_at")),
     "temperatures": ("temperature", None, "model_id", ("model_id", "temperature", "fit")),
     "runs": ("run", None, "key", ("key", "document", "created_at")),
@@ -98,7 +100,7 @@ SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
 
 
 def sealed(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """The seals of rows. Corrections have the ids 1, 2, … like their batches."""
+    """The seals of rows. Corrections and decisions have the ids 1, 2, … like their batches."""
     seals = [
         ("default_model", "", "", seal("3")),
         ("derived", "3/negatives", "k", seal(3, "negatives", "k", '["x"]')),
@@ -187,6 +189,21 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         found.append(("incomplete_images", {"image_id": 2, "detail": "half of it is missing"}))
     if revision >= "0008":
         found += [("prompt_uses", {"prompt_id": n, "turn": 3 - n, "day": DAY}) for n in (1, 2)]
+    if revision >= "0010":
+        facts = {"image_id": 1, "taken_us": 1_563_118_212_000_001, "offset_s": 7200, "taken_from": "exif", "make": "Us",
+                 "camera": "One", "lens": None, "focal_length_mm": 35.5, "aperture": 1.8, "exposure_s": 0.004,
+                 "iso": 640, "latitude": -33.5, "longitude": 151.25, "altitude_m": None, "orientation": 6,
+                 "animated": 0, "rating": 4.0, "keywords": '["owl"]', "caption": "Ö"}  # fmt: skip
+        found.append(("image_facts", facts | {"checksum": seal(*facts.values()), "revision": 1}))
+        sidecar = {"folder_id": 1, "name": "red.png.xmp", "size": 300, "mtime_ns": 5} | {
+            **dict.fromkeys([*facts][1:]), "rating": 5.0, "keywords": '["Birds|Owl"]'}  # fmt: skip
+        found.append(("sidecar_facts", sidecar | {"checksum": seal(*sidecar.values()), "revision": 2}))
+        found.append(("settings", {"key": "facts_revision", "value": "2"}))
+    if revision >= "0011":
+        blue, red = PATHS
+        decided = {"digest": digest(blue), "path": blue, "created_at": THEN}
+        found += [("decisions", {"batch": 1, "kind": "different", "other": digest(red), "other_path": red, **decided}),
+                  ("decisions", {"batch": 2, "kind": "keep", **decided})]  # fmt: skip
     if revision >= "0009":
         for table, row in found:
             if table == "images":

@@ -26,16 +26,30 @@ import numpy as np
 from zsindex import config
 from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryDamaged, LibraryReadOnly, ModelPruned
+from zsindex.photos import sidecars
 from zsindex.photos.formats import is_encodable
-from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile, SkipReason
+from zsindex.photos.together import together
+from zsindex.records import (
+    Candidate,
+    Facts,
+    FloatArray,
+    IdArray,
+    IncompletePhoto,
+    ModelInfo,
+    ModelSpec,
+    SkippedFile,
+    SkipReason,
+)
 from zsindex.storage import uses
 from zsindex.storage.claims import Claims, LoneClaims
+from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.rows import (
     MOST_DERIVED,
     MOST_QUESTIONS,
     NEVER_SEEN,
     NO_PROMPTS,
     CorrectionEntry,
+    DecisionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
@@ -52,6 +66,7 @@ from zsindex.storage.rows import (
     SidecarRow,
     SnapshotRow,
     ThresholdRow,
+    listing_text,
     now,
     path_digest,
     prompts_in,
@@ -125,12 +140,16 @@ class State:
     files: dict[tuple[str, str], File] = field(default_factory=dict)
     images: dict[int, Image] = field(default_factory=dict)
     by_digest: dict[bytes, int] = field(default_factory=dict)
+    facts_revision: int = 0
+    facts: dict[int, Facts] = field(default_factory=dict)
+    sidecar_facts: dict[tuple[str, str], tuple[Candidate, Facts]] = field(default_factory=dict)
     embeddings: dict[tuple[int, int], Embedding] = field(default_factory=dict)
     prompts: dict[tuple[int, str], Prompt] = field(default_factory=dict)
     snapshots: dict[int, SnapshotRow] = field(default_factory=dict)
     label_sets: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     template_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
+    decisions: tuple[tuple[DecisionEntry, ...], ...] = ()
     thresholds: dict[tuple[str, str], tuple[float, str, str]] = field(default_factory=dict)
     temperatures: dict[int, tuple[float, str]] = field(default_factory=dict)
     derived: dict[tuple[int, str, str], str] = field(default_factory=dict)
@@ -192,7 +211,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self.state = State()
         self.writing = threading.RLock()
-        self.locks = {name: threading.Lock() for name in ("sync", "jobs", "index")}
+        self.locks = {name: threading.Lock() for name in ("sync", "facts", "jobs", "index")}
         self.purposes: dict[str, str] = {}
 
 
@@ -246,6 +265,7 @@ class MemoryStorage:
         self.writable = self.keeps_snapshots = not read_only
         self.library = MemoryLibrary() if library is None else library
         self.sync_lock = MemoryLock(folder, self.library, "sync", timeout_s=SYNC_TIMEOUT_S)
+        self.facts_lock = MemoryLock(folder, self.library, "facts", timeout_s=0)
         self.jobs_lock = MemoryLock(folder, self.library, "jobs", timeout_s=0)
         self.index_lock = MemoryLock(folder, self.library, "index", timeout_s=0)
         self.reads = MemoryReads(self)
@@ -362,6 +382,10 @@ class MemoryReads(_Part):
 
     def files_revision(self) -> int:
         return self._storage.state().revision
+
+    def facts_state(self) -> tuple[int, int]:
+        state = self._storage.state()
+        return state.revision, state.facts_revision
 
     def digest_of(self, path: str) -> bytes | None:
         return _digests(self._storage.state(), [path]).get(path)
@@ -591,6 +615,82 @@ class MemoryPhotos(_Part):
         found = self._storage.state().images.get(image_id)
         return None if found is None else ImageRecord(*found[:4])
 
+    def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
+        state = self._storage.state()
+        return {
+            image_id: replace(
+                facts, width=image.width or None, height=image.height or None, format=image.format or None
+            )
+            for image_id, facts in state.facts.items()
+            if image_id in image_ids
+            for image in [state.images[image_id]]
+        }
+
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        told = self._storage.state().sidecar_facts
+        return {path: told[key][1] for path in paths if (key := os.path.split(path)) in told}
+
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        return {path: facts for (path, ident, _), (_, facts) in self._effective() if ident in image_ids}
+
+    def _effective(self) -> list[tuple[tuple[str, int, int], tuple[bool, Facts]]]:
+        """Path, image and time of each file; whether its metadata was read, and its facts."""
+        state = self._storage.state()
+        shown = [(folder, name, f) for folder, name, f in state.present() if f.image_id is not None]
+        read = self.facts_of({f.image_id for _, _, f in shown if f.image_id is not None})
+        found = []
+        for folder, name, f in shown:
+            image = state.images[f.image_id or -1]
+            bare = Facts(width=image.width or None, height=image.height or None, format=image.format or None)
+            told = {sidecars.key_of(n): facts for (at, n), (_, facts) in state.sidecar_facts.items() if at == folder}
+            content = read.get(f.image_id or -1, bare)
+            mtime_ns = None if f.mtime_ns == NEVER_SEEN else f.mtime_ns
+            facts = together(content, sidecars.that_of(name, told), name, mtime_ns)
+            file = (os.path.join(folder, name), f.image_id or -1, f.mtime_ns)
+            found.append((file, (f.image_id in read, facts)))
+        return found
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        state = self._storage.state()
+        now = (state.revision, state.facts_revision)
+        if known is not None and known.state == now:
+            return known
+        effective = self._effective()
+        return FactsTable.of(now, [file for file, _ in effective], [said for _, said in effective])
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        state = self._storage.state()
+        known = {ident for ident, facts in state.facts.items() if not (again and facts == Facts())}
+        seen = {f.image_id for _, _, f in state.present() if f.image_id is not None and f.size != NEVER_SEEN}
+        these = sorted(ident for ident in seen - known if ident > after)[:limit]
+        return sorted((f for f in self.details_of(these) if f.size != NEVER_SEEN), key=lambda f: (f.image_id, f.path))
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        return len({file.image_id for file in self.without_facts(after=0, limit=1 << 30, again=again)})
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        with self._storage.write("store facts of photos") as state:
+            state.facts |= {ident: facts for ident, facts in told.items() if ident in state.images}
+            state.facts_revision += 1
+
+    def has_sidecars(self) -> bool:
+        return bool(self._storage.state().sidecar_facts)
+
+    def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
+        by_folder: defaultdict[str, list[Candidate]] = defaultdict(list)
+        for (folder, _), (file, _) in self._storage.state().sidecar_facts.items():
+            if folder in folder_paths:
+                by_folder[folder].append(file)
+        return {folder: listing_text(files) for folder, files in by_folder.items()}
+
+    def save_sidecar_facts(self, told: Sequence[tuple[Candidate, Facts | None]]) -> None:
+        with self._storage.write("store what sidecars say") as state:
+            state.facts_revision += 1
+            for file, facts in told:
+                state.sidecar_facts.pop((file.folder, file.name), None)
+                if facts is not None:
+                    state.sidecar_facts[file.folder, file.name] = (file, facts)
+
     def save(
         self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
     ) -> Counter[str]:
@@ -666,6 +766,9 @@ class MemoryPhotos(_Part):
         ids = {}
         for r in records:
             ids[r.digest] = _image_id(state, Image(r.digest, r.width, r.height, r.format, r.incomplete))
+            if r.facts is not None:
+                state.facts.setdefault(ids[r.digest], r.facts)
+                state.facts_revision += 1
             if r.vector is not None:
                 key = (self._storage.require_model(state, model_id), ids[r.digest])
                 if key not in state.embeddings:
@@ -767,6 +870,7 @@ class MemoryPhotos(_Part):
             "jobs": of_texts(document for _, _, document, _ in state.jobs.values()),
             "derived": of_texts(state.derived.values()),
             "corrections": (len(entries), sum(len(entry.digest) for entry in entries)),
+            "decisions": of_texts(e.path + (e.other_path or "") for batch in state.decisions for e in batch),
             "sidecars": (len(originals), sum(originals)),
         }
 
@@ -794,6 +898,7 @@ class MemoryPhotos(_Part):
             state.embeddings = {key: e for key, e in state.embeddings.items() if key[1] not in gone}
             for image_id in gone:
                 del state.by_digest[state.images.pop(image_id).digest]
+                state.facts.pop(image_id, None)
             state.revision += bool(gone)
             return {"prompts": len(old), "images": len(gone)}
 
@@ -820,6 +925,9 @@ class MemoryPhotos(_Part):
         shown = {f.image_id for f in state.files.values()}
         state.images = {image_id: image for image_id, image in state.images.items() if image_id in shown}
         state.by_digest = {image.digest: image_id for image_id, image in state.images.items()}
+        state.facts = {image_id: facts for image_id, facts in state.facts.items() if image_id in shown}
+        with_files = {folder for folder, _ in state.files}
+        state.sidecar_facts = {key: told for key, told in state.sidecar_facts.items() if key[0] in with_files}
         gone = {key for key in state.embeddings if key[1] not in shown or key[0] in model_ids}
         for model_id in {of for of, _ in gone}:
             state.generations[model_id] += 1
@@ -887,6 +995,20 @@ class MemoryLabels(_Part):
         with self._storage.write("undo corrections") as state:
             *kept, last = state.corrections.get(label_set) or ((),)
             state.corrections[label_set] = tuple(kept)
+            return list(last)
+
+    def decisions(self) -> list[DecisionEntry]:
+        return [entry for batch in self._storage.state().decisions for entry in batch]
+
+    def add_decisions(self, entries: Sequence[DecisionEntry]) -> None:
+        with self._storage.write("keep decisions") as state:
+            if entries:
+                state.decisions = (*state.decisions, tuple(e._replace(decided_at=now()) for e in entries))
+
+    def undo_decisions(self) -> list[DecisionEntry]:
+        with self._storage.write("undo decisions") as state:
+            *kept, last = state.decisions or ((),)
+            state.decisions = tuple(kept)
             return list(last)
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:

@@ -16,7 +16,7 @@ from zsindex.errors import LibraryReadOnly
 from zsindex.index.snapshots import IndexRebuilt
 from zsindex.library import Library
 from zsindex.records import IccMode, ModelSpec, SkipReason, TransparencyMode
-from zsindex.storage.rows import CorrectionEntry, SidecarRow
+from zsindex.storage.rows import CorrectionEntry, DecisionEntry, SidecarRow
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import FILE_NAME
 
@@ -114,6 +114,10 @@ def test_nothing_is_lost(folder: Path, revision: str) -> None:
             }
         assert [job.id for job in storage.jobs.jobs(9)] == (["job"] if revision >= "0004" else [])
         assert [photo.path for photo in photos.incomplete()] == (["/photos/red.png"] if revision >= "0005" else [])
+        blue, red = made.PATHS
+        different = DecisionEntry("different", made.digest(blue), blue, made.digest(red), red, made.THEN)
+        keep = DecisionEntry("keep", made.digest(blue), blue, decided_at=made.THEN)
+        assert labels.decisions() == ([different, keep] if revision >= "0011" else [])
         # Neither the ids of what was pruned are given again, nor sequence numbers.
         assert photos.add_model(fake_info("third"), make_default=False).id == 6
 

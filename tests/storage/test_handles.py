@@ -18,7 +18,15 @@ from tests.storage.implementations import Implementation
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, ModelPruned
 from zsindex.records import FloatArray
 from zsindex.storage.protocol import Lock, Storage
-from zsindex.storage.rows import CorrectionEntry, ImageRecord, ImportedPhoto, ModelRow, SidecarRow, SnapshotRow
+from zsindex.storage.rows import (
+    CorrectionEntry,
+    DecisionEntry,
+    ImageRecord,
+    ImportedPhoto,
+    ModelRow,
+    SidecarRow,
+    SnapshotRow,
+)
 
 SNAPSHOT = SnapshotRow("file", 1, 1, 0, "0" * 64)
 # Everything that stores, with how its refusal reads.
@@ -39,6 +47,8 @@ WRITES: dict[str, tuple[Callable[[Storage, int], object], str]] = {
     "remove_template_set": (lambda s, _: s.labels.remove_template_set("kept"), "remove a template set"),
     "add_corrections": (lambda s, _: s.labels.add_corrections("a", [CorrectionEntry(b"x", "a")]), "keep corrections"),
     "undo_corrections": (lambda s, _: s.labels.undo_corrections("kept"), "undo corrections"),
+    "add_decisions": (lambda s, _: s.labels.add_decisions([DecisionEntry("keep", b"x", "/x")]), "keep decisions"),
+    "undo_decisions": (lambda s, _: s.labels.undo_decisions(), "undo decisions"),
     "save_thresholds": (lambda s, _: s.labels.save_thresholds("a", [("x", 0.5, {})]), "keep thresholds"),
     "remove_thresholds": (lambda s, _: s.labels.remove_thresholds("kept"), "remove thresholds"),
     "save_temperature": (lambda s, m: s.labels.save_temperature(m, 2.0, {}), "keep a temperature"),
@@ -76,6 +86,7 @@ def contents(storage: Storage, model: ModelRow) -> object:
         [storage.reads.label_set_versions(saved.name) for saved in storage.reads.label_sets()],
         storage.reads.template_sets(),
         [(storage.labels.corrections(name), storage.labels.thresholds(name)) for name in ("a", "kept")],
+        storage.labels.decisions(),
         storage.labels.temperature(model.id),
         [storage.reads.derived(model.id, "kind", key) for key in ("key", "kept")],
         storage.labels.runs(),
@@ -95,6 +106,7 @@ def full(storage: Storage, model: ModelRow) -> Storage:
     storage.labels.save_label_set("kept", {"labels": {"x": ["x"]}})
     storage.labels.save_template_set("kept", ["a {}"])
     storage.labels.add_corrections("kept", [CorrectionEntry(b"y", "x")])
+    storage.labels.add_decisions([DecisionEntry("keep", b"y", "/y")])
     storage.labels.save_thresholds("kept", [("x", 0.25, {})])
     storage.labels.save_temperature(model.id, 1.5, {})
     storage.labels.save_derived(model.id, "kind", "kept", 1)
@@ -285,7 +297,7 @@ def test_closing_lets_what_is_being_stored_come_to_its_end(storage: Storage, oth
 # --- locks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["sync_lock", "jobs_lock", "index_lock"])
+@pytest.fixture(params=["sync_lock", "facts_lock", "jobs_lock", "index_lock"])
 def lock_of(request: pytest.FixtureRequest) -> Callable[[Storage], Lock]:
     return lambda storage: getattr(storage, request.param)
 

@@ -12,7 +12,7 @@ from tests.storage import memory
 from zsindex.storage import jobs as jobs_in_sql
 from zsindex.storage import labels as labels_in_sql
 from zsindex.storage.protocol import LabelStorage, Storage
-from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, ModelRow, SidecarRow
+from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, DecisionEntry, ModelRow, SidecarRow
 
 
 @pytest.fixture
@@ -57,6 +57,30 @@ def test_template_sets_are_replaced(storage: Storage, labels: LabelStorage) -> N
     labels.save_template_set("b", ["the {}"])
     assert storage.reads.template_sets() == {"a": ("ein {}", "das {}"), "b": ("the {}",)}
     assert [labels.remove_template_set("b"), labels.remove_template_set("b")] == [True, False]
+
+
+def test_decisions_are_undone_a_batch_at_a_time(labels: LabelStorage) -> None:
+    first = DecisionEntry("different", digest_of("1"), "/Ö 1", digest_of("2"), "/2")
+    bulk = [DecisionEntry("keep", digest_of("2"), "/2"), DecisionEntry("forget", digest_of("1"), "/1")]
+    labels.add_decisions([first])
+    labels.add_decisions([])
+    labels.add_decisions(bulk)
+    said = labels.decisions()
+    assert [entry._replace(decided_at="") for entry in said] == [first, *bulk]
+    assert all(entry.decided_at.startswith("20") for entry in said)
+    assert labels.undo_decisions() == said[1:]
+    labels.add_decisions(bulk[:1])
+    assert [entry._replace(decided_at="") for entry in labels.undo_decisions()] == bulk[:1]
+    assert labels.undo_decisions() == said[:1]
+    assert labels.undo_decisions() == labels.decisions() == []
+
+
+def test_many_decisions_are_one_batch(labels: LabelStorage) -> None:
+    many = [DecisionEntry("keep", digest_of(str(n)), f"/{n}") for n in range(1200)]
+    labels.add_decisions(many)
+    assert [entry.path for entry in labels.decisions()] == [entry.path for entry in many]
+    assert len(labels.undo_decisions()) == 1200
+    assert labels.decisions() == []
 
 
 def test_corrections_are_undone_a_batch_at_a_time(labels: LabelStorage) -> None:

@@ -17,7 +17,14 @@ from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
 from zsindex.arguments.paths import is_under
 from zsindex.errors import LibraryDamaged, ModelPruned
-from zsindex.records import Candidate, DecodeMode, IncompletePhoto, ModelSpec, SkippedFile, SkipReason
+from zsindex.records import (
+    Candidate,
+    DecodeMode,
+    IncompletePhoto,
+    ModelSpec,
+    SkippedFile,
+    SkipReason,
+)
 from zsindex.storage import uses
 from zsindex.storage.claims import Claim
 from zsindex.storage.protocol import Storage

@@ -264,6 +264,20 @@ def test_an_upgrade_runs_the_scripts_that_are_missing(
     PostgresStorage.open(url, folder=tmp_path).close()
 
 
+def test_a_library_of_the_first_schema_is_brought_to_this_one(url: str, server: Server, tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    server.execute("DROP TABLE zsindex.image_facts, zsindex.sidecar_facts, zsindex.decisions", name_of(url))
+    server.execute(f"UPDATE zsindex.alembic_version SET version_num = '{schema.BASELINE}'", name_of(url))
+    with pytest.raises(LibraryTooOld):
+        PostgresStorage.open(url)
+    assert PostgresDatabase.upgrade(Address(url)) == (schema.BASELINE, schema.HEAD)
+    with closing(PostgresStorage.open(url, folder=tmp_path)) as storage, storage.database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, tables.metadata()) == []
+
+
 # --- who may do what --------------------------------------------------------------------------------------------------
 
 
@@ -828,7 +842,7 @@ MOST = {
     "prompts": 5,
     "vectors": 4,
     "mark missing": 8,
-    "prune": 41,
+    "prune": 42,
 }
 
 

@@ -56,6 +56,28 @@ def test_groups_negatives_templates_and_saved_sets(client: TestClient, library: 
     )
 
 
+def test_photos_are_counted_by_something(client: TestClient, library: Library, album: Path) -> None:
+    def counted(**question: Any) -> dict[str, Any]:
+        response = client.post("/v1/classify/counts", json={"labels": LABELS, **question})
+        assert response.status_code == 200, response.text
+        body: dict[str, Any] = response.json()
+        return body
+
+    answer = library.classify(LABELS)
+    body, expected = counted(by="folder"), answer.by("folder")
+    assert body["keys"] == sorted({str(Path(path).parent) for path in answer.paths})
+    assert (body["run"], body["counts"], body["expected"]) == (answer.run.key, expected.counts.tolist(), None)
+    assert (sum(body["photos"]), body["labels"], body["unread"]) == (5, LABELS, 0)
+    assert counted(by="camera")["keys"] == [None]
+    assert counted(by="year")["from_file"] == 5
+    calibrated = counted(by="camera", temperature=0.5)
+    assert sum(calibrated["expected"][0]) == pytest.approx(5, abs=1e-4)
+    assert counted(by="folder", paths=[str(album / "sea")])["keys"] == [str(album / "sea")]
+    refused = client.post("/v1/classify/counts", json={"labels": LABELS, "by": "moon"})
+    assert refused.status_code == 422
+    assert "'hour'" in refused.text
+
+
 def test_a_wrong_field_is_named_as_it_was_sent(client: TestClient) -> None:
     for question, place in (
         ({"labels": ["red", 5]}, "labels.1"),

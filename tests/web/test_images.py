@@ -33,6 +33,33 @@ def test_what_is_known(client: TestClient, library: Library, album: Path) -> Non
     assert (missing.status_code, missing.json()["type"]) == (404, "urn:zsindex:problem:unknown-image")
 
 
+def test_facts_of_its_files_and_place_only_where_it_is_asked_for_and_allowed(
+    library: Library, album: Path, serve: Serve
+) -> None:
+    block = Image.Exif()
+    block[0x0110] = "One"
+    block.get_ifd(0x8825).update({1: "N", 2: (48.0, 30.0, 0.0), 3: "E", 4: (9.0, 0.0, 0.0)})
+    one, two = photos.jpeg(album / "IMG_20190714_153012.jpg", exif=block), album / "two.jpg"
+    two.write_bytes(one.read_bytes())
+    packet = '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    packet += ' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF>'
+    (album / "two.xmp").write_text(packet, encoding="utf-8")
+    library.sync()
+    url, client = f"/v1/images/{id_of(library, one)}/facts", serve(library)
+    first, second = client.get(url).json()["files"]
+    assert (first["path"], second["path"]) == (str(one), str(two))
+    assert first["taken"] == {"at": "2019-07-14T15:30:12", "offset_s": None, "source": "name"}
+    assert (first["camera"], first["rating"], second["rating"], second["taken"]["source"]) == ("One", None, 4, "file")
+    assert "place" not in first
+    refused = client.get(url, params={"place": True})
+    assert (refused.status_code, refused.json()["type"]) == (403, "urn:zsindex:problem:places-off")
+    allowed = serve(library, security={"places": True})
+    assert "place" not in allowed.get(url).json()["files"][0]
+    place = {"latitude": 48.5, "longitude": 9.0, "altitude_m": None}
+    assert [file["place"] for file in allowed.get(url, params={"place": True}).json()["files"]] == [place, place]
+    assert client.get("/v1/images/4711/facts").status_code == 404
+
+
 def test_a_thumbnail_is_small_upright_and_without_metadata(client: TestClient, library: Library, album: Path) -> None:
     upright = photos.gradient(400, 300)
     file = photos.oriented(album / "turned.jpg", 6, upright)

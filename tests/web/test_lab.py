@@ -352,6 +352,37 @@ def test_near_duplicates_in_pages(client: TestClient, library: Library, album: P
     assert client.get("/v1/duplicates", params={"threshold": 0.1}).status_code == 422
 
 
+def test_decisions_about_near_duplicates(client: TestClient, library: Library, album: Path) -> None:
+    for n in range(2):
+        photo(album / f"grey {n}.png", "#808080", mark=n)
+    shutil.copy(album / "white.png", album / "sea" / "white again.png")
+    library.sync()
+    groups = get(client, "/v1/duplicates", threshold=0.99, look=False)["groups"]
+    one, other = next([g["keep"], g["others"][0]] for g in groups if "grey" in g["keep"]["path"])
+    copy = next(g["others"][0] for g in groups if "white" in g["keep"]["path"])
+    said = client.post(
+        "/v1/duplicates/decisions", json={"different": [[one["path"], other["path"]]], "keep": [copy["path"]]}
+    )
+    assert (said.status_code, said.json()) == (200, {"decisions": 2})
+    # An answer that was kept is not given again.
+    found = get(client, "/v1/duplicates", threshold=0.99, look=False)
+    assert found["apart"] == 1
+    assert not any("grey" in group["keep"]["path"] for group in found["groups"])
+    assert [g["keep"]["path"] for g in found["groups"] if g["keep"]["kept"]] == [copy["path"]]
+    listed = get(client, "/v1/duplicates/decisions")
+    assert listed == [one.to_dict() for one in library.decisions.list()]
+    assert [one["kind"] for one in listed] == ["different", "keep"]
+    gone = client.delete("/v1/duplicates/decisions", params={"path": other["path"]})
+    assert gone.json() == {"decisions": 1}
+    assert client.post("/v1/duplicates/decisions/undo").json() == {"decisions": 2}
+    assert client.post("/v1/duplicates/decisions/undo").json() == {"decisions": 0}
+    assert get(client, "/v1/duplicates", threshold=0.99, look=False)["groups"] == groups
+    same = client.post("/v1/duplicates/decisions", json={"different": [[one["path"]]]})
+    assert (same.status_code, same.json()["type"]) == (422, "urn:zsindex:problem:same-photo")
+    unknown = client.post("/v1/duplicates/decisions", json={"keep": "/not/there.jpg"})
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:zsindex:problem:not-in-library")
+
+
 def test_looking_at_photos_goes_on_where_time_was_up(serve: Serve, library: Library, album: Path) -> None:
     for n in range(6):
         photo(album / f"grey {n}.png", "#808080", mark=n)
@@ -368,6 +399,37 @@ def test_looking_at_photos_goes_on_where_time_was_up(serve: Serve, library: Libr
     assert statuses[0] == 429
     assert statuses[-1] == 200
     assert response.json()["unread"] == 0
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_events_in_pages(client: TestClient, library: Library, album: Path) -> None:
+    for name, day in (("red", 14), ("white", 14), ("green", 15)):
+        photo(album / f"IMG_201907{day}_090000 {name}.png", name)
+    library.sync()
+    expected = library.events(vocabulary=["red", "green"], look=False)
+    assert [len(event.photos) for event in expected.events] == [2, 1]
+    first = get(client, "/v1/events", vocabulary="none", look=False, limit=1)
+    second = get(client, "/v1/events", vocabulary="none", look=False, limit=1, cursor=first["next"])
+    assert (first["total"], second["next"]) == (2, None)
+    assert (first["photos"], first["from_files"]) == (3, len(library.view()) - 3)
+    known = ids(library)
+    for shown, event in zip(first["events"] + second["events"], expected.events, strict=True):
+        document = {**event.to_dict(), "name": None}
+        for burst in document["bursts"]:
+            for one in burst["photos"]:
+                one["image_id"] = known[one["path"]]
+        assert shown == document
+    named = client.get("/v1/events", params={"path": str(album / "IMG_20190715_090000 green.png")}).json()
+    assert [bool(event["name"]) for event in named["events"]] == [True]
+    assert get(client, "/v1/events", vocabulary="none", file_times=True)["from_files"] == 0
+    assert client.get("/v1/events", params={"vocabulary": "/etc/passwd"}).status_code == 422
+    with_one = post(client, "/v1/classify", labels=LABELS, one_per="event")
+    assert with_one["total"] == len(library.view()) - 1
+    counted = post(client, "/v1/classify/counts", labels=LABELS, by="year", one_per="event")
+    assert sum(counted["photos"]) == with_one["total"]
+    assert client.post("/v1/classify", json={"labels": LABELS, "one_per": "day"}).status_code == 422
 
 
 # --- tags -------------------------------------------------------------------------------------------------------------

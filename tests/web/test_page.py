@@ -53,7 +53,10 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
         image.thumbnail((320, 320))
-        image.save(folder / f"{file.stem}.jpg")
+        told = Image.Exif()
+        if file.stem == "coffee":
+            told[0x010F], told[0x0110] = "Us", "One"
+        image.save(folder / f"{file.stem}.jpg", exif=told)
         w, h = image.size
         for n, box in enumerate([(0, 0, w * 2 // 3, h * 2 // 3), (w // 3, h // 3, w, h), (w // 4, 0, w, h)]):
             image.crop(box).save(folder / f"{file.stem} part {n}.jpg")
@@ -432,6 +435,83 @@ def test_search(page: Any, url: str, library: Library, album: Path) -> None:
     accessible(page, "search")
 
 
+def test_filters_of_a_search(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/search?q=a+cup+of+coffee&all=1")
+    everything = len(library.search("a cup of coffee", top=100))
+    expect(cells(page)).to_have_count(everything)
+    page.get_by_text("Filters", exact=True).click()
+    page.get_by_role("textbox", name="Camera").fill("one")
+    expect(cells(page)).to_have_count(1)
+    expect(page.get_by_text("Filters (1)")).to_be_visible()
+    camera = page.locator(".field").filter(has=page.get_by_role("textbox", name="Camera"))
+    camera.get_by_label("not that").check()
+    others = library.search("a cup of coffee", top=100, where={"not": {"camera": "one"}})
+    expect(cells(page)).to_have_count(len(others))
+    assert len(others) == everything - 1
+    assert page.url.endswith("/search?q=a+cup+of+coffee&camera-=one&all=1")
+    accessible(page, "search-filters")
+
+    page.get_by_role("textbox", name="Near").fill("48.1")
+    expect(page.locator(".filters .wrong")).to_contain_text("expected LAT,LON,KM")
+    expect(page.get_by_role("textbox", name="Near")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("These filters cannot be used")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(cells(page)).to_have_count(everything)
+    page.get_by_role("textbox", name="From").fill("2999")
+    expect(page.get_by_text("No photos fit")).to_be_visible()
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("textbox", name="Near")).not_to_have_value("2999")
+
+
+def test_filters_of_the_lab(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/?{QUERY}&camera-=one&since=1990")
+    where = {"and": [{"not": {"camera": "one"}}, {"since": "1990"}]}
+    tally = library.classify(LABELS, where=where).tally()
+    assert sum(tally.values()) == len(library.classify(LABELS)) - 2  # a copy has the same camera
+    for label, n in tally.items():
+        if n:
+            expect(page.locator(f'.tab[data-label="{label}"] .tab-count')).to_have_text(str(n))
+    accessible(page, "lab-filters")
+    cells(page).first.click()
+    expect(page.locator("dialog.photo")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_label("Stars").select_option("4 or more")
+    expect(page.get_by_text("No photos fit")).to_be_visible()
+    assert "rating=4.." in page.url
+
+
+def test_a_search_in_words_shows_what_fits(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/search?q=a+cup+of+coffee")
+    hits = library.search("a cup of coffee", cut="auto", top=100)
+    assert hits.fitting
+    assert hits.fitting < len(library.view().image_ids)
+    expect(page.locator("#found")).to_contain_text(f"{hits.fitting} photo")
+    expect(page.locator("#found")).to_contain_text("fit")
+    expect(cells(page)).to_have_count(len(hits))
+    accessible(page, "search-fits")
+    page.get_by_role("button", name="Show all, nearest first").click()
+    expect(page).to_have_url(f"{url}/search?q=a+cup+of+coffee&all=1")
+    expect(page.locator("#found")).to_contain_text("nearest first")
+    everything = library.search("a cup of coffee", top=100)
+    assert len(everything) > len(hits)
+    page.get_by_role("button", name="Only what fits").click()
+    expect(cells(page)).to_have_count(len(hits))
+
+    page.get_by_label("Words for what the photos show").fill("a cup of coffee")
+    page.get_by_role("button", name="Leave out").click()
+    expect(page).to_have_url(f"{url}/search?q=a+cup+of+coffee&not=a+cup+of+coffee")
+    expect(page.locator("#found")).to_have_text("Nothing fits; these are the nearest")
+
+    absent = library.search("a submarine", cut="auto", top=100)
+    assert absent.fitting == 0
+    page.goto(f"{url}/search?q=a+submarine")
+    expect(page.locator("#found")).to_have_text("Nothing fits; these are the nearest")
+    expect(page.locator("#grid")).to_have_class(re.compile("misfits"))
+    expect(cells(page).first).to_have_attribute("title", Path(absent[0].path).name)
+    accessible(page, "search-nothing-fits")
+
+
 def test_library(page: Any, url: str, album: Path) -> None:
     page.goto(f"{url}/library")
     expect(page.locator("#skipped")).to_contain_text("damaged.jpg")
@@ -440,6 +520,12 @@ def test_library(page: Any, url: str, album: Path) -> None:
     page.get_by_role("button", name="Find near-duplicates").click()
     expect(page.locator("#near [role=status]")).to_contain_text("Nothing is deleted here.")
     expect(page.locator("#near .alike")).to_contain_text("Same bytes")
+    rows = page.locator("#near .alike > li")
+    rows.first.get_by_role("button", name="Keep this").last.click()
+    expect(page.locator("#toasts")).to_contain_text("will be kept")
+    expect(rows.first.get_by_role("button", name="Keep this").first).to_be_disabled()
+    page.locator("#toasts").get_by_role("button", name="Undo").click()
+    expect(rows.first.get_by_role("button", name="Keep this").first).to_be_enabled()
     accessible(page, "library")
     with Image.open(album / "rocket.jpg") as image:
         image.rotate(90).save(album / "new.jpg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
@@ -13,19 +13,34 @@ from zsindex.arguments.several import several
 from zsindex.classification.prompts import LabelsLike
 from zsindex.errors import BadQuestion
 from zsindex.records import Activation, LabelSet
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
     from zsindex.classification.rules import UnknownRule
     from zsindex.photos.sources import ImageLike
 
-__all__ = ["DEFAULT_TOP", "FITTED", "Query", "QueryOptions", "Question", "QuestionOptions", "WhichLabels"]
+__all__ = [
+    "AUTO",
+    "DEFAULT_TOP",
+    "FITTED",
+    "Per",
+    "Query",
+    "QueryOptions",
+    "Question",
+    "QuestionOptions",
+    "WhichLabels",
+]
 
 # Predictions that `Classification` holds per photo by default.
 DEFAULT_TOP = 3
 # The temperature that was fitted for the model; see `Library.temperature`.
 FITTED = "fitted"
+# The cut of a search that is found for each query.
+AUTO = "auto"
 
 
+# Groups of which one photo stands for all.
+Per: TypeAlias = Literal["burst", "event"]
 # The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
 WhichLabels: TypeAlias = "str | LabelsLike"
 
@@ -45,6 +60,7 @@ class QuestionOptions(TypedDict, total=False):
     template: str | Sequence[str] | None
     top: int | None
     paths: PathsLike | None
+    where: WhereLike | None
     activation: Activation | str | None
     unknown: str | None
     thresholds: bool
@@ -52,6 +68,7 @@ class QuestionOptions(TypedDict, total=False):
     with_corrections: str | None
     temperature: float | str | None
     smooth: bool
+    one_per: Per | None
     truncate: bool
     sync: bool
     record: bool
@@ -68,6 +85,7 @@ class Question:
             several are averaged. None: the label set's own.
         top: labels per photo in the result, at most. None: 3; with `multi_label`, all that fit.
         paths: absolute files and folders to restrict to; what is not in the library is synced first. None: all.
+        where: only photos that fit, of those; filters of `zsindex.where`, or their JSON. None: all.
         activation: ``softmax`` or ``sigmoid``. None: as the model was trained.
         unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` does so for
             that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` needs neither. The
@@ -86,6 +104,9 @@ class Question:
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label
             (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that changed. Scores
             are then shares of an assignment, mostly near 0 or 1, even with sigmoid.
+        one_per: answer only one photo of each ``burst`` or ``event``, see `Library.events`, and all photos of which
+            nobody knows when they were taken. Of a burst it is the one with the most pixels, then the largest file; of
+            an event the one of these that is most like the whole event.
         truncate: truncate prompts that are too long for the model, instead of refusing them.
         sync: False refuses paths that are not in the library instead of adding them.
         record: record the run, see `Library.runs`; if it was recorded before, use its stored answer. A read-only
@@ -97,6 +118,7 @@ class Question:
     template: tuple[str, ...] | None = None
     top: int | None = None
     paths: tuple[str, ...] | None = None
+    where: Where | None = None
     activation: Activation | None = None
     unknown: str | None = None
     thresholds: bool = False
@@ -104,6 +126,7 @@ class Question:
     with_corrections: str | None = None
     temperature: float | str | None = None
     smooth: bool = False
+    one_per: Per | None = None
     truncate: bool = False
     sync: bool = True
     record: bool = False
@@ -116,8 +139,8 @@ class Question:
                 `multi_label` and either of `smooth` and `with_corrections`; or `with_corrections` lacks the name of a
                 saved label set.
             ValueError: a number is out of bounds.
-            BadUnknown, BadPath
-            TypeError: there is no such option.
+            BadUnknown, BadPath, BadFilter
+            TypeError: there is no such option, or `where` is no filter.
         """
         if strangers := options.keys() - QuestionOptions.__annotations__.keys():
             raise TypeError(f"a question has no option {', '.join(sorted(strangers))}")
@@ -128,7 +151,9 @@ class Question:
             "labels": labels if isinstance(labels, (str, Mapping, LabelSet, NoneType)) else tuple(several(labels)),
             "template": None if template is None else tuple(several(template)),
             "paths": None if paths is None else tuple(absolute_all(paths)),
+            "where": Where.of(options.get("where")),
             "top": None if top is None else bounds.whole("top", top, least=1),
+            "one_per": _per(options.get("one_per")),
             "activation": None if activation is None else Activation(activation),
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
         }
@@ -147,6 +172,11 @@ class Question:
         return cls(**(options | {"label_set": which})) if isinstance(which, str) else cls(which, **options)
 
     @property
+    def is_about_all(self) -> bool:
+        """Whether it is about all photos of the library."""
+        return self.paths is None and self.where is None and self.one_per is None
+
+    @property
     def unknown_rule(self) -> UnknownRule | None:
         """What `unknown` asks for."""
         if self.unknown is None:
@@ -161,6 +191,7 @@ class Question:
         return {
             "top": self.top,
             "paths": None if self.paths is None else list(self.paths),
+            "where": None if self.where is None else self.where.to_json(),
             "activation": None if self.activation is None else str(self.activation),
             "unknown": self.unknown,
             "thresholds": self.thresholds,
@@ -168,6 +199,7 @@ class Question:
             "with_corrections": self.with_corrections,
             "temperature": self.temperature,
             "smooth": self.smooth,
+            "one_per": self.one_per,
             "truncate": self.truncate,
         }
 
@@ -179,8 +211,12 @@ class QueryOptions(TypedDict, total=False):
     minus: ImageLike | Sequence[ImageLike]
     top: int
     paths: PathsLike | None
+    where: WhereLike | None
+    one_per: Per | None
     truncate: bool
     exact: bool
+    cut: float | str | None
+    without: str | Sequence[str]
 
 
 @dataclass(frozen=True, init=False)
@@ -192,18 +228,28 @@ class Query:
             photo in the library, bytes, or a PIL image. ``text:…`` is always text.
         top: photos to return.
         paths: absolute files and folders to restrict to. None: all.
+        where: only photos that fit, of those; filters of `zsindex.where`, or their JSON. None: all.
+        one_per: only the best photo of each ``burst`` or ``event``, see `Library.events`. None: all.
         truncate: truncate texts that are too long for the model, instead of refusing them.
         exact: compare with every photo. Otherwise, in a library of about 200,000 photos or more, one in a hundred of
             the photos that belong in the result may be missing, and where the server searches as many as
             `Library.search_index` says; see docs/storage.md.
+        cut: return only photos that fit: from this cosine similarity on; or ``auto``, for a query in words, as judged
+            from what is usual in the library, see docs/methods.md. If nothing fits, the nearest photos are returned,
+            marked as not fitting. None: all photos, however far.
+        without: texts. Photos that fit one of them, by the same cut (without one by ``auto``), are left out.
     """
 
     plus: tuple[ImageLike, ...]
     minus: tuple[ImageLike, ...] = ()
     top: int = 20
     paths: tuple[str, ...] | None = None
+    where: Where | None = None
+    one_per: Per | None = None
     truncate: bool = False
     exact: bool = False
+    cut: float | str | None = None
+    without: tuple[str, ...] = ()
 
     def __init__(self, query: ImageLike, **options: Unpack[QueryOptions]) -> None:
         """Validate the options.
@@ -212,18 +258,29 @@ class Query:
             query: the first term; `plus` adds more.
 
         Raises:
-            ValueError: `top` is out of bounds.
-            BadPath
-            TypeError: there is no such option.
+            ValueError: `top` or `cut` is out of bounds.
+            BadPath, BadFilter
+            TypeError: there is no such option, or `where` is no filter.
         """
         if strangers := options.keys() - QueryOptions.__annotations__.keys():
             raise TypeError(f"a query has no option {', '.join(sorted(strangers))}")
-        paths = options.get("paths")
+        paths, cut = options.get("paths"), options.get("cut")
         checked: dict[str, Any] = {
             **options,
             "plus": (query, *several(options.get("plus", ()))),
             "minus": tuple(several(options.get("minus", ()))),
             "top": bounds.whole("top", options.get("top", self.top), least=0),
             "paths": None if paths is None else tuple(absolute_all(paths)),
+            "where": Where.of(options.get("where")),
+            "cut": cut if cut in (None, AUTO) else bounds.real("cut", cut, least=-1, most=1),
+            "without": tuple(several(options.get("without", ()))),
+            "one_per": _per(options.get("one_per")),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself
+
+
+def _per(value: str | None) -> Per | None:
+    match value:
+        case None | "burst" | "event":
+            return value
+    raise ValueError(f"one_per is burst or event, not {value!r}")

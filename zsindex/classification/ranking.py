@@ -14,8 +14,11 @@ import numpy as np
 
 from zsindex.classification import scorers, scores
 from zsindex.classification.scorers import Scorer
-from zsindex.index.vectors import VectorTable
+from zsindex.index.vectors import VectorTable, span
 from zsindex.records import Activation, FloatArray, IdArray
+
+# Where so many of the rows are wanted, all are scored: gathering them takes longer (`benchmarks/filters.py`).
+_DENSE = 0.45
 
 # Numbers of answers and their scores, (n, top) or narrower, best first; see `zsindex.classification.scorers`.
 Ranked: TypeAlias = tuple[IdArray, FloatArray]
@@ -72,6 +75,19 @@ class Ranking:
         if self.given:
             return scorers.rank_given(vectors, rows, self.by, top=self.top)
         return scorers.rank(vectors, rows, self.by, top=self.top)
+
+    def over(self, rows: IdArray) -> IdArray:
+        """The rows to rank for some, which are ascending: these, or with them those that lie between; see `among`."""
+        found = None if self.given else span(rows, _DENSE)
+        return rows if found is None else found
+
+    @staticmethod
+    def among(ranked: Ranked, over: IdArray, rows: IdArray) -> Ranked:
+        """Of what was ranked `over` some rows only theirs."""
+        if over is rows:
+            return ranked
+        best, shown = ranked
+        return best[rows - over[0]], shown[rows - over[0]]
 
     def joined(self, parts: Iterable[tuple[int, Ranked]], n_rows: int) -> Ranked:
         """What was ranked in pieces, each with the number of its first row, as one."""

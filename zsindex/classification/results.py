@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,9 @@ from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 if TYPE_CHECKING:
     import pandas as pd
 
+    from zsindex.classification.by import By, Counts
     from zsindex.classification.learned import Learned
+    from zsindex.storage.facts_table import FactsTable
 
 __all__ = [
     "BLOCK_PHOTOS",
@@ -30,6 +32,7 @@ __all__ = [
     "Classification",
     "Flip",
     "Hit",
+    "Hits",
     "Prediction",
     "Result",
     "Run",
@@ -295,6 +298,7 @@ class Classification(Sequence[Result]):
         learned: Learned | None = None,
         smoothing: Smoothing | None = None,
         image_ids: IdArray | None = None,
+        facts: Callable[[], FactsTable] | None = None,
     ) -> None:
         """Args:
         best: label numbers, int64 (n, top), best first; -1 where `filtered` removed one.
@@ -313,6 +317,7 @@ class Classification(Sequence[Result]):
         self._best_scores = best_scores
         self._all_scores = all_scores
         self._rows: Sequence[int] = range(len(paths))
+        self._facts = facts
 
     @property
     def scores(self) -> FloatArray:
@@ -355,6 +360,15 @@ class Classification(Sequence[Result]):
         first = np.where(self._best[:, 0] < 0, len(self.labels), self._best[:, 0])
         return self._taken(np.lexsort((-self._best_scores[:, 0], first)), self._best, self.run)
 
+    def reordered(self, photos: Sequence[int] | IdArray) -> Classification:
+        """Some photos, by their numbers, in that order."""
+        return self._taken(np.asarray(photos, dtype=np.int64), self._best, self.run)
+
+    @property
+    def best_scores(self) -> FloatArray:
+        """Of the best prediction of each photo: float32 (n,); 0 where there is none."""
+        return self._best_scores[:, 0]
+
     def best_only(self) -> Classification:
         """The same photos with only their best predictions."""
         return self._taken(np.arange(len(self)), self._best[:, :1], self.run)
@@ -364,6 +378,28 @@ class Classification(Sequence[Result]):
         first = self._best[:, 0]
         counts = np.bincount(first[first >= 0], minlength=len(self.labels)).tolist()
         return dict(zip(self.labels, counts, strict=True))
+
+    def by(self, what: By | str) -> Counts:
+        """How many photos of each answer there are by year, month, day, hour (of the day), camera, folder or keyword,
+        and how many are expected by the scores where they are calibrated: ``answer.by("month").to_pandas()``.
+
+        Raises:
+            ValueError: there is no such thing to count by, or the answer does not come from a library.
+        """
+        from zsindex.classification.by import By, count
+
+        try:
+            by = By(what)
+        except ValueError:
+            raise ValueError(f"count by {', '.join(By)}, not by {what!r}") from None
+        if self._facts is None:
+            raise ValueError("this answer does not come from a library, which would know when photos were taken")
+        options = dict(self.run.options)
+        answers = self._best if options.get("multi_label") else self._best[:, :1]
+        # Probabilities of a temperature that somebody has fitted, or given.
+        is_calibrated = options.get("temperature") is not None and self.smoothing is None
+        scores = self.score_blocks() if is_calibrated else None
+        return count(self.paths, self.labels, answers, scores, by, self._facts())
 
     def _taken(self, chosen: IdArray, best: IdArray, run: Run) -> Classification:
         result = Classification(
@@ -378,6 +414,7 @@ class Classification(Sequence[Result]):
             unanswered=self.unanswered,
             learned=self.learned,
             smoothing=self.smoothing,
+            facts=self._facts,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]
         return result
@@ -478,32 +515,46 @@ class Classification(Sequence[Result]):
 
         return pd.DataFrame(self.to_rows(), columns=["path", "rank", "label", "score"])
 
-    def to_parquet(self, file: str | os.PathLike[str] | IO[bytes], *, wide: bool = False) -> None:
+    def to_parquet(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        wide: bool = False,
+        facts: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
         """Write all answers as a Parquet table, which also names their run; see docs/methods.md.
 
         Args:
             file: a path, or a file open for writing bytes.
             wide: one row per photo with a column per answer, instead of one row per prediction.
+            facts: further columns, a value for each of `paths`, as ``library.photos.facts_columns(answer.paths)`` gives
+                them.
 
         Raises:
             ExtraMissing: pyarrow is not installed.
         """
         from zsindex.classification import parquet
 
+        facts, run = facts or {}, self.run.to_dict()
         if wide:
-            parquet.write_scores(file, self.score_blocks(), self.wide_columns(), run=self.run.to_dict())
+            parquet.write_scores(file, self.score_blocks(), self.wide_columns(), run=run, facts=facts)
         else:
-            parquet.write_predictions(file, self.blocks(), self.labels, run=self.run.to_dict())
+            parquet.write_predictions(file, self.blocks(), self.labels, run=run, facts=facts)
 
     def to_parquet_parts(
-        self, folder: str | os.PathLike[str], *, wide: bool = False, part_size: int = _PART_PHOTOS
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        wide: bool = False,
+        part_size: int = _PART_PHOTOS,
+        facts: Mapping[str, Sequence[Any]] | None = None,
     ) -> list[str]:
         """Write all answers as Parquet tables of a bounded size, which programs read as one: ``part-0.parquet``, …,
         whose numbers have the same width. Their rows together are those of `to_parquet`.
 
         Args:
             folder: a new or empty one. It appears once it is complete.
-            wide: as for `to_parquet`.
+            wide, facts: as for `to_parquet`.
             part_size: photos per file.
 
         Returns:
@@ -521,7 +572,8 @@ class Classification(Sequence[Result]):
         with parquet.new_folder(Path(folder)) as temporary:
             for number, name in enumerate(names):
                 rows = np.arange(number * part_size, min((number + 1) * part_size, len(self)))
-                self._taken(rows, self._best, self.run).to_parquet(temporary / name, wide=wide)
+                of_part = {key: values[rows[0] : rows[-1] + 1] for key, values in (facts or {}).items() if len(rows)}
+                self._taken(rows, self._best, self.run).to_parquet(temporary / name, wide=wide, facts=of_part)
         return names
 
 
@@ -534,13 +586,54 @@ class Hit:
         score: cosine similarity to the query, in [-1, 1].
         copies: other paths with the same bytes.
         image_id: of its content.
+        fits: whether it fits the query; None where that was not asked, or cannot be told.
     """
 
     path: str
     score: float
     copies: tuple[str, ...] = ()
     image_id: int = field(default=-1, compare=False)
+    fits: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"path": self.path, "score": self.score, "copies": list(self.copies)}
+        plain = {"path": self.path, "score": self.score, "copies": list(self.copies)}
+        return plain if self.fits is None else {**plain, "fits": self.fits}
+
+
+class Hits(list[Hit]):
+    """What a search found, best first.
+
+    Attributes:
+        cut: as it was asked for.
+        fitting: how many photos fit, as far as was looked; where it is 0, these are the nearest ones that do not. None
+            without a cut, or where `tells` is False.
+        more: more photos than those may fit.
+        tells: False: there are too few photos to tell which of them fit, so these are the nearest ones.
+    """
+
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        *,
+        cut: float | str | None = None,
+        fitting: int | None = None,
+        more: bool = False,
+        tells: bool = True,
+    ) -> None:
+        super().__init__(hits)
+        self.cut, self.fitting, self.more, self.tells = cut, fitting, more, tells
+
+    @property
+    def note(self) -> str:
+        """What there is to say of where it stops; empty without a cut."""
+        if not self.tells:
+            return "there are too few photos to tell which of them fit; these are the nearest"
+        if self.fitting is None:
+            return ""
+        if not self.fitting:
+            return "nothing fits; these are the nearest" if self else "nothing fits"
+        photos = f"{self.fitting:,} photo{'s' if self.fitting > 1 else ''}"
+        fit = "fits" if self.fitting == 1 and not self.more else "fit"
+        shown = f"; these are the nearest {len(self):,}" if len(self) < self.fitting or self.more else ""
+        return f"{'at least ' if self.more else ''}{photos} {fit}{shown}"

@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
+import numpy.typing as npt
 
 from zsindex.classification.scores import concept_vectors
 from zsindex.index.vectors import VectorTable, blocks
@@ -107,6 +109,21 @@ class View:
             image_ids=self.image_ids[kept],
             rows=self.rows[kept],
             snapshot=snapshot,
+        )
+
+    def those(self, fitting: npt.NDArray[np.bool_], unanswered: tuple[str, ...] = ()) -> View:
+        """Some of these photos.
+
+        Args:
+            fitting: bool (n,): which.
+            unanswered: of the result.
+        """
+        return replace(
+            self,
+            paths=list(compress(self.paths, fitting.tolist())),
+            image_ids=self.image_ids[fitting],
+            rows=self.rows[fitting],
+            unanswered=unanswered,
         )
 
     def take(self, photos: Sequence[int] | IdArray) -> FloatArray:

@@ -103,7 +103,8 @@ def ranked_on(
     Raises:
         Stopped, ClusterUnreachable, ClusterFailed, ExtraMissing
     """
-    rows, _ = view.unique
+    wanted, _ = view.unique
+    rows = ranking.over(wanted)
     block = ranking.block(view.vectors, len(rows))
     with connected(on) as cluster:
         share = cluster.share(cores=cores, gpus=False)
@@ -129,4 +130,4 @@ def ranked_on(
                 raise Stopped
 
         with closing(done):
-            return ranking.joined(counted(), len(rows))
+            return ranking.among(ranking.joined(counted(), len(rows)), rows, wanted)

@@ -484,17 +484,19 @@ class PartWriter:
         digests: their SHA-256 by their paths in the folder, once they are written.
     """
 
-    def __init__(self, folder: Path, number: str, *, n_rows: int, dim: int, dtype: str) -> None:
+    def __init__(
+        self, folder: Path, number: str, *, n_rows: int, dim: int, dtype: str, more: Sequence[tuple[str, Any]] = ()
+    ) -> None:
         """Args:
         number: padded.
         n_rows: how many will be written: a NumPy file says so at its beginning.
         dtype: one of `DTYPES`.
+        more: names and types of further columns.
         """
         pa, parquet = _pyarrow()
         texts = (PATH_COLUMN, "format", "sha256")
-        self._schema = pa.schema(
-            [(name, pa.string() if name in texts else pa.int32()) for name in (PATH_COLUMN, *EXTRA_COLUMNS)]
-        )
+        own = [(name, pa.string() if name in texts else pa.int32()) for name in (PATH_COLUMN, *EXTRA_COLUMNS)]
+        self._schema = pa.schema([*own, *more])
         self._batch = pa.RecordBatch
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self.files = (
@@ -513,7 +515,7 @@ class PartWriter:
         return self
 
     def write(self, vectors: FloatArray, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows: float32 (n, dim), and n values for `PATH_COLUMN` and each of `EXTRA_COLUMNS`."""
+        """Append rows: float32 (n, dim), and n values for `PATH_COLUMN`, each of `EXTRA_COLUMNS`, and all others."""
         self._vectors.write(np.ascontiguousarray(vectors, dtype=self._dtype).data)
         self._table.write_batch(self._batch.from_pydict(dict(columns), schema=self._schema))
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from zsindex import atomic
 from zsindex._version import __version__
+from zsindex.classification import parquet
 from zsindex.errors import ExportRefused, ImageError, ImportRefused
 from zsindex.exchange import parts
 from zsindex.exchange.parts import ExportManifest, Part, PartWriter, Rows
@@ -111,6 +112,7 @@ class Layout:
     Attributes:
         folder: that they are written to.
         n_photos: rows of all parts.
+        facts: columns of some photos, by their paths; None for none.
     """
 
     folder: Path
@@ -118,6 +120,7 @@ class Layout:
     dtype: str
     part_size: int
     n_photos: int
+    facts: Callable[[Sequence[str]], dict[str, list[Any]]] | None = None
 
     @property
     def n_parts(self) -> int:
@@ -153,10 +156,12 @@ def export_vectors(
     progress: Callable[[Progress], None],
     should_stop: Callable[[], bool],
     elsewhere: Elsewhere | None = None,
+    facts: Callable[[Sequence[str]], dict[str, list[Any]]] | None = None,
 ) -> ExportReport:
     """Write the vectors of one model; see `Library.vectors.export_to`.
 
     Args:
+        facts: further columns of some photos, by their paths.
         elsewhere: writes the parts instead of this process.
 
     Raises:
@@ -170,7 +175,7 @@ def export_vectors(
         if not export.n_photos:
             where = "among the requested photos" if paths is not None and export.n_without else "to export"
             raise ExportRefused(folder, f"there are no vectors of {model.info.spec} {where}; run zsindex sync first")
-        layout = Layout(temporary, model.info.dim, dtype, part_size, export.n_photos)
+        layout = Layout(temporary, model.info.dim, dtype, part_size, export.n_photos, facts)
         try:
             temporary.mkdir(parents=True)
             stack.enter_context(atomic.held(temporary))
@@ -246,7 +251,8 @@ def write_part(
     """Write one part, of as many batches as it has `sizes`; as `_write_parts`."""
     n_rows = len(layout.rows(number))
     name = parts.padded(number, layout.n_parts)
-    with PartWriter(layout.folder, name, n_rows=n_rows, dim=layout.dim, dtype=layout.dtype) as writer:
+    more = [] if layout.facts is None else parquet.facts_fields(layout.facts([]))
+    with PartWriter(layout.folder, name, n_rows=n_rows, dim=layout.dim, dtype=layout.dtype, more=more) as writer:
         written = 0
         while written < n_rows:
             batch = next(batches)
@@ -257,6 +263,9 @@ def write_part(
                 "format": batch.formats,
                 "sha256": [None if digest is None else digest.hex() for digest in batch.digests],
             }
+            if layout.facts is not None:
+                told = layout.facts(batch.paths)
+                columns |= zip(told, parquet.facts_arrays(told, np.arange(len(batch.paths))), strict=True)
             writer.write(batch.vectors, columns)
             written += len(batch.paths)
             yield len(batch.paths)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zsindex.index import cores
-from zsindex.index.cells import Cells
-from zsindex.index.vectors import VectorTable, cut
+from zsindex.index.cells import DEPTHS, Cells
+from zsindex.index.vectors import VectorTable, cut, span
 from zsindex.records import FloatArray, IdArray
 
 # How many scores are kept at a time: 64 MB.
@@ -24,6 +24,9 @@ _THREADING_PAYS = 2**21
 # Two products of the same rows differ in their last bits, depending on where the rows lie and on how many are
 # multiplied at once. Whatever comes so close to the last place takes part in the decision, which is made in float64.
 _SLACK = 1e-5
+# Where so many of the rows are wanted, all are multiplied: gathering the others takes several times as long as reading
+# over them (`benchmarks/filters.py`).
+_DENSE = 0.3
 
 
 @dataclass(eq=False)
@@ -146,6 +149,17 @@ def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone
 _together = _Together()
 
 
+def _products(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
+    """float32 (q, len(rows)); rows ascending."""
+    over = span(rows, _DENSE)
+    if over is None:
+        return _together.products(vectors, rows, queries)
+    whole = vectors.rows
+    if len(whole) == len(vectors) and _DENSE * len(whole) <= len(rows):
+        over = whole  # the very array that those search who have no filter
+    return _together.products(vectors, over, queries)[:, rows - over[0]]
+
+
 def _multiply(block: FloatArray, queries: FloatArray, out: FloatArray) -> None:
     if len(queries) == 1:
         np.matmul(block, queries[0], out=out[0])
@@ -169,7 +183,7 @@ def exact(vectors: VectorTable, rows: IdArray, queries: FloatArray, k: int) -> t
     step = max(1, _MAX_SCORES // max(1, len(rows)))
     for start in range(0, len(queries), step):
         some = queries[start : start + step]
-        products = _together.products(vectors, rows, some)
+        products = _products(vectors, rows, some)
         for i, query in enumerate(some):
             found[start + i], scores[start + i] = _best(vectors, rows, products[i], query, k)
     return found, scores
@@ -184,28 +198,28 @@ def probe(
     *,
     terms: FloatArray,
     selected: IdArray | None,
-    n_selected: int,
-) -> tuple[IdArray, FloatArray]:
+) -> tuple[IdArray, FloatArray] | None:
     """The `k` most similar rows in the cells nearest to a query, and among those that are in no cell yet.
+
+    Of a selection these are among the k' most similar of all rows, of which the cells hold as many as was measured for
+    so many. What is selected may be all that is not like the query: then k' is large, and nothing was measured.
 
     Args:
         vectors: their snapshot has these cells.
         query: float32 (dim,).
-        k: at most `n_selected`.
+        k: at most as many as there are to choose from.
         terms: float32 (t, dim): what the query is the sum of; their own cells are looked at, too.
         selected: ascending row numbers to choose from; None for all.
-        n_selected: how many these are.
 
     Returns:
-        Row numbers int64 (k,) and inner products float32 (k,), as `exact` returns them.
+        Row numbers int64 (k,) and inner products float32 (k,), as `exact` returns them; None where only that can tell.
     """
     assert vectors.base is not None
     order, n = cells.to_probe(query, k, terms)
-    # The best k of a selection are spread over as many cells as the best k / share of all.
-    n = min(len(order), -(-n * len(vectors) // n_selected))
     tail = np.arange(vectors.n_base, len(vectors))
-    parts, products = [_within(tail, selected)], []
-    products.append(vectors.tail[parts[0] - vectors.n_base] @ query if len(parts[0]) else np.empty(0, np.float32))
+    of_all = [vectors.tail @ query]
+    parts = [_within(tail, selected)]
+    products = [of_all[0][parts[0] - vectors.n_base]]
     count, done = len(parts[0]), 0
     while done < n:
         # Cells that happen to lie side by side are read in the order of the file.
@@ -213,6 +227,7 @@ def probe(
             start, stop = cells.starts[cell], cells.starts[cell + 1]
             product = vectors.base.vectors[start:stop] @ query
             rows = np.arange(start, stop)
+            of_all.append(product)
             if selected is not None:
                 rows = _within(rows, selected)
                 product = product[rows - start]
@@ -220,8 +235,15 @@ def probe(
             products.append(product)
             count += len(rows)
         done = n
-        if count < k:  # a selection has too few rows in these
+        if count < k:
             n = min(len(order), 2 * n)
+        elif selected is not None:
+            found = np.concatenate(products)
+            last = np.partition(found, len(found) - k)[len(found) - k]
+            depth = sum(int(np.count_nonzero(some >= last)) for some in of_all)
+            if depth > DEPTHS[-1] and n < len(order):
+                return None
+            n = max(n, cells.to_probe(query, depth, terms)[1])
     return _best(vectors, np.concatenate(parts), np.concatenate(products), query, k)
 
 
@@ -245,7 +267,7 @@ def exact_after(
     Returns:
         Row numbers int64 (m,) and inner products float32 (m,), in that order.
     """
-    [products] = _together.products(vectors, rows, query[None, :])
+    [products] = _products(vectors, rows, query[None, :])
     if after is not None:
         score, image_id = np.float32(after[0]), after[1]
         later = products < score - np.float32(_SLACK)

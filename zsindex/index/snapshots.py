@@ -31,7 +31,7 @@ from zsindex.errors import (
 from zsindex.index import cells, nearest
 from zsindex.index.cells import Cells
 from zsindex.index.files import Making, make_folder
-from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, blocks, identity, is_settled
+from zsindex.index.vectors import Snapshot, SnapshotError, VectorTable, ascending, blocks, identity, is_settled
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.rows import ModelRow, SnapshotRow
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from zsindex.storage.protocol import Storage
 
 FOLDER_NAME = "index"
+# The file of the facts of all photos, see zsindex.session.facts.
+FACTS_NAME = "facts.npz"
 # What came after the snapshot is read from SQLite at every start, at a few microseconds a vector. A new snapshot is due
 # when that has grown beyond a fixed number and a share of the whole: so the cost of rewriting stays proportional to
 # what is added. Beyond a tenth of a second, though, every start would cost more than is saved. Deleted rows cost next
@@ -255,7 +257,7 @@ class VectorIndex:
 
         A snapshot of `CELLS_FROM` vectors and more is searched in the nearest cells only: scores are exact, but of the
         true k nearest one in a hundred may be missing. More than 100 results, and those from among less than
-        half of the images, are found exactly.
+        half of the images, or so many as make a small library, are found exactly.
 
         Args:
             queries: float32, shape (n_queries, dim), L2-normalised rows.
@@ -275,23 +277,27 @@ class VectorIndex:
         vectors = self.vectors
         if queries.shape[1] != vectors.dim:
             raise DimensionMismatch(expected=vectors.dim, got=queries.shape[1], what="queries")
-        rows = vectors.rows if image_ids is None else np.unique(vectors.rows_of(image_ids))
+        rows = vectors.rows if image_ids is None else ascending(vectors.rows_of(image_ids))
         if without_vector := int(np.searchsorted(rows, 0)):  # these come first, as -1
             rows = rows[without_vector:]  # else the very array, by which simultaneous searches know each other
         k = min(k, len(rows))
         if k == 0:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         grouping = None if vectors.base is None else vectors.base.cells
-        if grouping is None or exact or k > cells.DEPTHS[-1] or len(rows) < MIN_SHARE * len(vectors):
+        least = max(CELLS_FROM, MIN_SHARE * len(vectors))
+        if grouping is None or exact or k > cells.DEPTHS[-1] or len(rows) < least:
             found, scores = nearest.exact(vectors, rows, queries, k)
             return vectors.ids[found], scores
         selected = None if len(rows) == len(vectors) else rows
         if terms is None:
             terms = np.empty((0, vectors.dim), dtype=np.float32)
-        each = [
-            nearest.probe(vectors, grouping, query, k, terms=terms, selected=selected, n_selected=len(rows))
-            for query in queries
-        ]
+        each = []
+        for query in queries:
+            probed = nearest.probe(vectors, grouping, query, k, terms=terms, selected=selected)
+            if probed is None:
+                found, scores = nearest.exact(vectors, rows, query[None, :], k)
+                probed = found[0], scores[0]
+            each.append(probed)
         if not each:
             return np.empty((0, k), np.int64), np.empty((0, k), np.float32)
         return vectors.ids[np.stack([found for found, _ in each])], np.stack([scores for _, scores in each])
@@ -554,7 +560,7 @@ def recorded_files(storage: Storage) -> set[str]:
     models, kept = storage.reads.models(), storage.kept_snapshots()
     recorded = {s.file for m in models if (s := storage.reads.snapshot(m.id)) is not None}
     recorded |= {kept[m.id] for m in models if m.id in kept}
-    return recorded | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
+    return recorded | {FACTS_NAME} | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
 
 
 def neighbours_file(folder: Path, fingerprint: str) -> Path:

@@ -272,7 +272,14 @@ def _pixels(source: Source, model: Encoder, settings: Settings) -> tuple[ImageRe
         rendering=model.info.spec.rendering,
         fitting=fitting_of(model),
     )
-    record = ImageRecord(source.digest, decoded.width, decoded.height, decoded.format, incomplete=decoded.incomplete)
+    record = ImageRecord(
+        source.digest,
+        decoded.width,
+        decoded.height,
+        decoded.format,
+        incomplete=decoded.incomplete,
+        facts=decoded.facts,
+    )
     try:
         return record, preprocessed(model, decoded.image)
     except ImageError as error:

@@ -12,21 +12,24 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 from zsindex.arguments.paths import is_under
-from zsindex.errors import PathNotFound
+from zsindex.errors import ImageError, LibraryBusy, PathNotFound
 from zsindex.ingest.encoding import store_files
 from zsindex.ingest.spool import Spool
 from zsindex.models.encoder import Encoder
-from zsindex.photos import scan
+from zsindex.photos import decode, headers, packets, scan, sidecars
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable, printable
-from zsindex.photos.sandbox import decoder_for
+from zsindex.photos.sandbox import Here, Sandbox, decoder_for
+from zsindex.photos.together import NOTHING
 from zsindex.records import (
     Candidate,
+    Facts,
     FolderListing,
     Progress,
     Settings,
@@ -36,7 +39,7 @@ from zsindex.records import (
     SyncReport,
 )
 from zsindex.storage.protocol import Storage
-from zsindex.storage.rows import FileOutcome, KnownFile, ModelRow, Receipt, listing_text, now
+from zsindex.storage.rows import FileDetails, FileOutcome, KnownFile, ModelRow, Receipt, listing_text, now
 
 # The cause lies, or may lie, outside the file, so that its size and time stamp would not change once it is resolved.
 # Memory may have been short because of other programs; a file that needs too much for this machine is tried, and
@@ -51,7 +54,12 @@ ALWAYS_RETRIED = frozenset(
         SkipReason.OUT_OF_MEMORY,
     }
 )
+# Of a file whose facts are to be read: it is not there any more, is another one, or memory was short.
+_FOR_ANOTHER_TIME = frozenset({SkipReason.VANISHED, SkipReason.CHANGED, SkipReason.OUT_OF_MEMORY})
 REPORT_EVERY = 500
+# Sidecars, and photos that were stored without their facts, whose facts are stored at a time.
+SIDECARS_AT_A_TIME = 512
+FACTS_AT_A_TIME = 512
 # Number of files compared at a time: one database query for this many, in few or many folders.
 COMPARE_EVERY = 5000
 
@@ -88,6 +96,7 @@ class _Findings:
     unlisted: dict[str, str] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     interrupted: bool = False
+    facts_elsewhere: bool = False
 
 
 class Sync:
@@ -115,6 +124,7 @@ class Sync:
         elsewhere: reads and encodes instead of this process.
         """
         self._photos = storage.photos
+        self._facts_lock = storage.facts_lock
         self._library_folder = str(storage.folder)
         self._options = options
         self._settings = settings
@@ -139,14 +149,20 @@ class Sync:
         self._started_at = now()
         scope = self._resolve(paths)
         found = self._found
-        with Spool() as spool:
-            to_read = self._scan(scope, spool)
-            if not self._options.dry_run and not found.interrupted and (not self._turn or to_read or self._put_off):
+        with Spool() as spool, Spool() as beside:
+            to_read = self._scan(scope, spool, beside)
+            is_new = to_read or found.counts["sidecars found"] or self._put_off
+            if not self._options.dry_run and not found.interrupted and (not self._turn or is_new):
                 with nullcontext() if self._turn is None else self._turn():
                     for change in self._put_off:
                         change()
                     self._photos.add_roots(scope.folders)
+                    self._read_sidecars(beside, found.counts["sidecars found"])
                     self._read_and_encode(spool, to_read)
+                    if self._turn is None:  # asked for: no question waits for it
+                        self._fill_up_facts()
+            elif self._options.dry_run:
+                found.counts["facts read"] = self._photos.count_without_facts(again=self._options.retry_skipped)
         counts = found.counts
         return SyncReport(
             scanned=counts["scanned"],
@@ -159,6 +175,9 @@ class Sync:
             skipped=counts["skipped"],
             missing=counts["missing"] - counts["refound"],
             to_read=to_read,
+            sidecars=found.counts["sidecars found" if self._options.dry_run else "sidecars"],
+            facts_read=found.counts["facts read"],
+            facts_elsewhere=found.facts_elsewhere,
             seconds=time.perf_counter() - started,
             dry_run=self._options.dry_run,
             left=0 if self._options.dry_run else to_read - counts["read"],
@@ -200,8 +219,10 @@ class Sync:
             raise PathNotFound([printable(path) for path in unknown])
         return scope
 
-    def _scan(self, scope: _Scope, spool: Spool) -> int:
-        """Compare the disk with what is known; spool what must be read. Returns the number of files spooled."""
+    def _scan(self, scope: _Scope, spool: Spool, beside: Spool) -> int:
+        """Compare the disk with what is known; spool what must be read, photos and sidecars. Returns the number of
+        photos spooled.
+        """
         found, options = self._found, self._options
         to_read = reported = 0
         listings = scan.scan(
@@ -212,12 +233,16 @@ class Sync:
         )
         model_id = self._known_model_id
         all_have_vectors = model_id is not None and self._photos.every_image_has_vector(model_id)
+        has_sidecars = self._photos.has_sidecars()
         for batch in self._together(listings):
             last_seen = self._photos.last_seen(
                 [listing.folder for listing in batch], model_id, all_have_vectors=all_have_vectors
             )
+            last_sidecars = self._photos.last_sidecars([listing.folder for listing in batch]) if has_sidecars else {}
             for listing in batch:
                 found.visited.add(listing.folder)
+                if listing.sidecars or listing.folder in last_sidecars:
+                    self._compare_sidecars(listing, last_sidecars.get(listing.folder, ""), beside)
                 is_as_before = last_seen.get(listing.folder, "") == listing_text(listing.candidates)
                 if listing.complete and not listing.skipped and is_as_before:
                     found.counts["unchanged"] += len(listing.candidates)
@@ -293,6 +318,24 @@ class Sync:
                     self._change(partial(self._photos.mark_missing, listing.folder, gone))
         return todo
 
+    def _compare_sidecars(self, listing: FolderListing, before: str, beside: Spool) -> None:
+        """Spool the sidecars of a folder that are not as they were; those that are gone say nothing any more."""
+        if listing.complete and listing_text(listing.sidecars) == before:
+            return
+        parts = iter(before.split("/") if before else ())
+        known = {name: (size, mtime_ns) for name, size, mtime_ns in zip(parts, parts, parts, strict=True)}
+        todo = [file for file in listing.sidecars if known.pop(file.name, None) != (str(file.size), str(file.mtime_ns))]
+        if not listing.complete:
+            named = sidecars.keys_of_all(file.name for file in listing.candidates)
+            known = {name: state for name, state in known.items() if sidecars.key_of(name) in named}
+        if todo:
+            beside.add(todo)
+        self._found.counts["sidecars found"] += len(todo) + len(known)
+        if known and not self._options.dry_run:
+            gone = [(Candidate(listing.folder, name, 0, 0), None) for name in known]
+            self._change(partial(self._photos.save_sidecar_facts, gone))
+            self._found.counts["sidecars"] += len(gone)
+
     def _note_skipped_entries(self, entries: Sequence[SkippedEntry], known: dict[str, KnownFile]) -> None:
         new = []
         for entry in entries:
@@ -338,8 +381,68 @@ class Sync:
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
+    def _read_sidecars(self, spool: Spool, total: int) -> None:
+        """Store what sidecars say. What is not read this time is found changed by the next sync."""
+        found = self._found
+        told: list[tuple[Candidate, Facts | None]] = []
+        done = found.counts["sidecars"]
+        for file in spool:
+            if self._should_stop():
+                found.interrupted = True
+                break
+            done += 1
+            if (said := _said_by(file)) is not None:
+                told.append(said)
+            if len(told) >= SIDECARS_AT_A_TIME:
+                self._photos.save_sidecar_facts(told)
+                found.counts["sidecars"] += len(told)
+                told = []
+            if done % SIDECARS_AT_A_TIME == 0:
+                self._progress(Progress("sidecars", done, total))
+        if told:
+            self._photos.save_sidecar_facts(told)
+            found.counts["sidecars"] += len(told)
+        if done:
+            self._progress(Progress("sidecars", done, total))
+
+    def _fill_up_facts(self) -> None:
+        """Read the facts of photos that were stored without them, from their headers; as far as this sync has seen
+        their folders.
+        """
+        again = self._options.retry_skipped
+        if self._found.interrupted or not (total := self._photos.count_without_facts(again=again)):
+            return
+        try:
+            with self._facts_lock.hold("read the facts of photos", wait=False), decoder_for(self._settings) as decoder:
+                self._read_facts(decoder, total, again)
+        except LibraryBusy:  # another sync is at it
+            self._found.facts_elsewhere = True
+
+    def _read_facts(self, decoder: Sandbox | Here, total: int, again: bool) -> None:
+        found, last, done = self._found, 0, 0
+        self._progress(Progress("facts", 0, total))
+        with ThreadPoolExecutor(self._settings.workers, thread_name_prefix="zsindex-facts") as pool:
+            while files := self._photos.without_facts(after=last, limit=FACTS_AT_A_TIME, again=again):
+                last = files[-1].image_id
+                by_image: dict[int, list[FileDetails]] = {}
+                for file in files:
+                    of_image = by_image.setdefault(file.image_id, [])
+                    if os.path.dirname(file.path) in found.visited:
+                        of_image.append(file)
+                told = pool.map(partial(_facts_of, decoder, self._should_stop), by_image.values())
+                read = {ident: facts for ident, facts in zip(by_image, told, strict=True) if facts is not None}
+                if read:
+                    self._photos.save_facts(read)
+                found.counts["facts read"] += len(read)
+                done += len(by_image)
+                self._progress(Progress("facts", min(done, total), total))
+                if self._should_stop():
+                    found.interrupted = done < total
+                    return
+        self._progress(Progress("facts", total, total))
+
     def _read_and_encode(self, spool: Spool, total: int) -> None:
-        if not total:
+        if not total or self._found.interrupted:
             return
         found = self._found
         if self._elsewhere is None:
@@ -369,6 +472,32 @@ class Sync:
                 since=self._started_at,
                 should_stop=self._should_stop,
             )
+
+
+def _said_by(file: Candidate) -> tuple[Candidate, Facts] | None:
+    """What a sidecar says, and the stat that it was read under; None where it could not be read this time."""
+    try:
+        content = decode.read_file(file.path, max_bytes=packets.MAX_BYTES)
+    except ImageError as error:
+        return None if error.reason in ALWAYS_RETRIED else (file, NOTHING)
+    return file._replace(size=content.size, mtime_ns=content.mtime_ns), sidecars.said_by(content.data)
+
+
+def _facts_of(decoder: Sandbox | Here, should_stop: Callable[[], bool], files: Sequence[FileDetails]) -> Facts | None:
+    """What the metadata of an image says, by one of its files: nothing where none can be read, nor will be; None where
+    it is to be tried another time.
+    """
+    facts = None
+    for file in files:
+        if should_stop():
+            return None
+        try:
+            data = headers.read(file.path, size=file.size, mtime_ns=file.mtime_ns)
+            return decoder.read_facts(data, os.path.basename(file.path))
+        except ImageError as error:
+            if error.reason not in _FOR_ANOTHER_TIME:
+                facts = NOTHING
+    return facts
 
 
 def _is_empty(folder: str) -> bool | None:

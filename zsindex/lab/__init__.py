@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
     from zsindex.lab.evaluate import Confusion, Evaluation, LabelReport, Report
+    from zsindex.lab.events import Burst, Event, Events
     from zsindex.lab.explain import AnswerScore, PromptCosine, TemplateScores, Why
     from zsindex.lab.findings import Finding, LintReport, TemplateMeasures
     from zsindex.lab.metrics import ReliabilityBin
@@ -42,6 +44,7 @@ _HOMES = {
         "CorrectedPhoto",
         "Statement",
     ),
+    "decisions": ("Decision",),
     "diff": ("Diff",),
     "duplicates": (
         "Duplicate",
@@ -52,6 +55,11 @@ _HOMES = {
         "Evaluation",
         "LabelReport",
         "Report",
+    ),
+    "events": (
+        "Burst",
+        "Event",
+        "Events",
     ),
     "explain": (
         "AnswerScore",
@@ -98,16 +106,20 @@ _HOMES = {
 __all__ = [
     "AnswerScore",
     "Attribution",
+    "Burst",
     "Calibration",
     "Confusion",
     "CorrectedPhoto",
     "Curve",
     "Curves",
+    "Decision",
     "Diff",
     "Duplicate",
     "Duplicates",
     "Estimate",
     "Evaluation",
+    "Event",
+    "Events",
     "Finding",
     "Graph",
     "Knownness",

@@ -21,6 +21,7 @@ from PIL import Image
 from zsindex.classification.view import View
 from zsindex.errors import ImageError
 from zsindex.lab import on_disk
+from zsindex.lab.decisions import Decided
 from zsindex.lab.neighbours import Graph, Pairs
 from zsindex.lab.on_disk import Seen
 from zsindex.photos import sources
@@ -57,6 +58,7 @@ class Duplicate:
         size: of the file in bytes.
         sharpness: variance of the Laplacian; None if the photo was not read.
         seen: what the path led to when the group was made.
+        kept: whether somebody decided that it is to be kept.
     """
 
     path: str
@@ -68,6 +70,7 @@ class Duplicate:
     size: int
     sharpness: float | None
     seen: Seen
+    kept: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -107,6 +110,7 @@ class Duplicates:
             not requested.
         left_out: number of photos with duplicates that are in no group: missing from this disk, changed since the last
             sync, or another name of a file already counted.
+        apart: number of pairs of near-duplicates, by their vectors, that somebody called different.
     """
 
     threshold: float
@@ -114,6 +118,7 @@ class Duplicates:
     groups: tuple[DuplicateGroup, ...]
     unread: int | None
     left_out: int = 0
+    apart: int = 0
 
     def still_there(self) -> Duplicates:
         """The same for the present state of the disk; call it right before acting on the result."""
@@ -140,6 +145,7 @@ class Duplicates:
             "removable_bytes": self.removable_bytes,
             "unread": self.unread,
             "left_out": self.left_out,
+            "apart": self.apart,
             "groups": [group.to_dict() for group in self.groups],
         }
 
@@ -176,6 +182,7 @@ def find(
     pairs: Pairs,
     *,
     threshold: float,
+    decided: Decided,
     details: Callable[[Collection[int]], Sequence[FileDetails]],
     known: dict[int, Appearance] | None,
     settings: Settings,
@@ -187,13 +194,18 @@ def find(
     Args:
         view: the photos.
         pairs: of its images (``view.unique``) that are near-duplicates.
+        decided: what people decided about images.
         details: looks up the files that show some images.
         known: appearances of images, by id; new ones are added. None to read no photos.
     """
     photos_of = _photos_of(view)
+    image_ids = view.vectors.ids[view.unique[0]]
+    apart, kept = _by_number(decided, image_ids)
+    n_pairs = len(pairs.first)
+    pairs = _without(pairs, apart)
+    n_apart = n_pairs - len(pairs.first)
     paired = np.union1d(pairs.first, pairs.second).tolist()
     copied = [image for image, photos in photos_of.items() if len(photos) > 1]
-    image_ids = view.vectors.ids[view.unique[0]]
     by_path = {found.path: found for found in details(image_ids[sorted({*paired, *copied})].tolist())}
     # A file that has gone since the view was made has no details, and is no longer a duplicate.
     candidates = {
@@ -204,14 +216,14 @@ def find(
     links = {path for path in seen if os.path.islink(path)}
     there = {
         # Deleting a link keeps its file, but not the other way round: prefer to keep files over links to them.
-        image: sorted(found, key=lambda file: file.path in links)
+        image: sorted(found, key=lambda file: (file.path != kept.get(image), file.path in links))
         for image, files in candidates.items()
         if (found := [file for file in files if file.path in seen])
     }
     left_out = sum(map(len, candidates.values())) - sum(map(len, there.values()))
     unread = None
     if known is not None:
-        _read_appearances([there[image] for image in paired if image in there], known, settings, decoder, progress)
+        read_appearances([there[image] for image in paired if image in there], known, settings, decoder, progress)
         unread = sum(len(there[image]) for image in paired if image in there and image_ids[image] not in known)
     appearances = {
         image: appearance for image in there if (appearance := (known or {}).get(int(image_ids[image]))) is not None
@@ -223,13 +235,14 @@ def find(
         appearance = appearances.get(image)
         best = there[image][0]
         return (
+            image not in kept,
             best.path in links,
-            *_quality(best, None if appearance is None else appearance.sharpness),
+            *quality(best, None if appearance is None else appearance.sharpness),
             photos_of[image][0],
         )
 
     groups = []
-    for best, members in stars(pairs, sorted(there, key=better)):
+    for best, members in stars(pairs, sorted(there, key=better), apart=apart, kept=kept):
         shown = [
             Duplicate(
                 path=file.path,
@@ -243,6 +256,7 @@ def find(
                 size=file.size,
                 sharpness=appearances[image].sharpness if image in appearances else None,
                 seen=seen[file.path],
+                kept=image in kept and file is there[image][0],
             )
             for image, cosine in [(best, 1.0), *members]
             for file in there[image]
@@ -251,7 +265,29 @@ def find(
             groups.append((photos_of[best][0], DuplicateGroup(shown[0], tuple(shown[1:]))))
     groups.sort(key=lambda group: group[0])
     # Reading takes time, and files may have changed meanwhile.
-    return Duplicates(threshold, len(view), tuple(group for _, group in groups), unread, left_out).still_there()
+    made = tuple(group for _, group in groups)
+    return Duplicates(threshold, len(view), made, unread, left_out, n_apart).still_there()
+
+
+def _by_number(decided: Decided, image_ids: IdArray) -> tuple[set[tuple[int, int]], dict[int, str]]:
+    """Decisions by the numbers of images: which two are different, the smaller number first, and the path to keep."""
+    if not decided.different and not decided.keep:
+        return set(), {}
+    number = {image_id: n for n, image_id in enumerate(image_ids.tolist())}
+    numbered = (sorted((number[a], number[b])) for a, b in decided.different if a in number and b in number)
+    keep = {number[image_id]: path for image_id, path in decided.keep.items() if image_id in number}
+    return {(a, b) for a, b in numbered}, keep
+
+
+def _without(pairs: Pairs, apart: Collection[tuple[int, int]]) -> Pairs:
+    """The pairs that nobody called different."""
+    if not apart:
+        return pairs
+    both = zip(
+        np.minimum(pairs.first, pairs.second).tolist(), np.maximum(pairs.first, pairs.second).tolist(), strict=True
+    )
+    keep = np.array([pair not in apart for pair in both], dtype=bool)
+    return Pairs(pairs.first[keep], pairs.second[keep], pairs.cosines[keep])
 
 
 def _same_pictures(pairs: Pairs, appearances: Mapping[int, Appearance]) -> Pairs:
@@ -268,13 +304,22 @@ def _same_pictures(pairs: Pairs, appearances: Mapping[int, Appearance]) -> Pairs
     return Pairs(pairs.first[keep], pairs.second[keep], pairs.cosines[keep])
 
 
-def stars(pairs: Pairs, order: Sequence[int]) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+def stars(
+    pairs: Pairs,
+    order: Sequence[int],
+    *,
+    apart: Collection[tuple[int, int]] = frozenset(),
+    kept: Collection[int] = frozenset(),
+) -> Iterator[tuple[int, list[tuple[int, float]]]]:
     """Groups around the best images: each image is in one group, paired with the image in its middle.
 
     Connected components would chain: on a walk through a town each photo is like the next, and all would be one group.
 
     Args:
         order: images, the best first.
+        apart: two images, the smaller number first, that may not be in one group, not even by way of a third. The one
+            that is more like the middle stays with it.
+        kept: images that may only be in the middle. They come first in `order`.
 
     Yields:
         The image in the middle, and the others with their cosines to it, most similar first.
@@ -284,17 +329,25 @@ def stars(pairs: Pairs, order: Sequence[int]) -> Iterator[tuple[int, list[tuple[
     for one, other, cosine in listed:  # most similar first, and so is each list
         near[one].append((other, cosine))
         near[other].append((one, cosine))
+    not_with: defaultdict[int, set[int]] = defaultdict(set)
+    for one, other in apart:
+        not_with[one].add(other)
+        not_with[other].add(one)
     left = dict.fromkeys(order)
     for image in order:
         if image in left:
             del left[image]
-            members = [(other, cosine) for other, cosine in near[image] if other in left]
-            for other, _ in members:
-                del left[other]
+            members: list[tuple[int, float]] = []
+            shut_out = set(not_with[image])
+            for other, cosine in near[image]:
+                if other in left and other not in kept and other not in shut_out:
+                    del left[other]
+                    members.append((other, cosine))
+                    shut_out |= not_with[other]
             yield image, members
 
 
-def _quality(file: FileDetails, sharpness: float | None) -> tuple[float, ...]:
+def quality(file: FileDetails, sharpness: float | None) -> tuple[float, ...]:
     """Sorts better images first: more pixels, then clearly sharper (or readable at all), then more bytes."""
     step = -1 if sharpness is None else round(log(max(sharpness, 1e-6)) / log(_SHARPER))
     return (-file.width * file.height, sharpness is None, -step, -file.size)
@@ -343,7 +396,7 @@ def correlation(one: Appearance, other: Appearance) -> float:
     return float((a * b).sum()) / norms if norms > 0 else 0.0
 
 
-def _read_appearances(
+def read_appearances(
     images: Sequence[Sequence[FileDetails]],
     known: dict[int, Appearance],
     settings: Settings,

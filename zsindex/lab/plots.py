@@ -10,7 +10,8 @@ import html
 import io
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from zsindex.classification.by import Counts
     from zsindex.lab.bootstrap import Estimate
 
 MINE, OTHER, GREY = "#1f6f8b", "#d1495b", "#8a8a8a"
+COLOURS = (MINE, OTHER, "#edae49", "#66a182", "#2e4057", "#9d6ac2", "#c98474", "#4d8fd1")
 DPI = 130
 # Labels of a confusion matrix that is still legible.
 MOST_LABELS = 30
@@ -55,16 +58,37 @@ def report(result: Evaluation, kind: str) -> bytes:
     Raises:
         ExtraMissing: matplotlib is not installed.
     """
+    with _fonts("a report has plots"):
+        return _png(overview(result)) if kind == "png" else _page(result).encode()
+
+
+@contextmanager
+def _fonts(why: str) -> Iterator[None]:
+    """Fonts for any script, while something is drawn.
+
+    Raises:
+        ExtraMissing: matplotlib is not installed.
+    """
     try:
         from matplotlib import font_manager, rc_context
     except ImportError as error:
-        raise ExtraMissing("matplotlib", extra="plots", why="a report has plots") from error
+        raise ExtraMissing("matplotlib", extra="plots", why=why) from error
     # Labels may be in any script: after the usual font, use whatever is installed that covers more.
     more = [f for f in font_manager.get_font_names() if f.startswith(("Noto Sans CJK JP", "IPAexGothic", "Hiragino"))]
     with rc_context({"font.family": ["DejaVu Sans", *sorted(more)[:1]]}), warnings.catch_warnings():
         # If no font covers a script, its letters become boxes; the tables of a page still show them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        return _png(overview(result)) if kind == "png" else _page(result).encode()
+        yield
+
+
+def counts(counted: Counts, kind: str) -> bytes:
+    """Photos of each answer by something: columns over time, bars for all else; a picture (``png``, ``svg``, ``pdf``).
+
+    Raises:
+        ExtraMissing: matplotlib is not installed.
+    """
+    with _fonts("counts are drawn with it"):
+        return _saved(_counted(counted), kind)
 
 
 def overview(result: Evaluation) -> Figure:
@@ -101,6 +125,39 @@ def confusion(one: Report) -> Figure:
     size = _confusion_size(len(_confused(one)))
     figure = _figure(size + 1.5, size)
     _draw_confusion(figure.subplots(), one)
+    return figure
+
+
+def _counted(counted: Counts) -> Figure:
+    """The answers with the most photos, each in its colour, the others together in grey; expected counts as points."""
+    totals = counted.counts.sum(axis=0)
+    order = np.argsort(-totals, kind="stable")
+    shown, rest = order[: len(COLOURS)], order[len(COLOURS) :]
+    parts = [(counted.labels[c], COLOURS[i], [c]) for i, c in enumerate(shown.tolist())]
+    if len(rest):
+        parts.append(("all others", GREY, rest.tolist()))
+    n = len(counted.keys)
+    upright = counted.by.is_time
+    figure = _figure(min(max(6.0, 0.28 * n + 2), 40), 4.5) if upright else _figure(8.5, min(max(2.5, 0.28 * n + 1), 60))
+    axes, at, width = figure.subplots(), np.arange(n), 0.8 / len(parts)
+    draw = axes.bar if upright else axes.barh
+    for i, (name, colour, which) in enumerate(parts):
+        place = at + (i + 0.5) * width - 0.4
+        draw(place, counted.counts[:, which].sum(axis=1), width, color=colour, label=name)
+        if counted.expected is not None:
+            expected = counted.expected[:, which].sum(axis=1)
+            x, y = (place, expected) if upright else (expected, place)
+            axes.plot(x, y, "o", color="#222", markersize=2.5, label="expected" if i == 0 else None)
+    names = [key or "unknown" for key in counted.keys]
+    if upright:
+        axes.set_xticks(at, names, rotation=90 if n > 8 else 0)
+        axes.set_ylabel("photos")
+    else:
+        axes.set_yticks(at, names)
+        axes.invert_yaxis()
+        axes.set_xlabel("photos")
+    axes.legend(fontsize="small", frameon=False)
+    axes.set_title(f"photos by {counted.by}")
     return figure
 
 
@@ -216,8 +273,12 @@ def _draw_confusion(axes: Axes, one: Report) -> None:
 
 
 def _png(figure: Figure) -> bytes:
+    return _saved(figure, "png")
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format=kind)
     return buffer.getvalue()
 
 

@@ -193,14 +193,16 @@ def given(scores: FloatArray, cuts: npt.NDArray[np.float64], *, has_none: bool) 
     return after
 
 
-def curve(label: str, scores: FloatArray, rate: float | None) -> Curve:
+def curve(label: str, scores: FloatArray, rate: float | None, shown: npt.NDArray[np.bool_] | None = None) -> Curve:
     """An answer's curve over a library.
 
     Args:
         scores: float32 (n,), of all photos.
-        rate: of its threshold, if it has one.
+        rate: of its threshold, if it has one: of all photos.
+        shown: bool (n,), over which the curve goes; None for all.
     """
-    falling = np.sort(scores)[::-1]
+    of_shown = scores if shown is None else scores[shown]
+    falling = np.sort(of_shown)[::-1]
     n = len(falling)
     if not n:
         return Curve(label, (), (), rate, None, None if rate is None else 0)
@@ -210,7 +212,7 @@ def curve(label: str, scores: FloatArray, rate: float | None) -> Curve:
     if rate is None:
         return Curve(label, at_rates, points)
     cut = cut_at(scores, rate)
-    return Curve(label, at_rates, points, rate, shown_cut(cut), n_having(scores, cut))
+    return Curve(label, at_rates, points, rate, shown_cut(cut), n_having(of_shown, cut))
 
 
 def n_having(scores: FloatArray, cut: float) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from zsindex.arguments import text_files
@@ -61,6 +62,17 @@ def words(vocabulary: str) -> tuple[str, ...]:
     if not found:
         raise BadLabelFile(vocabulary, "it holds no words")
     return found
+
+
+def chosen(vocabulary: str | os.PathLike[str] | Iterable[str]) -> list[str]:
+    """The words of a vocabulary, or those that are given, each once.
+
+    Raises:
+        BadLabelFile: as `words`.
+    """
+    if isinstance(vocabulary, (str, os.PathLike)):
+        return list(words(os.fspath(vocabulary)))
+    return list(dict.fromkeys(word for word in map(normalise, vocabulary) if word))
 
 
 def _common_nouns(folder: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -261,11 +262,64 @@ def show_all(scans: Sequence[Scan], n_components: int) -> bool:
     return len(brought) >= n_components > 0 and all(len(coefficients) == 64 for coefficients in brought.values())
 
 
+# --- metadata of camera RAW -------------------------------------------------------------------------------------------
+
+_CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+# Boxes at one level. Files have a dozen.
+_MOST_BOXES = 1000
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box, where what is in it begins, and where it ends."""
+    for _ in range(_MOST_BOXES):
+        if start + 8 > end:
+            return
+        size, kind, header = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8], 8
+        if size == 1:
+            size, header = int.from_bytes(data[start + 8 : start + 16], "big"), 16
+        stop = end if size == 0 else start + size
+        if stop > end or stop < start + header:
+            return
+        yield kind, start + header, stop
+        start = stop
+
+
+def cr3_metadata(data: bytes) -> dict[str, bytes]:
+    """The blocks of EXIF in one of Canon's newer RAW files, ``CMT1`` to ``CMT4``, and its packet of XMP as ``xmp``."""
+    found: dict[str, bytes] = {}
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind == b"uuid" and data.startswith(_XMP_BOX, start):
+            found["xmp"] = data[start + 16 : end]
+        elif kind == b"moov":
+            for inner, begin, stop in _boxes(data, start, end):
+                if inner == b"uuid" and data.startswith(_CANON, begin):
+                    for name, first, last in _boxes(data, begin + 16, stop):
+                        if name in (b"CMT1", b"CMT2", b"CMT3", b"CMT4"):
+                            found[name.decode()] = data[first:last]
+    return found
+
+
+def mrw_metadata(data: bytes) -> bytes:
+    """The block of EXIF in one of Minolta's RAW files; empty if there is none."""
+    position, end = 8, min(len(data), 8 + int.from_bytes(data[4:8], "big"))
+    while position + 8 <= end:
+        length = int.from_bytes(data[position + 4 : position + 8], "big")
+        if data.startswith(b"\0TTW", position):
+            return data[position + 8 : position + 8 + length]
+        position += 8 + length
+    return b""
+
+
 # --- PNG --------------------------------------------------------------------------------------------------------------
 
 # Of a text or a colour profile, unpacked. What is longer is left out.
 _MOST_UNPACKED = 16 << 20
+# Encoders make one of every 8 KB, and a few besides.
+_MOST_CHUNKS = 1_000_000
 _XMP = b"XML:com.adobe.xmp\0"
+# As ImageMagick writes them: three lines of a heading, then hexadecimal digits.
+_EXIF_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 
 
 def png_without_texts(data: bytes) -> tuple[bytes, bytes]:
@@ -299,6 +353,34 @@ def png_without_texts(data: bytes) -> tuple[bytes, bytes]:
             kept.append(data[position:end])
         position = end
     return b"".join(kept), profile
+
+
+def png_metadata(data: bytes) -> tuple[bytes, bytes]:
+    """The EXIF block and the packet of XMP of a PNG, before its pixels or behind them, where many programs put them;
+    empty for none.
+    """
+    block, hexadecimal, packet = b"", b"", b""
+    position = len(_PNG_START)
+    for _ in range(_MOST_CHUNKS):
+        if position + 8 > len(data):
+            break
+        length = int.from_bytes(data[position : position + 4], "big")
+        name, start = data[position + 4 : position + 8], position + 8
+        position = start + length + 4
+        if name == b"eXIf":
+            block = data[start : start + length]
+        elif name == b"iTXt" and not packet and data.startswith(_XMP, start):
+            _, _, rest = data[start + len(_XMP) + 2 : start + length].partition(b"\0")
+            _, _, text = rest.partition(b"\0")
+            packet = _unpacked(text) if data[start + len(_XMP)] else text
+        elif name == b"zTXt" and not hexadecimal and data.startswith(_EXIF_PROFILES, start):
+            hexadecimal = _unpacked(data[data.index(b"\0", start) + 2 : start + length])
+        elif name == b"tEXt" and data.startswith(_EXIF_PROFILES, start):
+            hexadecimal = data[data.index(b"\0", start) + 1 : start + length]
+    if hexadecimal and not block:
+        with suppress(ValueError):
+            block = bytes.fromhex("".join(hexadecimal.decode("ascii", "replace").split("\n")[3:]))
+    return block, packet
 
 
 def _unpacked(packed: bytes) -> bytes:

@@ -52,7 +52,7 @@ def read_file(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> FileContent:
             VANISHED, BROKEN_LINK, PERMISSION, NOT_A_FILE, OUT_OF_MEMORY or IO_ERROR.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=open_without_waiting) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise ImageError(SkipReason.NOT_A_FILE, "a pipe, socket or device", path=path)
@@ -64,7 +64,7 @@ def read_file(path: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> FileContent:
             data = file.read(before.st_size + 1)  # the byte too many shows that it has grown
             after = os.fstat(file.fileno())
     except OSError as error:
-        raise ImageError(_reason(error, path), error.strerror or str(error), path=path) from error
+        raise ImageError(reason_of(error, path), error.strerror or str(error), path=path) from error
     except MemoryError as error:
         raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory to read it", path=path) from error
     if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
@@ -77,13 +77,15 @@ def digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open a file, for `open`: a pipe without a writer cannot hang the caller."""
     # With O_NONBLOCK a pipe opens at once, and fstat then tells what it is. A stat before opening would leave a gap
     # between the two in which the file can be exchanged. Windows has neither the flag nor the problem.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _reason(error: OSError, path: str) -> SkipReason:
+def reason_of(error: OSError, path: str) -> SkipReason:
+    """Why a file could not be read."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         return SkipReason.BROKEN_LINK if os.path.islink(path) else SkipReason.VANISHED
     if error.errno in (errno.EISDIR, errno.ENXIO):  # ENXIO: a socket
@@ -197,7 +199,7 @@ def _load(data: bytes, mode: DecodeMode, smallest_side: int, max_pixels: int) ->
     """Open an image and load its pixels; the text says what is missing of one that is cut short."""
 
     def load(data: bytes) -> _Loaded:
-        image = _open(data)
+        image = open_header(data)
         width, height = image.size
         _check_pixels(width, height, max_pixels)
         drafted = None
@@ -383,7 +385,7 @@ def _check_scans(data: bytes) -> None:
 _Driver = tuple[Callable[[IO[bytes], str | bytes], ImageFile.ImageFile], Callable[[bytes], bool | str] | None]
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def open_header(data: bytes) -> ImageFile.ImageFile:
     """Find the driver for the bytes and let it read the header.
 
     This is the loop of `Image.open` without three things that do harm here. Its own pixel limit is a process-wide

@@ -25,7 +25,7 @@ from typing import IO, Any
 from PIL import Image
 
 from zsindex.errors import ImageError
-from zsindex.photos import decode
+from zsindex.photos import decode, facts, plain
 from zsindex.photos.codec_errors import codec_errors
 from zsindex.photos.scaling import Fitting
 from zsindex.records import DecodeMode, IccMode, Rendering, SkipReason, TransparencyMode
@@ -41,8 +41,9 @@ MOST_ASKED = 64
 FAILED, RUNNING = b"!", b"?"
 # How long a process that ended for want of work may stay unburied.
 _BURY_S = 10.0
-# Longest line of a request or an answer: a mode, a size, a few words.
-_MOST_LINE = 1 << 16
+# Longest line of a request or an answer: a mode, a size, a few words, and facts, of which `zsindex.photos.facts` keeps
+# less than that in letters that take twelve bytes.
+MOST_LINE = 1 << 20
 
 
 # --- both sides -------------------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ def write(stream: IO[bytes], about: dict[str, Any], data: bytes) -> None:
 
 
 def _read_about(stream: IO[bytes]) -> dict[str, Any] | None:
-    line = stream.readline(_MOST_LINE)
+    line = stream.readline(MOST_LINE)
     if not line.endswith(b"\n"):
         return None
     about: dict[str, Any] = json.loads(line)
@@ -104,7 +105,7 @@ def serve(stdin: IO[bytes], stdout: IO[bytes], memory: _Memory, seconds: float) 
 
 def _answered(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        return _decoded(request, data)
+        return _decoded(request, data) if "mode" in request else (_facts(request, data), b"")
     except ImageError as error:
         return {"reason": str(error.reason), "detail": error.detail}, b""
     except MemoryError:
@@ -138,8 +139,13 @@ def _decoded(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byte
         "height": found.height,
         "format": found.format,
         "incomplete": found.incomplete,
+        **_facts(request, data),
     }
     return about, palette + image.tobytes() if palette else image.tobytes()
+
+
+def _facts(request: dict[str, Any], data: bytes) -> dict[str, Any]:
+    return {"facts": plain.to_plain(facts.read(data, request["name"]))}
 
 
 class _alarm:  # noqa: N801

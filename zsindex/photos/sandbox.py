@@ -14,15 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Protocol, Self, TypeVar
 
 from PIL import Image
 
 from zsindex.errors import DecoderUnavailable, ImageError
-from zsindex.photos import decode, decoder_process
+from zsindex.photos import decode, decoder_process, facts, plain
 from zsindex.photos.decoder_process import FAILED, HAS_ALARM, MOST_ASKED, RUNNING, START, comes, read, write
 from zsindex.photos.scaling import Fitting
 from zsindex.records import (
@@ -30,6 +31,7 @@ from zsindex.records import (
     Decoded,
     DecodeLimits,
     DecodeMode,
+    Facts,
     Rendering,
     Settings,
     SkipReason,
@@ -55,6 +57,9 @@ _PIPE_BYTES = 1 << 20
 _SOON_S = 0.001
 
 
+_Told = TypeVar("_Told")
+
+
 class Decoder(Protocol):
     """What decodes a photo: `Sandbox`, or `Here`."""
 
@@ -68,7 +73,7 @@ class Decoder(Protocol):
         name: str = "",
         fitting: Fitting | None = None,
     ) -> Decoded:
-        """Decode a photo; see `zsindex.photos.decode.decode`.
+        """Decode a photo, and read its facts; see `zsindex.photos.decode.decode` and `zsindex.photos.facts.read`.
 
         Args:
             name: of the file, or its path.
@@ -101,7 +106,7 @@ class Here:
         fitting: Fitting | None = None,
     ) -> Decoded:
         """See `Decoder`."""
-        return decode.decode(
+        decoded = decode.decode(
             data,
             mode=mode,
             input_size=input_size,
@@ -109,6 +114,11 @@ class Here:
             name_hint=name,
             rendering=rendering,
         )
+        return replace(decoded, facts=self.read_facts(data, name))
+
+    def read_facts(self, data: bytes, name: str = "") -> Facts:
+        """See `Sandbox`."""
+        return facts.read(data, name)
 
     def start(self) -> None:
         """See `Decoder`."""
@@ -169,15 +179,32 @@ class Sandbox:
             "max_pixels": self._max_pixels,
             "icc": str(rendering.icc),
             "transparency": str(rendering.transparency),
-            "name": name[-64:].encode("ascii", "replace").decode("ascii"),
+            "name": _short(name),
             "fitting": fitting,
         }
+        return self._asked(request, data, _decoded)
+
+    def read_facts(self, data: bytes, name: str = "") -> Facts:
+        """Read the facts of a photo, of which the header is enough; see `zsindex.photos.facts.read`.
+
+        Raises:
+            ImageError: it takes too long or too much, or ends the process.
+            DecoderUnavailable: no process can be started.
+        """
+        return self._asked({"name": _short(name)}, data, lambda about, _: plain.from_plain(about["facts"]))
+
+    def _asked(self, request: dict[str, Any], data: bytes, told: Callable[[dict[str, Any], bytes], _Told]) -> _Told:
+        """Ask a process.
+
+        Args:
+            told: makes something of its answer.
+        """
         failure = ImageError(SkipReason.DECODE_FAILED, "its decoder ended, again and again")
         for _ in range(_MOST_TRIES):
             worker = self._take()
             is_fresh = not worker.done
             try:
-                return worker.decode(request, data)
+                return told(*worker.ask(request, data))
             except _Idle:
                 continue
             except ImageError as error:
@@ -262,6 +289,11 @@ def expect_photos(limits: DecodeLimits | None) -> None:
         _begin()
 
 
+def _short(name: str) -> str:
+    """As much of a name as matters."""
+    return name[-64:].encode("ascii", "replace").decode("ascii")
+
+
 class _Idle(Exception):
     """The process had ended for want of work."""
 
@@ -282,8 +314,8 @@ class _Worker:
         self.done = 0
         self.is_good = True
 
-    def decode(self, request: dict[str, Any], data: bytes) -> Decoded:
-        """Have a photo decoded.
+    def ask(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        """Have something done with a photo.
 
         Raises:
             ImageError
@@ -303,7 +335,7 @@ class _Worker:
             raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory for its pixels") from error
         if answer is None:
             raise self._failure()
-        about, pixels = answer
+        about, _ = answer
         if "mistake" in about:
             raise RuntimeError(f"a mistake in a process that decodes photos:\n{about['mistake']}")
         self.is_good = self.done < _MOST_PHOTOS
@@ -312,7 +344,7 @@ class _Worker:
             if reason is SkipReason.OUT_OF_MEMORY and self._limits_memory:
                 detail = self._limits.too_much
             raise ImageError(reason, detail)
-        return _decoded(about, pixels)
+        return answer
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -372,7 +404,8 @@ def _decoded(about: dict[str, Any], pixels: bytes) -> Decoded:
         raise ImageError(SkipReason.OUT_OF_MEMORY, "there was not enough memory for its pixels") from error
     if palette:
         image.putpalette(pixels[:palette], about["palette_mode"])
-    return Decoded(image, about["width"], about["height"], about["format"], about["incomplete"])
+    said = plain.from_plain(about["facts"])
+    return Decoded(image, about["width"], about["height"], about["format"], about["incomplete"], said)
 
 
 _SIGKILL = getattr(signal, "SIGKILL", 9)

@@ -7,11 +7,12 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 
+from zsindex.photos import sidecars
 from zsindex.photos.formats import MOST_STORED, PHOTO_EXTENSIONS, is_encodable, printable, storable
 from zsindex.records import Candidate, FolderListing, SkippedEntry, SkipReason
 
@@ -44,6 +45,8 @@ EXCLUDED_FOLDERS = frozenset(
     }
 )
 _TRASH_PREFIX = ".trash"  # .Trash, .Trashes, .Trash-1000
+
+_SIDECARS = frozenset({"xmp", "XMP", "Xmp"})  # of a file system that minds
 
 _Identity = tuple[int, int]
 
@@ -182,6 +185,7 @@ class _Scan:
         candidates: list[Candidate] = []
         skipped: list[SkippedEntry] = []
         below: list[tuple[str, str]] = []
+        beside: list[os.DirEntry[str]] = []
         # Files named one by one join the listing of their folder where it is visited anyway; a second, partial listing
         # after this complete one would contradict it.
         named = self._named.pop(folder, ())
@@ -216,7 +220,21 @@ class _Scan:
                     candidates.append(found)
                 elif found is not None:
                     skipped.append(found)
-        return FolderListing(folder, tuple(candidates), tuple(skipped)), below
+            elif extension in _SIDECARS:
+                beside.append(entry)
+        of_photos = tuple(self._sidecars(folder, relative, beside, candidates)) if beside else ()
+        return FolderListing(folder, tuple(candidates), tuple(skipped), of_photos), below
+
+    def _sidecars(
+        self, folder: str, relative: str, entries: Iterable[os.DirEntry[str]], candidates: Iterable[Candidate]
+    ) -> Iterator[Candidate]:
+        """Those of the photos of a folder."""
+        wanted = sidecars.keys_of_all(candidate.name for candidate in candidates)
+        for entry in entries:
+            if sidecars.key_of(entry.name) in wanted and not self._rules.leaves_out_file(entry.name, relative):
+                found = _examine(folder, entry.name, entry.stat)
+                if isinstance(found, Candidate):
+                    yield found
 
     def _list_named(self, folder: str) -> FolderListing:
         if not is_encodable(folder):
@@ -225,10 +243,19 @@ class _Scan:
         for name in sorted(self._named[folder]):
             path = os.path.join(folder, name)
             found.append(_examine(folder, name, partial(os.stat, path)))
+        candidates = tuple(f for f in found if isinstance(f, Candidate))
+        beside = []
+        for name in sorted({key + sidecars.EXTENSION for key in sidecars.keys_of_all(c.name for c in candidates)}):
+            with suppress(OSError):
+                if isinstance(
+                    sidecar := _examine(folder, name, partial(os.stat, os.path.join(folder, name))), Candidate
+                ):
+                    beside.append(sidecar)
         return FolderListing(
             folder,
-            tuple(f for f in found if isinstance(f, Candidate)),
+            candidates,
             tuple(f for f in found if isinstance(f, SkippedEntry)),
+            tuple(beside),
             complete=False,
         )
 

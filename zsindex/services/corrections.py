@@ -16,7 +16,7 @@ from zsindex.classification.prompts import normalise
 from zsindex.classification.scorers import Head, Scorer, largest
 from zsindex.classification.view import View
 from zsindex.config import absolute
-from zsindex.errors import BadQuery, NotInLibrary, UnknownLabel
+from zsindex.errors import BadQuery, UnknownLabel
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 from zsindex.services.labels import Labels, saved_name
 from zsindex.session.session import Session
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # (path, label, True if the photo does not show it)
 Statement: TypeAlias = "tuple[str | os.PathLike[str], str, bool]"
+
+_WHY = "only photos that it holds can be corrected"
 
 
 class Corrections:
@@ -79,7 +81,7 @@ class Corrections:
                 raise UnknownLabel(
                     label, known=[*chosen.labels, *(name for name in named if name not in chosen.labels)]
                 )
-        digests = self._digests([path for path, _, _ in said])
+        digests = self._session.digests_of([path for path, _, _ in said], _WHY)
         self._session.storage.labels.add_corrections(
             saved_name(chosen), [CorrectionEntry(digests[path], label, n) for path, label, n in said]
         )
@@ -94,7 +96,7 @@ class Corrections:
         self._session.storage.require_writable("withdraw corrections")
         name = saved_name(self._labels.get(label_set))
         held = self._folded(name).by_digest
-        digests = [digest for digest in self._digests(absolute_all(paths)).values() if digest in held]
+        digests = [digest for digest in self._session.digests_of(absolute_all(paths), _WHY).values() if digest in held]
         entries = [CorrectionEntry(digest, None) for digest in dict.fromkeys(digests)]
         if entries:
             self._session.storage.labels.add_corrections(name, entries)
@@ -134,18 +136,6 @@ class Corrections:
         from zsindex.lab.corrections import fold
 
         return fold(self._session.storage.labels.corrections(name))
-
-    def _digests(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """The digests of known paths.
-
-        Raises:
-            NotInLibrary: names the unknown ones.
-        """
-        found = self._session.storage.photos.digests_of(paths)
-        unknown = [path for path in dict.fromkeys(paths) if path not in found]
-        if unknown:
-            raise NotInLibrary(unknown, "only photos that it holds can be corrected")
-        return {path: found[path] for path in dict.fromkeys(paths)}
 
     # --- learning -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ from zsindex.ingest.sync import Elsewhere, Options, Sync
 from zsindex.records import Progress, SyncReport
 from zsindex.session.session import Session
 
+# After a sync that stored facts of so many files their table is made; of fewer, when it is asked for.
+_FACTS_DUE = 1000
+
 
 class Ingest:
     """Brings a library up to date."""
@@ -113,6 +116,8 @@ class Ingest:
     def _synced(self, report: SyncReport) -> SyncReport:
         self._session.usage.count(images_encoded=report.encoded, images_reused=report.reused)
         self._session.storage.photos.seal_folders()
+        if report.encoded + report.sidecars + report.facts_read >= _FACTS_DUE:
+            self._session.facts.table()
         if self._session.model.known is not None and not self._session.index.on_server:
             self._session.index.open()  # writes the snapshot if one is due
         return report

@@ -13,7 +13,7 @@ from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.classification.options import Question, QuestionOptions, WhichLabels
-from zsindex.classification.prompts import normalise, prompts_for
+from zsindex.classification.prompts import prompts_for
 from zsindex.classification.results import Classification
 from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
 from zsindex.errors import UnknownImage
@@ -26,6 +26,7 @@ from zsindex.services.truths import FOLDERS, TruthLike, Truths
 from zsindex.services.unknown import Unknown
 from zsindex.services.vectors import Vectors
 from zsindex.session.session import Session
+from zsindex.where import Where
 
 if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution
@@ -189,17 +190,14 @@ class Lab:
         """
         from zsindex.lab.lint import first_photos
         from zsindex.lab.suggest import suggest
-        from zsindex.lab.vocabulary import words as words_of
+        from zsindex.lab.vocabulary import chosen as chosen_words
 
         share = bounds.real("share", share, above=0, most=1)
         if by not in ("cosine", "margin"):
             raise ValueError(f"by must be cosine or margin, not {by!r}")
         if not has_place(word_template):
             raise ValueError(f"{word_template!r} has no place for the word: write {{}} where it goes")
-        if isinstance(vocabulary, (str, os.PathLike)):
-            words = list(words_of(os.fspath(vocabulary)))
-        else:
-            words = list(dict.fromkeys(word for word in map(normalise, vocabulary) if word))
+        words = chosen_words(vocabulary)
         chosen = self._labels.resolve(labels, template)
         view = self._session.view_of(paths, truncate=True)
         self._session.embed.texts([text for prompts in chosen.concept_prompts for text in prompts], truncate=truncate)
@@ -253,13 +251,14 @@ class Lab:
                 out.
             resamples: number of bootstrap resamples; 0 for no intervals.
             seed: of the bootstrap.
-            options: as for `Library.classify`, such as `template`, `paths`, `activation`, `temperature`, `unknown` and
-                `thresholds`; `top` and `sync` are evaluation's own.
+            options: as for `Library.classify`, such as `template`, `paths`, `where`, `activation`, `temperature`,
+                `unknown` and `thresholds`; `top` and `sync` are evaluation's own.
 
         Raises:
             BadTruth: it cannot be read, or no photo of it can be compared.
             UnknownModel: the library holds no vectors of a model.
             UnknownLabelSet, BadTemplate, PromptTooLong
+            BadFilter, NoFacts, UnknownLabel: of `where`.
         """
         from zsindex.lab import evaluate as lab
         from zsindex.lab.truth import lists
@@ -270,7 +269,7 @@ class Lab:
         options["paths"] = paths = None if paths is None else absolute_all(paths)
         sets = [self._labels.resolve(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
-        said = self._truths.of(truth, sets[0], paths)
+        said = self._truths.of(truth, sets[0], paths, Where.of(options.get("where")))
         asked = []
         with ExitStack() as opened:
             for model in (None, *models):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from zsindex.arguments import bounds
+from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification.options import Question, WhichLabels
 from zsindex.classification.prompts import LabelsLike
@@ -14,6 +17,9 @@ from zsindex.records import LabelSet
 from zsindex.services.templates import Templates
 from zsindex.session.session import Session
 from zsindex.storage.rows import SavedLabelSet
+
+if TYPE_CHECKING:
+    from zsindex.lab.keywords import Keyword
 
 
 class Labels:
@@ -71,6 +77,34 @@ class Labels:
         chosen = replace(self._made(labels, template), name=name)
         version = self._session.storage.labels.save_label_set(name, prompts.to_document(chosen))
         return replace(chosen, version=version)
+
+    def from_keywords(
+        self,
+        *,
+        min_photos: int = 3,
+        most: int | None = 200,
+        whole: bool = False,
+        exclude: str | Sequence[str] = (),
+    ) -> builtins.list[Keyword]:
+        """What labels the keywords would make that people gave the photos, those of the most photos first. To save
+        them: ``library.labels.save(name, [one.label for one in found])``.
+
+        Spellings that differ only in case are one label, the leaf of a hierarchy stands for it. What zsindex wrote
+        into sidecars does not count.
+
+        Args:
+            min_photos: labels of fewer are left out: names of people, trips and years.
+            most: so many labels at most; None for all.
+            whole: hierarchies as labels with all their levels, ``owl, Birds``, rather than their leaves.
+            exclude: patterns (``*``, ``?``, ``[…]``) of keywords, hierarchies or levels, without regard to case.
+        """
+        from zsindex.lab.keywords import as_labels
+        from zsindex.services.keywords import people_gave
+
+        min_photos = bounds.whole("min_photos", min_photos, least=1)
+        most = None if most is None else bounds.whole("most", most, least=1)
+        found = as_labels(people_gave(self._session), min_photos=min_photos, whole=whole, exclude=several(exclude))
+        return found[:most]
 
     def remove(self, name: str) -> None:
         """Remove a saved label set with all its versions and thresholds. Its prompts stay cached.

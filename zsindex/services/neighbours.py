@@ -10,7 +10,10 @@ import numpy as np
 
 from zsindex.arguments import bounds
 from zsindex.records import NONE
+from zsindex.services.decisions import Decisions
+from zsindex.services.filters import Filters
 from zsindex.session.session import Session
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,6 +92,7 @@ class Neighbours:
         *,
         threshold: float = NEAR,
         paths: PathsLike | None = None,
+        where: WhereLike | None = None,
         look: bool = True,
         progress: Callable[[Progress], None] | None = None,
     ) -> Duplicates:
@@ -98,12 +102,14 @@ class Neighbours:
         picture: their pixels correlate. Each group is a photo to keep and its near-duplicates; in a long series, whose
         first and last are no longer alike, no photo is dropped that does not resemble the one kept. The photo to keep
         is the one with the most pixels; among equals the sharpest (variance of the Laplacian: Pech-Pacheco et al.
-        2000), then the largest file. docs/methods.md has more.
+        2000), then the largest file. What people decided about photos comes first: see `library.decisions`.
+        docs/methods.md has more.
 
         Args:
             threshold: minimum cosine of near-duplicates, up to 1. The right value depends on the model; see
                 `duplicate_examples`.
             paths: files and folders to restrict to. Default: all.
+            where: only photos that fit, see `zsindex.where`. Only these are compared.
             look: False reads no photos, and goes by vectors, pixel counts and file sizes alone. This also finds cropped
                 and retouched copies, and other pictures of the same kind of thing.
             progress: called now and then with how many photos have been read.
@@ -111,18 +117,21 @@ class Neighbours:
         Raises:
             ValueError: the threshold is not in (0, 1].
             TooManyPairs: it is far too low.
+            BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
         """
         from zsindex.lab import duplicates, neighbours
 
         threshold = bounds.real("threshold", threshold, above=0, most=1)
-        view = self._session.view_of(paths)
-        graph = self._graph(view, whole=paths is None)
+        where = Where.of(where)
+        view = Filters(self._session).view_of(paths, where)
+        graph = self._graph(view, whole=paths is None and where is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
         known = self._session.appearances
         found = duplicates.find(
             view,
             pairs,
             threshold=threshold,
+            decided=Decisions(self._session).in_effect(),
             details=self._session.storage.photos.details_of,
             known=known if look else None,
             settings=self._session.settings,
@@ -133,17 +142,20 @@ class Neighbours:
             known.pop(image_id, None)
         return found
 
-    def duplicate_examples(self, *, each: int = 2, paths: PathsLike | None = None) -> list[Level]:
+    def duplicate_examples(
+        self, *, each: int = 2, paths: PathsLike | None = None, where: WhereLike | None = None
+    ) -> list[Level]:
         """Example pairs of photos at several cosines, to help choose the threshold of `duplicates`.
 
         Args:
             each: pairs per level.
-            paths: files and folders to restrict to. Default: all.
+            paths, where: as for `duplicates`.
         """
         from zsindex.lab import duplicates
 
-        view = self._session.view_of(paths)
-        return duplicates.examples(view, self._graph(view, whole=paths is None), each=each)
+        where = Where.of(where)
+        view = Filters(self._session).view_of(paths, where)
+        return duplicates.examples(view, self._graph(view, whole=paths is None and where is None), each=each)
 
     def copies(self) -> list[Copies]:
         """Files that are byte-for-byte copies, grouped, in the order of their first files."""

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
 
 from zsindex.arguments.paths import PathsLike, absolute_all, guessed
+from zsindex.classification.results import Classification, Hit
+from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, UnknownImage
-from zsindex.records import FileContent, IncompletePhoto, SkippedFile, SkipReason
+from zsindex.exchange.facts_columns import columns
+from zsindex.photos.formats import storable
+from zsindex.records import DecodeMode, Facts, FileContent, IncompletePhoto, SkippedFile, SkipReason
 from zsindex.session.session import Session
+from zsindex.storage.facts_table import NO_TIME
+from zsindex.storage.protocol import Storage
 
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
+
+# Of the pixels that facts are read along with: decoded as small as can be.
+_LEAST_SIDE = 8
+# What `Photos.in_order` goes by.
+SORTS = ("date", "score", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +130,96 @@ class Photos:
             what = "is a folder" if is_folder else "is neither a file nor a photo of the library"
             raise BadQuery(f"{term} {what}. To search for it as text: text:{term}")
         return False
+
+    def facts_of(self, image_id: int) -> dict[str, Facts]:
+        """When, where and with what an image was taken, its rating, keywords and caption, as the last sync has read
+        them; by the path of each existing file that shows it, as their sidecars, names and times may differ.
+
+        `Library.facts` tells them of a file, whether or not it is in the library.
+
+        Raises:
+            UnknownImage
+        """
+        storage = self._session.storage
+        if storage.photos.image(image_id) is None:
+            raise UnknownImage(image_id)
+        return storage.photos.facts_of_files([image_id])
+
+    @overload
+    def in_order(self, found: Classification, by: str) -> Classification: ...
+    @overload
+    def in_order(self, found: list[Hit], by: str) -> list[Hit]: ...
+    def in_order(self, found: Classification | list[Hit], by: str) -> Classification | list[Hit]:
+        """Photos of an answer in another order, in which equal ones stay as they were.
+
+        Args:
+            found: what `Library.classify`, `Library.search` or `Library.similar` returned.
+            by: ``date``, newest first, by the clock where they were taken, those without one last; ``score``, highest
+                first; or ``path``.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        order = self._order(found, by)
+        return [found[number] for number in order] if isinstance(found, list) else found.reordered(order)
+
+    def _order(self, found: Classification | list[Hit], by: str) -> list[int]:
+        if isinstance(found, list):
+            paths, scores = [hit.path for hit in found], np.array([hit.score for hit in found], dtype=np.float32)
+        else:
+            paths, scores = found.paths, found.best_scores
+        if by == "path":
+            return sorted(range(len(paths)), key=paths.__getitem__)
+        if by == "score":
+            by_score: list[int] = np.argsort(-scores, kind="stable").tolist()
+            return by_score
+        if by != "date":
+            raise ValueError(f"photos are sorted by {', '.join(SORTS)}, not by {by!r}")
+        table = self._session.facts.table()
+        taken = np.append(table.taken_us, NO_TIME)[table.rows_of_paths(paths)]  # -1: what is not in the table
+        # The least of all numbers stands for no time. Its complement is the greatest, where its opposite is itself.
+        by_date: list[int] = np.argsort(~taken, kind="stable").tolist()
+        return by_date
+
+    def facts_columns(self, paths: Sequence[str], *, place: bool = False) -> dict[str, list[Any]]:
+        """The facts of many photos as columns, as the last sync has read them: ``pandas.DataFrame`` takes them.
+
+        Args:
+            paths: of photos of the library, n of them.
+            place: also ``latitude``, ``longitude`` and ``altitude_m``.
+
+        Returns:
+            By name n values, None where nothing is known: ``taken`` (local time, ISO 8601), ``taken_from``,
+            ``offset_s``, ``make``, ``camera``, ``lens``, ``focal_length_mm``, ``aperture``, ``exposure_s``, ``iso``,
+            ``width``, ``height``, ``orientation``, ``rating`` and ``keywords``, of which there may be several.
+        """
+        table = self._session.facts.table()
+        return columns(table, table.rows_of_paths(paths), place=place)
+
+
+def read_facts(session: Session, path: str | os.PathLike[str]) -> Facts:
+    """See `Library.facts`."""
+    from zsindex.photos import decode, sidecars
+    from zsindex.photos.together import together
+
+    file = absolute(path)
+    content = _stored_facts(session.storage, file)
+    if content is None:
+        data = decode.read_file(file).data
+        try:
+            content = session.decoder.decode(data, DecodeMode.FAST, (_LEAST_SIDE, _LEAST_SIDE), name=file).facts
+        except ImageError as error:
+            raise ImageError(error.reason, error.detail, path=file) from error
+    mtime_ns = os.stat(file).st_mtime_ns
+    return together(content or Facts(), sidecars.read_of(file), os.path.basename(file), mtime_ns)
+
+
+def _stored_facts(storage: Storage, path: str) -> Facts | None:
+    """Of its metadata; None where they are not known, or of another content than lies there now."""
+    digest = storage.reads.digest_of(path)
+    ids = [] if digest is None else list(storage.photos.images_of([digest]).values())
+    seen = {(row.size, row.mtime_ns) for row in storage.photos.details_of(ids) if row.path == path}
+    status = os.stat(path) if os.path.isfile(path) else None
+    if status is None or (status.st_size, storable(status.st_mtime_ns)) not in seen:
+        return None
+    return storage.photos.facts_of(ids).get(ids[0])

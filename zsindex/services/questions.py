@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def _rank_here(ranking: Ranking, view: View) -> Ranked:
-    return ranking.of(view.vectors, view.unique[0])
+    rows = view.unique[0]
+    over = ranking.over(rows)
+    return ranking.among(ranking.of(view.vectors, over), over, rows)
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,13 +120,14 @@ class Questions:
         view = self._session.view(question.paths)
         if question.paths is None or view.unanswered:
             self._session.require_vectors(view, question.paths)
+        view, fitting = self._fitting(view, question)
         rank = _rank_here if on is None else self._rank_on(on, progress, should_stop)
-        return self._score(self._planned(question, labels, view), texts, encoded, rank)
+        return self._score(self._planned(question, labels, view, fitting), texts, encoded, rank)
 
     def plan(self, question: Question) -> Plan:
         """See `Library.plan`."""
         labels, question = self._labels.of(question), self._resolved(question)
-        return self._planned(question, labels, self._session.view(question.paths))
+        return self._planned(question, labels, *self._fitting(self._session.view(question.paths), question))
 
     def answer(
         self,
@@ -140,8 +143,8 @@ class Questions:
         if plan.question.paths is not None:
             view = self._session.view(plan.question.paths)
             if view.snapshot != plan.view.snapshot:
-                plan = self._planned(plan.question, plan.labels, view)
-        if not may_be_empty:
+                plan = self._planned(plan.question, plan.labels, *self._fitting(view, plan.question))
+        if not may_be_empty and plan.question.where is None:
             self._session.require_vectors(plan.view, plan.question.paths)
         return self._score(plan, texts, encoded)
 
@@ -161,7 +164,7 @@ class Questions:
     def photos(self, plan: Plan) -> str:
         """See `Plan.photos`."""
         question = plan.question
-        whole = question.paths is not None and (question.unknown_rule is not None or bool(plan._rates))
+        whole = not question.is_about_all and (question.unknown_rule is not None or bool(plan._rates))
         return plan.view.digest + (self._session.view().digest if whole else "")
 
     # --- what is asked ------------------------------------------------------------------------------------------------
@@ -195,7 +198,20 @@ class Questions:
         self._session.require_known(question.paths, "it is read-only" if question.sync else "adding was refused")
         return 0
 
-    def _planned(self, question: Question, labels: LabelSet, view: View) -> Plan:
+    def _fitting(self, view: View, question: Question) -> tuple[View, str | None]:
+        """The photos of a view that a question is about; and what stands for which of them fit its filters."""
+        fitting = None
+        if question.where is not None:
+            from zsindex.services.filters import Filters
+
+            view, fitting = Filters(self._session).those(view, question.where)
+        if question.one_per is not None:
+            from zsindex.services.timeline import Timeline
+
+            view = Timeline(self._session).one_per(view, question.one_per)
+        return view, fitting
+
+    def _planned(self, question: Question, labels: LabelSet, view: View, fitting: str | None) -> Plan:
         """Everything that the answer depends on. The options in use enter the run key."""
         if isinstance(question.temperature, float):
             view = view.tempered(question.temperature)
@@ -230,6 +246,11 @@ class Questions:
             answers = _with_none(answers)
         default = len(answers) if question.multi_label else DEFAULT_TOP
         top = max(1, min(default if question.top is None else question.top, len(answers)))
+        if question.where is not None:
+            # What was answered and corrected, and what photos say, may be other things later.
+            options["where"] = [question.where.to_json(), fitting]
+        if question.one_per is not None:
+            options["one_per"] = [question.one_per, view.digest]  # what photos say may be something else later
         paths = None if question.paths is None else list(question.paths)
         options.update(top=top, paths=paths, truncate=question.truncate)
         asked = Asked(labels, {**question.arguments, "activation": str(activation)})
@@ -259,7 +280,7 @@ class Questions:
             from zsindex.services.neighbours import Neighbours
 
             smoothed, smoothing = Neighbours(self._session).smooth(
-                view, scorer, plan._answers, texts, plan.labels.answer_of, whole=question.paths is None
+                view, scorer, plan._answers, texts, plan.labels.answer_of, whole=question.is_about_all
             )
             best, best_scores = scorers.rank_scores(smoothed, top=plan._top)
             score = partial(_rows_of, smoothed, np.arange(len(rows))[back])
@@ -284,6 +305,7 @@ class Questions:
             image_ids=view.image_ids,
             learned=None if taught is None else taught.learned,
             smoothing=smoothing,
+            facts=self._session.facts.table,
         )
         if question.record and recorded is None:
             from zsindex.services.run_store import RunStore
@@ -324,7 +346,7 @@ class Questions:
         rule = question.unknown_rule
         # What a photo is compared with does not depend on which photos were asked for.
         whole = view
-        if question.paths is not None and (rule or plan._rates):
+        if not question.is_about_all and (rule or plan._rates):
             whole = replace(self._session.view(), info=view.info)
         if rule is not None:
             from zsindex.services.unknown import Unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,16 @@ import numpy as np
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.classification import prompts
 from zsindex.classification.options import Query
-from zsindex.classification.results import Hit
+from zsindex.classification.results import Hit, Hits
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, PlaceExpired
 from zsindex.index import nearest
-from zsindex.records import FloatArray
+from zsindex.records import FloatArray, IdArray
+from zsindex.services.filters import Filters, FittingFiles
 from zsindex.services.photos import Photos
 from zsindex.session.session import Session
 from zsindex.storage.rows import FileTable
+from zsindex.where import Where
 
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
@@ -46,10 +48,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some photos around a vector, best first. `next` is where the next page begins; None after the last."""
+    """Some photos around a vector, best first. `next` is where the next page begins; None after the last. `snapshot` is
+    what it is of: a watermark and a generation.
+    """
 
     hits: tuple[Hit, ...]
     next: Place | None
+    snapshot: tuple[int, int]
 
 
 class Search:
@@ -59,13 +64,16 @@ class Search:
         self._session = session
         self._photos = Photos(session)
 
-    def search(self, query: Query) -> list[Hit]:
+    def search(self, query: Query) -> Hits:
         """See `Library.search`."""
         self._require_some(query)
         added = [self._term(term, truncate=query.truncate) for term in query.plus]
         taken = [self._term(term, truncate=query.truncate) for term in query.minus]
         terms = np.stack(added) if added[1:] or taken else None
-        return self._nearest(self.sum_of(added, taken), query, terms=terms)
+        vector = self.sum_of(added, taken)
+        if query.cut is None and not query.without:
+            return Hits(self._nearest(vector, query, terms=terms))
+        return self._fitting(vector, query, terms)
 
     def similar(self, query: Query) -> list[Hit]:
         """See `Library.similar`; the query is one image."""
@@ -106,6 +114,7 @@ class Search:
         top: int,
         after: Place | None = None,
         paths: PathsLike | None = None,
+        where: Where | None = None,
         leave_out: int | None = None,
         exact: bool = False,
     ) -> Page:
@@ -120,19 +129,23 @@ class Search:
             top: photos per page.
             after: `Page.next` of the previous page.
             paths: files and folders to restrict to.
+            where: only photos that fit, as of now.
             leave_out: an image to leave out.
             exact: compare every photo in any case.
 
         Raises:
             NotInLibrary: something in `paths` is unknown.
+            NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
             PlaceExpired: vectors were removed from the library since the first page, so its ranking is gone.
         """
         places = None if paths is None else absolute_all(paths)
         if places is not None:
             self._session.require_known(places)
         if self._session.index.on_server:
-            return self._page_from_server(vector, top, after, places, leave_out, exact)
+            return self._page_from_server(vector, top, after, self._files(places, where), leave_out, exact)
         view = self._session.view(places)
+        if where is not None:
+            view, _ = Filters(self._session).those(view, where)
         watermark, generation, _ = view.snapshot
         rows = view.unique[0]
         if after is not None:
@@ -152,29 +165,34 @@ class Search:
             wanted = view.vectors.ids[found] != leave_out
             found, scores = found[wanted], scores[wanted]
         ids = view.vectors.ids[found].tolist()
-        by_image = _by_image(self._session.storage.reads.files_of(ids[:top]))
+        files = self._session.storage.reads.files_of(ids[:top])
+        by_image = _by_image(files if where is None else FileTable(view.paths, view.image_ids), ids[:top])
         hits = tuple(
             Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
             for image_id, score in zip(ids[:top], scores[:top].tolist(), strict=True)
             if image_id in by_image
         )
         more = len(ids) > top > 0
-        return Page(hits, Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None)
+        following = Place(watermark, generation, float(scores[top - 1]), ids[top - 1]) if more else None
+        return Page(hits, following, (watermark, generation))
 
     def _page_from_server(
         self,
         vector: FloatArray,
         top: int,
         after: Place | None,
-        places: Sequence[str] | None,
+        files: FileTable | FittingFiles | None,
         leave_out: int | None,
         exact: bool,
     ) -> Page:
-        reads, index = self._session.storage.reads, self._session.index.server()
+        """Args:
+        files: to restrict to; None for all.
+        """
+        index = self._session.index.server()
         watermark = index.watermark if after is None else min(after.watermark, index.watermark)
         if after is not None and after.generation != index.generation:
             raise PlaceExpired()
-        selected = None if places is None else np.unique(reads.files(places).image_ids)
+        selected = None if files is None else np.unique(files.image_ids)
         k = top + 2
         while True:
             if after is None:
@@ -184,7 +202,7 @@ class Search:
                 place = (after.score, after.image_id)
                 found, scores = index.after(vector, k, place, through=watermark, image_ids=selected)
                 ids, found_scores = found.tolist(), scores.tolist()
-            by_image = _by_image(reads.files_of(ids))
+            by_image = _by_image(self._shown(files if isinstance(files, FittingFiles) else None, ids), ids)
             hits = [
                 Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
                 for image_id, score in zip(ids, found_scores, strict=True)
@@ -197,7 +215,7 @@ class Search:
         more = len(hits) > top > 0
         last = hits[top - 1] if more else None
         following = None if last is None else Place(watermark, index.generation, last.score, last.image_id)
-        return Page(tuple(hits[:top]), following)
+        return Page(tuple(hits[:top]), following, (watermark, index.generation))
 
     def _require_some(self, query: Query) -> None:
         """Refuse a query that cannot find anything, before anything is encoded.
@@ -211,41 +229,88 @@ class Search:
 
     def _term(self, term: ImageLike, *, truncate: bool) -> FloatArray:
         if isinstance(term, str) and not self._photos.is_image(term):
-            text = prompts.normalise(term.removeprefix("text:"))
-            if not text:
-                raise BadQuery("the query is empty")
-            vector: FloatArray = self._session.embed.texts([text], truncate=truncate)[0]
-        else:
-            try:
-                vector = self._session.embed.images([term])[0]
-            except ImageError as error:
-                if not isinstance(term, str):
-                    raise
-                raise ImageError(
-                    error.reason, f"{error.detail} (to search for it as text: text:{term})", path=error.path
-                ) from error
+            return self._text(term, truncate=truncate)
+        try:
+            vector: FloatArray = self._session.embed.images([term])[0]
+        except ImageError as error:
+            if not isinstance(term, str):
+                raise
+            raise ImageError(
+                error.reason, f"{error.detail} (to search for it as text: text:{term})", path=error.path
+            ) from error
+        return vector
+
+    def _text(self, text: str, *, truncate: bool) -> FloatArray:
+        text = prompts.normalise(text.removeprefix("text:"))
+        if not text:
+            raise BadQuery("the query is empty")
+        vector: FloatArray = self._session.embed.texts([text], truncate=truncate)[0]
         return vector
 
     def _nearest(
-        self, vector: FloatArray, query: Query, *, terms: FloatArray | None = None, leave_out: str | None = None
+        self,
+        vector: FloatArray,
+        query: Query,
+        *,
+        top: int | None = None,
+        terms: FloatArray | None = None,
+        leave_out: str | None = None,
     ) -> list[Hit]:
-        top, paths = query.top, query.paths
-        reads = self._session.storage.reads
+        top, paths = query.top if top is None else top, query.paths
+        files = self._files(paths, query.where)
         index, k = self._session.index.for_search(), top
-        files = None if paths is None else reads.files(paths)
         selected = None if files is None else files.image_ids
+        groups = self._groups(query)
         while True:
             ids, scores = index.search(vector[None, :], k, terms=terms, image_ids=selected, exact=query.exact)
             # Without a selection, only the files of what was found are looked up: listing all of them takes longer than
             # the search.
-            by_image = _by_image(reads.files_of(ids[0].tolist()) if files is None else files, leave_out)
+            by_image = _by_image(self._shown(files, ids[0].tolist()), ids[0], leave_out)
             found = [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] in by_image]
+            if groups:
+                found = _first_of_each(found, groups)
             if len(found) >= top or len(ids[0]) < k:
-                if not found and paths != ():
+                if not found and paths != () and query.where is None:
                     self._require_found(paths, top)
                 shown_first = ((i, score, _existing_first(by_image[i])) for i, score in found[:top])
                 return [Hit(first, score, tuple(others), i) for i, score, (first, *others) in shown_first]
             k *= 2  # some have vanished, have no file, or are the one to leave out
+
+    def _shown(self, files: FileTable | FittingFiles | None, image_ids: Sequence[int]) -> FileTable:
+        """Of some files, or all, at least those that show some images."""
+        if files is None:
+            return self._session.storage.reads.files_of(image_ids)
+        return files.of(image_ids) if isinstance(files, FittingFiles) else files
+
+    def _files(self, paths: Sequence[str] | None, where: Where | None) -> FileTable | FittingFiles | None:
+        """The files that a search is restricted to; None for all."""
+        if where is not None:
+            return Filters(self._session).files(where, paths)
+        return None if paths is None else self._session.storage.reads.files(paths)
+
+    def _fitting(self, vector: FloatArray, query: Query, terms: FloatArray | None) -> Hits:
+        from zsindex.services.stopping import Stopping, require_words
+
+        if any(self._photos.is_image(term) for term in (*query.plus, *query.minus)):
+            require_words(query.cut)
+        without = [self._text(text, truncate=query.truncate) for text in query.without]
+
+        def nearest_to(one: FloatArray, k: int) -> list[Hit]:
+            return self._nearest(one, query, top=k, terms=terms if one is vector else None)
+
+        stopping = Stopping(self._session)
+        return stopping.first(vector, nearest_to, cut=query.cut, without=without, top=query.top)[0]
+
+    def _groups(self, query: Query) -> dict[int, int]:
+        """The burst or event of each image, if a search shows only the best photo of each."""
+        if query.one_per is None:
+            return {}
+        view = self._session.view(query.paths)
+        if query.where is not None:
+            view, _ = Filters(self._session).those(view, query.where)
+        from zsindex.services.timeline import Timeline
+
+        return Timeline(self._session).groups_of(view, query.one_per)
 
     def _require_found(self, paths: Sequence[str] | None, top: int) -> None:
         """Refuse a search that can find nothing; one that found nothing may have been for no photos.
@@ -270,11 +335,25 @@ def _sum(terms: Iterable[FloatArray], dim: int) -> FloatArray:
     return total
 
 
-def _by_image(files: FileTable, leave_out: str | None = None) -> dict[int, list[str]]:
+def _first_of_each(found: Iterable[tuple[int, float]], groups: Mapping[int, int]) -> list[tuple[int, float]]:
+    """The first image of each group, and all that are in none."""
+    kept, seen = [], set()
+    for image_id, score in found:
+        group = groups.get(image_id)
+        if group is None or group not in seen:
+            kept.append((image_id, score))
+            seen.add(group)
+    return kept
+
+
+def _by_image(
+    files: FileTable, image_ids: Sequence[int] | IdArray, leave_out: str | None = None
+) -> dict[int, list[str]]:
+    """Paths of some images, by their ids."""
     found: defaultdict[int, list[str]] = defaultdict(list)
-    for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
-        if path != leave_out:
-            found[image_id].append(path)
+    for number in np.flatnonzero(np.isin(files.image_ids, image_ids)).tolist():
+        if files.paths[number] != leave_out:
+            found[int(files.image_ids[number])].append(files.paths[number])
     return dict(found)
 
 

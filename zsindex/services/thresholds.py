@@ -14,11 +14,14 @@ from zsindex.classification.scorers import Scorer
 from zsindex.classification.view import View
 from zsindex.errors import NoThreshold
 from zsindex.records import NONE, LabelSet
+from zsindex.services.filters import Filters
 from zsindex.services.labels import Labels, saved_name
 from zsindex.services.scoring import one_pass, scorer_of
 from zsindex.session.session import Session
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
+    from zsindex.classification.fitting import Fits
     from zsindex.lab.thresholds import Change, Curves
 
 
@@ -29,32 +32,42 @@ class Thresholds:
         self._session = session
         self._labels = Labels(session)
 
-    def curves(self, label_set: str, *, multi_label: bool = False, truncate: bool = False) -> Curves:
+    def curves(
+        self,
+        label_set: str,
+        *,
+        multi_label: bool = False,
+        truncate: bool = False,
+        where: WhereLike | None = None,
+    ) -> Curves:
         """How the scores of each answer of a saved label set are spread over the library, and its threshold.
 
         Args:
             label_set: its name.
             multi_label: scores as in `classify(multi_label=True)`.
             truncate: truncate prompts that are too long for the model, instead of refusing them.
+            where: show only photos that fit, see `zsindex.where`. A threshold remains a share of the whole library.
 
         Raises:
             UnknownLabelSet, PromptTooLong
+            BadFilter, NoFacts, UnknownLabel: of `where`.
         """
         from zsindex.lab import thresholds
 
         labels = self._labels.get(label_set)
         rows = self._session.storage.labels.thresholds(saved_name(labels))
         view = self._session.view_of(None, truncate=truncate, may_be_empty=True)
+        fitting = self._fitting(view, where)
         scorer, answers = scorer_of(view, labels, view.text_vectors(labels), multi_label=multi_label)
         scored, back = one_pass(view, scorer), view.unique[1]
         n, labelled = len(view.unique[0]), [i for i, answer in enumerate(answers) if answer != NONE]
         rates = {label: row.rate for label, row in rows.items()}
         return thresholds.Curves(
             label_set,
-            len(view),
+            len(view) if fitting is None else int(fitting.sum()),
             multi_label,
             tuple(
-                thresholds.curve(answers[i], scores, rates.get(answers[i]))
+                thresholds.curve(answers[i], scores, rates.get(answers[i]), fitting)
                 for i, scores in thresholds.columns(scored, back, n, labelled)
             ),
             unused=tuple(label for label in rates if label not in answers),
@@ -71,6 +84,7 @@ class Thresholds:
         multi_label: bool = False,
         truncate: bool = False,
         dry_run: bool = False,
+        where: WhereLike | None = None,
     ) -> Change:
         """Set the minimum score of an answer. It is stored as a rate: the share of photos at or above it.
 
@@ -82,6 +96,7 @@ class Thresholds:
             multi_label: scores and answers as in `classify(multi_label=True)`.
             truncate: truncate prompts that are too long for the model, instead of refusing them.
             dry_run: only report what it would change.
+            where: report only about photos that fit, see `zsindex.where`. What is chosen concerns the whole library.
 
         Returns:
             Which photos are added and removed, compared with the classification under the thresholds stored so far,
@@ -90,6 +105,7 @@ class Thresholds:
         Raises:
             NoThreshold: the label set has no such answer; or there are no photos to choose by score.
             UnknownLabelSet, PromptTooLong, LibraryReadOnly
+            BadFilter, NoFacts, UnknownLabel: of `where`.
             ValueError: not exactly one of score, count and rate; or it is out of range.
         """
         from zsindex.lab import thresholds
@@ -99,6 +115,7 @@ class Thresholds:
         labels = self._labels.get(label_set)
         name = saved_name(labels)
         view = self._session.view_of(None, truncate=truncate, may_be_empty=True)
+        fitting = self._fitting(view, where)
         scorer, answers = scorer_of(view, labels, view.text_vectors(labels), multi_label=multi_label)
         if label not in answers or label == NONE:
             known = ", ".join(answer for answer in answers if answer != NONE)
@@ -120,12 +137,14 @@ class Thresholds:
         new_cuts[number] = cut
         has_none = NONE in answers
         per_image = np.empty((2, len(rows)), dtype=bool)
-        for where, scores_of_block in scored():
+        for part, scores_of_block in scored():
             for kind, these in enumerate((cuts, new_cuts)):
                 shown = thresholds.given(scores_of_block, these, has_none=has_none)
-                per_image[kind, where] = thresholds.is_answered(shown, number, every=multi_label)
+                per_image[kind, part] = thresholds.is_answered(shown, number, every=multi_label)
         before, after = per_image[:, back]
         at_or_above = thresholds.n_having(scores, cut)
+        if fitting is not None:
+            before, after = before & fitting, after & fitting
         if not dry_run:
             how = "score" if score is not None else "count" if count is not None else "rate"
             chosen = {
@@ -143,13 +162,18 @@ class Thresholds:
             label,
             rate,
             thresholds.shown_cut(cut),
-            at_or_above,
+            at_or_above if fitting is None else thresholds.n_having(scores[fitting], cut),
             int(before.sum()),
             int(after.sum()),
             tuple(view.paths[i] for i in np.flatnonzero(after & ~before).tolist()),
             tuple(view.paths[i] for i in np.flatnonzero(before & ~after).tolist()),
             kept=not dry_run,
         )
+
+    def _fitting(self, view: View, where: WhereLike | None) -> Fits | None:
+        """Which photos of a view fit: bool (n,); None for all."""
+        asked = Where.of(where)
+        return None if asked is None else Filters(self._session).fitting(view, asked)
 
     def remove(self, label_set: str, labels: str | Sequence[str] | None = None) -> int:
         """Remove thresholds of a label set.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from zsindex.arguments.several import several
 from zsindex.config import absolute
 from zsindex.errors import UnknownImage, UnknownModel
 from zsindex.records import FloatArray, IdArray, Progress
+from zsindex.services.filters import Filters
 from zsindex.session.session import Session
 from zsindex.storage.patience import Told, patiently
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
     from zsindex.exchange.vectors import ExportReport, ImportReport
@@ -57,7 +59,10 @@ class Vectors:
         dtype: str = "float32",
         part_size: int = 1_000_000,
         paths: PathsLike | None = None,
+        where: WhereLike | None = None,
         overwrite: bool = False,
+        facts: bool = False,
+        place: bool = False,
         on: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
@@ -69,7 +74,10 @@ class Vectors:
             dtype: ``float32``, which loses nothing, or ``float16``.
             part_size: rows per file.
             paths: files and folders to restrict to. Default: all.
+            where: only photos that fit, see `zsindex.where`, when it begins.
             overwrite: replace what an earlier export wrote there.
+            facts: put when and with what photos were taken, ratings and keywords beside their paths; not with `on`.
+            place: also where they were taken.
             on: a cluster whose actors write the files, as for `Library.sync`; `folder` is on storage that all nodes
                 share, and nothing may be stored meanwhile.
             progress, should_stop: as for `Library.sync`; an export that is stopped leaves nothing behind.
@@ -77,8 +85,10 @@ class Vectors:
         Raises:
             ExportRefused: the folder holds something else, cannot be written, or there is nothing to write.
             UnknownModel: the library holds no vectors of the model.
+            BadFilter, NoFacts, UnknownLabelSet, UnknownLabel: of `where`.
             ExtraMissing: pyarrow is not installed, or with `on` Ray.
             ClusterUnreachable, ClusterFailed: with `on`.
+            ValueError: facts are to be written on a cluster.
         """
         from zsindex.exchange import parts
         from zsindex.exchange.vectors import export_vectors
@@ -86,11 +96,16 @@ class Vectors:
         if dtype not in parts.DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(parts.DTYPES)}, not {dtype!r}")
         part_size = bounds.whole("part_size", part_size, least=1)
+        if on is not None and (facts or place):
+            raise ValueError("facts are written by this machine alone: leave out facts and place, or on")
         model, storage = self._session.model, self._session.storage
         if model.known is None:
             held = [str(row.info.spec) for row in storage.reads.models()]
             raise UnknownModel(str(model.spec), near=held, why="the library holds no vectors of such a model")
-        places = None if paths is None else absolute_all(paths)
+        places: Sequence[str] | None = None if paths is None else absolute_all(paths)
+        where = Where.of(where)
+        if where is not None:
+            places = Filters(self._session).files(where, places).all()
         elsewhere = None
         if on is not None:
             from zsindex.distributed.exporting import RayExport
@@ -107,10 +122,23 @@ class Vectors:
             overwrite=overwrite,
             should_stop=should_stop or (lambda: False),
             elsewhere=elsewhere,
+            facts=self._told(place) if facts or place else None,
         )
         # It is all of one moment, so one that has lost its server begins anew.
         told = Told(progress or (lambda _: None))
         return patiently(lambda: export(progress=told), answered=told.last)
+
+    def _told(self, place: bool) -> Callable[[Sequence[str]], dict[str, list[Any]]]:
+        """Columns of facts, without those that an export has in any case."""
+        from zsindex.exchange.facts_columns import columns
+
+        table = self._session.facts.table()
+
+        def told(paths: Sequence[str]) -> dict[str, list[Any]]:
+            found = columns(table, table.rows_of_paths(paths), place=place)
+            return {name: values for name, values in found.items() if name not in ("width", "height")}
+
+        return told
 
     def import_from(
         self,

@@ -23,6 +23,7 @@ from zsindex.models.encoder import Encoder
 from zsindex.records import ModelInfo, ModelSpec, Settings
 from zsindex.session import storages
 from zsindex.session.embedding import Embedding
+from zsindex.session.facts import CurrentFacts
 from zsindex.session.index import CurrentIndex
 from zsindex.session.model import AskedModel, ModelOptions, require_name, spec_for
 from zsindex.session.usage import Usage
@@ -30,6 +31,7 @@ from zsindex.storage import processes
 from zsindex.storage.seals import Kind
 
 if TYPE_CHECKING:
+    from zsindex.lab.cut import Usual
     from zsindex.lab.duplicates import Appearance
     from zsindex.photos.sandbox import Here, Sandbox
     from zsindex.storage.protocol import Storage
@@ -44,6 +46,7 @@ class Session:
         usage: counts what was encoded and what was found in the cache.
         clock: seconds, from an arbitrary start.
         appearances: what `Library.neighbours` found out by looking at photos, by image id.
+        usual: what is usual among the photos, for searches that stop; of a model, a watermark and a generation.
         path: the library's folder; of one on a server the folder of this machine for what is derived from it.
         place: what stands for it in messages: its folder, or its URL without a password.
     """
@@ -78,6 +81,7 @@ class Session:
         self._decoder: Sandbox | Here | None = None
         self._making_decoder = threading.Lock()
         self.appearances: dict[int, Appearance] = {}
+        self.usual: tuple[tuple[int, int, int], Usual] | None = None
         self._closed = False
         self._as_of: tuple[int, int, int] | None = None
         self._pid = processes.current()
@@ -95,6 +99,7 @@ class Session:
             row = None
         on_server = config.searches_on_server(search)
         self._index = CurrentIndex(storage, lambda: self.model, self.clock, on_server=on_server)
+        self._facts = CurrentFacts(storage)
         self._model = AskedModel(
             storage,
             spec=spec,
@@ -180,6 +185,12 @@ class Session:
         return self._index
 
     @property
+    def facts(self) -> CurrentFacts:
+        """The facts of the photos."""
+        self.require_open()
+        return self._facts
+
+    @property
     def embed(self) -> Embedding:
         """Vectors of images and texts."""
         self.require_open()
@@ -224,6 +235,7 @@ class Session:
         if self._pid != processes.current():
             return  # its locks may be held by threads that are not there
         self._index.forget()
+        self._facts.forget()
         self.appearances.clear()
         if self._decoder is not None:
             self._decoder.stop()
@@ -350,6 +362,22 @@ class Session:
         if not (may_be_empty and not view.unanswered):
             self.require_vectors(view, places)
         return replace(view, embed=partial(self.embed.texts, truncate=True)) if truncate else view
+
+    def digests_of(self, paths: Sequence[str], why: str) -> dict[str, bytes]:
+        """The digests of what known paths show; the files may be gone.
+
+        Args:
+            paths: absolute ones.
+            why: they have to be known, in words.
+
+        Raises:
+            NotInLibrary: names the unknown ones.
+        """
+        found = self.storage.photos.digests_of(paths)
+        unknown = [path for path in dict.fromkeys(paths) if path not in found]
+        if unknown:
+            raise NotInLibrary(unknown, why)
+        return {path: found[path] for path in dict.fromkeys(paths)}
 
     def require_vectors(self, view: View, paths: Sequence[str] | None) -> None:
         """Refuse a question that no photo of the view can answer: an empty answer would look like a real one.

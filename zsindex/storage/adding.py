@@ -43,7 +43,7 @@ class There(NamedTuple):
         files: those that are known, by path.
         vanished: vanished files that showed one of the images, by its id; the last to vanish last.
         folder_ids: of all folders, by path. Those that were not there have been made.
-        revision: see `revision_of`.
+        revision, facts_revision: see `revisions_of`.
     """
 
     image_ids: Mapping[bytes, int]
@@ -52,14 +52,16 @@ class There(NamedTuple):
     files: Mapping[str, KnownPhoto]
     vanished: Mapping[int, list[Vanished]]
     folder_ids: Mapping[str, int]
-    revision: str | None
+    revision: int
+    facts_revision: int
 
 
 # So many images are looked up before they are added, as a sync may know them. An import knows few, and looking for
 # thousands in the index of digests takes as long as adding them.
 LOOK_FIRST = 1000
-# The setting that counts changes of the files.
+# The settings that count changes of the files, and of facts.
 REVISION = "files_revision"
+FACTS_REVISION = "facts_revision"
 
 # Changed in its place: a row that is deleted and made anew with every batch leaves as many behind on a server.
 _PUT_SETTING = text(
@@ -169,7 +171,7 @@ def put_files(
     again: Mapping[int, FileState],
     *,
     touched: Iterable[int],
-    revision: str | None,
+    revision: int,
 ) -> None:
     """Store what files are now.
 
@@ -177,7 +179,7 @@ def put_files(
         new: those that are not known.
         again: others, by id; they are not missing any more.
         touched: ids of the folders of all these.
-        revision: see `revision_of`.
+        revision: of the files, see `revisions_of`.
     """
     columns = ("folder_id", "name", "size", "mtime_ns", "image_id", "skip_reason", "skip_detail", "checksum")
     dialect.add_rows(connection, files, columns, new)
@@ -193,15 +195,17 @@ def set_setting(connection: Connection, key: str, value: str) -> None:
     connection.execute(_PUT_SETTING, {"key": key, "value": value})
 
 
-def revision_of(connection: Connection) -> str | None:
-    """What is stored of how often the files have changed; None if they never have."""
-    return connection.execute(select(settings.c.value).where(settings.c.key == REVISION)).scalar()
+def revisions_of(connection: Connection) -> tuple[int, int]:
+    """Changes of the files, and of facts."""
+    query = select(settings.c.key, settings.c.value).where(settings.c.key.in_((REVISION, FACTS_REVISION)))
+    found = {row[0]: number(row[1]) for row in connection.execute(query)}
+    return found.get(REVISION, 0), found.get(FACTS_REVISION, 0)
 
 
 def touch_files(connection: Connection) -> None:
     """Count a change of the files, in the transaction that makes it."""
-    _set_revision_after(connection, revision_of(connection))
+    _set_revision_after(connection, revisions_of(connection)[0])
 
 
-def _set_revision_after(connection: Connection, revision: str | None) -> None:
-    set_setting(connection, REVISION, str(number(revision or "0") + 1))
+def _set_revision_after(connection: Connection, revision: int) -> None:
+    set_setting(connection, REVISION, str(revision + 1))

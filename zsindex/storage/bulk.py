@@ -25,7 +25,7 @@ from zsindex.storage.adding import (
     folder_ids,
     known,
     put_files,
-    revision_of,
+    revisions_of,
     with_vector,
 )
 from zsindex.storage.database import Database
@@ -101,7 +101,7 @@ class SqlBulk:
                     checksum = file_checksum(photo.folder, photo.name, size, mtime_ns, image_id)
                     again[file.id] = size, mtime_ns, image_id, None, None, checksum
                     touched.add(in_folder[photo.folder])
-            revision = revision_of(connection)
+            revision, _ = revisions_of(connection)
             put_files(connection, dialect, list(new_files.values()), again, touched=touched, revision=revision)
             showed = {k.id: k.image_id for k in before.values() if k.image_id is not None}
             room.count_uploads(connection, sum(showed.get(n, state[2]) != state[2] for n, state in again.items()))

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, func, insert, select
 
-from zsindex.storage.adding import set_setting
+from zsindex.storage.adding import FACTS_REVISION, REVISION, set_setting
 from zsindex.storage.database import Database
 from zsindex.storage.seals import Kind
 from zsindex.storage.tables import derived, embeddings, jobs, metadata, models, runs, seals, settings, snapshots
@@ -36,8 +36,8 @@ def state_of(connection: Connection) -> str:
     facts: list[Any] = [
         tuple(row) for row in connection.execute(select(models.c.id, models.c.generation).order_by("id"))
     ]
-    revision = select(settings.c.value).where(settings.c.key == "files_revision")
-    facts.append(connection.execute(revision).scalar())
+    of_settings = select(settings.c.key, settings.c.value).where(settings.c.key.in_((REVISION, FACTS_REVISION)))
+    facts += sorted(tuple(row) for row in connection.execute(of_settings))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 

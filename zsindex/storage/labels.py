@@ -1,4 +1,4 @@
-"""What a library keeps for the label lab: label sets, templates, corrections, thresholds, temperatures, runs, sidecars.
+"""What a library keeps for the label lab, from label sets and corrections to runs and sidecars.
 `zsindex.storage.protocol.LabelStorage` in SQL that is no database's own. Bodies are stored as JSON.
 """
 
@@ -14,11 +14,20 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from zsindex.errors import LibraryDamaged
 from zsindex.storage.database import Database, Dialect
-from zsindex.storage.rows import MOST_DERIVED, MOST_QUESTIONS, CorrectionEntry, SidecarRow, ThresholdRow, now
+from zsindex.storage.rows import (
+    MOST_DERIVED,
+    MOST_QUESTIONS,
+    CorrectionEntry,
+    DecisionEntry,
+    SidecarRow,
+    ThresholdRow,
+    now,
+)
 from zsindex.storage.sealing import put_seals, reseal, rows_of, seals_of, unseal
 from zsindex.storage.seals import Kind, seal, warn_of_rows
 from zsindex.storage.tables import (
     corrections,
+    decisions,
     derived,
     label_sets,
     runs,
@@ -28,6 +37,8 @@ from zsindex.storage.tables import (
     template_sets,
     thresholds,
 )
+
+_DECISIONS = "the decisions about duplicates are"
 
 
 class SqlLabels:
@@ -111,6 +122,44 @@ class SqlLabels:
             connection.execute(delete(corrections).where(last))
             self._unseal(connection, Kind.CORRECTION, [str(row.id) for row in rows], part=label_set)
             return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]
+
+    # --- decisions ----------------------------------------------------------------------------------------------------
+
+    def decisions(self) -> list[DecisionEntry]:
+        """The log, oldest entry first."""
+        with self._read() as connection:
+            rows = self._whole(connection, Kind.DECISION, "", _DECISIONS)
+        return [DecisionEntry(kind, digest, path, other, at, when)
+                for _, _, kind, digest, other, path, at, when in rows.values()]  # fmt: skip
+
+    def add_decisions(self, entries: Sequence[DecisionEntry]) -> None:
+        """Append entries as one batch, which can be undone together."""
+        if not entries:
+            return
+        with self._write("keep decisions") as connection:
+            before = connection.execute(select(func.max(decisions.c.id))).scalar() or 0
+            batch = (connection.execute(select(func.max(decisions.c.batch))).scalar() or 0) + 1
+            columns = ("kind", "digest", "path", "other", "other_path")
+            rows = [
+                {name: getattr(e, name) for name in columns} | {"batch": batch, "created_at": now()} for e in entries
+            ]
+            connection.execute(insert(decisions), rows)
+            made = connection.execute(select(decisions.c.id).where(decisions.c.id > before)).scalars()
+            for some in _in_parts(list(made)):
+                self._seal(connection, Kind.DECISION, some)
+
+    def undo_decisions(self) -> list[DecisionEntry]:
+        """Take the last batch away; returns its entries, none if there was no batch."""
+        with self._write("undo decisions") as connection:
+            self._whole(connection, Kind.DECISION, "", _DECISIONS)
+            last = decisions.c.batch == select(func.max(decisions.c.batch)).scalar_subquery()
+            rows = connection.execute(select(decisions).where(last).order_by(decisions.c.id)).all()
+            if rows:
+                connection.execute(delete(decisions).where(decisions.c.batch == rows[0].batch))
+                self._unseal(connection, Kind.DECISION, [str(row.id) for row in rows])
+            return [
+                DecisionEntry(row.kind, row.digest, row.path, row.other, row.other_path, row.created_at) for row in rows
+            ]
 
     # --- thresholds ---------------------------------------------------------------------------------------------------
 

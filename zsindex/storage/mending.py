@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, delete, insert, select, update
 
 from zsindex.storage import room, uses
-from zsindex.storage.adding import REVISION, set_setting, touch_files
+from zsindex.storage.adding import FACTS_REVISION, REVISION, revisions_of, set_setting, touch_files
 from zsindex.storage.database import Dialect
+from zsindex.storage.facts import OF_IMAGE, OF_SIDECAR, is_whole
+from zsindex.storage.facts_of_files import touch as touch_facts
 from zsindex.storage.rows import NEVER_SEEN, now
 from zsindex.storage.sealing import part_of, put_seals, rows_of, seals_of, unseal
 from zsindex.storage.seals import RULES, Damaged, Kind, is_of_content, is_of_file, listing_checksum, seal
@@ -24,6 +26,7 @@ from zsindex.storage.tables import (
     embeddings,
     files,
     folders,
+    image_facts,
     images,
     incomplete_images,
     metadata,
@@ -31,11 +34,13 @@ from zsindex.storage.tables import (
     roots,
     seals,
     settings,
+    sidecar_facts,
 )
 
 # Settings that count something, without a seal.
 _COUNTERS = {
     REVISION: "changes of the files",
+    FACTS_REVISION: "changes of facts",
     uses.KEY: "days of use",
     room.UPLOADS: "images that no file shows",
 }
@@ -43,8 +48,8 @@ _DEFAULT_MODEL = settings.c.key == "default_model"
 
 # What is forgotten where it is damaged, each by its name.
 _FORGOTTEN = frozenset({
-    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.THRESHOLD, Kind.TEMPERATURE, Kind.RUN, Kind.SIDECAR,
-    Kind.SNAPSHOT,
+    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.DECISION, Kind.THRESHOLD, Kind.TEMPERATURE,
+    Kind.RUN, Kind.SIDECAR, Kind.SNAPSHOT,
 })  # fmt: skip
 
 
@@ -77,6 +82,8 @@ def _words(connection: Connection, kind: Kind, part: str, key: str, row: Sequenc
         return f"the record of model {key if row is None else row[2]}"
     if kind is Kind.CORRECTION:
         return f"correction {key} of label set {part}{_said(connection, row)}"
+    if kind is Kind.DECISION:
+        return f"decision {key} about duplicates{_decided(row)}"
     return {
         Kind.ROOT: f"the synced folder {key}",
         Kind.SNAPSHOT: f"what is known of the index of model {key}",
@@ -104,6 +111,14 @@ def _said(connection: Connection, row: Sequence[Any] | None) -> str:
     place = connection.execute(shown).first()
     of = "a photo that is not known" if place is None else os.path.join(*map(str, place))
     return f" ({of}: {'nothing' if label is None else label}{', not' if is_not else ''})"
+
+
+def _decided(row: Sequence[Any] | None) -> str:
+    """What a decision says, as far as it can be read."""
+    if row is None:
+        return ""
+    _, _, kind, _, _, path, other, _ = row
+    return f" ({kind}: {path}{'' if other is None else f', {other}'})"
 
 
 def _default_model(connection: Connection) -> Iterator[Damaged]:
@@ -137,6 +152,14 @@ def _photos(connection: Connection) -> Iterator[Damaged]:
             yield Damaged(Kind.FILE, "unseen" if row[2] == NEVER_SEEN else "", str(ident), path)
     for image_id in sorted(damaged_images):
         yield Damaged(Kind.IMAGE, "", str(image_id), f"image {image_id}")
+    for facts in _raw(connection, select(*(image_facts.c[name] for name in OF_IMAGE))):
+        if not is_whole(facts):
+            yield Damaged(Kind.FACTS, "", str(facts[0]), f"what the metadata of image {facts[0]} says")
+    of_sidecars = select(folders.c.path, sidecar_facts.c.id, *(sidecar_facts.c[name] for name in OF_SIDECAR))
+    for folder, ident, *row in _raw(connection, of_sidecars.select_from(sidecar_facts.join(folders))):
+        if not is_whole(row):
+            path = os.path.join(str(folder), str(row[1]))
+            yield Damaged(Kind.SIDECAR_FACTS, "", str(ident), f"what {path}, the sidecar, says")
 
 
 def _folders(connection: Connection, dialect: Dialect) -> Iterator[Damaged]:
@@ -191,6 +214,15 @@ def mend(connection: Connection, dialect: Dialect, damaged: Iterable[Damaged]) -
         done.append(_mend_default_model(connection, dialect))
     if by_kind[Kind.COUNTER]:
         done.append(_mend_counters(connection, [one.key for one in by_kind[Kind.COUNTER]]))
+    for kind, column, what in (
+        (Kind.FACTS, image_facts.c.image_id, "the metadata of images says"),
+        (Kind.SIDECAR_FACTS, sidecar_facts.c.id, "sidecars say"),
+    ):
+        if of_kind := by_kind[kind]:
+            these = {"ids": dialect.many([int(one.key) for one in of_kind])}
+            connection.execute(delete(column.table).where(column.in_(dialect.any_of("ids", int))), these)
+            touch_facts(connection, revisions_of(connection)[1])
+            done.append(f"forgot what {what} ({len(of_kind)}); the next zsindex sync reads it again")
     done += _mend_photos(connection, dialect, by_kind)
     return done
 
@@ -236,9 +268,9 @@ def _mend_roots(connection: Connection, dialect: Dialect) -> str:
 
 def _mend_counters(connection: Connection, keys: Sequence[str]) -> str:
     connection.execute(delete(settings).where(settings.c.key.in_(keys)))
-    if REVISION in keys:
+    for key in {REVISION, FACTS_REVISION}.intersection(keys):
         # It only has to be one that there never was.
-        set_setting(connection, REVISION, str(int(time.time())))
+        set_setting(connection, key, str(int(time.time())))
     return f"began to count anew: {', '.join(map(_COUNTERS.__getitem__, keys))}"
 
 
@@ -265,7 +297,7 @@ def _mend_photos(connection: Connection, dialect: Dialect, by_kind: dict[Kind, l
     any_of = dialect.any_of("ids", int)
     if gone_images:
         connection.execute(delete(files).where(files.c.image_id.in_(any_of)), these)
-        for table in (incomplete_images, embeddings):
+        for table in (incomplete_images, image_facts, embeddings):
             connection.execute(delete(table).where(table.c.image_id.in_(any_of)), these)
         connection.execute(delete(images).where(images.c.id.in_(any_of)), these)
         connection.execute(update(models).values(generation=models.c.generation + 1))

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from zsindex.arguments.paths import is_under
 from zsindex.photos.formats import is_encodable
-from zsindex.records import Candidate, FloatArray, IncompletePhoto, ModelInfo
-from zsindex.storage import receipts, room
+from zsindex.records import Candidate, Facts, FloatArray, IncompletePhoto, ModelInfo
+from zsindex.storage import facts_of_files, receipts, room
 from zsindex.storage.adding import (
     FileState,
     NewFile,
@@ -30,13 +30,16 @@ from zsindex.storage.adding import (
     folder_ids,
     known,
     put_files,
-    revision_of,
+    revisions_of,
     set_setting,
     touch_files,
     with_vector,
 )
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.database import Database, Dialect
+from zsindex.storage.facts import OF_IMAGE, OF_SIDECAR, row_of_image, row_of_sidecar
+from zsindex.storage.facts import VALUES as FACT_VALUES
+from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.mending import listings
 from zsindex.storage.rows import (
     NEVER_SEEN,
@@ -75,6 +78,7 @@ from zsindex.storage.tables import (
     embeddings,
     files,
     folders,
+    image_facts,
     images,
     incomplete_images,
     models,
@@ -82,6 +86,7 @@ from zsindex.storage.tables import (
     roots,
     seals,
     settings,
+    sidecar_facts,
     snapshots,
     temperatures,
 )
@@ -292,6 +297,95 @@ class SqlPhotos:
             return None
         return ImageRecord(*rows[0][:4]) if rows else None
 
+    # --- facts --------------------------------------------------------------------------------------------------------
+
+    def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
+        """What the metadata of images says, by their ids; those of which it was never read are left out."""
+        damaged: list[str] = []
+        with self._read() as connection:
+            found = facts_of_files.of_images(connection, self._dialect, image_ids, damaged)
+        if damaged:
+            warn_of_rows(damaged)
+        return {image_id: facts for image_id, (was_read, facts) in found.items() if was_read}
+
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        """The facts of the files that show some images, by path; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.of_files(connection, self._dialect, image_ids)
+
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        """What sidecars say, by their paths; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.of_sidecars(connection, self._dialect, paths)
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        """The facts of all files that are there; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.table(connection, self._dialect, known)
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        """Files of images whose metadata was never read; see the protocol."""
+        ids = _without_facts(again).where(images.c.id > after).order_by(images.c.id).limit(limit)
+        with self._read() as connection:
+            these = list(connection.execute(ids).scalars())
+        return sorted((f for f in self.details_of(these) if f.size != NEVER_SEEN), key=lambda f: (f.image_id, f.path))
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        """Of how many images there are such files; see the protocol."""
+        with self._read() as connection:
+            # Two counts, where asking for each image takes far longer.
+            n_images, n_facts = (
+                connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in (images, image_facts)
+            )
+            if n_images == n_facts and not again:
+                return 0
+            return int(
+                connection.execute(select(func.count()).select_from(_without_facts(again).subquery())).scalar_one()
+            )
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        """Store what the metadata of images says; see the protocol."""
+        with self._write("store facts of photos") as connection:
+            these = {"ids": self._dialect.many(told)}
+            any_of = self._dialect.any_of("ids", int)
+            there = {*connection.execute(select(images.c.id).where(images.c.id.in_(any_of)), these).scalars()}
+            connection.execute(delete(image_facts).where(image_facts.c.image_id.in_(any_of)), these)
+            before = revisions_of(connection)[1]
+            self._add_facts(
+                connection, {ident: facts for ident, facts in told.items() if ident in there}, before=before
+            )
+
+    def has_sidecars(self) -> bool:
+        """Whether facts of any sidecar are stored."""
+        with self._read() as connection:
+            return connection.execute(select(sidecar_facts.c.id).limit(1)).first() is not None
+
+    def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
+        """The `listing_text` of the sidecars of some folders; see the protocol."""
+        with self._read() as connection:
+            return facts_of_files.last_sidecars(connection, self._dialect, folder_paths)
+
+    def save_sidecar_facts(self, told: Sequence[tuple[Candidate, Facts | None]]) -> None:
+        """Store what sidecars say; see the protocol."""
+        with self._write("store what sidecars say") as connection:
+            ids = folder_ids(connection, self._dialect, {file.folder for file, _ in told})
+            revision = facts_of_files.touch(connection, revisions_of(connection)[1])
+            wanted = defaultdict(list)
+            for file, _ in told:
+                wanted[ids[file.folder]].append(file.name)
+            query = select(sidecar_facts.c.id).where(
+                sidecar_facts.c.folder_id == sa.bindparam("folder"),
+                sidecar_facts.c.name.in_(self._dialect.any_of("names", str)),
+            )
+            for folder_id, names in wanted.items():
+                connection.execute(
+                    delete(sidecar_facts).where(sidecar_facts.c.id.in_(query)),
+                    {"folder": folder_id, "names": self._dialect.many(names)},
+                )
+            rows = [row_of_sidecar(ids[file.folder], file, facts, revision) for file, facts in told]
+            self._dialect.add_rows(connection, sidecar_facts, OF_SIDECAR, rows)
+
     # --- files: what is learned ---------------------------------------------------------------------------------------
 
     def save(
@@ -354,6 +448,7 @@ class SqlPhotos:
         """The transaction that stores images, by their digests, and files; with what the library knows of them."""
         dialect = self._dialect
         with self._write(action) as connection:
+            revision, facts_revision = revisions_of(connection)
             image_ids, new = add_images(connection, dialect, images)
             old = [image_ids[d] for d, r in images.items() if r.vector is not None and image_ids[d] not in new]
             there = There(
@@ -363,7 +458,8 @@ class SqlPhotos:
                 files=known(connection, dialect, files),
                 vanished=_vanished_files(connection, dialect, image_ids.values()),
                 folder_ids=folder_ids(connection, dialect, {file.folder for file in files}),
-                revision=revision_of(connection),
+                revision=revision,
+                facts_revision=facts_revision,
             )
             yield connection, there
 
@@ -434,8 +530,21 @@ class SqlPhotos:
             if record.incomplete is not None and ids[digest] in there.new
         ]
         self._dialect.add_rows(connection, incomplete_images, ("image_id", "detail"), cut_short)
+        told = {ids[digest]: record.facts for digest, record in by_digest.items() if record.facts is not None}
+        self._add_facts(connection, told, before=there.facts_revision)
         vectors = {ids[digest]: record.vector for digest, record in by_digest.items() if record.vector is not None}
         add_vectors(connection, self._dialect, vectors, to_blob, model_id, but=there.with_vector)
+
+    def _add_facts(self, connection: Connection, told: Mapping[int, Facts], *, before: int) -> None:
+        """Store what the metadata of images says; what is there stays.
+
+        Args:
+            before: the revision of facts.
+        """
+        if told:
+            revision = facts_of_files.touch(connection, before)
+            rows = [row_of_image(image_id, facts, revision) for image_id, facts in told.items()]
+            self._dialect.add_rows(connection, image_facts, OF_IMAGE, rows, unless_there=True)
 
     # --- vectors ------------------------------------------------------------------------------------------------------
 
@@ -613,7 +722,8 @@ class SqlPhotos:
                 for of_model in (snapshots, temperatures, derived):
                     connection.execute(delete(of_model).where(of_model.c.model_id.in_(model_ids)))
             unseen = select(images.c.id).where(prunable["images"][1])
-            connection.execute(delete(incomplete_images).where(incomplete_images.c.image_id.in_(unseen)))
+            for of_image in (incomplete_images, image_facts):
+                connection.execute(delete(of_image).where(of_image.c.image_id.in_(unseen)))
             for table, which in prunable.values():
                 connection.execute(delete(table).where(which))
             room.delete_prompts(connection, self._dialect, unsaved)
@@ -682,6 +792,20 @@ def _recorded_as(connection: Connection, dialect: Dialect, values: Mapping[str, 
             put_seals(connection, dialect, Kind.MODEL, {which: right})
             return int(ident)
     return None
+
+
+def _without_facts(again: bool) -> sa.Select[Any]:
+    """Ids of images with files that are there, whose metadata was never read.
+
+    Args:
+        again: also of those of which nothing could be read.
+    """
+    seen = exists().where(files.c.image_id == images.c.id, files.c.missing_since.is_(None), files.c.size != NEVER_SEEN)
+    missing: sa.ColumnElement[bool] = image_facts.c.image_id.is_(None)
+    if again:
+        nothing = (image_facts.c[name].is_(None) for name in FACT_VALUES if name != "keywords")
+        missing = sa.or_(missing, sa.and_(*nothing, image_facts.c.keywords == "[]"))
+    return select(images.c.id).select_from(images.outerjoin(image_facts)).where(missing, seen)
 
 
 def _has_default(connection: Connection) -> bool:

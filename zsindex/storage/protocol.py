@@ -47,13 +47,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from zsindex.records import FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
+from zsindex.records import Candidate, Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
 from zsindex.storage.claims import Claims
+from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.rows import (
     MOST_QUESTIONS,
     NO_PROMPTS,
     Candidates,
     CorrectionEntry,
+    DecisionEntry,
     ExportedPhotos,
     FileDetails,
     FileOutcome,
@@ -166,6 +168,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def facts_lock(self) -> Lock:
+        """Held by the one sync that reads the facts of photos that were stored without them; nobody waits for it."""
+        ...
+
+    @property
     def index_lock(self) -> Lock:
         """Held by the one process of a machine that writes an index file into `folder`."""
         ...
@@ -269,6 +276,12 @@ class Reads(Protocol):
     def files_revision(self) -> int:
         """Grows with every change of the files, and with every prune; whatever else is stored leaves it as it is.
         Together with a model's watermark and generation it names a state of the library.
+        """
+        ...
+
+    def facts_state(self) -> tuple[int, int]:
+        """`files_revision`, and what grows with every change of facts, of images or of sidecars: together they name a
+        state of `PhotoStorage.facts_table`.
         """
         ...
 
@@ -474,6 +487,67 @@ class PhotoStorage(Protocol):
         """An image by its id, without its vector; None if there is none."""
         ...
 
+    def facts_of(self, image_ids: Collection[int]) -> dict[int, Facts]:
+        """What the metadata of images says, by their ids, with their size and format; those of which it was never read
+        are left out.
+        """
+        ...
+
+    def facts_of_files(self, image_ids: Collection[int]) -> dict[str, Facts]:
+        """The facts of the files that are there and show one of the images, put together as for `facts_table`; by path,
+        in the order of `Reads.files`.
+        """
+        ...
+
+    def facts_of_sidecars(self, paths: Collection[str]) -> dict[str, Facts]:
+        """What sidecars say, by their own paths; those of which nothing is stored are left out."""
+        ...
+
+    def facts_table(self, known: FactsTable | None = None) -> FactsTable:
+        """The facts of all files that are there and show an image: of their content and their sidecar, of their name
+        and their time, as `zsindex.photos.together` puts them together.
+
+        Args:
+            known: an earlier one, of which what has not changed is taken; itself where nothing has.
+        """
+        ...
+
+    def without_facts(self, *, after: int, limit: int, again: bool = False) -> list[FileDetails]:
+        """Files that are there and were seen on this disk, of images whose metadata was never read: in the order of
+        their images, of `limit` images at most, those with an id beyond `after`.
+
+        Args:
+            again: also of those of which nothing could be read, which are stored as saying nothing.
+        """
+        ...
+
+    def count_without_facts(self, *, again: bool = False) -> int:
+        """Of how many images `without_facts` has files."""
+        ...
+
+    def save_facts(self, told: Mapping[int, Facts]) -> None:
+        """Store what the metadata of images says, by their ids, in place of what was stored of it. Those that are gone
+        are left out.
+        """
+        ...
+
+    def has_sidecars(self) -> bool:
+        """Whether facts of any sidecar are stored: where there are none, nobody need ask by folder."""
+        ...
+
+    def last_sidecars(self, folder_paths: Sequence[str]) -> dict[str, str]:
+        """The `listing_text` of the sidecars of some folders whose facts are stored, by folder; in any order. Folders
+        without them are absent.
+        """
+        ...
+
+    def save_sidecar_facts(self, told: Sequence[tuple[Candidate, Facts | None]]) -> None:
+        """Store what sidecars say, each of them another path, in place of what they said before; None for those that
+        are gone. They count for the photos of their folder that have their name, which need not be known yet; what they
+        say goes when their folder is forgotten.
+        """
+        ...
+
     def save(
         self, outcomes: Sequence[FileOutcome], model_id: int | None, *, since: str = "", receipt: str = ""
     ) -> Counter[str]:
@@ -572,7 +646,7 @@ class PhotoStorage(Protocol):
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What grows, with how many there are of it and how many bytes these take: ``prompts``, ``uploads`` (images
         that no file shows, nor showed when it was last there), ``vanished`` (images of files that are gone),
-        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections`` and ``sidecars``.
+        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections``, ``decisions`` and ``sidecars``.
         """
         ...
 
@@ -601,8 +675,8 @@ class PhotoStorage(Protocol):
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
-        temperatures and what was derived under them. Label sets, corrections and runs stay. Models that lose vectors
-        have a new generation.
+        temperatures and what was derived under them. Label sets, corrections, decisions and runs stay. Models
+        that lose vectors have a new generation.
 
         Args:
             model_ids: models to forget with all their vectors and prompts.
@@ -617,7 +691,8 @@ class PhotoStorage(Protocol):
 
 
 class LabelStorage(Protocol):
-    """The label lab: label sets, templates, corrections, thresholds, temperatures, runs and sidecars.
+    """The label lab: label sets, templates, corrections, decisions about duplicates, thresholds, temperatures, runs and
+    sidecars.
 
     Bodies and documents are plain data for JSON. What is stored is a copy: who changes what was given or returned does
     not change the library.
@@ -654,6 +729,18 @@ class LabelStorage(Protocol):
         ...
 
     def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
+        """Take the last batch away; returns its entries, none if there was no batch."""
+        ...
+
+    def decisions(self) -> list[DecisionEntry]:
+        """The log of decisions about duplicates, oldest entry first."""
+        ...
+
+    def add_decisions(self, entries: Sequence[DecisionEntry]) -> None:
+        """Append entries as one batch, which can be undone together."""
+        ...
+
+    def undo_decisions(self) -> list[DecisionEntry]:
         """Take the last batch away; returns its entries, none if there was no batch."""
         ...
 

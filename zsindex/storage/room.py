@@ -19,9 +19,11 @@ from zsindex.storage.rows import NO_PROMPTS, Forgettable, prompts_in
 from zsindex.storage.stored import VECTOR_DTYPE, number
 from zsindex.storage.tables import (
     corrections,
+    decisions,
     derived,
     embeddings,
     files,
+    image_facts,
     images,
     incomplete_images,
     jobs,
@@ -65,6 +67,9 @@ def sizes(connection: Connection) -> dict[str, tuple[int, int]]:
         "jobs": size(func.count(jobs.c.id), _octets(jobs.c.document)),
         "derived": size(func.count(derived.c.key), _octets(derived.c.body)),
         "corrections": size(func.count(corrections.c.id), func.length(corrections.c.digest)),
+        "decisions": size(
+            func.count(decisions.c.id), _octets(decisions.c.path) + func.coalesce(_octets(decisions.c.other_path), 0)
+        ),
         "sidecars": size(func.count(sidecars.c.id), func.length(sidecars.c.original)),
     }
 
@@ -175,7 +180,7 @@ def forget_uploads(connection: Connection, dialect: Dialect, upload_bytes: int) 
         these, one_of_them = {"ids": dialect.many(old)}, dialect.any_of("ids", int)
         shrunk = select(embeddings.c.model_id).where(embeddings.c.image_id.in_(one_of_them)).distinct()
         count_deletion(connection, list(connection.execute(shrunk, these).scalars()))
-        for column in (embeddings.c.image_id, incomplete_images.c.image_id, images.c.id):
+        for column in (embeddings.c.image_id, incomplete_images.c.image_id, image_facts.c.image_id, images.c.id):
             connection.execute(delete(column.table).where(column.in_(one_of_them)), these)
         touch_files(connection)
     set_setting(connection, UPLOADS, str(len(held) - len(old)))

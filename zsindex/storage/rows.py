@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from zsindex.photos.formats import is_encodable, printable
-from zsindex.records import Candidate, FloatArray, IdArray, ModelInfo, SkippedFile, SkipReason
+from zsindex.records import Candidate, Facts, FloatArray, IdArray, ModelInfo, SkippedFile, SkipReason
 
 # Size and time stamp of a file that was imported and that nobody has looked at; see
 # `zsindex.storage.protocol.BulkStorage`.
@@ -185,7 +185,11 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """An image to store. `vector` is None where the library already holds one under the model."""
+    """An image to store. `vector` is None where the library already holds one under the model.
+
+    Attributes:
+        facts: what its metadata says; None where nobody has looked.
+    """
 
     digest: bytes
     width: int = 0
@@ -193,6 +197,7 @@ class ImageRecord:
     format: str = ""
     vector: FloatArray | None = None
     incomplete: str | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +369,26 @@ class CorrectionEntry(NamedTuple):
     digest: bytes
     label: str | None
     is_not: bool = False
+
+
+class DecisionEntry(NamedTuple):
+    """One line of the log of decisions about duplicates.
+
+    Attributes:
+        kind: ``different``: the two images are not the same picture; ``keep``: the image is to be kept; ``forget``: all
+            that was said before about the image is withdrawn.
+        digest: of the image's bytes, 32 bytes.
+        path: of a file that showed it then.
+        other, other_path: the same of the other image; None unless they are different.
+        decided_at: when, as an ISO date and time; put in where it is stored.
+    """
+
+    kind: str
+    digest: bytes
+    path: str
+    other: bytes | None = None
+    other_path: str | None = None
+    decided_at: str = ""
 
 
 class ThresholdRow(NamedTuple):

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     LABEL_SET = "label_set"  # [name] version
     TEMPLATE_SET = "template_set"  # name
     CORRECTION = "correction"  # [name of the label set] id
+    DECISION = "decision"  # id
     THRESHOLD = "threshold"  # [name of the label set] label
     TEMPERATURE = "temperature"  # id of its model
     DERIVED = "derived"  # [id of its model, a slash, and what it is] key
@@ -44,6 +45,8 @@ class Kind(StrEnum):
     # These have their checksum beside them.
     FILE = "file"  # id
     IMAGE = "image"  # id
+    FACTS = "facts"  # id of the image
+    SIDECAR_FACTS = "sidecar_facts"  # id
 
 
 class Rule(NamedTuple):
@@ -66,6 +69,12 @@ RULES = {
     Kind.TEMPLATE_SET: Rule("template_sets", (), "name", ("name", "body")),
     Kind.CORRECTION: Rule(
         "corrections", ("label_set",), "id", ("label_set", "id", "batch", "digest", "label", "is_not")
+    ),
+    Kind.DECISION: Rule(
+        "decisions",
+        (),
+        "id",
+        ("id", "batch", "kind", "digest", "other", "path", "other_path", "created_at"),
     ),
     Kind.THRESHOLD: Rule("thresholds", ("label_set",), "label", ("label_set", "label", "rate", "chosen", "created_at")),
     Kind.DERIVED: Rule("derived", ("model_id", "kind"), "key", ("model_id", "kind", "key", "body")),

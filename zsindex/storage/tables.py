@@ -7,6 +7,8 @@ the ORM would lengthen the start of every command.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -102,6 +104,45 @@ incomplete_images = Table(
     Column("detail", Text, nullable=False),
 )
 
+
+def _said() -> list[Column[Any]]:
+    """Columns of what metadata says; see zsindex.records.Facts and zsindex.storage.facts."""
+    return [
+        # Microseconds since 1970 by the clock on the wall, and that clock's offset from UTC.
+        Column("taken_us", Integer),
+        Column("offset_s", Integer),
+        Column("taken_from", String(8)),
+        Column("make", Text),
+        Column("camera", Text),
+        Column("lens", Text),
+        Column("focal_length_mm", Float(53)),
+        Column("aperture", Float(53)),
+        Column("exposure_s", Float(53)),
+        Column("iso", Integer),
+        Column("latitude", Float(53)),
+        Column("longitude", Float(53)),
+        Column("altitude_m", Float(53)),
+        Column("orientation", Integer),
+        Column("animated", Integer),
+        Column("rating", Float(53)),
+        # A JSON list.
+        Column("keywords", Text, nullable=False),
+        Column("caption", Text),
+        Column("checksum", Integer, nullable=False),
+        # The change of facts in which they came; of all but that is the checksum.
+        Column("revision", Integer, nullable=False),
+    ]
+
+
+# Of their own metadata. One without a row was stored before facts were read; where all is null nothing could be read.
+image_facts = Table(
+    "image_facts",
+    metadata,
+    Column("image_id", ForeignKey(images.c.id), primary_key=True),
+    *_said(),
+    Index(None, "revision"),
+)
+
 files = Table(
     "files",
     metadata,
@@ -119,6 +160,21 @@ files = Table(
     Column("checksum", Integer, nullable=False, server_default="0"),
     UniqueConstraint("folder_id", "name"),
     Index(None, "image_id"),
+)
+
+# What sidecars say. They belong to the photos of their folder that have their name.
+sidecar_facts = Table(
+    "sidecar_facts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("folder_id", ForeignKey(folders.c.id, ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    # Size -1: it is not there any more, and says nothing.
+    Column("size", Integer, nullable=False),
+    Column("mtime_ns", Integer, nullable=False),
+    *_said(),
+    UniqueConstraint("folder_id", "name"),
+    Index(None, "revision"),
 )
 
 embeddings = Table(
@@ -199,6 +255,25 @@ corrections = Table(
     Column("is_not", Boolean(create_constraint=False), nullable=False),
     Column("created_at", String(32), nullable=False),
     Index(None, "label_set"),
+    sqlite_autoincrement=True,
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    # A log, as of corrections.
+    Column("id", Integer, primary_key=True),
+    Column("batch", Integer, nullable=False),
+    # different: the images are not the same picture; keep: this one is to be kept; forget: all that was said before
+    # about this image is withdrawn.
+    Column("kind", String(16), nullable=False),
+    # Of the image's content, not its id: decisions outlive models, moves and prunes.
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("other", LargeBinary(32)),
+    # Where they lay then: among files with the same bytes that is the one to keep.
+    Column("path", Text, nullable=False),
+    Column("other_path", Text),
+    Column("created_at", String(32), nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -48,6 +48,7 @@ def rooms(storage: Storage) -> list[Room]:
         "jobs": (f"{MOST_JOBS}", ""),
         "derived": (f"{MOST_DERIVED} of a kind and model", ""),
         "corrections": ("", "zsindex correct --undo"),
+        "decisions": ("", "zsindex duplicates --undo"),
         "sidecars": ("", "zsindex tags retract"),
     }
     return [

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +14,61 @@ import numpy as np
 
 from zsindex.records import FloatArray
 from zsindex.services.search import Place
+from zsindex.services.stopping import Bound, Stop
 from zsindex.web.problems import Problem
+from zsindex.where import Where
 
 # A cursor holds some numbers and paths.
 _MOST_BYTES = 1 << 20
 # Two of them fit into the first line of a request, of which proxies take 8 kB.
 MOST_IN_NAME = 3000
+
+
+@dataclass(frozen=True)
+class KeptStop:
+    """What is left of the photos of a search, as the first page found it; see `zsindex.services.stopping.Stop`.
+
+    Attributes:
+        at: of the query's bound; None without one.
+        auto: whether that is what a text has to exceed, or a cosine similarity.
+        without: vectors of what is left out, with the same two.
+    """
+
+    at: float | None
+    auto: bool
+    without: tuple[tuple[FloatArray, float, bool], ...]
+
+    @classmethod
+    def of(cls, stop: Stop) -> KeptStop:
+        """What there is to keep of one."""
+        own = stop.bound
+        without = tuple((one.vector, one.at, one.usual is not None) for one in stop.without)
+        return cls(None if own is None else own.at, own is not None and own.usual is not None, without)
+
+    def stop(self, vector: FloatArray, bound: Callable[..., Bound]) -> Stop:
+        """The stop again.
+
+        Args:
+            vector: of the query.
+            bound: `zsindex.services.stopping.Stopping.bound_again`.
+        """
+        own = None if self.at is None else bound(vector, self.at, auto=self.auto)
+        return Stop(own, tuple(bound(one, at, auto=auto) for one, at, auto in self.without))
+
+    def to_json(self) -> list[Any]:
+        """As plain data."""
+        return [self.at, self.auto, [[_text_of(one), at, auto] for one, at, auto in self.without]]
+
+    @classmethod
+    def from_json(cls, found: Any, *, dim: int) -> KeptStop:
+        """From plain data.
+
+        Raises:
+            TypeError, ValueError: it is none.
+        """
+        at, auto, without = found
+        kept = tuple((_unit_vector(one, dim), _bound_of(at), _flag(auto)) for one, at, auto in without)
+        return cls(None if at is None else _bound_of(at), _flag(auto), kept)
 
 
 @dataclass(frozen=True)
@@ -33,6 +83,8 @@ class SearchCursor:
     paths: tuple[str, ...] | None
     leave_out: int | None
     top: int
+    where: Where | None = None
+    kept: KeptStop | None = None
 
     def to_text(self) -> str:
         """For a client."""
@@ -40,11 +92,13 @@ class SearchCursor:
         return _pack(
             {
                 "m": self.fingerprint,
-                "v": base64.b64encode(self.vector.astype("<f4").tobytes()).decode(),
+                "v": _text_of(self.vector),
                 "p": [place.watermark, place.generation, place.score, place.image_id],
                 "in": self.paths,
+                "where": None if self.where is None else self.where.to_json(),
                 "out": self.leave_out,
                 "top": self.top,
+                **({} if self.kept is None else {"stop": self.kept.to_json()}),
             }
         )
 
@@ -61,9 +115,7 @@ class SearchCursor:
                 raise Problem(
                     "cursor-expired", 410, "the cursor belongs to another model; start again from the first page"
                 )
-            vector = np.frombuffer(base64.b64decode(found["v"], validate=True), dtype="<f4").astype(np.float32)
-            if vector.shape != (dim,) or not abs(float(np.linalg.norm(vector.astype(np.float64))) - 1) < 1e-3:
-                raise ValueError("not a unit vector")
+            vector = _unit_vector(found["v"], dim)
             watermark, generation, score, image_id = found["p"]
             numbers = [*map(_whole, (watermark, generation, image_id))]
             paths, leave_out = found["in"], found["out"]
@@ -78,6 +130,8 @@ class SearchCursor:
                 None if paths is None else tuple(path.encode().decode() for path in paths),
                 None if leave_out is None else _whole(leave_out),
                 found["top"],
+                Where.of(found["where"]),
+                KeptStop.from_json(found["stop"], dim=dim) if "stop" in found else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _bad() from error
@@ -194,6 +248,29 @@ def expired() -> Problem:
     """The refusal of a cursor into an answer that is gone, and would be another one now."""
     detail = "the library has changed since the first page; start again from the first page"
     return Problem("cursor-expired", 410, detail)
+
+
+def _text_of(vector: FloatArray) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _unit_vector(text: Any, dim: int) -> FloatArray:
+    vector = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
+    if vector.shape != (dim,) or not abs(float(np.linalg.norm(vector.astype(np.float64))) - 1) < 1e-3:
+        raise ValueError("not a unit vector")
+    return vector
+
+
+def _bound_of(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 100:
+        raise ValueError("not a bound")
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
+    return value
 
 
 def _whole(value: Any) -> int:

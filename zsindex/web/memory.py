@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 
 from zsindex.session.embedding import Embedding
+from zsindex.session.facts import CurrentFacts
 from zsindex.session.session import Session
 
 Key = TypeVar("Key", bound=Hashable)
@@ -27,7 +28,7 @@ Reached: TypeAlias = dict[int, tuple[object, int]]
 # So many at most, however small: each is weighed when another one comes.
 MOST = 256
 # What answers share with the library, and it with them.
-_SHARED = (Session, Embedding)
+_SHARED = (Session, Embedding, CurrentFacts)
 _ATOMS = (int, float, complex, bool, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 
 

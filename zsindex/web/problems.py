@@ -118,6 +118,12 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("labels", 422, "no labels given")
         case errors.LabelError():
             return Problem("labels", 422, str(error))
+        case errors.BadFilter():
+            return Problem("filter", 422, str(error), at=error.at, example=error.example)
+        case errors.NoFacts():
+            names = " and ".join(error.filters)
+            detail = f"{names}: what the photos' metadata says was not read yet: POST /v1/sync"
+            return Problem("no-facts", 409, detail)
         case errors.BadQuestion():
             excluding = len(error.options) > 1
             return Problem("options", 422, str(error)) if excluding else Problem("labels", 422, error.why)
@@ -146,6 +152,8 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("no-vectors", 409, f"{why}: POST /v1/sync")
         case errors.BadText():
             return Problem("text", 422, str(error))
+        case errors.SamePhoto():
+            return Problem("same-photo", 422, str(error))
         case errors.BadQuery():
             return Problem("query", 422, str(error))
         case errors.PlaceExpired():

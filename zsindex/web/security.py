@@ -65,6 +65,7 @@ class Security:
         tokens: one of them must come with every request; none are needed where there are none.
         read_only: nobody may write, with whatever token.
         fetch_urls: whether images may be fetched from URLs that clients name.
+        places: whether clients that ask for it are told where photos were taken. Their files say so in any case.
         photo_folders: what clients may have synced, beside folders that were synced before.
         own_addresses: a Host header may also say the address of this machine that the connection came to. A page of
             another name that was made to resolve to this machine says that name, and no address.
@@ -74,6 +75,7 @@ class Security:
     tokens: tuple[Token, ...] = ()
     read_only: bool = False
     fetch_urls: bool = False
+    places: bool = False
     photo_folders: tuple[str, ...] = ()
     own_addresses: bool = False
     _ended: OrderedDict[str, None] = field(default_factory=OrderedDict, repr=False, compare=False)

@@ -15,6 +15,7 @@ from zsindex.errors import ZsindexError
 from zsindex.library import Library
 from zsindex.services.search import Search
 from zsindex.services.serving import Serving
+from zsindex.services.stopping import Stopping
 from zsindex.upkeep.room import Room
 from zsindex.web.admission import CacheAllowance, Gate
 from zsindex.web.answers import Answers
@@ -39,6 +40,7 @@ class Service:
         self.library = library
         self.serving = serving = Serving(library.session)
         self.search = Search(library.session)
+        self.stopping = Stopping(library.session)
         self.security = security
         self.limits = limits
         self.gate = Gate(running=limits.running, waiting=limits.waiting, wait_s=limits.wait_s, encoding=limits.encoding)

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from zsindex.records import Candidate
-from zsindex.storage.adding import IMAGE_COLUMNS, REVISION, There, Vanished
+from zsindex.storage.adding import FACTS_REVISION, IMAGE_COLUMNS, REVISION, There, Vanished
 from zsindex.storage.postgres.database import Link
 from zsindex.storage.rows import ImageRecord, KnownPhoto
 from zsindex.storage.seals import image_row_checksum
+from zsindex.storage.stored import number
 
 # Made in the order given, which the server does not promise of a join. What a statement makes, the rest of it does not
 # see: so each row is found once.
@@ -48,7 +49,7 @@ _FILES = """
     JOIN folders USING (path) JOIN files ON folder_id = folders.id AND files.name = given.name
     LEFT JOIN images ON images.id = image_id
 """
-_REVISION = "SELECT value FROM settings WHERE key = %s"
+_REVISIONS = "SELECT key, value FROM settings WHERE key = ANY(%s)"
 
 
 def ask(
@@ -70,13 +71,14 @@ def ask(
     gone = link.execute(_VANISHED, (digests,))
     folder_ids = link.execute(_FOLDERS, (folders, folders))
     known = link.execute(_FILES, ([folder for folder, _ in paths], [name for _, name in paths]), binary=True)
-    revision = link.execute(_REVISION, (REVISION,))
+    settings = link.execute(_REVISIONS, ([REVISION, FACTS_REVISION],))
 
     def answers() -> There:
         there = of_images.fetchall()
         vanished: defaultdict[int, list[Vanished]] = defaultdict(list)
         for image_id, *file in gone:
             vanished[image_id].append(Vanished(*file))
+        revisions = {key: number(value) for key, value in settings}
         return There(
             image_ids={digest: image_id for digest, image_id, _, _ in there},
             new={image_id for _, image_id, made, _ in there if made},
@@ -84,7 +86,8 @@ def ask(
             files={paths[folder, name]: KnownPhoto(*file) for folder, name, *file in known},
             vanished=vanished,
             folder_ids=dict(folder_ids.fetchall()),
-            revision=next((str(row[0]) for row in revision), None),
+            revision=revisions.get(REVISION, 0),
+            facts_revision=revisions.get(FACTS_REVISION, 0),
         )
 
     return answers

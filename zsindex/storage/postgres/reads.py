@@ -76,6 +76,11 @@ class PostgresReads:
         with self._database.reading() as link:
             return _files_revision(link)
 
+    def facts_state(self) -> tuple[int, int]:
+        """Changes of the files, and of facts."""
+        with self._database.reading() as link:
+            return _files_revision(link), number(_setting(link, "facts_revision") or "0")
+
     def models(self) -> list[ModelRow]:
         """All models of the library, oldest first."""
         with self._database.reading() as link:

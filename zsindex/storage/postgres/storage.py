@@ -45,6 +45,7 @@ class PostgresStorage:
         self.reads = PostgresReads(database)
         self.sync_lock = ServerLock(database, "sync", timeout_s=SYNC_TIMEOUT_S)
         self.jobs_lock = ServerLock(database, "jobs", timeout_s=0)
+        self.facts_lock = ServerLock(database, "facts", timeout_s=0)
         self.nearest = PostgresNearest(database, self.reads, lambda: self.labels)
 
     @classmethod

@@ -71,7 +71,9 @@ def _add(table: sa.Table, made: sa.MetaData) -> None:
     for unique in sorted(_uniques(table), key=lambda names: names):
         if table.name == "prompts":
             constraints.append(sa.UniqueConstraint("model_id", "hash"))
-        elif table.name == "files" or not any(isinstance(table.c[name].type, sa.Text) for name in unique):
+        elif table.name in ("files", "sidecar_facts") or not any(
+            isinstance(table.c[name].type, sa.Text) for name in unique
+        ):
             constraints.append(sa.UniqueConstraint(*unique))  # names of files have 255 bytes
         else:
             constraints.append(_excluding(table, unique))

@@ -80,6 +80,12 @@ class FastReads:
         with self._database.reading() as connection:
             return number(_setting(connection, "files_revision") or "0")
 
+    def facts_state(self) -> tuple[int, int]:
+        """Changes of the files, and of facts."""
+        with self._database.reading() as connection:
+            files, facts = (number(_setting(connection, key) or "0") for key in ("files_revision", "facts_revision"))
+        return files, facts
+
     @contextmanager
     def _sealed(self) -> Iterator[sqlite3.Connection]:
         """A transaction in which what is read is compared with its seals."""

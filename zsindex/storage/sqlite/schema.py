@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-HEAD = "0009"
+HEAD = "0011"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 

@@ -43,6 +43,7 @@ class SqliteStorage:
         self.writable = self.keeps_snapshots = database.writable
         self.reads = FastReads(database)
         self.sync_lock = database.sync_lock
+        self.facts_lock = self.sync_lock  # one sync at a time
         self.jobs_lock = FolderLock(database.folder, "jobs", timeout_s=0)
         self.index_lock = FolderLock(database.folder, "index", timeout_s=INDEX_TIMEOUT_S)
 

@@ -17,7 +17,15 @@ from zsindex.web import questions, replicas, uploads
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import OffsetCursor
 from zsindex.web.problems import Problem
-from zsindex.web.schemas.classify import ClassifyPage, ClassifyQuery, ClassifyRequest, HubRequest, UploadResults
+from zsindex.web.schemas.classify import (
+    ClassifyPage,
+    ClassifyQuery,
+    ClassifyRequest,
+    CountsOfAnswer,
+    CountsRequest,
+    HubRequest,
+    UploadResults,
+)
 from zsindex.web.schemas.fields import ActivationName, Name, Text, Top
 from zsindex.web.schemas.questions import LabelChoice
 from zsindex.web.service import Service, ServiceHere, require_write
@@ -47,7 +55,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         answer = None if is_now or cursor is None else questions.earlier_answer(service, question, key, cursor.moment)
         run = plan.run if answer is None else answer.run
         snapshot = (run.watermark, run.generation, run.files_revision)
-        etag = etag_of(key, shown, offset, body.limit, snapshot=snapshot)
+        dated = library.session.facts.table().state if body.order == "date" else None
+        etag = etag_of(key, shown, dated, offset, body.limit, snapshot=snapshot)
         same = unchanged(request, etag)
         if same is not None:
             return same
@@ -64,6 +73,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         answer = answer.filtered(min_score=body.min_score, only=body.only)
     if body.order == "label":
         answer = answer.grouped()
+    elif body.order != "path":
+        answer = library.photos.in_order(answer, body.order)
     part, following = OffsetCursor(key, asking, offset).page(limit=body.limit, total=len(answer))
     if following is not None:
         moment = questions.moment_of(plan) if is_now or cursor is None else cursor.moment
@@ -101,6 +112,33 @@ def ask(service: ServiceHere, request: Request, query: Annotated[ClassifyQuery, 
     scored.
     """
     return _answer(service, request, query.request())
+
+
+@router.post(
+    "/v1/classify/counts",
+    response_model=CountsOfAnswer,
+    summary="How many photos of each label there are by time, camera, folder or keyword",
+)
+def counts(service: ServiceHere, request: Request, body: Annotated[CountsRequest, Body()]) -> Response:
+    """A photo counts for its best label, or with `multi_label` for each that fits; with several keywords for each."""
+    labels = questions.labels_of(service, body)
+    question = questions.question_of(labels, body)
+    replicas.require_seen(service, request)
+    with service.answers.turn(questions.asking_of(labels, question)) as planned:
+        answer = questions.answer_of(service, planned(lambda: service.library.plan(question)))
+    found = answer.by(body.by)
+    document = {
+        "run": answer.run.key,
+        "by": str(found.by),
+        "keys": [key or None for key in found.keys],
+        "labels": list(found.labels),
+        "photos": found.photos.tolist(),
+        "counts": found.counts.tolist(),
+        "expected": None if found.expected is None else found.expected.tolist(),
+        "from_file": found.from_file,
+        "unread": found.unread,
+    }
+    return JSONResponse(document)
 
 
 @router.post(

@@ -1,4 +1,6 @@
-"""``/v1/duplicates`` and ``/v1/copies``: photos that are nearly the same, and files with the same bytes."""
+"""``/v1/duplicates`` and ``/v1/copies``: photos that are nearly the same, what people decide about them, and files with
+the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,12 @@ from zsindex.services.neighbours import NEAR
 from zsindex.web import questions
 from zsindex.web.conditional import etag_of
 from zsindex.web.cursors import OffsetCursor
+from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import Offset
-from zsindex.web.problems import busy
-from zsindex.web.schemas.duplicates import CopiesPage, DuplicatesPage
+from zsindex.web.problems import Problem, busy
+from zsindex.web.schemas.duplicates import CopiesPage, DecisionCount, DecisionShown, DecisionsRequest, DuplicatesPage
 from zsindex.web.schemas.fields import Cursor, PhotoPath
-from zsindex.web.service import ServiceHere
+from zsindex.web.service import WRITES, Service, ServiceHere
 
 router = APIRouter(tags=["duplicates"])
 
@@ -31,6 +34,7 @@ def duplicates(
     ] = NEAR,
     look: Annotated[bool, Query(description="Also compare the pictures, not only their vectors.")] = True,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
+    where: WhereHere = None,
     limit: Annotated[int, Query(ge=0, le=10_000, description="Groups per page.")] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31, description="Start there, without a cursor.")] = 0,
     cursor: Annotated[Cursor | None, Query()] = None,
@@ -38,8 +42,9 @@ def duplicates(
     """Nothing is deleted. Looking at many photos for the first time may take several requests: 429 until it is done."""
     questions.require_shown(service, limit)
     view = questions.photos(service, path)
-    now = etag_of(view.snapshot, view.model_id)
-    asked = etag_of("duplicates", threshold, look, path)
+    decided = service.library.decisions.in_effect()
+    now = etag_of(view.snapshot, view.model_id, sorted(decided.different), sorted(decided.keep.items()))
+    asked = etag_of("duplicates", threshold, look, path, None if where is None else where.key)
 
     def make(should_stop: Callable[[], bool]) -> tuple[str, Duplicates]:
         def stop_in_time(step: Progress) -> None:
@@ -49,7 +54,9 @@ def duplicates(
                     f"{step.done:,} of {step.total:,} photos were looked at; ask again to continue", slug="unfinished"
                 )
 
-        found = service.library.neighbours.duplicates(threshold=threshold, look=look, paths=path, progress=stop_in_time)
+        found = service.library.neighbours.duplicates(
+            threshold=threshold, look=look, paths=path, where=where, progress=stop_in_time
+        )
         return now, found
 
     key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)
@@ -67,6 +74,7 @@ def duplicates(
         "unread": found.unread,
         "total": len(found.groups),
         "left_out": found.left_out,
+        "apart": found.apart,
         # Those of a kept answer that went since stay counted, so that the pages fit together, but are not shown.
         "groups": [
             {"keep": shown(group.keep), "others": [shown(other) for other in group.others]}
@@ -76,6 +84,49 @@ def duplicates(
         "next": None if following is None else following.to_text(),
     }
     return JSONResponse(document)
+
+
+def _count(service: Service) -> Response:
+    return JSONResponse({"decisions": len(service.library.decisions.list())})
+
+
+@router.get("/v1/duplicates/decisions", response_model=list[DecisionShown], summary="Decisions about duplicates")
+def decisions(service: ServiceHere) -> Response:
+    """All that are in effect, oldest first."""
+    return JSONResponse([one.to_dict() for one in service.library.decisions.list()])
+
+
+@router.post(
+    "/v1/duplicates/decisions", response_model=DecisionCount, dependencies=[WRITES], summary="Decide about duplicates"
+)
+def decide(service: ServiceHere, body: DecisionsRequest) -> Response:
+    """In one step, which is undone as one. Near-duplicates are grouped accordingly from then on. Nothing is deleted."""
+    said = len(body.keep) + sum(len(paths) * (len(paths) - 1) // 2 for paths in body.different)
+    if said > service.limits.statements:
+        raise Problem("too-much", 422, f"more than {service.limits.statements:,} decisions")
+    service.library.decisions.add(different=body.different, keep=body.keep)
+    return _count(service)
+
+
+@router.delete(
+    "/v1/duplicates/decisions",
+    response_model=DecisionCount,
+    dependencies=[WRITES],
+    summary="Withdraw the decisions about a photo",
+)
+def forget(service: ServiceHere, path: Annotated[PhotoPath, Query()]) -> Response:
+    """All of them."""
+    service.library.decisions.forget(path)
+    return _count(service)
+
+
+@router.post(
+    "/v1/duplicates/decisions/undo", response_model=DecisionCount, dependencies=[WRITES], summary="Undo the last step"
+)
+def undo(service: ServiceHere) -> Response:
+    """Be it decisions or their withdrawal. Nothing happens where no step is left."""
+    service.library.decisions.undo()
+    return _count(service)
 
 
 @router.get("/v1/copies", response_model=CopiesPage, summary="Files with the same bytes")

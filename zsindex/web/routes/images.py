@@ -14,10 +14,11 @@ from zsindex.lab.explain import Why
 from zsindex.services.photos import Photo
 from zsindex.web import hit_pages, questions, thumbnails
 from zsindex.web.conditional import unchanged
+from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import ImageId
-from zsindex.web.problems import busy
+from zsindex.web.problems import Problem, busy
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
-from zsindex.web.schemas.images import ExplainRequest
+from zsindex.web.schemas.images import ExplainRequest, FactsOfImage
 from zsindex.web.schemas.questions import AllOptions
 from zsindex.web.schemas.search import HitPage
 from zsindex.web.service import ServiceHere
@@ -47,6 +48,22 @@ def photo(service: ServiceHere, image_id: ImageId) -> Response:
     return JSONResponse(asdict(service.library.photos.get(image_id)))
 
 
+@router.get("/v1/images/{image_id}/facts", response_model=FactsOfImage, summary="When and with what it was taken")
+def facts(
+    service: ServiceHere,
+    image_id: ImageId,
+    place: Annotated[bool, Query(description="Also where: only if the service was started with --places.")] = False,
+) -> Response:
+    """Of each existing file that shows it, with what its sidecar, its name and its time say."""
+    if place and not service.security.places:
+        raise Problem("places-off", 403, "this service does not tell where photos were taken, unless it is started so")
+    files = []
+    for path, found in service.library.photos.facts_of(image_id).items():
+        said = found.to_dict()
+        files.append({"path": path, **(said if place else {name: said[name] for name in said if name != "place"})})
+    return JSONResponse({"image_id": image_id, "files": files})
+
+
 @router.get("/v1/images/{image_id}/similar", response_model=HitPage, summary="Photos most similar to one")
 def similar(
     service: ServiceHere,
@@ -55,13 +72,14 @@ def similar(
     top: Annotated[Top, Query()] = 20,
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     exact: Annotated[Exact, Query()] = False,
+    where: WhereHere = None,
     cursor: Annotated[Cursor | None, Query()] = None,
 ) -> Response:
     """Without the photo itself and its copies."""
     if cursor is not None:
         return hit_pages.next_page(service, request, cursor)
     [vector] = service.library.vectors.of([image_id])
-    return hit_pages.first_page(service, vector, top=top, paths=path, leave_out=image_id, exact=exact)
+    return hit_pages.first_page(service, vector, top=top, paths=path, where=where, leave_out=image_id, exact=exact)
 
 
 @router.get(

@@ -11,12 +11,15 @@ from starlette.responses import Response
 from zsindex.classification.prompts import normalise
 from zsindex.errors import BadQuery
 from zsindex.records import FloatArray
+from zsindex.services.stopping import require_words
 from zsindex.web import uploads
+from zsindex.web.filters import WhereHere
 from zsindex.web.hit_pages import first_page, next_page
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Text, Top
-from zsindex.web.schemas.search import HitPage, SearchRequest, Term
+from zsindex.web.schemas.search import MOST_WITHOUT, Cut, HitPage, SearchRequest, Term
 from zsindex.web.service import Service, ServiceHere
+from zsindex.where import Where
 
 router = APIRouter(tags=["search"])
 
@@ -53,6 +56,11 @@ def search(
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     top: Annotated[Top, Query()] = 20,
     exact: Annotated[Exact, Query()] = False,
+    where: WhereHere = None,
+    cut: Annotated[Cut, Query()] = None,
+    without: Annotated[
+        list[Text] | None, Query(max_length=MOST_WITHOUT, description="Leave out photos that fit one of these.")
+    ] = None,
     cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
 ) -> Response:
     """All terms are texts; POST also takes images."""
@@ -60,7 +68,8 @@ def search(
         return next_page(service, request, cursor)
     wanted = [*([] if q is None else [q]), *(plus or ())]
     vector = service.search.sum_of(_texts(service, wanted), _texts(service, minus or ()))
-    return first_page(service, vector, top=top, paths=path, exact=exact)
+    left_out = _texts(service, without or ())
+    return first_page(service, vector, top=top, paths=path, where=where, exact=exact, cut=cut, without=left_out)
 
 
 @router.post("/v1/search", response_model=HitPage, summary="Find photos by words and images together")
@@ -68,8 +77,14 @@ def search_by_terms(service: ServiceHere, request: Request, body: SearchRequest)
     """The query is the sum of the unit vectors of all terms, those of `minus` subtracted."""
     if body.cursor is not None:
         return next_page(service, request, body.cursor)
+    if any(term.text is None for term in (*body.plus, *body.minus)):
+        require_words(body.cut)
     vector = service.search.sum_of(_terms(service, body.plus), _terms(service, body.minus))
-    return first_page(service, vector, top=body.top, paths=body.paths, exact=body.exact)
+    where = Where.of(body.where)
+    left_out = _texts(service, body.without)
+    return first_page(
+        service, vector, top=body.top, paths=body.paths, where=where, exact=body.exact, cut=body.cut, without=left_out
+    )
 
 
 @router.post("/v1/search/upload", response_model=HitPage, summary="Find photos like one that is uploaded")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from zsindex.web import questions
+from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import LabelSetName
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Text
@@ -23,11 +24,17 @@ def _require_few(service: Service, label_set: str) -> None:
 
 
 @router.get("/v1/thresholds", response_model=ScoreCurves, summary="Score curves and thresholds of a label set")
-def curves(service: ServiceHere, label_set: LabelSetName, multi_label: Annotated[bool, Query()] = False) -> Response:
+def curves(
+    service: ServiceHere,
+    label_set: LabelSetName,
+    multi_label: Annotated[bool, Query()] = False,
+    where: WhereHere = None,
+) -> Response:
     """For each answer, which scores given shares of the photos reach, and how many photos reach a score."""
     _require_few(service, label_set)
     with service.slow.turn():
-        return JSONResponse(service.library.thresholds.curves(label_set, multi_label=multi_label).to_dict())
+        found = service.library.thresholds.curves(label_set, multi_label=multi_label, where=where)
+    return JSONResponse(found.to_dict())
 
 
 @router.post("/v1/thresholds", response_model=ThresholdChange, summary="Preview a threshold, or set it")
@@ -47,6 +54,7 @@ def choose(service: ServiceHere, request: Request, body: ThresholdRequest) -> Re
             **given,
             multi_label=body.multi_label,
             dry_run=not body.apply,
+            where=body.where,
         )
     document = change.to_dict()
     for name in ("arrive", "leave"):

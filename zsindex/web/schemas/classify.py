@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zsindex.classification.by import By
+from zsindex.classification.options import Per
 from zsindex.classification.results import Prediction
 from zsindex.web.schemas.fields import (
     Base64,
@@ -20,17 +22,27 @@ from zsindex.web.schemas.fields import (
     Top,
     examples,
 )
+from zsindex.web.schemas.filters import FilterQuery, WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
+
+OnePer: TypeAlias = Annotated[
+    Per | None,
+    Field(description="Only one photo of each `burst` or `event`, see /v1/events, and those without a time."),
+]
 
 
 class ClassifyOptions(AllOptions):
     """All but the labels and the paths, which have other names in a URL."""
 
     top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
+    one_per: OnePer = None
     record: bool = Field(default=False, description="Record the run, see /v1/runs; needs the right to write.")
     only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
-    order: Order = Field(default="path", description="`label` sorts by best label, highest scores first.")
+    order: Order = Field(
+        default="path",
+        description="`label` sorts by best label, highest scores first; `score` by them alone; `date` newest first.",
+    )
     limit: Annotated[int, Field(ge=0)] = Field(default=100, description="Photos per page.")
     cursor: Cursor | None = Field(
         default=None, description="`next` of the previous page; everything else must be the same."
@@ -41,6 +53,7 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
     """Score photos of the library against labels."""
 
     paths: OnlyPaths = None
+    where: WhereField = None
 
     model_config = examples(
         {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
@@ -48,10 +61,35 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
     )
 
 
-class ClassifyQuery(ClassifyOptions):
+class CountsRequest(LabelChoice, AllOptions):
+    """Count photos instead of listing them."""
+
+    by: By = Field(description="What they are counted by: their local time, camera, folder or keywords.")
+    one_per: OnePer = None
+    paths: OnlyPaths = None
+    where: WhereField = None
+
+    model_config = examples({"label_set": "animals", "by": "month", "temperature": "fitted"})
+
+
+class CountsOfAnswer(BaseModel):
+    """How many photos of each answer there are by something: a row for each key, a column for each label."""
+
+    run: str = Field(description="Key of the answer's run.")
+    by: By
+    keys: list[str | None] = Field(description="In order; null, at the end, where it is not known.")
+    labels: list[str]
+    photos: list[int] = Field(description="Of each key, whatever their answer.")
+    counts: list[list[int]]
+    expected: list[list[float]] | None = Field(description="By the scores; null where these are not calibrated.")
+    from_file: int = Field(description="Photos whose time is only that of their file.")
+    unread: int = Field(description="Photos whose metadata was never read.")
+
+
+class ClassifyQuery(ClassifyOptions, FilterQuery):
     """The same in a URL, where parameters that can be repeated are named in the singular."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
     label: Several[Text] | None = Field(default=None, examples=[["owl", "fox"]])
     label_set: Name | None = None
@@ -60,9 +98,14 @@ class ClassifyQuery(ClassifyOptions):
     path: Several[PhotoPath] | None = None
 
     def request(self) -> ClassifyRequest:
-        """The body that asks the same."""
+        """The body that asks the same.
+
+        Raises:
+            BadFilter
+        """
         renamed = {"label": "labels", "template": "templates", "negative": "negatives", "path": "paths"}
-        return ClassifyRequest(**{renamed.get(name, name): value for name, value in self})
+        others = {renamed.get(name, name): value for name, value in self if name not in FilterQuery.model_fields}
+        return ClassifyRequest(**others, where=self.wanted())
 
 
 class HubParameters(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from zsindex.lab.evaluate import Confusion
 from zsindex.lab.metrics import ReliabilityBin
 from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, Seed, Several, Text, examples
+from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
 from zsindex.web.schemas.truth import KnownContent, RenamedLabels
 
@@ -24,6 +25,7 @@ class EvaluationRequest(LabelChoice, DecidingOptions):
     others_are_none: bool = Field(default=False, description="Photos with other labels count as showing none of these.")
     smooth: bool = False
     paths: OnlyPaths = None
+    where: WhereField = None
     resamples: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=200, description="Resamples for the intervals; 0 for no intervals."
     )

@@ -63,7 +63,7 @@ Temperature: TypeAlias = (
     | Literal["fitted"]
 )
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
-Order: TypeAlias = Literal["path", "label"]
+Order: TypeAlias = Literal["path", "label", "score", "date"]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
 ListLimit: TypeAlias = Annotated[int, Field(ge=0, le=10_000, description="Most entries of a list in the answer.")]
 T = TypeVar("T")

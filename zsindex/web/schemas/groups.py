@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zsindex.lab.tags import SidecarChange
 from zsindex.web.schemas.fields import OnlyPaths, examples
+from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import BasicOptions, LabelChoice
 
 
@@ -15,6 +16,7 @@ class GroupsRequest(LabelChoice, BasicOptions):
     """Group the library by labels."""
 
     paths: OnlyPaths = None
+    where: WhereField = None
 
     model_config = examples({"labels": ["owl", "fox", "bear"], "templates": ["openai-7"]})
 

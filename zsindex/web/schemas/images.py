@@ -2,11 +2,62 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel, Field
+
+from zsindex.records import TakenFrom
 from zsindex.web.schemas.fields import OnlyPaths
+from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
+
+
+class TakenAt(BaseModel):
+    """When a photo was taken."""
+
+    at: str = Field(description="The local time, ISO 8601.")
+    offset_s: int | None = Field(description="Of that from UTC, in seconds.")
+    source: TakenFrom = Field(description="What says so.")
+
+
+class PlaceAt(BaseModel):
+    """Where it was taken."""
+
+    latitude: float
+    longitude: float
+    altitude_m: float | None
+
+
+class FactsOfFile(BaseModel):
+    """What a file says of itself besides its pixels; null, or empty, where it does not, or cannot be right."""
+
+    path: str
+    taken: TakenAt | None
+    make: str | None
+    camera: str | None
+    lens: str | None
+    focal_length_mm: float | None
+    aperture: float | None
+    exposure_s: float | None
+    iso: int | None
+    place: PlaceAt | None = Field(default=None, description="Absent unless it is asked for, and allowed.")
+    width: int | None
+    height: int | None
+    orientation: int | None
+    format: str | None
+    animated: bool | None
+    rating: float | None
+    keywords: list[str]
+    caption: str | None
+
+
+class FactsOfImage(BaseModel):
+    """Of each existing file that shows an image: their sidecars, names and times may differ."""
+
+    image_id: int
+    files: list[FactsOfFile]
 
 
 class ExplainRequest(LabelChoice, AllOptions):
     """What was asked, with all that the answer depends on."""
 
     paths: OnlyPaths = None
+    where: WhereField = None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from zsindex.lab.tags import SidecarChange, SkippedSidecar
 from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, RequestBody, Score, examples
+from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
 
 
@@ -19,6 +20,7 @@ class TagsRequest(LabelChoice, DecidingOptions):
     )
     min_score: Score = 0.0
     paths: OnlyPaths = None
+    where: WhereField = None
     root: Name | Literal[""] = Field(default="zsindex", description="The top of the tags' hierarchy.")
     style: Literal["photo.jpg.xmp", "photo.xmp"] = "photo.jpg.xmp"
     apply: bool = Field(

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from zsindex.web.schemas.fields import ListLimit, Name, RequestBody, Score, Text, examples
+from zsindex.web.schemas.filters import WhereField
 
 
 class ThresholdRequest(RequestBody):
@@ -18,6 +19,7 @@ class ThresholdRequest(RequestBody):
     count: Annotated[int, Field(ge=0, le=2**53)] | None = Field(default=None, description="How many photos reach it.")
     rate: Score | None = Field(default=None, description="The share of photos that reach it.")
     multi_label: bool = False
+    where: WhereField = None
     apply: bool = Field(
         default=False, description="Save it, which needs the right to write; otherwise this is a preview."
     )

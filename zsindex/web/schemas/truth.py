@@ -10,7 +10,7 @@ from zsindex.web.schemas.fields import Text
 
 # Of images by their ids or of files by their paths. Never the name of a file with a truth.
 Said: TypeAlias = dict[Text, Text | list[Text]]
-Source: TypeAlias = Annotated[Text, StringConstraints(pattern=r"^(folders|corrections(:.{1,200})?)$")]
+Source: TypeAlias = Annotated[Text, StringConstraints(pattern=r"^(folders|keywords|corrections(:.{1,200})?)$")]
 KnownContent: TypeAlias = Annotated[
     Said | Source,
     Field(

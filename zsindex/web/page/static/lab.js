@@ -5,6 +5,7 @@ import { Problem, ask, latest, library, root, url } from "./api.js";
 import { byId, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
 import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
+import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
@@ -25,6 +26,7 @@ let shown = [];
 
 function readUrl(query) {
   view.asked = fromUrl(query);
+  filters.set(query);
   view.min = Number(query.get("min")) || 0;
   view.group = query.get("group");
   view.columns = query.get("view") === "columns";
@@ -35,6 +37,7 @@ function readUrl(query) {
 function writeUrl(push = false) {
   const query = new URLSearchParams();
   toUrl(query, view.asked);
+  filters.write(query);
   if (view.min) query.set("min", String(view.min));
   if (view.group !== null) query.set("group", view.group);
   if (view.columns) query.set("view", "columns");
@@ -49,7 +52,7 @@ const learns = () => view.learn && Boolean(view.asked.set);
 /** The whole question: of the library, and of every photo in it. */
 function wholeQuestion() {
   const body = question(view.asked);
-  return body && learns() ? { ...body, with_corrections: "gda" } : body;
+  return body && { ...body, ...filters.body, ...(learns() ? { with_corrections: "gda" } : {}) };
 }
 
 // --- asking ----------------------------------------------------------------------------------------------------------
@@ -84,6 +87,12 @@ const regroup = latest(async (signal, { stay = false } = {}) => {
 });
 
 function failed(error) {
+  if (filters.fail(error)) {
+    answer = null;
+    draw();
+    showState(byId("state"), { title: "These filters cannot be used", text: error.message, kind: "error" });
+    return;
+  }
   const aboutWords = error instanceof Problem && error.status >= 400 && error.status < 500;
   if (aboutWords) editor.fail(error.message);
   if (aboutWords && answer) return;  // what was shown before stays, while the words are put right
@@ -165,6 +174,10 @@ function drawLearn() {
 const current = () => shown.find((group) => group.label === view.group) ?? shown.find((group) => group.count) ?? shown[0];
 
 async function drawNothing() {
+  if (answer && filters.asked.size) {
+    showState(byId("state"), { title: "No photos fit", text: "No photo of this library fits all of these filters." });
+    return;
+  }
   if (answer) {  // asked, and the library has nothing
     showState(byId("state"), { title: "No photos to group", text: "This library holds no photos with vectors yet. A sync finds and encodes them.",
       action: { text: "Go to the library", run: () => { location.href = `${root}/library`; } } });
@@ -467,6 +480,8 @@ const editor = new Editor(byId("editor"), {
     regroup();
   },
 });
+
+const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; writeUrl(settled); regroup(); } });
 
 async function go(query) {
   readUrl(query);

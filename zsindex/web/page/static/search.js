@@ -1,8 +1,9 @@
-// Search: words and photos are added up or taken away.
+// Search: words and photos are added up, taken away or left out. Of what is asked in words alone only what fits is shown.
 
 import { ask, latest, library } from "./api.js";
 import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
+import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
@@ -12,26 +13,32 @@ const PAGE = 100;
 const MOST_BYTES = 30e6;
 const IDEAS = ["a beach", "a smiling face", "something red", "a street at night", "food on a table"];
 
-// Terms: { kind: "text" | "like" | "drop", value, minus }.
+// Terms: { kind: "text" | "like" | "drop", value, minus, not }. What is left out is a text.
 let terms = [];
 let photo = null;
-let hits = { items: [], next: null };
+let all = false;  // also what does not fit
+let hits = { items: [], next: null, fit: null };
 
 function readUrl(query) {
   terms = [];
   for (const [name, value] of query) {
+    if (name === "not" && value) terms.push({ kind: "text", value, minus: false, not: true });
     const minus = name.endsWith("-");
     const kind = { q: "text", like: "like", drop: "drop" }[minus ? name.slice(0, -1) : name];
     if (!kind || !value) continue;
-    if (kind === "text") terms.push({ kind, value, minus });
-    else if (/^\d+$/.test(value)) terms.push({ kind, value: Number(value), minus });
+    if (kind === "text") terms.push({ kind, value, minus, not: false });
+    else if (/^\d+$/.test(value)) terms.push({ kind, value: Number(value), minus, not: false });
   }
+  filters.set(query);
+  all = query.get("all") === "1";
   photo = Number(query.get("photo")) || null;
 }
 
 function writeUrl(push = false) {
   const query = new URLSearchParams();
-  for (const term of terms) query.append({ text: "q", like: "like", drop: "drop" }[term.kind] + (term.minus ? "-" : ""), String(term.value));
+  for (const term of terms) query.append(term.not ? "not" : { text: "q", like: "like", drop: "drop" }[term.kind] + (term.minus ? "-" : ""), String(term.value));
+  filters.write(query);
+  if (all) query.set("all", "1");
   if (photo) query.set("photo", String(photo));
   write(query, { push });
 }
@@ -50,10 +57,13 @@ async function termOf(term) {
   return { image: await base64(file) };
 }
 
+/** Whether what fits can be told: photos have no cut of their own. */
+const inWords = () => terms.every((term) => term.kind === "text");
+
 const find = latest(async (signal) => {
   byId("found").textContent = "";
-  hits = { items: [], next: null };
-  if (!terms.length) {
+  hits = { items: [], next: null, fit: null };
+  if (!terms.some((term) => !term.not)) {
     draw();
     return;
   }
@@ -62,15 +72,19 @@ const find = latest(async (signal) => {
   showState(byId("state"), { title: "Searching", busy: true });
   byId("grid").hidden = true;
   try {
-    const [plus, minus] = await Promise.all([false, true].map((isMinus) => Promise.all(terms.filter((term) => term.minus === isMinus).map(termOf))));
-    const page = await ask("/v1/search", { body: { plus, minus, top: PAGE }, signal });
+    const [plus, minus] = await Promise.all([false, true].map((isMinus) => Promise.all(terms.filter((term) => !term.not && term.minus === isMinus).map(termOf))));
+    const without = terms.filter((term) => term.not).map((term) => term.value);
+    const cut = inWords() && !all ? "auto" : null;
+    const page = await ask("/v1/search", { body: { plus, minus, without, cut, top: PAGE, ...filters.body }, signal });
     mine.items.push(...page.hits);
     mine.next = page.next;
+    mine.fit = cut ? page.fit : null;
     draw();
   } catch (error) {
     if (signal.aborted) return;
     draw();
-    showState(byId("state"), { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => find() } });
+    if (filters.fail(error)) showState(byId("state"), { title: "These filters cannot be used", text: error.message, kind: "error" });
+    else showState(byId("state"), { title: "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => find() } });
   }
 });
 
@@ -103,7 +117,14 @@ function source(found) {
 
 function counted() {
   const n = hits.items.length;
-  byId("found").textContent = terms.length && n ? (hits.next ? `The nearest ${photos(n)}; scroll for more` : `${photos(n)}, nearest first`) : "";
+  const { fit } = hits;
+  byId("grid").classList.toggle("misfits", fit?.fitting === 0);
+  byId("found").textContent = !n ? "" : hits.next ? `The nearest ${photos(n)}; scroll for more` : `${photos(n)}, nearest first`;
+  if (n && fit?.tells === false) byId("found").textContent = "There are too few photos to tell which of them fit; these are the nearest";
+  else if (fit?.fitting === 0) byId("found").textContent = n ? "Nothing fits; these are the nearest" : "Nothing fits";
+  else if (fit) byId("found").textContent = hits.next ? `${photos(n)} fit; scroll for more` : `${photos(n)} ${n === 1 ? "fits" : "fit"}`;
+  byId("all").hidden = !inWords() || !n || !(all || fit?.tells);
+  byId("all").textContent = all ? "Only what fits" : "Show all, nearest first";
 }
 
 function draw() {
@@ -113,22 +134,29 @@ function draw() {
   counted();
   if (hits.items.length) {
     showState(byId("state"));
-    grid.show(source(hits), { label: "Photos found, nearest first" });
+    grid.show(source(hits), { label: hits.fit?.fitting === 0 ? "The nearest photos; none fits" : "Photos found, nearest first" });
+  } else if (terms.length && filters.asked.size) {
+    showState(byId("state"), { title: "No photos fit", text: "No photo of this library fits all of these filters." });
+  } else if (terms.length && terms.every((term) => term.not)) {
+    showState(byId("state"), { title: "What are you looking for?", text: "Only what to leave out is known so far." });
+  } else if (hits.fit?.tells) {
+    showState(byId("state"), { title: "Nothing fits", text: "All photos that are near show something that is to be left out." });
   } else if (terms.length) {
     showState(byId("state"), { title: "No photos", text: "This library holds no photos with vectors yet. A sync finds and encodes them." });
   } else {
     showState(byId("state"), { title: "What are you looking for?", text: "Describe it, or drop a photo anywhere on this page. Add and subtract to steer." });
-    byId("state").append(h("p", { class: "ideas" }, ...IDEAS.map((idea) => h("button", { type: "button", onclick: () => add({ kind: "text", value: idea, minus: false }) }, idea))));
+    byId("state").append(h("p", { class: "ideas" }, ...IDEAS.map((idea) => h("button", { type: "button", onclick: () => add({ kind: "text", value: idea, minus: false, not: false }) }, idea))));
   }
 }
 
 function drawTerm(term) {
   const change = (work) => () => { work(); writeUrl(true); find(); };
   const name = term.kind === "text" ? term.value : term.kind === "like" ? "like this photo" : "like the dropped photo";
-  const flip = h("button", { type: "button", class: "sign", "aria-label": `${term.minus ? "Add" : "Subtract"} ${name} instead`,
-    onclick: change(() => { term.minus = !term.minus; }) }, icon(term.minus ? "minus" : "plus"));
-  const element = h("li", { class: `chip term${term.minus ? " minus" : ""}` }, flip);
-  if (term.kind === "text") element.append(h("span", { class: "chip-text" }, h("span", { class: "hidden" }, term.minus ? "minus " : "plus "), term.value));
+  const flip = h("button", { type: "button", class: "sign", "aria-label": `${term.minus || term.not ? "Add" : "Subtract"} ${name} instead`,
+    onclick: change(() => { term.minus = !term.minus && !term.not; term.not = false; }) },
+  term.not ? "not" : icon(term.minus ? "minus" : "plus"));
+  const element = h("li", { class: `chip term${term.minus || term.not ? " minus" : ""}` }, flip);
+  if (term.kind === "text") element.append(h("span", { class: "chip-text" }, h("span", { class: "hidden" }, term.not ? "" : term.minus ? "minus " : "plus "), term.value));
   else if (term.kind === "like") element.append(picture({ image_id: term.value }, 128, { alt: name }));
   else {
     const dropped = h("span", { class: "chip-text" }, "dropped photo");
@@ -148,24 +176,26 @@ function drawTerm(term) {
 }
 
 function add(term) {
-  if (terms.some((other) => other.kind === term.kind && other.value === term.value && other.minus === term.minus)) return;
+  if (terms.some((other) => other.kind === term.kind && other.value === term.value && other.minus === term.minus && other.not === term.not)) return;
   terms = [...terms, term];
   writeUrl(true);
   find();
 }
 
-function addText(minus) {
+function addText(minus, not = false) {
   const value = byId("text").value.trim();
   if (!value) {
     byId("text").focus();
     return;
   }
   byId("text").value = "";
-  add({ kind: "text", value, minus });
+  add({ kind: "text", value, minus, not });
 }
 
 byId("query").addEventListener("submit", (event) => { event.preventDefault(); addText(false); });
 byId("subtract").addEventListener("click", () => addText(true));
+byId("leave-out").addEventListener("click", () => addText(false, true));
+byId("all").addEventListener("click", () => { all = !all; writeUrl(true); find(); });
 byId("text").addEventListener("keydown", (event) => {
   if (event.key === "Backspace" && !byId("text").value && terms.length) {
     event.preventDefault();
@@ -174,6 +204,8 @@ byId("text").addEventListener("keydown", (event) => {
     find();
   }
 });
+
+const filters = new Filters(byId("filters"), { onchange: (settled) => { writeUrl(settled); find(); } });
 
 // --- dropping --------------------------------------------------------------------------------------------------------
 
@@ -184,7 +216,7 @@ async function take(files) {
       continue;
     }
     try {
-      add({ kind: "drop", value: await drops.keep(file), minus: false });
+      add({ kind: "drop", value: await drops.keep(file), minus: false, not: false });
     } catch {
       toast("This browser stores nothing for this page, so dropped photos cannot be used in a search.");
     }
