@@ -24,6 +24,7 @@ HOMES = {
     "similar": "cmd_search",
     "correct": "cmd_correct",
     "next": "cmd_correct",
+    "albums": "cmd_albums",
     "duplicates": "cmd_duplicates",
     "events": "cmd_events",
     "facts": "cmd_facts",

@@ -158,6 +158,10 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"paths": tuple("0123456")},
         "adding was refused.*0, 1, 2, 3, 4 and 2 more.*zsindex sync",
     ),
+    (errors.BadAlbum("a", "it is empty"), {"name": "a"}, "'a' cannot be saved as an album: it is empty"),
+    (errors.UnknownAlbum("a", known=["b", "c"]), {"name": "a", "known": ("b", "c")}, "'a'.*b, c"),
+    (errors.UnknownAlbum("a", known=[]), {"known": ()}, "zsindex albums save"),
+    (errors.AlbumFolderTaken(Path("/a")), {"path": Path("/a")}, "/a holds other things.*empty folder"),
     (errors.SamePhoto(["a", "b"]), {"paths": ("a", "b")}, "two of them have the same bytes.*: a, b"),
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.BadTokenFile("t", "it is empty"), {"path": "t"}, "t: it is empty"),
@@ -231,7 +235,7 @@ def indent(line: str) -> int:
 
 
 def test_every_exception_is_made_here() -> None:
-    bases = {"ZsindexError", "LibraryError", "ModelError", "LabelError"}
+    bases = {"ZsindexError", "LibraryError", "ModelError", "LabelError", "AlbumError"}
     assert {type(error).__name__ for error, _, _ in MADE} == set(EXCEPTIONS) - bases
 
 

@@ -118,6 +118,9 @@ PUBLIC = {
         "resolve",
     ],
     "zsindex.errors": [
+        "AlbumError",
+        "AlbumFolderTaken",
+        "BadAlbum",
         "BadFilter",
         "BadGroups",
         "BadLabelFile",
@@ -177,6 +180,7 @@ PUBLIC = {
         "StorageFull",
         "TooManyPairs",
         "TooManyScores",
+        "UnknownAlbum",
         "UnknownImage",
         "UnknownLabel",
         "UnknownLabelSet",
@@ -187,6 +191,9 @@ PUBLIC = {
         "ZsindexWarning",
     ],
     "zsindex.lab": [
+        "Album",
+        "AlbumPhoto",
+        "AlbumPhotos",
         "AnswerScore",
         "Attribution",
         "Burst",

@@ -144,6 +144,8 @@ WITH_LOSS = {
     "a correction is gone": ("DELETE FROM corrections WHERE id = 3", f"correction 3 of label set {SET}"),
     "a decision": ("UPDATE decisions SET other = x'00' WHERE id = 1", "decision 1 about duplicates (different: "),
     "a decision is gone": ("DELETE FROM decisions WHERE id = 2", "decision 2 about duplicates"),
+    "an album": ("UPDATE albums SET body = replace(body, 'red', 'rad')", "the album reds"),
+    "what was seen of an album": ("UPDATE albums SET seen = NULL", "the album reds"),
     "a threshold": (
         "UPDATE thresholds SET rate = 0.9 WHERE label = 'blue'", f"the threshold of blue in label set {SET}"
     ),

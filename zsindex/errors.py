@@ -32,6 +32,10 @@
     │   ├── BadUnknown           photos cannot be called unknown in that way
     │   ├── NoThreshold          there is no threshold, or can be none, where one was asked for
     │   └── UnknownLabel         a label that the label set does not have
+    ├── AlbumError
+    │   ├── BadAlbum             a question that cannot be saved as an album
+    │   ├── UnknownAlbum         no album has that name
+    │   └── AlbumFolderTaken     a folder for links that holds other things
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── DecoderUnavailable       no process can be started to decode photos in
@@ -82,6 +86,9 @@ if TYPE_CHECKING:
 _Place: TypeAlias = Path | str
 
 __all__ = [
+    "AlbumError",
+    "AlbumFolderTaken",
+    "BadAlbum",
     "BadFilter",
     "BadGroups",
     "BadLabelFile",
@@ -141,6 +148,7 @@ __all__ = [
     "StorageFull",
     "TooManyPairs",
     "TooManyScores",
+    "UnknownAlbum",
     "UnknownImage",
     "UnknownLabel",
     "UnknownLabelSet",
@@ -592,6 +600,36 @@ class UnknownLabelSet(LabelError):
         super().__init__(f"no label set is named {name!r}; {there}")
         self.name = name
         self.known = tuple(known)
+
+
+class AlbumError(ZsindexError):
+    """Something is wrong with an album."""
+
+
+class BadAlbum(AlbumError):
+    """A question cannot be saved as the album `name`."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name!r} cannot be saved as an album: {why}")
+        self.name = name
+
+
+class UnknownAlbum(AlbumError):
+    """No album has that `name`; those in `known` are there."""
+
+    def __init__(self, name: str, *, known: Sequence[str]) -> None:
+        there = f"the library has {', '.join(known)}" if known else "the library has none yet: zsindex albums save NAME"
+        super().__init__(f"no album is named {name!r}; {there}")
+        self.name = name
+        self.known = tuple(known)
+
+
+class AlbumFolderTaken(AlbumError):
+    """A folder that links were to be put into holds other things."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} holds other things than links of an album; name a new or empty folder")
+        self.path = path
 
 
 class BadUnknown(LabelError):

@@ -29,6 +29,7 @@ __all__ = ["Library"]
 if TYPE_CHECKING:
     from zsindex.lab.events import Events, Rule
     from zsindex.photos.sources import ImageLike
+    from zsindex.services.albums import Albums
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
     from zsindex.services.decisions import Decisions
@@ -688,6 +689,13 @@ class Library:
         from zsindex.services.decisions import Decisions
 
         return Decisions(self.session)
+
+    @property
+    def albums(self) -> Albums:
+        """Questions with their filters, saved under a name."""
+        from zsindex.services.albums import Albums
+
+        return Albums(self.session)
 
     @property
     def vectors(self) -> Vectors:

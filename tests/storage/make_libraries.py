@@ -29,7 +29,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -92,6 +92,7 @@ SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
     "corrections": ("correction", "label_set", "batch", ("label_set", "batch", "batch", "digest", "label", "is_not")),
     "decisions": ("decision", None, "batch", ("batch", "batch", "kind", "digest", "other", "path", "other_path",
                                               "created_at")),
+    "albums": ("album", None, "name", ("name", "body", "saved_at", "seen", "seen_at")),
     "thresholds": ("threshold", "label_set", "label", ("label_set", "label", "rate", "chosen", "created_at")),
     "temperatures": ("temperature", None, "model_id", ("model_id", "temperature", "fit")),
     "runs": ("run", None, "key", ("key", "document", "created_at")),
@@ -204,6 +205,11 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         decided = {"digest": digest(blue), "path": blue, "created_at": THEN}
         found += [("decisions", {"batch": 1, "kind": "different", "other": digest(red), "other_path": red, **decided}),
                   ("decisions", {"batch": 2, "kind": "keep", **decided})]  # fmt: skip
+    if revision >= "0012":
+        seen = zlib.compress(json.dumps({digest(red).hex(): red}).encode())
+        body = '{"query": "Öl", "options": {"top": 5}, "where": {"year": "2019"}}'
+        found += [("albums", {"name": "a", "body": body, "saved_at": THEN, "seen": seen, "seen_at": THEN}),
+                  ("albums", {"name": "b", "body": body, "saved_at": THEN})]  # fmt: skip
     if revision >= "0009":
         for table, row in found:
             if table == "images":

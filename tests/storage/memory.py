@@ -14,7 +14,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -43,11 +43,13 @@ from zsindex.records import (
 from zsindex.storage import uses
 from zsindex.storage.claims import Claims, LoneClaims
 from zsindex.storage.facts_table import FactsTable
+from zsindex.storage.labels import packed
 from zsindex.storage.rows import (
     MOST_DERIVED,
     MOST_QUESTIONS,
     NEVER_SEEN,
     NO_PROMPTS,
+    AlbumRow,
     CorrectionEntry,
     DecisionEntry,
     ExportedPhotos,
@@ -150,6 +152,7 @@ class State:
     template_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
     decisions: tuple[tuple[DecisionEntry, ...], ...] = ()
+    albums: dict[str, AlbumRow] = field(default_factory=dict)
     thresholds: dict[tuple[str, str], tuple[float, str, str]] = field(default_factory=dict)
     temperatures: dict[int, tuple[float, str]] = field(default_factory=dict)
     derived: dict[tuple[int, str, str], str] = field(default_factory=dict)
@@ -871,6 +874,14 @@ class MemoryPhotos(_Part):
             "derived": of_texts(state.derived.values()),
             "corrections": (len(entries), sum(len(entry.digest) for entry in entries)),
             "decisions": of_texts(e.path + (e.other_path or "") for batch in state.decisions for e in batch),
+            "albums": (
+                len(state.albums),
+                sum(
+                    len(json.dumps(row.body, ensure_ascii=False).encode())
+                    + len(packed(row.seen or {})) * (row.seen is not None)
+                    for row in state.albums.values()
+                ),
+            ),
             "sidecars": (len(originals), sum(originals)),
         }
 
@@ -1010,6 +1021,26 @@ class MemoryLabels(_Part):
             *kept, last = state.decisions or ((),)
             state.decisions = tuple(kept)
             return list(last)
+
+    def albums(self) -> list[AlbumRow]:
+        found = self._storage.state().albums
+        return [deepcopy(found[name]) for name in sorted(found)]
+
+    def save_album(self, name: str, body: Mapping[str, Any]) -> None:
+        with self._storage.write("save an album") as state:
+            there = state.albums.get(name)
+            if there is None or json.dumps(there.body) != json.dumps(body):
+                state.albums[name] = AlbumRow(name, json.loads(json.dumps(body)), now())
+
+    def see_album(self, name: str, photos: Mapping[bytes, str]) -> bool:
+        with self._storage.write("record what was seen of an album") as state:
+            if name in state.albums:
+                state.albums[name] = state.albums[name]._replace(seen=dict(photos), seen_at=now())
+            return name in state.albums
+
+    def remove_album(self, name: str) -> bool:
+        with self._storage.write("remove an album") as state:
+            return state.albums.pop(name, None) is not None
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
         return {

@@ -16,7 +16,7 @@ from zsindex.errors import LibraryReadOnly
 from zsindex.index.snapshots import IndexRebuilt
 from zsindex.library import Library
 from zsindex.records import IccMode, ModelSpec, SkipReason, TransparencyMode
-from zsindex.storage.rows import CorrectionEntry, DecisionEntry, SidecarRow
+from zsindex.storage.rows import AlbumRow, CorrectionEntry, DecisionEntry, SidecarRow
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import FILE_NAME
 
@@ -118,6 +118,10 @@ def test_nothing_is_lost(folder: Path, revision: str) -> None:
         different = DecisionEntry("different", made.digest(blue), blue, made.digest(red), red, made.THEN)
         keep = DecisionEntry("keep", made.digest(blue), blue, decided_at=made.THEN)
         assert labels.decisions() == ([different, keep] if revision >= "0011" else [])
+        question = {"query": "Öl", "options": {"top": 5}, "where": {"year": "2019"}}
+        looked = AlbumRow("a", question, made.THEN, {made.digest(red): red}, made.THEN)
+        not_looked = AlbumRow("b", question, made.THEN)
+        assert labels.albums() == ([looked, not_looked] if revision >= "0012" else [])
         # Neither the ids of what was pruned are given again, nor sequence numbers.
         assert photos.add_model(fake_info("third"), make_default=False).id == 6
 

@@ -49,6 +49,9 @@ WRITES: dict[str, tuple[Callable[[Storage, int], object], str]] = {
     "undo_corrections": (lambda s, _: s.labels.undo_corrections("kept"), "undo corrections"),
     "add_decisions": (lambda s, _: s.labels.add_decisions([DecisionEntry("keep", b"x", "/x")]), "keep decisions"),
     "undo_decisions": (lambda s, _: s.labels.undo_decisions(), "undo decisions"),
+    "save_album": (lambda s, _: s.labels.save_album("a", {"query": "x"}), "save an album"),
+    "see_album": (lambda s, _: s.labels.see_album("kept", {b"x": "/x"}), "record what was seen of an album"),
+    "remove_album": (lambda s, _: s.labels.remove_album("kept"), "remove an album"),
     "save_thresholds": (lambda s, _: s.labels.save_thresholds("a", [("x", 0.5, {})]), "keep thresholds"),
     "remove_thresholds": (lambda s, _: s.labels.remove_thresholds("kept"), "remove thresholds"),
     "save_temperature": (lambda s, m: s.labels.save_temperature(m, 2.0, {}), "keep a temperature"),
@@ -87,6 +90,7 @@ def contents(storage: Storage, model: ModelRow) -> object:
         storage.reads.template_sets(),
         [(storage.labels.corrections(name), storage.labels.thresholds(name)) for name in ("a", "kept")],
         storage.labels.decisions(),
+        storage.labels.albums(),
         storage.labels.temperature(model.id),
         [storage.reads.derived(model.id, "kind", key) for key in ("key", "kept")],
         storage.labels.runs(),
@@ -107,6 +111,7 @@ def full(storage: Storage, model: ModelRow) -> Storage:
     storage.labels.save_template_set("kept", ["a {}"])
     storage.labels.add_corrections("kept", [CorrectionEntry(b"y", "x")])
     storage.labels.add_decisions([DecisionEntry("keep", b"y", "/y")])
+    storage.labels.save_album("kept", {"query": "y"})
     storage.labels.save_thresholds("kept", [("x", 0.25, {})])
     storage.labels.save_temperature(model.id, 1.5, {})
     storage.labels.save_derived(model.id, "kind", "kept", 1)

@@ -83,6 +83,27 @@ def test_many_decisions_are_one_batch(labels: LabelStorage) -> None:
     assert labels.decisions() == []
 
 
+def test_albums_are_replaced_and_remember_what_was_seen(labels: LabelStorage) -> None:
+    first, other = {"query": "Öl", "where": None}, {"query": None, "where": {"year": "2019"}}
+    labels.save_album("b", first)
+    labels.save_album("a", other)
+    assert [(row.name, row.body, row.seen, row.seen_at) for row in labels.albums()] == [
+        ("a", other, None, None),
+        ("b", first, None, None),
+    ]
+    seen = {digest_of("1"): "/Ö 1", digest_of("2"): "/2"}
+    assert [labels.see_album("b", seen), labels.see_album("c", seen)] == [True, False]
+    labels.save_album("b", first)  # says the same
+    [_, row] = labels.albums()
+    assert (row.seen, (row.seen_at or "").startswith("20")) == (seen, True)
+    assert labels.see_album("b", {})
+    assert labels.albums()[1].seen == {}
+    labels.save_album("b", other)
+    assert (labels.albums()[1].body, labels.albums()[1].seen) == (other, None)
+    assert [labels.remove_album("b"), labels.remove_album("b")] == [True, False]
+    assert [row.name for row in labels.albums()] == ["a"]
+
+
 def test_corrections_are_undone_a_batch_at_a_time(labels: LabelStorage) -> None:
     first = CorrectionEntry(digest_of("1"), "cat")
     bulk = [CorrectionEntry(digest_of("2"), "dog"), CorrectionEntry(digest_of("1"), "dog", is_not=True)]

@@ -268,7 +268,9 @@ def test_a_library_of_the_first_schema_is_brought_to_this_one(url: str, server: 
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    server.execute("DROP TABLE zsindex.image_facts, zsindex.sidecar_facts, zsindex.decisions", name_of(url))
+    server.execute(
+        "DROP TABLE zsindex.image_facts, zsindex.sidecar_facts, zsindex.decisions, zsindex.albums", name_of(url)
+    )
     server.execute(f"UPDATE zsindex.alembic_version SET version_num = '{schema.BASELINE}'", name_of(url))
     with pytest.raises(LibraryTooOld):
         PostgresStorage.open(url)

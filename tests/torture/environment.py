@@ -882,6 +882,7 @@ FACTS = {
     "label set": "SELECT name, version, body FROM label_sets",
     "template set": "SELECT name, body FROM template_sets",
     "correction": "SELECT label_set, hex(digest), label, is_not FROM corrections",
+    "album": "SELECT name, body, hex(seen) FROM albums",
     "decision": "SELECT kind, hex(digest), hex(other), path, other_path FROM decisions",
     "threshold": "SELECT label_set, label, rate FROM thresholds",
     "run": "SELECT key FROM runs",

@@ -55,6 +55,7 @@ _QUERIES = {
     "templates": "SELECT name, body FROM template_sets",
     "correction": "SELECT label_set || ' ' || row_number() OVER (PARTITION BY label_set ORDER BY id), hex(digest),"
     " label, is_not FROM corrections",
+    "album": "SELECT name, body, hex(seen) FROM albums",
     "decision": "SELECT row_number() OVER (ORDER BY id), kind, hex(digest), hex(other), path FROM decisions",
     "threshold": "SELECT label_set || ' ' || label, rate FROM thresholds",
     "temperature": "SELECT fingerprint, temperature FROM temperatures JOIN models ON model_id = models.id",
@@ -62,7 +63,7 @@ _QUERIES = {
     "sidecar": "SELECT path, hex(original), written_sha256, tags FROM sidecars",
 }
 # Since which schema there is such a table.
-_LATER = {"templates", "correction", "decision", "threshold", "temperature", "run", "sidecar", "incomplete"}
+_LATER = {"templates", "correction", "decision", "album", "threshold", "temperature", "run", "sidecar", "incomplete"}
 
 
 def facts_of(world: World) -> dict[Fact, Any]:

@@ -93,6 +93,8 @@ def make(library: Path, album: Path) -> None:
         opened.corrections.add(SET, album / "2" / "08.png", "white")
         near = [album / "2" / f"near {n}.png" for n in (1, 2)]
         opened.decisions.add(different=[(album / "0" / "00.png", near[0])], keep=near[1])
+        opened.albums.save("reds", "something red", top=5)
+        opened.albums.photos("reds", look=True)
         opened.thresholds.choose(SET, "red", count=9)
         opened.thresholds.choose(SET, "blue", rate=0.3)
         opened.session.storage.labels.save_temperature(opened.session.model.row().id, 1.7, {"photos": 20})
@@ -190,6 +192,9 @@ QUESTIONS: Mapping[str, Callable[[Library, Path], Any]] = {
     "labels history": lambda library, album: [found.body for found in library.labels.history(SET)],
     "templates": lambda library, album: library.templates.list(),
     "corrections": lambda library, album: _corrected(library),
+    "albums": lambda library, album: [
+        (one.name, library.albums.photos(one.name).to_dict()["went"], one.question) for one in library.albums.list()
+    ],
     "decisions": lambda library, album: [one.to_dict() for one in library.decisions.list()],
     "thresholds": lambda library, album: [(c.label, c.rate) for c in library.thresholds.curves(SET).curves],
     "temperature": lambda library, album: library.temperature.get(),
@@ -684,6 +689,7 @@ _OF_SET = ("classify, a label set", "classify, unknown", "classify, thresholds",
 NAMED: Mapping[str, Sequence[str]] = {
     "forgot correction": ("corrections", "classify, corrections"),
     "forgot decision": ("decisions", "duplicates"),
+    "forgot the album": ("albums",),
     f"forgot label set {SET}": _OF_SET,
     f"forgot label set {OTHER_SET}": ("labels", "status", "classify, multi-label"),
     "forgot label set": ("labels", "status"),

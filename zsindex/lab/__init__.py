@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zsindex.classification.learned import Learned
+    from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.corrections import CorrectedPhoto, Statement
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from zsindex.lab.unknown import Knownness, Separation, UnknownReport
 
 _HOMES = {
+    "albums": (
+        "Album",
+        "AlbumPhoto",
+        "AlbumPhotos",
+    ),
     "attribution": (
         "Attribution",
         "LabelEffect",
@@ -104,6 +110,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Album",
+    "AlbumPhoto",
+    "AlbumPhotos",
     "AnswerScore",
     "Attribution",
     "Burst",

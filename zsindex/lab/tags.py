@@ -183,6 +183,7 @@ def write(
     label_set: str,
     style: str,
     shared: Callable[[str], str | None],
+    others: Sequence[str] = (),
     apply: bool,
     progress: Callable[[int], None],
     should_stop: Callable[[], bool],
@@ -193,17 +194,22 @@ def write(
         wanted: photos with their tags by property.
         label_set: whose tags they are; "" for labels without a name.
         shared: says why a photo cannot have its own sidecar, if so.
+        others: sidecars that lose the tags of that label set.
         apply: False only reports what would be done.
     """
+
+    def without(sets: dict[str, Any]) -> dict[str, Any]:
+        return {name: other for name, other in sets.items() if name != label_set}
 
     def targets() -> Iterator[_Target]:
         for photo, tags in wanted:
 
             def change(sets: dict[str, Any], tags: Mapping[str, list[str]] = tags) -> dict[str, Any]:
-                others = {name: other for name, other in sets.items() if name != label_set}
-                return {**others, label_set: dict(tags)} if tags else others
+                return {**without(sets), label_set: dict(tags)} if tags else without(sets)
 
             yield _Target(sidecar_of(photo, style), photo, change, shared(photo) if tags else None)
+        for path in others:
+            yield _Target(path, None, without)
 
     return _work(lab, targets(), apply=apply, progress=progress, should_stop=should_stop)
 

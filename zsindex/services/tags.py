@@ -57,8 +57,7 @@ class Tags:
         """
         from zsindex.lab import tags
 
-        if style not in tags.STYLES:
-            raise ValueError(f"style must be one of {', '.join(tags.STYLES)}, not {style!r}")
+        _require_style(style)
         min_score = bounds.real("min_score", min_score)
         if top is not None:
             top = bounds.whole("top", top, least=0)
@@ -78,26 +77,56 @@ class Tags:
                     ]
                     yield path, tags.merged(good)
 
-        owners = Counter(
-            tags.sidecar_of(path, style) for path in {*self._session.storage.reads.files(None).paths, *answers.paths}
-        )
-
-        def shared(path: str) -> str | None:
-            others = owners[tags.sidecar_of(path, style)] - 1
-            if not others:
-                return None
-            have = "other photo has" if others == 1 else "other photos have"
-            return f"{others} {have} the same sidecar; use the style photo.jpg.xmp"
-
         with self._writing_tags(apply=apply):
             return tags.write(
                 self._session.storage.labels,
                 wanted(),
                 label_set=answers.run.label_set or "",
                 style=style,
-                shared=shared,
+                shared=self._shared(answers.paths, style),
                 apply=apply,
                 progress=_reporting(progress, len(answers)),
+                should_stop=should_stop or (lambda: False),
+            )
+
+    def put(
+        self,
+        name: str,
+        keyword: str,
+        paths: Sequence[str],
+        *,
+        style: str = "photo.jpg.xmp",
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Have some photos, and no others, carry a keyword in their sidecars. `retract` removes it again.
+
+        Args:
+            name: what the keyword is written for; takes the place of a label set's name, also for `retract`.
+            keyword: another one that was written for the same is removed.
+            paths: of the photos, absolute.
+            style, apply, progress, should_stop: as for `write`.
+
+        Raises:
+            LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
+        """
+        from zsindex.lab import tags
+
+        _require_style(style)
+        of_photo = tags.tags_of(keyword, root="")
+        theirs = {tags.sidecar_of(path, style) for path in paths}
+        others = [path for path in self._session.storage.labels.sidecar_paths() if path not in theirs]
+        with self._writing_tags(apply=apply):
+            return tags.write(
+                self._session.storage.labels,
+                ((path, of_photo) for path in paths),
+                label_set=name,
+                style=style,
+                shared=self._shared(paths, style),
+                others=others,
+                apply=apply,
+                progress=_reporting(progress, len(paths) + len(others)),
                 should_stop=should_stop or (lambda: False),
             )
 
@@ -140,6 +169,23 @@ class Tags:
                 should_stop=should_stop or (lambda: False),
             )
 
+    def _shared(self, paths: Sequence[str], style: str) -> Callable[[str], str | None]:
+        """Says of a photo why it cannot have its own sidecar, if so."""
+        from zsindex.lab import tags
+
+        owners = Counter(
+            tags.sidecar_of(path, style) for path in {*self._session.storage.reads.files(None).paths, *paths}
+        )
+
+        def shared(path: str) -> str | None:
+            others = owners[tags.sidecar_of(path, style)] - 1
+            if not others:
+                return None
+            have = "other photo has" if others == 1 else "other photos have"
+            return f"{others} {have} the same sidecar; use the style photo.jpg.xmp"
+
+        return shared
+
     @contextmanager
     def _writing_tags(self, *, apply: bool) -> Iterator[None]:
         """One process at a time: each relies on a sidecar staying as it was when read."""
@@ -149,6 +195,13 @@ class Tags:
         self._session.storage.require_writable("write tags")
         with self._session.storage.sync_lock.hold("write tags"):
             yield
+
+
+def _require_style(style: str) -> None:
+    from zsindex.lab import tags
+
+    if style not in tags.STYLES:
+        raise ValueError(f"style must be one of {', '.join(tags.STYLES)}, not {style!r}")
 
 
 def _reporting(progress: Callable[[Progress], None] | None, total: int) -> Callable[[int], None]:

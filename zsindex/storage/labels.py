@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from zsindex.errors import LibraryDamaged
 from zsindex.storage.database import Database, Dialect
 from zsindex.storage.rows import (
     MOST_DERIVED,
     MOST_QUESTIONS,
+    AlbumRow,
     CorrectionEntry,
     DecisionEntry,
     SidecarRow,
@@ -26,6 +28,7 @@ from zsindex.storage.rows import (
 from zsindex.storage.sealing import put_seals, reseal, rows_of, seals_of, unseal
 from zsindex.storage.seals import Kind, seal, warn_of_rows
 from zsindex.storage.tables import (
+    albums,
     corrections,
     decisions,
     derived,
@@ -160,6 +163,44 @@ class SqlLabels:
             return [
                 DecisionEntry(row.kind, row.digest, row.path, row.other, row.other_path, row.created_at) for row in rows
             ]
+
+    # --- albums -------------------------------------------------------------------------------------------------------
+
+    def albums(self) -> list[AlbumRow]:
+        """All albums, by name in the order of code points."""
+        with self._read() as connection:
+            rows = self._whole(connection, Kind.ALBUM, "", "the albums are")
+        return [
+            AlbumRow(name, json.loads(body), saved_at, unpacked(seen), seen_at)
+            for name, body, saved_at, seen, seen_at in sorted(rows.values(), key=lambda row: str(row[0]))
+        ]
+
+    def save_album(self, name: str, body: Mapping[str, Any]) -> None:
+        """Store a question under a name, in place of another one, of which what was seen is forgotten; one that says
+        the same stays as it is.
+        """
+        with self._write("save an album") as connection:
+            there = connection.execute(select(albums.c.body).where(albums.c.name == name)).scalar()
+            if there == _json(body):
+                return
+            connection.execute(delete(albums).where(albums.c.name == name))
+            connection.execute(insert(albums).values(name=name, body=_json(body), saved_at=now()))
+            self._seal(connection, Kind.ALBUM, [name])
+
+    def see_album(self, name: str, photos: Mapping[bytes, str]) -> bool:
+        """Record what an album holds now: paths by digest. False if there is none of that name."""
+        with self._write("record what was seen of an album") as connection:
+            seen = {"seen": packed(photos), "seen_at": now()}
+            if not connection.execute(update(albums).where(albums.c.name == name).values(seen)).rowcount:
+                return False
+            self._seal(connection, Kind.ALBUM, [name])
+            return True
+
+    def remove_album(self, name: str) -> bool:
+        """Forget an album; False if there was none of that name."""
+        with self._write("remove an album") as connection:
+            self._unseal(connection, Kind.ALBUM, [name])
+            return connection.execute(delete(albums).where(albums.c.name == name)).rowcount > 0
 
     # --- thresholds ---------------------------------------------------------------------------------------------------
 
@@ -369,6 +410,18 @@ class SqlLabels:
         if {which: seal(row) for which, row in found.items()} != sealed:
             raise LibraryDamaged(self._place, f"{what} not what was stored")
         return {key: row for (_, key), row in found.items()}
+
+
+def packed(photos: Mapping[bytes, str]) -> bytes:
+    """Paths by digest: JSON with the digests in hexadecimal, deflated."""
+    return zlib.compress(_json({digest.hex(): path for digest, path in photos.items()}).encode())
+
+
+def unpacked(seen: bytes | None) -> dict[bytes, str] | None:
+    """What `packed` made."""
+    if seen is None:
+        return None
+    return {bytes.fromhex(digest): path for digest, path in json.loads(zlib.decompress(seen)).items()}
 
 
 def _json(body: Any) -> str:

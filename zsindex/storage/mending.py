@@ -48,7 +48,7 @@ _DEFAULT_MODEL = settings.c.key == "default_model"
 
 # What is forgotten where it is damaged, each by its name.
 _FORGOTTEN = frozenset({
-    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.DECISION, Kind.THRESHOLD, Kind.TEMPERATURE,
+    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.DECISION, Kind.ALBUM, Kind.THRESHOLD, Kind.TEMPERATURE,
     Kind.RUN, Kind.SIDECAR, Kind.SNAPSHOT,
 })  # fmt: skip
 
@@ -85,6 +85,7 @@ def _words(connection: Connection, kind: Kind, part: str, key: str, row: Sequenc
     if kind is Kind.DECISION:
         return f"decision {key} about duplicates{_decided(row)}"
     return {
+        Kind.ALBUM: f"the album {key}",
         Kind.ROOT: f"the synced folder {key}",
         Kind.SNAPSHOT: f"what is known of the index of model {key}",
         Kind.LABEL_SET: f"label set {part}, version {key}",

@@ -53,6 +53,7 @@ from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.rows import (
     MOST_QUESTIONS,
     NO_PROMPTS,
+    AlbumRow,
     Candidates,
     CorrectionEntry,
     DecisionEntry,
@@ -646,7 +647,8 @@ class PhotoStorage(Protocol):
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What grows, with how many there are of it and how many bytes these take: ``prompts``, ``uploads`` (images
         that no file shows, nor showed when it was last there), ``vanished`` (images of files that are gone),
-        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections``, ``decisions`` and ``sidecars``.
+        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections``, ``decisions``, ``albums`` and
+        ``sidecars``.
         """
         ...
 
@@ -675,7 +677,7 @@ class PhotoStorage(Protocol):
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
-        temperatures and what was derived under them. Label sets, corrections, decisions and runs stay. Models
+        temperatures and what was derived under them. Label sets, corrections, decisions, albums and runs stay. Models
         that lose vectors have a new generation.
 
         Args:
@@ -691,8 +693,8 @@ class PhotoStorage(Protocol):
 
 
 class LabelStorage(Protocol):
-    """The label lab: label sets, templates, corrections, decisions about duplicates, thresholds, temperatures, runs and
-    sidecars.
+    """The label lab: label sets, templates, corrections, decisions about duplicates, albums, thresholds, temperatures,
+    runs and sidecars.
 
     Bodies and documents are plain data for JSON. What is stored is a copy: who changes what was given or returned does
     not change the library.
@@ -742,6 +744,24 @@ class LabelStorage(Protocol):
 
     def undo_decisions(self) -> list[DecisionEntry]:
         """Take the last batch away; returns its entries, none if there was no batch."""
+        ...
+
+    def albums(self) -> list[AlbumRow]:
+        """All albums, by name in the order of code points."""
+        ...
+
+    def save_album(self, name: str, body: Mapping[str, Any]) -> None:
+        """Store a question under a name, in place of another one, of which what was seen is forgotten; one that says
+        the same stays as it is.
+        """
+        ...
+
+    def see_album(self, name: str, photos: Mapping[bytes, str]) -> bool:
+        """Record what an album holds now: paths by digest. False if there is none of that name."""
+        ...
+
+    def remove_album(self, name: str) -> bool:
+        """Forget an album; False if there was none of that name."""
         ...
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:

@@ -18,6 +18,7 @@ from zsindex.storage.database import Dialect
 from zsindex.storage.rows import NO_PROMPTS, Forgettable, prompts_in
 from zsindex.storage.stored import VECTOR_DTYPE, number
 from zsindex.storage.tables import (
+    albums,
     corrections,
     decisions,
     derived,
@@ -70,6 +71,7 @@ def sizes(connection: Connection) -> dict[str, tuple[int, int]]:
         "decisions": size(
             func.count(decisions.c.id), _octets(decisions.c.path) + func.coalesce(_octets(decisions.c.other_path), 0)
         ),
+        "albums": size(func.count(albums.c.id), _octets(albums.c.body) + func.coalesce(func.length(albums.c.seen), 0)),
         "sidecars": size(func.count(sidecars.c.id), func.length(sidecars.c.original)),
     }
 

@@ -391,6 +391,23 @@ class DecisionEntry(NamedTuple):
     decided_at: str = ""
 
 
+class AlbumRow(NamedTuple):
+    """A saved question.
+
+    Attributes:
+        body: the question with its filters, plain data for JSON.
+        saved_at: as an ISO date and time.
+        seen: paths of the photos that it held when somebody looked last, by digest; None if nobody has.
+        seen_at: when that was.
+    """
+
+    name: str
+    body: dict[str, Any]
+    saved_at: str = ""
+    seen: dict[bytes, str] | None = None
+    seen_at: str | None = None
+
+
 class ThresholdRow(NamedTuple):
     """A label's threshold: the share of photos at or above it, and how it was chosen."""
 

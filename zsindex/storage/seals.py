@@ -33,6 +33,7 @@ class Kind(StrEnum):
     TEMPLATE_SET = "template_set"  # name
     CORRECTION = "correction"  # [name of the label set] id
     DECISION = "decision"  # id
+    ALBUM = "album"  # name
     THRESHOLD = "threshold"  # [name of the label set] label
     TEMPERATURE = "temperature"  # id of its model
     DERIVED = "derived"  # [id of its model, a slash, and what it is] key
@@ -76,6 +77,7 @@ RULES = {
         "id",
         ("id", "batch", "kind", "digest", "other", "path", "other_path", "created_at"),
     ),
+    Kind.ALBUM: Rule("albums", (), "name", ("name", "body", "saved_at", "seen", "seen_at")),
     Kind.THRESHOLD: Rule("thresholds", ("label_set",), "label", ("label_set", "label", "rate", "chosen", "created_at")),
     Kind.DERIVED: Rule("derived", ("model_id", "kind"), "key", ("model_id", "kind", "key", "body")),
     Kind.TEMPERATURE: Rule("temperatures", (), "model_id", ("model_id", "temperature", "fit")),

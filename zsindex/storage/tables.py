@@ -277,6 +277,19 @@ decisions = Table(
     sqlite_autoincrement=True,
 )
 
+albums = Table(
+    "albums",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # The question and its filters, as JSON.
+    Column("body", Text, nullable=False),
+    Column("saved_at", String(32), nullable=False),
+    # What it held when somebody looked last, `zsindex.storage.labels.packed`; by content, as paths change.
+    Column("seen", LargeBinary),
+    Column("seen_at", String(32)),
+)
+
 thresholds = Table(
     "thresholds",
     metadata,

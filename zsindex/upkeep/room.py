@@ -49,6 +49,7 @@ def rooms(storage: Storage) -> list[Room]:
         "derived": (f"{MOST_DERIVED} of a kind and model", ""),
         "corrections": ("", "zsindex correct --undo"),
         "decisions": ("", "zsindex duplicates --undo"),
+        "albums": ("", "zsindex albums remove"),
         "sidecars": ("", "zsindex tags retract"),
     }
     return [

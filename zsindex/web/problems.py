@@ -118,6 +118,10 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("labels", 422, "no labels given")
         case errors.LabelError():
             return Problem("labels", 422, str(error))
+        case errors.UnknownAlbum():
+            return Problem("unknown-album", 404, f"there is no album {error.name!r}", known=list(error.known))
+        case errors.BadAlbum():
+            return Problem("album", 422, str(error))
         case errors.BadFilter():
             return Problem("filter", 422, str(error), at=error.at, example=error.example)
         case errors.NoFacts():

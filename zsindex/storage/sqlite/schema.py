@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-HEAD = "0011"
+HEAD = "0012"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 

@@ -7,6 +7,7 @@ both look like. Questions that look at all photos take turns with `service.slow`
 from __future__ import annotations
 
 from zsindex.web.routes import (
+    albums,
     classify,
     corrections,
     diff,
@@ -45,6 +46,7 @@ ROUTERS = (
     evaluation.router,
     temperature.router,
     duplicates.router,
+    albums.router,
     events.router,
     runs.router,
     tags.router,

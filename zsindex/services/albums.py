@@ -1,0 +1,252 @@
+"""`library.albums`: questions with their filters, saved under a name, which follow the library."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from zsindex.arguments.several import several
+from zsindex.classification.options import Query, QueryOptions
+from zsindex.errors import BadAlbum, UnknownAlbum
+from zsindex.records import IdArray
+from zsindex.services.filters import Filters
+from zsindex.session.session import Session
+from zsindex.storage.rows import AlbumRow
+from zsindex.where import Where
+
+if TYPE_CHECKING:
+    from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
+    from zsindex.lab.tags import TagReport
+    from zsindex.records import Progress
+    from zsindex.storage.facts_table import FactsTable
+
+_WHY = "an album holds photos of the library"
+# Of a search that does not say where it ends.
+_MOST = 100
+
+
+class Albums:
+    """Albums: what fits a search, filters, or both, whenever somebody looks."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def save(self, name: str, query: str | None = None, **options: Unpack[QueryOptions]) -> Album:
+        """Save a question under a name, in place of an album of that name.
+
+            library.albums.save("beaches 2019", "a beach", cut="auto", where=year == 2019)
+            library.albums.save("owls", where=answered("birds", "owl", min_score=0.8))
+
+        Args:
+            query: what to search for, in words, or the path of a photo. None: no search, only `where`.
+            options: as for `Library.search`; `top` is 100 unless it is given, or there is a `cut`.
+
+        Raises:
+            BadAlbum: it has no name, there is neither a query nor a filter, or an option cannot be kept.
+            BadFilter, BadPath, LibraryReadOnly
+        """
+        self._session.storage.require_writable("save an album")
+        if not name.strip() or not name.isprintable():
+            raise BadAlbum(name, "an album has a name of printable characters")
+        body = _body(name, query, options)
+        self._session.storage.labels.save_album(name, body)
+        return self.get(name)
+
+    def list(self) -> builtins.list[Album]:
+        """All albums, by name."""
+        return [_album(row) for row in self._session.storage.labels.albums()]
+
+    def get(self, name: str) -> Album:
+        """An album.
+
+        Raises:
+            UnknownAlbum
+        """
+        return _album(self._row(name))
+
+    def remove(self, name: str) -> None:
+        """Forget an album; its photos stay where they are.
+
+        Raises:
+            UnknownAlbum, LibraryReadOnly
+        """
+        self._session.storage.require_writable("remove an album")
+        if not self._session.storage.labels.remove_album(name):
+            raise self._unknown(name)
+
+    def photos(self, name: str, *, look: bool = False) -> AlbumPhotos:
+        """What an album holds now, and what came and went since somebody looked last.
+
+        Args:
+            look: this is such a look: the next one says what came and went since now.
+
+        Raises:
+            UnknownAlbum, LibraryReadOnly
+            NoVectors, NoFacts, UnknownLabelSet, UnknownLabel: it cannot be answered.
+        """
+        from zsindex.lab.albums import AlbumPhotos
+
+        if look:
+            self._session.storage.require_writable("record what was seen of an album")
+        row = self._row(name)
+        album = _album(row)
+        photos = self._ranked(album) if album.query is not None else self._by_date(album)
+        digests = self._session.digests_of([photo.path for photo in photos], _WHY)
+        if look and not self._session.storage.labels.see_album(name, {digests[p.path]: p.path for p in photos}):
+            raise self._unknown(name)
+        if row.seen is not None:
+            photos = [replace(photo, is_new=digests[photo.path] not in row.seen) for photo in photos]
+        there = set(digests.values())
+        went = tuple(path for digest, path in (row.seen or {}).items() if digest not in there)
+        return AlbumPhotos(album, tuple(photos), went)
+
+    def link(self, name: str, folder: str | os.PathLike[str]) -> tuple[int, int]:
+        """Make a folder hold links to the photos of an album, and no more to those that left it.
+
+        Args:
+            folder: a new or empty one, or one that an earlier call has filled; whatever else was put there stays.
+
+        Returns:
+            How many links were made, and how many were removed.
+
+        Raises:
+            AlbumFolderTaken: it holds other things.
+            OSError: it cannot be written to.
+            ZsindexError: as `photos`.
+        """
+        from zsindex.lab import albums
+
+        return albums.link(Path(folder).expanduser().absolute(), self.photos(name).paths)
+
+    def tag(
+        self,
+        name: str,
+        *,
+        keyword: str | None = None,
+        style: str = "photo.jpg.xmp",
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Have the photos of an album, and no others, carry a keyword in their XMP sidecars; see `Tags.write`.
+
+        Args:
+            keyword: Default: the album's name.
+            style, apply, progress, should_stop: as for `Tags.write`.
+
+        Raises:
+            LibraryBusy, StorageFull: with `apply`.
+            ZsindexError: as `photos`.
+        """
+        from zsindex.services.tags import Tags
+
+        paths = [path for photo in self.photos(name).photos for path in (photo.path, *photo.copies)]
+        return Tags(self._session).put(
+            f"album:{name}",
+            keyword or name,
+            paths,
+            style=style,
+            apply=apply,
+            progress=progress,
+            should_stop=should_stop,
+        )
+
+    # --- what it holds ------------------------------------------------------------------------------------------------
+
+    def _ranked(self, album: Album) -> builtins.list[AlbumPhoto]:
+        from zsindex.lab.albums import AlbumPhoto
+        from zsindex.services.search import Search
+
+        assert album.query is not None
+        options = dict(album.options)
+        if options.get("cut") is not None and "top" not in options:
+            options["top"] = max(1, len(self._session.view(None).unique[0]))
+        options.setdefault("top", _MOST)
+        found = Search(self._session).search(Query(album.query, where=album.where, **options))
+        hits = [hit for hit in found if hit.fits is not False]
+        table = self._session.facts.table()
+        places = table.rows_of([hit.path for hit in hits], np.array([hit.image_id for hit in hits], dtype=np.int64))
+        return [
+            AlbumPhoto(hit.path, hit.score, _taken(table, place), hit.copies)
+            for hit, place in zip(hits, places.tolist(), strict=True)
+        ]
+
+    def _by_date(self, album: Album) -> builtins.list[AlbumPhoto]:
+        from zsindex.lab.albums import AlbumPhoto
+
+        assert album.where is not None
+        found = Filters(self._session).files(album.where, None)
+        paths, table = found.all(), self._session.facts.table()
+        rows: IdArray = table.rows_of(paths, found.image_ids)
+        by_image: dict[int, builtins.list[tuple[str, int]]] = {}
+        for path, image_id, row in zip(paths, found.image_ids.tolist(), rows.tolist(), strict=True):
+            by_image.setdefault(image_id, []).append((path, row))
+        photos = [
+            AlbumPhoto(files[0][0], None, _taken(table, files[0][1]), tuple(path for path, _ in files[1:]))
+            for files in by_image.values()
+        ]
+        # Newest first; those of which it is not known last. Sorting is stable: else by path.
+        return sorted(photos, key=lambda photo: photo.taken_at or "", reverse=True)
+
+    def _row(self, name: str) -> AlbumRow:
+        for row in self._session.storage.labels.albums():
+            if row.name == name:
+                return row
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UnknownAlbum:
+        return UnknownAlbum(name, known=[row.name for row in self._session.storage.labels.albums()])
+
+
+def _taken(table: FactsTable, row: int) -> str | None:
+    from zsindex.storage.facts_table import NO_TIME
+
+    taken = int(table.taken_us[row]) if row >= 0 else NO_TIME
+    return None if taken == NO_TIME else str(np.datetime_as_string(np.datetime64(taken, "us"), unit="s"))
+
+
+def _body(name: str, query: str | None, options: QueryOptions) -> dict[str, Any]:
+    """A question as it is stored.
+
+    Raises:
+        BadAlbum
+    """
+    where = Where.of(options.get("where"))
+    if query is None and where is None:
+        raise BadAlbum(name, "it needs something to search for, or a filter")
+    given: dict[str, Any] = {key: value for key, value in options.items() if key != "where" and value is not None}
+    if query is None and given:
+        raise BadAlbum(name, f"{', '.join(sorted(given))}: for a search alone")
+    if query is not None:
+        Query(query, **options)  # checked now, not when somebody looks
+        for key in ("plus", "minus", "without", "paths"):
+            if key in given:
+                given[key] = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in several(given[key])]
+    try:
+        kept = json.loads(json.dumps(given))
+    except TypeError as error:
+        raise BadAlbum(name, "only words and the paths of photos can be kept") from error
+    return {"query": query, "options": kept, "where": None if where is None else where.to_json()}
+
+
+def _album(row: AlbumRow) -> Album:
+    from zsindex.lab.albums import Album
+
+    body: Mapping[str, Any] = row.body
+    where = body["where"]
+    return Album(
+        row.name,
+        body["query"],
+        body["options"],
+        None if where is None else Where.from_json(where),
+        row.saved_at,
+        row.seen_at,
+        len(row.seen or ()),
+    )

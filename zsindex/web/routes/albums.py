@@ -1,0 +1,69 @@
+"""``/v1/albums``: questions with their filters under a name, which follow the library."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from zsindex.lab.albums import AlbumPhotos
+from zsindex.services.albums import Albums
+from zsindex.web.parameters import Offset, SetName
+from zsindex.web.schemas.albums import AlbumPage, AlbumRequest, AlbumShown
+from zsindex.web.service import WRITES, Service, ServiceHere
+
+router = APIRouter(tags=["albums"])
+
+
+def _albums(service: Service) -> Albums:
+    return service.library.albums
+
+
+@router.get("/v1/albums", response_model=list[AlbumShown], summary="Albums")
+def albums(service: ServiceHere) -> Response:
+    """All of them, by name."""
+    return JSONResponse([one.to_dict() for one in _albums(service).list()])
+
+
+@router.put("/v1/albums/{name}", response_model=AlbumShown, dependencies=[WRITES], summary="Save an album")
+def save(service: ServiceHere, name: SetName, body: AlbumRequest) -> Response:
+    """In place of one of that name."""
+    given: dict[str, Any] = {key: value for key, value in body.model_dump(exclude={"query"}).items() if value}
+    return JSONResponse(_albums(service).save(name, body.query, **given).to_dict())
+
+
+@router.delete("/v1/albums/{name}", status_code=204, dependencies=[WRITES], summary="Remove an album")
+def remove(service: ServiceHere, name: SetName) -> Response:
+    """Its photos stay where they are."""
+    _albums(service).remove(name)
+    return Response(status_code=204)
+
+
+@router.get("/v1/albums/{name}/photos", response_model=AlbumPage, summary="What an album holds now")
+def photos(
+    service: ServiceHere, name: SetName, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+) -> Response:
+    """This is no look: what is new stays new until somebody POSTs that it was seen."""
+    return _page(_albums(service).photos(name), offset, limit)
+
+
+@router.post(
+    "/v1/albums/{name}/seen", response_model=AlbumPage, dependencies=[WRITES], summary="Say that an album was looked at"
+)
+def seen(
+    service: ServiceHere, name: SetName, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+) -> Response:
+    """Answers as before this; from now on what came and went since now is told."""
+    return _page(_albums(service).photos(name, look=True), offset, limit)
+
+
+def _page(contents: AlbumPhotos, offset: int, limit: int) -> Response:
+    document = {
+        "album": contents.album.to_dict(),
+        "total": len(contents.photos),
+        "came": len(contents.came),
+        "went": list(contents.went),
+        "photos": [photo.to_dict() for photo in contents.photos[offset : offset + limit]],
+    }
+    return JSONResponse(document)
