@@ -45,7 +45,7 @@ def albums() -> None:
 @click.option("--plus", multiple=True, metavar="TERM", help="Another term: text or image. Repeatable.")
 @click.option("--minus", multiple=True, metavar="TERM", help="A term to steer away from. Repeatable.")
 @click.option("--cut", type=Cut(), help="Only photos that fit, as for search; all of them, unless --top is given.")
-@click.option("--top", type=click.IntRange(min=1), help="Photos at most. Default: 100, or with --cut all that fit.")
+@click.option("--top", type=options.Whole(min=1), help="Photos at most. Default: 100, or with --cut all that fit.")
 @options.search_filters_without_paths
 @options.exact
 @options.truncate
@@ -74,7 +74,9 @@ def save(
     given: dict[str, Any] = {"plus": plus, "minus": minus, "without": without, "cut": cut, "top": top}
     given |= {"exact": exact, "truncate": truncate}
     with options.open_library(library) as opened:
-        saved = opened.albums.save(name, query, where=where, **{key: one for key, one in given.items() if one})
+        saved = opened.albums.save(
+            name, query, where=where, **{key: one for key, one in given.items() if one not in (None, (), False)}
+        )
     note(f"saved {saved.name}. Look at it: zsindex albums show {shlex.quote(saved.name)}", quiet=quiet)
 
 
@@ -94,8 +96,8 @@ def list_(library: options.Place | None, as_json: bool) -> None:
 
 @albums.command()
 @click.argument("name")
-@click.option("--new", is_flag=True, help="Only photos that came since somebody looked last.")
-@click.option("--gone", is_flag=True, help="Only the paths of photos that went since then.")
+@click.option("--new", is_flag=True, help="Only photos that came since somebody looked last. This is no look.")
+@click.option("--gone", is_flag=True, help="Only the paths of photos that went since then. This is no look.")
 @click.option("--peek", is_flag=True, help="This is no look: what is new stays new.")
 @format_option
 @options.output
@@ -117,12 +119,14 @@ def show(
     if new and gone:
         raise click.UsageError("--new and --gone are two lists: ask for one of them")
     with options.open_library(library, quiet=quiet, **model) as opened:
-        contents = opened.albums.photos(name, look=not peek and not opened.read_only)
-    with destination(output) as out:
-        if gone:
-            _write_gone(contents, fmt, out)
-        else:
-            _write(contents, fmt, out, only_new=new)
+        contents = opened.albums.photos(name)
+        with destination(output) as out:
+            if gone:
+                _write_gone(contents, fmt, out)
+            else:
+                _write(contents, fmt, out, only_new=new)
+        if not (peek or new or gone or opened.read_only):
+            opened.albums.seen(contents)  # once it could be seen
     note(_changes(contents), quiet=quiet)
 
 
@@ -136,31 +140,38 @@ def show(
     show_default=True,
     help="A list for slideshow programs; a folder of links; all that is known; or names, one a line or with NULs.",
 )
-@click.option("-o", "--output", metavar="FILE|FOLDER", help="Write there instead of to stdout. links: the folder.")
+@options.output_or_links
 @options.library
 @options.which_model
 @options.quiet
 def export(
     name: str,
     form: str,
-    output: str | None,
+    output: options.Folder | Path | None,
     library: options.Place | None,
     quiet: bool,
     **model: Any,
 ) -> None:
     """Write an album's photos for other programs. A folder of links is brought up to date when it is exported again."""
+    from zsindex.errors import ZsindexError
     from zsindex.lab.albums import playlist
 
-    if form == "links" and output in (None, "-"):
+    folder = output.path if isinstance(output, options.Folder) else output
+    if form == "links" and (folder is None or str(folder) == "-"):
         raise click.UsageError("--as links needs a folder: -o FOLDER")
+    if form != "links" and isinstance(output, options.Folder):
+        raise click.UsageError(f"{output.path} is a folder, which --as links writes to")
     with options.open_library(library, quiet=quiet, **model) as opened:
         if form == "links":
-            assert output is not None
-            made, removed = opened.albums.link(name, output)
-            note(f"{output}: {plural(made, 'link')} made, {removed:,} removed", quiet=quiet)
+            assert folder is not None
+            try:
+                made, removed = opened.albums.link(name, folder)
+            except OSError as error:
+                raise ZsindexError(f"cannot put links into {folder}: {error.strerror or error}") from error
+            note(f"{folder}: {plural(made, 'link')} made, {removed:,} removed", quiet=quiet)
             return
         contents = opened.albums.photos(name)
-    with destination(None if output is None else Path(output)) as out:
+    with destination(folder) as out:
         if form == "json":
             write_json(contents.to_dict(), out)
         elif form in PATHS:

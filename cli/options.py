@@ -350,6 +350,14 @@ output_or_folder = click.option(
     "photos.",
 )
 
+output_or_links = click.option(
+    "-o",
+    "--output",
+    type=_OutputOrFolder(),
+    metavar="FILE|FOLDER",
+    help="Write to FILE instead of stdout, which is -. links: the FOLDER.",
+)
+
 
 with_corrections = click.option(
     "--with-corrections",

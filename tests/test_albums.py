@@ -15,13 +15,13 @@ from zsindex.cli import cli
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.web.conftest import HOST, URL
-from zsindex.errors import AlbumFolderTaken, BadAlbum, LibraryReadOnly, UnknownAlbum
+from zsindex.errors import AlbumFolderTaken, BadAlbum, LibraryReadOnly, UnknownAlbum, UnknownLabel, UnknownLabelSet
 from zsindex.exchange import xmp
 from zsindex.lab.albums import MANIFEST
 from zsindex.library import Library
 from zsindex.session import model as session_model
 from zsindex.web import Limits, Security, create_app
-from zsindex.where import file_format, year
+from zsindex.where import answered, file_format, year
 
 COLOURS = ("red", "red", "green", "blue")
 
@@ -119,13 +119,46 @@ def test_what_cannot_be_an_album_is_refused(library: Library) -> None:
             library.albums.save(name, "red")
     with pytest.raises(BadAlbum, match="something to search for, or a filter"):
         library.albums.save("a")
-    with pytest.raises(BadAlbum, match="top: for a search alone"):
+    with pytest.raises(BadAlbum, match="top: of a search, and there is none"):
         library.albums.save("a", where=year == 2019, top=3)
     with pytest.raises(BadAlbum, match="only words and the paths"):
         library.albums.save("a", "red", plus=b"an image")
     with pytest.raises(ValueError, match="cut"):
         library.albums.save("a", "red", cut=2)
+    for name in ("a/b", "..", "x" * 201):
+        with pytest.raises(BadAlbum, match="no slash"):
+            library.albums.save(name, "red")
+    for query in ("", "  ", "text: "):
+        with pytest.raises(BadAlbum, match="the query is empty"):
+            library.albums.save("a", query)
+    with pytest.raises(BadAlbum, match="hold nothing"):
+        library.albums.save("a", "red", top=0)
+    with pytest.raises(UnknownLabelSet):
+        library.albums.save("a", where=answered("nope", "owl"))
+    library.labels.save("colours", ["red", "blue"])
+    with pytest.raises(UnknownLabel, match="owl"):
+        library.albums.save("a", where=answered("colours", "owl"))
     assert library.albums.list() == []
+
+
+def test_an_example_is_found_from_any_folder(
+    library: Library, shots: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(shots)
+    library.albums.save("like", "IMG_20190714_120000.png", plus="red", minus="IMG_20200714_120000.png")
+    expected = library.albums.photos("like").paths
+    monkeypatch.chdir(tmp_path)
+    assert library.albums.photos("like").paths == expected
+    assert library.albums.get("like").query == str(shots / "IMG_20190714_120000.png")
+    library.albums.save("all", "red", cut=-1)
+    library.albums.save("none", "red", cut=0)
+    assert library.albums.get("none").options == {"cut": 0}
+
+
+def test_a_name_has_one_spelling(library: Library) -> None:
+    library.albums.save(" Ba\u0308ume ", "red")
+    assert library.albums.get("B\u00e4ume").name == library.albums.photos("Ba\u0308ume").album.name == "B\u00e4ume"
+    library.albums.remove("Ba\u0308ume")
 
 
 def test_a_library_that_may_only_be_read_has_its_albums(library: Library, tmp_path: Path) -> None:
@@ -172,13 +205,27 @@ def test_a_folder_of_links_follows_the_album(library: Library, shots: Path, tmp_
     assert (folder / "IMG_20210714_120000-2.png").is_symlink()
 
 
-def test_links_are_not_put_among_other_things(library: Library, tmp_path: Path) -> None:
+def test_links_are_not_put_among_other_things(library: Library, shots: Path, tmp_path: Path) -> None:
     library.albums.save("a", "red")
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "a.txt").touch()
     with pytest.raises(AlbumFolderTaken, match="mine holds other things"):
         library.albums.link("a", folder)
+    with pytest.raises(AlbumFolderTaken, match="in a folder that is synced"):
+        library.albums.link("a", shots / "links")
+    library.albums.save("b", "blue", top=1)
+    library.albums.link("a", tmp_path / "links")
+    with pytest.raises(AlbumFolderTaken, match="the links of the album a"):
+        library.albums.link("b", tmp_path / "links")
+    outside = tmp_path / "outside"
+    outside.symlink_to("target")
+    manifest = tmp_path / "links" / MANIFEST
+    found = json.loads(manifest.read_text(encoding="utf-8"))
+    found["links"]["../outside"] = "target"
+    manifest.write_text(json.dumps(found), encoding="utf-8")
+    library.albums.link("a", tmp_path / "links")
+    assert outside.is_symlink()
     for text in ("no JSON", "{}", '{"links": 3}', "[]"):
         (folder / MANIFEST).write_text(text, encoding="utf-8")
         with pytest.raises(AlbumFolderTaken):
@@ -250,7 +297,10 @@ def test_commands(folder: Path, shots: Path, tmp_path: Path) -> None:
     assert new == ["path,score,taken_at,is_new", f"{shots / 'IMG_20210714_120000.png'},,2021-07-14T12:00:00,True"]
     gone = run(folder, "show", "late ones", "--gone", "--format", "ndjson").stdout
     assert json.loads(gone) == {"path": str(shots / "IMG_20200714_120000.png")}
-    assert run(folder, "show", "late ones", "--gone").stdout == ""  # that was a look
+    run(folder, "show", "late ones", "-o", tmp_path / "nowhere" / "x", code=1)  # nobody has seen it
+    assert run(folder, "show", "late ones", "--gone").stdout.count("\n") == 1
+    run(folder, "show", "late ones")
+    assert run(folder, "show", "late ones", "--gone").stdout == ""
     run(folder, "show", "late ones", "--gone", "--new", code=2)
     document = json.loads(run(folder, "show", "reds", "--format", "json").stdout)
     assert sorted(names([one["path"] for one in document["photos"]])) == ["2018", "2021"]
@@ -266,6 +316,10 @@ def test_commands(folder: Path, shots: Path, tmp_path: Path) -> None:
         "2 links made, 0 removed"
         in run(folder, "export", "late ones", "--as", "links", "-o", tmp_path / "links").stderr
     )
+    taken = tmp_path / "a file"
+    taken.touch()
+    assert "cannot put links into" in run(folder, "export", "late ones", "--as", "links", "-o", taken, code=1).stderr
+    assert "is a folder" in run(folder, "export", "late ones", "-o", tmp_path, code=2).stderr
     assert "-o FOLDER" in run(folder, "export", "late ones", "--as", "links", code=2).output
     assert "2 sidecars: 2 to create" in run(folder, "tag", "late ones").stderr
     assert "2 created" in run(folder, "tag", "late ones", "--apply").stderr
@@ -284,6 +338,11 @@ def test_over_http(folder: Path, shots: Path) -> None:
         saved = client.put("/v1/albums/reds", json=body)
         assert saved.status_code == 200
         assert saved.json() == client.get("/v1/albums").json()[0] == library.albums.get("reds").to_dict()
+        outside = photo(shots.parent / "outside.png", "red")
+        client.put("/v1/albums/text", json={"query": str(outside), "plus": [str(shots)], "top": 1})
+        assert library.albums.get("text").query == str(outside)  # as words
+        assert client.get("/v1/albums/text/photos").json()["total"] == 1
+        assert client.delete("/v1/albums/text").status_code == 204
         page = client.get("/v1/albums/reds/photos").json()
         assert (page["total"], page["came"], page["went"]) == (1, 0, [])
         assert page["photos"] == [one.to_dict() for one in library.albums.photos("reds").photos]

@@ -20,6 +20,7 @@ from tests.photos import save, solid
 from tests.processes import Process
 from zsindex.classification.options import Question
 from zsindex.errors import LibraryBusy, LibraryClosed
+from zsindex.lab import Album, AlbumPhotos
 from zsindex.library import Library
 from zsindex.storage.sqlite import connections, open_files
 from zsindex.storage.sqlite.database import SqliteDatabase
@@ -145,6 +146,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "albums.save": ("name", "query"),
     "albums.remove": ("name",),
     "albums.photos": ("name",),
+    "albums.seen": (AlbumPhotos(Album("a", None, {}, None, "", None, 0), (), ()),),
     "albums.link": ("name", "folder"),
     "albums.tag": ("name",),
     "decisions.list": (),

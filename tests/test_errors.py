@@ -161,7 +161,11 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.BadAlbum("a", "it is empty"), {"name": "a"}, "'a' cannot be saved as an album: it is empty"),
     (errors.UnknownAlbum("a", known=["b", "c"]), {"name": "a", "known": ("b", "c")}, "'a'.*b, c"),
     (errors.UnknownAlbum("a", known=[]), {"known": ()}, "zsindex albums save"),
-    (errors.AlbumFolderTaken(Path("/a")), {"path": Path("/a")}, "/a holds other things.*empty folder"),
+    (
+        errors.AlbumFolderTaken(Path("/a"), "holds other things"),
+        {"path": Path("/a")},
+        "/a holds other things.*empty folder",
+    ),
     (errors.SamePhoto(["a", "b"]), {"paths": ("a", "b")}, "two of them have the same bytes.*: a, b"),
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.BadTokenFile("t", "it is empty"), {"path": "t"}, "t: it is empty"),

@@ -625,10 +625,10 @@ class UnknownAlbum(AlbumError):
 
 
 class AlbumFolderTaken(AlbumError):
-    """A folder that links were to be put into holds other things."""
+    """A folder that links were to be put into holds other things, or is no place for them."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} holds other things than links of an album; name a new or empty folder")
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} {why}; name a new or empty folder")
         self.path = path
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tests.fakes import COLOURS, DIM
+from tests.fakes import COLOURS, DIM, FakeEncoder
 from tests.libraries import add_model, add_photos, open_storage, unit_vectors
 from tests.scenes import photo
-from tests.web.conftest import Serve
+from tests.web.conftest import HOST, URL, Serve
 from zsindex.library import Library
 from zsindex.services.search import Search
+from zsindex.web import Limits, Security, create_app
 
 
 @pytest.fixture
@@ -208,3 +209,20 @@ def test_a_made_up_cursor_gets_no_further_than_a_question(client: TestClient, al
     assert get(paths=("\0",)) == 422
     assert get(paths=("\ud800",)) == 422
     assert get(top=10**6) == 422
+
+
+def test_below_a_folder_the_file_there_is_shown(tmp_path: Path) -> None:
+    first = photo(tmp_path / "photos" / "a" / "red.png")
+    copy = tmp_path / "photos" / "b" / "red.png"
+    copy.parent.mkdir()
+    copy.write_bytes(first.read_bytes())
+    with Library.open(tmp_path / "library", encoder=FakeEncoder()) as library:
+        library.sync(tmp_path / "photos")
+        app = create_app(library, security=Security(frozenset({HOST})), limits=Limits())
+        with TestClient(app, base_url=URL) as client:
+            for path, name in ((copy.parent, copy), (first.parent, first)):
+                [hit] = client.get("/v1/search", params={"q": "red", "path": str(path)}).json()["hits"]
+                assert (hit["path"], hit["copies"]) == (str(name), [])
+                assert hit["path"] == library.search("red", paths=path)[0].path
+            [hit] = client.get("/v1/search", params={"q": "red"}).json()["hits"]
+            assert {hit["path"], *hit["copies"]} == {str(first), str(copy)}

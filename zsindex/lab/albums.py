@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from zsindex.where import Where
 
 # In a folder of links: which of them are the album's.
 MANIFEST = ".zsindex-album.json"
+_OTHERS = "holds other things than links of an album"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class AlbumPhoto:
         score: cosine similarity to the query; None without one.
         taken_at: ISO date and time by the clock where it was taken; None where it is not known.
         is_new: it was not there when somebody looked last. False if nobody has.
+        digest: SHA-256 of its bytes.
     """
 
     path: str
@@ -75,6 +77,7 @@ class AlbumPhoto:
     taken_at: str | None
     copies: tuple[str, ...] = ()
     is_new: bool = False
+    digest: bytes = field(default=b"", repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -121,16 +124,20 @@ class AlbumPhotos:
 
 
 def playlist(contents: AlbumPhotos) -> str:
-    """A list as of M3U, in UTF-8, which slideshow programs and players take."""
+    """A list as of M3U, in UTF-8, which slideshow programs and players take. It has a line for each name, and so leaves
+    out photos whose names have several.
+    """
     lines = ["#EXTM3U", f"#PLAYLIST:{contents.album.name}"]
     for photo in contents.photos:
+        if len(photo.path.splitlines()) > 1:
+            continue
         name = os.path.basename(photo.path)
         lines += [f"#EXTINF:-1,{name}", photo.path]
     return "\n".join(lines) + "\n"
 
 
-def link(folder: Path, paths: Sequence[str]) -> tuple[int, int]:
-    """Make a folder hold links to photos, and none that an earlier call has made to others.
+def link(folder: Path, album: str, paths: Sequence[str]) -> tuple[int, int]:
+    """Make a folder hold links to an album's photos, and none that an earlier call has made to others.
 
     Whatever else lies there stays. Of several photos of one name all but the first get a number behind it.
 
@@ -142,31 +149,36 @@ def link(folder: Path, paths: Sequence[str]) -> tuple[int, int]:
         How many links were made, and how many were removed.
 
     Raises:
-        AlbumFolderTaken: it holds other things, and no links of an album.
+        AlbumFolderTaken: it holds other things, and no links of this album.
         OSError
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
     try:
-        before = dict(json.loads(manifest.read_text(encoding="utf-8"))["links"])
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        before, of = dict(found["links"]), found["album"]
     except FileNotFoundError:
         if any(folder.iterdir()):
-            raise AlbumFolderTaken(folder) from None
-        before = {}
+            raise AlbumFolderTaken(folder, _OTHERS) from None
+        before, of = {}, album
     except (ValueError, KeyError, TypeError) as error:
-        raise AlbumFolderTaken(folder) from error
-    ours = {name: path for name, path in before.items() if _leads_to(folder / name, path)}
+        raise AlbumFolderTaken(folder, _OTHERS) from error
+    if of != album:
+        raise AlbumFolderTaken(folder, f"holds the links of the album {of}")
+    ours = {
+        name: path for name, path in before.items() if os.path.basename(name) == name and _leads_to(folder / name, path)
+    }
     taken = {entry.name.casefold() for entry in folder.iterdir() if entry.name not in ours}
     named = _names(paths, taken, ours)
     # Before anything changes it names all that is or will be the album's: one that is interrupted is gone on with.
-    _write(manifest, ours | named)
+    _write(manifest, album, ours | named)
     removed = [name for name, path in ours.items() if named.get(name) != path]
     for name in removed:
         (folder / name).unlink(missing_ok=True)
     made = [name for name, path in named.items() if ours.get(name) != path]
     for name in made:
         (folder / name).symlink_to(named[name])
-    _write(manifest, named)
+    _write(manifest, album, named)
     return len(made), len(removed)
 
 
@@ -192,6 +204,6 @@ def _names(paths: Iterable[str], taken: set[str], ours: Mapping[str, str]) -> di
     return named
 
 
-def _write(manifest: Path, links: Mapping[str, str]) -> None:
+def _write(manifest: Path, album: str, links: Mapping[str, str]) -> None:
     with atomic.writing(manifest, encoding="utf-8") as out:
-        json.dump({"links": dict(links)}, out, ensure_ascii=False)
+        json.dump({"album": album, "links": dict(links)}, out, ensure_ascii=False)

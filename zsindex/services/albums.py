@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import builtins
-import json
 import os
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from zsindex.arguments.several import several
+from zsindex.arguments.paths import is_under
+from zsindex.classification import prompts
 from zsindex.classification.options import Query, QueryOptions
-from zsindex.errors import BadAlbum, UnknownAlbum
+from zsindex.config import absolute
+from zsindex.errors import AlbumFolderTaken, BadAlbum, UnknownAlbum
 from zsindex.records import IdArray
 from zsindex.services.filters import Filters
+from zsindex.services.photos import Photos
 from zsindex.session.session import Session
 from zsindex.storage.rows import AlbumRow
 from zsindex.where import Where
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from zsindex.records import Progress
     from zsindex.storage.facts_table import FactsTable
 
+_SEEN = "record what was seen of an album"
+_LONGEST_NAME = 200
 _WHY = "an album holds photos of the library"
 # Of a search that does not say where it ends.
 _MOST = 100
@@ -49,13 +54,14 @@ class Albums:
             options: as for `Library.search`; `top` is 100 unless it is given, or there is a `cut`.
 
         Raises:
-            BadAlbum: it has no name, there is neither a query nor a filter, or an option cannot be kept.
-            BadFilter, BadPath, LibraryReadOnly
+            BadAlbum: its name cannot be used, there is neither a query nor a filter, or an option cannot be kept.
+            BadFilter, BadPath, UnknownLabelSet, UnknownLabel, LibraryReadOnly
         """
         self._session.storage.require_writable("save an album")
-        if not name.strip() or not name.isprintable():
-            raise BadAlbum(name, "an album has a name of printable characters")
-        body = _body(name, query, options)
+        name = _named(name)
+        if not name or not name.isprintable() or len(name) > _LONGEST_NAME or name in (".", "..") or "/" in name:
+            raise BadAlbum(name, f"an album's name has at most {_LONGEST_NAME} printable characters, and no slash")
+        body = self._body(name, query, options)
         self._session.storage.labels.save_album(name, body)
         return self.get(name)
 
@@ -78,14 +84,14 @@ class Albums:
             UnknownAlbum, LibraryReadOnly
         """
         self._session.storage.require_writable("remove an album")
-        if not self._session.storage.labels.remove_album(name):
+        if not self._session.storage.labels.remove_album(_named(name)):
             raise self._unknown(name)
 
     def photos(self, name: str, *, look: bool = False) -> AlbumPhotos:
         """What an album holds now, and what came and went since somebody looked last.
 
         Args:
-            look: this is such a look: the next one says what came and went since now.
+            look: this is such a look, as `seen` says afterwards.
 
         Raises:
             UnknownAlbum, LibraryReadOnly
@@ -94,18 +100,37 @@ class Albums:
         from zsindex.lab.albums import AlbumPhotos
 
         if look:
-            self._session.storage.require_writable("record what was seen of an album")
+            self._session.storage.require_writable(_SEEN)
         row = self._row(name)
         album = _album(row)
         photos = self._ranked(album) if album.query is not None else self._by_date(album)
         digests = self._session.digests_of([photo.path for photo in photos], _WHY)
-        if look and not self._session.storage.labels.see_album(name, {digests[p.path]: p.path for p in photos}):
-            raise self._unknown(name)
-        if row.seen is not None:
-            photos = [replace(photo, is_new=digests[photo.path] not in row.seen) for photo in photos]
+        photos = [
+            replace(
+                photo,
+                digest=digests[photo.path],
+                is_new=row.seen is not None and digests[photo.path] not in row.seen,
+            )
+            for photo in photos
+        ]
         there = set(digests.values())
         went = tuple(path for digest, path in (row.seen or {}).items() if digest not in there)
-        return AlbumPhotos(album, tuple(photos), went)
+        contents = AlbumPhotos(album, tuple(photos), went)
+        if look:
+            self.seen(contents)
+        return contents
+
+    def seen(self, contents: AlbumPhotos) -> None:
+        """Say that somebody has looked at what `photos` returned: the next one says what came and went since then.
+
+        Raises:
+            UnknownAlbum, LibraryReadOnly
+        """
+        self._session.storage.require_writable(_SEEN)
+        name = contents.album.name
+        photos = {photo.digest: photo.path for photo in contents.photos}
+        if not self._session.storage.labels.see_album(name, photos):
+            raise self._unknown(name)
 
     def link(self, name: str, folder: str | os.PathLike[str]) -> tuple[int, int]:
         """Make a folder hold links to the photos of an album, and no more to those that left it.
@@ -117,13 +142,18 @@ class Albums:
             How many links were made, and how many were removed.
 
         Raises:
-            AlbumFolderTaken: it holds other things.
+            AlbumFolderTaken: it holds other things, or lies in a folder that is synced, which would find the links.
             OSError: it cannot be written to.
             ZsindexError: as `photos`.
         """
         from zsindex.lab import albums
 
-        return albums.link(Path(folder).expanduser().absolute(), self.photos(name).paths)
+        place = absolute(folder)
+        if any(is_under(place, root) for root in self._session.storage.photos.roots()):
+            raise AlbumFolderTaken(
+                Path(place), "lies in a folder that is synced, which would take the links for photos"
+            )
+        return albums.link(Path(place), _named(name), self.photos(name).paths)
 
     def tag(
         self,
@@ -147,6 +177,7 @@ class Albums:
         """
         from zsindex.services.tags import Tags
 
+        name = _named(name)
         paths = [path for photo in self.photos(name).photos for path in (photo.path, *photo.copies)]
         return Tags(self._session).put(
             f"album:{name}",
@@ -164,12 +195,16 @@ class Albums:
         from zsindex.lab.albums import AlbumPhoto
         from zsindex.services.search import Search
 
-        assert album.query is not None
+        terms = self._row(album.name).body["terms"]
         options = dict(album.options)
         if options.get("cut") is not None and "top" not in options:
             options["top"] = max(1, len(self._session.view(None).unique[0]))
         options.setdefault("top", _MOST)
-        found = Search(self._session).search(Query(album.query, where=album.where, **options))
+        options.pop("plus", None)
+        options.pop("minus", None)
+        first, *plus = (_asked(term) for term in terms["plus"])
+        minus = [_asked(term) for term in terms["minus"]]
+        found = Search(self._session).search(Query(first, plus=plus, minus=minus, where=album.where, **options))
         hits = [hit for hit in found if hit.fits is not False]
         table = self._session.facts.table()
         places = table.rows_of([hit.path for hit in hits], np.array([hit.image_id for hit in hits], dtype=np.int64))
@@ -195,7 +230,58 @@ class Albums:
         # Newest first; those of which it is not known last. Sorting is stable: else by path.
         return sorted(photos, key=lambda photo: photo.taken_at or "", reverse=True)
 
+    def _body(self, name: str, query: str | None, options: QueryOptions) -> dict[str, Any]:
+        """A question as it is stored. What are words and what are photos is settled now.
+
+        Raises:
+            BadAlbum
+        """
+        where = Where.of(options.get("where"))
+        if query is None and where is None:
+            raise BadAlbum(name, "it needs something to search for, or a filter")
+        if where is not None:
+            Filters(self._session).require_sets(where)
+        given = {key: value for key, value in options.items() if key != "where" and value not in (None, (), [])}
+        if query is None and given:
+            raise BadAlbum(name, f"{', '.join(sorted(given))}: of a search, and there is none")
+        if query is None:
+            return {"query": None, "terms": None, "options": {}, "where": None if where is None else where.to_json()}
+        checked = Query(query, **options)
+        if not checked.top:
+            raise BadAlbum(name, "with top=0 it would hold nothing")
+        given = {key: value for key, value in given.items() if key not in ("plus", "minus")}
+        for key in ("without", "paths"):
+            if key in given:
+                given[key] = list(checked.without if key == "without" else checked.paths or ())
+        terms = {
+            "plus": [self._term(name, term) for term in checked.plus],
+            "minus": [self._term(name, term) for term in checked.minus],
+        }
+        shown = [next(iter(term.values())) for term in terms["plus"]]
+        return {
+            "query": shown[0],
+            "terms": terms,
+            "options": {
+                **({"plus": shown[1:]} if shown[1:] else {}),
+                **({"minus": [next(iter(term.values())) for term in terms["minus"]]} if terms["minus"] else {}),
+                **given,
+            },
+            "where": None if where is None else where.to_json(),
+        }
+
+    def _term(self, name: str, term: object) -> dict[str, str]:
+        """What is searched for: words, or the absolute path of a photo."""
+        if isinstance(term, os.PathLike) or (isinstance(term, str) and Photos(self._session).is_image(term)):
+            return {"image": absolute(term)}
+        if not isinstance(term, str):
+            raise BadAlbum(name, "only words and the paths of photos can be kept")
+        words = prompts.normalise(term.removeprefix("text:"))
+        if not words:
+            raise BadAlbum(name, "the query is empty")
+        return {"text": words}
+
     def _row(self, name: str) -> AlbumRow:
+        name = _named(name)
         for row in self._session.storage.labels.albums():
             if row.name == name:
                 return row
@@ -205,35 +291,20 @@ class Albums:
         return UnknownAlbum(name, known=[row.name for row in self._session.storage.labels.albums()])
 
 
+def _named(name: str) -> str:
+    """A name in its one spelling."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _asked(term: Mapping[str, str]) -> str | Path:
+    return Path(term["image"]) if "image" in term else f"text:{term['text']}"
+
+
 def _taken(table: FactsTable, row: int) -> str | None:
     from zsindex.storage.facts_table import NO_TIME
 
     taken = int(table.taken_us[row]) if row >= 0 else NO_TIME
     return None if taken == NO_TIME else str(np.datetime_as_string(np.datetime64(taken, "us"), unit="s"))
-
-
-def _body(name: str, query: str | None, options: QueryOptions) -> dict[str, Any]:
-    """A question as it is stored.
-
-    Raises:
-        BadAlbum
-    """
-    where = Where.of(options.get("where"))
-    if query is None and where is None:
-        raise BadAlbum(name, "it needs something to search for, or a filter")
-    given: dict[str, Any] = {key: value for key, value in options.items() if key != "where" and value is not None}
-    if query is None and given:
-        raise BadAlbum(name, f"{', '.join(sorted(given))}: for a search alone")
-    if query is not None:
-        Query(query, **options)  # checked now, not when somebody looks
-        for key in ("plus", "minus", "without", "paths"):
-            if key in given:
-                given[key] = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in several(given[key])]
-    try:
-        kept = json.loads(json.dumps(given))
-    except TypeError as error:
-        raise BadAlbum(name, "only words and the paths of photos can be kept") from error
-    return {"query": query, "options": kept, "where": None if where is None else where.to_json()}
 
 
 def _album(row: AlbumRow) -> Album:

@@ -122,6 +122,22 @@ class Filters:
             numbers = numbers[np.array(inside, dtype=bool)]
         return FittingFiles(table.image_ids[numbers], table, numbers)
 
+    def require_sets(self, where: Where) -> None:
+        """Refuse filters on label sets, and labels of them, that are not there.
+
+        Raises:
+            UnknownLabelSet, UnknownLabel
+        """
+        labels = Labels(self._session)
+        for one in where:
+            if one.name == "answer":
+                name, label, _ = answer_of(one.value)
+                found = labels.get(name)
+                if label not in found.answers:
+                    raise UnknownLabel(label, known=found.answers)
+            elif one.name == "corrected":
+                labels.get(one.value)
+
     def _table(self, where: Where) -> FactsTable:
         table = self._session.facts.table()
         asked = tuple(dict.fromkeys(one.name for one in where if KINDS[one.name].needs))

@@ -166,7 +166,9 @@ class Search:
             found, scores = found[wanted], scores[wanted]
         ids = view.vectors.ids[found].tolist()
         files = self._session.storage.reads.files_of(ids[:top])
-        by_image = _by_image(files if where is None else FileTable(view.paths, view.image_ids), ids[:top])
+        by_image = _by_image(
+            files if where is None and places is None else FileTable(view.paths, view.image_ids), ids[:top]
+        )
         hits = tuple(
             Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
             for image_id, score in zip(ids[:top], scores[:top].tolist(), strict=True)
@@ -202,7 +204,7 @@ class Search:
                 place = (after.score, after.image_id)
                 found, scores = index.after(vector, k, place, through=watermark, image_ids=selected)
                 ids, found_scores = found.tolist(), scores.tolist()
-            by_image = _by_image(self._shown(files if isinstance(files, FittingFiles) else None, ids), ids)
+            by_image = _by_image(self._shown(files, ids), ids)
             hits = [
                 Hit(by_image[image_id][0], score, tuple(by_image[image_id][1:]), image_id)
                 for image_id, score in zip(ids, found_scores, strict=True)

@@ -14,7 +14,7 @@ from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
 from zsindex.config import absolute
-from zsindex.errors import UnknownImage, UnknownModel
+from zsindex.errors import ExportRefused, UnknownImage, UnknownModel
 from zsindex.records import FloatArray, IdArray, Progress
 from zsindex.services.filters import Filters
 from zsindex.session.session import Session
@@ -106,6 +106,8 @@ class Vectors:
         where = Where.of(where)
         if where is not None:
             places = Filters(self._session).files(where, places).all()
+            if not places:
+                raise ExportRefused(Path(folder), "no photo fits the filters")
         elsewhere = None
         if on is not None:
             from zsindex.distributed.exporting import RayExport

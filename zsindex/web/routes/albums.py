@@ -29,8 +29,12 @@ def albums(service: ServiceHere) -> Response:
 @router.put("/v1/albums/{name}", response_model=AlbumShown, dependencies=[WRITES], summary="Save an album")
 def save(service: ServiceHere, name: SetName, body: AlbumRequest) -> Response:
     """In place of one of that name."""
-    given: dict[str, Any] = {key: value for key, value in body.model_dump(exclude={"query"}).items() if value}
-    return JSONResponse(_albums(service).save(name, body.query, **given).to_dict())
+    given: dict[str, Any] = body.model_dump(exclude={"query", "plus", "minus"})
+    # Texts are never read as paths of the host.
+    plus, minus = ([f"text:{text}" for text in texts] for texts in (body.plus, body.minus))
+    query = None if body.query is None else f"text:{body.query}"
+    given = {key: value for key, value in {**given, "plus": plus, "minus": minus}.items() if value not in (None, [])}
+    return JSONResponse(_albums(service).save(name, query, **given).to_dict())
 
 
 @router.delete("/v1/albums/{name}", status_code=204, dependencies=[WRITES], summary="Remove an album")
