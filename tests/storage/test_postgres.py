@@ -629,12 +629,17 @@ def test_a_batch_that_waits_can_be_interrupted(
         wait_for(lambda: server.execute(waiting))
         os.kill(os.getpid(), signal.SIGINT)
 
-    with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (storage.database.key("write"),))
-        pressed = pool.submit(press_once_it_waits)
-        with pytest.raises(KeyboardInterrupt):
-            add_photos(storage, model, unit_vectors(2))
-        pressed.result()
+    # Where the tests run in the background a shell has them ignore it.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (storage.database.key("write"),))
+            pressed = pool.submit(press_once_it_waits)
+            with pytest.raises(KeyboardInterrupt):
+                add_photos(storage, model, unit_vectors(2))
+            pressed.result()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     add_photos(storage, model, unit_vectors(3))
     assert len(storage.reads.files()) == 3
 
