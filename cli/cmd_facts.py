@@ -43,7 +43,7 @@ def _pairs(found: Facts) -> list[tuple[str, str]]:
     size = f"{found.width} x {found.height}" if found.width and found.height else ""
     pairs = [
         ("taken", _time(found.taken) if found.taken else ""),
-        ("camera", " ".join(filter(None, [found.make, found.camera]))),
+        ("camera", _camera(found)),
         ("lens", found.lens or ""),
         ("exposure", ", ".join(filter(None, exposure))),
         ("place", _place(found.place) if found.place else ""),
@@ -55,6 +55,12 @@ def _pairs(found: Facts) -> list[tuple[str, str]]:
         ("caption", " ".join((found.caption or "").split())),
     ]
     return [(name, text) for name, text in pairs if text]
+
+
+def _camera(found: Facts) -> str:
+    """Maker and model, of which many say the maker themselves."""
+    make, model = found.make or "", found.camera or ""
+    return model if model.casefold().startswith(make.casefold()) else f"{make} {model}".strip()
 
 
 _SOURCES = {"exif": "EXIF", "xmp": "XMP", "name": "its name", "file": "the file's time"}

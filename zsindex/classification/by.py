@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from zsindex.arguments.filters import folded
 from zsindex.records import FloatArray, IdArray
 from zsindex.storage.facts_table import NO_TIME, FactsTable
 
@@ -145,8 +146,9 @@ def _keys(paths: list[str], by: By, facts: FactsTable, rows: IdArray) -> tuple[I
     if by is By.FOLDER:
         texts = [os.path.dirname(path) for path in paths]
     elif by is By.KEYWORD:
-        used = np.unique(facts.keywords.codes)
-        return np.empty(0, np.int64), [*sorted(facts.keywords.texts[code] for code in used), UNKNOWN]
+        used = sorted(facts.keywords.texts[code] for code in np.unique(facts.keywords.codes))
+        one_spelling = {folded(text): text for text in reversed(used)}  # as filters do not tell them apart
+        return np.empty(0, np.int64), [*sorted(one_spelling.values()), UNKNOWN]
     else:
         of_facts = iter(_cameras(facts) if by is By.CAMERA else _times(facts, by))
         texts = [next(of_facts) if row >= 0 else UNKNOWN for row in rows.tolist()]
@@ -172,11 +174,13 @@ def _times(facts: FactsTable, by: By) -> list[str]:
 
 def _of_keywords(rows: IdArray, facts: FactsTable, keys: list[str]) -> tuple[IdArray, IdArray]:
     """Photos and the numbers of their keywords, one pair for each: int64 (m,)."""
-    place = {key: at for at, key in enumerate(keys)}
-    number_of = np.array([place.get(text, -1) for text in facts.keywords.texts], np.int64)
+    place = {folded(key): at for at, key in enumerate(keys)}
+    number_of = np.array([place.get(folded(text), -1) for text in facts.keywords.texts], np.int64)
     counts = np.zeros(len(rows), np.int64)
     counts[rows >= 0] = np.diff(facts.keywords.offsets)
     without = np.flatnonzero(counts == 0)
     photo = np.concatenate((np.repeat(np.arange(len(rows)), counts), without))
     of_keywords = number_of[facts.keywords.codes] if len(number_of) else np.empty(0, np.int64)
-    return photo, np.concatenate((of_keywords, np.full(len(without), place[UNKNOWN], np.int64)))
+    numbers = np.concatenate((of_keywords, np.full(len(without), place[UNKNOWN], np.int64)))
+    pairs: IdArray = np.unique(np.stack((photo, numbers)), axis=1)  # who has one in two spellings has it once
+    return pairs[0], pairs[1]

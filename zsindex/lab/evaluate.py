@@ -276,7 +276,7 @@ def evaluate(
 
 def _why_nothing(asked: Contestant, truth: Truth, unknown: Sequence[str], *, n_not_held: int) -> str:
     if not len(truth):
-        return "it is empty"
+        return "it is empty, or says nothing of the photos that are asked about"
     if n_not_held == len(truth):
         return "the library holds none of its photos"
     if not unknown:
