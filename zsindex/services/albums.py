@@ -103,7 +103,8 @@ class Albums:
             self._session.storage.require_writable(_SEEN)
         row = self._row(name)
         album = _album(row)
-        photos = self._ranked(album) if album.query is not None else self._by_date(album)
+        terms = row.body["terms"]
+        photos = self._by_date(album) if terms is None else self._ranked(album, terms)
         digests = self._session.digests_of([photo.path for photo in photos], _WHY)
         photos = [
             replace(
@@ -191,11 +192,10 @@ class Albums:
 
     # --- what it holds ------------------------------------------------------------------------------------------------
 
-    def _ranked(self, album: Album) -> builtins.list[AlbumPhoto]:
+    def _ranked(self, album: Album, terms: Mapping[str, Any]) -> builtins.list[AlbumPhoto]:
         from zsindex.lab.albums import AlbumPhoto
         from zsindex.services.search import Search
 
-        terms = self._row(album.name).body["terms"]
         options = dict(album.options)
         if options.get("cut") is not None and "top" not in options:
             options["top"] = max(1, len(self._session.view(None).unique[0]))
