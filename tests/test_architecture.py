@@ -25,7 +25,6 @@ ONLY_IMPORTERS = {
         "models/*",
         "records.py",
         "lab/duplicates.py",
-        "web/thumbnails.py",
         "zero_shot/inputs.py",
     },
     "alembic": {"storage/*schema.py", "migrations/*"},

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from zsindex.lab.explain import Why
+from zsindex.photos import thumbnails
 from zsindex.services.photos import Photo
-from zsindex.web import hit_pages, questions, thumbnails
+from zsindex.web import hit_pages, questions
 from zsindex.web.conditional import unchanged
 from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import ImageId
