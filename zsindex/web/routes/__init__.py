@@ -1,5 +1,7 @@
 """The endpoints: a module per resource, each with a `router` that `ROUTERS` names. Start with `classify`.
 
+`immich` has its own, which not every service has.
+
 An endpoint reads the request, makes one call of the library and shows what comes back; `zsindex.web.schemas` says what
 both look like. Questions that look at all photos take turns with `service.slow`.
 """
