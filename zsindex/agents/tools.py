@@ -7,19 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
-import numpy as np
 from mcp.types import CallToolResult
 from pydantic import Field, JsonValue
 
 from zsindex.agents import answers
 from zsindex.agents.pictures import Pictures
 from zsindex.arguments.filters import KINDS
-from zsindex.classification.by import By, count
+from zsindex.classification.by import By
 from zsindex.classification.options import AUTO, Question
 from zsindex.classification.prompts import normalise
 from zsindex.errors import BadQuery
 from zsindex.library import Library
-from zsindex.services.filters import Filters
 from zsindex.services.search import Search
 from zsindex.services.serving import Serving
 from zsindex.where import Where
@@ -27,8 +25,6 @@ from zsindex.where import Where
 # More would fill an agent's context with little.
 MOST_PHOTOS, MOST_PICTURES, MOST_LABELS = 200, 12, 1000
 PICTURE_SIZE = 256
-# The label of counts by no label.
-ANY = "(any)"
 
 Texts: TypeAlias = Annotated[list[str], Field(max_length=MOST_LABELS)]
 Top: TypeAlias = Annotated[int, Field(ge=1, le=MOST_PHOTOS, description="Photos to return, at most.")]
@@ -68,7 +64,6 @@ class Tools:
         self._library = library
         self._places = places
         self._search = Search(library.session)
-        self._filters = Filters(library.session)
         self._serving = Serving(library.session)
         self._pictures = Pictures(library)
 
@@ -228,9 +223,7 @@ class Tools:
         fits best.
         """
         if labels is None and label_set is None:
-            view = self._filters.view_of(folder, Where.of(where))
-            every = np.zeros((len(view.paths), 1), dtype=np.int64)
-            counts = count(view.paths, (ANY,), every, None, by, self._library.session.facts.table())
+            counts = self._library.photos.counts(by, paths=folder, where=Where.of(where))
         else:
             counts = self._library.classify(self._question(labels, label_set, folder=folder, where=where, top=1)).by(by)
         return answers.told(answers.Counted(by=str(by), rows=[row for row in counts.to_dicts() if row["photos"]]))
