@@ -13,7 +13,7 @@ from tests.libraries import unit_vectors
 from zsindex.classification.rules import Method, UnknownRule
 from zsindex.errors import BadLabelFile, BadUnknown
 from zsindex.lab import unknown, vocabulary
-from zsindex.lab.unknown import Cut, Usual
+from zsindex.lab.unknown import Cut, Strangers, Usual
 from zsindex.records import FloatArray
 
 IMAGES, TEXTS, WORDS = unit_vectors(9), unit_vectors(5, seed=1), unit_vectors(40, seed=2)
@@ -108,6 +108,49 @@ def test_a_label_that_is_equally_near_to_all_says_nothing() -> None:
     same = np.repeat(IMAGES[:1], 4, axis=0)
     usual = Usual.of([(slice(0, 4), same)], TEXTS)
     assert unknown.above_usual(TEXTS, N_LABELS, usual)(IMAGES).tolist() == [0] * 9
+
+
+# --- what people called none of these ---------------------------------------------------------------------------------
+
+
+def test_photos_like_those_called_none_are_less_known() -> None:
+    average = np.full(IMAGES.shape[1], 0.1, dtype=np.float32)
+    strangers = Strangers.of(IMAGES[:2], average)
+    found = unknown.less_known(lambda images: np.ones(len(images), dtype=np.float32), strangers, 0.3)(IMAGES)
+    likeness = strangers.likeness(IMAGES)
+    for image, value, like in zip(IMAGES, found, likeness, strict=True):
+        total = sum(affinity(image - average, stranger - average) for stranger in IMAGES[:2])
+        assert like == pytest.approx(total, rel=1e-4)
+        assert value == pytest.approx(1 - 0.3 * total, rel=1e-4)
+    assert (likeness[:2] > 1).all()
+    assert (likeness[2:] < 0.5).all()
+
+
+def affinity(a: FloatArray, b: FloatArray) -> float:
+    return float(np.exp(-unknown.SHARPNESS * (1 - cosine(a, b) / np.sqrt(cosine(a, a) * cosine(b, b)))))
+
+
+def test_photos_called_none_are_trusted_as_far_as_they_tell_each_other() -> None:
+    nowhere = np.zeros(IMAGES.shape[1], dtype=np.float32)
+    photos = IMAGES[:4] + 1.5 * IMAGES[8]  # they have something in common, and so have others, to a growing degree
+    others = IMAGES[4:8] + 0.3 * IMAGES[8] * np.arange(4, dtype=np.float32)[:, None]
+    strangers = Strangers.of(photos, nowhere)
+    likeness = strangers.likeness(others)
+    rest = [sum(affinity(a, photos[j]) for j in range(4) if j != i) for i, a in enumerate(photos)]
+    wins = np.mean([float(one > other) for one in rest for other in likeness.tolist()])
+    assert 0.5 < wins < 1
+    assert strangers.trust(likeness) == pytest.approx(2 * wins - 1)
+    assert strangers.trust(likeness * 0) == 1
+    assert strangers.trust(likeness + 9) == 0  # others are more like them than they are like each other
+    assert strangers.trust(likeness[:0]) == 0
+    assert Strangers.of(IMAGES[:1], nowhere).trust(likeness * 0) == 0
+
+
+def test_the_average_photo_is_like_no_other() -> None:
+    strangers = Strangers.of(IMAGES[:1], IMAGES[1])
+    assert strangers.likeness(IMAGES[1:2])[0] == pytest.approx(np.exp(-unknown.SHARPNESS))
+    nowhere = Strangers.of(IMAGES[:1], IMAGES[0])
+    np.testing.assert_allclose(nowhere.likeness(IMAGES), np.exp(-unknown.SHARPNESS), rtol=1e-5)
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------

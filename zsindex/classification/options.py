@@ -98,7 +98,8 @@ class Question:
             labels in no group. A label fits from 0.5 up, or with `thresholds` from its threshold up.
         with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
             analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered as
-            corrected. `Classification.learned` reports the gain.
+            corrected, and with `unknown`, photos like those corrected to `zsindex.records.NONE` are less known.
+            `Classification.learned` reports the gain.
         temperature: cosines are divided by it to give logits: the higher, the less confident the scores. ``fitted`` is
             what `Library.temperature` fitted for the model. None: the model's own, ``1 / logit_scale``.
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label

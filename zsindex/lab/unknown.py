@@ -17,6 +17,7 @@ import numpy.typing as npt
 from zsindex.classification.rules import NATURAL_CUT, UnknownRule
 from zsindex.classification.scorers import Scorer
 from zsindex.classification.scores import logits
+from zsindex.lab.metrics import auroc
 from zsindex.records import FloatArray, IdArray
 
 # Image vectors float32 (b, dim) to knownness float32 (b,).
@@ -25,6 +26,10 @@ KnownnessOf: TypeAlias = Callable[[FloatArray], FloatArray]
 # Parameters of NegLabel, as set by its authors: the share of the vocabulary to choose, the maximum to choose, the
 # percentile of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
 SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
+
+# How much photos that people called "none of these" say about others, if they tell each other surely. The sharpness is
+# that of Tip-Adapter; the weight, in standard deviations of knownness, was chosen with photos (docs/lab.md).
+SHARPNESS, WEIGHT = 5.5, 4.0
 
 
 # --- knownness --------------------------------------------------------------------------------------------------------
@@ -169,6 +174,67 @@ def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequen
         return margin
 
     return knownness
+
+
+# --- what people called none of these ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Photos that show none of the labels, as people said, to compare others with.
+
+    Attributes:
+        average: float32 (dim,), of the library's photos. Photos are compared by where they lie from there: seen from
+            the origin, all photos of a model lie in the same direction.
+        directions: float32 (m, dim), unit vectors from the average to these photos.
+    """
+
+    average: FloatArray
+    directions: FloatArray
+
+    @classmethod
+    def of(cls, photos: FloatArray, average: npt.ArrayLike) -> Strangers:
+        """From their vectors, float32 (m, dim)."""
+        origin = np.asarray(average, dtype=np.float32)
+        return cls(origin, _unit(photos - origin))
+
+    def likeness(self, images: FloatArray) -> FloatArray:
+        """How like these photos others are: the sum over these of exp(-SHARPNESS · (1 - cosine)), Tip-Adapter's
+        affinity (Zhang et al. 2022). float32 (b,): 1 or more for one of these, next to 0 for what is like none.
+        """
+        cosines = _unit(images - self.average) @ self.directions.T
+        near: FloatArray = np.exp(SHARPNESS * (cosines - 1)).sum(axis=1)
+        return near
+
+    def trust(self, others: FloatArray) -> float:
+        """How far one of these photos tells another: 2 A - 1, where A is how often one of them is more like the rest of
+        them than another photo is (AUROC). From 0, where it is no more often than not or there is but one, to 1.
+
+        Args:
+            others: likeness of the library's other photos, float32 (n,).
+        """
+        if len(self.directions) < 2 or not len(others):
+            return 0.0
+        rest = np.exp(SHARPNESS * (self.directions @ self.directions.T - 1)).sum(axis=1) - 1
+        is_one = np.arange(len(rest) + len(others)) < len(rest)
+        return max(0.0, 2 * auroc(np.concatenate([rest, others]), is_one) - 1)
+
+
+def less_known(knownness_of: KnownnessOf, strangers: Strangers, weight: float) -> KnownnessOf:
+    """Knownness less a weight times the likeness to `strangers`."""
+
+    def knownness(images: FloatArray) -> FloatArray:
+        less: FloatArray = knownness_of(images) - np.float32(weight) * strangers.likeness(images)
+        return less
+
+    return knownness
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # A photo that is the average has no direction, and is like no other.
+    directions: FloatArray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return directions
 
 
 # --- the cut ----------------------------------------------------------------------------------------------------------

@@ -19,16 +19,18 @@ from zsindex.classification.scorers import Scorer
 from zsindex.classification.templates import DEFAULT_TEMPLATE
 from zsindex.classification.view import View
 from zsindex.config import absolute
-from zsindex.errors import BadUnknown
+from zsindex.errors import BadQuestion, BadUnknown
 from zsindex.models.encoder import may_keep
-from zsindex.records import NONE, FloatArray, LabelSet
+from zsindex.records import NONE, FloatArray, IdArray, LabelSet
 from zsindex.services.labels import Labels
 from zsindex.services.scoring import BLOCK, over_photos
 from zsindex.services.temperature import Temperature
 from zsindex.session.session import Session
 
 if TYPE_CHECKING:
-    from zsindex.lab.unknown import Cut, Knownness, KnownnessOf, UnknownReport
+    from zsindex.lab.unknown import Knownness, KnownnessOf, UnknownReport
+
+NOBODY: IdArray = np.empty(0, dtype=np.int64)
 
 
 class Unknown:
@@ -47,6 +49,7 @@ class Unknown:
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
         temperature: float | str | None = None,
+        with_corrections: bool = False,
     ) -> Knownness:
         """How much each photo looks like one of the labels, rather than like none of them.
 
@@ -59,22 +62,26 @@ class Unknown:
             template: used instead of the label set's own.
             paths: files and folders to restrict to. Comparisons are with the whole library.
             temperature: as for `classify`.
+            with_corrections: photos like those that were corrected to `zsindex.records.NONE` are less known, as in
+                `classify(with_corrections=...)`. Only for saved label sets.
 
         Raises:
             BadUnknown: there is no such method, or it does not apply to these labels.
+            BadQuestion: `with_corrections` of a label set that is not saved.
             NoLabels, UnknownLabelSet, BadTemplate, BadLabelFile, PromptTooLong
         """
-        from zsindex.lab.unknown import Knownness
+        from zsindex.lab.unknown import Cut, Knownness
 
         chosen, rule = self._labels.resolve(labels, template), UnknownRule.parse(method, needs_cut=False)
         whole = self._session.view_of(None)
         view = whole if paths is None else self._session.view_of(paths)
         if temperature is not None:
             whole = whole.tempered(self._temperature.resolve(temperature))
-        knownness_of = self._knownness_of(whole, chosen, whole.text_vectors(chosen), rule)
+        strangers = self._called_none(whole, chosen) if with_corrections else NOBODY
+        knownness_of, values = self._over_library(whole, chosen, whole.text_vectors(chosen), rule, strangers)
         draws = rule.rate is not None or rule.score is not None or rule.method in NATURAL_CUT
-        cut = self._cut(whole, knownness_of, rule) if draws else None
-        return Knownness(view.paths, over_photos(view, knownness_of), None if cut is None else cut.at)
+        cut = Cut.of(values, rule).at if draws else None
+        return Knownness(view.paths, values if paths is None else over_photos(view, knownness_of), cut)
 
     def evaluate(
         self,
@@ -142,6 +149,7 @@ class Unknown:
         labels: LabelSet,
         texts: FloatArray,
         rule: UnknownRule,
+        strangers: IdArray = NOBODY,
     ) -> tuple[Scorer, tuple[str, ...]]:
         """A scorer that also answers `NONE`, and its answers.
 
@@ -149,18 +157,40 @@ class Unknown:
             scorer, answers: before.
             view: all photos of the library.
             texts: of all concepts of `labels`.
+            strangers: int64, images that people called none of these.
         """
         from zsindex.lab import unknown
 
-        knownness_of = self._knownness_of(view, labels, texts, rule)
+        knownness_of, values = self._over_library(view, labels, texts, rule, strangers)
         has_none = NONE in answers
-        scorer = unknown.with_none(scorer, knownness_of, self._cut(view, knownness_of, rule), has_none=has_none)
+        scorer = unknown.with_none(scorer, knownness_of, unknown.Cut.of(values, rule), has_none=has_none)
         return scorer, answers if has_none else (*answers, NONE)
 
-    def _cut(self, view: View, knownness_of: KnownnessOf, rule: UnknownRule) -> Cut:
-        from zsindex.lab.unknown import Cut
+    def _over_library(
+        self, view: View, labels: LabelSet, texts: FloatArray, rule: UnknownRule, strangers: IdArray
+    ) -> tuple[KnownnessOf, FloatArray]:
+        """Knownness, and that of all photos of the library."""
+        knownness_of = self._knownness_of(view, labels, texts, rule)
+        values = over_photos(view, knownness_of)
+        vectors = view.vectors
+        rows = vectors.rows_of(strangers)
+        rows = rows[rows >= 0]
+        if not len(rows):
+            return knownness_of, values
+        from zsindex.lab import few_shot, unknown
 
-        return Cut.of(over_photos(view, knownness_of), rule)
+        alike = unknown.Strangers.of(vectors.take(rows), few_shot.background(vectors).mean)
+        likeness = over_photos(view, alike.likeness)
+        trust = alike.trust(likeness[~np.isin(view.image_ids, strangers)])
+        weight = unknown.WEIGHT * trust * float(values.std())
+        return unknown.less_known(knownness_of, alike, weight), values - np.float32(weight) * likeness
+
+    def _called_none(self, view: View, labels: LabelSet) -> IdArray:
+        if labels.name is None:
+            raise BadQuestion(["with_corrections"], "only a saved label set has corrections")
+        from zsindex.services.corrections import Corrections
+
+        return Corrections(self._session).shows_none(view, labels)
 
     def _knownness_of(self, view: View, labels: LabelSet, texts: FloatArray, rule: UnknownRule) -> KnownnessOf:
         from zsindex.lab import unknown
