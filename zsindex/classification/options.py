@@ -88,9 +88,9 @@ class Question:
         where: only photos that fit, of those; filters of `zsindex.where`, or their JSON. None: all.
         activation: ``softmax`` or ``sigmoid``. None: as the model was trained.
         unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` does so for
-            that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` needs neither. The
-            methods are those of `zsindex.classification.rules.Method`; ``neglabel@VOCABULARY`` takes its words from
-            ``basic``, ``wordnet`` or a file.
+            that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` and
+            ``negrefine`` need neither. The methods are those of `zsindex.classification.rules.Method`;
+            ``neglabel@VOCABULARY`` takes its words from ``basic``, ``wordnet`` or a file.
         thresholds: give only answers at or above their thresholds, see `Library.thresholds`; a photo left without any
             is answered with `zsindex.records.NONE`. Labels without a threshold are given as usual.
         multi_label: give every label that fits, not only the best. With sigmoid, each label has its own probability;

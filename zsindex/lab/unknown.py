@@ -7,7 +7,7 @@ its own negatives, which count against a photo in every method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,6 +26,10 @@ KnownnessOf: TypeAlias = Callable[[FloatArray], FloatArray]
 # Parameters of NegLabel, as set by its authors: the share of the vocabulary to choose, the maximum to choose, the
 # percentile of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
 SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
+
+# Parameters of NegRefine, as set by its authors: the nearest labels and words that a photo may match at once, and the
+# weight of that. And the cosine from which a word is taken for a label where no WordNet is installed, which is ours.
+MATCHES, ALPHA, SAME = 5, 2.0, 0.9
 
 # How much photos that people called "none of these" say about others, if they tell each other surely. The sharpness is
 # that of Tip-Adapter; the weight, in standard deviations of knownness, was chosen with photos (docs/lab.md).
@@ -103,6 +107,58 @@ def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, sca
         # A total of 0 has underflowed: the labels are that far below a negative in another group.
         shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
         mean: FloatArray = shares.mean(axis=1)
+        return mean
+
+    return knownness
+
+
+def refined_words(
+    labels: Sequence[str], words: Sequence[str], related: Collection[str] | None, cosines: FloatArray
+) -> list[int]:
+    """The words that NegRefine leaves as negatives: those that name no individual, no label, and no kind of a label.
+
+    Args:
+        labels, words: as people write them.
+        related: words that are to go, by `zsindex.lab.vocabulary.names_or_kinds`. None: judge by `cosines`.
+        cosines: float32 (n_words, n_labels), between their texts.
+
+    Returns:
+        Numbers of words, in their order.
+    """
+    endings = tuple(f" {label.lower()}" for label in labels)
+    gone = cosines.max(axis=1) >= SAME if related is None else [word in related for word in words]
+    # A rain coat is a coat, whether WordNet knows it or not.
+    return [n for n, word in enumerate(words) if not gone[n] and not word.lower().endswith(endings)]
+
+
+def multi_matching(texts: FloatArray, n_labels: int, negatives: FloatArray, *, scale: float) -> KnownnessOf:
+    """NEGREFINE: NEGLABEL's share, averaged with how well a photo matches a label and a word at once.
+
+    Of the photo's `MATCHES` nearest labels p and negatives n, that is the greatest sigmoid(s (x·t_pn - x·t_n)), where
+    t_pn stands for both together: the unit vector of t_p + t_n. It has the weight `ALPHA` beside 1 of the share. A
+    label set's own negatives are among the negatives.
+
+    Args:
+        texts: float32 (c, dim), of all concepts.
+        negatives: float32 (m, dim), farthest first.
+    """
+    share = labels_share(texts, n_labels, negatives, scale=scale)
+    labels, words = texts[:n_labels], np.concatenate([texts[n_labels:], negatives])
+    if not len(words):
+        return share
+    # x·(t_p + t_n) / |t_p + t_n| takes no more than the cosines.
+    lengths = np.sqrt(np.maximum(2 + 2 * (labels @ words.T), 1e-6))
+    n_best, n_worst = min(MATCHES, n_labels), min(MATCHES, len(words))
+
+    def knownness(images: FloatArray) -> FloatArray:
+        own, others = images @ labels.T, images @ words.T
+        best = np.argpartition(-own, n_best - 1, axis=1)[:, :n_best, None]
+        worst = np.argpartition(-others, n_worst - 1, axis=1)[:, None, :n_worst]
+        row = np.arange(len(images))[:, None, None]
+        of_word = others[row, worst]
+        gain = ((own[row, best] + of_word) / lengths[best, worst] - of_word).max(axis=(1, 2))
+        matches = 1 / (1 + np.exp(-scale * gain))
+        mean: FloatArray = ((share(images) + ALPHA * matches) / (1 + ALPHA)).astype(np.float32)
         return mean
 
     return knownness

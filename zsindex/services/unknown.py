@@ -14,7 +14,7 @@ from zsindex.arguments.paths import PathsLike
 from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification.options import WhichLabels
-from zsindex.classification.rules import NATURAL_CUT, Method, UnknownRule
+from zsindex.classification.rules import NATURAL_CUT, WITH_WORDS, Method, UnknownRule
 from zsindex.classification.scorers import Scorer
 from zsindex.classification.templates import DEFAULT_TEMPLATE
 from zsindex.classification.view import View
@@ -44,7 +44,7 @@ class Unknown:
     def knownness(
         self,
         labels: WhichLabels,
-        method: str = "neglabel",
+        method: str = "zscore",
         *,
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
@@ -54,11 +54,12 @@ class Unknown:
         """How much each photo looks like one of the labels, rather than like none of them.
 
         docs/methods.md has the formulas: ``softmax`` (Hendrycks and Gimpel 2017), ``mcm`` (Ming et al. 2022),
-        ``neglabel`` (Jiang et al. 2024), ``zscore`` and ``margin``.
+        ``neglabel`` (Jiang et al. 2024), ``negrefine`` (Ansari et al. 2025), ``zscore`` and ``margin``.
 
         Args:
             labels: a label set, or the name of a saved one.
-            method: one of these; with a cut, as in `classify(unknown=...)`, the result has that cut.
+            method: one of these; with a cut, as in `classify(unknown=...)`, the result has that cut. The default orders
+                photos best (docs/lab.md); neglabel is the one with a cut of its own.
             template: used instead of the label set's own.
             paths: files and folders to restrict to. Comparisons are with the whole library.
             temperature: as for `classify`.
@@ -88,7 +89,7 @@ class Unknown:
         labels: WhichLabels,
         truth: Mapping[str, str | Sequence[str]],
         *,
-        methods: str | Sequence[str] = ("softmax", "mcm", "neglabel", "zscore", "margin"),
+        methods: str | Sequence[str] = ("softmax", "mcm", "neglabel", "negrefine", "zscore", "margin"),
         template: str | Sequence[str] | None = None,
     ) -> UnknownReport:
         """Measure how well methods find the photos that show none of the labels, given the truth.
@@ -196,14 +197,16 @@ class Unknown:
         from zsindex.lab import unknown
 
         n = len(labels)
-        if rule.method is Method.NEGLABEL:
-            negatives = self._far_words(view, labels, texts[:n], rule.vocabulary)
-            return unknown.labels_share(texts, n, negatives, scale=view.info.logit_scale)
+        if rule.method in WITH_WORDS:
+            refined = rule.method is Method.NEGREFINE
+            negatives = self._far_words(view, labels, texts[:n], rule.vocabulary, refined=refined)
+            score = unknown.multi_matching if refined else unknown.labels_share
+            return score(texts, n, negatives, scale=view.info.logit_scale)
         if rule.method is Method.ZSCORE:
             return unknown.above_usual(texts, n, unknown.Usual.of(view.blocks(BLOCK), texts))
         if len(set(labels.answer_of)) < 2:
             raise BadUnknown(
-                str(rule.method), "it compares answers, and there is only one; use neglabel or zscore:RATE"
+                str(rule.method), "it compares answers, and there is only one; use neglabel, negrefine or zscore:RATE"
             )
         if rule.method is Method.MARGIN:
             usual = unknown.Usual.of(view.blocks(BLOCK), texts)
@@ -211,21 +214,36 @@ class Unknown:
         scale = 1.0 if rule.method is Method.MCM else view.info.logit_scale
         return unknown.greatest_probability(texts, n, scale=scale)
 
-    def _far_words(self, view: View, labels: LabelSet, texts: FloatArray, vocabulary: str) -> FloatArray:
-        """Vectors of the words farthest from the labels; the words are stored per model."""
+    def _far_words(
+        self, view: View, labels: LabelSet, texts: FloatArray, vocabulary: str, *, refined: bool
+    ) -> FloatArray:
+        """Vectors of the words farthest from the labels; the words are stored per model.
+
+        Args:
+            refined: leave out what names a label, a kind of it, or an individual.
+        """
         from zsindex.lab import unknown
-        from zsindex.lab.vocabulary import words
+        from zsindex.lab.vocabulary import has_wordnet, words
 
         own = {label.lower() for label in labels.labels}
         candidates = [word for word in words(vocabulary) if word.lower() not in own]
         template = labels.templates[0] if labels.templates else DEFAULT_TEMPLATE
         settings = [prompts.digest(labels), template, candidates, unknown.SHARE, unknown.MOST, unknown.PERCENTILE]
-        key = hashlib.sha256(json.dumps([*settings, unknown.GROUP]).encode()).hexdigest()
+        settings.append(unknown.GROUP)
+        if refined:
+            settings += ["refined", unknown.SAME, has_wordnet()]
+        key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
         far = self._session.storage.reads.derived(view.model_id, "far words", key)
         if far is None:
             vectors = view.embed([prompts.fill(template, word) for word in candidates])
             chosen = unknown.far_words(texts, vectors, n=unknown.n_negatives(len(candidates)))
             far = [candidates[i] for i in chosen.tolist()]
+            if refined:
+                far = _refined(labels.labels, far, vectors[chosen] @ texts.T)
+                if not far:
+                    raise BadUnknown(
+                        f"negrefine@{vocabulary}", "each of its words names one of the labels or a kind of it"
+                    )
             if not self._session.read_only and may_keep.get()(sum(map(len, far))):
                 self._session.model.store(
                     lambda model_id: self._session.storage.labels.save_derived(model_id, "far words", key, far)
@@ -233,13 +251,23 @@ class Unknown:
         return view.embed([prompts.fill(template, word) for word in far])
 
 
+def _refined(labels: Sequence[str], words: list[str], cosines: FloatArray) -> list[str]:
+    from zsindex.lab.unknown import refined_words
+    from zsindex.lab.vocabulary import has_wordnet, names_or_kinds
+
+    related = names_or_kinds(labels, words) if has_wordnet() else None
+    return [words[number] for number in refined_words(labels, words, related, cosines)]
+
+
 def describe(rule: UnknownRule) -> dict[str, Any]:
     """A rule in full: equal descriptions mean the same rule, even if a vocabulary file changes."""
-    from zsindex.lab.vocabulary import words
+    from zsindex.lab.vocabulary import has_wordnet, words
 
     parts: dict[str, Any] = {"method": str(rule.method), "rate": rule.rate, "score": rule.score}
-    if rule.method is Method.NEGLABEL:
+    if rule.method in WITH_WORDS:
         digest = hashlib.sha256("\n".join(words(rule.vocabulary)).encode()).hexdigest()
         name = rule.vocabulary if rule.vocabulary in ("basic", "wordnet") else os.path.basename(rule.vocabulary)
         parts.update(vocabulary=name, words_sha256=digest)
+    if rule.method is Method.NEGREFINE:
+        parts["refined_by"] = "wordnet" if has_wordnet() else "cosine"
     return parts
