@@ -510,12 +510,14 @@ def cost(n: int) -> None:
     plain = {
         "neglabel, 100 words": unknown.labels_share(texts, 20, unit_vectors(100, 512, seed=2), scale=100.0),
         "neglabel, 600 words": unknown.labels_share(texts, 20, unit_vectors(600, 512, seed=2), scale=100.0),
+        "negrefine, 100 words": unknown.multi_matching(texts, 20, unit_vectors(100, 512, seed=2), scale=100.0),
+        "negrefine, 600 words": unknown.multi_matching(texts, 20, unit_vectors(600, 512, seed=2), scale=100.0),
         "mcm": unknown.greatest_probability(texts, 20, scale=1.0),
         "zscore, what is usual known": unknown.above_usual(texts, 20, usual),
         "likeness to 50 photos that were called none": strangers.likeness,
     }
     took = dict.fromkeys(plain, np.inf)
-    for _ in range(5):
+    for _ in range(3):
         for name, method in plain.items():
             began = time.perf_counter()
             for _, block in _blocks(images):

@@ -98,18 +98,22 @@ def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, sca
 
     def knownness(images: FloatArray) -> FloatArray:
         own = logits(images, texts, logit_scale=scale)
-        others = logits(images, negatives, logit_scale=scale)
-        greatest = np.maximum(own.max(axis=1), others.max(axis=1, initial=-np.inf))[:, None]
-        own = np.exp(own - greatest)
-        labels, against = own[:, :n_labels].sum(axis=1), own[:, n_labels:].sum(axis=1)
-        per_group = np.exp(others - greatest).reshape(len(images), -1, n_groups).sum(axis=1)
-        total = (labels + against)[:, None] + per_group
-        # A total of 0 has underflowed: the labels are that far below a negative in another group.
-        shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
-        mean: FloatArray = shares.mean(axis=1)
-        return mean
+        return _mean_share(own, logits(images, negatives, logit_scale=scale), n_labels, n_groups)
 
     return knownness
+
+
+def _mean_share(own: FloatArray, others: FloatArray, n_labels: int, n_groups: int) -> FloatArray:
+    """From logits of all concepts (b, c), and of negatives (b, m), m a multiple of `n_groups`."""
+    greatest = np.maximum(own.max(axis=1), others.max(axis=1, initial=-np.inf))[:, None]
+    own = np.exp(own - greatest)
+    labels, against = own[:, :n_labels].sum(axis=1), own[:, n_labels:].sum(axis=1)
+    per_group = np.exp(others - greatest).reshape(len(own), -1, n_groups).sum(axis=1)
+    total = (labels + against)[:, None] + per_group
+    # A total of 0 has underflowed: the labels are that far below a negative in another group.
+    shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
+    mean: FloatArray = shares.mean(axis=1)
+    return mean
 
 
 def refined_words(
@@ -142,23 +146,27 @@ def multi_matching(texts: FloatArray, n_labels: int, negatives: FloatArray, *, s
         texts: float32 (c, dim), of all concepts.
         negatives: float32 (m, dim), farthest first.
     """
-    share = labels_share(texts, n_labels, negatives, scale=scale)
-    labels, words = texts[:n_labels], np.concatenate([texts[n_labels:], negatives])
-    if not len(words):
-        return share
+    concepts = np.concatenate([texts, negatives])
+    labels, words = concepts[:n_labels], concepts[n_labels:]
+    n_groups = max(1, len(negatives) // GROUP)
+    grouped = len(negatives) // n_groups * n_groups
     # x·(t_p + t_n) / |t_p + t_n| takes no more than the cosines.
     lengths = np.sqrt(np.maximum(2 + 2 * (labels @ words.T), 1e-6))
     n_best, n_worst = min(MATCHES, n_labels), min(MATCHES, len(words))
 
     def knownness(images: FloatArray) -> FloatArray:
-        own, others = images @ labels.T, images @ words.T
+        every = logits(images, concepts, logit_scale=scale)
+        share = _mean_share(every[:, : len(texts)], every[:, len(texts) :][:, :grouped], n_labels, n_groups)
+        if not n_worst:
+            return share
+        own, others = every[:, :n_labels], every[:, n_labels:]
         best = np.argpartition(-own, n_best - 1, axis=1)[:, :n_best, None]
         worst = np.argpartition(-others, n_worst - 1, axis=1)[:, None, :n_worst]
         row = np.arange(len(images))[:, None, None]
         of_word = others[row, worst]
         gain = ((own[row, best] + of_word) / lengths[best, worst] - of_word).max(axis=(1, 2))
-        matches = 1 / (1 + np.exp(-scale * gain))
-        mean: FloatArray = ((share(images) + ALPHA * matches) / (1 + ALPHA)).astype(np.float32)
+        matches = np.exp(-np.logaddexp(0, -gain))  # the logistic function, without overflow
+        mean: FloatArray = ((share + ALPHA * matches) / (1 + ALPHA)).astype(np.float32)
         return mean
 
     return knownness
