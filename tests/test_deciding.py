@@ -120,6 +120,9 @@ def test_knownness_is_the_formula(library: Library) -> None:
     found = library.unknown.knownness(KNOWN, "mcm")
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     assert found.cut is None
+    unasked = library.unknown.knownness(KNOWN)
+    assert unasked.values.tolist() == library.unknown.knownness(KNOWN, "zscore").values.tolist()
+    assert unasked.cut is None
 
 
 def test_groups_and_negatives_and_none_of_these_go_together(library: Library, words: str) -> None:

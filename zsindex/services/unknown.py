@@ -59,7 +59,7 @@ class Unknown:
         Args:
             labels: a label set, or the name of a saved one.
             method: one of these; with a cut, as in `classify(unknown=...)`, the result has that cut. The default orders
-                photos best (docs/lab.md); neglabel is the one with a cut of its own.
+                photos best (docs/lab.md); neglabel and negrefine have cuts of their own.
             template: used instead of the label set's own.
             paths: files and folders to restrict to. Comparisons are with the whole library.
             temperature: as for `classify`.
