@@ -45,8 +45,8 @@ SHOWN_FLIPS = 10
     "--unknown",
     metavar="METHOD[:RATE]",
     help="Answer '(none of these)' for photos that show none of the labels. mcm:0.1 does so for a tenth of the "
-    "library, mcm:score=X for photos less known than X; neglabel needs neither, and neglabel@wordnet or neglabel@FILE "
-    "compares with other words. Also softmax, zscore and margin; see docs/methods.md.",
+    "library, mcm:score=X for photos less known than X; neglabel and negrefine need neither, and neglabel@wordnet or "
+    "neglabel@FILE compares with other words. Also softmax, zscore and margin; see docs/methods.md.",
 )
 @click.option(
     "--thresholds",

@@ -366,7 +366,7 @@ with_corrections = click.option(
     flag_value="gda",
     metavar="[gda|tip-adapter]",
     help="Also learn from the corrections of the --label-set (see zsindex correct), by Gaussian discriminant analysis "
-    "or Tip-Adapter.  [gda if no method is named]",
+    "or Tip-Adapter; with --unknown also what photos of none of the labels look like.  [gda if no method is named]",
 )
 label_set = click.option("--label-set", metavar="NAME", help="A saved label set; NAME@2 is its second version.")
 

@@ -18,6 +18,7 @@ from tests.scenes import photo
 from zsindex.classification import scores as classify_module
 from zsindex.classification.prompts import label_set
 from zsindex.errors import BadUnknown, NoThreshold, UnknownLabelSet
+from zsindex.lab import vocabulary
 from zsindex.library import Library
 from zsindex.records import NONE, ModelInfo
 
@@ -82,7 +83,7 @@ def test_photos_of_none_of_the_labels_are_answered_so(library: Library, words: s
         assert order == [p.label for p in before.predictions]
 
 
-@pytest.mark.parametrize("method", ["softmax", "mcm", "zscore", "margin", "neglabel"])
+@pytest.mark.parametrize("method", ["softmax", "mcm", "zscore", "margin", "neglabel", "negrefine"])
 def test_a_rate_calls_that_share_of_the_library_unknown(library: Library, method: str) -> None:
     found = library.unknown.knownness(KNOWN, f"{method}:0.25")
     answer = library.classify(KNOWN, unknown=f"{method}:0.25")
@@ -96,7 +97,7 @@ def test_a_rate_calls_that_share_of_the_library_unknown(library: Library, method
     assert len(nones(library.classify(KNOWN, unknown=f"{method}:1"))) == 8
 
 
-@pytest.mark.parametrize("method", ["mcm:0.4", "zscore:0.4", "margin:0.4", "neglabel:0.4"])
+@pytest.mark.parametrize("method", ["mcm:0.4", "zscore:0.4", "margin:0.4", "neglabel:0.4", "negrefine:0.4"])
 def test_an_answer_does_not_depend_on_which_photos_were_asked_for(library: Library, method: str) -> None:
     everything = {r.path: r for r in library.classify(KNOWN, unknown=method)}
     for path, expected in everything.items():
@@ -119,6 +120,9 @@ def test_knownness_is_the_formula(library: Library) -> None:
     found = library.unknown.knownness(KNOWN, "mcm")
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     assert found.cut is None
+    unasked = library.unknown.knownness(KNOWN)
+    assert unasked.values.tolist() == library.unknown.knownness(KNOWN, "zscore").values.tolist()
+    assert unasked.cut is None
 
 
 def test_groups_and_negatives_and_none_of_these_go_together(library: Library, words: str) -> None:
@@ -141,6 +145,28 @@ def test_far_words_are_chosen_once(library: Library, words: str, monkeypatch: py
     assert again.run.key == first.run.key
     other = library.classify(["red", "blue"], unknown=f"neglabel@{words}")
     assert "blue" not in nones(other)  # a label is no word against itself
+
+
+def test_words_for_kinds_of_a_label_are_left_out(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "WORDNET_FOLDERS", ())
+    file = tmp_path / "kinds.txt"
+    file.write_text("dark red\nwhite\nblue\n", encoding="utf-8")
+    refined = library.classify(KNOWN, unknown=f"negrefine@{file}")
+    assert dict(refined.run.options)["unknown"]["refined_by"] == "cosine"
+    # The text "dark red" has the vector of "red": with it, red photos would be half of a far word.
+    assert set(nones(refined)) <= {"blue too", "blue", "dark blue", "white"}
+    assert {"blue", "blue too"} <= set(nones(refined))
+    by_hand = tmp_path / "words left.txt"
+    by_hand.write_text("white\nblue\n", encoding="utf-8")
+    left = library.unknown.knownness(KNOWN, f"negrefine@{by_hand}")
+    np.testing.assert_allclose(library.unknown.knownness(KNOWN, f"negrefine@{file}").values, left.values, atol=1e-6)
+    unrefined = library.unknown.knownness(KNOWN, f"neglabel@{file}")
+    assert unrefined.values.tolist() != library.unknown.knownness(KNOWN, f"neglabel@{by_hand}").values.tolist()
+    file.write_text("dark red\nlight green\n", encoding="utf-8")
+    with pytest.raises(BadUnknown, match="each of its words names one of the labels"):
+        library.classify(KNOWN, unknown=f"negrefine@{file}")
 
 
 def test_a_read_only_library_answers_the_same(library: Library, words: str, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from zsindex.cli import cli
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
 from zsindex.classification.prompts import label_set
-from zsindex.errors import BadQuery, LibraryReadOnly, NotInLibrary, UnknownLabel, UnknownLabelSet
+from zsindex.errors import BadQuery, BadQuestion, LibraryReadOnly, NotInLibrary, UnknownLabel, UnknownLabelSet
+from zsindex.lab import metrics
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import NONE, ModelSpec
@@ -233,6 +234,53 @@ def test_corrections_come_before_none_of_these_and_outrank_it(library: Library, 
     # Without that answer, what shows none of the labels is answered like any other photo.
     plain = {r.path: r for r in library.classify(label_set="heat", with_corrections="gda")}
     assert plain[str(album / "warm 07.png")].label == "warm"
+
+
+@pytest.mark.parametrize("method", ["zscore", "mcm", "margin"])
+def test_photos_like_one_that_was_called_none_are_less_known(
+    library: Library, album: Path, tmp_path: Path, method: str
+) -> None:
+    strange = [str(tmp_path / "strange" / f"{n}.png") for n in range(4)]
+    for n, path in enumerate(strange):
+        paint(Path(path), (160 + 4 * n, 40 + 3 * n, 40 - 3 * n))
+    library.sync(tmp_path / "strange")
+    before = library.unknown.knownness("heat", method)
+    library.corrections.add("heat", strange[0], NONE)
+    alone = library.unknown.knownness("heat", method, with_corrections=True)
+    assert alone.values.tolist() == before.values.tolist()  # a single one tells nothing about others
+    library.corrections.add("heat", strange[1], NONE)
+    assert library.unknown.knownness("heat", method).values.tolist() == before.values.tolist()
+
+    rule = f"{method}:0.25"
+    after = library.unknown.knownness("heat", rule, with_corrections=True)
+    vectors = library.embed_images(before.paths)
+    directions = vectors - vectors.mean(axis=0)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    said = [before.paths.index(path) for path in strange[:2]]
+    affinity = np.exp(5.5 * (directions @ directions[said].T - 1))
+    rest, likeness = affinity[said].sum(axis=1) - 1, affinity.sum(axis=1)
+    others = np.delete(likeness, said)
+    trust = 2 * np.mean(rest[:, None] > others) - 1
+    assert trust > 0.5
+    expected = before.values - 4 * trust * before.values.std() * likeness
+    np.testing.assert_allclose(after.values, expected, atol=1e-5)
+    known = np.array([path not in strange for path in before.paths])
+    assert metrics.auroc(after.values, known) > metrics.auroc(before.values, known)
+
+    assert after.cut is not None
+    called = [path for path, value in zip(after.paths, after.values, strict=True) if value < after.cut]
+    assert len(called) == 7
+    answer = library.classify(label_set="heat", with_corrections="gda", unknown=rule)
+    assert [r.path for r in answer if r.label == NONE] == called
+    [one] = library.classify(label_set="heat", with_corrections="gda", unknown=rule, paths=[strange[2]])
+    assert (one.label == NONE) == (strange[2] in called)
+    some = library.unknown.knownness("heat", rule, paths=strange, with_corrections=True)
+    np.testing.assert_allclose(some.values, after.values[~known], atol=1e-6)
+    truth = {path: NONE if path in strange else "warm" for path in before.paths}
+    [report] = library.lab.evaluate("heat", truth, resamples=0, unknown=rule, with_corrections="gda").reports
+    assert report.summary["auroc"].value == pytest.approx(metrics.auroc(after.values, known))
+    with pytest.raises(BadQuestion, match="only a saved label set"):
+        library.unknown.knownness(["warm", "cold"], method, with_corrections=True)
 
 
 def test_what_was_said_passes_every_threshold(library: Library, album: Path) -> None:

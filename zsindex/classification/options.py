@@ -88,9 +88,9 @@ class Question:
         where: only photos that fit, of those; filters of `zsindex.where`, or their JSON. None: all.
         activation: ``softmax`` or ``sigmoid``. None: as the model was trained.
         unknown: answer photos that show none of the labels with `zsindex.records.NONE`. ``METHOD:RATE`` does so for
-            that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` needs neither. The
-            methods are those of `zsindex.classification.rules.Method`; ``neglabel@VOCABULARY`` takes its words from
-            ``basic``, ``wordnet`` or a file.
+            that share of the library, ``METHOD:score=X`` for photos less known than X; ``neglabel`` and
+            ``negrefine`` need neither. The methods are those of `zsindex.classification.rules.Method`;
+            ``neglabel@VOCABULARY`` takes its words from ``basic``, ``wordnet`` or a file.
         thresholds: give only answers at or above their thresholds, see `Library.thresholds`; a photo left without any
             is answered with `zsindex.records.NONE`. Labels without a threshold are given as usual.
         multi_label: give every label that fits, not only the best. With sigmoid, each label has its own probability;
@@ -98,7 +98,8 @@ class Question:
             labels in no group. A label fits from 0.5 up, or with `thresholds` from its threshold up.
         with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
             analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered as
-            corrected. `Classification.learned` reports the gain.
+            corrected, and with `unknown`, photos like those corrected to `zsindex.records.NONE` are less known.
+            `Classification.learned` reports the gain.
         temperature: cosines are divided by it to give logits: the higher, the less confident the scores. ``fitted`` is
             what `Library.temperature` fitted for the model. None: the model's own, ``1 / logit_scale``.
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label

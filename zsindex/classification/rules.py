@@ -13,19 +13,24 @@ class Method(StrEnum):
     """How knownness is measured.
 
     SOFTMAX is the greatest probability (Hendrycks and Gimpel 2017), MCM the same at temperature 1 (Ming et al. 2022),
-    NEGLABEL the labels' share against words that are far from them (Jiang et al. 2024). ZSCORE and MARGIN compare the
-    photo with the library: how far its best label is above that label's usual score there, and above the next label.
+    NEGLABEL the labels' share against words that are far from them (Jiang et al. 2024), and NEGREFINE the same with
+    words that name no kind of a label, and with a chance for photos of both (Ansari et al. 2025). ZSCORE and MARGIN
+    compare the photo with the library: how far its best label is above that label's usual score there, and above the
+    next label.
     """
 
     SOFTMAX = "softmax"
     MCM = "mcm"
     NEGLABEL = "neglabel"
+    NEGREFINE = "negrefine"
     ZSCORE = "zscore"
     MARGIN = "margin"
 
 
 # Below these a photo is unknown, whatever the library.
-NATURAL_CUT = {Method.NEGLABEL: 0.5}
+NATURAL_CUT = {Method.NEGLABEL: 0.5, Method.NEGREFINE: 0.5}
+# Those that compare labels with the words of a vocabulary.
+WITH_WORDS = (Method.NEGLABEL, Method.NEGREFINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class UnknownRule:
 
     Attributes:
         method: how knownness is measured.
-        vocabulary: for NEGLABEL, see `zsindex.lab.vocabulary.words`.
+        vocabulary: for `WITH_WORDS`, see `zsindex.lab.vocabulary.words`.
         rate: the share of the library to call unknown.
         score: or the knownness below which a photo is unknown. Neither: the method's own cut.
     """
@@ -46,7 +51,8 @@ class UnknownRule:
 
     @classmethod
     def parse(cls, text: str, *, needs_cut: bool = True) -> UnknownRule:
-        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` also names a vocabulary.
+        """Read ``METHOD``, ``METHOD:RATE`` or ``METHOD:score=X``; ``neglabel@VOCABULARY`` and
+        ``negrefine@VOCABULARY`` also name a vocabulary.
 
         Args:
             needs_cut: refuse a method without a cut of its own if the text gives none.
@@ -63,8 +69,11 @@ class UnknownRule:
         if name not in list(Method):
             raise BadUnknown(text, f"the methods are {', '.join(Method)}")
         method = Method(name)
-        if at and (method is not Method.NEGLABEL or not vocabulary):
-            raise BadUnknown(text, "only neglabel takes a vocabulary: neglabel@basic, neglabel@wordnet, neglabel@FILE")
+        if at and (method not in WITH_WORDS or not vocabulary):
+            raise BadUnknown(
+                text,
+                "only neglabel and negrefine take a vocabulary: neglabel@basic, neglabel@wordnet, neglabel@FILE",
+            )
         if value is not None and not by_score and not 0 <= value <= 1:
             raise BadUnknown(text, "the share of photos to call unknown must be between 0 and 1")
         if value is None and method not in NATURAL_CUT and needs_cut:

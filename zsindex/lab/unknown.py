@@ -7,7 +7,7 @@ its own negatives, which count against a photo in every method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from zsindex.classification.rules import NATURAL_CUT, UnknownRule
 from zsindex.classification.scorers import Scorer
 from zsindex.classification.scores import logits
+from zsindex.lab.metrics import auroc
 from zsindex.records import FloatArray, IdArray
 
 # Image vectors float32 (b, dim) to knownness float32 (b,).
@@ -25,6 +26,14 @@ KnownnessOf: TypeAlias = Callable[[FloatArray], FloatArray]
 # Parameters of NegLabel, as set by its authors: the share of the vocabulary to choose, the maximum to choose, the
 # percentile of similarity by which words are compared, and the size of a group (10,000 negatives in 100 groups).
 SHARE, MOST, PERCENTILE, GROUP = 0.15, 10_000, 95.0, 100
+
+# Parameters of NegRefine, as set by its authors: the nearest labels and words that a photo may match at once, and the
+# weight of that. And the cosine from which a word is taken for a label where no WordNet is installed, which is ours.
+MATCHES, ALPHA, SAME = 5, 2.0, 0.9
+
+# How much photos that people called "none of these" say about others, if they tell each other surely. The sharpness is
+# that of Tip-Adapter; the weight, in standard deviations of knownness, was chosen with photos (docs/lab.md).
+SHARPNESS, WEIGHT = 5.5, 4.0
 
 
 # --- knownness --------------------------------------------------------------------------------------------------------
@@ -89,15 +98,75 @@ def labels_share(texts: FloatArray, n_labels: int, negatives: FloatArray, *, sca
 
     def knownness(images: FloatArray) -> FloatArray:
         own = logits(images, texts, logit_scale=scale)
-        others = logits(images, negatives, logit_scale=scale)
-        greatest = np.maximum(own.max(axis=1), others.max(axis=1, initial=-np.inf))[:, None]
-        own = np.exp(own - greatest)
-        labels, against = own[:, :n_labels].sum(axis=1), own[:, n_labels:].sum(axis=1)
-        per_group = np.exp(others - greatest).reshape(len(images), -1, n_groups).sum(axis=1)
-        total = (labels + against)[:, None] + per_group
-        # A total of 0 has underflowed: the labels are that far below a negative in another group.
-        shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
-        mean: FloatArray = shares.mean(axis=1)
+        return _mean_share(own, logits(images, negatives, logit_scale=scale), n_labels, n_groups)
+
+    return knownness
+
+
+def _mean_share(own: FloatArray, others: FloatArray, n_labels: int, n_groups: int) -> FloatArray:
+    """From logits of all concepts (b, c), and of negatives (b, m), m a multiple of `n_groups`."""
+    greatest = np.maximum(own.max(axis=1), others.max(axis=1, initial=-np.inf))[:, None]
+    own = np.exp(own - greatest)
+    labels, against = own[:, :n_labels].sum(axis=1), own[:, n_labels:].sum(axis=1)
+    per_group = np.exp(others - greatest).reshape(len(own), -1, n_groups).sum(axis=1)
+    total = (labels + against)[:, None] + per_group
+    # A total of 0 has underflowed: the labels are that far below a negative in another group.
+    shares = np.divide(labels[:, None], total, out=np.zeros_like(total), where=total > 0)
+    mean: FloatArray = shares.mean(axis=1)
+    return mean
+
+
+def refined_words(
+    labels: Sequence[str], words: Sequence[str], related: Collection[str] | None, cosines: FloatArray
+) -> list[int]:
+    """The words that NegRefine leaves as negatives: those that name no individual, no label, and no kind of a label.
+
+    Args:
+        labels, words: as people write them.
+        related: words that are to go, by `zsindex.lab.vocabulary.names_or_kinds`. None: judge by `cosines`.
+        cosines: float32 (n_words, n_labels), between their texts.
+
+    Returns:
+        Numbers of words, in their order.
+    """
+    endings = tuple(f" {label.lower()}" for label in labels)
+    gone = cosines.max(axis=1) >= SAME if related is None else [word in related for word in words]
+    # A rain coat is a coat, whether WordNet knows it or not.
+    return [n for n, word in enumerate(words) if not gone[n] and not word.lower().endswith(endings)]
+
+
+def multi_matching(texts: FloatArray, n_labels: int, negatives: FloatArray, *, scale: float) -> KnownnessOf:
+    """NEGREFINE: NEGLABEL's share, averaged with how well a photo matches a label and a word at once.
+
+    Of the photo's `MATCHES` nearest labels p and negatives n, that is the greatest sigmoid(s (x·t_pn - x·t_n)), where
+    t_pn stands for both together: the unit vector of t_p + t_n. It has the weight `ALPHA` beside 1 of the share. A
+    label set's own negatives are among the negatives.
+
+    Args:
+        texts: float32 (c, dim), of all concepts.
+        negatives: float32 (m, dim), farthest first.
+    """
+    concepts = np.concatenate([texts, negatives])
+    labels, words = concepts[:n_labels], concepts[n_labels:]
+    n_groups = max(1, len(negatives) // GROUP)
+    grouped = len(negatives) // n_groups * n_groups
+    # x·(t_p + t_n) / |t_p + t_n| takes no more than the cosines.
+    lengths = np.sqrt(np.maximum(2 + 2 * (labels @ words.T), 1e-6))
+    n_best, n_worst = min(MATCHES, n_labels), min(MATCHES, len(words))
+
+    def knownness(images: FloatArray) -> FloatArray:
+        every = logits(images, concepts, logit_scale=scale)
+        share = _mean_share(every[:, : len(texts)], every[:, len(texts) :][:, :grouped], n_labels, n_groups)
+        if not n_worst:
+            return share
+        own, others = every[:, :n_labels], every[:, n_labels:]
+        best = np.argpartition(-own, n_best - 1, axis=1)[:, :n_best, None]
+        worst = np.argpartition(-others, n_worst - 1, axis=1)[:, None, :n_worst]
+        row = np.arange(len(images))[:, None, None]
+        of_word = others[row, worst]
+        gain = ((own[row, best] + of_word) / lengths[best, worst] - of_word).max(axis=(1, 2))
+        matches = np.exp(-np.logaddexp(0, -gain))  # the logistic function, without overflow
+        mean: FloatArray = ((share + ALPHA * matches) / (1 + ALPHA)).astype(np.float32)
         return mean
 
     return knownness
@@ -169,6 +238,67 @@ def above_next(texts: FloatArray, n_labels: int, usual: Usual, answer_of: Sequen
         return margin
 
     return knownness
+
+
+# --- what people called none of these ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Photos that show none of the labels, as people said, to compare others with.
+
+    Attributes:
+        average: float32 (dim,), of the library's photos. Photos are compared by where they lie from there: seen from
+            the origin, all photos of a model lie in the same direction.
+        directions: float32 (m, dim), unit vectors from the average to these photos.
+    """
+
+    average: FloatArray
+    directions: FloatArray
+
+    @classmethod
+    def of(cls, photos: FloatArray, average: npt.ArrayLike) -> Strangers:
+        """From their vectors, float32 (m, dim)."""
+        origin = np.asarray(average, dtype=np.float32)
+        return cls(origin, _unit(photos - origin))
+
+    def likeness(self, images: FloatArray) -> FloatArray:
+        """How like these photos others are: the sum over these of exp(-SHARPNESS · (1 - cosine)), Tip-Adapter's
+        affinity (Zhang et al. 2022). float32 (b,): 1 or more for one of these, next to 0 for what is like none.
+        """
+        cosines = _unit(images - self.average) @ self.directions.T
+        near: FloatArray = np.exp(SHARPNESS * (cosines - 1)).sum(axis=1)
+        return near
+
+    def trust(self, others: FloatArray) -> float:
+        """How far one of these photos tells another: 2 A - 1, where A is how often one of them is more like the rest of
+        them than another photo is (AUROC). From 0, where it is no more often than not or there is but one, to 1.
+
+        Args:
+            others: likeness of the library's other photos, float32 (n,).
+        """
+        if len(self.directions) < 2 or not len(others):
+            return 0.0
+        rest = np.exp(SHARPNESS * (self.directions @ self.directions.T - 1)).sum(axis=1) - 1
+        is_one = np.arange(len(rest) + len(others)) < len(rest)
+        return max(0.0, 2 * auroc(np.concatenate([rest, others]), is_one) - 1)
+
+
+def less_known(knownness_of: KnownnessOf, strangers: Strangers, weight: float) -> KnownnessOf:
+    """Knownness less a weight times the likeness to `strangers`."""
+
+    def knownness(images: FloatArray) -> FloatArray:
+        less: FloatArray = knownness_of(images) - np.float32(weight) * strangers.likeness(images)
+        return less
+
+    return knownness
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # A photo that is the average has no direction, and is like no other.
+    directions: FloatArray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return directions
 
 
 # --- the cut ----------------------------------------------------------------------------------------------------------

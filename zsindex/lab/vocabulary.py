@@ -49,19 +49,76 @@ def words(vocabulary: str) -> tuple[str, ...]:
     if vocabulary == "basic":
         return BASIC
     if vocabulary in ("wordnet", "wordnet:", "wordnet:all"):
-        for folder in WORDNET_FOLDERS:
-            if (folder / "index.noun").is_file():
-                if vocabulary == "wordnet":
-                    return tuple(_common_nouns(folder))
-                return tuple(dict.fromkeys(_nouns(folder, visible=vocabulary == "wordnet:")))
-        raise BadLabelFile(
-            "wordnet", "WordNet is not installed. On Debian: apt install wordnet-base; or name a file with words"
-        )
+        folder = _wordnet()
+        if folder is None:
+            raise _no_wordnet()
+        if vocabulary == "wordnet":
+            return tuple(_common_nouns(folder))
+        return tuple(dict.fromkeys(_nouns(folder, visible=vocabulary == "wordnet:")))
     lines = [normalise(line) for line in lines_of(_read(Path(vocabulary).expanduser()))]
     found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not found:
         raise BadLabelFile(vocabulary, "it holds no words")
     return found
+
+
+def has_wordnet() -> bool:
+    """Whether a WordNet is installed."""
+    return _wordnet() is not None
+
+
+def names_or_kinds(labels: Iterable[str], words: Iterable[str]) -> frozenset[str]:
+    """Words that, in their most frequent sense, mean the same as one of the labels in any sense, name a kind of it, or
+    name an individual: a city, a river. By an installed WordNet; those it does not know are not among them.
+
+    Raises:
+        BadLabelFile: WordNet is not installed.
+    """
+    folder = _wordnet()
+    if folder is None:
+        raise _no_wordnet()
+    words = list(words)
+    labels, wanted = {_lemma(label) for label in labels}, {_lemma(word) for word in words}
+    labels |= {form for label in labels for form in (label.removesuffix("s"), label.removesuffix("es"))}
+    main_sense, pending = {}, []
+    for line in _entries(folder / "index.noun"):
+        lemma = line.partition(" ")[0]
+        if lemma in wanted or lemma in labels:
+            fields = line.split()
+            senses = fields[-int(fields[2]) :]
+            main_sense[lemma] = senses[0]
+            if lemma in labels:
+                pending += senses
+    below, individuals = {}, set()
+    for line in _entries(folder / "data.noun"):
+        # offset lex_filenum type word_count word lex_id ... pointer_count symbol offset pos source_target ... | gloss
+        offset, _, _, count, *rest = line.partition(" | ")[0].split()
+        pointers = rest[2 * int(count, 16) + 1 :]
+        below[offset] = [to for symbol, to in zip(pointers[::4], pointers[1::4], strict=True) if symbol in ("~", "~i")]
+        if "@i" in pointers[::4]:
+            individuals.add(offset)
+    reached: set[str] = set()
+    while pending:
+        sense = pending.pop()
+        if sense not in reached:
+            reached.add(sense)
+            pending += below.get(sense, ())
+    found = reached | individuals
+    return frozenset(word for word in words if main_sense.get(_lemma(word)) in found)
+
+
+def _lemma(word: str) -> str:
+    return word.lower().replace(" ", "_")
+
+
+def _wordnet() -> Path | None:
+    return next((folder for folder in WORDNET_FOLDERS if (folder / "index.noun").is_file()), None)
+
+
+def _no_wordnet() -> BadLabelFile:
+    return BadLabelFile(
+        "wordnet", "WordNet is not installed. On Debian: apt install wordnet-base; or name a file with words"
+    )
 
 
 def chosen(vocabulary: str | os.PathLike[str] | Iterable[str]) -> list[str]:

@@ -208,16 +208,26 @@ class Corrections:
         Raises:
             ValueError: there is no such method.
         """
-        from zsindex.lab import corrections, few_shot
+        from zsindex.lab import few_shot
+
+        lessons, corrected = self._lessons(view, labels, found)
+        examples = view.vectors.take(view.vectors.rows_of(lessons.image_ids))
+        scorer, learned = few_shot.learn(head, lessons, examples, few_shot.background(view.vectors), method=method)
+        return scorer, Taught(learned, lessons, corrected, head.activation)
+
+    def shows_none(self, view: View, labels: LabelSet) -> IdArray:
+        """Images with a vector that are said to show none of the labels of a saved label set: int64, ascending."""
+        return self._lessons(view, labels, self.of(labels))[0].shows_none
+
+    def _lessons(self, view: View, labels: LabelSet, found: lab.FoldedCorrections) -> tuple[lab.Lessons, IdArray]:
+        """What can be learnt; and the ids of all corrected images that have a vector, ascending."""
+        from zsindex.lab import corrections
 
         ids = self._session.storage.photos.images_of(found.by_digest)
         numbers = np.array(list(ids.values()), dtype=np.int64)
         there = view.vectors.rows_of(numbers) >= 0
         with_vector = {digest: i for (digest, i), ok in zip(ids.items(), there.tolist(), strict=True) if ok}
-        lessons = corrections.lessons(found, with_vector, labels)
-        examples = view.vectors.take(view.vectors.rows_of(lessons.image_ids))
-        scorer, learned = few_shot.learn(head, lessons, examples, few_shot.background(view.vectors), method=method)
-        return scorer, Taught(learned, lessons, np.sort(numbers[there]), head.activation)
+        return corrections.lessons(found, with_vector, labels), np.sort(numbers[there])
 
 
 @dataclass(frozen=True)

@@ -435,7 +435,11 @@ def _answers(session: Session, chosen: LabelSet, question: Question) -> tuple[Cl
             return answer, None
         # Not the score of "none of these": that is 0 for all photos that are not called so.
         found = Unknown(session).knownness(
-            chosen, question.unknown, paths=question.paths, temperature=question.temperature
+            chosen,
+            question.unknown,
+            paths=question.paths,
+            temperature=question.temperature,
+            with_corrections=question.with_corrections is not None,
         )
         place = {path: number for number, path in enumerate(found.paths)}
         if place.keys() >= set(answer.paths):

@@ -349,9 +349,10 @@ class Questions:
         if not question.is_about_all and (rule or plan._rates):
             whole = replace(self._session.view(), info=view.info)
         if rule is not None:
-            from zsindex.services.unknown import Unknown
+            from zsindex.services.unknown import NOBODY, Unknown
 
-            scorer, answers = Unknown(self._session).with_none(scorer, answers, whole, labels, texts, rule)
+            strangers = NOBODY if taught is None else taught.lessons.shows_none
+            scorer, answers = Unknown(self._session).with_none(scorer, answers, whole, labels, texts, rule, strangers)
         if question.thresholds or question.multi_label:
             from zsindex.services.thresholds import Thresholds
 
