@@ -112,6 +112,11 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         "99 tokens.*77.*--truncate",
     ),
     (errors.NoTemperature("m"), {"model": "m"}, "'m'.*zsindex temperature fit"),
+    (
+        errors.BadCiFile("ci.toml", "bounds.x", 3, "it is unknown"),
+        {"source": "ci.toml", "key": "bounds.x", "line": 3, "why": "it is unknown"},
+        "^ci.toml, line 3, bounds.x: it is unknown$",
+    ),
     (errors.BadTruth("a.csv", "line 3"), {"source": "a.csv", "why": "line 3"}, "^cannot compare with a.csv: line 3$"),
     (errors.BadGroups("why"), {}, "contradicts itself: why"),
     (errors.DecoderUnavailable("why"), {"why": "why"}, "can be started: why.*ZSINDEX_DECODE_LIMITS=off"),

@@ -36,6 +36,7 @@
     │   ├── BadAlbum             a question that cannot be saved as an album
     │   ├── UnknownAlbum         no album has that name
     │   └── AlbumFolderTaken     a folder for links that holds other things
+    ├── BadCiFile                the file that zsindex ci reads cannot be used
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── DecoderUnavailable       no process can be started to decode photos in
@@ -89,6 +90,7 @@ __all__ = [
     "AlbumError",
     "AlbumFolderTaken",
     "BadAlbum",
+    "BadCiFile",
     "BadFilter",
     "BadGroups",
     "BadLabelFile",
@@ -664,6 +666,25 @@ class BadTruth(ZsindexError):
     def __init__(self, source: str, why: str) -> None:
         super().__init__(f"cannot compare with {source}: {why}")
         self.source = source
+        self.why = why
+
+
+class BadCiFile(ZsindexError):
+    """The file that `zsindex ci` reads, or a file that it names, cannot be used.
+
+    Attributes:
+        source: the file's name.
+        key: the key that is wrong, with the tables around it; empty if it is the file as a whole.
+        line: the line of that key, from 1; None if it is unknown.
+        why: what is wrong.
+    """
+
+    def __init__(self, source: str, key: str, line: int | None, why: str) -> None:
+        place = "".join((f", line {line}" if line else "", f", {key}" if key else ""))
+        super().__init__(f"{source}{place}: {why}")
+        self.source = source
+        self.key = key
+        self.line = line
         self.why = why
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zsindex.lab.events import Events, Rule
     from zsindex.photos.sources import ImageLike
     from zsindex.services.albums import Albums
+    from zsindex.services.ci import Ci
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
     from zsindex.services.decisions import Decisions
@@ -55,8 +56,8 @@ class Library:
     block.
 
     Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
-    `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `search_index`,
-    `migration`.
+    `thresholds`, `temperature`, `unknown`, `lab`, `ci`, `runs`, `tags`, `neighbours`, `vectors`, `photos`,
+    `search_index`, `migration`.
 
     All methods may be called from several threads. Answers from the cache never load a model.
     """
@@ -661,6 +662,13 @@ class Library:
         from zsindex.services.lab import Lab
 
         return Lab(self.session)
+
+    @property
+    def ci(self) -> Ci:
+        """Whether label sets keep the bounds of a committed file."""
+        from zsindex.services.ci import Ci
+
+        return Ci(self.session)
 
     @property
     def runs(self) -> Runs:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
+    from zsindex.lab.ci_report import CiBound, CiCheck, CiFlip, CiReport, Flips, LabelRecall
     from zsindex.lab.corrections import CorrectedPhoto, Statement
     from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
@@ -46,6 +47,14 @@ _HOMES = {
         "TemplateEffect",
     ),
     "bootstrap": ("Estimate",),
+    "ci_report": (
+        "CiBound",
+        "CiCheck",
+        "CiFlip",
+        "CiReport",
+        "Flips",
+        "LabelRecall",
+    ),
     "corrections": (
         "CorrectedPhoto",
         "Statement",
@@ -117,6 +126,10 @@ __all__ = [
     "Attribution",
     "Burst",
     "Calibration",
+    "CiBound",
+    "CiCheck",
+    "CiFlip",
+    "CiReport",
     "Confusion",
     "CorrectedPhoto",
     "Curve",
@@ -130,9 +143,11 @@ __all__ = [
     "Event",
     "Events",
     "Finding",
+    "Flips",
     "Graph",
     "Knownness",
     "LabelEffect",
+    "LabelRecall",
     "LabelReport",
     "Learned",
     "LintReport",
