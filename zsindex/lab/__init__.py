@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zsindex.lab.next import Suggestion
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
+    from zsindex.lab.surveys import Look, Survey
     from zsindex.lab.tags import SidecarChange, SkippedSidecar, TagReport
     from zsindex.lab.temperature import Calibration, TemperatureFit
     from zsindex.lab.thresholds import Curve, Curves
@@ -97,6 +98,10 @@ _HOMES = {
         "RunRecord",
     ),
     "suggest": ("Suggestions",),
+    "surveys": (
+        "Look",
+        "Survey",
+    ),
     "tags": (
         "SidecarChange",
         "SkippedSidecar",
@@ -151,6 +156,7 @@ __all__ = [
     "LabelReport",
     "Learned",
     "LintReport",
+    "Look",
     "Migration",
     "PromptCosine",
     "ReliabilityBin",
@@ -163,6 +169,7 @@ __all__ = [
     "Statement",
     "Suggestion",
     "Suggestions",
+    "Survey",
     "TagReport",
     "TemperatureFit",
     "TemplateEffect",
