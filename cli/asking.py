@@ -42,6 +42,7 @@ def ask(
     question: str,
     state: Callable[[], str],
     labels: Sequence[str] | None = None,
+    choices: Callable[[Look], Sequence[str]] | None = None,
     answers_file: str | None = None,
     open_photos: bool = False,
     quiet: bool = False,
@@ -53,6 +54,7 @@ def ask(
         question: what is asked of each photo, in words.
         state: what is known so far, in a line, shown after each answer.
         labels: what may be answered instead of yes and no.
+        choices: what may be answered to each photo, one of it or several; `zsindex.records.NONE` if none is right.
         answers_file: answers are read from this table, and nobody is asked.
         open_photos: each is opened in the desktop's viewer.
 
@@ -66,7 +68,7 @@ def ask(
 
     if answers_file is not None:
         text, name, _ = options.read_text(answers_file)
-        answer = surveys.answers_from(surveys.parse_answers(text, source=name, labels=labels))
+        answer = surveys.answers_from(surveys.parse_answers(text, source=name, labels=labels, free=choices is not None))
         missing: list[str] = []
 
         def from_file(look: Look) -> str | None:
@@ -79,7 +81,7 @@ def ask(
         if missing:
             note(f"stopped: {name} has no answer for {missing[0]}", quiet=quiet)
         return ended
-    asked = _Person(question, state, labels, open_photos=open_photos)
+    asked = _Person(question, state, labels, choices=choices, open_photos=open_photos)
     try:
         return surveys.ask(asking, asked.answer)
     except KeyboardInterrupt:
@@ -93,18 +95,31 @@ class _Person:
     """Somebody at a terminal, or behind a pipe with an answer a line."""
 
     def __init__(
-        self, question: str, state: Callable[[], str], labels: Sequence[str] | None, *, open_photos: bool
+        self,
+        question: str,
+        state: Callable[[], str],
+        labels: Sequence[str] | None,
+        *,
+        choices: Callable[[Look], Sequence[str]] | None = None,
+        open_photos: bool,
     ) -> None:
         self.n = 0
         self._question = question
         self._state = state
         self._labels = labels
+        self._choices = choices
         self._open = open_photos
+        self._offer(labels)
+
+    def _offer(self, labels: Sequence[str] | None) -> None:
+        self._labels = labels
         self._by_key = sys.stdin.isatty() and (labels is None or len(labels) <= _MOST_KEYS)
         self._keys = _keys(labels)
 
     def answer(self, look: Look) -> str | None:
         """An answer, `UNDO`, or None to stop."""
+        if self._choices is not None:
+            self._offer(self._choices(look))
         if self.n:
             click.echo(f"  {shown(self._state())}", err=True)
         click.echo(f"{look.number}. {shown(look.path)}", err=True)
@@ -144,6 +159,8 @@ class _Person:
             return "undo"
         if said in self._keys:
             return self._keys[said]
+        if self._choices is not None:
+            return self._chosen(said)
         from zsindex.errors import BadAnswer
         from zsindex.lab.surveys import read_answer
 
@@ -153,7 +170,25 @@ class _Person:
             beginning = [one for one in self._labels or () if one.lower().startswith(said.lower())]
             return beginning[0] if len(beginning) == 1 and said.strip() else None
 
+    def _chosen(self, said: str) -> str | None:
+        """Of what is offered for this photo: its name, none of it, or several by their numbers."""
+        from zsindex.lab.surveys import SEVERAL, UNSURE
+        from zsindex.records import NONE
+
+        if said == "m":
+            said = self._line() or ""
+        if said in ("n", "s", "?"):
+            return NONE if said == "n" else UNSURE
+        if said in (self._labels or ()):
+            return said
+        parts = said.replace(",", " ").split()
+        return SEVERAL.join(self._keys[part] for part in parts) if parts and set(parts) <= set(self._keys) else None
+
     def _help(self) -> str:
+        if self._choices is not None:
+            keys = [f"[{key}] {shown(label)}" for key, label in self._keys.items()] or ["the right one"]
+            several = "[m]ore than one" if self._by_key else "several: 1 2"
+            return ", ".join([*keys, several, "[n]one, [s]kip, [u]ndo, [o]pen, [q]uit:"])
         if self._labels is None:
             return "[y]es, [n]o, [s]kip, [u]ndo, [o]pen, [q]uit:"
         if self._keys:

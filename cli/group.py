@@ -32,6 +32,7 @@ HOMES = {
     "embed": "cmd_embed",
     "eval": "cmd_eval",
     "ci": "cmd_ci",
+    "choose": "cmd_choose",
     "temperature": "cmd_eval",
     "labels": "cmd_labels",
     "templates": "cmd_labels",

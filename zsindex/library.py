@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zsindex.lab.events import Events, Rule
     from zsindex.photos.sources import ImageLike
     from zsindex.services.albums import Albums
+    from zsindex.services.choices import Choices
     from zsindex.services.ci import Ci
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
@@ -57,7 +58,7 @@ class Library:
     block.
 
     Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
-    `thresholds`, `temperature`, `unknown`, `lab`, `ci`, `runs`, `tags`, `neighbours`, `vectors`, `photos`,
+    `thresholds`, `temperature`, `unknown`, `lab`, `choices`, `ci`, `runs`, `tags`, `neighbours`, `vectors`, `photos`,
     `search_index`, `migration`.
 
     All methods may be called from several threads. Answers from the cache never load a model.
@@ -663,6 +664,13 @@ class Library:
         from zsindex.services.lab import Lab
 
         return Lab(self.session)
+
+    @property
+    def choices(self) -> Choices:
+        """Which model, which words are best, found out in few looks."""
+        from zsindex.services.choices import Choices
+
+        return Choices(self.session)
 
     @property
     def ci(self) -> Ci:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
+    from zsindex.lab.choose import Duel, Standing
     from zsindex.lab.ci_report import CiBound, CiCheck, CiFlip, CiReport, Flips, LabelRecall
     from zsindex.lab.corrections import CorrectedPhoto, Statement
     from zsindex.lab.decisions import Decision
@@ -48,6 +49,10 @@ _HOMES = {
         "TemplateEffect",
     ),
     "bootstrap": ("Estimate",),
+    "choose": (
+        "Duel",
+        "Standing",
+    ),
     "ci_report": (
         "CiBound",
         "CiCheck",
@@ -141,6 +146,7 @@ __all__ = [
     "Curves",
     "Decision",
     "Diff",
+    "Duel",
     "Duplicate",
     "Duplicates",
     "Estimate",
@@ -166,6 +172,7 @@ __all__ = [
     "Separation",
     "SidecarChange",
     "SkippedSidecar",
+    "Standing",
     "Statement",
     "Suggestion",
     "Suggestions",

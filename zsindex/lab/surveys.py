@@ -15,6 +15,8 @@ from zsindex.storage.rows import SurveyRow
 YES, NO = "yes", "no"
 # The person cannot tell.
 UNSURE = "unsure"
+# Between several answers that are all right.
+SEVERAL = "|"
 # What a callback answers to take the last answer back; it is no answer.
 UNDO = "undo"
 
@@ -167,13 +169,16 @@ def read_answer(text: str, labels: Collection[str] | None = None) -> str:
     return short
 
 
-def parse_answers(text: str, *, source: str, labels: Collection[str] | None = None) -> dict[str, str]:
+def parse_answers(
+    text: str, *, source: str, labels: Collection[str] | None = None, free: bool = False
+) -> dict[str, str]:
     """Answers by absolute path, from a table with the columns ``path`` and ``answer`` (or ``label``).
 
     See `zsindex.arguments.text_files.table`. A later line about a path comes in place of an earlier one.
 
     Args:
         labels: as for `read_answer`.
+        free: whatever it says is an answer, besides the spellings of unsure.
 
     Raises:
         BadLabelFile: names the line.
@@ -184,7 +189,9 @@ def parse_answers(text: str, *, source: str, labels: Collection[str] | None = No
             if not row["path"]:
                 raise BadLabelFile(source, f"line {line}: path is empty")
             try:
-                found[absolute(row["path"])] = read_answer(row["answer"], labels)
+                said = row["answer"].strip()
+                known = [said] if free and said else labels
+                found[absolute(row["path"])] = UNSURE if free and said == "?" else read_answer(said, known)
             except BadAnswer as error:
                 raise BadLabelFile(source, f"line {line}: {error}") from error
     except UnreadableText as error:
