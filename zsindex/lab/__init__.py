@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zsindex.classification.coverage import Coverage, Promise
     from zsindex.classification.learned import Learned
     from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
@@ -46,6 +47,10 @@ _HOMES = {
         "TemplateEffect",
     ),
     "bootstrap": ("Estimate",),
+    "conformal": (
+        "Coverage",
+        "Promise",
+    ),
     "corrections": (
         "CorrectedPhoto",
         "Statement",
@@ -119,6 +124,7 @@ __all__ = [
     "Calibration",
     "Confusion",
     "CorrectedPhoto",
+    "Coverage",
     "Curve",
     "Curves",
     "Decision",
@@ -137,6 +143,7 @@ __all__ = [
     "Learned",
     "LintReport",
     "Migration",
+    "Promise",
     "PromptCosine",
     "ReliabilityBin",
     "Repeat",
