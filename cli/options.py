@@ -380,7 +380,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 coverage = together(
     click.option(
         "--coverage",
-        type=Real(0, 1, min_open=True, max_open=True),
+        type=Real(0, 0.999999, min_open=True),
         metavar="SHARE",
         help="Give each photo all labels that it may show, so that at least this share of photos is given what it does "
         "show, such as 0.9. Says how far that can be trusted; see docs/methods.md.",

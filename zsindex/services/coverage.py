@@ -108,6 +108,15 @@ class Coverages:
         given = CORRECTIONS if question.calibrate is None else question.calibrate
         truth = Truths(self._session).of(given, labels, None)
         whole = replace(self._session.view(), info=view.info)
+        there = [said for path, said in truth.labels.items() if path in whole.index_of]
+        sayable = _sayable(truth, labels)
+        left_out = sum(sayable.isdisjoint(said) for said in there)
+        if left_out == len(there):
+            raise BadTruth(
+                truth.source,
+                f"of its {len(truth):,} photos the library has vectors of {len(there):,}, and none of these shows one "
+                f"of the labels by its name, such as {labels.answers[0]}",
+            )
         found = gather.sample(whole, labels, truth, names={}, others_are_none=False, at_most=MOST_PHOTOS, seed=0)
         found, learnt_from = self._not_learnt_from(found, question, labels)
         n, least = len(found.photos), conformal.needed(question.coverage)
@@ -118,8 +127,6 @@ class Coverages:
         if question.coverage_adapt and (found.right.sum(axis=1) > 1).any():
             raise BadTruth(truth.source, "some photos show several labels, and scores are adapted to one of each photo")
         parts, part_of, part_of_photo = self._parts(question, truth, found, view)
-        sayable = _sayable(truth, labels)
-        there = [said for path, said in truth.labels.items() if path in whole.index_of]
         is_live = isinstance(given, str) and given.partition(":")[0] in (FOLDERS, KEYWORDS, CORRECTIONS)
         return Calibration(
             found,
@@ -127,7 +134,7 @@ class Coverages:
             parts,
             part_of,
             part_of_photo,
-            left_out=sum(sayable.isdisjoint(said) for said in there),
+            left_out=left_out,
             learnt_from=learnt_from,
             without_vector=len(truth) - len(there),
         )
