@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zsindex.classification.learned import Learned
     from zsindex.classification.options import Per
     from zsindex.classification.results import Smoothing
+    from zsindex.records import IdArray
     from zsindex.where import Where
 
 # Changes by smoothing that are listed one by one.
@@ -225,7 +226,7 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
-        total = len(result)
+        total, sizes = len(result), result.counts
         result = result if sort is None else opened.photos.in_order(result, sort)
         if limit is not None or offset:
             result = result.reordered(range(total)[offset : None if limit is None else offset + limit])
@@ -246,7 +247,7 @@ def classify(
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)
     if result.coverage is not None:
-        explain_coverage(result, result.coverage, quiet=quiet)
+        _explain_coverage(result.coverage, sizes, quiet=quiet)
     if result.learned is not None:
         assert label_set is not None
         _explain_learned(result.learned, label_set, quiet=quiet)
@@ -320,12 +321,11 @@ def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
         )
 
 
-def explain_coverage(result: Classification, coverage: Coverage, *, quiet: bool) -> None:
+def _explain_coverage(coverage: Coverage, sizes: IdArray, *, quiet: bool) -> None:
     """Say what sets of labels promise, and what speaks against it."""
-    sizes = result.counts
-    single = "" if coverage.per is None or len(coverage.promises) == 1 else f", each {coverage.per} for itself"
+    each = "" if coverage.per is None else f", each {coverage.per} for itself"
     note(
-        f"coverage {_percent(coverage.coverage)}{single}: calibrated with {plural(coverage.photos, 'photo')} from "
+        f"coverage {_percent(coverage.coverage)}{each}: calibrated with {plural(coverage.photos, 'photo')} from "
         f"{coverage.source}, {coverage.right:.1%} of them right by the best label",
         quiet=quiet,
     )
