@@ -126,27 +126,33 @@ def splits(photos: Photos, known: int, n: int, *, uneven: bool) -> Iterator[Spli
         if uneven:
             counts = np.bincount(photos.truth)
             chance = (random.dirichlet(np.full(len(counts), 0.5)) / counts)[photos.truth]
-            chosen = random.choice(len(chosen), 250, replace=False, p=chance / chance.sum())
+            # Shuffled, as rarer kinds are drawn later: photos to come would be unlike those that calibrate.
+            chosen = random.permutation(random.choice(len(chosen), 250, replace=False, p=chance / chance.sum()))
         yield Split(photos.scores[chosen], photos.truth[chosen], known)
 
 
 def measured(photos: Photos, way: Way, known: int, coverage: float, n: int, *, uneven: bool) -> list[Any]:
-    """How often the truth is held, mean with its standard error, in percent; how often that of the label that is held
-    least; and the mean size of sets, without and with the best label where a set would be empty.
+    """How often sets hold the truth, mean with its standard error, in percent; how often as they are given, with the
+    best label in each; how often of the label that is held least; and their mean size as they are given.
     """
-    held, sizes, of_label = [], [], np.zeros((2, photos.scores.shape[1]))
+    c = photos.scores.shape[1]
+    held, given, sizes, of_label = [], [], [], np.zeros((2, c))
     for split in splits(photos, known, n, uneven=uneven):
         inside, truth = way(split, coverage), split.truth[known:]
         right = inside[np.arange(len(truth)), truth]
         held.append(right.mean())
-        sizes.append(inside.sum(axis=1).mean())
-        of_label += [
-            np.bincount(truth, weights=right, minlength=of_label.shape[1]),
-            np.bincount(truth, minlength=of_label.shape[1]),
-        ]
+        best = split.scores[known:].argmax(axis=1)
+        given.append((right | (best == truth)).mean())
+        sizes.append((inside.sum(axis=1) + ~inside[np.arange(len(best)), best]).mean())
+        of_label += [np.bincount(truth, weights=right, minlength=c), np.bincount(truth, minlength=c)]
     error = np.std(held) / np.sqrt(n)
     least = (of_label[0] / np.maximum(of_label[1], 1))[of_label[1] > 0].min()
-    return [f"{100 * np.mean(held):.1f} ± {100 * error:.1f}", f"{100 * least:.0f}", f"{np.mean(sizes):.2f}"]
+    return [
+        f"{100 * np.mean(held):.1f} ± {100 * error:.1f}",
+        f"{100 * np.mean(given):.1f}",
+        f"{100 * least:.0f}" if c < 100 else "",  # where each class has one photo it tells nothing
+        f"{np.mean(sizes):.2f}",
+    ]
 
 
 def scored(library: Library, photos: Path, clothing: Path) -> tuple[Photos, Photos]:
@@ -265,8 +271,8 @@ def main() -> None:
             if way is per_label and (photos is imagenet or known < 300):
                 continue
             cells = [measured(photos, way, known, coverage, n, uneven=uneven) for coverage in COVERAGES]
-            rows.append([name, *(cell for three in cells for cell in three)])
-        head = [f"{what} {coverage}" for coverage in COVERAGES for what in ("held, % at", "least label at", "size at")]
+            rows.append([name, *(cell for four in cells for cell in four)])
+        head = [f"{what} {coverage}" for coverage in COVERAGES for what in ("held at", "given", "least", "size")]
         print(tabulate(rows, ["way", *head], tablefmt="github"), flush=True)
 
 

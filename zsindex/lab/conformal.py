@@ -193,14 +193,13 @@ class Adapted:
         """
         marginals = counts + np.eye(len(counts)) + 1.0
         marginals /= marginals.sum(axis=1, keepdims=True)
-        weights = np.ones(marginals.shape)
-        every = scores.astype(np.float64)
+        found = cls(np.ones(marginals.shape, dtype=np.float32))
         for _ in range(ITERATIONS):
-            totals = np.maximum(every @ weights.T, _TINY)
-            shares = weights * ((1 / totals).T @ every) / len(every)
-            weights *= marginals / np.maximum(shares, _TINY)
-        weights /= weights.max(axis=1, keepdims=True)
-        return cls(weights.astype(np.float32))
+            shares = found.weights.astype(np.float64) * ((1 / found._totals(scores)).T @ scores) / len(scores)
+            weights = found.weights * (marginals / np.maximum(shares, _TINY))
+            weights /= weights.max(axis=1, keepdims=True)
+            found = cls(weights.astype(np.float32))
+        return found
 
     def __call__(self, scores: FloatArray) -> FloatArray:
         """Of each answer the probability that it has where it is supposed to be the truth: float32 (b, c)."""
@@ -252,12 +251,14 @@ class Listed:
 
     @classmethod
     def of(cls, scores: FloatArray, inside: Bools) -> Listed:
-        """From scores and membership (b, c). The best answer is always in, so that no set is empty."""
-        inside = inside.copy()
+        """From scores float32 (b, c) of 0 or more and membership (b, c), which is changed: the best answer is always in,
+        so that no set is empty.
+        """
         inside[np.arange(len(scores)), scores.argmax(axis=1)] = True
         rows, answers = np.nonzero(inside)
         shown = scores[rows, answers]
-        order = np.lexsort((-shown, rows))
+        # By row, then by falling score: no score is negative, and such floats are in the order of their bits.
+        order = np.argsort((rows << 32) - shown.view(np.int32), kind="stable")
         return cls(np.count_nonzero(inside, axis=1), answers[order], shown[order])
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Of more photos with known content a random sample is taken: by then the promise is as good as exact.
 MOST_PHOTOS = 100_000
 # Photos that scores are adapted to, at most: a random sample of more says the same.
-ADAPTED_TO = 20_000
+ADAPTED_TO = 10_000
 
 
 @dataclass(frozen=True)
