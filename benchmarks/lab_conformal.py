@@ -62,47 +62,48 @@ class Split(NamedTuple):
     known: int
 
 
-# From a split and a coverage to the sets of the photos to come, bool (m, c).
-Way = Callable[[Split, float], np.ndarray]
+# From a split and a coverage to the sets of the photos to come, bool (m, c), and the scores that they are of.
+Way = Callable[[Split, float], tuple[np.ndarray, FloatArray]]
 
 
 def plain(score: Score) -> Way:
     """Split conformal prediction."""
 
-    def sets(split: Split, coverage: float) -> np.ndarray:
+    def sets(split: Split, coverage: float) -> tuple[np.ndarray, FloatArray]:
         values, known = conformal.nonconformity(split.scores, score), np.arange(split.known)
         limit = conformal.limits(values[known, split.truth[known]][:, None], np.zeros(split.known, int), 1, coverage)
-        return np.asarray(values[split.known :] <= limit[0])
+        return values[split.known :] <= limit[0], split.scores[split.known :]
 
     return sets
 
 
-def per_label(split: Split, coverage: float) -> np.ndarray:
+def per_label(split: Split, coverage: float) -> tuple[np.ndarray, FloatArray]:
     """A limit for each label that has enough photos."""
     values, known = conformal.nonconformity(split.scores, Score.LAC), np.arange(split.known)
     truth = split.truth[known]
     parts = Parts.by(np.bincount(truth, minlength=values.shape[1]), [str(n) for n in range(values.shape[1])], coverage)
     limit = conformal.limits(values[known, truth][:, None], parts.of[truth], len(parts.promises), coverage)
-    return np.asarray(values[split.known :] <= limit[parts.of, 0])
+    return values[split.known :] <= limit[parts.of, 0], split.scores[split.known :]
 
 
-def adapted(split: Split, coverage: float) -> np.ndarray:
+def adapted(split: Split, coverage: float) -> tuple[np.ndarray, FloatArray]:
     """Scores adapted to all photos of the split."""
     known, truth = split.known, split.truth[: split.known]
     fit = Adapted.to(split.scores, np.bincount(truth, minlength=split.scores.shape[1]))
     values = -fit.of_truth(split.scores[:known], truth).astype(np.float64)
     limit = conformal.limits(values, np.zeros(known, int), 1, coverage)
-    return np.asarray(-fit(split.scores[known:]) <= limit[0])
+    scores = fit(split.scores[known:])
+    return -scores <= limit[0], scores
 
 
-def as_published(split: Split, coverage: float) -> np.ndarray:
+def as_published(split: Split, coverage: float) -> tuple[np.ndarray, FloatArray]:
     """Conf-OT with the marginal of the calibration photos alone."""
     truth = split.truth[: split.known]
     marginal = np.bincount(truth, minlength=split.scores.shape[1]) / split.known
     return plain(Score.LAC)(split._replace(scores=_transported(split.scores, marginal)), coverage)
 
 
-def halves(split: Split, coverage: float) -> np.ndarray:
+def halves(split: Split, coverage: float) -> tuple[np.ndarray, FloatArray]:
     """Half of the calibration photos say the marginal, the other half the limit."""
     half = split.known // 2
     counts = 1.0 + np.bincount(split.truth[:half], minlength=split.scores.shape[1])
@@ -136,12 +137,13 @@ def measured(photos: Photos, way: Way, known: int, coverage: float, n: int, *, u
     best label in each; how often of the label that is held least; and their mean size as they are given.
     """
     c = photos.scores.shape[1]
-    held, given, sizes, of_label = [], [], [], np.zeros((2, c))
+    held, given, sizes = list[float](), list[float](), list[float]()
+    of_label = np.zeros((2, c))
     for split in splits(photos, known, n, uneven=uneven):
-        inside, truth = way(split, coverage), split.truth[known:]
+        inside, scores = way(split, coverage)
+        truth, best = split.truth[known:], scores.argmax(axis=1)
         right = inside[np.arange(len(truth)), truth]
         held.append(right.mean())
-        best = split.scores[known:].argmax(axis=1)
         given.append((right | (best == truth)).mean())
         sizes.append((inside.sum(axis=1) + ~inside[np.arange(len(best)), best]).mean())
         of_label += [np.bincount(truth, weights=right, minlength=c), np.bincount(truth, minlength=c)]

@@ -251,8 +251,8 @@ class Listed:
 
     @classmethod
     def of(cls, scores: FloatArray, inside: Bools) -> Listed:
-        """From scores float32 (b, c) of 0 or more and membership (b, c), which is changed: the best answer is always in,
-        so that no set is empty.
+        """From scores float32 (b, c), not negative, and membership (b, c), which is changed: the best answer is always
+        in, so that no set is empty.
         """
         inside[np.arange(len(scores)), scores.argmax(axis=1)] = True
         rows, answers = np.nonzero(inside)
