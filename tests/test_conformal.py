@@ -130,6 +130,16 @@ def test_adapted_scores_are_sinkhorns_of_one_more_calibration_photo() -> None:
         assert own == pytest.approx(plan[np.arange(20), truth[:20]], rel=1e-4)
 
 
+def test_labels_that_no_photo_is_like_are_adapted_to_without_overflow() -> None:
+    scores = np.full((50, 4), 1e-38, dtype=np.float32)
+    scores[:, 0] = 1
+    scores[:5, 3] = 0
+    adapted = Adapted.to(scores, np.array([20, 0, 0, 5]))
+    for values in (adapted(scores), adapted.of_truth(scores[:25], np.repeat([0, 3], [20, 5]))):
+        assert np.isfinite(values).all()
+        assert ((values >= 0) & (values <= 1)).all()
+
+
 def test_nonconformity_is_what_the_papers_say() -> None:
     scores = np.array([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]], dtype=np.float32)
     assert 1 + conformal.nonconformity(scores, Score.LAC) == pytest.approx(1 - scores)

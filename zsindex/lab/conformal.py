@@ -37,6 +37,8 @@ ITERATIONS = 3
 # Scores that sets take together, as rows: 1.5 GB.
 MAX_SCORES = 2**27
 _TINY = 1e-300
+# Beside the largest weight; so that single precision holds all products of weights and scores.
+_LEAST_WEIGHT = 1e-20
 _TIE_BREAK = 1e-6
 
 
@@ -198,7 +200,7 @@ class Adapted:
             shares = found.weights.astype(np.float64) * ((1 / found._totals(scores)).T @ scores) / len(scores)
             weights = found.weights * (marginals / np.maximum(shares, _TINY))
             weights /= weights.max(axis=1, keepdims=True)
-            found = cls(weights.astype(np.float32))
+            found = cls(np.maximum(weights, _LEAST_WEIGHT).astype(np.float32))
         return found
 
     def __call__(self, scores: FloatArray) -> FloatArray:
