@@ -122,6 +122,7 @@ def test_photos_that_were_learnt_from_do_not_calibrate(library: Library, photos:
     answer = library.classify(label_set="colours", coverage=0.9, with_corrections="gda", calibrate="folders")
     assert answer.coverage is not None
     assert (answer.coverage.photos, answer.coverage.learnt_from) == (3 * EACH - 16, 16)
+    assert answer.coverage.doubts == ()
     of = {result.path: result.labels for result in answer}
     # What was said is the set; what was ruled out is in none.
     assert all(of[photo] == (said,) for photo, said in truth_of(photos, range(5)).items())

@@ -57,12 +57,22 @@ class Calibration:
 
     @property
     def key(self) -> str:
-        """Stands for all of it: equal keys mean equal sets, of equal scores."""
+        """Stands for all of it."""
         found = hashlib.sha256(repr(self.sample.right.shape).encode())
         ids = self.sample.view.image_ids[self.sample.photos]
         for part in (ids, self.sample.right, self.parts.of, self.part_of, self.part_of_photo):
             found.update(np.ascontiguousarray(part).tobytes())
         return found.hexdigest()[:16]
+
+    def describe(self, question: Question) -> dict[str, str | float | bool | None]:
+        """How a question makes sets: equal descriptions mean equal sets, of equal scores."""
+        return {
+            "share": question.coverage,
+            "score": str(checked_score(question.coverage_score)),
+            "per": question.coverage_per,
+            "adapted": question.coverage_adapt,
+            "calibration": self.key,
+        }
 
 
 @dataclass(frozen=True)
@@ -107,8 +117,9 @@ class Coverages:
                 raise BadQuestion(["coverage_adapt"], why)
         given = CORRECTIONS if question.calibrate is None else question.calibrate
         truth = Truths(self._session).of(given, labels, None)
-        whole = replace(self._session.view(), info=view.info)
-        there = [said for path, said in truth.labels.items() if path in whole.index_of]
+        whole = self._session.view()
+        known = whole.those(np.array([path in truth.labels for path in whole.paths], dtype=np.bool_))
+        there = [truth.labels[path] for path in known.paths]
         sayable = _sayable(truth, labels)
         left_out = sum(sayable.isdisjoint(said) for said in there)
         if left_out == len(there):
@@ -117,7 +128,8 @@ class Coverages:
                 f"of its {len(truth):,} photos the library has vectors of {len(there):,}, and none of these shows one "
                 f"of the labels by its name, such as {labels.answers[0]}",
             )
-        found = gather.sample(whole, labels, truth, names={}, others_are_none=False, at_most=MOST_PHOTOS, seed=0)
+        known = replace(known, info=view.info)
+        found = gather.sample(known, labels, truth, names={}, others_are_none=False, at_most=MOST_PHOTOS, seed=0)
         found, learnt_from = self._not_learnt_from(found, question, labels)
         n, least = len(found.photos), conformal.needed(question.coverage)
         if n < least:
@@ -202,6 +214,9 @@ class Coverages:
             values = np.maximum.reduceat(values, np.searchsorted(photo, np.arange(len(scores))), axis=0)
         limits = conformal.limits(values, part, len(calibration.parts.promises), question.coverage)
         best, shown = _sets(view, scorer, score, calibration, limits, taught, by_label=question.coverage_per == LABEL)
+        asked = shown[:, 0]
+        if taught is not None:  # corrected photos are answered as corrected
+            asked = asked[~np.isin(view.vectors.ids[view.unique[0]], taught.corrected)]
         right = float(sample.right[np.arange(len(scores)), scores.argmax(axis=1)].mean())
         coverage = Coverage(
             coverage=question.coverage,
@@ -215,7 +230,7 @@ class Coverages:
             left_out=calibration.left_out,
             learnt_from=calibration.learnt_from,
             without_vector=calibration.without_vector,
-            doubts=tuple(conformal.doubts(right, scores.max(axis=1), shown[:, 0])),
+            doubts=tuple(conformal.doubts(right, scores.max(axis=1), asked)),
         )
         return Answered(best, shown, scorer, coverage)
 

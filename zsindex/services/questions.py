@@ -252,8 +252,7 @@ class Questions:
 
             calibration = Coverages(self._session).calibration(question, labels, view, activation)
             arguments["calibrate"] = calibration.asked
-            options["coverage"] = [question.coverage, question.coverage_score, question.coverage_per,
-                                   question.coverage_adapt, calibration.key]  # fmt: skip
+            options["coverage"] = calibration.describe(question)
         if rates:
             options["thresholds"] = sorted(rates.items())
         if question.thresholds or question.multi_label:
