@@ -395,7 +395,7 @@ coverage = together(
     click.option(
         "--coverage-score",
         type=click.Choice(["lac", "aps", "raps"]),
-        help="With --coverage: how sets are made; see docs/methods.md. Default: lac, whose sets are the smallest.",
+        help="With --coverage: how sets are made; see docs/methods.md. Default: lac.",
     ),
     click.option(
         "--coverage-per",

@@ -144,12 +144,13 @@ def test_nonconformity_is_what_the_papers_say() -> None:
     scores = np.array([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]], dtype=np.float32)
     assert 1 + conformal.nonconformity(scores, Score.LAC) == pytest.approx(1 - scores)
     # Of equal scores the first counts as likelier.
-    aps = np.array([[1.0, 0.5, 0.8], [0.4, 1.0, 0.8]])
-    # Less a millionth of the score, by which the least likely answers, all 1, are told apart.
+    aps = np.array([[0.8, 0.0, 0.5], [0.0, 0.8, 0.4]])
+    # Less a millionth of the score, by which the best answers, all 0, are told apart.
     assert 1 + conformal.nonconformity(scores, Score.APS) + 1e-6 * scores == pytest.approx(aps, abs=1e-7)
-    ranks = np.array([[3, 1, 2], [1, 3, 2]])
-    raps = aps + conformal.PENALTY * np.maximum(0, ranks - conformal.FREE)
-    assert 1 + conformal.nonconformity(scores, Score.RAPS) + 1e-6 * scores == pytest.approx(raps, abs=1e-7)
+    scores = np.linspace(0.01, 0.19, 10, dtype=np.float32)[None]
+    penalty = conformal.PENALTY * np.array([[5, 4, 3, 2, 1, 0, 0, 0, 0, 0]])
+    raps = conformal.nonconformity(scores, Score.APS) + penalty
+    assert conformal.nonconformity(scores, Score.RAPS) == pytest.approx(raps)
 
 
 def test_small_differences_of_unlikely_answers_are_kept() -> None:

@@ -17,8 +17,8 @@ PER = (LABEL, *(str(by) for by in By if by is not By.KEYWORD))
 class Score(StrEnum):
     """How unlike others a photo is with a label.
 
-    LAC is 1 minus the label's score (Sadinle, Lei and Wasserman 2019); APS the probabilities of this label and of all
-    that are likelier, added up (Romano, Sesia and Candès 2020); RAPS the same with a penalty for each label beyond the
+    LAC is 1 minus the label's score (Sadinle, Lei and Wasserman 2019); APS the probabilities of all labels that are
+    likelier, added up (Romano, Sesia and Candès 2020); RAPS the same with a penalty for each label beyond the
     first few (Angelopoulos, Bates, Jordan and Malik 2021).
     """
 

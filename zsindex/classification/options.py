@@ -132,7 +132,7 @@ class Question:
             answers: ``folders``, ``keywords``, ``corrections``, ``corrections:LABEL_SET``, a CSV file with the columns
             ``path`` and ``label``, or a mapping from paths to labels. None: the corrections of the saved label set.
         coverage_score: how sets are made, see `zsindex.classification.coverage.Score`: ``lac``, ``aps`` or ``raps``.
-            None: ``lac``, whose sets are the smallest.
+            None: ``lac``.
         coverage_per: keep the promise for each ``label``, or each ``year``, ``month``, ``day``, ``hour``, ``camera`` or
             ``folder``. Those with too few calibration photos have one promise together. None: only for all photos
             together.
@@ -258,16 +258,10 @@ class Question:
             "temperature": self.temperature,
             "smooth": self.smooth,
             "one_per": self.one_per,
-            **self._coverage_arguments,
+            "coverage": self.coverage,
+            **{name: getattr(self, name) for name in _FOR_COVERAGE},
             "truncate": self.truncate,
         }
-
-    @property
-    def _coverage_arguments(self) -> dict[str, Any]:
-        """Only where sets are asked for: what was recorded without them stays as it was."""
-        if self.coverage is None:
-            return {}
-        return {"coverage": self.coverage, **{name: getattr(self, name) for name in _FOR_COVERAGE}}
 
 
 class QueryOptions(TypedDict, total=False):

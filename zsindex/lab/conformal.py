@@ -28,8 +28,8 @@ from zsindex.records import FloatArray, IdArray
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
-# RAPS: what each answer beyond the first so many adds; see docs/lab.md.
-PENALTY, FREE = 0.01, 1
+# RAPS: what each answer beyond the first so many adds: λ and k_reg of its authors' example.
+PENALTY, FREE = 0.01, 5
 CONFIDENCE = 0.95
 # Calibration photos that are so unlikely to be like those asked about are doubted.
 UNLIKELY = 0.01
@@ -93,10 +93,8 @@ def nonconformity(scores: FloatArray, score: Score) -> Doubles:
         return -scores.astype(np.float64)
     order = np.argsort(-scores, axis=1, kind="stable")
     falling = np.take_along_axis(scores, order, axis=1).astype(np.float64)
-    # Minus the probability of all that are less likely, which is what is added up here less 1. That would be 0 for all
-    # least likely answers, and as many of them as tie would be in sets too often: of these, the likelier come first.
-    values = -_TIE_BREAK * falling
-    values[:, :-1] -= np.cumsum(falling[:, :0:-1], axis=1)[:, ::-1]
+    # What all likelier ones add up to, less 1. All best answers would tie, and be in all sets: the surer come first.
+    values = -np.cumsum(falling[:, ::-1], axis=1)[:, ::-1] - _TIE_BREAK * falling
     if score is Score.RAPS:
         values += PENALTY * np.maximum(0, np.arange(1, scores.shape[1] + 1) - FREE)
     found = np.empty(scores.shape)

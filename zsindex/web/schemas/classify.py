@@ -48,7 +48,7 @@ class ClassifyOptions(AllOptions):
         "given what it does show.",
     )
     coverage_score: Literal["lac", "aps", "raps"] | None = Field(
-        default=None, description="How sets are made. Default: `lac`, whose sets are the smallest."
+        default=None, description="How sets are made; see docs/methods.md. Default: `lac`."
     )
     coverage_per: Literal["label", "year", "month", "day", "hour", "camera", "folder"] | None = Field(
         default=None, description="Keep `coverage` for each label, or for the photos of each of these."
