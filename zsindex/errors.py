@@ -58,7 +58,7 @@
     ├── BadQuestion              options of a question that exclude each other, or need another one
     ├── SamePhoto                one photo, called two different ones
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
-    ├── TooManyScores            smoothing needs more memory than it may take
+    ├── TooManyScores            smoothing, or sets of labels, need more memory than they may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
     ├── CopyRefused          a library cannot be copied to that place
@@ -922,16 +922,17 @@ class TooManyPairs(ZsindexError):
 
 
 class TooManyScores(ZsindexError):
-    """Smoothing `photos` by `answers` would take more than `limit` scores."""
+    """Smoothing, or what else it is `doing` with `photos` by `answers`, would take more than `limit` scores."""
 
-    def __init__(self, *, photos: int, answers: int, limit: int) -> None:
+    def __init__(self, *, photos: int, answers: int, limit: int, doing: str = "smoothing") -> None:
         super().__init__(
-            f"smoothing {photos:,} photos by {answers:,} labels takes {photos * answers:,} scores in memory, and "
+            f"{doing} {photos:,} photos by {answers:,} labels takes {photos * answers:,} scores in memory, and "
             f"{limit:,} are the limit: use fewer labels, or fewer photos"
         )
         self.photos = photos
         self.answers = answers
         self.limit = limit
+        self.doing = doing
 
 
 class ImportRefused(ZsindexError):

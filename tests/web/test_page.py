@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
@@ -669,6 +670,28 @@ def test_a_photo_that_nobody_sees_is_not_corrected(
     page.keyboard.press("5")
     expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "true")
     assert said == [(image_id, "a galaxy")]
+
+
+def test_the_labels_that_a_photo_may_show_are_listed(
+    page: Any, url: str, library: Library, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    dialog = opened(page, url, label)
+    expect(dialog.get_by_role("heading", name="Most like it")).to_be_visible()
+    expect(dialog.get_by_role("heading", name="It may show")).to_have_count(0)  # nobody has said what photos show
+    answer = library.classify(label_set="things", sync=False)
+    first = answer.paths.index(next(path for path in answer.paths if path.endswith(f"/{photos[0][1]}")))
+    chosen = np.random.default_rng(0).permutation(np.setdiff1d(np.arange(len(answer)), [first]))[:12].tolist()
+    # One in four is another than it was answered as.
+    said = [(answer.paths[i], answer[i].predictions[n % 4 == 0].label, False) for n, i in enumerate(chosen)]
+    library.corrections.add_all("things", said)
+    sets = library.classify(label_set="things", coverage=0.9, sync=False)
+    assert sets.coverage is not None
+    page.reload()
+    expect(dialog.get_by_role("heading", name="It may show")).to_be_visible()
+    expect(dialog.locator(".may strong")).to_have_text(", ".join(sets[first].labels))
+    expect(dialog.locator(".may")).to_contain_text(f"in 90 % of cases, as {sets.coverage.photos} corrections tell")
+    accessible(page, "photo-may-show")
 
 
 def test_the_photos_next_to_it_are_loaded_ahead(page: Any, url: str, things: tuple[str, list[tuple[int, str]]]) -> None:

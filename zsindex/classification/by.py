@@ -141,6 +141,14 @@ def count(
     )
 
 
+def keys_of(paths: list[str], by: By, table: FactsTable) -> tuple[IdArray, list[str]]:
+    """The number of each photo's key, int64 (n,), and the keys in their order; not of keywords, of which a photo may
+    have several.
+    """
+    rows = table.rows_of_paths(paths)
+    return _keys(paths, by, table.take(rows[rows >= 0]), rows)
+
+
 def _keys(paths: list[str], by: By, facts: FactsTable, rows: IdArray) -> tuple[IdArray, list[str]]:
     """The number of each photo's key, int64 (n,), and the keys in their order; of keywords only those."""
     if by is By.FOLDER:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zsindex.classification.coverage import Coverage, Promise
     from zsindex.classification.learned import Learned
     from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
@@ -60,6 +61,10 @@ _HOMES = {
         "CiReport",
         "Flips",
         "LabelRecall",
+    ),
+    "conformal": (
+        "Coverage",
+        "Promise",
     ),
     "corrections": (
         "CorrectedPhoto",
@@ -142,6 +147,7 @@ __all__ = [
     "CiReport",
     "Confusion",
     "CorrectedPhoto",
+    "Coverage",
     "Curve",
     "Curves",
     "Decision",
@@ -164,6 +170,7 @@ __all__ = [
     "LintReport",
     "Look",
     "Migration",
+    "Promise",
     "PromptCosine",
     "ReliabilityBin",
     "Repeat",

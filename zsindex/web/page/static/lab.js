@@ -14,6 +14,9 @@ import { onTravel, params, write } from "./url.js";
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
 const AROUND = 30;
+// The share of photos whose sets are to hold what they show, and how many corrections that takes.
+const COVERAGE = 0.9;
+const CALIBRATES = 9;
 
 const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
 const corrections = new Corrections();
@@ -364,8 +367,16 @@ byId("export").addEventListener("keydown", (event) => {
 
 // --- one photo -------------------------------------------------------------------------------------------------------
 
+/** The question for the labels that a photo may show: of a saved set, where its corrections are enough to tell. */
+function setQuestion() {
+  const { set, unknown } = view.asked;
+  if (!set || unknown || learns() || corrections.set !== set.split("@")[0] || corrections.shown < CALIBRATES) return null;
+  return { ...question(view.asked), coverage: COVERAGE };
+}
+
 const dialog = new PhotoDialog({
   question: wholeQuestion,
+  set: setQuestion,
   least: () => answer?.levels[level] ?? 0,
   oncorrect: {
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
