@@ -141,6 +141,22 @@ def test_a_truth_of_a_table_and_templates_of_a_file(run: Run, tmp_path: Path) ->
     assert "6 photos have no truth: photos/blue/2.png" in str(check["notes"])
 
 
+def test_sets_of_labels_are_calibrated_by_the_other_half(run: Run) -> None:
+    for colour in FOUR:
+        for mark in range(3, 8):
+            photo(Path("photos") / colour / f"{mark}.png", COLOURS[colour], mark=mark)
+    labels(*FOUR[:3], "black")
+    asks("coverage = 0.5\n[label-set.bounds]\nmin-coverage = 0.9\nmax-set-size = 1.5\n")
+    sets = only_check(document(run))["sets"]
+    assert isinstance(sets, dict)
+    # What yellow photos show has no label, so that they are not measured.
+    assert (sets["photos"], sets["asked"], sets["coverage"]["value"], sets["size"]) == (21, 0.5, 1.0, 1.0)
+    asks("coverage = 0.5\n[label-set.bounds]\nmax-set-size = 0.5\n")
+    assert "colours: max-set-size: 1.00 labels on average; asked for at most 0.5" in run(code=3).stderr
+    asks("coverage = 0.99")
+    assert "line 7, label-set.coverage: " in run(code=2).stderr
+
+
 def test_a_cached_library_gives_the_report_of_a_fresh_one(run: Run) -> None:
     """Also after photos came, changed and went."""
     asks("[label-set.bounds]\nmin-top1 = 0.9\nmin-photos = 8")
@@ -303,7 +319,7 @@ def test_reports_hold_whatever_names_hold() -> None:
     bound = CiBound("max-flips", 0.0, 1.0, False, "1 of 1 photos")
     lint = LintReport("", "m", 2, 1, (), 0.0)
     check = CiCheck(
-        "set|1", "m", "k", 2, 1, 0, None, None, None, (), (), "old", Flips((flip,), 1, 0, 0), lint, (bound,), ()
+        "set|1", "m", "k", 2, 1, 0, None, None, None, None, (), (), "old", Flips((flip,), 1, 0, 0), lint, (bound,), ()
     )
     report = CiReport("f.toml", 1, (), (), (check,))
     row = next(line for line in report.to_markdown().splitlines() if "worse |" in line)
@@ -387,6 +403,13 @@ SET = '[[label-set]]\nlabels = "a.txt"\n'
         ),
         ('photos = "p"\n' + SET + "[label-set.bounds]\nmin-top1 = 0.5\n", "label-set.bounds.min-top1", 5, "set truth"),
         ('photos = "p"\n' + SET + "bounds = { max-flips = 0.5 }\n", "label-set.bounds.max-flips", 4, "set baseline"),
+        ('photos = "p"\n' + SET + "coverage = 0.9\n", "label-set.coverage", 4, "set truth"),
+        (
+            'photos = "p"\ntruth = "folders"\n' + SET + "bounds = { min-coverage = 0.9 }\n",
+            "label-set.bounds.min-coverage",
+            5,
+            "set coverage",
+        ),
         ('photos = "p"\n[bounds]\nmax-flips = 0.5\n' + SET, "bounds.max-flips", 3, "none has baseline"),
         ('photos = "p"\n' + SET + "[label-set.bounds]\nmax-lint-warnings = -1\n", None, 5, "0 or more"),
         ('photos = "p"\n' + SET + "temperature = 0\n", "label-set.temperature", 4, "temperature"),
@@ -493,5 +516,5 @@ def test_the_page_names_every_bound_and_key() -> None:
     with pytest.raises(BadCiFile) as of_sets:
         parse('photos = "p"\n' + SET + "zzzzzz = 1\n", source="")
     known = [error.value.why.partition("known here are ")[2].split(", ") for error in (of_bounds, of_sets)]
-    assert len(known[0]) == 9
+    assert len(known[0]) == 11
     assert [name for names in known for name in names if f"`{name}`" not in page] == []

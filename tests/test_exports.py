@@ -239,6 +239,7 @@ PUBLIC = {
         "Report",
         "RunRecord",
         "Separation",
+        "SetsOfLabels",
         "SidecarChange",
         "SkippedSidecar",
         "Standing",

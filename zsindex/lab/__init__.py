@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.choose import Duel, Standing
-    from zsindex.lab.ci_report import CiBound, CiCheck, CiFlip, CiReport, Flips, LabelRecall
+    from zsindex.lab.ci_report import CiBound, CiCheck, CiFlip, CiReport, Flips, LabelRecall, SetsOfLabels
     from zsindex.lab.corrections import CorrectedPhoto, Statement
     from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
@@ -61,6 +61,7 @@ _HOMES = {
         "CiReport",
         "Flips",
         "LabelRecall",
+        "SetsOfLabels",
     ),
     "conformal": (
         "Coverage",
@@ -177,6 +178,7 @@ __all__ = [
     "Report",
     "RunRecord",
     "Separation",
+    "SetsOfLabels",
     "SidecarChange",
     "SkippedSidecar",
     "Standing",

@@ -20,6 +20,7 @@ from zsindex.lab.ci_report import (
     CiFlip,
     Flips,
     LabelRecall,
+    SetsOfLabels,
     percent,
     said_of,
 )
@@ -122,6 +123,17 @@ def answers_table(text: str) -> dict[str, str]:
     return answers
 
 
+def sets_of(asked: float, hits: Sequence[tuple[bool, int]]) -> SetsOfLabels:
+    """What came of sets of labels.
+
+    Args:
+        hits: of each photo, whether its set holds what it shows, and how many labels are in it.
+    """
+    n = len(hits)
+    size = sum(labels for _, labels in hits) / n if n else float("nan")
+    return SetsOfLabels(asked, n, proportion(sum(hit for hit, _ in hits), n), size)
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +156,7 @@ def bounds_kept(
     top1: Estimate | None,
     top5: Estimate | None,
     ece: float | None,
+    sets: SetsOfLabels | None,
     recalls: Sequence[LabelRecall],
     flips: Flips | None,
     lint: LintReport,
@@ -171,6 +184,11 @@ def bounds_kept(
         said = percent(ece) if ece is not None and is_known else "it could not be measured"
         kept = ece is not None and is_known and ece <= bounds.max_ece
         yield CiBound("max-ece", bounds.max_ece, ece if is_known else None, kept, said)
+    if sets is not None and bounds.min_coverage is not None:
+        yield _at_least("min-coverage", bounds.min_coverage, sets.coverage, "value", f"of {sets.photos:,} photos")
+    if sets is not None and bounds.max_set_size is not None:
+        kept = sets.size <= bounds.max_set_size
+        yield CiBound("max-set-size", bounds.max_set_size, sets.size, kept, f"{sets.size:.2f} labels on average")
     for key, most, verdict in (("max-flips", bounds.max_flips, None), ("max-worse", bounds.max_worse, WORSE)):
         if most is not None:
             yield _at_most(key, most, flips, verdict)

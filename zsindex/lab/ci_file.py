@@ -23,6 +23,7 @@ SETS, BOUNDS, BASELINE = "label-set", "bounds", "baseline"
 # Bounds that need to know what photos show, and those that need something to compare with.
 OF_TRUTH = ("min-top1", "min-top1-low", "min-top5", "min-recall", "max-ece", "min-photos")
 OF_BASELINE = ("max-flips", "max-worse")
+OF_COVERAGE = ("min-coverage", "max-set-size")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Bounds:
         min_recall: least recall of every label that photos show.
         min_recall_of: least recall of single labels, which some photo must show.
         max_ece: greatest expected calibration error.
+        min_coverage: least share of photos whose set of labels holds what they show.
+        max_set_size: greatest mean number of labels in a set.
         min_photos: least number of photos that are compared with the truth.
         max_flips: greatest share of photos that answer otherwise than the baseline.
         max_worse: greatest share of photos that were right in the baseline and no longer are.
@@ -47,6 +50,8 @@ class Bounds:
     min_recall: float | None = None
     min_recall_of: Mapping[str, float] = field(default_factory=dict)
     max_ece: float | None = None
+    min_coverage: float | None = None
+    max_set_size: float | None = None
     min_photos: int | None = None
     max_flips: float | None = None
     max_worse: float | None = None
@@ -84,6 +89,7 @@ class CheckedSet:
         models: None in it is the library's.
         truth: as `Library.lab.evaluate` takes it; None if it is not known.
         names: names in the truth, mapped to those of the label set.
+        coverage: what share of the photos shall be given a set of labels that holds the truth; None for no sets.
     """
 
     place: Place
@@ -95,6 +101,7 @@ class CheckedSet:
     truth: str | None
     names: Mapping[str, tuple[str, ...]]
     others_are_none: bool
+    coverage: float | None
     activation: Activation | None
     temperature: float | None
     baseline: Baseline | None
@@ -157,8 +164,8 @@ def parse(text: str, *, source: str) -> CiFile:
     top.done()
     sets = tuple(_set(table, shared, defaults) for table in tables)
     for key in defaults:
-        if not any(_applies(key, one.truth, one.baseline) for one in sets):
-            missing = "truth" if key in OF_TRUTH else BASELINE
+        if not any(_missing(key, one.truth, one.baseline, one.coverage) is None for one in sets):
+            missing = _missing(key, sets[0].truth, sets[0].baseline, sets[0].coverage)
             raise top.problem(f"{BOUNDS}.{key}", f"no label set can be held to it: none has {missing}")
     names = [one.name for one in sets]
     for number, one in enumerate(sets):
@@ -229,7 +236,7 @@ class _Table:
     def number(self, key: str) -> float | None:
         value = self._take(key)
         if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-            return value
+            return None if value is None else float(value)
         raise self.problem(key, f"it must be a number, not {_said(value)}")
 
     def whole(self, key: str) -> int | None:
@@ -356,6 +363,7 @@ class _Shared:
     truth: str | None
     names: Mapping[str, tuple[str, ...]] | None
     others_are_none: bool | None
+    coverage: float | None
     baseline: Baseline | None
 
     @classmethod
@@ -366,6 +374,7 @@ class _Shared:
             table.text("truth"),
             table.names("map"),
             table.flag("others-are-none"),
+            table.share("coverage"),
             None if (found := table.table(BASELINE)) is None else _baseline(found),
         )
 
@@ -387,17 +396,21 @@ def _set(table: _Table, shared: _Shared, defaults: Mapping[str, object]) -> Chec
         why = "a table of answers is of one model; give each model a label set of its own, with another name"
         raise table.problem(BASELINE, why)
     kept = _bounds(table)
+    coverage = shared.coverage if own.coverage is None else own.coverage
+    if coverage is not None and (truth is None or coverage in (0, 1)):
+        why = "it must be above 0 and below 1" if truth is not None else "what photos show is not known: set truth"
+        raise table.problem("coverage", why)
     for key in kept:
-        if not _applies(key, truth, baseline):
-            missing = (
-                "what photos show is not known: set truth"
-                if key in OF_TRUTH
-                else f"there is nothing to compare with: set {BASELINE}"
-            )
-            raise table.problem(f"{BOUNDS}.{key}", missing)
+        if (missing := _missing(key, truth, baseline, coverage)) is not None:
+            said = {
+                "truth": "what photos show is not known: set truth",
+                BASELINE: f"there is nothing to compare with: set {BASELINE}",
+                "coverage": "there are no sets of labels: set coverage",
+            }
+            raise table.problem(f"{BOUNDS}.{key}", said[missing])
     table.done()
     # Bounds for all that this label set cannot be held to are for the others.
-    usable = {key: value for key, value in defaults.items() if _applies(key, truth, baseline)}
+    usable = {key: value for key, value in defaults.items() if _missing(key, truth, baseline, coverage) is None}
     return CheckedSet(
         place=table.place,
         name=name or saved or _stem(labels or ""),
@@ -408,6 +421,7 @@ def _set(table: _Table, shared: _Shared, defaults: Mapping[str, object]) -> Chec
         truth=truth,
         names=own.names if own.names is not None else shared.names or {},
         others_are_none=bool(shared.others_are_none if own.others_are_none is None else own.others_are_none),
+        coverage=coverage,
         activation=None if activation is None else Activation(activation),
         temperature=temperature,
         baseline=baseline,
@@ -415,8 +429,13 @@ def _set(table: _Table, shared: _Shared, defaults: Mapping[str, object]) -> Chec
     )
 
 
-def _applies(key: str, truth: str | None, baseline: Baseline | None) -> bool:
-    return not (key in OF_TRUTH and truth is None) and not (key in OF_BASELINE and baseline is None)
+def _missing(key: str, truth: str | None, baseline: Baseline | None, coverage: float | None) -> str | None:
+    """What a label set lacks to be held to a bound."""
+    if key in OF_TRUTH and truth is None:
+        return "truth"
+    if key in OF_COVERAGE and coverage is None:
+        return "coverage"
+    return BASELINE if key in OF_BASELINE and baseline is None else None
 
 
 def _stem(file: str) -> str:
@@ -449,11 +468,12 @@ def _bounds(table: _Table) -> dict[str, object]:
     bounds = table.table(BOUNDS)
     if bounds is None:
         return {}
-    shares = ("min-top1", "min-top1-low", "min-top5", "max-ece", "max-flips", "max-worse")
+    shares = ("min-top1", "min-top1-low", "min-top5", "max-ece", "min-coverage", "max-flips", "max-worse")
     found: dict[str, object] = {
         **{key: bounds.share(key) for key in shares},
         **{key: bounds.whole(key) for key in ("min-photos", "max-lint-warnings")},
         "min-recall": bounds.shares("min-recall"),
+        "max-set-size": bounds.number("max-set-size"),
     }
     bounds.done()
     return {key: value for key, value in found.items() if value is not None}
@@ -476,6 +496,8 @@ def _as_bounds(found: Mapping[str, object]) -> Bounds:
         min_recall=share("min-recall"),
         min_recall_of=of_labels if isinstance(of_labels, dict) else {},
         max_ece=share("max-ece"),
+        min_coverage=share("min-coverage"),
+        max_set_size=share("max-set-size"),
         min_photos=whole("min-photos"),
         max_flips=share("max-flips"),
         max_worse=share("max-worse"),

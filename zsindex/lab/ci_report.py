@@ -78,14 +78,39 @@ class CiBound:
     def asked(self) -> str:
         """The bound in words: ``at least 80.0 %``."""
         how = "at least" if self.key.startswith("min-") else "at most"
-        return f"{how} {self.bound:g}" if self.key in _COUNTS else f"{how} {percent(self.bound)}"
+        return f"{how} {self.bound:g}" if self.key in _NUMBERS else f"{how} {percent(self.bound)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {"key": self.key, "bound": self.bound, "value": self.value, "passed": self.passed, "said": self.said}
 
 
-_COUNTS = ("min-photos", "max-lint-warnings", "max-skipped")
+_NUMBERS = ("min-photos", "max-lint-warnings", "max-set-size", "max-skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class SetsOfLabels:
+    """How often sets of labels hold what photos show, each half of the photos calibrated by the other.
+
+    Attributes:
+        asked: the coverage that they are made for.
+        photos: number of photos measured; `coverage` is the share whose set holds what they show, with its interval.
+        size: mean number of labels in a set.
+    """
+
+    asked: float
+    photos: int
+    coverage: Estimate
+    size: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "asked": self.asked,
+            "photos": self.photos,
+            "coverage": self.coverage.to_dict(),
+            "size": self.size,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,7 @@ class CiCheck:
         photos: number that were answered; `compared` of them with the truth.
         top1, top5: shares of these that are right; None without truth. The intervals are Wilson's.
         ece: expected calibration error; None without truth.
+        sets: sets of labels; None if none were asked for.
         recalls: of labels that photos show, worst first.
         mistakes: (truth, answer, photos), most frequent first.
         baseline: what it was compared with, in words; None if it has none. `flips` is None if that did not exist yet.
@@ -129,6 +155,7 @@ class CiCheck:
     top1: Estimate | None
     top5: Estimate | None
     ece: float | None
+    sets: SetsOfLabels | None
     recalls: tuple[LabelRecall, ...]
     mistakes: tuple[tuple[str, str, int], ...]
     baseline: str | None
@@ -155,6 +182,7 @@ class CiCheck:
             "top1": None if self.top1 is None else self.top1.to_dict(),
             "top5": None if self.top5 is None else self.top5.to_dict(),
             "ece": self.ece,
+            "sets": None if self.sets is None else self.sets.to_dict(),
             "recalls": [recall.to_dict() for recall in self.recalls],
             "mistakes": [{"truth": t, "answer": a, "photos": n} for t, a, n in self.mistakes],
             "baseline": self.baseline,
@@ -287,6 +315,11 @@ def _check(check: CiCheck, most: int) -> Iterator[str]:
         if check.flips.flips:
             rows = [_flip(flip) for flip in check.flips.flips[:most]]
             yield _table(["photo", "before", "after", "moved", ""], rows) + _more(len(check.flips.flips), most)
+    if (sets := check.sets) is not None:
+        yield (
+            f"Sets of labels for a coverage of {percent(sets.asked)}: {said_of(sets.coverage)} of "
+            f"{_plural(sets.photos, 'photo')} are given what they show, among {sets.size:.2f} labels on average"
+        )
     if check.recalls:
         rows = [
             [_text(recall.label), f"{recall.photos:,}", said_of(recall.recall)]

@@ -14,7 +14,7 @@ from zsindex.arguments import text_files
 from zsindex.classification import prompts
 from zsindex.classification.options import Question
 from zsindex.config import absolute
-from zsindex.errors import BadCiFile, BadPath, BadTruth, LabelError, UnknownModel
+from zsindex.errors import BadCiFile, BadPath, BadQuestion, BadTruth, LabelError, UnknownModel
 from zsindex.lab import ci_file
 from zsindex.lab.ci_file import Baseline, CheckedSet, CiFile
 from zsindex.records import LabelSet, Progress
@@ -31,7 +31,7 @@ from zsindex.session.session import Session
 if TYPE_CHECKING:
     from zsindex.classification.results import Classification
     from zsindex.lab.ci import Judge
-    from zsindex.lab.ci_report import CiCheck, CiReport, Flips
+    from zsindex.lab.ci_report import CiCheck, CiReport, Flips, SetsOfLabels
     from zsindex.lab.evaluate import Evaluation
     from zsindex.lab.truth import Truth
 
@@ -331,12 +331,16 @@ class Ci:
         )
         ece = summary["ece"].value if "ece" in summary else None
         recalls = ci.recalls_of(evaluation)
+        sets = None
+        if checked.coverage is not None and truth is not None:
+            sets = self._sets(asked, planned, session, question, truth)
         bounds = ci.bounds_kept(
             checked.bounds,
             compared=compared,
             top1=top1,
             top5=top5,
             ece=ece,
+            sets=sets,
             recalls=recalls,
             flips=flips,
             lint=lint,
@@ -352,6 +356,7 @@ class Ci:
             top1=top1,
             top5=top5,
             ece=ece,
+            sets=sets,
             recalls=recalls,
             mistakes=tuple((cell.truth, cell.answer, cell.photos) for cell in mistakes),
             baseline=_baseline_name(planned),
@@ -361,6 +366,52 @@ class Ci:
             notes=tuple(_notes(evaluation, answer, flips, folder)),
         )
         return check, answer
+
+    def _sets(
+        self, asked: CiFile, planned: _Planned, session: Session, question: Question, truth: Truth
+    ) -> SetsOfLabels:
+        """How often sets of labels hold what photos show. The photos with truth are divided in two by the digest of
+        their bytes, so that copies stay together; the sets of each half are calibrated with the other.
+        """
+        from zsindex.lab import ci
+        from zsindex.lab import truth as truths
+
+        checked, answers = planned.checked, planned.labels.answers
+        names = {name: list(others) for name, others in checked.names.items()}
+        known = truths.stands_for(truth, planned.labels, answers, names, others=False).number
+        shows = {
+            path: [answers[known[name]] for name in said if known.get(name, -1) >= 0]
+            for path, said in truth.labels.items()
+        }
+        there = session.storage.photos.digests_of([path for path, labels in shows.items() if labels])
+        halves: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
+        for path, digest in there.items():
+            halves[digest[0] % 2][path] = shows[path]
+        hits: list[tuple[bool, int]] = []
+        for measured, calibrated in (halves, halves[::-1]):
+            if not measured:
+                continue
+            try:
+                found = Questions(session).classify(
+                    Question(
+                        planned.labels,
+                        paths=question.paths,
+                        activation=question.activation,
+                        temperature=question.temperature,
+                        coverage=checked.coverage,
+                        calibrate=calibrated,
+                        sync=False,
+                    )
+                )
+            except (BadTruth, BadQuestion) as error:
+                raise asked.problem((*checked.place, "coverage"), str(error)) from error
+            rows = {path: row for row, path in enumerate(found.paths)}
+            best = found.ranked[0]
+            for path, labels in measured.items():
+                if path in rows:
+                    given = {found.labels[label] for label in best[rows[path]].tolist() if label >= 0}
+                    hits.append((given >= set(labels), len(given)))
+        return ci.sets_of(checked.coverage or 0.0, hits)
 
     def _flips(
         self,
