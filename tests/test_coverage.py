@@ -332,6 +332,8 @@ def test_classify_coverage(run: Run, library: Library, photos: Path) -> None:
     assert [[p["label"] for p in one["predictions"]] for one in document["results"]] == [
         list(result.labels) for result in expected
     ]
+    with_facts = json.loads(run(*asked, "--format", "json", "--with-facts").stdout)
+    assert with_facts["coverage"] == document["coverage"]
     lines = [json.loads(line) for line in run(*asked, "--format", "ndjson").stdout.splitlines()]
     assert [len(one["predictions"]) for one in lines] == expected.counts.tolist()
     rows = list(csv.DictReader(io.StringIO(run(*asked, "--format", "csv").stdout)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zsindex.classification.by import By, keys_of
+from zsindex.classification.by import By, grouped
 from zsindex.classification.coverage import LABEL, Score, checked_score
 from zsindex.classification.options import KnownContent, Question
 from zsindex.classification.scorers import Scorer
@@ -174,7 +174,7 @@ class Coverages:
             counts = found.right.sum(axis=0)
         else:
             paths = [found.view.paths[photo] for photo in found.photos.tolist()]
-            number, names = keys_of([*paths, *view.paths], By(per), self._session.facts.table())
+            _, number, names = grouped([*paths, *view.paths], By(per), self._session.facts.table())
             counts = np.bincount(number[:n], minlength=len(names))
         least = conformal.needed(question.coverage)
         if counts.max() < least:

@@ -40,8 +40,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
     if body.record:
         require_write(request)
     labels = questions.labels_of(service, body)
-    known = None if body.calibrate is None else questions.truth_of(service, body.calibrate)
-    question = questions.question_of(labels, body, calibrate=known)
+    truth = None if body.calibrate is None else questions.truth_of(service, body.calibrate)
+    question = questions.question_of(labels, body, calibrate=truth)
     # Who has the answer already need not have had it recorded.
     shown = (body.only, body.min_score, body.order, body.record)
     asking = questions.asking_of(labels, question, shown)
