@@ -179,7 +179,7 @@ def by_folder(look: Look) -> str:
 
 def test_the_best_label_set_is_found_and_looks_are_kept(library: Library) -> None:
     choice = library.choices.begin("three", against=["two", "four"], within=0.1, seed=4)
-    assert choice.candidates == ("three", "two", "four")
+    assert choice.candidates == ("three@1", "two@1", "four@1")
     assert choice.standing().named is None
     asked: list[Look] = []
 
@@ -196,13 +196,13 @@ def test_the_best_label_set_is_found_and_looks_are_kept(library: Library) -> Non
     assert waiting is not None
     assert waiting.path == asked[-1].path
     found = again.ask(by_folder)
-    assert found.named == "four"
-    assert found.contenders == ("four",)
-    assert {duel.other for duel in found.duels} == {"three", "two"}
+    assert found.named == "four@1"
+    assert found.contenders == ("four@1",)
+    assert {duel.other for duel in found.duels} == {"three@1", "two@1"}
     assert all(duel.lost == 0 and duel.low >= -0.1 for duel in found.duels)
     assert found.looked_at < found.differ <= 18
     assert again.look() is None
-    assert json.loads(json.dumps(found.to_dict()))["named"] == "four"
+    assert json.loads(json.dumps(found.to_dict()))["named"] == "four@1"
     other = library.choices.begin("three", against=["two", "four"], within=0.1, seed=5)
     assert other.standing().looked_at == 0
 
@@ -313,10 +313,10 @@ def test_a_table_of_what_photos_show_answers(run: Run, tmp_path: Path) -> None:
     truth.write_text("\n".join(["path,label", *(f"{tmp_path}/{row}" for row in rows)]), encoding="utf-8")
     which = ("--label-sets", "three", "two", "four", "--within", "10%")
     result = run(*which, "--answers", str(truth))
-    assert "four: none is better by more than 10 points, with 95 % confidence; " in result.stderr
+    assert "four@1: none is better by more than 10 points, with 95 % confidence; " in result.stderr
     assert result.stdout.splitlines()[0].startswith("best")
     found = json.loads(run(*which, "--format", "json", "-q").stdout)
-    assert (found["named"], found["within"]) == ("four", 0.1)
+    assert (found["named"], found["within"]) == ("four@1", 0.1)
 
     truth.write_text("path,answer\n", encoding="utf-8")
     result = run(*which, "--seed", "9", "--answers", str(truth))
@@ -326,7 +326,7 @@ def test_a_table_of_what_photos_show_answers(run: Run, tmp_path: Path) -> None:
 
 def test_a_person_answers_through_a_pipe(run: Run) -> None:
     result = run("--label-sets", "two", "four", input="1\nn\n?\n1 2\nu\nnonsense\nq\n")
-    assert "24 photos; two and four differ on 12" in result.stderr
+    assert "24 photos; two@1 and four@1 differ on 12" in result.stderr
     assert "which is right? [1] " in result.stderr
     assert "several: 1 2, [n]one, [s]kip" in result.stderr
     assert "points (" in result.stderr

@@ -17,6 +17,7 @@ from zsindex.lab import surveys
 from zsindex.lab.surveys import SEVERAL, UNSURE, Look
 from zsindex.records import NONE, IdArray, LabelSet
 from zsindex.services.corrections import Corrections
+from zsindex.services.lab import set_name, template_name
 from zsindex.services.labels import Labels, saved_name
 from zsindex.services.questions import Questions
 from zsindex.services.surveys import Surveys
@@ -67,8 +68,7 @@ class Choices:
             confidence: with which the best shall be known, in [0.5, 1).
             within: candidates whose accuracies are no further apart than this are equally good, in [0, 1).
             seed: of the draws.
-            options: as for `Library.classify`: `paths`, `where`, `activation`, `temperature`,
-                `truncate`.
+            options: as for `Library.classify`: `paths`, `where`, `activation`, `temperature`, `truncate`.
 
         Raises:
             BadQuestion: fewer than two candidates, or an option that gives photos more or less than one answer.
@@ -135,13 +135,13 @@ class Choices:
         with ExitStack() as opened:
             for model in models or (None,):
                 session = self._session if model is None else opened.enter_context(self._session.with_model(model))
-                for number, which in enumerate(sets, 1):
+                for number, which in enumerate(sets):
                     for template in templates or (options.get("template"),):
                         chosen = Labels(session).resolve(which, template)
                         parts = [
                             model if len(models) > 1 else None,
-                            (saved_name(chosen) if chosen.name else f"labels {number}") if len(sets) > 1 else None,
-                            _template_name(template) if len(templates) > 1 else None,
+                            set_name(chosen.name, chosen.version, number) if len(sets) > 1 else None,
+                            template_name(template) if len(templates) > 1 else None,
                         ]
                         name = _another(", ".join(filter(None, parts)) or "labels", found)
                         asked = Question(chosen, **(options | {"template": None, "top": 1, "sync": False}))
@@ -297,14 +297,6 @@ def _asked(answer: Classification) -> dict[str, Any]:
     """What a candidate is, whatever photos there are."""
     run = answer.run
     return {"model": run.fingerprint, "labels": run.labels_sha256, "options": dict(run.options)}
-
-
-def _template_name(template: str | Sequence[str] | None) -> str:
-    if template is None:
-        return "own prompts"
-    if isinstance(template, str):
-        return template
-    return template[0] if len(template) == 1 else f"{len(template)} templates"
 
 
 def _another(name: str, taken: Mapping[str, object]) -> str:
