@@ -39,7 +39,8 @@ class Duel:
         looked_at: number of these that a person looked at.
         won, lost: those of them on which only the candidate is right, or only the other.
         difference: estimated difference in accuracy over all photos, candidate minus other.
-        low, high: between these it lies, with the stated confidence for all duels of a candidate, at any time.
+        low, high: between these it lies, with the stated confidence for every two candidates together, at any time.
+            That is more than naming the best takes: `low` may be a little below minus `within` when it is known.
     """
 
     candidate: str
@@ -117,6 +118,8 @@ class Race:
         self.confidence, self.within = confidence, within
         self._seed = seed
         self._bar = math.log((self._h - 1) / (1 - confidence))
+        # Intervals hold for each two candidates from both sides at once, whoever leads.
+        self._interval_bar = math.log(self._h * (self._h - 1) / (1 - confidence))
         # The largest number of photos by which "the other is better by more than `within`" can be true, as a sum.
         self._null = -(math.floor(within * self.photos + 1e-9) + 1)
         # Photos are the same for this if the same candidates agree on them: (n,) numbers of kinds.
@@ -213,7 +216,7 @@ class Race:
         tried = np.linspace(-1, 1, _GRID) * self._n_apart[one, other]
         wealth = _steps(gain, left, known, tried).sum(axis=0)
         # What is refuted for a difference is refuted for a smaller one; the grid is rising.
-        [at] = np.nonzero(_mean_log(wealth) >= self._bar)
+        [at] = np.nonzero(_mean_log(wealth) >= self._interval_bar)
         return float(tried[at.max()]) if len(at) else -math.inf
 
     def _standing(self) -> Floats:
