@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.counting import GroupCount, PhotoCount
     from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
@@ -50,6 +51,10 @@ _HOMES = {
     "corrections": (
         "CorrectedPhoto",
         "Statement",
+    ),
+    "counting": (
+        "GroupCount",
+        "PhotoCount",
     ),
     "decisions": ("Decision",),
     "diff": ("Diff",),
@@ -136,6 +141,7 @@ __all__ = [
     "Events",
     "Finding",
     "Graph",
+    "GroupCount",
     "Knownness",
     "LabelEffect",
     "LabelReport",
@@ -143,6 +149,7 @@ __all__ = [
     "LintReport",
     "Look",
     "Migration",
+    "PhotoCount",
     "PromptCosine",
     "ReliabilityBin",
     "Repeat",
