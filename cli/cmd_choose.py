@@ -53,7 +53,10 @@ if TYPE_CHECKING:
 @options.output
 @options.library
 @options.quiet
+@click.pass_context
 def choose(
+    ctx: click.Context,
+    /,
     candidates: tuple[str, ...],
     kind: str | None,
     label: tuple[str, ...],
@@ -85,6 +88,8 @@ def choose(
     zsindex choose --models nano ViT-B-32/laion2b_s34b_b79k --label-set pets
     zsindex choose --label-sets pets@1 pets@2 @better.json
     zsindex choose --template-sets default openai-7 -l cat -l dog --answers truth.csv
+
+    Exit codes: 0 if the best is known; 3 if it is not known yet.
 
     The table of --answers may also say what photos show, with "|" between several names: answers of such a name are
     right.
@@ -139,6 +144,8 @@ def choose(
     with destination(output) as out:
         _write(found, fmt, out)
     note(_outcome(found), quiet=quiet)
+    if found.named is None:
+        ctx.exit(3)
 
 
 def _line(found: Standing) -> str:

@@ -25,6 +25,7 @@ HOMES = {
     "correct": "cmd_correct",
     "next": "cmd_correct",
     "albums": "cmd_albums",
+    "count": "cmd_count",
     "surveys": "cmd_surveys",
     "duplicates": "cmd_duplicates",
     "events": "cmd_events",
@@ -55,8 +56,9 @@ HOMES = {
 
 EPILOG = """ Exit codes: 0 success; 1 failure, and the message says what to do; 2 the command line is wrong; 3 done, but
 a check asked for with --strict, --fail-above, --fail-under or the file of ci did not pass: photos were skipped, a label
-set has warnings, too many photos get another answer, or too few a right one; 130 stopped with Ctrl-C, what was done is
-kept; 141 the reader of the output has gone.
+set has warnings, too many photos get another answer, or too few a right one, a count is not yet within what was asked
+for, or which candidate is best is not known yet; 130 stopped with Ctrl-C, what was done is kept; 141 the reader of the
+output has gone.
 """
 
 

@@ -319,13 +319,13 @@ def test_a_table_of_what_photos_show_answers(run: Run, tmp_path: Path) -> None:
     assert (found["named"], found["within"]) == ("four@1", 0.1)
 
     truth.write_text("path,answer\n", encoding="utf-8")
-    result = run(*which, "--seed", "9", "--answers", str(truth))
+    result = run(*which, "--seed", "9", "--answers", str(truth), code=3)
     assert "has no answer for" in result.stderr
     assert "not known yet; the same command goes on" in result.stderr
 
 
 def test_a_person_answers_through_a_pipe(run: Run) -> None:
-    result = run("--label-sets", "two", "four", input="1\nn\n?\n1 2\nu\nnonsense\nq\n")
+    result = run("--label-sets", "two", "four", input="1\nn\n?\n1 2\nu\nnonsense\nq\n", code=3)
     assert "24 photos; two@1 and four@1 differ on 12" in result.stderr
     assert "which is right? [1] " in result.stderr
     assert "several: 1 2, [n]one, [s]kip" in result.stderr
@@ -349,7 +349,7 @@ def test_models_and_template_sets_by_name(run: Run) -> None:
     result = run("--template-sets", "a {} thing", "some {}", "--label-set", "four")
     assert "24 photos; a {} thing and some {} differ on 0" in result.stderr
     assert "a {} thing: none is better by more than 1 points, with 95 % confidence; 0 looks" in result.stderr
-    result = run("--models", "fake", "inverted", "--label-set", "four", input="q\n")
+    result = run("--models", "fake", "inverted", "--label-set", "four", input="q\n", code=3)
     assert "24 photos; fake and inverted differ on 24" in result.stderr
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zsindex.lab.choose import Duel, Standing
     from zsindex.lab.ci_report import CiBound, CiCheck, CiFlip, CiReport, Flips, LabelRecall, SetsOfLabels
     from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.counting import GroupCount, PhotoCount
     from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
@@ -70,6 +71,10 @@ _HOMES = {
     "corrections": (
         "CorrectedPhoto",
         "Statement",
+    ),
+    "counting": (
+        "GroupCount",
+        "PhotoCount",
     ),
     "decisions": ("Decision",),
     "diff": ("Diff",),
@@ -163,6 +168,7 @@ __all__ = [
     "Finding",
     "Flips",
     "Graph",
+    "GroupCount",
     "Knownness",
     "LabelEffect",
     "LabelRecall",
@@ -171,6 +177,7 @@ __all__ = [
     "LintReport",
     "Look",
     "Migration",
+    "PhotoCount",
     "Promise",
     "PromptCosine",
     "ReliabilityBin",
