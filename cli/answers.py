@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # Prepares texts for a format: labels once each, paths a block at a time.
 Quote = Callable[[Iterable[str]], Iterable[str]]
 SCORE_WIDTH = len("0.123")
+# Labels of a set that a table shows.
+SHOWN_OF_SET = 5
 
 
 def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False, with_run: bool = False) -> None:
@@ -55,8 +57,12 @@ def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False,
         _write_ndjson(result, out, run)
     elif fmt in PATHS:
         write_names(result.paths, out, fmt=fmt)
+    elif fmt == "json":
+        _write_json(result, out)
+    elif result.coverage is not None:
+        _write_sets(result, out)
     else:
-        (_write_json if fmt == "json" else _write_table)(result, out)
+        _write_table(result, out)
 
 
 def _write_json(result: Classification, out: IO[str]) -> None:
@@ -64,6 +70,8 @@ def _write_json(result: Classification, out: IO[str]) -> None:
     document = {"run": result.run.to_dict()}
     if result.smoothing is not None:
         document["smoothing"] = result.smoothing.to_dict()
+    if result.coverage is not None:
+        document["coverage"] = result.coverage.to_dict()
     around = json.dumps({**document, "results": []}, ensure_ascii=False, indent=2)
     head, _, tail = around.rpartition("]")
     out.write(head)
@@ -122,6 +130,18 @@ def _write_table(result: Classification, out: IO[str]) -> None:
             cells += [named, shown]
         lines = map("  ".join, zip(*cells, map(str.rstrip, all_shown(block.paths)), strict=True))
         out.write("\n".join(lines) + "\n")
+
+
+def _write_sets(result: Classification, out: IO[str]) -> None:
+    """How many labels are in each photo's set, the best of them, and the photo."""
+    names, width = all_shown(result.labels), len(str(int(result.counts.max(initial=0))))
+    for block in result.blocks():
+        labels, scores = block.labels, [_thousandths(column) for column in block.scores[:SHOWN_OF_SET]]
+        for photo, (count, path) in enumerate(zip(block.counts, all_shown(block.paths), strict=True)):
+            first = range(min(count, SHOWN_OF_SET))
+            shown = ", ".join(f"{names[labels[rank][photo]]} {scores[rank][photo]}" for rank in first)
+            more = f" and {count - SHOWN_OF_SET:,} more" if count > SHOWN_OF_SET else ""
+            out.write(f"{count:>{width}}  {shown}{more}  {path}\n")
 
 
 # The texts of 0.000 to 1.000.

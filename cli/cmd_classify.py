@@ -15,13 +15,18 @@ from .progress import Reporter, stop_on_interrupt
 
 if TYPE_CHECKING:
     from zsindex import Classification
+    from zsindex.classification.coverage import Coverage
     from zsindex.classification.learned import Learned
     from zsindex.classification.options import Per
     from zsindex.classification.results import Smoothing
+    from zsindex.records import IdArray
     from zsindex.where import Where
 
 # Changes by smoothing that are listed one by one.
 SHOWN_FLIPS = 10
+# Promises of sets that are listed one by one, and names of those that share one.
+SHOWN_PROMISES = 20
+SHOWN_NAMES = 5
 
 
 @click.command(cls=options.Filtered)
@@ -68,6 +73,7 @@ SHOWN_FLIPS = 10
     help="Answer the photos together: similar photos pull each other towards the same label. Shows what that changes.",
 )
 @options.one_per
+@options.coverage
 @click.option("--no-sync", is_flag=True, help="Refuse a PATH that is not in the library instead of adding it.")
 @options.filters_beside_paths
 @options.sort
@@ -120,6 +126,11 @@ def classify(
     temperature: float | str | None,
     smooth: bool,
     one_per: Per | None,
+    coverage: float | None,
+    calibrate: str | None,
+    coverage_score: str | None,
+    coverage_per: str | None,
+    coverage_adapt: bool,
     no_sync: bool,
     where: Where | None,
     sort: str | None,
@@ -161,6 +172,8 @@ def classify(
         )
     if wide and fmt not in (*CSV, "parquet"):
         raise click.UsageError("--wide is for --format csv and parquet")
+    if wide and coverage is not None:
+        raise click.UsageError("--wide and --coverage exclude each other: it has the scores of all labels, and no sets")
     if with_run and fmt in ("table", *PATHS):
         raise click.UsageError("--with-run is for --format csv and ndjson")
     asked = facts.Asked(fmt, with_facts, with_place)
@@ -189,6 +202,11 @@ def classify(
         temperature=temperature,
         smooth=smooth,
         one_per=one_per,
+        coverage=coverage,
+        calibrate=calibrate,
+        coverage_score=coverage_score,
+        coverage_per=coverage_per,
+        coverage_adapt=coverage_adapt,
         truncate=truncate,
         sync=not no_sync,
         record=record,
@@ -208,7 +226,7 @@ def classify(
             result = result.filtered(min_score=min_score, only=only or None)
             if record and not opened.read_only:
                 opened.runs.record(result)
-        total = len(result)
+        total, sizes = len(result), result.counts
         result = result if sort is None else opened.photos.in_order(result, sort)
         if limit is not None or offset:
             result = result.reordered(range(total)[offset : None if limit is None else offset + limit])
@@ -228,6 +246,8 @@ def classify(
         to_encode = f"zsindex sync {opened.spec.arguments}"
         if record and opened.read_only:
             note("the library is read-only: the run was not recorded", quiet=quiet)
+    if result.coverage is not None:
+        _explain_coverage(result.coverage, sizes, quiet=quiet)
     if result.learned is not None:
         assert label_set is not None
         _explain_learned(result.learned, label_set, quiet=quiet)
@@ -299,6 +319,45 @@ def _explain_learned(learned: Learned, label_set: str, *, quiet: bool) -> None:
             f"too little to trust yet: {'; '.join(learned.doubts)}. To see what to label next: zsindex next",
             quiet=quiet,
         )
+
+
+def _explain_coverage(coverage: Coverage, sizes: IdArray, *, quiet: bool) -> None:
+    """Say what sets of labels promise, and what speaks against it."""
+    each = "" if coverage.per is None else f", each {coverage.per} for itself"
+    note(
+        f"coverage {_percent(coverage.coverage)}{each}: calibrated with {plural(coverage.photos, 'photo')} from "
+        f"{coverage.source}, {coverage.right:.1%} of them right by the best label",
+        quiet=quiet,
+    )
+    for promise in coverage.promises[:SHOWN_PROMISES]:
+        whose = "" if coverage.per is None else f"{_names(promise.names)}, {plural(promise.photos, 'photo')}: "
+        note(
+            f"  {whose}the sets of {promise.low:.1%} to {promise.high:.1%} of photos to come hold what they show, with "
+            "95 % probability",
+            quiet=quiet,
+        )
+    if len(coverage.promises) > SHOWN_PROMISES:
+        note(f"  and {len(coverage.promises) - SHOWN_PROMISES:,} more; --format json lists all", quiet=quiet)
+    if len(sizes):
+        n_single = int((sizes == 1).sum())
+        note(f"sets of {sizes.mean():.2f} labels on average, {n_single:,} of one label alone", quiet=quiet)
+    if coverage.left_out:
+        n = plural(coverage.left_out, "photo")
+        note(f"{n} with known content left out, which no label stands for: nothing is promised of such", quiet=quiet)
+    if coverage.learnt_from:
+        n = plural(coverage.learnt_from, "photo")
+        note(f"{n} with known content left out, which the answers learnt from", quiet=quiet)
+    for doubt in coverage.doubts:
+        note(f"do not trust it yet: {doubt}", quiet=quiet)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g} %"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(name or "unknown" for name in names[:SHOWN_NAMES])
+    return shown + (f" and {len(names) - SHOWN_NAMES:,} more together" if len(names) > SHOWN_NAMES else "")
 
 
 def _explain_smoothing(smoothing: Smoothing, *, quiet: bool) -> None:

@@ -48,7 +48,7 @@ def tags() -> None:
     "every",
     is_flag=True,
     help="Write a tag for every label that reaches --min-score, or that the --run gave, not just for the best one. "
-    "Always so for a run with --multi-label.",
+    "Always so for a run with --multi-label or --coverage.",
 )
 @click.option("--min-score", type=options.Real(0, 1), default=0.0, help="No tags for labels below this score.")
 @click.option("--root", default="zsindex", show_default=True, help="Top level of hierarchical tags: ROOT|GROUP|LABEL.")
@@ -99,7 +99,7 @@ def write(
         if run is not None:
             groups: dict[str, tuple[str, ...]] = {}
             answers = opened.runs.repeat(run).result
-            several = every or "multi_label" in dict(answers.run.options)
+            several = every or not {"multi_label", "coverage"}.isdisjoint(dict(answers.run.options))
         else:
             chosen = options.label_set_from(opened, label, label_file, template, saved=label_set)
             groups, several = dict(chosen.groups), every

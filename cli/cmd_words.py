@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ for_documents = formats(
 )
 
 
-def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+def share_of(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """A part of a whole, ``2%`` or ``0.02``, as a number in [0, 1]."""
     if value is None:
         return None
@@ -142,7 +143,10 @@ def _write_lint(report: LintReport, fmt: str, out: IO[str]) -> None:
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="The answer OLD is called NEW in AFTER. Repeatable.")
 @click.option("--top", type=options.Whole(min=0), default=20, show_default=True, help="Photos to show in the table.")
 @click.option(
-    "--fail-above", callback=_share, metavar="SHARE", help="Exit with 3 if a larger share of photos flips: 2% or 0.02."
+    "--fail-above",
+    callback=share_of,
+    metavar="SHARE",
+    help="Exit with 3 if a larger share of photos flips: 2% or 0.02.",
 )
 @options.within
 @options.truncate
@@ -181,17 +185,12 @@ def diff(
     """
     if after is None and not (template_before or template_after or model_before or model_after):
         raise click.UsageError("name a second label set; or compare --template-before/-after or --model-before/-after")
-    renamed = {}
-    for pair in rename:
-        old, is_pair, new = pair.partition("=")
-        if not is_pair:
-            raise click.UsageError(f"--rename takes OLD=NEW, not {pair!r}")
-        renamed[old] = new
+    renamed = renames(rename)
     with options.open_library(library, quiet=quiet) as opened:
         try:
             result = opened.lab.diff(
-                _named(before),
-                None if after is None else _named(after),
+                named(before),
+                None if after is None else named(after),
                 template_before=template_before or None,
                 template_after=template_after or None,
                 model_before=model_before,
@@ -214,7 +213,18 @@ def diff(
         ctx.exit(3)
 
 
-def _named(text: str) -> str | LabelSet:
+def renames(pairs: Sequence[str]) -> dict[str, str]:
+    """New names by old ones, of --rename OLD=NEW."""
+    renamed = {}
+    for pair in pairs:
+        old, is_pair, new = pair.partition("=")
+        if not is_pair:
+            raise click.UsageError(f"--rename takes OLD=NEW, not {pair!r}")
+        renamed[old] = new
+    return renamed
+
+
+def named(text: str) -> str | LabelSet:
     """A saved set by its name, or the labels of a file."""
     if not text.startswith("@"):
         return text
@@ -284,7 +294,7 @@ def write_flows(result: Diff, out: IO[str]) -> None:
 )
 @click.option(
     "--share",
-    callback=_share,
+    callback=share_of,
     default="10%",
     show_default=True,
     metavar="SHARE",

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 import zsindex
-from zsindex.errors import BadPath, BadQuestion, BadText, Stopped, ZsindexError, ZsindexWarning
+from zsindex.errors import BadCiFile, BadPath, BadQuestion, BadText, Stopped, ZsindexError, ZsindexWarning
 
 from . import options
 from .on_demand import OnDemand
@@ -25,11 +25,15 @@ HOMES = {
     "correct": "cmd_correct",
     "next": "cmd_correct",
     "albums": "cmd_albums",
+    "count": "cmd_count",
+    "surveys": "cmd_surveys",
     "duplicates": "cmd_duplicates",
     "events": "cmd_events",
     "facts": "cmd_facts",
     "embed": "cmd_embed",
     "eval": "cmd_eval",
+    "ci": "cmd_ci",
+    "choose": "cmd_choose",
     "temperature": "cmd_eval",
     "labels": "cmd_labels",
     "templates": "cmd_labels",
@@ -51,9 +55,10 @@ HOMES = {
 }
 
 EPILOG = """ Exit codes: 0 success; 1 failure, and the message says what to do; 2 the command line is wrong; 3 done, but
-a check asked for with --strict, --fail-above or --fail-under did not pass: photos were skipped, a label set has
-warnings, too many photos get another answer, or too few a right one; 130 stopped with Ctrl-C, what was done is kept;
-141 the reader of the output has gone.
+a check asked for with --strict, --fail-above, --fail-under or the file of ci did not pass: photos were skipped, a label
+set has warnings, too many photos get another answer, or too few a right one, a count is not yet within what was asked
+for, or which candidate is best is not known yet; 130 stopped with Ctrl-C, what was done is kept; 141 the reader of the
+output has gone.
 """
 
 
@@ -105,7 +110,7 @@ class Commands(click.Group):
         except BadQuestion as error:
             flags = [f"--{name.replace('_', '-')}" for name in error.options]
             raise click.UsageError(BadQuestion.describe(flags, error.why)) from error
-        except (BadText, BadPath) as error:
+        except (BadText, BadPath, BadCiFile) as error:
             raise click.UsageError(shown(str(error))) from error
         except UnicodeEncodeError as error:
             # Bytes of the command line that are not UTF-8, in a name that no other check has seen.

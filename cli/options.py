@@ -376,6 +376,40 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return lambda function: reduce(lambda f, option: option(f), reversed(options), function)
 
 
+# Sets of labels instead of predictions.
+coverage = together(
+    click.option(
+        "--coverage",
+        type=Real(0, 0.999999, min_open=True),
+        metavar="SHARE",
+        help="Give each photo all labels that it may show, so that at least this share of photos is given what it does "
+        "show, such as 0.9. Says how far that can be trusted; see docs/methods.md.",
+    ),
+    click.option(
+        "--calibrate",
+        metavar="TRUTH",
+        help="With --coverage: photos with known content, taken by chance from those like the ones asked about: "
+        "folders, keywords, corrections[:LABEL_SET], a folder, or a CSV file with the columns path and label. Default: "
+        "the corrections of the --label-set.",
+    ),
+    click.option(
+        "--coverage-score",
+        type=click.Choice(["lac", "aps", "raps"]),
+        help="With --coverage: how sets are made; see docs/methods.md. Default: lac.",
+    ),
+    click.option(
+        "--coverage-per",
+        type=click.Choice(["label", "year", "month", "day", "hour", "camera", "folder"]),
+        help="With --coverage: keep it for each label, or for the photos of each year, camera, …, and not only for all "
+        "photos together.",
+    ),
+    click.option(
+        "--coverage-adapt",
+        is_flag=True,
+        help="With --coverage: smaller sets, from scores that are adapted to all photos together.",
+    ),
+)
+
 # Only photos that fit all of these, for a `Filtered` command; as `where`, and `paths`.
 filters = together(_path_option(_within, exposed=True), *_kinds, _json_filter, _not_before_a_filter)
 # The same for searches by words, with `without`.

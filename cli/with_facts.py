@@ -91,6 +91,8 @@ def write_answers(
             document: dict[str, Any] = {"run": result.run.to_dict()}
             if result.smoothing is not None:
                 document["smoothing"] = result.smoothing.to_dict()
+            if result.coverage is not None:
+                document["coverage"] = result.coverage.to_dict()
             write_json({**document, "results": list(results)}, out)
 
 

@@ -36,6 +36,10 @@
     │   ├── BadAlbum             a question that cannot be saved as an album
     │   ├── UnknownAlbum         no album has that name
     │   └── AlbumFolderTaken     a folder for links that holds other things
+    ├── BadCiFile                the file that zsindex ci reads cannot be used
+    ├── SurveyError
+    │   ├── UnknownSurvey        no survey that goes on has that number, or no look of it
+    │   └── BadAnswer            not one of the answers that can be given
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── DecoderUnavailable       no process can be started to decode photos in
@@ -54,7 +58,7 @@
     ├── BadQuestion              options of a question that exclude each other, or need another one
     ├── SamePhoto                one photo, called two different ones
     ├── TooManyPairs             near-duplicates at a threshold that nearly all photos reach
-    ├── TooManyScores            smoothing needs more memory than it may take
+    ├── TooManyScores            smoothing, or sets of labels, need more memory than they may take
     ├── ImportRefused            vectors from elsewhere that cannot be taken in; nothing of them was
     ├── ExportRefused            vectors cannot be written to that folder
     ├── CopyRefused          a library cannot be copied to that place
@@ -89,6 +93,8 @@ __all__ = [
     "AlbumError",
     "AlbumFolderTaken",
     "BadAlbum",
+    "BadAnswer",
+    "BadCiFile",
     "BadFilter",
     "BadGroups",
     "BadLabelFile",
@@ -146,6 +152,7 @@ __all__ = [
     "Stopped",
     "StorageFailed",
     "StorageFull",
+    "SurveyError",
     "TooManyPairs",
     "TooManyScores",
     "UnknownAlbum",
@@ -154,6 +161,7 @@ __all__ = [
     "UnknownLabelSet",
     "UnknownModel",
     "UnknownRun",
+    "UnknownSurvey",
     "UnknownTemplateSet",
     "ZsindexError",
     "ZsindexWarning",
@@ -632,6 +640,29 @@ class AlbumFolderTaken(AlbumError):
         self.path = path
 
 
+class SurveyError(ZsindexError):
+    """Something is wrong with a survey."""
+
+
+class UnknownSurvey(SurveyError):
+    """No survey has the number `survey_id`, or none that goes on; those in `known` do."""
+
+    def __init__(self, survey_id: int, *, known: Sequence[int]) -> None:
+        there = f"these go on: {', '.join(map(str, known))}" if known else "none goes on"
+        super().__init__(f"there is no survey {survey_id}, or it has ended; {there}. List them: zsindex surveys list")
+        self.survey_id = survey_id
+        self.known = tuple(known)
+
+
+class BadAnswer(SurveyError):
+    """`answer` is none of the answers that can be given, which `choices` are."""
+
+    def __init__(self, answer: str, choices: Sequence[str]) -> None:
+        super().__init__(f"{answer!r} is no answer here: say {', '.join(choices)}")
+        self.answer = answer
+        self.choices = tuple(choices)
+
+
 class BadUnknown(LabelError):
     """Photos cannot be called unknown in the way that `rule` says."""
 
@@ -664,6 +695,25 @@ class BadTruth(ZsindexError):
     def __init__(self, source: str, why: str) -> None:
         super().__init__(f"cannot compare with {source}: {why}")
         self.source = source
+        self.why = why
+
+
+class BadCiFile(ZsindexError):
+    """The file that `zsindex ci` reads, or a file that it names, cannot be used.
+
+    Attributes:
+        source: the file's name.
+        key: the key that is wrong, with the tables around it; empty if it is the file as a whole.
+        line: the line of that key, from 1; None if it is unknown.
+        why: what is wrong.
+    """
+
+    def __init__(self, source: str, key: str, line: int | None, why: str) -> None:
+        place = "".join((f", line {line}" if line else "", f", {key}" if key else ""))
+        super().__init__(f"{source}{place}: {why}")
+        self.source = source
+        self.key = key
+        self.line = line
         self.why = why
 
 
@@ -872,16 +922,17 @@ class TooManyPairs(ZsindexError):
 
 
 class TooManyScores(ZsindexError):
-    """Smoothing `photos` by `answers` would take more than `limit` scores."""
+    """Smoothing, or what else it is `doing` with `photos` by `answers`, would take more than `limit` scores."""
 
-    def __init__(self, *, photos: int, answers: int, limit: int) -> None:
+    def __init__(self, *, photos: int, answers: int, limit: int, doing: str = "smoothing") -> None:
         super().__init__(
-            f"smoothing {photos:,} photos by {answers:,} labels takes {photos * answers:,} scores in memory, and "
+            f"{doing} {photos:,} photos by {answers:,} labels takes {photos * answers:,} scores in memory, and "
             f"{limit:,} are the limit: use fewer labels, or fewer photos"
         )
         self.photos = photos
         self.answers = answers
         self.limit = limit
+        self.doing = doing
 
 
 class ImportRefused(ZsindexError):

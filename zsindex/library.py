@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from zsindex.lab.events import Events, Rule
     from zsindex.photos.sources import ImageLike
     from zsindex.services.albums import Albums
+    from zsindex.services.choices import Choices
+    from zsindex.services.ci import Ci
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
+    from zsindex.services.counts import Counts
     from zsindex.services.decisions import Decisions
     from zsindex.services.lab import Lab
     from zsindex.services.labels import Labels
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from zsindex.services.photos import Photos
     from zsindex.services.runs import Runs
     from zsindex.services.search_index import SearchIndex
+    from zsindex.services.surveys import Surveys
     from zsindex.services.tags import Tags
     from zsindex.services.temperature import Temperature
     from zsindex.services.templates import Templates
@@ -55,8 +59,8 @@ class Library:
     block.
 
     Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
-    `thresholds`, `temperature`, `unknown`, `lab`, `runs`, `tags`, `neighbours`, `vectors`, `photos`, `search_index`,
-    `migration`.
+    `thresholds`, `temperature`, `unknown`, `lab`, `choices`, `ci`, `runs`, `tags`, `neighbours`, `vectors`, `photos`,
+    `search_index`, `migration`.
 
     All methods may be called from several threads. Answers from the cache never load a model.
     """
@@ -663,6 +667,20 @@ class Library:
         return Lab(self.session)
 
     @property
+    def choices(self) -> Choices:
+        """Which model, which words are best, found out in few looks."""
+        from zsindex.services.choices import Choices
+
+        return Choices(self.session)
+
+    @property
+    def ci(self) -> Ci:
+        """Whether label sets keep the bounds of a committed file."""
+        from zsindex.services.ci import Ci
+
+        return Ci(self.session)
+
+    @property
     def runs(self) -> Runs:
         """Recorded questions with their answers."""
         from zsindex.services.runs import Runs
@@ -696,6 +714,20 @@ class Library:
         from zsindex.services.albums import Albums
 
         return Albums(self.session)
+
+    @property
+    def counts(self) -> Counts:
+        """How many photos show something, with an interval, from a few that a person looks at."""
+        from zsindex.services.counts import Counts
+
+        return Counts(self.session)
+
+    @property
+    def surveys(self) -> Surveys:
+        """What was asked of people about photos, one after another, and what they answered."""
+        from zsindex.services.surveys import Surveys
+
+        return Surveys(self.session)
 
     @property
     def vectors(self) -> Vectors:

@@ -74,6 +74,46 @@ def test_a_temperature_is_asked_for_and_fitted_ones_are_kept(
     assert library.temperature.get() is None
 
 
+def test_sets_of_labels_are_asked_for_and_told(client: TestClient, library: Library, album: Path) -> None:
+    truth = {
+        str(album / name): said for name, said in [("red.png", "red"), ("white.png", "white"), ("sea/blue.png", "red")]
+    }
+    expected = library.classify(LABELS, coverage=0.75, calibrate=truth)
+    assert expected.coverage is not None
+    body = post(client, "/v1/classify", labels=LABELS, coverage=0.75, calibrate=truth)
+    assert body["coverage"] == expected.coverage.to_dict()
+    assert body["run"]["key"] == expected.run.key
+    assert [[p["label"] for p in one["predictions"]] for one in body["results"]] == [list(r.labels) for r in expected]
+    assert max(len(one["predictions"]) for one in body["results"]) > 1
+    by_id = {str(one["image_id"]): truth[one["path"]] for one in body["results"] if one["path"] in truth}
+    assert post(client, "/v1/classify", labels=LABELS, coverage=0.75, calibrate=by_id)["run"] == body["run"]
+    library.labels.save("colours", LABELS)
+    library.corrections.add_all("colours", [(path, said, False) for path, said in truth.items()])
+    saved = get(client, "/v1/classify", label_set="colours", coverage=0.75, coverage_adapt=True)
+    assert (saved["coverage"]["source"], saved["coverage"]["adapted"]) == ("corrections of colours", True)
+    per_label = {"label_set": "colours", "coverage": 0.5, "coverage_per": "label", "coverage_score": "raps"}
+    assert get(client, "/v1/classify", **per_label)["coverage"]["promises"][0]["names"] == ["red"]
+    assert post(client, "/v1/classify", labels=LABELS)["coverage"] is None
+
+
+def test_what_sets_of_labels_refuse(client: TestClient, album: Path) -> None:
+    for more in (
+        {"calibrate": "/etc/passwd"},
+        {"calibrate": {"truth.csv": "red"}},
+        {"calibrate": "folders", "top": 1},
+        {"calibrate": "folders", "min_score": 0.5},
+        {"calibrate": "folders"},
+        {},
+    ):
+        response = client.post("/v1/classify", json={"labels": LABELS, "coverage": 0.95, **more})
+        assert response.status_code == 422, response.text
+    assert client.post("/v1/classify", json={"labels": LABELS, "coverage": 1.0}).status_code == 422
+    strange = client.post("/v1/classify", json={"labels": LABELS, "coverage": 0.5, "calibrate": "folders"})
+    assert "none of these shows one of the labels by its name, such as red" in strange.json()["detail"]
+    few = {"labels": LABELS, "coverage": 0.95, "calibrate": {str(album / "red.png"): "red"}}
+    assert "takes at least 19 photos" in client.post("/v1/classify", json=few).json()["detail"]
+
+
 def test_smoothing_is_asked_for_and_told(client: TestClient, library: Library) -> None:
     expected = library.classify(LABELS, smooth=True)
     assert expected.smoothing is not None

@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
@@ -562,6 +563,47 @@ def test_a_service_that_is_gone_is_said_to_be(page: Any, url: str) -> None:
     expect(page.locator(".tab")).to_have_count(len(LABELS) + 1)
 
 
+def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/?{QUERY}")
+    page.locator('.tab[data-label="a cup of coffee"]').click()
+    expect(page.get_by_role("link", name="Count…")).to_have_attribute("href", "/count?label=a+cup+of+coffee")
+    page.goto(f"{url}/count")
+    expect(page.get_by_text("How many photos show it?")).to_be_visible()
+    page.get_by_label("What to count").fill("a cup of coffee")
+    page.get_by_label("What to count").press("Enter")
+    asked = page.locator("#name")
+    expect(page.locator("#frame img")).to_be_visible()
+    assert "label=a+cup+of+coffee" in page.url
+    page.get_by_label("What to count").blur()
+    shown = []
+    for n in range(1, 5):
+        expect(page.locator("#frame img")).to_have_attribute("alt", f"Photo {n}")
+        shown.append(asked.inner_text())
+        page.keyboard.press("y" if "coffee" in shown[-1] else "n")
+        expect(page.locator("#details")).to_contain_text(f"{n} looked at")
+    [survey] = library.surveys.list("count")
+    looks = [one for one in library.surveys.looks(survey.id) if one.answer is not None]
+    assert [Path(one.path).name for one in looks] == shown
+    assert [one.answer for one in looks] == ["yes" if "coffee" in name else "no" for name in shown]
+    # While the next picture is not there, no key says anything about it.
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 5")
+    held = Held(page, "**/thumbnail**")
+    page.keyboard.press("s")
+    expect(page.locator("#details")).to_contain_text("5 looked at")
+    page.keyboard.press("y")
+    page.wait_for_timeout(150)
+    expect(page.locator("#details")).to_contain_text("5 looked at")
+    held.let_go()
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 6")
+    page.keyboard.press("u")
+    expect(page.locator("#details")).to_contain_text("4 looked at")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 5")
+    expect(page.locator("#counted")).to_contain_text("about")
+    accessible(page, "counting")
+    page.reload()
+    expect(page.locator("#details")).to_contain_text("4 looked at")  # it goes on
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("desk", "dark"), ("phone", "light")])
 def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme: str) -> None:
     page.set_viewport_size(SIZES[size])
@@ -572,6 +614,8 @@ def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme
         "lab-columns": f"/?{QUERY}&view=columns",
         "compare-empty": "/compare",
         "library": "/library",
+        "count-empty": "/count",
+        "count": "/count?label=a+cup+of+coffee",
     }.items():
         page.goto(url + path)
         page.wait_for_load_state("networkidle")
@@ -669,6 +713,28 @@ def test_a_photo_that_nobody_sees_is_not_corrected(
     page.keyboard.press("5")
     expect(dialog.get_by_role("button", name="a galaxy", exact=True)).to_have_attribute("aria-pressed", "true")
     assert said == [(image_id, "a galaxy")]
+
+
+def test_the_labels_that_a_photo_may_show_are_listed(
+    page: Any, url: str, library: Library, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    dialog = opened(page, url, label)
+    expect(dialog.get_by_role("heading", name="Most like it")).to_be_visible()
+    expect(dialog.get_by_role("heading", name="It may show")).to_have_count(0)  # nobody has said what photos show
+    answer = library.classify(label_set="things", sync=False)
+    first = answer.paths.index(next(path for path in answer.paths if path.endswith(f"/{photos[0][1]}")))
+    chosen = np.random.default_rng(0).permutation(np.setdiff1d(np.arange(len(answer)), [first]))[:12].tolist()
+    # One in four is another than it was answered as.
+    said = [(answer.paths[i], answer[i].predictions[n % 4 == 0].label, False) for n, i in enumerate(chosen)]
+    library.corrections.add_all("things", said)
+    sets = library.classify(label_set="things", coverage=0.9, sync=False)
+    assert sets.coverage is not None
+    page.reload()
+    expect(dialog.get_by_role("heading", name="It may show")).to_be_visible()
+    expect(dialog.locator(".may strong")).to_have_text(", ".join(sets[first].labels))
+    expect(dialog.locator(".may")).to_contain_text(f"in 90 % of cases, as {sets.coverage.photos} corrections tell")
+    accessible(page, "photo-may-show")
 
 
 def test_the_photos_next_to_it_are_loaded_ahead(page: Any, url: str, things: tuple[str, list[tuple[int, str]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
@@ -23,6 +24,7 @@ __all__ = [
     "AUTO",
     "DEFAULT_TOP",
     "FITTED",
+    "KnownContent",
     "Per",
     "Query",
     "QueryOptions",
@@ -35,6 +37,8 @@ __all__ = [
 DEFAULT_TOP = 3
 # The temperature that was fitted for the model; see `Library.temperature`.
 FITTED = "fitted"
+# More would take a million calibration photos.
+_MOST_COVERAGE = 0.999999
 # The cut of a search that is found for each query.
 AUTO = "auto"
 
@@ -43,6 +47,9 @@ AUTO = "auto"
 Per: TypeAlias = Literal["burst", "event"]
 # The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
 WhichLabels: TypeAlias = "str | LabelsLike"
+# Photos with known content: ``folders``, ``keywords``, ``corrections`` or ``corrections:LABEL_SET``; a CSV file; or a
+# mapping from paths to labels.
+KnownContent: TypeAlias = "str | os.PathLike[str] | Mapping[str, str | Sequence[str]]"
 
 _ONE_LABEL = "smoothing gives each photo one label"
 _EXCLUSIVE = (
@@ -50,7 +57,13 @@ _EXCLUSIVE = (
     ("smooth", "thresholds", _ONE_LABEL),
     ("smooth", "multi_label", _ONE_LABEL),
     ("multi_label", "with_corrections", "a correction gives a photo one label"),
+    ("coverage", "top", "a set that is cut short would hold the truth less often"),
+    ("coverage", "multi_label", "a set is of labels that a photo may show, not of all that it shows"),
+    ("coverage", "thresholds", "they would take labels out of sets"),
+    ("coverage", "smooth", _ONE_LABEL),
+    ("coverage", "unknown", "a photo that is called unknown has no set; give the label set negatives instead"),
 )
+_FOR_COVERAGE = ("calibrate", "coverage_score", "coverage_per", "coverage_adapt")
 
 
 class QuestionOptions(TypedDict, total=False):
@@ -69,6 +82,11 @@ class QuestionOptions(TypedDict, total=False):
     temperature: float | str | None
     smooth: bool
     one_per: Per | None
+    coverage: float | None
+    calibrate: KnownContent | None
+    coverage_score: str | None
+    coverage_per: str | None
+    coverage_adapt: bool
     truncate: bool
     sync: bool
     record: bool
@@ -108,6 +126,19 @@ class Question:
         one_per: answer only one photo of each ``burst`` or ``event``, see `Library.events`, and all photos of which
             nobody knows when they were taken. Of a burst it is the one with the most pixels, then the largest file; of
             an event the one of these that is most like the whole event.
+        coverage: give each photo all labels that it may show, so that this share of photos, or more, is given what it
+            does show: 0.9, say. `Classification.coverage` says how far that can be trusted; docs/methods.md has the
+            method, split conformal prediction.
+        calibrate: for `coverage`, photos with known content, like those that are asked about and not chosen for their
+            answers: ``folders``, ``keywords``, ``corrections``, ``corrections:LABEL_SET``, a CSV file with the columns
+            ``path`` and ``label``, or a mapping from paths to labels. None: the corrections of the saved label set.
+        coverage_score: how sets are made, see `zsindex.classification.coverage.Score`: ``lac``, ``aps`` or ``raps``.
+            None: ``lac``.
+        coverage_per: keep the promise for each ``label``, or each ``year``, ``month``, ``day``, ``hour``, ``camera`` or
+            ``folder``. Those with too few calibration photos have one promise together. None: only for all photos
+            together.
+        coverage_adapt: make smaller sets, from scores that are adapted to all photos of the question together (Conf-OT:
+            Silva-Rodríguez et al. 2025).
         truncate: truncate prompts that are too long for the model, instead of refusing them.
         sync: False refuses paths that are not in the library instead of adding them.
         record: record the run, see `Library.runs`; if it was recorded before, use its stored answer. A read-only
@@ -128,6 +159,11 @@ class Question:
     temperature: float | str | None = None
     smooth: bool = False
     one_per: Per | None = None
+    coverage: float | None = None
+    calibrate: KnownContent | None = None
+    coverage_score: str | None = None
+    coverage_per: str | None = None
+    coverage_adapt: bool = False
     truncate: bool = False
     sync: bool = True
     record: bool = False
@@ -136,9 +172,10 @@ class Question:
         """Validate the options, each and together.
 
         Raises:
-            BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`, or
-                `multi_label` and either of `smooth` and `with_corrections`; or `with_corrections` lacks the name of a
-                saved label set.
+            BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`,
+                `multi_label` and either of `smooth` and `with_corrections`, or `coverage` and one of `top`,
+                `multi_label`, `thresholds`, `smooth` and `unknown`; or one lacks another: `with_corrections` the name
+                of a saved label set, `coverage` photos to calibrate with.
             ValueError: a number is out of bounds.
             BadUnknown, BadPath, BadFilter
             TypeError: there is no such option, or `where` is no filter.
@@ -147,6 +184,7 @@ class Question:
             raise TypeError(f"a question has no option {', '.join(sorted(strangers))}")
         template, paths, top = options.get("template"), options.get("paths"), options.get("top")
         activation, temperature = options.get("activation"), options.get("temperature")
+        coverage = options.get("coverage")
         checked: dict[str, Any] = {
             **options,
             "labels": labels if isinstance(labels, (str, Mapping, LabelSet, NoneType)) else tuple(several(labels)),
@@ -157,6 +195,8 @@ class Question:
             "one_per": _per(options.get("one_per")),
             "activation": None if activation is None else Activation(activation),
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
+            "coverage": None if coverage is None else bounds.real("coverage", coverage, above=0, most=_MOST_COVERAGE),
+            "calibrate": _known(options.get("calibrate")),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself
         for one, other, why in _EXCLUSIVE:
@@ -166,6 +206,24 @@ class Question:
         if self.with_corrections is not None and not is_saved:
             raise BadQuestion(["with_corrections"], "corrections belong to a saved label set; name one")
         _ = self.unknown_rule  # or it says what is wrong with it
+        if self.coverage is not None:
+            self._require_calibration(is_saved=is_saved)
+        elif alone := [name for name in _FOR_COVERAGE if getattr(self, name)]:
+            raise BadQuestion(alone[:1], "it is for sets of labels; say which coverage they shall have")
+
+    def _require_calibration(self, *, is_saved: bool) -> None:
+        from zsindex.classification.coverage import Score, checked_per, checked_score
+
+        checked_per(self.coverage_per)
+        if checked_score(self.coverage_score) is not Score.LAC and self.coverage_adapt:
+            raise BadQuestion(("coverage_adapt", "coverage_score"), "only lac has adapted scores")
+        if self.calibrate is None and not is_saved:
+            raise BadQuestion(["coverage"], "say which photos with known content it is calibrated with: calibrate")
+        if self.with_corrections is not None and self.calibrate in (None, "corrections"):
+            raise BadQuestion(
+                ("with_corrections", "calibrate"),
+                "photos that the answers learn from are answered better than others; calibrate with other photos",
+            )
 
     @classmethod
     def about(cls, which: WhichLabels, **options: Unpack[QuestionOptions]) -> Question:
@@ -201,6 +259,8 @@ class Question:
             "temperature": self.temperature,
             "smooth": self.smooth,
             "one_per": self.one_per,
+            "coverage": self.coverage,
+            **{name: getattr(self, name) for name in _FOR_COVERAGE},
             "truncate": self.truncate,
         }
 
@@ -285,3 +345,10 @@ def _per(value: str | None) -> Per | None:
         case None | "burst" | "event":
             return value
     raise ValueError(f"one_per is burst or event, not {value!r}")
+
+
+def _known(given: KnownContent | None) -> str | dict[str, list[str]] | None:
+    """Photos with known content as plain data."""
+    if isinstance(given, Mapping):
+        return {os.fspath(path): several(said) for path, said in given.items()}
+    return None if given is None else os.fspath(given)

@@ -14,12 +14,14 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from zsindex.arguments import bounds
+from zsindex.errors import BadQuestion
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from zsindex.classification.by import By, Counts
+    from zsindex.classification.coverage import Coverage
     from zsindex.classification.learned import Learned
     from zsindex.storage.facts_table import FactsTable
 
@@ -69,6 +71,11 @@ class Result:
     def score(self) -> float:
         """The best label's score."""
         return self.predictions[0].score
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all predictions: with `coverage`, the photo's set."""
+        return tuple(one.label for one in self.predictions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -281,6 +288,7 @@ class Classification(Sequence[Result]):
         unanswered: paths of photos without a vector from the model, because no sync has encoded them yet.
         learned: what was learnt from corrections; None if not requested.
         smoothing: what smoothing changed, over all photos of the question; None if not requested.
+        coverage: what sets of labels promise; None if not requested. The predictions of a photo are then its set.
         image_ids: int64 (n,), of the photos' contents; -1 if not given.
     """
 
@@ -297,6 +305,7 @@ class Classification(Sequence[Result]):
         unanswered: tuple[str, ...] = (),
         learned: Learned | None = None,
         smoothing: Smoothing | None = None,
+        coverage: Coverage | None = None,
         image_ids: IdArray | None = None,
         facts: Callable[[], FactsTable] | None = None,
     ) -> None:
@@ -313,6 +322,7 @@ class Classification(Sequence[Result]):
         self.unanswered = unanswered
         self.learned = learned
         self.smoothing = smoothing
+        self.coverage = coverage
         self._best = best
         self._best_scores = best_scores
         self._all_scores = all_scores
@@ -339,8 +349,11 @@ class Classification(Sequence[Result]):
 
         Raises:
             ValueError: a label in `only` is not in the label set, or the score is not a number.
+            BadQuestion: it would take labels out of sets.
         """
         min_score = bounds.real("min_score", min_score)
+        if min_score > 0 and self.coverage is not None:
+            raise BadQuestion(("min_score", "coverage"), "it would take labels out of sets")
         keep = (self._best_scores >= min_score) & (self._best >= 0)
         rows = keep.any(axis=1)
         if only is not None:
@@ -414,6 +427,7 @@ class Classification(Sequence[Result]):
             unanswered=self.unanswered,
             learned=self.learned,
             smoothing=self.smoothing,
+            coverage=self.coverage,
             facts=self._facts,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]

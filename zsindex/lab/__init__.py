@@ -10,11 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zsindex.classification.coverage import Coverage, Promise
     from zsindex.classification.learned import Learned
     from zsindex.lab.albums import Album, AlbumPhoto, AlbumPhotos
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
+    from zsindex.lab.choose import Duel, Standing
+    from zsindex.lab.ci_report import CiBound, CiCheck, CiFlip, CiReport, Flips, LabelRecall, SetsOfLabels
     from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.counting import GroupCount, PhotoCount
     from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from zsindex.lab.next import Suggestion
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
+    from zsindex.lab.surveys import Look, Survey
     from zsindex.lab.tags import SidecarChange, SkippedSidecar, TagReport
     from zsindex.lab.temperature import Calibration, TemperatureFit
     from zsindex.lab.thresholds import Curve, Curves
@@ -46,9 +51,30 @@ _HOMES = {
         "TemplateEffect",
     ),
     "bootstrap": ("Estimate",),
+    "choose": (
+        "Duel",
+        "Standing",
+    ),
+    "ci_report": (
+        "CiBound",
+        "CiCheck",
+        "CiFlip",
+        "CiReport",
+        "Flips",
+        "LabelRecall",
+        "SetsOfLabels",
+    ),
+    "conformal": (
+        "Coverage",
+        "Promise",
+    ),
     "corrections": (
         "CorrectedPhoto",
         "Statement",
+    ),
+    "counting": (
+        "GroupCount",
+        "PhotoCount",
     ),
     "decisions": ("Decision",),
     "diff": ("Diff",),
@@ -88,6 +114,10 @@ _HOMES = {
         "RunRecord",
     ),
     "suggest": ("Suggestions",),
+    "surveys": (
+        "Look",
+        "Survey",
+    ),
     "tags": (
         "SidecarChange",
         "SkippedSidecar",
@@ -117,12 +147,18 @@ __all__ = [
     "Attribution",
     "Burst",
     "Calibration",
+    "CiBound",
+    "CiCheck",
+    "CiFlip",
+    "CiReport",
     "Confusion",
     "CorrectedPhoto",
+    "Coverage",
     "Curve",
     "Curves",
     "Decision",
     "Diff",
+    "Duel",
     "Duplicate",
     "Duplicates",
     "Estimate",
@@ -130,24 +166,33 @@ __all__ = [
     "Event",
     "Events",
     "Finding",
+    "Flips",
     "Graph",
+    "GroupCount",
     "Knownness",
     "LabelEffect",
+    "LabelRecall",
     "LabelReport",
     "Learned",
     "LintReport",
+    "Look",
     "Migration",
+    "PhotoCount",
+    "Promise",
     "PromptCosine",
     "ReliabilityBin",
     "Repeat",
     "Report",
     "RunRecord",
     "Separation",
+    "SetsOfLabels",
     "SidecarChange",
     "SkippedSidecar",
+    "Standing",
     "Statement",
     "Suggestion",
     "Suggestions",
+    "Survey",
     "TagReport",
     "TemperatureFit",
     "TemplateEffect",

@@ -279,12 +279,12 @@ class Lab:
                         chosen = Labels(session).resolve(which, way)
                         parts = [
                             str(session.info.spec) if models else "",
-                            _set_name(sets[number].name, sets[number].version, number) if against else "",
-                            _template_name(way) if len(ways) > 1 else "",
+                            set_name(sets[number].name, sets[number].version, number) if against else "",
+                            template_name(way) if len(ways) > 1 else "",
                         ]
                         question = Question(chosen, **(options | {"top": lab.BEST, "sync": False}))
                         answer, knownness = _answers(session, chosen, question)
-                        name = ", ".join(filter(None, parts)) or _set_name(chosen.name, chosen.version, number)
+                        name = ", ".join(filter(None, parts)) or set_name(chosen.name, chosen.version, number)
                         asked.append(lab.Contestant(name, chosen, answer, knownness))
             return lab.evaluate(
                 asked, said, names=lists(names or {}), others_are_none=others_are_none, n_resamples=resamples, seed=seed
@@ -447,13 +447,15 @@ def _answers(session: Session, chosen: LabelSet, question: Question) -> tuple[Cl
         # Another process removed photos in between: ask again.
 
 
-def _set_name(name: str | None, version: int | None, number: int) -> str:
+def set_name(name: str | None, version: int | None, number: int) -> str:
+    """What a label set is called among several; `number` counts them from 0."""
     if name is None:
         return "labels" if not number else f"labels {number + 1}"
     return name if version is None else f"{name}@{version}"
 
 
-def _template_name(template: str | Sequence[str] | None) -> str:
+def template_name(template: str | Sequence[str] | None) -> str:
+    """What a way of asking by templates is called."""
     if template is None:
         return "own prompts"
     if isinstance(template, str):

@@ -24,8 +24,10 @@ from zsindex.session.session import Session
 
 # What only some options need is imported where it is used, so that a plain question does not wait for it.
 if TYPE_CHECKING:
+    from zsindex.classification.coverage import Coverage
     from zsindex.lab.corrections import FoldedCorrections as Said
     from zsindex.services.corrections import Taught
+    from zsindex.services.coverage import Calibration
 
 
 def _rank_here(ranking: Ranking, view: View) -> Ranked:
@@ -53,6 +55,7 @@ class Plan:
     _answers: tuple[str, ...]
     _rates: Mapping[str, float]
     _said: Said | None
+    _calibration: Calibration | None
     _asking: Questions
 
     def __repr__(self) -> str:
@@ -112,6 +115,8 @@ class Questions:
         """See `Library.classify`."""
         if on is not None and question.smooth:
             raise BadQuestion(("on", "smooth"), "smoothing looks at all photos at once, in one process")
+        if on is not None and question.coverage is not None:
+            raise BadQuestion(("on", "coverage"), "sets of labels are made in one process")
         labels, question = self._labels.of(question), self._resolved(question)
         if question.paths is None:
             self._session.require_model(None)
@@ -240,11 +245,19 @@ class Questions:
             answers = _with_none(answers)
         if question.smooth:
             options["smooth"] = True
+        calibration: Calibration | None = None
+        arguments = {**question.arguments, "activation": str(activation)}
+        if question.coverage is not None:
+            from zsindex.services.coverage import Coverages
+
+            calibration = Coverages(self._session).calibration(question, labels, view, activation)
+            arguments["calibrate"] = calibration.asked
+            options["coverage"] = calibration.describe(question)
         if rates:
             options["thresholds"] = sorted(rates.items())
         if question.thresholds or question.multi_label:
             answers = _with_none(answers)
-        default = len(answers) if question.multi_label else DEFAULT_TOP
+        default = DEFAULT_TOP if calibration is None and not question.multi_label else len(answers)
         top = max(1, min(default if question.top is None else question.top, len(answers)))
         if question.where is not None:
             # What was answered and corrected, and what photos say, may be other things later.
@@ -253,9 +266,8 @@ class Questions:
             options["one_per"] = [question.one_per, view.digest]  # what photos say may be something else later
         paths = None if question.paths is None else list(question.paths)
         options.update(top=top, paths=paths, truncate=question.truncate)
-        asked = Asked(labels, {**question.arguments, "activation": str(activation)})
-        run = run_of(labels, activation, view, options, asked)
-        return Plan(question, labels, view, run, top, answers, rates, said, self)
+        run = run_of(labels, activation, view, options, Asked(labels, arguments))
+        return Plan(question, labels, view, run, top, answers, rates, said, calibration, self)
 
     # --- scores -------------------------------------------------------------------------------------------------------
 
@@ -266,13 +278,14 @@ class Questions:
         head = Head.of(plan.labels, texts, view.info, plan.run.activation)
         scorer, taught = self._scorer(plan, head, texts)
         recorded = None
-        # A stored answer does not say what smoothing changed.
-        if question.record and not question.smooth:
+        # A stored answer does not say what smoothing changed, nor what sets promise.
+        if question.record and not question.smooth and plan._calibration is None:
             from zsindex.services.run_store import RunStore
 
             recorded = RunStore(self._session).answer_of(plan.run, len(view))
         rows, back = view.unique
         smoothing = None
+        coverage: Coverage | None = None
         score: Callable[[Sequence[int]], FloatArray] = partial(_scores_of, view, scorer)
         if recorded is not None:
             best, best_scores, back = recorded.best, recorded.scores, slice(None)
@@ -284,13 +297,19 @@ class Questions:
             )
             best, best_scores = scorers.rank_scores(smoothed, top=plan._top)
             score = partial(_rows_of, smoothed, np.arange(len(rows))[back])
+        elif plan._calibration is not None:
+            from zsindex.services.coverage import Coverages
+
+            sets = Coverages(self._session).answered(question, plan._calibration, view, scorer, taught)
+            best, best_scores, coverage = sets.best, sets.scores, sets.coverage
+            score = partial(_scores_of, view, sets.scorer)
         else:
             plain = plan.labels.is_plain and scorer is head
             by = Plain(texts, view.info.logit_scale, view.info.logit_bias, plan.run.activation) if plain else scorer
             ranking = Ranking(by, plan._top, given=question.thresholds or question.multi_label)
             best, best_scores = rank(ranking, view)
         if taught is not None:
-            if recorded is None:
+            if recorded is None and coverage is None:
                 best, best_scores = taught.settle(view, plan._answers, scorer, best, best_scores, top=plan._top)
             score = taught.all_scores(view, plan._answers, score)
         result = Classification(
@@ -305,6 +324,7 @@ class Questions:
             image_ids=view.image_ids,
             learned=None if taught is None else taught.learned,
             smoothing=smoothing,
+            coverage=coverage,
             facts=self._session.facts.table,
         )
         if question.record and recorded is None:

@@ -40,7 +40,8 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
     if body.record:
         require_write(request)
     labels = questions.labels_of(service, body)
-    question = questions.question_of(labels, body)
+    truth = None if body.calibrate is None else questions.truth_of(service, body.calibrate)
+    question = questions.question_of(labels, body, calibrate=truth)
     # Who has the answer already need not have had it recorded.
     shown = (body.only, body.min_score, body.order, body.record)
     asking = questions.asking_of(labels, question, shown)
@@ -85,6 +86,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         "counts": answer.tally(),
         "unanswered": len(answer.unanswered),
         "smoothing": smoothing,
+        "coverage": None if answer.coverage is None else answer.coverage.to_dict(),
         "results": [
             {"image_id": image_id, **result.to_dict()}
             for image_id, result in zip(answer.image_ids[part].tolist(), answer[part], strict=True)

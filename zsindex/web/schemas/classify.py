@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -25,6 +25,7 @@ from zsindex.web.schemas.fields import (
 )
 from zsindex.web.schemas.filters import FilterQuery, WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
+from zsindex.web.schemas.truth import KnownContent, Source
 
 OnePer: TypeAlias = Annotated[
     Per | None,
@@ -32,11 +33,30 @@ OnePer: TypeAlias = Annotated[
 ]
 
 
+_CALIBRATE = "Photos with known content for `coverage`. Default: corrections of the label set."
+
+
 class ClassifyOptions(AllOptions):
     """All but the labels and the paths, which have other names in a URL."""
 
-    top: Top | None = Field(default=None, description="Labels per photo. Default: 3; with `multi_label` all that fit.")
+    top: Top | None = Field(
+        default=None, description="Labels per photo. Default: 3; with `multi_label` or `coverage` all that fit."
+    )
     one_per: OnePer = None
+    coverage: Annotated[float, Field(gt=0, le=0.999999, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Give each photo the set of all labels that it may show, so that at least this share of photos is "
+        "given what it does show.",
+    )
+    coverage_score: Literal["lac", "aps", "raps"] | None = Field(
+        default=None, description="How sets are made; see docs/methods.md. Default: `lac`."
+    )
+    coverage_per: Literal["label", "year", "month", "day", "hour", "camera", "folder"] | None = Field(
+        default=None, description="Keep `coverage` for each label, or for the photos of each of these."
+    )
+    coverage_adapt: bool = Field(
+        default=False, description="Smaller sets, from scores that are adapted to all photos together."
+    )
     record: bool = Field(default=False, description="Record the run, see /v1/runs; needs the right to write.")
     only: Several[Text] | None = Field(default=None, description="Only photos whose best label is one of these.")
     min_score: Score = Field(default=0.0, description="Leave out predictions below it.")
@@ -53,12 +73,14 @@ class ClassifyOptions(AllOptions):
 class ClassifyRequest(LabelChoice, ClassifyOptions):
     """Score photos of the library against labels."""
 
+    calibrate: KnownContent | None = Field(default=None, description=_CALIBRATE)
     paths: OnlyPaths = None
     where: WhereField = None
 
     model_config = examples(
         {"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."], "top": 3, "limit": 100},
         {"label_set": "animals", "only": ["owl"], "min_score": 0.5, "order": "label"},
+        {"label_set": "animals", "coverage": 0.9},
     )
 
 
@@ -97,6 +119,7 @@ class ClassifyQuery(ClassifyOptions, FilterQuery):
     template: Several[Text] | None = None
     negative: Several[Text] | None = None
     path: Several[PhotoPath] | None = None
+    calibrate: Source | None = Field(default=None, description=_CALIBRATE)
 
     def request(self) -> ClassifyRequest:
         """The body that asks the same.
@@ -157,11 +180,39 @@ class SmoothingCounts(BaseModel):
     converged: bool
 
 
+class PromiseOfSets(BaseModel):
+    """That sets hold what photos show as often as was asked for: for all photos, or for some labels or groups together.
+    By the number of calibration photos the share of photos to come lies from `low` to `high`, with 95 % probability.
+    """
+
+    names: list[str]
+    photos: int
+    low: float
+    high: float
+
+
+class CoverageOfSets(BaseModel):
+    """How sets of labels were made, and what speaks against trusting them."""
+
+    coverage: float
+    score: str
+    per: str | None
+    adapted: bool
+    source: str
+    photos: int
+    right: float
+    promises: list[PromiseOfSets]
+    left_out: int
+    learnt_from: int
+    without_vector: int
+    doubts: list[str]
+
+
 class ClassifyPage(BaseModel):
     """A page of answers.
 
     `run` is what they are a function of; equal keys mean equal answers. `counts` says how many photos
-    have each answer as their best one, over all pages.
+    have each answer as their best one, over all pages. With `coverage`, predictions are sets.
     """
 
     run: dict[str, Any]
@@ -169,6 +220,7 @@ class ClassifyPage(BaseModel):
     counts: dict[str, int]
     unanswered: int
     smoothing: SmoothingCounts | None
+    coverage: CoverageOfSets | None
     results: list[PhotoResult]
     next: str | None
 

@@ -23,6 +23,9 @@ export class Corrections {
     if (this.set === asked) this.byDigest = new Map(found.map((one) => [one.digest, one.label]));
   }
 
+  /** How many photos are said to show something. */
+  get shown() { return [...this.byDigest.values()].filter(Boolean).length; }
+
   said(digest) { return this.byDigest.get(digest) ?? null; }
 
   say(imageId, digest, label) {

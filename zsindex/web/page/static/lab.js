@@ -14,6 +14,9 @@ import { onTravel, params, write } from "./url.js";
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
 const AROUND = 30;
+// The share of photos whose sets are to hold what they show, and how many corrections that takes.
+const COVERAGE = 0.9;
+const CALIBRATES = 9;
 
 const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
 const corrections = new Corrections();
@@ -291,6 +294,8 @@ function drawExport() {
   const part = chosen.answer === -1 ? "" : `&answer=${chosen.answer}`;
   const min = level ? `&min_score=${answer.levels[level]}` : "";
   const link = (text, query) => h("a", { href: url(`/v1/groups/${answer.key}/export?${query}`), download: "" }, text);
+  byId("count").hidden = !part;
+  byId("count").href = url(`/count?${new URLSearchParams({ label: chosen.label, ...(view.asked.set ? { set: view.asked.set.split("@")[0] } : {}) })}`);
   byId("export-items").replaceChildren(
     link("All photos, CSV", `format=csv${min}`), link("All photos, JSON", `format=json${min}`),
     ...(part ? [link(`${chosen.label}, CSV`, `format=csv${part}${min}`), link(`${chosen.label}, JSON`, `format=json${part}${min}`)] : []),
@@ -364,8 +369,16 @@ byId("export").addEventListener("keydown", (event) => {
 
 // --- one photo -------------------------------------------------------------------------------------------------------
 
+/** The question for the labels that a photo may show: of a saved set, where its corrections are enough to tell. */
+function setQuestion() {
+  const { set, unknown } = view.asked;
+  if (!set || unknown || learns() || corrections.set !== set.split("@")[0] || corrections.shown < CALIBRATES) return null;
+  return { ...question(view.asked), coverage: COVERAGE };
+}
+
 const dialog = new PhotoDialog({
   question: wholeQuestion,
+  set: setQuestion,
   least: () => answer?.levels[level] ?? 0,
   oncorrect: {
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),

@@ -15,10 +15,10 @@ export class PhotoDialog {
   /**
    * `onshow(id)` is called with the photo shown, `onclose()` when none is. `onlost()` says where to continue when a list
    * is no longer kept: for `{ source, at }` or null. `question()` is what the photos are shown for, `least()` the score
-   * that counts. `oncorrect`, if given, has `possible()`, `labels()`, `said(digest)` and `say(photo, number)`.
+   * that counts, `set()` the question for the labels that a photo may show, if there is one. `oncorrect`, if given, has `possible()`, `labels()`, `said(digest)` and `say(photo, number)`.
    */
-  constructor({ question = () => null, least = () => 0, onshow, onclose, onlost = async () => null, oncorrect }) {
-    Object.assign(this, { question, least, onshow, onclose, onlost, oncorrect });
+  constructor({ question = () => null, least = () => 0, set = () => null, onshow, onclose, onlost = async () => null, oncorrect }) {
+    Object.assign(this, { question, least, set, onshow, onclose, onlost, oncorrect });
     this.large = new Large();
     this.walk = null;
     this.title = h("h2", { id: "photo-title", tabindex: -1 });
@@ -178,12 +178,15 @@ export class PhotoDialog {
 
   async #load(signal, item) {
     const asked = this.question();
+    const forSet = this.set();
     const id = item.image_id;
     try {
-      const [photo, why, near] = await Promise.all([
-        ask(`/v1/images/${id}`, { signal }),
+      const found = ask(`/v1/images/${id}`, { signal });
+      const [photo, why, near, may] = await Promise.all([
+        found,
         asked ? ask(`/v1/images/${id}/explain`, { body: asked, signal }).catch((error) => error) : null,
         ask(`/v1/images/${id}/similar?top=${NEIGHBOURS}`, { signal }).catch((error) => error),
+        forSet ? found.then(({ paths }) => ask("/v1/classify", { body: { ...forSet, paths: paths.slice(0, 1), limit: 1 }, signal })).catch(() => null) : null,
       ]);
       if (signal.aborted) return;
       this.item = { ...item, path: item.path ?? photo.paths[0] ?? "" };
@@ -196,7 +199,7 @@ export class PhotoDialog {
       const wrong = (error) => (error instanceof Error ? [h("p", { class: "wrong", role: "alert" }, error.message)] : null);
       const has = why && !(why instanceof Error) ? why : null;
       this.body.replaceChildren(...[
-        this.#facts(photo), wrong(why), has && this.#why(has, asked), this.oncorrect?.possible() && this.#correct(), has && this.#scores(has),
+        this.#facts(photo), wrong(why), has && this.#why(has, asked), may?.results.length && this.#may(may), this.oncorrect?.possible() && this.#correct(), has && this.#scores(has),
         has && this.#templates(has), wrong(near) ?? this.#near(near.hits),
       ].flat().filter(Boolean));
       // What had the focus was made anew.
@@ -230,6 +233,16 @@ export class PhotoDialog {
         why.templates.length ? ` ${agree} of ${why.templates.length} templates alone would give the same answer.` : ""),
       said && asked?.with_corrections ? h("p", {}, `This photo was corrected to ${said}.`) : null,
       best.score < least && best.label !== NONE ? h("p", {}, `This is below the required ${percent(least)}, so the photo counts as none of these.`) : null);
+  }
+
+  /** The labels that the photo may show. */
+  #may({ coverage, results: [{ predictions }] }) {
+    const [promise] = coverage.promises;
+    const doubts = coverage.doubts.length ? ` Do not trust it yet: ${coverage.doubts.join("; ")}.` : "";
+    return h("section", { class: "may" }, h("h3", {}, "It may show"),
+      h("p", {}, h("strong", {}, predictions.map((one) => one.label).join(", "))),
+      h("p", { class: "quiet" }, `Such a list holds what a photo shows in ${percent(coverage.coverage)} of cases, as ${number(coverage.photos)} corrections tell: in `,
+        `${percent(promise.low)} to ${percent(promise.high)}, if these were taken by chance.${doubts}`));
   }
 
   #correct() {
