@@ -15,6 +15,7 @@ from zsindex.cli import cli
 
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
+from zsindex.classification.learned import METHODS
 from zsindex.classification.prompts import label_set
 from zsindex.errors import BadQuery, LibraryReadOnly, NotInLibrary, UnknownLabel, UnknownLabelSet
 from zsindex.library import Library
@@ -151,7 +152,7 @@ def test_a_library_that_cannot_be_written_keeps_no_corrections(library: Library,
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["gda", "tip-adapter"])
+@pytest.mark.parametrize("method", METHODS)
 def test_corrections_put_the_answers_of_other_photos_right(library: Library, album: Path, method: str) -> None:
     plain = library.classify(label_set="heat")
     assert all(result.label not in result.path.rpartition("/")[2] for result in plain)
@@ -388,7 +389,7 @@ def test_classify_says_what_corrections_brought(run: Run, album: Path, library: 
     assert "no corrections to learn from" in run("classify", *HEAT, "--with-corrections").stderr
     teach(library, album, range(2))
     doubted = run("classify", *HEAT, "--with-corrections").stderr
-    assert "4 corrections by gda" in doubted
+    assert "4 corrections by logistic" in doubted
     assert "too little to trust yet" in doubted
     assert "fewer than 4 corrections: warm, cold" in doubted
     assert "nothing is learnt for other photos from fewer than 5 corrections" in doubted
