@@ -151,6 +151,7 @@ def rows(home: Path, n: int) -> Iterator[Row]:
         *(("--unknown", rule) for rule in ("softmax:0.1", "mcm:0.1", "zscore:0.1", "margin:0.1", "neglabel")),
         ("--thresholds",),
         ("--multi-label",),
+        ("--with-corrections", "logistic"),
         ("--with-corrections", "gda"),
         ("--with-corrections", "tip-adapter"),
         ("--temperature", "0.02"),
