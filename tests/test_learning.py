@@ -193,6 +193,18 @@ def test_where_one_looks_does_not_change_what_was_learnt(library: Library, album
     assert here.score == pytest.approx(everywhere[str(photo)].score, abs=1e-5)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_order_of_corrections_does_not_matter(library: Library, album: Path, method: str) -> None:
+    said = [(path, kind, False) for kind in LABELS for path in names(album, kind, range(5))]
+    said.append((album / "warm 07.png", "cold", True))
+    scores = []
+    for order in (1, -1):
+        library.corrections.add_all("heat", said[::order])
+        scores.append(library.classify(label_set="heat", with_corrections=method).scores[:])
+        library.corrections.undo("heat")
+    assert (scores[0] == scores[1]).all()
+
+
 def test_the_key_of_a_run_names_the_corrections(library: Library, album: Path) -> None:
     plain = library.classify(label_set="heat").run.key
     keys = [library.classify(label_set="heat", with_corrections=method).run.key for method in ("gda", "tip-adapter")]
@@ -264,9 +276,11 @@ def test_only_saved_label_sets_have_corrections(library: Library) -> None:
         library.classify(label_set="heat", with_corrections="svm")
 
 
-def test_without_corrections_answers_are_the_plain_ones(library: Library) -> None:
-    plain, taught = library.classify(label_set="heat"), library.classify(label_set="heat", with_corrections="gda")
+@pytest.mark.parametrize("method", METHODS)
+def test_without_corrections_answers_are_the_plain_ones(library: Library, method: str) -> None:
+    plain, taught = library.classify(label_set="heat"), library.classify(label_set="heat", with_corrections=method)
     assert plain.to_dicts() == taught.to_dicts()
+    assert (plain.scores[:] == taught.scores[:]).all()
     assert taught.learned is not None
     assert taught.learned.doubts == ("there are no corrections to learn from",)
 
