@@ -22,6 +22,7 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,10 +81,15 @@ def learnt(
     return learn(head, lessons, vectors, around, method=method)
 
 
+@cache
+def times_drawn(n: int) -> np.ndarray:
+    """How often each of n photos is drawn in each bootstrap resample: float64 (resamples, n)."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+
+
 def bounds(values: np.ndarray) -> tuple[float, float]:
     """The percentile bootstrap of a mean over photos, 95 %."""
-    shares = np.full(len(values), 1 / len(values))
-    drawn = np.random.default_rng(0).multinomial(len(values), shares, size=RESAMPLES) @ values / len(values)
+    drawn = times_drawn(len(values)) @ values / len(values)
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     return low, high
 
