@@ -82,6 +82,7 @@ def main() -> None:
 def measure(library: Library, photos: Path, clothing: Path) -> None:
     gains: dict[tuple[str, str], list[tuple[FloatArray, FloatArray]]] = {}
     plain_right: dict[tuple[str, str], FloatArray] = {}
+    summed_right: dict[tuple[str, str], FloatArray] = {}
     photos_of: dict[str, FloatArray] = {}
     for asked in questions(library, photos, clothing):
         scale = float(np.linalg.norm(asked.head.weights[0]))
@@ -96,8 +97,8 @@ def measure(library: Library, photos: Path, clothing: Path) -> None:
             ) -> list[FloatArray]:
                 return [((x @ classes.T).argmax(axis=1) == truth).astype(np.float64) for x, truth in halves]
 
-            plain = right(unit(texts.mean(axis=0)))
-            plain_right[asked.name, name] = plain[1]
+            plain, summed = right(unit(texts.mean(axis=0))), right(texts.mean(axis=0))
+            plain_right[asked.name, name], summed_right[asked.name, name] = plain[1], summed[1]
             for temperature in TEMPERATURES:
                 found = right(unit(weighted(texts, relevant, temperature)))
                 first, second = (ours - theirs for ours, theirs in zip(found, plain, strict=True))
@@ -107,10 +108,19 @@ def measure(library: Library, photos: Path, clothing: Path) -> None:
     ]
     chosen = int(np.argmax(mean_of[0]))
     rows = [
-        [str(temperature), f"{100 * first:+.2f}", f"{100 * second:+.2f}"]
-        for temperature, first, second in zip(TEMPERATURES, *mean_of, strict=True)
+        [
+            str(temperature),
+            f"{100 * mean_of[0][t]:+.2f}",
+            f"{100 * mean_of[1][t]:+.2f}",
+            f"{100 * min(of[t][1].mean() for of in gains.values()):+.1f}",
+        ]
+        for t, temperature in enumerate(TEMPERATURES)
     ]
-    show(rows, ["temperature", "mean gain, to choose by", "on the others"])
+    show(rows, ["temperature", "mean gain, to choose by", "on the others", "worst of the others"])
+    normalising = np.mean([plain_right[key].mean() - summed_right[key].mean() for key in gains])
+    print(
+        f"The mean as zsindex normalises it, less the mean as it is: {100 * normalising:+.2f} points on the others.\n"
+    )
     print(f"Temperature {TEMPERATURES[chosen]:g}, on the others:\n")
     rows = [
         [question, name, interval(plain_right[question, name]), interval(of[chosen][1])]
