@@ -207,10 +207,14 @@ def test_what_is_ruled_out_weighs_in() -> None:
     right_words = np.eye(3, DIM)
     wrong = (y + 1) % 3  # whoever corrected these was mistaken
     said, not_ = np.eye(3, dtype=bool)[wrong], ~np.eye(3, dtype=bool)[(truth + 1) % 3]
-    _, misled = learn(head_of(right_words), lessons_of(said, np.ones(12, dtype=bool)), x, AROUND)
-    both = lessons_of(np.vstack([said, not_]), np.arange(72) < 12)
-    _, warned = learn(head_of(right_words), both, np.vstack([x, others]), AROUND)
+    alone, both = lessons_of(said, np.ones(12, dtype=bool)), lessons_of(np.vstack([said, not_]), np.arange(72) < 12)
+    _, misled = learn(head_of(right_words), alone, x, AROUND, method="gda")
+    _, warned = learn(head_of(right_words), both, np.vstack([x, others]), AROUND, method="gda")
     assert misled.weight > warned.weight
+    # Logistic regression has no weight, but learns from both.
+    _, misled = learn(head_of(right_words), alone, x, AROUND)
+    _, warned = learn(head_of(right_words), both, np.vstack([x, others]), AROUND)
+    assert (misled.accuracy, warned.accuracy) == (1.0, 0.0)
     assert (warned.used, warned.ruled_out) == (12, 60)
 
 

@@ -178,6 +178,7 @@ def test_one_correction_of_each_label_is_no_gamble() -> None:
 
 
 def test_corrections_bring_what_words_lack() -> None:
+    assert gains(World(0.4), "even", 1).mean() > 0.02
     assert gains(World(0.4), "even", 4).mean() > 0.05
     assert gains(World(0.0), "even", 4).mean() > 0.15
 

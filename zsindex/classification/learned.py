@@ -21,7 +21,7 @@ class Learned:
 
     Attributes:
         method: ``logistic``, ``gda`` or ``tip-adapter``.
-        weight: α; 0 if words alone do best. Of ``logistic`` it is 1 otherwise.
+        weight: α; 0 if words alone do best, which ``logistic`` has no need to ask: 1.
         sharpness: β of Tip-Adapter.
         temperature: divides the sum, so that scores match how often answers are right.
         used: images with a label.

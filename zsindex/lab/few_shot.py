@@ -1,9 +1,9 @@
 """Few-shot classification: what corrections add to words, on cached vectors.
 
 Three methods, each a term that is added to the zero-shot logits: logistic regression that starts from words
-(`zsindex.lab.logistic`), Gaussian discriminant analysis (Wang et al. 2024) and Tip-Adapter (Zhang et al. 2022). Whether
-the term counts, and how much, is chosen by leaving out corrections in turn, and the reported gain is measured in the
-same way. docs/methods.md has the formulas, and says where they differ from the papers.
+(`zsindex.lab.logistic`), Gaussian discriminant analysis (Wang et al. 2024) and Tip-Adapter (Zhang et al. 2022). How
+much the terms of the latter two count is chosen by leaving out corrections in turn; the gain of all is measured so.
+docs/methods.md has the formulas, and says where they differ from the papers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from zsindex.records import FloatArray, IdArray
 Doubles: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 # α, the weight of the term. 0, words alone, is among them and wins a tie.
+# Logistic regression has no weight: it changes no more than the words get wrong. Asking whether leaving out speaks for
+# it gave up most of what it brings with one correction of a label, which leaves none.
 LOGISTIC_WEIGHTS = (0.0, 1.0)
 GDA_WEIGHTS = (0.0, *np.geomspace(1e-3, 10, 25).tolist())
 TIP_WEIGHTS = (0.0, *np.geomspace(0.1, 100, 13).tolist())
@@ -116,6 +118,7 @@ def learn(
     order = np.concatenate([np.flatnonzero(said)[tried], others])
     possible = lessons.answers[order][:, head.answer_of] & (said[order][:, None] | lessons.may_be[order])
 
+    tolerance = TOLERANCE
     terms: list[tuple[float | None, Logistic | Gda | Tip, FloatArray]] = []
     if method == "logistic":
         # The most likely concepts of those that are ruled in stand for all, where photos are left out in parts.
@@ -124,6 +127,7 @@ def learn(
         logistic = Logistic.fit(x, zero_shot.astype(np.float64), lessons.may_be, around.spread)
         terms.append((None, logistic, logistic.left_out(concepts)[order].astype(np.float32)))
         weights: Sequence[float] = LOGISTIC_WEIGHTS
+        tolerance = np.inf
     elif method == "gda":
         gda = Gda.fit(vectors[said].astype(np.float64) - around.mean, shown, len(head.bias), around.spread)
         left_out = np.concatenate([gda.left_out(tried), gda.evidence(vectors[others] - around.mean)])
@@ -137,7 +141,8 @@ def learn(
         weights = TIP_WEIGHTS
     if n_said < LEAST:
         weights = (0.0,)
-    trial = _try(zero_shot[order], [left_out for *_, left_out in terms], weights, possible, head.answer_of, len(tried))
+    left_out_of = [left_out for *_, left_out in terms]
+    trial = _try(zero_shot[order], left_out_of, weights, possible, head.answer_of, len(tried), tolerance)
     sharpness, term, _ = terms[trial.term]
     learned = replace(
         learned,
@@ -333,11 +338,12 @@ def _try(
     possible: Bools,
     answer_of: IdArray,
     n_said: int,
+    tolerance: float = TOLERANCE,
 ) -> _Trial:
     """Choose a term and its weight by the likelihood of what was said, each example left out.
 
     A weight is judged at the temperature that suits it: otherwise it would win by making logits smaller or larger. Of
-    those within `TOLERANCE` of the best, the largest is taken. Each example's own answer comes from the choice that the
+    those within `tolerance` of the best, the largest is taken. Each example's own answer comes from the choice that the
     others make, so that it has no part in what it is tested with.
 
     Args:
@@ -345,6 +351,7 @@ def _try(
         terms: float32 (n, c) each, evidence computed without the example itself.
         weights: ascending, from 0.
         possible: bool (n, c), the concepts that each example may show. The first `n_said` show one answer.
+        tolerance: in standard errors of the difference.
     """
     number_of = np.arange(n_said)
     choices: list[tuple[int, float, float]] = []
@@ -371,13 +378,14 @@ def _try(
     total = loss.sum(axis=1)
     worse = loss - loss[total.argmin()]
     error = np.sqrt(((worse - worse.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    margin = np.multiply(tolerance, error, where=error > 0, out=np.zeros_like(error))
     term_of = np.array([number for number, _, _ in choices])
 
     def chosen(totals: Doubles) -> IdArray:
         """For each column of losses (choices, k), the number of the choice."""
         best = totals.argmin(axis=0)
         # Less, not equal: if leaving out tells nothing, as with a single correction, words alone win.
-        good = totals - totals.min(axis=0) < TOLERANCE * error[:, None]
+        good = totals - totals.min(axis=0) < margin[:, None]
         good &= term_of[:, None] == term_of[best]  # weights of different terms cannot be compared
         good[best, np.arange(len(best))] = True
         # The last of those: within a term they are in the order of their weights.
