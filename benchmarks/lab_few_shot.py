@@ -45,7 +45,7 @@ SHOTS = (1, 2, 4, 8, 16)
 BUDGETS = (10, 20, 40, 80)
 RESAMPLES = 10_000
 WAYS = ("even", "by chance", "uneven", "half of the labels", "mistakes")
-# Of ProKeR: chosen on `train/` and the first half of the ImageNet photos, the fourth part of which it was tested on.
+# Of ProKeR: chosen on the photos that may be corrected, one part of them against the other.
 SHARPNESS, RIDGE = 4.0, 1.0
 # What a kernel and a ridge are chosen from by leaving out each correction, as people without a validation set must.
 SHARPNESSES, RIDGES = (1.0, 2.0, 4.0, 8.0, 16.0), (0.1, 1.0, 10.0)

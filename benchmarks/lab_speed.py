@@ -138,7 +138,7 @@ class Row:
 def rows(home: Path, n: int) -> Iterator[Row]:
     """All commands, in an order in which each finds what it needs."""
     with closing(SqliteDatabase.open(home / "library", create=False)) as database:
-        (model,) = SqliteStorage(database).models()
+        (model,) = SqliteStorage(database).reads.models()
     graph = neighbours_file(home / "library", model.info.fingerprint)
     truth, labels = str(home / "truth.csv"), ("--label-set", FEW)
     first = ("--path", str(home / "Pictures" / "00000" / "IMG_000000.jpg"))
