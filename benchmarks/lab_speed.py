@@ -138,7 +138,7 @@ class Row:
 def rows(home: Path, n: int) -> Iterator[Row]:
     """All commands, in an order in which each finds what it needs."""
     with closing(SqliteDatabase.open(home / "library", create=False)) as database:
-        (model,) = SqliteStorage(database).models()
+        (model,) = SqliteStorage(database).reads.models()
     graph = neighbours_file(home / "library", model.info.fingerprint)
     truth, labels = str(home / "truth.csv"), ("--label-set", FEW)
     first = ("--path", str(home / "Pictures" / "00000" / "IMG_000000.jpg"))
@@ -151,6 +151,7 @@ def rows(home: Path, n: int) -> Iterator[Row]:
         *(("--unknown", rule) for rule in ("softmax:0.1", "mcm:0.1", "zscore:0.1", "margin:0.1", "neglabel")),
         ("--thresholds",),
         ("--multi-label",),
+        ("--with-corrections", "logistic"),
         ("--with-corrections", "gda"),
         ("--with-corrections", "tip-adapter"),
         ("--temperature", "0.02"),

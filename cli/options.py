@@ -361,12 +361,13 @@ output_or_links = click.option(
 
 with_corrections = click.option(
     "--with-corrections",
-    type=click.Choice(["gda", "tip-adapter"]),
+    type=click.Choice(["logistic", "gda", "tip-adapter"]),
     is_flag=False,
-    flag_value="gda",
-    metavar="[gda|tip-adapter]",
-    help="Also learn from the corrections of the --label-set (see zsindex correct), by Gaussian discriminant analysis "
-    "or Tip-Adapter; with --unknown also what photos of none of the labels look like.  [gda if no method is named]",
+    flag_value="logistic",
+    metavar="[logistic|gda|tip-adapter]",
+    help="Also learn from the corrections of the --label-set (see zsindex correct), by logistic regression that starts "
+    "from the words, Gaussian discriminant analysis or Tip-Adapter; with --unknown also what photos of none of the "
+    "labels look like.  [logistic if no method is named]",
 )
 label_set = click.option("--label-set", metavar="NAME", help="A saved label set; NAME@2 is its second version.")
 

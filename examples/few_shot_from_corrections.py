@@ -59,10 +59,10 @@ with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "libra
     # A correction belongs to the content of a photo and to the name of the label set: it outlives moves, other models
     # and other versions of the labels. All of these are one step, which corrections.undo("ours") takes back.
     library.corrections.add_all("ours", [(path, label, False) for path, label in told.items()])
-    print(f"after {len(told)} corrections: {right('gda'):.0%}")
+    print(f"after {len(told)} corrections: {right('logistic'):.0%}")
 
     # Judged from the corrections alone, each left out in turn: this is known also where nobody knows the truth.
-    learned = library.classify(label_set="ours", with_corrections="gda").learned
+    learned = library.classify(label_set="ours", with_corrections="logistic").learned
     if learned is not None and learned.gain is not None and learned.interval is not None:
         low, high = learned.interval
         print(f"it says itself: {learned.gain:+.0%} (95 %: {low:+.0%} to {high:+.0%})")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zsindex.cli import cli
 
 from tests.libraries import unit_vectors
 from zsindex.classification.prompts import label_set
@@ -18,6 +20,7 @@ from zsindex.lab import few_shot
 from zsindex.lab.corrections import Lessons, Settled
 from zsindex.lab.few_shot import Background, Gda, Learned, Tip, background, learn
 from zsindex.records import NONE, Activation, LabelSet
+from zsindex.web.schemas.fields import CorrectionMethod
 
 DIM = 6
 
@@ -140,7 +143,9 @@ def test_corrections_teach_what_words_get_wrong(method: str) -> None:
 def test_gda_stays_a_linear_head_and_adds_its_evidence_to_the_logits() -> None:
     x, y = clusters(45)
     head = head_of(WRONG_WORDS)
-    scorer, learned = learn(head, lessons_of(np.eye(3, dtype=bool)[y], np.ones(45, dtype=bool)), x, AROUND)
+    scorer, learned = learn(
+        head, lessons_of(np.eye(3, dtype=bool)[y], np.ones(45, dtype=bool)), x, AROUND, method="gda"
+    )
     assert isinstance(scorer, Head)
     evidence = naive_evidence(x.astype(np.float64) - AROUND.mean, y, 3, AROUND.spread, x[:5] - AROUND.mean)
     expected = softmax((head.logits(x[:5]) + learned.weight * evidence) / learned.temperature)
@@ -202,10 +207,14 @@ def test_what_is_ruled_out_weighs_in() -> None:
     right_words = np.eye(3, DIM)
     wrong = (y + 1) % 3  # whoever corrected these was mistaken
     said, not_ = np.eye(3, dtype=bool)[wrong], ~np.eye(3, dtype=bool)[(truth + 1) % 3]
-    _, misled = learn(head_of(right_words), lessons_of(said, np.ones(12, dtype=bool)), x, AROUND)
-    both = lessons_of(np.vstack([said, not_]), np.arange(72) < 12)
-    _, warned = learn(head_of(right_words), both, np.vstack([x, others]), AROUND)
+    alone, both = lessons_of(said, np.ones(12, dtype=bool)), lessons_of(np.vstack([said, not_]), np.arange(72) < 12)
+    _, misled = learn(head_of(right_words), alone, x, AROUND, method="gda")
+    _, warned = learn(head_of(right_words), both, np.vstack([x, others]), AROUND, method="gda")
     assert misled.weight > warned.weight
+    # Logistic regression has no weight, but learns from both.
+    _, misled = learn(head_of(right_words), alone, x, AROUND)
+    _, warned = learn(head_of(right_words), both, np.vstack([x, others]), AROUND)
+    assert (misled.accuracy, warned.accuracy) == (1.0, 0.0)
     assert (warned.used, warned.ruled_out) == (12, 60)
 
 
@@ -255,7 +264,7 @@ def test_of_weights_that_are_as_good_the_largest_is_taken() -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ValueError, match="gda or tip-adapter, not 'svm'"):
+    with pytest.raises(ValueError, match="logistic or gda or tip-adapter, not 'svm'"):
         learn(
             head_of(WRONG_WORDS),
             lessons_of(np.ones((0, 3), dtype=bool), np.ones(0, dtype=bool)),
@@ -263,6 +272,12 @@ def test_an_unknown_method_is_refused() -> None:
             AROUND,
             method="svm",
         )
+
+
+def test_every_way_in_names_the_same_methods() -> None:
+    [option] = [option for option in cli.commands["classify"].params if option.name == "with_corrections"]
+    assert tuple(option.type.choices) == few_shot.METHODS == get_args(CorrectionMethod)
+    assert option.flag_value == few_shot.DEFAULT_METHOD
 
 
 def test_the_interval_is_that_of_drawing_again() -> None:

@@ -15,6 +15,7 @@ from zsindex.cli import cli
 
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
+from zsindex.classification.learned import METHODS
 from zsindex.classification.prompts import label_set
 from zsindex.errors import BadQuery, BadQuestion, LibraryReadOnly, NotInLibrary, UnknownLabel, UnknownLabelSet
 from zsindex.lab import metrics
@@ -152,7 +153,7 @@ def test_a_library_that_cannot_be_written_keeps_no_corrections(library: Library,
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["gda", "tip-adapter"])
+@pytest.mark.parametrize("method", METHODS)
 def test_corrections_put_the_answers_of_other_photos_right(library: Library, album: Path, method: str) -> None:
     plain = library.classify(label_set="heat")
     assert all(result.label not in result.path.rpartition("/")[2] for result in plain)
@@ -191,6 +192,18 @@ def test_where_one_looks_does_not_change_what_was_learnt(library: Library, album
     photo = album / "warm 10.png"
     [here] = library.classify(label_set="heat", with_corrections="gda", paths=[photo])
     assert here.score == pytest.approx(everywhere[str(photo)].score, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_order_of_corrections_does_not_matter(library: Library, album: Path, method: str) -> None:
+    said = [(path, kind, False) for kind in LABELS for path in names(album, kind, range(5))]
+    said.append((album / "warm 07.png", "cold", True))
+    scores = []
+    for order in (1, -1):
+        library.corrections.add_all("heat", said[::order])
+        scores.append(library.classify(label_set="heat", with_corrections=method).scores[:])
+        library.corrections.undo("heat")
+    assert (scores[0] == scores[1]).all()
 
 
 def test_the_key_of_a_run_names_the_corrections(library: Library, album: Path) -> None:
@@ -311,9 +324,11 @@ def test_only_saved_label_sets_have_corrections(library: Library) -> None:
         library.classify(label_set="heat", with_corrections="svm")
 
 
-def test_without_corrections_answers_are_the_plain_ones(library: Library) -> None:
-    plain, taught = library.classify(label_set="heat"), library.classify(label_set="heat", with_corrections="gda")
+@pytest.mark.parametrize("method", METHODS)
+def test_without_corrections_answers_are_the_plain_ones(library: Library, method: str) -> None:
+    plain, taught = library.classify(label_set="heat"), library.classify(label_set="heat", with_corrections=method)
     assert plain.to_dicts() == taught.to_dicts()
+    assert (plain.scores[:] == taught.scores[:]).all()
     assert taught.learned is not None
     assert taught.learned.doubts == ("there are no corrections to learn from",)
 
@@ -436,7 +451,7 @@ def test_classify_says_what_corrections_brought(run: Run, album: Path, library: 
     assert "no corrections to learn from" in run("classify", *HEAT, "--with-corrections").stderr
     teach(library, album, range(2))
     doubted = run("classify", *HEAT, "--with-corrections").stderr
-    assert "4 corrections by gda" in doubted
+    assert "4 corrections by logistic" in doubted
     assert "too little to trust yet" in doubted
     assert "fewer than 4 corrections: warm, cold" in doubted
     assert "nothing is learnt for other photos from fewer than 5 corrections" in doubted

@@ -37,6 +37,7 @@ with Library.open(folder) as library:
     library.classify(label_set="colours", smooth=True)
     note("classify")
     library.corrections.add("colours", photo, "red")
+    library.classify(label_set="colours", with_corrections="logistic")
     library.classify(label_set="colours", with_corrections="gda")
     library.classify(label_set="colours", with_corrections="tip-adapter")
     assert len(library.corrections.list("colours")) == len(library.corrections.next("colours")) == 1

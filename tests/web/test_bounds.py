@@ -48,6 +48,7 @@ def test_mapped_files_and_the_library_take_nothing(library: Library, tmp_path: P
         {"unknown": "mcm:0.5"},
         {"unknown": "zscore:0.5"},
         {"multi_label": True},
+        {"with_corrections": "logistic"},
         {"with_corrections": "gda"},
         {"with_corrections": "tip-adapter"},
     ],

@@ -305,7 +305,7 @@ def test_a_set_is_saved_and_photos_are_corrected_with_one_key(page: Any, url: st
     expect(dialog.get_by_role("button", name="Undo")).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_label("Learn from corrections (1)").check()
-    changed = library.classify(label_set="things", with_corrections="gda")
+    changed = library.classify(label_set="things", with_corrections="logistic")
     expect(page.locator('.tab[data-label="a rocket"] .tab-count')).to_have_text(str(changed.tally()["a rocket"]))
     assert library.labels.get("things").labels == tuple(LABELS)
     page.get_by_role("button", name="Undo").click()
@@ -822,7 +822,7 @@ def test_correct_and_next_skips_no_photo(
 
     page.on("request", note)
     dialog = opened(page, url, label, "&learn=1&unknown=mcm:0.2")
-    asked = {"with_corrections": "gda", "unknown": "mcm:0.2"}
+    asked = {"with_corrections": "logistic", "unknown": "mcm:0.2"}
     photos = list(dict(group_of(library, label, **asked)).items())
     other = next(n for n, one in enumerate(LABELS, start=1) if one != label)
     heading = dialog.get_by_role("heading", level=2)

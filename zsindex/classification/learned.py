@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# How to learn from corrections. The default is the one that is hardly ever worse than words alone: docs/lab.md.
+METHODS = ("logistic", "gda", "tip-adapter")
+DEFAULT_METHOD = "logistic"
 # With fewer photos, nothing is learnt for others: leaving one out says too little. With two photos mistaken for each
 # other, each would teach the opposite of what the words say, and every answer would be reversed.
 LEAST = 5
@@ -17,8 +20,8 @@ class Learned:
     """What was learnt from corrections, and what speaks against trusting it.
 
     Attributes:
-        method: ``gda`` or ``tip-adapter``.
-        weight: α; 0 if words alone do best.
+        method: ``logistic``, ``gda`` or ``tip-adapter``.
+        weight: α; 0 if words alone do best, which ``logistic`` has no need to ask: 1.
         sharpness: β of Tip-Adapter.
         temperature: divides the sum, so that scores match how often answers are right.
         used: images with a label.

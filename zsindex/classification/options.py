@@ -114,10 +114,10 @@ class Question:
         multi_label: give every label that fits, not only the best. With sigmoid, each label has its own probability;
             with softmax, each group of the label set is a softmax of its own, including the negatives, and so are the
             labels in no group. A label fits from 0.5 up, or with `thresholds` from its threshold up.
-        with_corrections: also learn from the corrections of the saved label set: ``gda``, Gaussian discriminant
-            analysis (Wang et al. 2024), or ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered as
-            corrected, and with `unknown`, photos like those corrected to `zsindex.records.NONE` are less known.
-            `Classification.learned` reports the gain.
+        with_corrections: also learn from the corrections of the saved label set: ``logistic``, logistic regression that
+            starts from the words and is the one to take; ``gda``, Gaussian discriminant analysis (Wang et al. 2024); or
+            ``tip-adapter`` (Zhang et al. 2022). Corrected photos are answered as corrected, and with `unknown`, photos
+            like those corrected to `zsindex.records.NONE` are less known. `Classification.learned` reports the gain.
         temperature: cosines are divided by it to give logits: the higher, the less confident the scores. ``fitted`` is
             what `Library.temperature` fitted for the model. None: the model's own, ``1 / logit_scale``.
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label

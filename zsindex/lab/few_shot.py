@@ -1,8 +1,9 @@
-"""Few-shot classification without training: what corrections add to words, on cached vectors.
+"""Few-shot classification: what corrections add to words, on cached vectors.
 
-Two methods, each a term that is added to the zero-shot logits: Gaussian discriminant analysis (Wang et al. 2024) and
-Tip-Adapter (Zhang et al. 2022). The weight of the term is chosen by leaving out each correction in turn, and the
-reported gain is measured in the same way. docs/methods.md has the formulas, and says where they differ from the papers.
+Three methods, each a term that is added to the zero-shot logits: logistic regression that starts from words
+(`zsindex.lab.logistic`), Gaussian discriminant analysis (Wang et al. 2024) and Tip-Adapter (Zhang et al. 2022). How
+much the terms of the latter two count is chosen by leaving out corrections in turn; the gain of all is measured so.
+docs/methods.md has the formulas, and says where they differ from the papers.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from zsindex.classification.learned import LEAST, Learned
+from zsindex.classification.learned import DEFAULT_METHOD, LEAST, METHODS, Learned
 from zsindex.classification.scorers import Head, Scorer
 from zsindex.classification.scores import probabilities
 from zsindex.index.vectors import VectorTable, blocks
 from zsindex.lab.corrections import Bools, Lessons
+from zsindex.lab.logistic import Logistic
 from zsindex.records import FloatArray, IdArray
 
 Doubles: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-METHODS = ("gda", "tip-adapter")
 # α, the weight of the term. 0, words alone, is among them and wins a tie.
+# Logistic regression has no weight: it changes no more than the words get wrong. Asking whether leaving out speaks for
+# it gave up most of what it brings with one correction of a label, which leaves none.
+LOGISTIC_WEIGHTS = (0.0, 1.0)
 GDA_WEIGHTS = (0.0, *np.geomspace(1e-3, 10, 25).tolist())
 TIP_WEIGHTS = (0.0, *np.geomspace(0.1, 100, 13).tolist())
 # β, how quickly the weight of a photo falls with its distance.
@@ -70,7 +74,12 @@ def background(vectors: VectorTable) -> Background:
 
 
 def learn(
-    head: Head, lessons: Lessons, vectors: FloatArray, around: Background, *, method: str = "gda"
+    head: Head,
+    lessons: Lessons,
+    vectors: FloatArray,
+    around: Background,
+    *,
+    method: str = DEFAULT_METHOD,
 ) -> tuple[Scorer, Learned]:
     """A classifier from words and corrections.
 
@@ -78,7 +87,7 @@ def learn(
         head: zero-shot; of the concepts of the lessons' label set.
         vectors: float32 (m, dim), of the corrected images.
         around: of the library.
-        method: one of `METHODS`.
+        method: one of `zsindex.classification.learned.METHODS`.
 
     Raises:
         ValueError: there is no such method.
@@ -100,8 +109,8 @@ def learn(
     zero_shot = head.logits(vectors)
     # Naming a group, or none of these, means one of several concepts: the one that fits best by words.
     shown = np.where(lessons.may_be[said], zero_shot[said], -np.inf).argmax(axis=1)
-    # Images that are left out in turn, and images of which it is only known what they do not show: nothing is learnt
-    # from the latter, but what is learnt is tested on them.
+    # Images that are left out in turn, and images of which it is only known what they do not show: only logistic
+    # regression learns from the latter, but what is learnt is tested on them.
     n_said = int(said.sum())
     most = int(np.clip(LEFT_OUT_SCORES // len(head.bias), *LEFT_OUT))
     tried = _spread_out(np.arange(n_said), most)
@@ -109,12 +118,21 @@ def learn(
     order = np.concatenate([np.flatnonzero(said)[tried], others])
     possible = lessons.answers[order][:, head.answer_of] & (said[order][:, None] | lessons.may_be[order])
 
-    terms: list[tuple[float | None, Any, FloatArray]] = []
-    if method == "gda":
+    tolerance = TOLERANCE
+    terms: list[tuple[float | None, Logistic | Gda | Tip, FloatArray]] = []
+    if method == "logistic":
+        # The most likely concepts of those that are ruled in stand for all, where photos are left out in parts.
+        concepts = np.where(lessons.may_be, zero_shot, -np.inf).argmax(axis=1)
+        x = vectors.astype(np.float64) - around.mean
+        logistic = Logistic.fit(x, zero_shot.astype(np.float64), lessons.may_be, around.spread)
+        terms.append((None, logistic, logistic.left_out(concepts)[order].astype(np.float32)))
+        weights: Sequence[float] = LOGISTIC_WEIGHTS
+        tolerance = np.inf
+    elif method == "gda":
         gda = Gda.fit(vectors[said].astype(np.float64) - around.mean, shown, len(head.bias), around.spread)
         left_out = np.concatenate([gda.left_out(tried), gda.evidence(vectors[others] - around.mean)])
         terms.append((None, gda, left_out.astype(np.float32)))
-        weights: Sequence[float] = GDA_WEIGHTS
+        weights = GDA_WEIGHTS
     else:
         cache = vectors[said]
         for sharpness in TIP_SHARPNESS:
@@ -123,7 +141,8 @@ def learn(
         weights = TIP_WEIGHTS
     if n_said < LEAST:
         weights = (0.0,)
-    trial = _try(zero_shot[order], [left_out for *_, left_out in terms], weights, possible, head.answer_of, len(tried))
+    left_out_of = [left_out for *_, left_out in terms]
+    trial = _try(zero_shot[order], left_out_of, weights, possible, head.answer_of, len(tried), tolerance)
     sharpness, term, _ = terms[trial.term]
     learned = replace(
         learned,
@@ -138,7 +157,9 @@ def learn(
     )
     if not trial.weight:
         return head, learned
-    return term.added_to(head, around, learned.weight, learned.temperature), learned
+    if isinstance(term, Tip):
+        return term.added_to(head, learned.weight, learned.temperature), learned
+    return _with_linear(head, term, around, learned.weight, learned.temperature), learned
 
 
 @dataclass(frozen=True)
@@ -230,14 +251,15 @@ class Gda:
         evidence: Doubles = (self.x.shape[1] + freedom)[:, None] * (cross - 0.5 * square)
         return evidence
 
-    def added_to(self, head: Head, around: Background, weight: float, temperature: float) -> Scorer:
-        """The zero-shot head with this evidence: a head again, since both are linear."""
-        weights, bias = self.linear()
-        return replace(
-            head,
-            weights=((head.weights + weight * weights) / temperature).astype(np.float32),
-            bias=((head.bias + weight * (bias - weights @ around.mean)) / temperature).astype(np.float32),
-        )
+
+def _with_linear(head: Head, term: Gda | Logistic, around: Background, weight: float, temperature: float) -> Head:
+    """The zero-shot head with evidence that is linear, too: a head again."""
+    weights, bias = term.linear()
+    return replace(
+        head,
+        weights=((head.weights + weight * weights) / temperature).astype(np.float32),
+        bias=((head.bias + weight * (bias - weights @ around.mean)) / temperature).astype(np.float32),
+    )
 
 
 def _ridge(trace: Any, freedom: Any, spread: float) -> Any:
@@ -288,7 +310,7 @@ class Tip:
         """Evidence for some of the examples, each from all others but itself: (len(which), c)."""
         return self.evidence(self.keys[which], without=which)
 
-    def added_to(self, head: Head, around: Background, weight: float, temperature: float) -> Scorer:
+    def added_to(self, head: Head, weight: float, temperature: float) -> Scorer:
         """The zero-shot head with this evidence."""
 
         def score(images: FloatArray) -> FloatArray:
@@ -316,11 +338,12 @@ def _try(
     possible: Bools,
     answer_of: IdArray,
     n_said: int,
+    tolerance: float = TOLERANCE,
 ) -> _Trial:
     """Choose a term and its weight by the likelihood of what was said, each example left out.
 
     A weight is judged at the temperature that suits it: otherwise it would win by making logits smaller or larger. Of
-    those within `TOLERANCE` of the best, the largest is taken. Each example's own answer comes from the choice that the
+    those within `tolerance` of the best, the largest is taken. Each example's own answer comes from the choice that the
     others make, so that it has no part in what it is tested with.
 
     Args:
@@ -328,6 +351,7 @@ def _try(
         terms: float32 (n, c) each, evidence computed without the example itself.
         weights: ascending, from 0.
         possible: bool (n, c), the concepts that each example may show. The first `n_said` show one answer.
+        tolerance: in standard errors of the difference.
     """
     number_of = np.arange(n_said)
     choices: list[tuple[int, float, float]] = []
@@ -354,13 +378,14 @@ def _try(
     total = loss.sum(axis=1)
     worse = loss - loss[total.argmin()]
     error = np.sqrt(((worse - worse.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+    margin = np.multiply(tolerance, error, where=error > 0, out=np.zeros_like(error))
     term_of = np.array([number for number, _, _ in choices])
 
     def chosen(totals: Doubles) -> IdArray:
         """For each column of losses (choices, k), the number of the choice."""
         best = totals.argmin(axis=0)
         # Less, not equal: if leaving out tells nothing, as with a single correction, words alone win.
-        good = totals - totals.min(axis=0) < TOLERANCE * error[:, None]
+        good = totals - totals.min(axis=0) < margin[:, None]
         good &= term_of[:, None] == term_of[best]  # weights of different terms cannot be compared
         good[best, np.arange(len(best))] = True
         # The last of those: within a term they are in the order of their weights.

@@ -12,6 +12,7 @@ import numpy as np
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.classification.learned import DEFAULT_METHOD
 from zsindex.classification.prompts import normalise
 from zsindex.classification.scorers import Head, Scorer, largest
 from zsindex.classification.view import View
@@ -150,8 +151,8 @@ class Corrections:
     ) -> builtins.list[Suggestion]:
         """The photos whose correction would teach most: unsure ones that stand for other unsure ones.
 
-        The answers take existing corrections into account (``gda``). From the photos with the smallest margin between
-        the two best answers, it picks those that cover them best (Wei, Iyer and Bilmes 2015); see
+        The answers take existing corrections into account (``logistic``). From the photos with the smallest margin
+        between the two best answers, it picks those that cover them best (Wei, Iyer and Bilmes 2015); see
         `zsindex.lab.next.most_telling`. Corrected photos are not suggested again.
 
         Args:
@@ -173,7 +174,7 @@ class Corrections:
             raise BadQuery("with only one answer, no photo is unsure; add labels or negatives to the label set")
         view = self._session.view_of(paths, truncate=truncate)
         head = Head.of(chosen, view.text_vectors(chosen), view.info)
-        scorer, taught = self.taught(view, chosen, head, "gda", self.of(chosen))
+        scorer, taught = self.taught(view, chosen, head, DEFAULT_METHOD, self.of(chosen))
         labelled = view.vectors.rows_of(taught.corrected)
         rows = np.setdiff1d(view.unique[0], labelled)
         telling = most_telling(view.vectors, rows, margins(view.vectors, rows, scorer), labelled, n)

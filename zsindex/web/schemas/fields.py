@@ -57,7 +57,7 @@ Score: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Unknown: TypeAlias = Annotated[
     str, StringConstraints(max_length=100, pattern=r"^[a-z]+(@(basic|wordnet))?(:(score=)?-?[0-9.]+)?$")
 ]
-CorrectionMethod: TypeAlias = Literal["gda", "tip-adapter"]
+CorrectionMethod: TypeAlias = Literal["logistic", "gda", "tip-adapter"]
 Temperature: TypeAlias = (
     Annotated[float, Field(ge=bounds.LEAST_TEMPERATURE, le=bounds.MOST_TEMPERATURE, allow_inf_nan=False)]
     | Literal["fitted"]

@@ -43,7 +43,7 @@ class BasicOptions(RequestBody):
         examples=["softmax:0.05"],
     )
     with_corrections: CorrectionMethod | None = Field(
-        default=None, description="Also learn from the corrections of the saved label set."
+        default=None, description="Also learn from the corrections of the saved label set; if in doubt, `logistic`."
     )
     truncate: bool = Field(default=False, description="Cut prompts that are too long for the model.")
 

@@ -55,7 +55,7 @@ const learns = () => view.learn && Boolean(view.asked.set);
 /** The whole question: of the library, and of every photo in it. */
 function wholeQuestion() {
   const body = question(view.asked);
-  return body && { ...body, ...filters.body, ...(learns() ? { with_corrections: "gda" } : {}) };
+  return body && { ...body, ...filters.body, ...(learns() ? { with_corrections: "logistic" } : {}) };
 }
 
 // --- asking ----------------------------------------------------------------------------------------------------------
