@@ -74,7 +74,7 @@ ONLY_IMPORTERS = {
     "tqdm": {"cli/options.py", "cli/progress.py"},
     "transformers": {"models/transformers.py"},
     "h11": {"web/serve.py"},
-    "uvicorn": {"web/serve.py", "web/workers.py"},
+    "uvicorn": {"web/forwarded.py", "web/serve.py", "web/workers.py"},
     "wcwidth": {"cli/output.py"},
     "yaml": {"classification/prompts.py"},
 }

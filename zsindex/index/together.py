@@ -16,8 +16,8 @@ Answer = TypeVar("Answer")
 nobody_waits: ContextVar[Callable[[], bool]] = ContextVar("nobody_waits", default=lambda: False)
 # How often a thread that waits looks whether somebody waits for it.
 _LOOKS_S = 0.25
-# Whoever was answered together is likely to ask again at the same time. For them the next pass waits for so much of what
-# the last one took, and no longer than this.
+# Whoever was answered together is likely to ask again at the same time. For them the next pass waits for so much of
+# what the last one took, and no longer than this.
 _PATIENCE, _LONGEST_PATIENCE_S = 0.5, 0.02
 
 
