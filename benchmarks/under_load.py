@@ -36,8 +36,8 @@ from zsindex.records import Candidate
 
 TOP = 20
 FAISS = "FAISS"
-# Gives the path of the next request and the tag to send along.
-Next = Callable[[], tuple[str, str]]
+# Gives the path of the next request.
+Next = Callable[[], str]
 
 
 class Connection:
@@ -72,15 +72,15 @@ class Connection:
 
 
 def similar(numbers: Iterator[int]) -> Next:
-    return lambda: (f"/v1/images/{1 + 7919 * next(numbers) % 90_000}/similar?top={TOP}", "")
+    return lambda: f"/v1/images/{1 + 7919 * next(numbers) % 90_000}/similar?top={TOP}"
 
 
 def words(numbers: Iterator[int]) -> Next:
     names = [f"This is a photo of {name}." for name in label_names(N_LABELS)]
 
-    def ask() -> tuple[str, str]:
+    def ask() -> str:
         first, second = divmod(7919 * next(numbers) % N_LABELS**2, N_LABELS)
-        return "/v1/search?" + urlencode({"top": TOP, "q": names[first], "plus": names[second]}), ""
+        return "/v1/search?" + urlencode({"top": TOP, "q": names[first], "plus": names[second]})
 
     return ask
 
@@ -88,16 +88,16 @@ def words(numbers: Iterator[int]) -> Next:
 def label_sets(numbers: Iterator[int]) -> Next:
     names = label_names(N_LABELS)
 
-    def ask() -> tuple[str, str]:
+    def ask() -> str:
         chosen = np.random.default_rng(next(numbers)).permutation(N_LABELS)[:LABELS_ASKED]
-        return "/v1/classify?" + urlencode([("label", names[n]) for n in chosen]), ""
+        return "/v1/classify?" + urlencode([("label", names[n]) for n in chosen])
 
     return ask
 
 
 def unchanged(numbers: Iterator[int]) -> Next:
-    path, tag = "/v1/classify?" + urlencode([("label", name) for name in label_names(N_LABELS)[:LABELS_ASKED]]), ""
-    return lambda: (path, tag)
+    path = "/v1/classify?" + urlencode([("label", name) for name in label_names(N_LABELS)[:LABELS_ASKED]])
+    return lambda: path
 
 
 QUESTIONS: dict[str, Callable[[Iterator[int]], Next]] = {
@@ -113,16 +113,17 @@ def load(
 ) -> None:
     """Ask with so many clients for so long; in a process of its own. Gives the time of each request."""
     following, times = QUESTIONS[question](count(start)), list[float]()
-    _, same = Connection(port).get(following()[0])  # also what is read once
+    _, tag = Connection(port).get(following())  # also what is read once
     until = time.perf_counter() + seconds
 
     def client() -> None:
+        nonlocal tag
         connection = Connection(port)
         while (began := time.perf_counter()) < until:
-            path, tag = following()
-            status, _ = connection.get(path, same if question == "304" else tag)
-            if status != (304 if question == "304" else 200):
+            status, found = connection.get(following(), tag if question == "304" else "")
+            if status not in (200, 304):
                 raise RuntimeError(f"{question} got {status}")
+            tag = found  # another one once a sync has stored something
             times.append(time.perf_counter() - began)
 
     in_threads(client, clients)

@@ -53,14 +53,14 @@ class Held:
         self.queries: list[int] = []
         really = nearest._one_pass
 
-        def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+        def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
             self.queries.append(len(queries))
             if len(self.queries) == 1:
                 self.began.set()
                 assert self.go_on.wait(WAIT_S)
                 if first is not None:
                     raise first
-            return really(vectors, rows, queries, alone=alone)
+            return really(vectors, rows, queries)
 
         monkeypatch.setattr(nearest, "_one_pass", one_pass)
 
@@ -148,11 +148,11 @@ def test_a_pass_that_fails_for_several_is_made_for_each_again(
     held = Held(monkeypatch)
     slow = nearest._one_pass
 
-    def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+    def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
         if len(queries) > 1:
             held.queries.append(len(queries))
             raise MemoryError("no room for several")
-        return slow(vectors, rows, queries, alone=alone)
+        return slow(vectors, rows, queries)
 
     monkeypatch.setattr(nearest, "_one_pass", one_pass)
     with ThreadPoolExecutor(4) as pool:
@@ -186,7 +186,7 @@ def test_rows_with_gaps_are_copied_a_few_at_a_time(vectors: VectorTable, monkeyp
     sizes: list[int] = []
     take = VectorTable.take
     monkeypatch.setattr(VectorTable, "take", lambda self, rows: sizes.append(len(rows)) or take(self, rows))  # type: ignore[func-returns-value]
-    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1), alone=False)
+    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1))
     assert 0 < max(sizes) <= nearest._BLOCK_ROWS
 
 
@@ -266,12 +266,12 @@ def test_label_sets_that_wait_are_one_product_and_come_out_as_alone(
     rows, passes = vectors.rows[:n_rows], list[list[int]]()
     began, go_on = threading.Event(), threading.Event()
 
-    def one_pass(asked: Sequence[scores._Scores], alone: bool) -> list[tuple[IdArray, FloatArray]]:
+    def one_pass(asked: Sequence[scores._Scores]) -> list[tuple[IdArray, FloatArray]]:
         passes.append([one.scaled.shape[1] for one in asked])
         if len(passes) == 1:
             began.set()
             assert go_on.wait(WAIT_S)
-        return scores._one_pass(asked, alone)
+        return scores._one_pass(asked)
 
     def ask(n_labels: int) -> tuple[IdArray, FloatArray]:
         softmax = n_labels % 2 == 0
@@ -333,7 +333,7 @@ def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(together_module, "_PATIENCE", 1e6)
     monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", WAIT_S)
 
-    def make(asked: Sequence[int], alone: bool) -> Sequence[int]:
+    def make(asked: Sequence[int]) -> Sequence[int]:
         sizes.append(len(asked))
         if len(sizes) == 1:
             all_wait(waiting, 4)

@@ -214,7 +214,7 @@ def _comes_out_alike(n_rows: int, scaled: FloatArray) -> bool:
     return scaled.shape[1] > 1 and n_rows * scaled.size >= _MULTIPLIED_ALIKE
 
 
-def _one_pass(asked: Sequence[_Scores], alone: bool) -> list[tuple[IdArray, FloatArray]]:
+def _one_pass(asked: Sequence[_Scores]) -> list[tuple[IdArray, FloatArray]]:
     """The answers to several questions about the same rows, each to the same bit as by itself."""
     first, found = asked[0], [_Found(one) for one in asked]
     ends = np.cumsum([one.scaled.shape[1] for one in asked]).tolist()

@@ -52,29 +52,24 @@ def _fits(asked: Sequence[_Products], other: _Products) -> bool:
     return alike and count * len(first.rows) <= _MAX_SCORES
 
 
-def _made(asked: Sequence[_Products], alone: bool) -> list[FloatArray]:
+def _made(asked: Sequence[_Products]) -> list[FloatArray]:
     """float32 (q, len(rows)) for each: one pass. Who asks beside it changes the last bits of products, which decide
     nothing: see `_SLACK`.
     """
     first = asked[0]
     queries = np.concatenate([one.queries for one in asked]) if asked[1:] else first.queries
-    products = _one_pass(first.vectors, first.rows, queries, alone=alone)
+    products = _one_pass(first.vectors, first.rows, queries)
     ends = np.cumsum([len(one.queries) for one in asked])
     return np.split(products, ends[:-1])
 
 
-_together = Together(_made, _fits)
+def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
+    """Products of queries and rows, float32 (q, len(rows)).
 
-
-def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
-    """Products of queries and rows; `alone`: nobody else asks for any at the moment."""
+    By a thread for each core, also where nobody else asks: the product's own threads wait for each other at the end of
+    each block, which takes several times as long where another program wants the cores, too.
+    """
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
-    if alone:
-        # The product's own threads, which nothing holds up then, take half the time of ours.
-        with cores.a_pass():
-            for where, block in cut(vectors, rows, _BLOCK_ROWS):
-                _multiply(block, queries, products[:, where])
-        return products
 
     def multiply(item: tuple[slice, FloatArray]) -> None:
         where, block = item
@@ -82,8 +77,11 @@ def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone
 
     # Rows with gaps are copied, block by block.
     most = _MAX_ROWS if rows[-1] - rows[0] == len(rows) - 1 else _BLOCK_ROWS
-    cores.on_all(multiply, cut(vectors, rows, min(most, -(-len(rows) // cores.count()))))
+    cores.on_all(multiply, cut(vectors, rows, min(most, -(-len(rows) // (2 * cores.count())))))
     return products
+
+
+_together = Together(_made, _fits)
 
 
 def _products(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:

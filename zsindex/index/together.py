@@ -56,11 +56,11 @@ class Together(Generic[Question, Answer]):
 
     def __init__(
         self,
-        make: Callable[[Sequence[Question], bool], Sequence[Answer]],
+        make: Callable[[Sequence[Question]], Sequence[Answer]],
         fits: Callable[[Sequence[Question], Question], bool],
     ) -> None:
         """Args:
-        make: the answers to some questions; it is told whether nobody else asks at the moment.
+        make: the answers to some questions.
         fits: whether a question can be answered together with others.
         """
         self._make, self._fits = make, fits
@@ -128,12 +128,11 @@ class Together(Generic[Question, Answer]):
                     asked.append(other)
                     questions.append(other.question)
             self._waiting = [one for one in self._waiting if one not in asked]
-            alone = not asked[1:] and not self._waiting
             self.passes += 1
             self.questions += len(asked)
         began = time.monotonic()
         try:
-            answers = self._make(questions, alone)
+            answers = self._make(questions)
         except BaseException:
             with self._lock:
                 self._last = 0
