@@ -111,7 +111,7 @@ QUESTIONS: dict[str, Callable[[Iterator[int]], Next]] = {
 def load(
     port: int, question: str, start: int, clients: int, seconds: float, results: multiprocessing.Queue[list[float]]
 ) -> None:
-    """Ask with so many clients for so long; in a process of its own. Gives the time of each request."""
+    """Ask with so many clients for so long; in a process of its own. Gives how long it took, and the time of each."""
     following, times = QUESTIONS[question](count(start)), list[float]()
     _, tag = Connection(port).get(following())  # also what is read once
     until = time.perf_counter() + seconds
@@ -126,8 +126,7 @@ def load(
             tag = found  # another one once a sync has stored something
             times.append(time.perf_counter() - began)
 
-    in_threads(client, clients)
-    results.put(times)
+    results.put([in_threads(client, clients), *times])
 
 
 def load_faiss(vectors: int, clients: int, seconds: float, results: multiprocessing.Queue[list[float]]) -> None:
@@ -144,27 +143,29 @@ def load_faiss(vectors: int, clients: int, seconds: float, results: multiprocess
             flat.search(query, TOP)
             times.append(time.perf_counter() - began)
 
-    in_threads(client, clients)
-    results.put(times)
+    results.put([in_threads(client, clients), *times])
 
 
-def in_threads(work: Callable[[], None], n: int) -> None:
+def in_threads(work: Callable[[], None], n: int) -> float:
+    """Seconds until all were done."""
+    began = time.perf_counter()
     threads = [threading.Thread(target=work) for _ in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return time.perf_counter() - began
 
 
-def measured(target: Callable[..., None], *arguments: object) -> list[float]:
-    """What a process finds, in milliseconds."""
+def measured(target: Callable[..., None], *arguments: object) -> tuple[float, list[float]]:
+    """Seconds that a process asked for, until its last answer, and those of each answer."""
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[list[float]] = context.Queue()
     process = context.Process(target=target, args=(*arguments, results))
     process.start()
-    found = [1000 * one for one in results.get(timeout=300)]
+    seconds, *times = results.get(timeout=300)
     process.join()
-    return found
+    return seconds, times
 
 
 @contextmanager
@@ -199,8 +200,9 @@ def main() -> None:
     versions = {"now": Path(__file__).parents[1], **({"before": options.before} if options.before else {})}
     seen: dict[tuple[str, str, int], list[tuple[float, float, float]]] = {}
 
-    def note(question: str, whose: str, clients: int, times: list[float]) -> None:
-        found = len(times) / options.seconds, float(np.median(times)), float(np.percentile(times, 99))
+    def note(question: str, whose: str, clients: int, done: tuple[float, list[float]]) -> None:
+        seconds, times = done
+        found = len(times) / seconds, 1000 * float(np.median(times)), 1000 * float(np.percentile(times, 99))
         seen.setdefault((question, whose, clients), []).append(found)
         print(question, whose, clients, *(f"{value:.1f}" for value in found), file=sys.stderr, flush=True)
 

@@ -4,6 +4,10 @@ Left to itself, a matrix product runs on all cores, in threads that wait for eac
 the cores, too, one of these threads is always late, and that wait is most of the time: ten threads that multiply at
 once take several times as long as one after the other. So every core gets blocks of its own, and multiplies with one
 thread; and the blocks of all that is asked at the same time are worked on by turns, by the same threads.
+
+Who may use how many: what is asked of all vectors, one thread for each core in all, here; a pass in the thread of
+whoever asks, such as those of the label lab, BLAS's own as long as it is the only one, else that thread. FAISS, when an
+index file is written, and the runtimes of models have threads of their own, which nothing here limits.
 """
 
 from __future__ import annotations
