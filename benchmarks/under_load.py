@@ -242,7 +242,7 @@ def tell(seen: dict[tuple[str, str, int], list[tuple[float, float, float]]], opt
     for (question, whose, clients), (rate, median, late) in sorted(middle.items()):
         against = middle.get((FAISS, "", clients))
         beside_faiss = f"{rate / against[0]:.2f}" if against and question.startswith("search") else ""
-        against = middle.get((question, "before", clients))
+        against = middle.get((question, whose.replace("now", "before"), clients))
         beside_before = f"{rate / against[0]:.2f}" if against and whose.startswith("now") else ""
         print(
             f"| {question} | {whose} | {clients} | {rate:,.1f} | {median:.1f} | {late:.1f} | {beside_faiss} |"
