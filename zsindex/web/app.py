@@ -24,7 +24,7 @@ from zsindex.web.head import Head
 from zsindex.web.known import Known
 from zsindex.web.limits import Limits
 from zsindex.web.replicas import Positions
-from zsindex.web.routes import ROUTERS, classify
+from zsindex.web.routes import ROUTERS, classify, immich
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
 
@@ -85,15 +85,19 @@ def create_app(
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
+    if security.immich is not None:
+        app.include_router(immich.router)
     public = pages.mount_docs(app) | pages.mount(app, page, security)
+    if security.immich is not None:
+        public |= immich.PATHS
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.
     app.add_middleware(Head)
-    if not isinstance(library.place, Path):  # it is on a server
-        app.add_middleware(Positions, storage=library.session.storage)
     if isinstance(library.place, Path):
         app.add_middleware(Known, service=service, tag=classify.etag_now)
+    else:  # it is on a server
+        app.add_middleware(Positions, storage=library.session.storage)
     # Photos are small already, and events are to arrive one by one: Starlette leaves both as they are.
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
     app.add_middleware(

@@ -13,7 +13,8 @@ from zsindex.web.security import Security, plain_address
 # Letters that need no escaping in a URL, a header or a page.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 # What the service itself has there.
-_OWN = frozenset({"v1", "static", "docs", "healthz", "readyz", "metrics", "compare", "search", "library"})
+_PAGES = frozenset({"docs", "compare", "search", "library"})
+_OWN = frozenset({"v1", "static", "healthz", "readyz", "metrics", "ping", "predict"}) | _PAGES
 
 
 def prefix_of(text: str) -> str:
