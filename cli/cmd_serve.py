@@ -37,6 +37,20 @@ from .output import note
     help="Another host name of the service, such as a proxy's. Repeatable.",
 )
 @click.option(
+    "--root-path",
+    metavar="PATH",
+    default="",
+    help="Where a proxy shows the service, such as /photos. It may take that off the paths of requests, or leave it.",
+)
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy, or a network of them such as 10.0.0.0/8, that is believed who its clients are and that they came by "
+    "TLS (X-Forwarded-For, X-Forwarded-Proto). Repeatable.",
+)
+@click.option(
     "--photos",
     multiple=True,
     type=options.FilePath(exists=True, file_okay=False, path_type=Path),
@@ -104,6 +118,8 @@ def serve(
     token_file: Path | None,
     read_only: bool,
     hosts: tuple[str, ...],
+    root_path: str,
+    proxies: tuple[str, ...],
     photos: tuple[Path, ...],
     fetch_urls: bool,
     places: bool,
@@ -124,9 +140,14 @@ def serve(
     from zsindex.config import library_place
     from zsindex.web import Limits, Security
     from zsindex.web import serve as web
+    from zsindex.web.forwarded import prefix_of, proxies_of
 
     if token_file is None and not web.is_loopback(host):
         raise click.UsageError(f"--host {host} lets other machines connect: name a --token-file as well")
+    try:
+        prefix, trusted = prefix_of(root_path), proxies_of(proxies)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     tokens = () if token_file is None else web.read_tokens(token_file)
     try:
         listening = web.listen(host, port)
@@ -140,12 +161,14 @@ def serve(
                 own_addresses=web.is_any(host),
                 tokens=tokens,
                 read_only=opened.read_only,
+                root_path=prefix,
+                proxies=trusted,
                 fetch_urls=fetch_urls,
                 places=places,
                 immich=immich,
                 photo_folders=tuple(str(folder.absolute()) for folder in photos),
             )
-            told = f"serving {opened.place} at " + " and ".join(web.urls_of(listening, host))
+            told = f"serving {opened.place} at " + " and ".join(web.urls_of(listening, host, prefix))
             if processes == 1:
                 web.serve(
                     opened,

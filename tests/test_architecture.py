@@ -75,7 +75,7 @@ ONLY_IMPORTERS = {
     "transformers": {"models/transformers.py"},
     "h11": {"web/serve.py"},
     "typing_extensions": {"agents/answers.py"},
-    "uvicorn": {"web/serve.py", "web/workers.py"},
+    "uvicorn": {"web/forwarded.py", "web/serve.py", "web/workers.py"},
     "wcwidth": {"cli/output.py"},
     "yaml": {"classification/prompts.py"},
 }

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from zsindex.classification import scores
 from zsindex.classification.scores import classify
 from zsindex.index import cores, nearest
+from zsindex.index import together as together_module
 from zsindex.index.snapshots import VectorIndex
+from zsindex.index.together import NobodyWaits, Together, nobody_waits
 from zsindex.index.vectors import Snapshot, VectorTable, blocks
 from zsindex.records import Activation, FloatArray, IdArray
+
+Searches: TypeAlias = Together[nearest._Products, FloatArray]
 
 N, DIM, WAIT_S = 20_000, 128, 30.0
 
@@ -33,8 +39,8 @@ def vectors() -> VectorTable:
 
 
 @pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> nearest._Together:
-    fresh = nearest._Together()
+def together(monkeypatch: pytest.MonkeyPatch) -> Searches:
+    fresh = Together(nearest._made, nearest._fits)
     monkeypatch.setattr(nearest, "_together", fresh)
     return fresh
 
@@ -47,19 +53,19 @@ class Held:
         self.queries: list[int] = []
         really = nearest._one_pass
 
-        def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+        def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
             self.queries.append(len(queries))
             if len(self.queries) == 1:
                 self.began.set()
                 assert self.go_on.wait(WAIT_S)
                 if first is not None:
                     raise first
-            return really(vectors, rows, queries, alone=alone)
+            return really(vectors, rows, queries)
 
         monkeypatch.setattr(nearest, "_one_pass", one_pass)
 
 
-def all_wait(together: nearest._Together, n: int) -> None:
+def all_wait(together: Together[Any, Any], n: int) -> None:
     """Until so many wait for the pass that is held."""
     for _ in range(3000):
         if len(together._waiting) == n:
@@ -79,7 +85,7 @@ def of_an_index(vectors: VectorTable, query: FloatArray) -> tuple[IdArray, Float
 @pytest.mark.parametrize("ask", [of_rows, of_an_index])
 def test_who_asks_meanwhile_is_answered_by_one_pass(
     vectors: VectorTable,
-    together: nearest._Together,
+    together: Searches,
     monkeypatch: pytest.MonkeyPatch,
     ask: Callable[[VectorTable, FloatArray], tuple[IdArray, FloatArray]],
 ) -> None:
@@ -94,13 +100,13 @@ def test_who_asks_meanwhile_is_answered_by_one_pass(
         held.go_on.set()
         found = [one.result(WAIT_S) for one in (first, *others)]
     assert held.queries == [1, 8]
-    for (ids, scores), (expected_ids, expected) in zip(found, alone, strict=True):
+    for (ids, shown), (expected_ids, expected) in zip(found, alone, strict=True):
         assert ids.tolist() == expected_ids.tolist()
-        assert scores.tobytes() == expected.tobytes()
+        assert shown.tobytes() == expected.tobytes()
 
 
 def test_other_rows_are_passes_of_their_own(
-    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+    vectors: VectorTable, together: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries, some = unit(3, 3), np.arange(0, N, 1)[100:]
     alone = nearest.exact(vectors, some, queries[:1], 5)
@@ -119,7 +125,7 @@ def test_other_rows_are_passes_of_their_own(
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), KeyboardInterrupt()])
 def test_whoever_fails_fails_alone(
-    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    vectors: VectorTable, together: Searches, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     queries, rows = unit(4, 3), vectors.rows
     held = Held(monkeypatch, first=error)
@@ -136,17 +142,17 @@ def test_whoever_fails_fails_alone(
 
 
 def test_a_pass_that_fails_for_several_is_made_for_each_again(
-    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
+    vectors: VectorTable, together: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queries, rows = unit(4, 3), vectors.rows
     held = Held(monkeypatch)
     slow = nearest._one_pass
 
-    def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
+    def one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
         if len(queries) > 1:
             held.queries.append(len(queries))
             raise MemoryError("no room for several")
-        return slow(vectors, rows, queries, alone=alone)
+        return slow(vectors, rows, queries)
 
     monkeypatch.setattr(nearest, "_one_pass", one_pass)
     with ThreadPoolExecutor(4) as pool:
@@ -160,9 +166,7 @@ def test_a_pass_that_fails_for_several_is_made_for_each_again(
     assert [type(error) for error in results].count(type(None)) == 2
 
 
-def test_memory_stays_bounded(
-    vectors: VectorTable, together: nearest._Together, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_stays_bounded(vectors: VectorTable, together: Searches, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = vectors.rows
     monkeypatch.setattr(nearest, "_MAX_SCORES", 3 * len(rows))
     held = Held(monkeypatch)
@@ -182,12 +186,14 @@ def test_rows_with_gaps_are_copied_a_few_at_a_time(vectors: VectorTable, monkeyp
     sizes: list[int] = []
     take = VectorTable.take
     monkeypatch.setattr(VectorTable, "take", lambda self, rows: sizes.append(len(rows)) or take(self, rows))  # type: ignore[func-returns-value]
-    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1), alone=False)
+    nearest._one_pass(vectors, np.arange(0, 20_000, 1)[np.arange(20_000) % 7 > 0], unit(2, 1))
     assert 0 < max(sizes) <= nearest._BLOCK_ROWS
 
 
 def threads() -> set[int]:
-    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+    """Of numpy's matrix product. That of FAISS is OpenMP's, which each thread sets for itself."""
+    blas = (one for one in threadpool_info() if one["user_api"] == "blas")
+    return {one["num_threads"] for one in blas if one["threading_layer"] != "openmp"}
 
 
 @pytest.fixture
@@ -220,11 +226,10 @@ def test_one_pass_has_all_cores_and_two_have_one_each(vectors: VectorTable) -> N
 def test_the_setting_comes_back_whatever_happens(vectors: VectorTable, wrong: BaseException) -> None:
     before = threads()
 
-    def work(items: Iterator[tuple[slice, FloatArray]]) -> None:
-        for where, _ in items:
-            assert threads() == {1}
-            if where.start:
-                raise wrong
+    def work(item: tuple[slice, FloatArray]) -> None:
+        assert threads() == {1}
+        if item[0].start:
+            raise wrong
 
     with pytest.raises(type(wrong)):
         cores.on_all(work, blocks(vectors, vectors.rows, 512))
@@ -251,6 +256,143 @@ def test_scores_do_not_depend_on_who_else_asks(vectors: VectorTable, n_labels: i
         for best, scores in pool.map(lambda _: ask(), range(8)):
             assert best.tobytes() == alone[0].tobytes()
             assert scores.tobytes() == alone[1].tobytes()
+
+
+@pytest.mark.parametrize("n_rows", [20_000, 16_390])  # the last block is large; and small, which BLAS does otherwise
+@pytest.mark.usefixtures("two_threads")
+def test_label_sets_that_wait_are_one_product_and_come_out_as_alone(
+    vectors: VectorTable, monkeypatch: pytest.MonkeyPatch, n_rows: int
+) -> None:
+    rows, passes = vectors.rows[:n_rows], list[list[int]]()
+    began, go_on = threading.Event(), threading.Event()
+
+    def one_pass(asked: Sequence[scores._Scores]) -> list[tuple[IdArray, FloatArray]]:
+        passes.append([one.scaled.shape[1] for one in asked])
+        if len(passes) == 1:
+            began.set()
+            assert go_on.wait(WAIT_S)
+        return scores._one_pass(asked)
+
+    def ask(n_labels: int) -> tuple[IdArray, FloatArray]:
+        softmax = n_labels % 2 == 0
+        return classify(
+            vectors,
+            rows,
+            unit(n_labels, n_labels),
+            logit_scale=100.0,
+            logit_bias=None if softmax else -5.0,
+            activation=Activation.SOFTMAX if softmax else Activation.SIGMOID,
+            top=2 if n_labels > 1 else 1,
+        )
+
+    sizes = [300, 20, 33, 1, 2, 128, 64, 150]
+    monkeypatch.setattr(scores, "_THREADING_PAYS", 0)
+    alone = [ask(n) for n in sizes]
+    together = Together(one_pass, scores._fits)
+    monkeypatch.setattr(scores, "_together", together)
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        asked = [pool.submit(ask, sizes[0])]
+        assert began.wait(WAIT_S)
+        for count, n in enumerate(sizes[1:], start=1):
+            asked.append(pool.submit(ask, n))
+            all_wait(together, count)
+        go_on.set()
+        for one, (best, scored) in zip(asked, alone, strict=True):
+            assert one.result(WAIT_S)[0].tobytes() == best.tobytes()
+            assert one.result()[1].tobytes() == scored.tobytes()
+    # What would be too wide, and what is blocked otherwise, is a pass of its own.
+    assert passes == [[300], [20, 33, 1, 2, 128, 64], [150]]
+
+
+def test_whom_nobody_waits_for_is_left_out(
+    vectors: VectorTable, together: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, gone = Held(monkeypatch), threading.Event()
+
+    def ask(query: FloatArray, is_left: Callable[[], bool]) -> tuple[IdArray, FloatArray]:
+        nobody_waits.set(is_left)
+        return nearest.exact_after(vectors, vectors.rows, query, 5)
+
+    queries = unit(4, 3)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(ask, queries[0], lambda: False)
+        assert held.began.wait(WAIT_S)
+        left = [pool.submit(ask, query, gone.is_set) for query in queries[1:3]]
+        stays = pool.submit(ask, queries[3], lambda: False)
+        all_wait(together, 3)
+        gone.set()
+        for one in left:
+            assert isinstance(one.exception(WAIT_S), NobodyWaits)  # before the pass has ended
+        held.go_on.set()
+        assert len(first.result(WAIT_S)[0]) == len(stays.result(WAIT_S)[0]) == 5
+    assert held.queries == [1, 1]
+
+
+def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(together_module, "_PATIENCE", 1e6)
+    monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", WAIT_S)
+
+    def make(asked: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(asked))
+        if len(sizes) == 1:
+            all_wait(waiting, 4)
+        elif len(sizes) == 3:
+            monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", 0.01)
+        return asked
+
+    waiting = Together[int, int](make, lambda asked, other: True)
+    with ThreadPoolExecutor(5) as pool:
+        assert sorted(pool.map(waiting.ask, range(5))) == [0, 1, 2, 3, 4]
+        assert sorted(pool.map(waiting.ask, range(4))) == [0, 1, 2, 3]
+    assert waiting.ask(7) == 7  # and nobody is waited for in vain for long
+    assert sizes == [1, 4, 4, 1]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_passes_get_the_cores_by_turns() -> None:
+    """A short pass does not wait for the end of a long one, and no more threads are at work than there are cores."""
+    at_work, most, done = [0], [0], list[str]()
+    lock, short_is_there = threading.Lock(), threading.Event()
+
+    def work(item: tuple[str, int]) -> None:
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        if item == ("long", 3):
+            assert short_is_there.wait(WAIT_S)
+        threading.Event().wait(0.002)
+        with lock:
+            at_work[0] -= 1
+            done.append(item[0])
+
+    def items(kind: str, n: int) -> Generator[tuple[str, int], None, None]:
+        if kind == "short":
+            short_is_there.set()
+        for number in range(n):
+            yield kind, number
+
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(cores.on_all, work, items("long", 60))
+        while not done:
+            threading.Event().wait(0.001)
+        cores.on_all(work, items("short", 10))
+        long.result(WAIT_S)
+    assert most[0] == 2
+    assert done.count("long") == 60
+    assert done.count("short") == 10
+    last = len(done) - done[::-1].index("short")
+    assert last < 40, "it had its turn at every second item"
+
+
+@pytest.mark.parametrize("n_rows", [31, 32, 8192, 8200])
+@pytest.mark.parametrize("n_queries", [1, 2, 10, 24, 25])
+def test_slices_are_the_whole_product(vectors: VectorTable, n_rows: int, n_queries: int) -> None:
+    assert vectors.base is not None
+    block, queries = vectors.base.vectors[7 : 7 + n_rows], unit(n_queries, 5)
+    out = np.empty((n_queries, n_rows + 3), dtype=np.float32)
+    nearest._multiply(block, queries, out[:, 1 : 1 + n_rows])
+    np.testing.assert_allclose(out[:, 1 : 1 + n_rows], queries.astype(np.float64) @ block.T, atol=1e-6)
 
 
 @pytest.fixture

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from tests.fakes import FakeEncoder
 from tests.web.conftest import Serve
+from zsindex.index.together import NobodyWaits, nobody_waits
 from zsindex.library import Library
-from zsindex.web.admission import Gate
+from zsindex.web.admission import Admission, Gate
+from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem
 
 WAIT_S = 30.0
@@ -129,3 +132,49 @@ def test_places_are_never_lost_nor_made() -> None:
             pass
 
     asyncio.run(run())
+
+
+def test_who_hangs_up_takes_the_question_along() -> None:
+    """What answers is told, in its thread, and nothing is sent to nobody."""
+    limits = Limits(requests_per_s=0)
+    gate = Gate(running=1, waiting=1, wait_s=30.0, encoding=1)
+    hung_up, left = asyncio.Event(), threading.Event()
+    sent: list[Message] = []
+
+    def answer() -> None:
+        is_left = nobody_waits.get()
+        assert not is_left()
+        asyncio.run_coroutine_threadsafe(hang_up(), loop).result(30)
+        until(is_left)
+        left.set()
+        raise NobodyWaits
+
+    async def hang_up() -> None:
+        hung_up.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.to_thread(answer)
+
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        admission = Admission(app, limits=limits, gate=gate, refused=lambda _: None, readers=lambda _: True)
+        scope = {"type": "http", "path": "/v1/search", "headers": [], "state": {"right": "write"}}
+        await asyncio.wait_for(admission(scope, receive, send), 30)
+
+    loop: asyncio.AbstractEventLoop
+    asyncio.run(ask())
+    assert left.is_set()
+    assert sent == []
+    assert gate.running == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from zsindex.errors import DimensionMismatch
 from zsindex.index import cores
+from zsindex.index.together import Together
 from zsindex.index.vectors import BLOCK_ROWS, VectorTable, blocks
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 
@@ -39,8 +41,12 @@ _LEAST_SAFE_LOGIT = -40.0
 _LARGEST_SAFE_SUM = 88.0  # the logarithm of a little less than the largest float32
 # Below this many multiplications (a few milliseconds) threads cost more than they gain.
 _THREADING_PAYS = 2**29
-# Several at once would only compete for the processor's cache.
-_ALL_CORES = threading.Lock()
+# Questions that are asked at once are multiplied as one matrix, of so many columns at most: their products are to stay
+# in a core's own cache.
+_MOST_COLUMNS = 256
+# BLAS has other ways for small products and for single columns, by which last bits differ. From so many multiplications
+# on a column comes out the same whatever stands beside it.
+_MULTIPLIED_ALIKE = 2**22
 
 Block: TypeAlias = tuple[slice, FloatArray]
 
@@ -144,29 +150,96 @@ def classify(
     """
     if vectors.dim != text_vectors.shape[1]:
         raise DimensionMismatch(expected=vectors.dim, got=text_vectors.shape[1], what="text vectors")
-    scaled = np.ascontiguousarray((np.float32(logit_scale) * text_vectors).T)
-    n_labels = len(text_vectors)
-    best = np.empty((len(rows), top), dtype=np.int64)
-    scores = np.empty((len(rows), top), dtype=np.float32)
+    asked = _Scores(
+        vectors,
+        rows,
+        np.ascontiguousarray((np.float32(logit_scale) * text_vectors).T),
+        None if logit_bias is None else np.float32(logit_bias),
+        activation,
+        top,
+        block_rows(len(rows), len(text_vectors), vectors.dim) if size is None else size,
+    )
+    if len(rows) * len(text_vectors) * vectors.dim >= _THREADING_PAYS:
+        return _together.ask(asked)
+    found = _Found(asked)
+    for where, block in blocks(vectors, rows, asked.size):
+        found.add(where, np.matmul(block, asked.scaled))
+    return found.best, found.scores
 
-    def score(pending: Iterator[Block], size: int) -> None:
-        buffer = np.empty((min(size, len(rows)), n_labels), dtype=np.float32)
-        step = max(1, _PASS_SIZE // n_labels)
-        for where, block in pending:
-            values = np.matmul(block, scaled, out=buffer[: len(block)])
-            if logit_bias is not None:
-                values += np.float32(logit_bias)
-            for at in range(0, len(values), step):
-                part = slice(where.start + at, min(where.start + at + step, where.stop))
-                best[part], scores[part] = _best(values[at : at + step], top, activation)
 
-    together = block_rows(len(rows), n_labels, vectors.dim) if size is None else size
-    if len(rows) * n_labels * vectors.dim < _THREADING_PAYS:
-        score(blocks(vectors, rows, together), together)
-    else:
-        with _ALL_CORES:
-            cores.on_all(lambda pending: score(pending, together), blocks(vectors, rows, together))
-    return best, scores
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """What `classify` is asked for. Rows and vectors are told apart by what they are, not by what is in them.
+
+    Attributes:
+        scaled: float32 (dim, c).
+        size: of a block.
+    """
+
+    vectors: VectorTable
+    rows: IdArray
+    scaled: FloatArray
+    bias: np.float32 | None
+    activation: Activation
+    top: int
+    size: int
+
+
+class _Found:
+    """The best labels of each image, as far as they are known: int64 and float32, (len(rows), top)."""
+
+    def __init__(self, asked: _Scores) -> None:
+        self._asked = asked
+        self._step = max(1, _PASS_SIZE // asked.scaled.shape[1])
+        self.best = np.empty((len(asked.rows), asked.top), dtype=np.int64)
+        self.scores = np.empty((len(asked.rows), asked.top), dtype=np.float32)
+
+    def add(self, where: slice, products: FloatArray) -> None:
+        """Rank a block by its products with the labels, float32 (b, c), which are overwritten."""
+        if self._asked.bias is not None:
+            products += self._asked.bias
+        for at in range(0, len(products), self._step):
+            part = slice(where.start + at, min(where.start + at + self._step, where.stop))
+            values = products[at : at + self._step]
+            self.best[part], self.scores[part] = _best(values, self._asked.top, self._asked.activation)
+
+
+def _fits(asked: Sequence[_Scores], other: _Scores) -> bool:
+    first, count = asked[0], sum(one.scaled.shape[1] for one in asked) + other.scaled.shape[1]
+    alike = other.vectors is first.vectors and other.rows is first.rows and other.size == first.size
+    return alike and count <= _MOST_COLUMNS
+
+
+def _comes_out_alike(n_rows: int, scaled: FloatArray) -> bool:
+    return scaled.shape[1] > 1 and n_rows * scaled.size >= _MULTIPLIED_ALIKE
+
+
+def _one_pass(asked: Sequence[_Scores]) -> list[tuple[IdArray, FloatArray]]:
+    """The answers to several questions about the same rows, each to the same bit as by itself."""
+    first, found = asked[0], [_Found(one) for one in asked]
+    ends = np.cumsum([one.scaled.shape[1] for one in asked]).tolist()
+    joined = np.concatenate([one.scaled for one in asked], axis=1) if asked[1:] else first.scaled
+    buffers: dict[int, FloatArray] = {}
+
+    def score(item: Block) -> None:
+        where, block = item
+        if asked[1:] and not all(_comes_out_alike(len(block), one.scaled) for one in asked):
+            for one, its in zip(asked, found, strict=True):
+                its.add(where, np.matmul(block, one.scaled))
+            return
+        buffer = buffers.get(threading.get_ident())
+        if buffer is None:
+            shape = min(first.size, len(first.rows)), joined.shape[1]
+            buffer = buffers[threading.get_ident()] = np.empty(shape, dtype=np.float32)
+        values = np.matmul(block, joined, out=buffer[: len(block)])
+        for start, stop, its in zip([0, *ends], ends, found, strict=False):
+            its.add(where, values[:, start:stop])
+
+    cores.on_all(score, blocks(first.vectors, first.rows, first.size))
+    return [(its.best, its.scores) for its in found]
+
+
+_together = Together(_one_pass, _fits)
 
 
 def block_rows(n_rows: int, n_labels: int, dim: int) -> int:

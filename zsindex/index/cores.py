@@ -3,15 +3,21 @@
 Left to itself, a matrix product runs on all cores, in threads that wait for each other at its end. Where others want
 the cores, too, one of these threads is always late, and that wait is most of the time: ten threads that multiply at
 once take several times as long as one after the other. So every core gets blocks of its own, and multiplies with one
-thread.
+thread; and the blocks of all that is asked at the same time are worked on by turns, by the same threads.
+
+Who may use how many: what is asked of all vectors, one thread for each core in all, here; a pass in the thread of
+whoever asks, such as those of the label lab, BLAS's own as long as it is the only one, else that thread. FAISS, when an
+index file is written, and the runtimes of models have threads of their own, which nothing here limits.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,32 +91,134 @@ def _enter(*, each_with_one: int = 0, passes: int = 0) -> None:
             _before = None
 
 
-def on_all(work: Callable[[Iterator[Item]], None], items: Generator[Item, None, None]) -> None:
+@dataclass(eq=False)
+class _Pass:
+    """Items to be worked on.
+
+    Attributes:
+        lock: of the rest, and of taking the next item.
+        at_work: threads that are at one.
+        ended: there are no more items to be taken.
+    """
+
+    work: Callable[[Any], None]
+    items: Generator[Any, None, None]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    at_work: int = 0
+    ended: bool = False
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def step(self) -> bool:
+        """Work on the next item; False if there is none."""
+        try:
+            with self.lock:
+                item = None if self.ended else next(self.items, None)
+                if item is None:
+                    self._end()
+                    return False
+                self.at_work += 1
+        except BaseException as error:  # noqa: BLE001  it is raised where the pass was asked for
+            self._fail(error)
+            return False
+        try:
+            self.work(item)
+        except BaseException as error:  # noqa: BLE001  as above
+            self._fail(error)
+        finally:
+            with self.lock:
+                self.at_work -= 1
+                if self.ended:
+                    self._end()
+        return True
+
+    def _fail(self, error: BaseException) -> None:
+        with self.lock:
+            self.error = self.error or error
+            self._end()
+
+    def stop(self) -> None:
+        """Have no further item taken, and wait for those that are being worked on."""
+        with self.lock:
+            self._end()
+        self.done.wait()
+
+    def _end(self) -> None:
+        self.ended = True
+        if not self.at_work:
+            self.done.set()
+
+
+class _Workers:
+    """A thread for each core. All passes there are get their items worked on by turns."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._some = threading.Condition()
+        self._passes: deque[_Pass] = deque()
+        for number in range(n):
+            threading.Thread(target=self._work, name=f"zsindex core {number}", daemon=True).start()
+
+    def run(self, one: _Pass) -> None:
+        """Have all items of a pass worked on."""
+        with self._some:
+            self._passes.append(one)
+            self._some.notify(self.n)
+        try:
+            one.done.wait()
+        finally:
+            one.stop()
+        if one.error is not None:
+            raise one.error
+
+    def _work(self) -> None:
+        while True:
+            with self._some:
+                while not self._passes:
+                    self._some.wait()
+                one = self._passes[0]
+                self._passes.rotate(-1)
+            if not one.step():
+                with self._some, suppress(ValueError):  # another thread may have taken it out
+                    self._passes.remove(one)
+            del one  # and with it the arrays of its last pass
+
+
+_workers: _Workers | None = None
+
+
+def _workers_of(n: int) -> _Workers:
+    global _workers
+    with _setting:
+        if _workers is None or _workers.n != n:
+            _workers = _Workers(n)
+        return _workers
+
+
+def _forget_workers() -> None:
+    """After a fork there are none of these threads."""
+    global _workers, _setting
+    _workers, _setting = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_workers)
+
+
+def on_all(work: Callable[[Item], None], items: Generator[Item, None, None]) -> None:
     """Have items worked on by all cores, each taking the next one when it is done with its last.
 
+    However many passes there are, no more threads work on them than there are cores, and each pass gets its turn.
+
     Args:
-        work: called in as many threads as there are cores, this one among them, with those items that are its own.
+        work: called with each item, in any of these threads, with one at a time in each.
     """
-    turn = threading.Lock()
-
-    def take() -> Item | None:
-        with turn:
-            return next(items, None)
-
-    others = count() - 1
     with one_thread_each():
         try:
-            if not others:
-                work(iter(take, None))
-                return
-            with ThreadPoolExecutor(others) as pool:
-                try:
-                    running = [pool.submit(work, iter(take, None)) for _ in range(others)]
-                    work(iter(take, None))
-                    for one in running:
-                        one.result()
-                finally:
-                    with turn:  # after Ctrl-C, or an error in one, the others find no further item
-                        items.close()
+            if count() == 1:
+                for item in items:
+                    work(item)
+            else:
+                _workers_of(count()).run(_Pass(work, items))
         finally:
             items.close()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from zsindex.index import cores
 from zsindex.index.cells import DEPTHS, Cells
+from zsindex.index.together import Together
 from zsindex.index.vectors import VectorTable, cut, span
 from zsindex.records import FloatArray, IdArray
 
@@ -19,6 +19,9 @@ _BLOCK_ROWS = 8192
 # Rows that a core takes at a time, at most: where others want it, too, each return to Python costs a turn. Blocks that
 # stay in its own cache were faster on a machine with nothing else to do, and several times slower on a busy one.
 _MAX_ROWS = 32_768
+# For a few queries BLAS would copy all rows into an order of its own, which takes longer than multiplying them. Slices
+# of so few rows it multiplies where they are, in a third of the time.
+_FEW_QUERIES, _SLICE_ROWS = 24, 32
 # Below so many multiplications (a millisecond) threads cost more than they bring.
 _THREADING_PAYS = 2**21
 # Two products of the same rows differ in their last bits, depending on where the rows lie and on how many are
@@ -29,142 +32,90 @@ _SLACK = 1e-5
 _DENSE = 0.3
 
 
-@dataclass(eq=False)
-class _Asked:
-    """What a thread waits for. Rows and vectors are told apart by what they are, not by what is in them.
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """What a search asks for. Rows and vectors are told apart by what they are, not by what is in them.
 
     Attributes:
-        products: float32 (q, len(rows)), once they are there.
-        woken: set when they are, or when it is this thread's turn to calculate.
-        gone: nobody waits for it any more.
+        queries: float32 (q, dim).
     """
 
     vectors: VectorTable
     rows: IdArray
     queries: FloatArray
-    products: FloatArray | None = None
-    woken: threading.Event = field(default_factory=threading.Event)
-    gone: bool = False
 
 
-class _Together:
-    """Products of queries and rows, one pass over the rows at a time, however many threads ask.
+def _fits(asked: Sequence[_Products], other: _Products) -> bool:
+    first = asked[0]
+    count = sum(len(one.queries) for one in asked) + len(other.queries)
+    alike = other.vectors is first.vectors and other.rows is first.rows
+    return alike and count * len(first.rows) <= _MAX_SCORES
 
-    A pass takes all cores, and most of its time is that of reading the rows from memory. So those who ask for the same
-    rows meanwhile wait, and are then answered by one pass together, in the thread of the first of them. That changes
-    the last bits of products, which decide nothing: see `_SLACK`.
 
-    Attributes:
-        passes: how many there were.
+def _made(asked: Sequence[_Products]) -> list[FloatArray]:
+    """float32 (q, len(rows)) for each: one pass. Who asks beside it changes the last bits of products, which decide
+    nothing: see `_SLACK`.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # of these, and held no longer than to look at them
-        self._waiting: list[_Asked] = []
-        self._at_work: _Asked | None = None
-        self.passes = 0
-
-    def products(self, vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
-        """float32 (q, len(rows)), of queries float32 (q, dim)."""
-        if len(rows) * vectors.dim * len(queries) < _THREADING_PAYS:
-            products = np.empty((len(queries), len(rows)), dtype=np.float32)
-            for where, block in cut(vectors, rows, _BLOCK_ROWS):
-                # Not a matrix product, whose threads would have to be told that one is enough: that takes longer.
-                products[:, where] = np.einsum("rd,qd->qr", block, queries)
-            return products
-        mine = _Asked(vectors, rows, queries)
-        try:
-            with self._lock:
-                self._waiting.append(mine)
-                if self._at_work is None:
-                    self._next()
-            mine.woken.wait()
-            if mine.products is None:
-                self._answer(mine)
-        finally:
-            # Also after Ctrl-C: nobody waits for a turn that will never end.
-            with self._lock:
-                mine.gone = True
-                if mine in self._waiting:
-                    self._waiting.remove(mine)
-                if self._at_work is mine:
-                    self._next()
-        assert mine.products is not None
-        return mine.products
-
-    def _next(self) -> None:
-        """Give the turn to whoever has waited longest."""
-        self._at_work = self._waiting[0] if self._waiting else None
-        if self._at_work is not None:
-            self._at_work.woken.set()
-
-    def _answer(self, mine: _Asked) -> None:
-        """Calculate what this thread waits for, and for others that wait for the same rows, as many as there is room
-        for.
-        """
-        with self._lock:
-            asked, room = [mine], _MAX_SCORES // len(mine.rows) - len(mine.queries)
-            for other in self._waiting:
-                alike = other.vectors is mine.vectors and other.rows is mine.rows
-                if other is not mine and alike and len(other.queries) <= room:
-                    asked.append(other)
-                    room -= len(other.queries)
-            self._waiting = [one for one in self._waiting if one not in asked]
-            alone = not asked[1:] and not self._waiting
-            self.passes += 1
-        try:
-            queries = mine.queries if alone else np.concatenate([one.queries for one in asked])
-            products = _one_pass(mine.vectors, mine.rows, queries, alone=alone)
-        except BaseException:
-            with self._lock:
-                self._waiting[:0] = [one for one in asked[1:] if not one.gone]
-            raise
-        done = 0
-        for one in asked:
-            one.products = products[done : done + len(one.queries)]
-            done += len(one.queries)
-            one.woken.set()
+    first = asked[0]
+    queries = np.concatenate([one.queries for one in asked]) if asked[1:] else first.queries
+    products = _one_pass(first.vectors, first.rows, queries)
+    ends = np.cumsum([len(one.queries) for one in asked])
+    return np.split(products, ends[:-1])
 
 
-def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray, *, alone: bool) -> FloatArray:
-    """Products of queries and rows; `alone`: nobody else asks for any at the moment."""
+def _one_pass(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
+    """Products of queries and rows, float32 (q, len(rows)).
+
+    By a thread for each core, also where nobody else asks: the product's own threads wait for each other at the end of
+    each block, which takes several times as long where another program wants the cores, too.
+    """
     products = np.empty((len(queries), len(rows)), dtype=np.float32)
-    if alone:
-        # The product's own threads, which nothing holds up then, take half the time of ours.
-        with cores.a_pass():
-            for where, block in cut(vectors, rows, _BLOCK_ROWS):
-                _multiply(block, queries, products[:, where])
-        return products
 
-    def multiply(pending: Iterator[tuple[slice, FloatArray]]) -> None:
-        for where, block in pending:
-            _multiply(block, queries, products[:, where])
+    def multiply(item: tuple[slice, FloatArray]) -> None:
+        where, block = item
+        _multiply(block, queries, products[:, where])
 
     # Rows with gaps are copied, block by block.
     most = _MAX_ROWS if rows[-1] - rows[0] == len(rows) - 1 else _BLOCK_ROWS
-    cores.on_all(multiply, cut(vectors, rows, min(most, -(-len(rows) // cores.count()))))
+    cores.on_all(multiply, cut(vectors, rows, min(most, -(-len(rows) // (2 * cores.count())))))
     return products
 
 
-_together = _Together()
+_together = Together(_made, _fits)
 
 
 def _products(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
     """float32 (q, len(rows)); rows ascending."""
     over = span(rows, _DENSE)
     if over is None:
-        return _together.products(vectors, rows, queries)
+        return _of_all(vectors, rows, queries)
     whole = vectors.rows
     if len(whole) == len(vectors) and _DENSE * len(whole) <= len(rows):
         over = whole  # the very array that those search who have no filter
-    return _together.products(vectors, over, queries)[:, rows - over[0]]
+    return _of_all(vectors, over, queries)[:, rows - over[0]]
+
+
+def _of_all(vectors: VectorTable, rows: IdArray, queries: FloatArray) -> FloatArray:
+    if len(rows) * vectors.dim * len(queries) >= _THREADING_PAYS:
+        return _together.ask(_Products(vectors, rows, queries))
+    products = np.empty((len(queries), len(rows)), dtype=np.float32)
+    for where, block in cut(vectors, rows, _BLOCK_ROWS):
+        # Not a matrix product, whose threads would have to be told that one is enough: that takes longer.
+        products[:, where] = np.einsum("rd,qd->qr", block, queries)
+    return products
 
 
 def _multiply(block: FloatArray, queries: FloatArray, out: FloatArray) -> None:
+    """Products of a block float32 (b, dim) and queries float32 (q, dim) into `out`, float32 (q, b)."""
     if len(queries) == 1:
         np.matmul(block, queries[0], out=out[0])
-    else:
-        out[:] = (block @ queries.T).T
+        return
+    whole = len(block) // _SLICE_ROWS * _SLICE_ROWS if len(queries) <= _FEW_QUERIES else 0
+    if whole:
+        slices = block[:whole].reshape(-1, _SLICE_ROWS, block.shape[1])
+        out[:, :whole] = np.matmul(slices, queries.T).reshape(whole, -1).T
+    if whole < len(block):
+        out[:, whole:] = (block[whole:] @ queries.T).T
 
 
 def exact(vectors: VectorTable, rows: IdArray, queries: FloatArray, k: int) -> tuple[IdArray, FloatArray]:

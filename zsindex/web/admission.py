@@ -13,6 +13,7 @@ from functools import partial
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zsindex.index.together import NobodyWaits, nobody_waits
 from zsindex.models.encoder import around_model, may_keep
 from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem, busy
@@ -237,8 +238,22 @@ class Admission:
                 return  # the client is gone
             if scope["state"]["right"] != "write":
                 may_keep.set(self._readers)  # of this request's task alone
-            async with self._gate.enter():
-                await self._app(scope, _replayed(body, receive), send)
+            gone = False
+
+            async def watch() -> None:
+                nonlocal gone
+                gone = (await receive())["type"] == "http.disconnect"
+
+            watching = asyncio.create_task(watch())
+            nobody_waits.set(lambda: gone)
+            try:
+                async with self._gate.enter():
+                    if not gone:
+                        await self._app(scope, _replayed(body, receive), send)
+            except NobodyWaits:
+                return
+            finally:
+                watching.cancel()
         finally:
             self._buffered -= size
 

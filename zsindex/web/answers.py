@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from zsindex.classification.results import Classification
 from zsindex.services.questions import Plan
-from zsindex.web.memory import RecentlyUsed, reachable
+from zsindex.web.memory import Present, RecentlyUsed, reachable
 
 # `Classification.by_answer`, which is made when it is asked for: three orders and a label of 8 bytes, a score of 4.
 LATER_BYTES = 28
@@ -37,7 +37,7 @@ class Answers:
         """
         self._lock = threading.Lock()
         self._kept: RecentlyUsed[str, Classification] = RecentlyUsed(max_bytes)
-        self._now = now
+        self._present = Present(now)
         self._turns: dict[str, _Turn] = {}
 
     @property
@@ -83,6 +83,7 @@ class Answers:
         Args:
             key: in place of its run's, where that holds only if a client's word does.
         """
-        reached, anyway = reachable(answer), reachable(self._now())
+        anyway = self._present.reached()
+        reached = reachable(answer, known=anyway)
         with self._lock:
             self._kept.keep(key or answer.run.key, answer, reached, later=LATER_BYTES * len(answer), anyway=anyway)

@@ -11,6 +11,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 import zsindex
 from zsindex.errors import ZsindexError
@@ -18,9 +19,12 @@ from zsindex.library import Library
 from zsindex.web import logs, openapi, pages, problems
 from zsindex.web.access_log import AccessLog
 from zsindex.web.admission import Admission
+from zsindex.web.forwarded import Forwarded
+from zsindex.web.head import Head
+from zsindex.web.known import Known
 from zsindex.web.limits import Limits
 from zsindex.web.replicas import Positions
-from zsindex.web.routes import ROUTERS, immich
+from zsindex.web.routes import ROUTERS, classify, immich
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
 
@@ -73,7 +77,7 @@ def create_app(
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # it would load scripts from elsewhere; see `pages`
         redoc_url=None,
         redirect_slashes=False,
         responses=openapi.REFUSALS,
@@ -83,14 +87,19 @@ def create_app(
         app.include_router(router)
     if security.immich is not None:
         app.include_router(immich.router)
-    public = pages.mount(app, page, security)
+    public = pages.mount_docs(app) | pages.mount(app, page, security)
     if security.immich is not None:
         public |= immich.PATHS
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.
-    if not isinstance(library.place, Path):  # it is on a server
+    app.add_middleware(Head)
+    if isinstance(library.place, Path):
+        app.add_middleware(Known, service=service, tag=classify.etag_now)
+    else:  # it is on a server
         app.add_middleware(Positions, storage=library.session.storage)
+    # Photos are small already, and events are to arrive one by one: Starlette leaves both as they are.
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
     app.add_middleware(
         Admission,
         limits=service.limits,
@@ -100,6 +109,8 @@ def create_app(
     )
     app.add_middleware(Guard, security=security, public=public)
     app.add_middleware(AccessLog, metrics=service.metrics)
+    if security.root_path or security.proxies:
+        app.add_middleware(Forwarded, security=security)
     app.openapi = openapi.completed(app.openapi)  # type: ignore[method-assign]
     return app
 

@@ -6,8 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from zsindex.web.problems import Problem
 
@@ -22,12 +24,18 @@ def etag_of(*parts: Any, snapshot: tuple[int, int, int] | None = None) -> str:
     return f'"{hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]}{of}"'
 
 
+def given_tags(scope: Scope) -> list[str]:
+    """The entity tags of answers that a client has."""
+    given = Headers(scope=scope).get("if-none-match", "")
+    return [tag.strip().removeprefix("W/") for tag in given.split(",")] if given else []
+
+
 def unchanged(request: Request, etag: str, **headers: str) -> Response | None:
     """What to answer to somebody who has this answer already; None if it must be sent.
 
     For GET and HEAD that is 304; RFC 9110 wants 412 for other methods.
     """
-    given = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    given = given_tags(request.scope)
     if etag not in given and "*" not in given:
         return None
     if request.method in ("GET", "HEAD"):

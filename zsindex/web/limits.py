@@ -40,7 +40,7 @@ class Limits:
     """
 
     requests_per_s: float = 300.0
-    running: int = max(4, 2 * (os.cpu_count() or 1))
+    running: int = max(16, 4 * (os.cpu_count() or 1))
     waiting: int = 128
     wait_s: float = 10.0
     encoding: int = 24

@@ -10,7 +10,7 @@ import mmap
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
@@ -32,11 +32,15 @@ _SHARED = (Session, Embedding, CurrentFacts)
 _ATOMS = (int, float, complex, bool, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 
 
-def reachable(*held: object) -> Reached:
+def reachable(*held: object, known: Reached | None = None) -> Reached:
     """What can be reached from some objects: by identity, with the bytes of each.
 
     What all parts of the library share is not looked into, and mapped files take no memory.
+
+    Args:
+        known: what was weighed before, and is still there.
     """
+    known = known or {}
     found: Reached = {}
     pending: deque[object] = deque(held)
     while pending:
@@ -45,9 +49,24 @@ def reachable(*held: object) -> Reached:
             one = _owner(one)
         if isinstance(one, (*_ATOMS, *_SHARED)) or id(one) in found:
             continue
-        found[id(one)] = one, _bytes(one)
+        found[id(one)] = known.get(id(one)) or (one, _bytes(one))
         pending.extend(_inside(one))
     return found
+
+
+class Present:
+    """What is in memory anyway: weighed when it has become something else, as the list of photos is long."""
+
+    def __init__(self, now: Callable[[], object]) -> None:
+        self._now = now
+        self._last: tuple[object, Reached] = None, {}
+
+    def reached(self) -> Reached:
+        """What is `reachable` from it."""
+        now = self._now()
+        if self._last[0] is not now:
+            self._last = now, reachable(now)
+        return self._last[1]
 
 
 def _owner(array: np.ndarray[Any, Any]) -> object:

@@ -7,6 +7,7 @@ ones. Templates hold no data of the library, since they are given out without a 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -16,9 +17,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 import zsindex
-from zsindex.web.security import Security
+from zsindex.web.problems import Problem
+from zsindex.web.security import CONTENT_POLICY, Security
 
 FOLDER = Path(__file__).parent / "page"
+DOCS = Path(__file__).parent / "docs"
+# The package whose files are taken. It is not imported.
+_SWAGGER = "fastapi_offline"
+# Its style sheet has small pictures in it.
+_DOCS_POLICY = CONTENT_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 
 
 def mount(app: FastAPI, folder: Path, security: Security) -> frozenset[str]:
@@ -34,6 +41,27 @@ def mount(app: FastAPI, folder: Path, security: Security) -> frozenset[str]:
         app.add_api_route(path, _page(templates, file.name, security), methods=["GET"], include_in_schema=False)
         paths.append(path)
     return frozenset(paths)
+
+
+def mount_docs(app: FastAPI) -> frozenset[str]:
+    """Add ``/docs``, where endpoints are described and can be tried. Swagger UI is that of a package, so that nothing
+    comes from elsewhere. Returns the path, which needs no token: the document that is shown there does.
+    """
+    if find_spec(_SWAGGER) is None:
+
+        def docs(request: Request) -> Response:
+            raise Problem("not-found", 404, "this page needs a package: pip install 'zsindex[swagger]'")
+    else:
+        files = StaticFiles(directory=DOCS / "static", packages=[(_SWAGGER, "static")])
+        app.mount("/static/docs", files, name="docs")
+        templates = Jinja2Templates(directory=DOCS / "templates")
+
+        def docs(request: Request) -> Response:
+            headers = {"Content-Security-Policy": _DOCS_POLICY}
+            return templates.TemplateResponse(request, "docs.html", headers=headers)
+
+    app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False)
+    return frozenset({"/docs"})
 
 
 def _page(templates: Jinja2Templates, name: str, security: Security):  # type: ignore[no-untyped-def]

@@ -71,6 +71,8 @@ class Security:
             none may.
         own_addresses: a Host header may also say the address of this machine that the connection came to. A page of
             another name that was made to resolve to this machine says that name, and no address.
+        root_path: below which a proxy shows the service, such as ``/photos``; see `zsindex.web.forwarded`.
+        proxies: addresses and networks of proxies whose word on clients is taken.
     """
 
     hosts: frozenset[str]
@@ -81,6 +83,8 @@ class Security:
     photo_folders: tuple[str, ...] = ()
     immich: str | None = None
     own_addresses: bool = False
+    root_path: str = ""
+    proxies: tuple[str, ...] = ()
     _ended: OrderedDict[str, None] = field(default_factory=OrderedDict, repr=False, compare=False)
 
     def right_of(self, secret: str) -> Right | None:

@@ -167,7 +167,7 @@ def configured(app: FastAPI | Callable[[], FastAPI], **more: Any) -> uvicorn.Con
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # whoever connects is who asks
+        proxy_headers=False,  # see `zsindex.web.forwarded`
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
@@ -281,23 +281,24 @@ async def _no_room(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def urls_of(listening: socket.socket, host: str) -> list[str]:
+def urls_of(listening: socket.socket, host: str, root_path: str = "") -> list[str]:
     """Where people reach the service, from this machine first. `hosts_of` and `Security.own_addresses` let them in.
 
     Args:
         host: what it was told to listen at.
+        root_path: below which it is shown.
     """
     bound: Any = listening.getsockname()
     address, port = str(bound[0]), int(bound[1])
     if not is_any(host):
-        return [f"http://{with_port(host, port)}/"]
+        return [f"http://{with_port(host, port)}{root_path}/"]
     old = address == "0.0.0.0" or not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
     hosts = [
         "127.0.0.1" if old else "::1",
         _outward(socket.AF_INET, "192.0.2.1") if old else None,
         _outward(socket.AF_INET6, "2001:db8::1") if ":" in address else None,
     ]
-    return [f"http://{with_port(one, port)}/" for one in dict.fromkeys(hosts) if one is not None]
+    return [f"http://{with_port(one, port)}{root_path}/" for one in dict.fromkeys(hosts) if one is not None]
 
 
 def _outward(family: int, target: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from zsindex.web import cursors
 from zsindex.web.cursors import OffsetCursor
-from zsindex.web.memory import RecentlyUsed, reachable
+from zsindex.web.memory import Present, RecentlyUsed, reachable
 from zsindex.web.problems import busy
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class SlowQuestions:
         self._wait_s, self._stop_s = wait_s, stop_s
         self._lock = threading.Lock()
         self._kept: RecentlyUsed[tuple[str, str], object] = RecentlyUsed(max_bytes, most=kept)
-        self._now = now
+        self._present = Present(now)
 
     @property
     def bytes(self) -> int:
@@ -97,7 +97,8 @@ class SlowQuestions:
             key, answer = make(should_stop)
         if wanted not in (None, key):
             raise cursors.expired()
-        reached, anyway = reachable(answer), reachable(self._now())
+        anyway = self._present.reached()
+        reached = reachable(answer, known=anyway)
         with self._lock:
             self._kept.keep((asked, key), answer, reached, anyway=anyway)
         return key, answer, offset

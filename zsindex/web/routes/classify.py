@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, File, Form, Query, Request, UploadFile
 from starlette.responses import JSONResponse, Response
 
 from zsindex.classification.options import Question
-from zsindex.classification.results import Classification, Prediction
+from zsindex.classification.results import Classification, Prediction, Run
 from zsindex.errors import NoLabels, UnknownRun
 from zsindex.library import Library
-from zsindex.web import questions, replicas, uploads
+from zsindex.web import known, questions, replicas, uploads
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import OffsetCursor
 from zsindex.web.problems import Problem
@@ -33,18 +33,50 @@ from zsindex.web.service import Service, ServiceHere, require_write
 router = APIRouter(tags=["classify"])
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a body asks, and shows of the answer.
+
+    Attributes:
+        asking: stands for both.
+    """
+
+    question: Question
+    shown: tuple[object, ...]
+    asking: str
+
+    @classmethod
+    def of(cls, service: Service, body: ClassifyRequest) -> _Asked:
+        labels = questions.labels_of(service, body)
+        truth = None if body.calibrate is None else questions.truth_of(service, body.calibrate)
+        question = questions.question_of(labels, body, calibrate=truth)
+        # Who has the answer already need not have had it recorded.
+        shown = (body.only, body.min_score, body.order, body.record)
+        return cls(question, shown, questions.asking_of(labels, question, shown))
+
+    def etag(self, service: Service, body: ClassifyRequest, run: Run, key: str, offset: int) -> str:
+        """The tag of a page of the answer."""
+        snapshot = (run.watermark, run.generation, run.files_revision)
+        dated = service.library.session.facts.table().state if body.order == "date" else None
+        return etag_of(key, self.shown, dated, offset, body.limit, snapshot=snapshot)
+
+
+def etag_now(service: Service, body: ClassifyRequest) -> str:
+    """The tag that the first page of the answer to a body has now."""
+    asked = _Asked.of(service, body)
+    with service.answers.turn(asked.asking) as planned:
+        run = planned(lambda: service.library.plan(asked.question)).run
+    return asked.etag(service, body, run, run.key, 0)
+
+
 def _answer(service: Service, request: Request, body: ClassifyRequest) -> Response:
     library, limits = service.library, service.limits
     if body.limit > limits.page:
         raise Problem("fields", 422, f"a page has at most {limits.page:,} photos")
     if body.record:
         require_write(request)
-    labels = questions.labels_of(service, body)
-    truth = None if body.calibrate is None else questions.truth_of(service, body.calibrate)
-    question = questions.question_of(labels, body, calibrate=truth)
-    # Who has the answer already need not have had it recorded.
-    shown = (body.only, body.min_score, body.order, body.record)
-    asking = questions.asking_of(labels, question, shown)
+    asked = _Asked.of(service, body)
+    question, asking = asked.question, asked.asking
     cursor = None if body.cursor is None else OffsetCursor.from_text(body.cursor, asked=asking)
     offset = 0 if cursor is None else cursor.offset
     seen = () if cursor is None or cursor.moment is None else (cursor.moment.snapshot,)
@@ -54,10 +86,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         key = plan.run.key if cursor is None else cursor.key
         is_now = key == plan.run.key
         answer = None if is_now or cursor is None else questions.earlier_answer(service, question, key, cursor.moment)
-        run = plan.run if answer is None else answer.run
-        snapshot = (run.watermark, run.generation, run.files_revision)
-        dated = library.session.facts.table().state if body.order == "date" else None
-        etag = etag_of(key, shown, dated, offset, body.limit, snapshot=snapshot)
+        etag = asked.etag(service, body, plan.run if answer is None else answer.run, key, offset)
         same = unchanged(request, etag)
         if same is not None:
             return same
@@ -113,7 +142,10 @@ def ask(service: ServiceHere, request: Request, query: Annotated[ClassifyQuery, 
     """The ETag comes from the run's key: with If-None-Match, an unchanged question is answered with 304, and nothing is
     scored.
     """
-    return _answer(service, request, query.request())
+    body = query.request()
+    if body.cursor is None and not body.record:
+        known.note(request, body)
+    return _answer(service, request, body)
 
 
 @router.post(

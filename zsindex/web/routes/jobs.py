@@ -58,10 +58,11 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
     dependencies=[WRITES],
     summary="Start to bring the library up to date",
 )
-def sync(service: ServiceHere, body: SyncRequest) -> Response:
+def sync(service: ServiceHere, request: Request, body: SyncRequest) -> Response:
     """Answers with a job, whose state is at the `Location` and whose events can be watched."""
     job = service.jobs.submit(_places(service, body.paths), retry_skipped=body.retry_skipped)
-    return JSONResponse(job, status_code=202, headers={"Location": f"/v1/jobs/{job['id']}"})
+    below = request.scope.get("root_path", "")
+    return JSONResponse(job, status_code=202, headers={"Location": f"{below}/v1/jobs/{job['id']}"})
 
 
 @router.get("/v1/jobs", response_model=list[Job], summary="Jobs, newest first")

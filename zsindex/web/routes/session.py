@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypedDict
+
 from fastapi import APIRouter, Request
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
@@ -12,6 +14,13 @@ from zsindex.web.security import COOKIE, SESSION_S, session_of
 from zsindex.web.service import ServiceHere
 
 router = APIRouter(tags=["system"])
+
+
+class _OfCookie(TypedDict):
+    path: str
+    httponly: bool
+    samesite: Literal["strict"]
+    secure: bool
 
 
 @router.get("/v1/session", response_model=SessionRight, summary="What this client may do")
@@ -38,9 +47,7 @@ def begin_session(service: ServiceHere, request: Request, body: SessionRequest) 
         raise Problem("token", 401, "this is not a token of this service", headers={"WWW-Authenticate": "Bearer"})
     right = security.right_of_session(value)
     response = JSONResponse({"right": "read" if security.read_only else right})
-    response.set_cookie(
-        COOKIE, value, max_age=SESSION_S, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-    )
+    response.set_cookie(COOKIE, value, max_age=SESSION_S, **_of_cookie(request))
     return response
 
 
@@ -51,8 +58,18 @@ def end_session(service: ServiceHere, request: Request) -> Response:
     if known is not None:
         service.security.end_session(known)
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE)
+    response.delete_cookie(COOKIE, **_of_cookie(request))
     return response
+
+
+def _of_cookie(request: Request) -> _OfCookie:
+    """Below a prefix it is not sent to whatever else the host shows."""
+    return {
+        "path": request.scope.get("root_path") or "/",
+        "httponly": True,
+        "samesite": "strict",
+        "secure": request.url.scheme == "https",
+    }
 
 
 def _bearer(headers: Headers) -> str | None:
