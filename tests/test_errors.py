@@ -166,6 +166,9 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
         {"path": Path("/a")},
         "/a holds other things.*empty folder",
     ),
+    (errors.UnknownSurvey(3, known=[1, 2]), {"survey_id": 3, "known": (1, 2)}, "survey 3.*1, 2.*zsindex surveys list"),
+    (errors.UnknownSurvey(3, known=[]), {"known": ()}, "none goes on"),
+    (errors.BadAnswer("x", ["yes", "no"]), {"answer": "x", "choices": ("yes", "no")}, "'x' is no answer.*yes, no"),
     (errors.SamePhoto(["a", "b"]), {"paths": ("a", "b")}, "two of them have the same bytes.*: a, b"),
     (errors.DimensionMismatch(expected=512, got=768), {"expected": 512, "got": 768}, "768.*512.*another model"),
     (errors.BadTokenFile("t", "it is empty"), {"path": "t"}, "t: it is empty"),
@@ -239,7 +242,7 @@ def indent(line: str) -> int:
 
 
 def test_every_exception_is_made_here() -> None:
-    bases = {"ZsindexError", "LibraryError", "ModelError", "LabelError", "AlbumError"}
+    bases = {"ZsindexError", "LibraryError", "ModelError", "LabelError", "AlbumError", "SurveyError"}
     assert {type(error).__name__ for error, _, _ in MADE} == set(EXCEPTIONS) - bases
 
 

@@ -146,6 +146,8 @@ WITH_LOSS = {
     "a decision is gone": ("DELETE FROM decisions WHERE id = 2", "decision 2 about duplicates"),
     "an album": ("UPDATE albums SET body = replace(body, 'red', 'rad')", "the album reds"),
     "what was seen of an album": ("UPDATE albums SET seen = NULL", "the album reds"),
+    "a survey": ("UPDATE surveys SET question = '{}'", "survey 1"),
+    "a look": ("UPDATE looks SET answer = 'no'", "look 1 of survey 1"),
     "a threshold": (
         "UPDATE thresholds SET rate = 0.9 WHERE label = 'blue'", f"the threshold of blue in label set {SET}"
     ),

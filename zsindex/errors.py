@@ -36,6 +36,9 @@
     │   ├── BadAlbum             a question that cannot be saved as an album
     │   ├── UnknownAlbum         no album has that name
     │   └── AlbumFolderTaken     a folder for links that holds other things
+    ├── SurveyError
+    │   ├── UnknownSurvey        no survey that goes on has that number, or no look of it
+    │   └── BadAnswer            not one of the answers that can be given
     ├── BadTruth                 what answers were to be compared with cannot be read, or fits no photo
     ├── ImageError               one photo cannot be used; carries a `SkipReason`
     ├── DecoderUnavailable       no process can be started to decode photos in
@@ -89,6 +92,7 @@ __all__ = [
     "AlbumError",
     "AlbumFolderTaken",
     "BadAlbum",
+    "BadAnswer",
     "BadFilter",
     "BadGroups",
     "BadLabelFile",
@@ -146,6 +150,7 @@ __all__ = [
     "Stopped",
     "StorageFailed",
     "StorageFull",
+    "SurveyError",
     "TooManyPairs",
     "TooManyScores",
     "UnknownAlbum",
@@ -154,6 +159,7 @@ __all__ = [
     "UnknownLabelSet",
     "UnknownModel",
     "UnknownRun",
+    "UnknownSurvey",
     "UnknownTemplateSet",
     "ZsindexError",
     "ZsindexWarning",
@@ -630,6 +636,29 @@ class AlbumFolderTaken(AlbumError):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} {why}; name a new or empty folder")
         self.path = path
+
+
+class SurveyError(ZsindexError):
+    """Something is wrong with a survey."""
+
+
+class UnknownSurvey(SurveyError):
+    """No survey has the number `survey_id`, or none that goes on; those in `known` do."""
+
+    def __init__(self, survey_id: int, *, known: Sequence[int]) -> None:
+        there = f"these go on: {', '.join(map(str, known))}" if known else "none goes on"
+        super().__init__(f"there is no survey {survey_id}, or it has ended; {there}. List them: zsindex surveys list")
+        self.survey_id = survey_id
+        self.known = tuple(known)
+
+
+class BadAnswer(SurveyError):
+    """`answer` is none of the answers that can be given, which `choices` are."""
+
+    def __init__(self, answer: str, choices: Sequence[str]) -> None:
+        super().__init__(f"{answer!r} is no answer here: say {', '.join(choices)}")
+        self.answer = answer
+        self.choices = tuple(choices)
 
 
 class BadUnknown(LabelError):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zsindex.services.photos import Photos
     from zsindex.services.runs import Runs
     from zsindex.services.search_index import SearchIndex
+    from zsindex.services.surveys import Surveys
     from zsindex.services.tags import Tags
     from zsindex.services.temperature import Temperature
     from zsindex.services.templates import Templates
@@ -696,6 +697,13 @@ class Library:
         from zsindex.services.albums import Albums
 
         return Albums(self.session)
+
+    @property
+    def surveys(self) -> Surveys:
+        """What was asked of people about photos, one after another, and what they answered."""
+        from zsindex.services.surveys import Surveys
+
+        return Surveys(self.session)
 
     @property
     def vectors(self) -> Vectors:

@@ -29,7 +29,7 @@ from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import APPLICATION_ID, FILE_NAME, PAGE_SIZE
 
 FOLDER = Path(__file__).parent / "libraries"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013")
 
 DIM = 4
 # Red and blue; cosines are whole tenths.
@@ -93,6 +93,9 @@ SEALED: dict[str, tuple[str, str | None, str, tuple[str, ...]]] = {
     "decisions": ("decision", None, "batch", ("batch", "batch", "kind", "digest", "other", "path", "other_path",
                                               "created_at")),
     "albums": ("album", None, "name", ("name", "body", "saved_at", "seen", "seen_at")),
+    "surveys": ("survey", None, "id", ("id", "kind", "question", "image_ids", "begun_at", "ended_at", "result")),
+    "looks": ("look", "survey_id", "number", ("survey_id", "number", "digest", "path", "drawn", "answer",
+                                              "answered_at")),
     "thresholds": ("threshold", "label_set", "label", ("label_set", "label", "rate", "chosen", "created_at")),
     "temperatures": ("temperature", None, "model_id", ("model_id", "temperature", "fit")),
     "runs": ("run", None, "key", ("key", "document", "created_at")),
@@ -110,7 +113,7 @@ def sealed(found: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str,
     for table, row in found:
         if table in SEALED and row.get("id") != 5:
             kind, part, key, columns = SEALED[table]
-            seals.append((kind, "" if part is None else row[part], str(row[key]), seal(*map(row.get, columns))))
+            seals.append((kind, "" if part is None else str(row[part]), str(row[key]), seal(*map(row.get, columns))))
     return [("seals", {"kind": kind, "part": part, "key": key, "checksum": value}) for kind, part, key, value in seals]
 
 
@@ -210,6 +213,17 @@ def rows(revision: str) -> list[tuple[str, dict[str, Any]]]:
         body = '{"query": "Öl", "options": {"top": 5}, "where": {"year": "2019"}}'
         found += [("albums", {"name": "a", "body": body, "saved_at": THEN, "seen": seen, "seen_at": THEN}),
                   ("albums", {"name": "b", "body": body, "saved_at": THEN})]  # fmt: skip
+    if revision >= "0013":
+        blue, red = PATHS
+        ids = zlib.compress(struct.pack("<2q", 1, 1))
+        found += [
+            ("surveys", {"id": 1, "kind": "count", "question": '{"label": "Öl"}', "image_ids": ids, "begun_at": THEN}),
+            ("surveys", {"id": 2, "kind": "review", "question": "{}", "begun_at": THEN, "ended_at": THEN,
+                         "result": '{"found": 1}'}),
+            ("looks", {"survey_id": 1, "number": 1, "digest": digest(blue), "path": blue, "drawn": '{"chance": 0.5}',
+                       "answer": "yes", "answered_at": THEN}),
+            ("looks", {"survey_id": 1, "number": 2, "digest": digest(red), "path": red, "drawn": "{}"}),
+        ]  # fmt: skip
     if revision >= "0009":
         for table, row in found:
             if table == "images":

@@ -62,11 +62,13 @@ from zsindex.storage.rows import (
     JobRow,
     KnownFile,
     KnownPhoto,
+    LookRow,
     ModelRow,
     Receipt,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
+    SurveyRow,
     ThresholdRow,
     listing_text,
     now,
@@ -153,6 +155,7 @@ class State:
     corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
     decisions: tuple[tuple[DecisionEntry, ...], ...] = ()
     albums: dict[str, AlbumRow] = field(default_factory=dict)
+    surveys: dict[int, tuple[SurveyRow, tuple[LookRow, ...]]] = field(default_factory=dict)
     thresholds: dict[tuple[str, str], tuple[float, str, str]] = field(default_factory=dict)
     temperatures: dict[int, tuple[float, str]] = field(default_factory=dict)
     derived: dict[tuple[int, str, str], str] = field(default_factory=dict)
@@ -882,6 +885,14 @@ class MemoryPhotos(_Part):
                     for row in state.albums.values()
                 ),
             ),
+            "surveys": (
+                len(state.surveys),
+                sum(
+                    len(row.path.encode()) + len(json.dumps(row.drawn, ensure_ascii=False).encode())
+                    for _, looks in state.surveys.values()
+                    for row in looks
+                ),
+            ),
             "sidecars": (len(originals), sum(originals)),
         }
 
@@ -1041,6 +1052,61 @@ class MemoryLabels(_Part):
     def remove_album(self, name: str) -> bool:
         with self._storage.write("remove an album") as state:
             return state.albums.pop(name, None) is not None
+
+    def surveys(self) -> list[SurveyRow]:
+        return [deepcopy(row) for row, _ in self._storage.state().surveys.values()]
+
+    def begin_survey(self, kind: str, question: Mapping[str, Any], image_ids: IdArray | None = None) -> int:
+        asked = json.dumps(question, sort_keys=True)
+        with self._storage.write("begin a survey") as state:
+            for row, _ in state.surveys.values():
+                if (row.kind, json.dumps(row.question), row.ended_at) == (kind, asked, None):
+                    return row.id
+            number = state.next_id("survey")
+            ids = None if image_ids is None else np.array(image_ids, dtype=np.int64)
+            state.surveys[number] = SurveyRow(number, kind, json.loads(asked), ids, now()), ()
+            return number
+
+    def end_survey(self, survey_id: int, result: Mapping[str, Any] | None) -> bool:
+        with self._storage.write("end a survey") as state:
+            if survey_id in state.surveys:
+                row, looks = state.surveys[survey_id]
+                ended = row._replace(ended_at=now(), result=json.loads(json.dumps(result)))
+                state.surveys[survey_id] = ended, looks
+            return survey_id in state.surveys
+
+    def forget_survey(self, survey_id: int) -> bool:
+        with self._storage.write("forget a survey") as state:
+            return state.surveys.pop(survey_id, None) is not None
+
+    def looks(self, survey_id: int) -> list[LookRow]:
+        _, looks = self._storage.state().surveys.get(survey_id, (None, ()))
+        return [deepcopy(row) for row in sorted(looks, key=lambda row: row.number)]
+
+    def add_looks(self, survey_id: int, added: Sequence[LookRow]) -> bool:
+        with self._storage.write("keep looks") as state:
+            row, looks = state.surveys.get(survey_id, (None, ()))
+            taken = {one.number for one in looks}
+            if row is None or row.ended_at is not None or not taken.isdisjoint(one.number for one in added):
+                return False
+            state.surveys[survey_id] = row, (*looks, *map(deepcopy, added))
+            return True
+
+    def answer_look(self, survey_id: int, number: int, answer: str | None) -> bool:
+        with self._storage.write("keep an answer") as state:
+            row, looks = state.surveys.get(survey_id, (None, ()))
+            if row is None or row.ended_at is not None or number not in {one.number for one in looks}:
+                return False
+            said = {"answer": answer, "answered_at": None if answer is None else now()}
+            state.surveys[survey_id] = (
+                row,
+                tuple(
+                    one._replace(**said) if one.number == number else one
+                    for one in looks
+                    if answer is not None or one.number <= number or one.answer is not None
+                ),
+            )
+            return True
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:
         return {

@@ -16,7 +16,7 @@ from zsindex.errors import LibraryReadOnly
 from zsindex.index.snapshots import IndexRebuilt
 from zsindex.library import Library
 from zsindex.records import IccMode, ModelSpec, SkipReason, TransparencyMode
-from zsindex.storage.rows import AlbumRow, CorrectionEntry, DecisionEntry, SidecarRow
+from zsindex.storage.rows import AlbumRow, CorrectionEntry, DecisionEntry, LookRow, SidecarRow, SurveyRow
 from zsindex.storage.sqlite import schema
 from zsindex.storage.sqlite.file import FILE_NAME
 
@@ -122,6 +122,18 @@ def test_nothing_is_lost(folder: Path, revision: str) -> None:
         looked = AlbumRow("a", question, made.THEN, {made.digest(red): red}, made.THEN)
         not_looked = AlbumRow("b", question, made.THEN)
         assert labels.albums() == ([looked, not_looked] if revision >= "0012" else [])
+        if revision >= "0013":
+            [counted, reviewed] = labels.surveys()
+            assert counted.image_ids is not None
+            assert counted.image_ids.tolist() == [1, 2]
+            assert counted._replace(image_ids=None) == SurveyRow(1, "count", {"label": "Öl"}, None, made.THEN)
+            assert reviewed == SurveyRow(2, "review", {}, None, made.THEN, made.THEN, {"found": 1})
+            assert labels.looks(1) == [
+                LookRow(1, made.digest(blue), blue, {"chance": 0.5}, "yes", made.THEN),
+                LookRow(2, made.digest(red), red, {}),
+            ]
+        else:
+            assert labels.surveys() == []
         # Neither the ids of what was pruned are given again, nor sequence numbers.
         assert photos.add_model(fake_info("third"), make_default=False).id == 6
 

@@ -23,6 +23,7 @@ from zsindex.storage.rows import (
     DecisionEntry,
     ImageRecord,
     ImportedPhoto,
+    LookRow,
     ModelRow,
     SidecarRow,
     SnapshotRow,
@@ -52,6 +53,11 @@ WRITES: dict[str, tuple[Callable[[Storage, int], object], str]] = {
     "save_album": (lambda s, _: s.labels.save_album("a", {"query": "x"}), "save an album"),
     "see_album": (lambda s, _: s.labels.see_album("kept", {b"x": "/x"}), "record what was seen of an album"),
     "remove_album": (lambda s, _: s.labels.remove_album("kept"), "remove an album"),
+    "begin_survey": (lambda s, _: s.labels.begin_survey("count", {"label": "x"}), "begin a survey"),
+    "end_survey": (lambda s, _: s.labels.end_survey(1, {"n": 1}), "end a survey"),
+    "forget_survey": (lambda s, _: s.labels.forget_survey(1), "forget a survey"),
+    "add_looks": (lambda s, _: s.labels.add_looks(1, [LookRow(2, b"x", "/x", {})]), "keep looks"),
+    "answer_look": (lambda s, _: s.labels.answer_look(1, 1, "yes"), "keep an answer"),
     "save_thresholds": (lambda s, _: s.labels.save_thresholds("a", [("x", 0.5, {})]), "keep thresholds"),
     "remove_thresholds": (lambda s, _: s.labels.remove_thresholds("kept"), "remove thresholds"),
     "save_temperature": (lambda s, m: s.labels.save_temperature(m, 2.0, {}), "keep a temperature"),
@@ -91,6 +97,8 @@ def contents(storage: Storage, model: ModelRow) -> object:
         [(storage.labels.corrections(name), storage.labels.thresholds(name)) for name in ("a", "kept")],
         storage.labels.decisions(),
         storage.labels.albums(),
+        [row._replace(image_ids=None) for row in storage.labels.surveys()],
+        storage.labels.looks(1),
         storage.labels.temperature(model.id),
         [storage.reads.derived(model.id, "kind", key) for key in ("key", "kept")],
         storage.labels.runs(),
@@ -112,6 +120,8 @@ def full(storage: Storage, model: ModelRow) -> Storage:
     storage.labels.add_corrections("kept", [CorrectionEntry(b"y", "x")])
     storage.labels.add_decisions([DecisionEntry("keep", b"y", "/y")])
     storage.labels.save_album("kept", {"query": "y"})
+    assert storage.labels.begin_survey("count", {"label": "kept"}) == 1
+    storage.labels.add_looks(1, [LookRow(1, b"y", "/y", {"chance": 0.5})])
     storage.labels.save_thresholds("kept", [("x", 0.25, {})])
     storage.labels.save_temperature(model.id, 1.5, {})
     storage.labels.save_derived(model.id, "kind", "kept", 1)

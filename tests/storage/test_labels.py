@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.libraries import add_model, digest_of
@@ -12,7 +13,7 @@ from tests.storage import memory
 from zsindex.storage import jobs as jobs_in_sql
 from zsindex.storage import labels as labels_in_sql
 from zsindex.storage.protocol import LabelStorage, Storage
-from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, DecisionEntry, ModelRow, SidecarRow
+from zsindex.storage.rows import MOST_DERIVED, CorrectionEntry, DecisionEntry, LookRow, ModelRow, SidecarRow
 
 
 @pytest.fixture
@@ -102,6 +103,58 @@ def test_albums_are_replaced_and_remember_what_was_seen(labels: LabelStorage) ->
     assert (labels.albums()[1].body, labels.albums()[1].seen) == (other, None)
     assert [labels.remove_album("b"), labels.remove_album("b")] == [True, False]
     assert [row.name for row in labels.albums()] == ["a"]
+
+
+def test_surveys_are_found_again_by_their_question_until_they_end(labels: LabelStorage) -> None:
+    question = {"label": "Öl", "where": None}
+    first = labels.begin_survey("count", question, np.array([2, 3, 1 << 40]))
+    assert labels.begin_survey("count", {"where": None, "label": "Öl"}) == first
+    other = labels.begin_survey("review", question)
+    assert [(row.id, row.kind, row.question, row.ended_at, row.result) for row in labels.surveys()] == [
+        (first, "count", question, None, None),
+        (other, "review", question, None, None),
+    ]
+    assert [None if row.image_ids is None else row.image_ids.tolist() for row in labels.surveys()] == [
+        [2, 3, 1 << 40],
+        None,
+    ]
+    assert [labels.end_survey(first, {"estimate": 12.5}), labels.end_survey(99, None)] == [True, False]
+    [ended, _] = labels.surveys()
+    assert (ended.result, (ended.ended_at or "").startswith("20")) == ({"estimate": 12.5}, True)
+    again = labels.begin_survey("count", question)
+    assert again not in (first, other)
+    assert [labels.forget_survey(again), labels.forget_survey(again)] == [True, False]
+    assert labels.begin_survey("count", question) > again  # ids are never given again
+
+
+def test_looks_are_kept_with_their_answers(labels: LabelStorage) -> None:
+    survey = labels.begin_survey("count", {})
+    drawn = [LookRow(n, digest_of(str(n)), f"/Ö {n}", {"chance": n / 8}) for n in (1, 2, 3)]
+    assert [labels.add_looks(survey, drawn[:1]), labels.add_looks(survey, drawn[1:]), labels.add_looks(99, drawn)] == [
+        True,
+        True,
+        False,
+    ]
+    assert not labels.add_looks(survey, [LookRow(4, b"x", "/x", {}), drawn[0]])  # and nothing of it is kept
+    assert labels.looks(survey) == drawn
+    assert [labels.answer_look(survey, n, answer) for n, answer in ((1, "no"), (1, "Eule"), (2, "yes"))] == [True] * 3
+    assert not labels.answer_look(survey, 4, "yes")
+    assert not labels.answer_look(99, 1, "yes")
+    assert [(row.answer, row.answered_at is None) for row in labels.looks(survey)] == [
+        ("Eule", False),
+        ("yes", False),
+        (None, True),
+    ]
+    assert labels.answer_look(survey, 1, None)  # the third may have been drawn because of it
+    assert [(row.number, row.answer, row.answered_at is None) for row in labels.looks(survey)] == [
+        (1, None, True),
+        (2, "yes", False),
+    ]
+    assert labels.end_survey(survey, None)
+    assert not labels.answer_look(survey, 1, "yes")
+    assert not labels.add_looks(survey, [LookRow(9, b"x", "/x", {})])
+    assert labels.forget_survey(survey)
+    assert labels.looks(survey) == []
 
 
 def test_corrections_are_undone_a_batch_at_a_time(labels: LabelStorage) -> None:

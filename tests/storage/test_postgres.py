@@ -269,7 +269,9 @@ def test_a_library_of_the_first_schema_is_brought_to_this_one(url: str, server: 
     from alembic.migration import MigrationContext
 
     server.execute(
-        "DROP TABLE zsindex.image_facts, zsindex.sidecar_facts, zsindex.decisions, zsindex.albums", name_of(url)
+        "DROP TABLE zsindex.image_facts, zsindex.sidecar_facts, zsindex.decisions, zsindex.albums, zsindex.surveys,"
+        " zsindex.looks",
+        name_of(url),
     )
     server.execute(f"UPDATE zsindex.alembic_version SET version_num = '{schema.BASELINE}'", name_of(url))
     with pytest.raises(LibraryTooOld):

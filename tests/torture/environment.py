@@ -882,6 +882,8 @@ FACTS = {
     "label set": "SELECT name, version, body FROM label_sets",
     "template set": "SELECT name, body FROM template_sets",
     "correction": "SELECT label_set, hex(digest), label, is_not FROM corrections",
+    "survey": "SELECT kind, question, hex(image_ids), result FROM surveys",
+    "look": "SELECT survey_id, number, hex(digest), answer FROM looks",
     "album": "SELECT name, body, hex(seen) FROM albums",
     "decision": "SELECT kind, hex(digest), hex(other), path, other_path FROM decisions",
     "threshold": "SELECT label_set, label, rate FROM thresholds",

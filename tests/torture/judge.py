@@ -55,6 +55,8 @@ _QUERIES = {
     "templates": "SELECT name, body FROM template_sets",
     "correction": "SELECT label_set || ' ' || row_number() OVER (PARTITION BY label_set ORDER BY id), hex(digest),"
     " label, is_not FROM corrections",
+    "survey": "SELECT id, kind, question, hex(image_ids), result FROM surveys",
+    "look": "SELECT survey_id || ' ' || number, hex(digest), drawn, answer FROM looks",
     "album": "SELECT name, body, hex(seen) FROM albums",
     "decision": "SELECT row_number() OVER (ORDER BY id), kind, hex(digest), hex(other), path FROM decisions",
     "threshold": "SELECT label_set || ' ' || label, rate FROM thresholds",
@@ -63,7 +65,10 @@ _QUERIES = {
     "sidecar": "SELECT path, hex(original), written_sha256, tags FROM sidecars",
 }
 # Since which schema there is such a table.
-_LATER = {"templates", "correction", "decision", "album", "threshold", "temperature", "run", "sidecar", "incomplete"}
+_LATER = {
+    *("templates", "correction", "decision", "album", "survey", "look", "threshold", "temperature", "run", "sidecar"),
+    "incomplete",
+}
 
 
 def facts_of(world: World) -> dict[Fact, Any]:

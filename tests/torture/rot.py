@@ -95,6 +95,9 @@ def make(library: Path, album: Path) -> None:
         opened.decisions.add(different=[(album / "0" / "00.png", near[0])], keep=near[1])
         opened.albums.save("reds", "something red", top=5)
         opened.albums.photos("reds", look=True)
+        survey = opened.surveys.begin("count", {"label": "red"})
+        opened.surveys.draw(survey.id, [(album / "2" / "08.png", {"chance": 0.5})])
+        opened.surveys.answer(survey.id, 1, "yes")
         opened.thresholds.choose(SET, "red", count=9)
         opened.thresholds.choose(SET, "blue", rate=0.3)
         opened.session.storage.labels.save_temperature(opened.session.model.row().id, 1.7, {"photos": 20})
@@ -194,6 +197,10 @@ QUESTIONS: Mapping[str, Callable[[Library, Path], Any]] = {
     "corrections": lambda library, album: _corrected(library),
     "albums": lambda library, album: [
         (one.name, library.albums.photos(one.name).to_dict()["went"], one.question) for one in library.albums.list()
+    ],
+    "surveys": lambda library, album: [
+        (one.id, one.question, [(look.path, look.answer) for look in library.surveys.looks(one.id)])
+        for one in library.surveys.list()
     ],
     "decisions": lambda library, album: [one.to_dict() for one in library.decisions.list()],
     "thresholds": lambda library, album: [(c.label, c.rate) for c in library.thresholds.curves(SET).curves],
@@ -690,6 +697,8 @@ NAMED: Mapping[str, Sequence[str]] = {
     "forgot correction": ("corrections", "classify, corrections"),
     "forgot decision": ("decisions", "duplicates"),
     "forgot the album": ("albums",),
+    "forgot survey": ("surveys",),
+    "forgot look": ("surveys",),
     f"forgot label set {SET}": _OF_SET,
     f"forgot label set {OTHER_SET}": ("labels", "status", "classify, multi-label"),
     "forgot label set": ("labels", "status"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zsindex.lab.next import Suggestion
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
+    from zsindex.lab.surveys import Look, Survey
     from zsindex.lab.tags import SidecarChange, SkippedSidecar, TagReport
     from zsindex.lab.temperature import Calibration, TemperatureFit
     from zsindex.lab.thresholds import Curve, Curves
@@ -88,6 +89,10 @@ _HOMES = {
         "RunRecord",
     ),
     "suggest": ("Suggestions",),
+    "surveys": (
+        "Look",
+        "Survey",
+    ),
     "tags": (
         "SidecarChange",
         "SkippedSidecar",
@@ -136,6 +141,7 @@ __all__ = [
     "LabelReport",
     "Learned",
     "LintReport",
+    "Look",
     "Migration",
     "PromptCosine",
     "ReliabilityBin",
@@ -148,6 +154,7 @@ __all__ = [
     "Statement",
     "Suggestion",
     "Suggestions",
+    "Survey",
     "TagReport",
     "TemperatureFit",
     "TemplateEffect",

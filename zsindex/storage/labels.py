@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from zsindex.errors import LibraryDamaged
+from zsindex.records import IdArray
 from zsindex.storage.database import Database, Dialect
 from zsindex.storage.rows import (
     MOST_DERIVED,
@@ -21,7 +23,9 @@ from zsindex.storage.rows import (
     AlbumRow,
     CorrectionEntry,
     DecisionEntry,
+    LookRow,
     SidecarRow,
+    SurveyRow,
     ThresholdRow,
     now,
 )
@@ -33,9 +37,11 @@ from zsindex.storage.tables import (
     decisions,
     derived,
     label_sets,
+    looks,
     runs,
     seals,
     sidecars,
+    surveys,
     temperatures,
     template_sets,
     thresholds,
@@ -201,6 +207,99 @@ class SqlLabels:
         with self._write("remove an album") as connection:
             self._unseal(connection, Kind.ALBUM, [name])
             return connection.execute(delete(albums).where(albums.c.name == name)).rowcount > 0
+
+    # --- surveys ------------------------------------------------------------------------------------------------------
+
+    def surveys(self) -> list[SurveyRow]:
+        """All surveys, oldest first."""
+        with self._read() as connection:
+            rows = self._whole(connection, Kind.SURVEY, "", "the surveys are")
+        return [
+            SurveyRow(number, kind, json.loads(question), unpacked_ids(ids), begun, ended, _of_json(result))
+            for number, kind, question, ids, begun, ended, result in rows.values()
+        ]
+
+    def begin_survey(self, kind: str, question: Mapping[str, Any], image_ids: IdArray | None = None) -> int:
+        """Begin a survey, unless one of that kind and question goes on; returns its id, which is never given again."""
+        asked = json.dumps(question, ensure_ascii=False, sort_keys=True)
+        with self._write("begin a survey") as connection:
+            same = (surveys.c.kind == kind) & (surveys.c.question == asked) & surveys.c.ended_at.is_(None)
+            there = connection.execute(select(surveys.c.id).where(same)).scalar()
+            if there is not None:
+                return int(there)
+            made = connection.execute(
+                insert(surveys).values(
+                    kind=kind,
+                    question=asked,
+                    image_ids=None if image_ids is None else packed_ids(image_ids),
+                    begun_at=now(),
+                )
+            ).inserted_primary_key
+            assert made is not None
+            self._seal(connection, Kind.SURVEY, [made[0]])
+            return int(made[0])
+
+    def end_survey(self, survey_id: int, result: Mapping[str, Any] | None) -> bool:
+        """Say that a survey has ended, and what came out. False if there is none of that id."""
+        with self._write("end a survey") as connection:
+            said = {"ended_at": now(), "result": None if result is None else _json(result)}
+            if not connection.execute(update(surveys).where(surveys.c.id == survey_id).values(said)).rowcount:
+                return False
+            self._seal(connection, Kind.SURVEY, [survey_id])
+            return True
+
+    def forget_survey(self, survey_id: int) -> bool:
+        """Forget a survey with its looks; False if there was none of that id."""
+        with self._write("forget a survey") as connection:
+            connection.execute(delete(looks).where(looks.c.survey_id == survey_id))
+            self._unseal(connection, Kind.LOOK, part=str(survey_id))
+            self._unseal(connection, Kind.SURVEY, [str(survey_id)])
+            return connection.execute(delete(surveys).where(surveys.c.id == survey_id)).rowcount > 0
+
+    def looks(self, survey_id: int) -> list[LookRow]:
+        """The looks of a survey, by number; none if there is no such survey."""
+        with self._read() as connection:
+            rows = self._whole(connection, Kind.LOOK, str(survey_id), f"the looks of survey {survey_id} are")
+        return [
+            LookRow(number, digest, path, json.loads(drawn), answer, answered_at)
+            for _, number, digest, path, drawn, answer, answered_at in rows.values()
+        ]
+
+    def add_looks(self, survey_id: int, added: Sequence[LookRow]) -> bool:
+        """Add looks. False, and nothing is added, if a number is taken or there is no such survey, or it has ended."""
+        with self._write("keep looks") as connection:
+            if not _goes_on(connection, survey_id):
+                return False
+            of = looks.c.survey_id == survey_id
+            taken = set(connection.execute(select(looks.c.number).where(of)).scalars())
+            if not taken.isdisjoint(row.number for row in added):
+                return False
+            rows = [{**row._asdict(), "survey_id": survey_id, "drawn": _json(row.drawn)} for row in added]
+            if rows:
+                connection.execute(insert(looks), rows)
+            for some in _in_parts([row.number for row in added]):
+                self._seal(connection, Kind.LOOK, some, part=str(survey_id))
+            return True
+
+    def answer_look(self, survey_id: int, number: int, answer: str | None) -> bool:
+        """Store an answer, in place of an earlier one, or with None take it back, and forget later looks that have no
+        answer. False if there is no such look, or its survey has ended.
+        """
+        with self._write("keep an answer") as connection:
+            of = looks.c.survey_id == survey_id
+            values = {"answer": answer, "answered_at": None if answer is None else now()}
+            if (
+                not _goes_on(connection, survey_id)
+                or not connection.execute(update(looks).where(of, looks.c.number == number).values(values)).rowcount
+            ):
+                return False
+            self._seal(connection, Kind.LOOK, [number], part=str(survey_id))
+            if answer is None:
+                later = of & (looks.c.number > number) & looks.c.answer.is_(None)
+                gone = [str(one) for one in connection.execute(select(looks.c.number).where(later)).scalars()]
+                connection.execute(delete(looks).where(later))
+                self._unseal(connection, Kind.LOOK, gone, part=str(survey_id))
+            return True
 
     # --- thresholds ---------------------------------------------------------------------------------------------------
 
@@ -422,6 +521,27 @@ def unpacked(seen: bytes | None) -> dict[bytes, str] | None:
     if seen is None:
         return None
     return {bytes.fromhex(digest): path for digest, path in json.loads(zlib.decompress(seen)).items()}
+
+
+def packed_ids(image_ids: IdArray) -> bytes:
+    """Ascending numbers: their differences as `<i8`, deflated."""
+    return zlib.compress(np.diff(np.asarray(image_ids, dtype="<i8"), prepend=np.int64(0)).tobytes())
+
+
+def unpacked_ids(packed: bytes | None) -> IdArray | None:
+    """What `packed_ids` made."""
+    if packed is None:
+        return None
+    return np.cumsum(np.frombuffer(zlib.decompress(packed), dtype="<i8"), dtype=np.int64)
+
+
+def _goes_on(connection: Connection, survey_id: int) -> bool:
+    which = (surveys.c.id == survey_id) & surveys.c.ended_at.is_(None)
+    return connection.execute(select(surveys.c.id).where(which)).first() is not None
+
+
+def _of_json(body: str | None) -> Any:
+    return None if body is None else json.loads(body)
 
 
 def _json(body: Any) -> str:

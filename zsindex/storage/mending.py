@@ -29,12 +29,14 @@ from zsindex.storage.tables import (
     image_facts,
     images,
     incomplete_images,
+    looks,
     metadata,
     models,
     roots,
     seals,
     settings,
     sidecar_facts,
+    surveys,
 )
 
 # Settings that count something, without a seal.
@@ -48,8 +50,8 @@ _DEFAULT_MODEL = settings.c.key == "default_model"
 
 # What is forgotten where it is damaged, each by its name.
 _FORGOTTEN = frozenset({
-    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.DECISION, Kind.ALBUM, Kind.THRESHOLD, Kind.TEMPERATURE,
-    Kind.RUN, Kind.SIDECAR, Kind.SNAPSHOT,
+    Kind.LABEL_SET, Kind.TEMPLATE_SET, Kind.CORRECTION, Kind.DECISION, Kind.ALBUM, Kind.SURVEY, Kind.LOOK,
+    Kind.THRESHOLD, Kind.TEMPERATURE, Kind.RUN, Kind.SIDECAR, Kind.SNAPSHOT,
 })  # fmt: skip
 
 
@@ -86,6 +88,8 @@ def _words(connection: Connection, kind: Kind, part: str, key: str, row: Sequenc
         return f"decision {key} about duplicates{_decided(row)}"
     return {
         Kind.ALBUM: f"the album {key}",
+        Kind.SURVEY: f"survey {key}",
+        Kind.LOOK: f"look {key} of survey {part}",
         Kind.ROOT: f"the synced folder {key}",
         Kind.SNAPSHOT: f"what is known of the index of model {key}",
         Kind.LABEL_SET: f"label set {part}, version {key}",
@@ -247,6 +251,10 @@ def _forget(connection: Connection, dialect: Dialect, kind: Kind, damaged: Colle
     places = [row[0] for row in rows if (str(row[1]), str(row[2])) in damaged]
     connection.execute(delete(table).where(place.in_(dialect.any_of("places", int))), {"places": dialect.many(places)})
     _seal_all(connection, dialect, kind)
+    if kind is Kind.SURVEY:  # nobody asks for its looks any more
+        connection.execute(delete(looks).where(looks.c.survey_id.not_in(select(surveys.c.id))))
+        left = select(sa.cast(surveys.c.id, sa.Text))
+        connection.execute(delete(seals).where(seals.c.kind == str(Kind.LOOK), seals.c.part.not_in(left)))
 
 
 def _seal_all(connection: Connection, dialect: Dialect, kind: Kind) -> None:

@@ -67,12 +67,14 @@ from zsindex.storage.rows import (
     JobRow,
     KnownFile,
     KnownPhoto,
+    LookRow,
     ModelRow,
     NearestRow,
     Receipt,
     SavedLabelSet,
     SidecarRow,
     SnapshotRow,
+    SurveyRow,
     ThresholdRow,
 )
 from zsindex.storage.seals import Damaged
@@ -647,8 +649,8 @@ class PhotoStorage(Protocol):
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What grows, with how many there are of it and how many bytes these take: ``prompts``, ``uploads`` (images
         that no file shows, nor showed when it was last there), ``vanished`` (images of files that are gone),
-        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections``, ``decisions``, ``albums`` and
-        ``sidecars``.
+        ``label sets`` (versions), ``runs``, ``jobs``, ``derived``, ``corrections``, ``decisions``, ``albums``,
+        ``surveys`` (with their looks) and ``sidecars``.
         """
         ...
 
@@ -677,8 +679,8 @@ class PhotoStorage(Protocol):
         self, model_ids: Sequence[int] = (), under: Sequence[str] = (), *, prompts: Forgettable = NO_PROMPTS
     ) -> dict[str, int]:
         """Forget vanished files, images that no file shows, their vectors, and whole models with their snapshots,
-        temperatures and what was derived under them. Label sets, corrections, decisions, albums and runs stay. Models
-        that lose vectors have a new generation.
+        temperatures and what was derived under them. Label sets, corrections, decisions, albums, surveys and runs stay.
+        Models that lose vectors have a new generation.
 
         Args:
             model_ids: models to forget with all their vectors and prompts.
@@ -693,8 +695,8 @@ class PhotoStorage(Protocol):
 
 
 class LabelStorage(Protocol):
-    """The label lab: label sets, templates, corrections, decisions about duplicates, albums, thresholds, temperatures,
-    runs and sidecars.
+    """The label lab: label sets, templates, corrections, decisions about duplicates, albums, surveys, thresholds,
+    temperatures, runs and sidecars.
 
     Bodies and documents are plain data for JSON. What is stored is a copy: who changes what was given or returned does
     not change the library.
@@ -762,6 +764,43 @@ class LabelStorage(Protocol):
 
     def remove_album(self, name: str) -> bool:
         """Forget an album; False if there was none of that name."""
+        ...
+
+    def surveys(self) -> list[SurveyRow]:
+        """All surveys, oldest first."""
+        ...
+
+    def begin_survey(self, kind: str, question: Mapping[str, Any], image_ids: IdArray | None = None) -> int:
+        """Begin a survey, unless one of that kind and question goes on; returns its id, which is never given again.
+
+        Args:
+            image_ids: int64, ascending.
+        """
+        ...
+
+    def end_survey(self, survey_id: int, result: Mapping[str, Any] | None) -> bool:
+        """Say that a survey has ended, and what came out. False if there is none of that id."""
+        ...
+
+    def forget_survey(self, survey_id: int) -> bool:
+        """Forget a survey with its looks; False if there was none of that id."""
+        ...
+
+    def looks(self, survey_id: int) -> list[LookRow]:
+        """The looks of a survey, by number; none if there is no such survey."""
+        ...
+
+    def add_looks(self, survey_id: int, looks: Sequence[LookRow]) -> bool:
+        """Add looks. False, and nothing is added, if a number is taken (somebody else was faster) or there is no such
+        survey, or it has ended.
+        """
+        ...
+
+    def answer_look(self, survey_id: int, number: int, answer: str | None) -> bool:
+        """Store an answer, in place of an earlier one, or with None take it back. Looks with higher numbers that have
+        no answer are forgotten when one is taken back: it may have decided which they are. False if there is no such
+        look, or its survey has ended.
+        """
         ...
 
     def thresholds(self, label_set: str) -> dict[str, ThresholdRow]:

@@ -29,12 +29,14 @@ from zsindex.storage.tables import (
     incomplete_images,
     jobs,
     label_sets,
+    looks,
     models,
     prompt_uses,
     prompts,
     runs,
     settings,
     sidecars,
+    surveys,
 )
 
 # How many images that no file shows have come since they were last counted: a setting.
@@ -72,6 +74,9 @@ def sizes(connection: Connection) -> dict[str, tuple[int, int]]:
             func.count(decisions.c.id), _octets(decisions.c.path) + func.coalesce(_octets(decisions.c.other_path), 0)
         ),
         "albums": size(func.count(albums.c.id), _octets(albums.c.body) + func.coalesce(func.length(albums.c.seen), 0)),
+        "surveys": size(
+            select(func.count(surveys.c.id)).scalar_subquery(), _octets(looks.c.path) + _octets(looks.c.drawn)
+        ),
         "sidecars": size(func.count(sidecars.c.id), func.length(sidecars.c.original)),
     }
 

@@ -408,6 +408,46 @@ class AlbumRow(NamedTuple):
     seen_at: str | None = None
 
 
+class SurveyRow(NamedTuple):
+    """A series of looks for one purpose.
+
+    Attributes:
+        kind: what for: ``count``, ``review``, ``choose``, …
+        question: plain data for JSON; a survey is found again by it.
+        image_ids: int64, ascending: what it is about; None where that is not fixed.
+        begun_at, ended_at: as ISO dates and times; `ended_at` is None while it goes on.
+        result: what came out of it, plain data for JSON; None if nothing was said.
+    """
+
+    id: int
+    kind: str
+    question: dict[str, Any]
+    image_ids: IdArray | None
+    begun_at: str
+    ended_at: str | None = None
+    result: dict[str, Any] | None = None
+
+
+class LookRow(NamedTuple):
+    """A photo that a person is shown, and the answer.
+
+    Attributes:
+        number: counted from 1 for each survey.
+        digest: of the image's bytes, 32 bytes.
+        path: of a file that showed it then.
+        drawn: how it was drawn, plain data for JSON.
+        answer: None while it waits for one.
+        answered_at: as an ISO date and time.
+    """
+
+    number: int
+    digest: bytes
+    path: str
+    drawn: dict[str, Any]
+    answer: str | None = None
+    answered_at: str | None = None
+
+
 class ThresholdRow(NamedTuple):
     """A label's threshold: the share of photos at or above it, and how it was chosen."""
 

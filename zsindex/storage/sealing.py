@@ -46,7 +46,7 @@ def part_of(rule: Rule) -> sa.ColumnElement[str]:
         case []:
             return sa.literal("")
         case [only]:
-            return only
+            return only if isinstance(only.type, sa.Text) else sa.cast(only, sa.Text)
         case [first, second]:
             return sa.cast(first, sa.Text) + "/" + second
     raise NotImplementedError(rule)

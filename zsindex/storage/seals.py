@@ -34,6 +34,8 @@ class Kind(StrEnum):
     CORRECTION = "correction"  # [name of the label set] id
     DECISION = "decision"  # id
     ALBUM = "album"  # name
+    SURVEY = "survey"  # id
+    LOOK = "look"  # [id of its survey] number
     THRESHOLD = "threshold"  # [name of the label set] label
     TEMPERATURE = "temperature"  # id of its model
     DERIVED = "derived"  # [id of its model, a slash, and what it is] key
@@ -78,6 +80,13 @@ RULES = {
         ("id", "batch", "kind", "digest", "other", "path", "other_path", "created_at"),
     ),
     Kind.ALBUM: Rule("albums", (), "name", ("name", "body", "saved_at", "seen", "seen_at")),
+    Kind.SURVEY: Rule("surveys", (), "id", ("id", "kind", "question", "image_ids", "begun_at", "ended_at", "result")),
+    Kind.LOOK: Rule(
+        "looks",
+        ("survey_id",),
+        "number",
+        ("survey_id", "number", "digest", "path", "drawn", "answer", "answered_at"),
+    ),
     Kind.THRESHOLD: Rule("thresholds", ("label_set",), "label", ("label_set", "label", "rate", "chosen", "created_at")),
     Kind.DERIVED: Rule("derived", ("model_id", "kind"), "key", ("model_id", "kind", "key", "body")),
     Kind.TEMPERATURE: Rule("temperatures", (), "model_id", ("model_id", "temperature", "fit")),

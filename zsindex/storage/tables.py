@@ -290,6 +290,44 @@ albums = Table(
     Column("seen_at", String(32)),
 )
 
+surveys = Table(
+    "surveys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # count, review, choose, …: what for.
+    Column("kind", String(16), nullable=False),
+    # What is asked, JSON with its keys in order: a survey is found again by it.
+    Column("question", Text, nullable=False),
+    # What it is about, `zsindex.storage.labels.packed_ids`; null where that is not fixed.
+    Column("image_ids", LargeBinary),
+    Column("begun_at", String(32), nullable=False),
+    # Null: it goes on.
+    Column("ended_at", String(32)),
+    # What came out: JSON.
+    Column("result", Text),
+    sqlite_autoincrement=True,
+)
+
+looks = Table(
+    "looks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # No key: damaged surveys can be forgotten alone.
+    Column("survey_id", Integer, nullable=False),
+    # Counted from 1 for each survey: the order in which photos were drawn.
+    Column("number", Integer, nullable=False),
+    # Of the image's content, as of corrections.
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("path", Text, nullable=False),
+    # How it was drawn, a probability or a rank, with what else the answer is worth by: JSON.
+    Column("drawn", Text, nullable=False),
+    # yes, no, a label, or unsure; null: it waits for an answer.
+    Column("answer", Text),
+    Column("answered_at", String(32)),
+    UniqueConstraint("survey_id", "number"),
+    sqlite_autoincrement=True,
+)
+
 thresholds = Table(
     "thresholds",
     metadata,

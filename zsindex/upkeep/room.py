@@ -50,6 +50,7 @@ def rooms(storage: Storage) -> list[Room]:
         "corrections": ("", "zsindex correct --undo"),
         "decisions": ("", "zsindex duplicates --undo"),
         "albums": ("", "zsindex albums remove"),
+        "surveys": ("", "zsindex surveys forget"),
         "sidecars": ("", "zsindex tags retract"),
     }
     return [

@@ -118,6 +118,10 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("labels", 422, "no labels given")
         case errors.LabelError():
             return Problem("labels", 422, str(error))
+        case errors.UnknownSurvey():
+            return Problem("unknown-survey", 404, str(error), known=list(error.known))
+        case errors.BadAnswer():
+            return Problem("answer", 422, str(error), choices=list(error.choices))
         case errors.UnknownAlbum():
             return Problem("unknown-album", 404, f"there is no album {error.name!r}", known=list(error.known))
         case errors.BadAlbum():

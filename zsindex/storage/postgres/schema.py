@@ -17,7 +17,7 @@ from zsindex.storage.postgres import tables
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-BASELINE, HEAD = "0009", "0012"
+BASELINE, HEAD = "0009", "0013"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 # The key under which the settings hold what tells a library from all others, wherever it is copied or restored.
 IDENTITY = "library"

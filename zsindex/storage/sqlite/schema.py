@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-HEAD = "0012"
+HEAD = "0013"
 SCRIPTS = Path(import_module("zsindex.migrations").__path__[0])
 
 
