@@ -233,7 +233,7 @@ def test_in_either_space_the_regression_is_the_same() -> None:
 
 def test_what_is_taken_back_leaves_no_trace() -> None:
     ranking, shows = learning()
-    chance = by_chance([bytes([n % 256, n // 256]) for n in range(400)], 1)
+    chance = by_chance([bytes([n % 256, n // 256]) for n in range(400)], "1")
     review = Review(ranking, chance)
     before = []
     asked: list[int] = []
@@ -251,7 +251,7 @@ def test_what_is_taken_back_leaves_no_trace() -> None:
 def test_the_ranking_does_not_learn_from_what_only_chance_drew() -> None:
     """Otherwise it would come to the targets because they are targets, and prove nothing."""
     ranking, shows = learning()
-    chance = by_chance([bytes([n % 256, n // 256]) for n in range(400)], 2)
+    chance = by_chance([bytes([n % 256, n // 256]) for n in range(400)], "2")
     told, untold = Review(ranking, chance), Review(ranking, chance)
     for photo in chance[:60].tolist():
         told.answer(photo, bool(shows[photo]))
@@ -296,11 +296,11 @@ def test_all_looked_at_is_certain() -> None:
 
 def test_the_order_by_chance_is_of_the_contents() -> None:
     digests = [bytes([n]) * 32 for n in range(100)]
-    one = by_chance(digests, 5)
+    one = by_chance(digests, "5")
     assert sorted(one.tolist()) == list(range(100))
-    assert one.tolist() != by_chance(digests, 6).tolist()
+    assert one.tolist() != by_chance(digests, "6").tolist()
     mixed = np.random.default_rng(0).permutation(100)
-    other = by_chance([digests[n] for n in mixed], 5)
+    other = by_chance([digests[n] for n in mixed], "5")
     assert [digests[mixed[n]] for n in other] == [digests[n] for n in one]
 
 

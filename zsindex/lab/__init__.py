@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
     from zsindex.lab.neighbours import Graph
     from zsindex.lab.next import Suggestion
+    from zsindex.lab.review import Certificate, Standing
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
     from zsindex.lab.surveys import Look, Survey
@@ -84,6 +85,10 @@ _HOMES = {
     "migration": ("Migration",),
     "neighbours": ("Graph",),
     "next": ("Suggestion",),
+    "review": (
+        "Certificate",
+        "Standing",
+    ),
     "runs": (
         "Repeat",
         "RunRecord",
@@ -100,6 +105,7 @@ _HOMES = {
     ),
     "temperature": (
         "Calibration",
+        "Certificate",
         "TemperatureFit",
     ),
     "thresholds": (
@@ -122,6 +128,7 @@ __all__ = [
     "Attribution",
     "Burst",
     "Calibration",
+    "Certificate",
     "Confusion",
     "CorrectedPhoto",
     "Curve",
@@ -151,6 +158,7 @@ __all__ = [
     "Separation",
     "SidecarChange",
     "SkippedSidecar",
+    "Standing",
     "Statement",
     "Suggestion",
     "Suggestions",

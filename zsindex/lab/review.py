@@ -9,7 +9,7 @@ it differs from the papers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -167,16 +167,16 @@ class RidgeRanking:
         return scores
 
 
-def by_chance(digests: Sequence[bytes], seed: int) -> IdArray:
+def by_chance(digests: Sequence[bytes], seed: str) -> IdArray:
     """Photos in an order by chance, which is the same in every library that holds them: numbers, int64 (n,).
 
     Args:
         digests: of the images.
         seed: another one gives another order.
     """
-    salt = seed.to_bytes(8, "little")
+    key = blake2b(seed.encode(), digest_size=32).digest()
     keys = np.array(
-        [int.from_bytes(blake2b(one, digest_size=8, salt=salt).digest(), "little") for one in digests], dtype=np.uint64
+        [int.from_bytes(blake2b(one, digest_size=8, key=key).digest(), "little") for one in digests], dtype=np.uint64
     )
     return np.argsort(keys, kind="stable").astype(np.int64)
 
@@ -222,6 +222,64 @@ class Standing:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What may be said of a review, and what it rests on.
+
+    Attributes:
+        statement: the promise in a sentence; or that there is none yet.
+        survey: the number of the survey that keeps the looks.
+        question: the label and what decides which photos are shown, as the survey has it.
+        model: the model's name.
+        standing: looks, found, bounds.
+        begun_at, at: ISO dates and times: of the first look, and of this certificate.
+    """
+
+    statement: str
+    survey: int
+    question: Mapping[str, Any]
+    model: str
+    standing: Standing
+    begun_at: str
+    at: str
+
+    @property
+    def reached(self) -> bool:
+        """Whether it promises what was asked for."""
+        return self.standing.reached
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "statement": self.statement,
+            "survey": self.survey,
+            "question": dict(self.question),
+            "model": self.model,
+            **self.standing.to_dict(),
+            "begun_at": self.begun_at,
+            "at": self.at,
+        }
+
+
+def statement(label: str, now: Standing) -> str:
+    """What may be said now, in words."""
+    seen = f"{now.looks:,} of {now.photos:,} photos looked at, {now.found:,} found"
+    if now.unsure:
+        seen += f"; of {now.unsure:,} nobody could tell, and they count as not showing it"
+    if now.promise == 1:
+        return f"All photos were looked at for {label!r}: {seen}."
+    if now.promise is None:
+        return f"Nothing can be promised yet for {label!r}: {seen}."
+    sure = f"with {_percent(now.confidence)} confidence"
+    if not now.found:
+        return f"No photo shows {label!r}, {sure}: {seen}."
+    return f"At least {_percent(now.promise)} of the photos that show {label!r} have been seen, {sure}: {seen}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
 
 
 class Review:
@@ -434,6 +492,26 @@ class Review:
             if self._drawn >= needed(len(self), self._found, self._ahead_allowed, recall, alpha):
                 return recall
         return None
+
+    def upcoming_ones(self, most: int) -> tuple[str, list[int]] | None:
+        """`upcoming`, with those behind it in the ranking until it learns anew, or in the order by chance until enough
+        were drawn: photos without an answer, `most` at most, which the answers in between may make unnecessary.
+        """
+        first = self.upcoming()
+        if first is None:
+            return None
+        if first[1] == "ranking":
+            _, batch = self._batches[-1]
+            some = batch[~self._answered[batch]]
+        else:
+            enough = max(self._needed(self._found, self._ahead_allowed), self._drawn + 1)
+            rest = self._chance[self._drawn : enough]
+            some = rest[~self._answered[rest]]
+        return first[1], some[:most].tolist()
+
+    def answered(self, photo: int) -> bool:
+        """Whether a photo, by number, has an answer."""
+        return bool(self._answered[photo])
 
     def found(self) -> Iterator[int]:
         """The photos that show it, by number."""
