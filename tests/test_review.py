@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from tests.libraries import unit_vectors
 from zsindex.index.vectors import VectorTable
-from zsindex.lab.few_shot import background
 from zsindex.lab.review import (
     FOR_LESS,
     LESS,
     Bools,
+    DiscriminantRanking,
     Review,
-    RidgeRanking,
     Standing,
     by_chance,
     may_be_missing,
@@ -190,7 +189,7 @@ def test_answers_decide_whatever_their_order() -> None:
     assert again.upcoming() == review.upcoming()
 
 
-def learning(n: int = 400, seed: int = 0) -> tuple[RidgeRanking, Bools]:
+def learning(n: int = 400, seed: int = 0) -> tuple[DiscriminantRanking, Bools]:
     """Photos of which 60 lie around a direction that the words only know in part."""
     rng = np.random.default_rng(seed)
     vectors = unit_vectors(n, seed=seed)
@@ -200,7 +199,7 @@ def learning(n: int = 400, seed: int = 0) -> tuple[RidgeRanking, Bools]:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     table = VectorTable(None, np.arange(n), vectors, np.empty(0, dtype=np.int64))
     words = (vectors @ target + rng.normal(scale=0.4, size=n)).astype(np.float32)
-    return RidgeRanking.of(table, np.arange(n), words, background(table)), shows
+    return DiscriminantRanking.of(table, np.arange(n), words), shows
 
 
 def test_the_ranking_learns_from_answers() -> None:
@@ -216,19 +215,18 @@ def test_the_ranking_learns_from_answers() -> None:
     assert precision(ranking.scores(seen, shows[seen])) > before + 0.1
 
 
-def test_in_either_space_the_regression_is_the_same() -> None:
-    """With fewer answers than dimensions it is solved among the answers, otherwise among the dimensions."""
+def test_the_discriminant_is_the_one_of_its_formula() -> None:
     ranking, shows = learning()
-    dim = ranking.vectors.dim
-    for m in (dim, dim + 1):
-        seen = np.arange(m)
-        x = ranking.vectors.take(seen).astype(np.float64) - ranking.around.mean
-        rest = np.where(shows[seen], 1.0, -1.0) - ranking.prior[seen]
-        direct = np.linalg.lstsq(
-            np.vstack([x, np.sqrt(ranking.around.spread) * np.eye(dim)]), np.append(rest, np.zeros(dim)), rcond=None
-        )[0]
-        expected = ranking.prior + ranking.vectors.take(np.arange(400)) @ direct
-        assert ranking.scores(seen, shows[seen]) == pytest.approx(expected, abs=1e-4)
+    seen = np.arange(40, 100)
+    every = ranking.vectors.take(np.arange(400)).astype(np.float64)
+    x = every[seen] - every.mean(axis=0)
+    showing, others = x[shows[seen]].sum(axis=0) / (20 + 1), x[~shows[seen]].sum(axis=0) / (40 + 5)
+    covariance = np.cov(every.T, bias=True)
+    ridge = 3 * np.linalg.eigvalsh(covariance).mean() * np.eye(every.shape[1])
+    by_answers = every @ np.linalg.solve(covariance + ridge, showing - others)
+    expected = ranking.words + 2 * 20 / 23 * (by_answers - by_answers.mean()) / by_answers.std()
+    assert ranking.scores(seen, shows[seen]) == pytest.approx(expected, abs=1e-4)
+    assert ranking.scores(seen[20:], shows[seen[20:]]) == pytest.approx(ranking.words)  # none found: words alone
 
 
 def test_what_is_taken_back_leaves_no_trace() -> None:

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zsindex.index.vectors import VectorTable, blocks
-from zsindex.lab.few_shot import Background
 from zsindex.records import FloatArray, IdArray
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
+Doubles: TypeAlias = npt.NDArray[np.float64]
 
 # Of the probability of a false promise, what is kept for promises of less than was asked: for who stops before the end.
 FOR_LESS = 0.1
@@ -112,59 +112,75 @@ class Ranking(Protocol):
         ...
 
 
-# The weight of the words in the ranking, in units of answers' ±1 per standard deviation of the scores.
-WORDS = 0.3
-# A photo of whose kind nothing is known is thought not to show it.
-DOUBT = -0.5
-# The ridge, in units of the mean squared distance of photos from their average.
-RIDGE = 1.0
+# The mean of what shows it, and of what does not, is estimated as if so many more photos had been average ones.
+AVERAGE_SHOWING, AVERAGE_OTHERS = 1.0, 5.0
+# What is added to the covariance of the photos, in units of its mean eigenvalue.
+RIDGE = 3.0
+# What answers weigh against words in the end; half of it once this many photos were found.
+ANSWERS, HALF_AT = 2.0, 3.0
+# Number of photos that the covariance is estimated from.
+SAMPLE = 16_384
 
 
 @dataclass(frozen=True)
-class RidgeRanking:
-    """Ridge regression on the vectors, of what the words did not tell: ``f(x) = m(x) + (x - μ)ᵀ w``.
+class DiscriminantRanking:
+    """Words, and a linear discriminant of the answers: ``z(words) + a · z((μ₊ - μ₋)ᵀ (Σ + r I)⁻¹ x)``.
 
-    Answers are 1 and -1; m, the prior, is linear in the score of the words. It is the mean of a Gaussian process with a
-    linear kernel around the words, computed in the space of the answers, or of the vectors where that is smaller.
+    z standardises over the photos, Σ is the covariance of all photos, μ₊ and μ₋ are the means of those that show it and
+    of those that do not, drawn towards the average, and a grows with the number that were found.
 
     Attributes:
         vectors: of the library.
         rows: int64 (n,), of the photos, in it.
-        prior: float32 (n,), m.
-        around: the average photo.
+        words: float32 (n,), z(words).
+        mean: float64 (dim,), of the photos.
+        precision: float64 (dim, dim), ``(Σ + r I)⁻¹``.
     """
 
     vectors: VectorTable
     rows: IdArray
-    prior: FloatArray
-    around: Background
+    words: FloatArray
+    mean: Doubles
+    precision: Doubles
 
     @classmethod
-    def of(cls, vectors: VectorTable, rows: IdArray, words: FloatArray, around: Background) -> RidgeRanking:
+    def of(cls, vectors: VectorTable, rows: IdArray, words: FloatArray) -> DiscriminantRanking:
         """From a score of the words, float32 (n,): higher is likelier."""
-        spread = float(words.std(dtype=np.float64)) or 1.0
-        prior = WORDS * (words - words.mean(dtype=np.float64)) / spread + DOUBT
-        return cls(vectors, rows, prior.astype(np.float32), around)
+        some = rows[:: max(1, -(-len(rows) // SAMPLE))]
+        dim = vectors.dim
+        total, products = np.zeros(dim), np.zeros((dim, dim))
+        for _, block in blocks(vectors, some):
+            total += block.sum(axis=0, dtype=np.float64)
+            products += block.T @ block
+        mean = total / max(1, len(some))
+        covariance = products / max(1, len(some)) - np.outer(mean, mean)
+        ridge = max(RIDGE * float(np.trace(covariance)) / dim, 1e-9)
+        return cls(vectors, rows, _standard(words), mean, np.linalg.inv(covariance + ridge * np.eye(dim)))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def scores(self, seen: IdArray, shows: Bools) -> FloatArray:
         """See `Ranking`."""
-        if not len(seen):
-            return self.prior
-        x = self.vectors.take(self.rows[seen]).astype(np.float64) - self.around.mean
-        rest = np.where(shows, 1.0, -1.0) - self.prior[seen]
-        ridge = RIDGE * max(self.around.spread, 1e-9)
-        if len(x) <= x.shape[1]:
-            weights = x.T @ np.linalg.solve(x @ x.T + ridge * np.eye(len(x)), rest)
-        else:
-            weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ rest)
-        direction = weights.astype(np.float32)
-        scores = self.prior.copy()
+        found = int(shows.sum())
+        if not found:
+            return self.words
+        x = self.vectors.take(self.rows[seen]).astype(np.float64) - self.mean
+        showing = x[shows].sum(axis=0) / (found + AVERAGE_SHOWING)
+        others = x[~shows].sum(axis=0) / (len(seen) - found + AVERAGE_OTHERS)
+        direction = (self.precision @ (showing - others)).astype(np.float32)
+        by_answers = np.empty(len(self), dtype=np.float32)
         for where, block in blocks(self.vectors, self.rows):
-            scores[where] += block @ direction
+            by_answers[where] = block @ direction
+        weight = np.float32(ANSWERS * found / (found + HALF_AT))
+        scores: FloatArray = self.words + weight * _standard(by_answers)
         return scores
+
+
+def _standard(values: FloatArray) -> FloatArray:
+    """With mean 0 and standard deviation 1."""
+    spread = float(values.std(dtype=np.float64)) if len(values) else 0.0
+    return ((values - values.mean(dtype=np.float64)) / (spread or 1.0)).astype(np.float32)
 
 
 def by_chance(digests: Sequence[bytes], seed: str) -> IdArray:

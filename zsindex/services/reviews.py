@@ -201,8 +201,7 @@ class ReviewInProgress:
         Args:
             words: float32, how well the words fit the images of `view.unique`.
         """
-        from zsindex.lab.few_shot import background
-        from zsindex.lab.review import Review, RidgeRanking, by_chance
+        from zsindex.lab.review import DiscriminantRanking, Review, by_chance
 
         self.survey_id = survey_id
         self._surveys = Surveys(session)
@@ -215,7 +214,7 @@ class ReviewInProgress:
         self._paths = [view.paths[number] for number in first.tolist()]
         digests = session.digests_of(self._paths, "only photos that it holds can be looked at")
         chance = by_chance([digests[path] for path in self._paths], f"{question['seed']} {question['label']}")
-        ranking = RidgeRanking.of(view.vectors, rows, words, background(view.vectors))
+        ranking = DiscriminantRanking.of(view.vectors, rows, words)
         self._number = {image_id: number for number, image_id in enumerate(self._image_ids.tolist())}
         self._review = Review(ranking, chance, recall=question["recall"], confidence=question["confidence"])
         self._looks: dict[int, Look] = {}
