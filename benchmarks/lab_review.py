@@ -1,9 +1,9 @@
 """How often the promise of `zsindex review` fails, and how many looks it takes, beside other rules. Prints Markdown.
 
-    python benchmarks/lab_review.py [--photos 1000] [--runs 200] [--clothing CLOTHING --sample SAMPLE] [--library LIBRARY]
+    python benchmarks/lab_review.py [--photos 1000] [--runs 200] [--clothing CLOTHING --sample SAMPLE] [--library DIR]
 
 First by simulation: scores of several qualities, labels that many or few photos show. Then, where CLOTHING is
-clothing-dataset-small and SAMPLE a folder of ImageNet's photos named by class, on the vectors of nano, which LIBRARY
+clothing-dataset-small and SAMPLE a folder of ImageNet's photos named by class, on the vectors of nano, which DIR
 keeps for the next time: the ranking was chosen on every second label, and is reported on the others as well. All rules
 are to promise 95 % with 95 % confidence:
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.arguments.several import several
 from zsindex.classification import prompts
 from zsindex.classification.scorers import Head
 from zsindex.classification.view import View
-from zsindex.errors import UnknownLabel, UnknownSurvey
+from zsindex.errors import BadQuery, UnknownLabel, UnknownSurvey
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 from zsindex.services.filters import Filters
 from zsindex.services.labels import Labels, saved_name
@@ -85,12 +86,12 @@ class Reviews:
         self._session.storage.require_writable("begin a survey")
         labels, label = self._labels(label, label_set, template)
         where = Where.of(where)
-        question = {
+        texts = dict(zip(labels.concepts, labels.concept_prompts, strict=True))
+        question: dict[str, Any] = {
             "label": label,
-            "label_set": None if label_set is None else saved_name(labels),
-            "prompts": [
-                [concept, *texts] for concept, texts in zip(labels.concepts, labels.concept_prompts, strict=True)
-            ],
+            "label_set": None if label_set is None else f"{saved_name(labels)}@{labels.version}",
+            "template": None if template is None else several(template),
+            "prompts": [text for concept in self._concepts(labels, label) for text in texts[concept]],
             "paths": None if paths is None else sorted(absolute_all(paths)),
             "where": None if where is None else where.to_json(),
             "model": self._session.info.fingerprint,
@@ -99,12 +100,29 @@ class Reviews:
             "confidence": confidence,
             "seed": seed,
         }
-        view = Filters(self._session).view_of(paths, where, truncate=truncate)
-        scores = self._words(view, labels, label)
+        view = self._view(question)
+        words = self._words(view, labels, label)
         survey = self._surveys.begin(
             KIND, question, corrections=None if label_set is None else (saved_name(labels), label)
         )
-        return ReviewInProgress(self._session, survey.id, view, scores)
+        return ReviewInProgress(self._session, survey.id, view, words)
+
+    def open(self, survey_id: int) -> ReviewInProgress:
+        """A review by the number of its survey, also one that has ended.
+
+        Raises:
+            UnknownSurvey: there is none, or it is not of a review.
+            BadQuery: it was begun with another model.
+        """
+        survey = self._surveys.get(survey_id)
+        if survey.kind != KIND:
+            raise UnknownSurvey(survey_id, known=[one.id for one in self._surveys.list(KIND) if one.ended_at is None])
+        asked = dict(survey.question)
+        if asked["model"] != self._session.info.fingerprint:
+            raise BadQuery(f"review {survey_id} was begun with another model; open the library with that one")
+        labels, label = self._labels(asked["label"], asked["label_set"], asked["template"])
+        view = self._view(asked)
+        return ReviewInProgress(self._session, survey_id, view, self._words(view, labels, label))
 
     def ask(
         self,
@@ -168,12 +186,19 @@ class Reviews:
             raise UnknownLabel(label, known=[name for name, concepts in named.items() if concepts])
         return labels, label
 
-    def _words(self, view: View, labels: LabelSet, label: str) -> FloatArray:
-        """How much better the label fits than all others, of each image, in the order of `view.unique`."""
+    def _concepts(self, labels: LabelSet, label: str) -> builtins.list[str]:
         from zsindex.lab.corrections import concepts_named
 
+        return [labels.concepts[number] for number in concepts_named(labels)[label]]
+
+    def _view(self, question: Mapping[str, Any]) -> View:
+        where = None if question["where"] is None else Where.from_json(question["where"])
+        return Filters(self._session).view_of(question["paths"], where, truncate=question["truncate"])
+
+    def _words(self, view: View, labels: LabelSet, label: str) -> FloatArray:
+        """How much better the label fits than all others, of each image, in the order of `view.unique`."""
         head = Head.of(labels, view.text_vectors(labels), view.info)
-        own = np.isin(np.arange(len(labels.concepts)), concepts_named(labels)[label])
+        own = np.isin(labels.concepts, self._concepts(labels, label))
         scores = np.empty(len(view.unique[0]), dtype=np.float32)
         for where, block in view.blocks():
             logits = head.logits(block)
@@ -193,6 +218,7 @@ class ReviewInProgress:
 
     Attributes:
         survey_id: the number of its survey.
+        snapshot: of the library's photos, as in `View`.
     """
 
     def __init__(self, session: Session, survey_id: int, view: View, words: FloatArray) -> None:
@@ -204,6 +230,7 @@ class ReviewInProgress:
         from zsindex.lab.review import DiscriminantRanking, Review, by_chance
 
         self.survey_id = survey_id
+        self.snapshot = view.snapshot
         self._surveys = Surveys(session)
         self._survey = self._surveys.get(survey_id)
         self._model = view.info
@@ -235,8 +262,7 @@ class ReviewInProgress:
             why, some = upcoming
             if some[0] in self._looks:
                 return self._looks[some[0]]
-            # Somebody else may have drawn and answered meanwhile.
-            self._learn(self._surveys.looks(self.survey_id))
+            self.refresh()  # somebody else may have drawn and answered meanwhile
             if self._review.upcoming_ones(_AT_A_TIME) != upcoming or some[0] in self._looks:
                 continue
             after = self._review.standing().looks
@@ -245,6 +271,11 @@ class ReviewInProgress:
             if some[0] not in self._looks and self._surveys.get(self.survey_id).ended_at is not None:
                 raise UnknownSurvey(self.survey_id, known=())
         return None
+
+    def waiting(self) -> Look | None:
+        """The photo that waits for an answer, if one is drawn already; nothing is written."""
+        upcoming = self._review.upcoming()
+        return None if upcoming is None else self._looks.get(upcoming[0])
 
     def answer(self, answer: str) -> None:
         """Answer the photo that waits: yes, no, or unsure. It is kept at once, by the label set's corrections, too.
@@ -268,8 +299,12 @@ class ReviewInProgress:
         """
         if not self._surveys.undo(self.survey_id):
             return False
-        self._learn(self._surveys.looks(self.survey_id))
+        self.refresh()
         return True
+
+    def refresh(self) -> None:
+        """Take up what others answered meanwhile."""
+        self._learn(self._surveys.looks(self.survey_id))
 
     def standing(self) -> Standing:
         """How far it is."""
