@@ -24,7 +24,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from zsindex.lab.review import Certificate, Standing
+    from zsindex.lab.review import Certificate, ReviewState
     from zsindex.where import Where
 
 _STOPPED = 3
@@ -138,7 +138,7 @@ def review(
         raise click.exceptions.Exit(_STOPPED)
 
 
-def _state(now: Standing) -> str:
+def _state(now: ReviewState) -> str:
     """In a line, after each answer."""
     promised = "" if now.promise is None else f"; at least {100 * now.promise:.4g} % of all seen"
     return f"{plural(now.looks, 'photo')} looked at, {now.found:,} found{promised}; at least {now.looks_left:,} to go"

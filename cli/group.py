@@ -26,6 +26,7 @@ HOMES = {
     "next": "cmd_correct",
     "albums": "cmd_albums",
     "review": "cmd_review",
+    "count": "cmd_count",
     "surveys": "cmd_surveys",
     "duplicates": "cmd_duplicates",
     "events": "cmd_events",
@@ -53,8 +54,8 @@ HOMES = {
 
 EPILOG = """ Exit codes: 0 success; 1 failure, and the message says what to do; 2 the command line is wrong; 3 done, but
 a check asked for with --strict, --fail-above or --fail-under did not pass: photos were skipped, a label set has
-warnings, too many photos get another answer, or too few a right one; 130 stopped with Ctrl-C, what was done is kept;
-141 the reader of the output has gone.
+warnings, too many photos get another answer, or too few a right one, or a count is not yet within what was asked for;
+130 stopped with Ctrl-C, what was done is kept; 141 the reader of the output has gone.
 """
 
 

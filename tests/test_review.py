@@ -18,7 +18,7 @@ from zsindex.lab.review import (
     Bools,
     DiscriminantRanking,
     Review,
-    Standing,
+    ReviewState,
     by_chance,
     may_be_missing,
     needed,
@@ -86,7 +86,7 @@ def scores_of(kind: str, shows: Bools, rng: np.random.Generator) -> FloatArray:
     return values.astype(np.float32)
 
 
-def reviewed(shows: Bools, values: FloatArray, rng: np.random.Generator, recall: float = 0.95) -> Standing:
+def reviewed(shows: Bools, values: FloatArray, rng: np.random.Generator, recall: float = 0.95) -> ReviewState:
     """Look until nothing more is asked."""
     review = Review(Fixed(values), rng.permutation(len(shows)), recall=recall)
     while (at := review.upcoming()) is not None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zsindex.services.albums import Albums
     from zsindex.services.copying import CopyReport
     from zsindex.services.corrections import Corrections
+    from zsindex.services.counts import Counts
     from zsindex.services.decisions import Decisions
     from zsindex.services.lab import Lab
     from zsindex.services.labels import Labels
@@ -705,6 +706,13 @@ class Library:
         from zsindex.services.reviews import Reviews
 
         return Reviews(self.session)
+
+    @property
+    def counts(self) -> Counts:
+        """How many photos show something, with an interval, from a few that a person looks at."""
+        from zsindex.services.counts import Counts
+
+        return Counts(self.session)
 
     @property
     def surveys(self) -> Surveys:

@@ -562,6 +562,43 @@ def test_a_service_that_is_gone_is_said_to_be(page: Any, url: str) -> None:
     expect(page.locator(".tab")).to_have_count(len(LABELS) + 1)
 
 
+def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/count")
+    expect(page.get_by_text("How many photos show it?")).to_be_visible()
+    page.get_by_label("What to count").fill("a cup of coffee")
+    page.get_by_label("What to count").press("Enter")
+    asked = page.locator("#name")
+    expect(page.locator("#frame img")).to_be_visible()
+    assert "label=a+cup+of+coffee" in page.url
+    page.get_by_label("What to count").blur()
+    shown = []
+    for n in range(1, 5):
+        expect(page.locator("#frame img")).to_have_attribute("alt", f"Photo {n}")
+        shown.append(asked.inner_text())
+        page.keyboard.press("y" if "coffee" in shown[-1] else "n")
+        expect(page.locator("#details")).to_contain_text(f"{n} looked at")
+    [survey] = library.surveys.list("count")
+    looks = [one for one in library.surveys.looks(survey.id) if one.answer is not None]
+    assert [Path(one.path).name for one in looks] == shown
+    assert [one.answer for one in looks] == ["yes" if "coffee" in name else "no" for name in shown]
+    # While the next picture is not there, no key says anything about it.
+    held = Held(page, "**/thumbnail**")
+    page.keyboard.press("s")
+    expect(page.locator("#details")).to_contain_text("5 looked at")
+    page.keyboard.press("y")
+    page.wait_for_timeout(150)
+    expect(page.locator("#details")).to_contain_text("5 looked at")
+    held.let_go()
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 6")
+    page.keyboard.press("u")
+    expect(page.locator("#details")).to_contain_text("4 looked at")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 5")
+    expect(page.locator("#counted")).to_contain_text("about")
+    accessible(page, "counting")
+    page.reload()
+    expect(page.locator("#details")).to_contain_text("4 looked at")  # it goes on
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("desk", "dark"), ("phone", "light")])
 def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme: str) -> None:
     page.set_viewport_size(SIZES[size])
@@ -572,6 +609,8 @@ def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme
         "lab-columns": f"/?{QUERY}&view=columns",
         "compare-empty": "/compare",
         "library": "/library",
+        "count-empty": "/count",
+        "count": "/count?label=a+cup+of+coffee",
     }.items():
         page.goto(url + path)
         page.wait_for_load_state("networkidle")

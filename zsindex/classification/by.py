@@ -110,10 +110,7 @@ def count(
     """
     rows = table.rows_of_paths(paths)
     facts = table.take(rows[rows >= 0])
-    number, keys = _keys(paths, by, facts, rows)
-    photo = np.arange(len(paths))
-    if by is By.KEYWORD:
-        photo, number = _of_keywords(rows, facts, keys)
+    photo, number, keys = _pairs(paths, by, facts, rows)
     k, c = len(keys), len(labels)
     counts = np.zeros((k, c), np.int64)
     for column in answers.T:
@@ -139,6 +136,21 @@ def count(
         from_file=int((facts.taken_from == 4).sum()) if by.is_time else 0,
         unread=int((~facts.was_read).sum()) + int((rows < 0).sum()),
     )
+
+
+def grouped(paths: list[str], by: By, table: FactsTable) -> tuple[IdArray, IdArray, list[str]]:
+    """Which photos are in which group: numbers of photos and of their groups, both int64 (m,), and the groups' keys. A
+    photo with several keywords is in several.
+    """
+    rows = table.rows_of_paths(paths)
+    return _pairs(paths, by, table.take(rows[rows >= 0]), rows)
+
+
+def _pairs(paths: list[str], by: By, facts: FactsTable, rows: IdArray) -> tuple[IdArray, IdArray, list[str]]:
+    number, keys = _keys(paths, by, facts, rows)
+    if by is By.KEYWORD:
+        return *_of_keywords(rows, facts, keys), keys
+    return np.arange(len(paths)), number, keys
 
 
 def _keys(paths: list[str], by: By, facts: FactsTable, rows: IdArray) -> tuple[IdArray, list[str]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zsindex.lab.attribution import Attribution, LabelEffect, TemplateEffect
     from zsindex.lab.bootstrap import Estimate
     from zsindex.lab.corrections import CorrectedPhoto, Statement
+    from zsindex.lab.counting import GroupCount, PhotoCount
     from zsindex.lab.decisions import Decision
     from zsindex.lab.diff import Diff
     from zsindex.lab.duplicates import Duplicate, Duplicates
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
     from zsindex.lab.neighbours import Graph
     from zsindex.lab.next import Suggestion
-    from zsindex.lab.review import Certificate, Standing
+    from zsindex.lab.review import Certificate, ReviewState
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
     from zsindex.lab.surveys import Look, Survey
@@ -51,6 +52,10 @@ _HOMES = {
     "corrections": (
         "CorrectedPhoto",
         "Statement",
+    ),
+    "counting": (
+        "GroupCount",
+        "PhotoCount",
     ),
     "decisions": ("Decision",),
     "diff": ("Diff",),
@@ -87,7 +92,7 @@ _HOMES = {
     "next": ("Suggestion",),
     "review": (
         "Certificate",
-        "Standing",
+        "ReviewState",
     ),
     "runs": (
         "Repeat",
@@ -143,6 +148,7 @@ __all__ = [
     "Events",
     "Finding",
     "Graph",
+    "GroupCount",
     "Knownness",
     "LabelEffect",
     "LabelReport",
@@ -150,15 +156,16 @@ __all__ = [
     "LintReport",
     "Look",
     "Migration",
+    "PhotoCount",
     "PromptCosine",
     "ReliabilityBin",
     "Repeat",
     "Report",
+    "ReviewState",
     "RunRecord",
     "Separation",
     "SidecarChange",
     "SkippedSidecar",
-    "Standing",
     "Statement",
     "Suggestion",
     "Suggestions",

@@ -155,7 +155,8 @@ class DiscriminantRanking:
         mean = total / max(1, len(some))
         covariance = products / max(1, len(some)) - np.outer(mean, mean)
         ridge = max(RIDGE * float(np.trace(covariance)) / dim, 1e-9)
-        return cls(vectors, rows, _standard(words), mean, np.linalg.inv(covariance + ridge * np.eye(dim)))
+        precision = np.asarray(np.linalg.inv(covariance + ridge * np.eye(dim)), dtype=np.float64)
+        return cls(vectors, rows, _standard(words), mean, precision)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -180,7 +181,7 @@ class DiscriminantRanking:
 def _standard(values: FloatArray) -> FloatArray:
     """With mean 0 and standard deviation 1."""
     spread = float(values.std(dtype=np.float64)) if len(values) else 0.0
-    return ((values - values.mean(dtype=np.float64)) / (spread or 1.0)).astype(np.float32)
+    return np.asarray((values - values.mean(dtype=np.float64)) / (spread or 1.0), dtype=np.float32)
 
 
 def by_chance(digests: Sequence[bytes], seed: str) -> IdArray:
@@ -201,7 +202,7 @@ def by_chance(digests: Sequence[bytes], seed: str) -> IdArray:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ReviewState:
     """How far a review is.
 
     Attributes:
@@ -257,7 +258,7 @@ class Certificate:
     survey: int
     question: Mapping[str, Any]
     model: str
-    standing: Standing
+    standing: ReviewState
     begun_at: str
     at: str
 
@@ -279,7 +280,7 @@ class Certificate:
         }
 
 
-def statement(label: str, now: Standing) -> str:
+def statement(label: str, now: ReviewState) -> str:
     """What may be said now, in words."""
     seen = f"{now.looks:,} of {now.photos:,} photos looked at, {now.found:,} found"
     if now.unsure:
@@ -465,7 +466,7 @@ class Review:
             return int(self._chance[self._drawn]), "chance"
         return ranked, "ranking"
 
-    def standing(self) -> Standing:
+    def standing(self) -> ReviewState:
         """How far it is."""
         self._catch_up()
         promise = self._promise()
@@ -476,7 +477,7 @@ class Review:
         if not reached:
             lacking = wanted if wanted is not None else self._needed(max(self._found, 1), 0)
             chance_left = int(np.count_nonzero(~self._answered[self._chance[:lacking]]))
-        return Standing(
+        return ReviewState(
             photos=len(self),
             looks=self._looks,
             found=self._found,

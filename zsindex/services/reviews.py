@@ -24,7 +24,7 @@ from zsindex.session.session import Session
 from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
-    from zsindex.lab.review import Certificate, Standing
+    from zsindex.lab.review import Certificate, ReviewState
     from zsindex.lab.surveys import Look
 
 KIND = "review"
@@ -306,7 +306,7 @@ class ReviewInProgress:
         """Take up what others answered meanwhile."""
         self._learn(self._surveys.looks(self.survey_id))
 
-    def standing(self) -> Standing:
+    def standing(self) -> ReviewState:
         """How far it is."""
         return self._review.standing()
 
