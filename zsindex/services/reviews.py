@@ -151,7 +151,7 @@ class Reviews:
             What may be said now.
 
         Raises:
-            BadAnswer, and what `begin` raises.
+            BadAnswer
         """
         from zsindex.lab.surveys import NO, YES, ask
 
