@@ -1,7 +1,7 @@
 """The command line. A command parses, makes one `Library` call, and formats; what it needs is imported inside it.
 
-May import `web`, `bench`, `zsindex`, `library`, `upkeep`, `lab`, `exchange`, `classification`, `models`, `photos` and
-the ground floor. Start with `group`. What is public is the commands, not their Python.
+May import `web`, `agents`, `bench`, `zsindex`, `library`, `upkeep`, `lab`, `exchange`, `classification`, `models`,
+`photos` and the ground floor. Start with `group`. What is public is the commands, not their Python.
 """
 
 from __future__ import annotations

@@ -50,6 +50,12 @@ from .output import note
     help="Tell clients that ask for it where photos were taken. Their files say so to whoever may have them.",
 )
 @click.option(
+    "--immich",
+    metavar="NAME",
+    help="Also answer an immich server, without a token, as its machine learning service for search. NAME is what "
+    "immich calls the library's model.",
+)
+@click.option(
     "--drop-model-after",
     type=options.Real(min=1),
     metavar="SECONDS",
@@ -101,6 +107,7 @@ def serve(
     photos: tuple[Path, ...],
     fetch_urls: bool,
     places: bool,
+    immich: str | None,
     drop_model_after: float | None,
     rate: float,
     thumbnail_cache: int,
@@ -135,6 +142,7 @@ def serve(
                 read_only=opened.read_only,
                 fetch_urls=fetch_urls,
                 places=places,
+                immich=immich,
                 photo_folders=tuple(str(folder.absolute()) for folder in photos),
             )
             told = f"serving {opened.place} at " + " and ".join(web.urls_of(listening, host))

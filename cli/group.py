@@ -50,6 +50,7 @@ HOMES = {
     "demo": "cmd_demo",
     "bench": "cmd_bench",
     "serve": "cmd_serve",
+    "mcp": "cmd_mcp",
 }
 
 EPILOG = """ Exit codes: 0 success; 1 failure, and the message says what to do; 2 the command line is wrong; 3 done, but

@@ -22,7 +22,7 @@ from zsindex import Library
 from zsindex.lab.duplicates import appearance_of
 from zsindex.models.encoder import Encoder
 from zsindex.models.fingerprint import fingerprint
-from zsindex.photos import sources
+from zsindex.photos import sources, thumbnails
 from zsindex.photos.colour import _conversion, matrix_profile
 from zsindex.photos.decode import decode, pixel_digest, prepare
 from zsindex.photos.sandbox import Here, Sandbox
@@ -36,7 +36,6 @@ from zsindex.records import (
     Rendering,
     TransparencyMode,
 )
-from zsindex.web import thumbnails
 
 CONVERT = Rendering(icc=IccMode.CONVERT)
 SHOW = Rendering(transparency=TransparencyMode.SHOW)

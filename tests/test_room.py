@@ -22,6 +22,7 @@ from zsindex import config
 from zsindex.errors import LibraryBusy, ZsindexError
 from zsindex.library import Library
 from zsindex.models.openvino import runtime
+from zsindex.photos.thumbnails import Thumbnails
 from zsindex.services import neighbours
 from zsindex.session import embedding
 from zsindex.session.embedding import ImagesForgotten
@@ -29,7 +30,6 @@ from zsindex.storage import uses
 from zsindex.storage.sealing import reseal
 from zsindex.storage.seals import Kind
 from zsindex.storage.tables import runs
-from zsindex.web.thumbnails import Thumbnails
 
 DAY = 20_000
 
@@ -212,7 +212,7 @@ def test_exports_go_that_were_not_used_for_the_longest_and_what_killed_ones_left
 
 
 def test_services_that_share_thumbnails_see_each_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zsindex.web.thumbnails._LOOK_AGAIN", 4)
+    monkeypatch.setattr("zsindex.photos.thumbnails._LOOK_AGAIN", 4)
     one, other = (Thumbnails(tmp_path, max_bytes=1000) for _ in range(2))
     for n in range(12):
         one.add(f"a{n:x}.jpg", bytes(100))

@@ -108,7 +108,7 @@ from zsindex.models.preprocess import Preprocessing
 from zsindex.lab.duplicates import appearance_of
 from zsindex.photos.sandbox import Here
 from zsindex.photos.scaling import Fitting
-from zsindex.web.thumbnails import render
+from zsindex.photos.thumbnails import render
 from PIL import Image
 import io
 

@@ -29,6 +29,7 @@ from zsindex import config
 from zsindex.errors import ZsindexWarning
 from zsindex.library import Library
 from zsindex.models.openvino import runtime
+from zsindex.photos.thumbnails import Thumbnails
 from zsindex.records import FloatArray
 from zsindex.services import jobs
 from zsindex.services.jobs import Jobs
@@ -36,7 +37,6 @@ from zsindex.storage import labels, uses
 from zsindex.storage.sqlite import connections
 from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.web.answers import Answers
-from zsindex.web.thumbnails import Thumbnails
 
 KB = 1 << 10
 # What is a MB elsewhere is a KB here.

@@ -21,10 +21,10 @@ import zsindex.exchange
 import zsindex.index
 import zsindex.ingest
 import zsindex.lab
+import zsindex.photos.thumbnails
 import zsindex.services
 import zsindex.storage
 import zsindex.upkeep
-import zsindex.web.thumbnails
 from tests.torture import faults, judge, scenarios
 from zsindex.session import model as session_model
 

@@ -29,9 +29,9 @@ from tests.torture.apart import apart
 from tests.torture.campaign import Campaign, Case
 from zsindex.errors import ZsindexError, ZsindexWarning
 from zsindex.library import Library
+from zsindex.photos.thumbnails import Thumbnails
 from zsindex.storage import seals, stored
 from zsindex.storage.sqlite.file import FILE_NAME, PAGE_SIZE
-from zsindex.web.thumbnails import Thumbnails
 
 LABELS = ["red", "green", "blue", "yellow"]
 SET, OTHER_SET = "colours", "shades"

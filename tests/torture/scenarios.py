@@ -404,7 +404,7 @@ class Thumbnailing(Scenario):
     may_leave = r"\.tmp$"
 
     def steps(self, world: World) -> Sequence[Step]:
-        from zsindex.web.thumbnails import Thumbnails  # takes a second, with all of the service
+        from zsindex.photos.thumbnails import Thumbnails  # takes a second, with all of the service
 
         def keep() -> None:
             thumbnails = Thumbnails(world.others / "thumbnails", max_bytes=5000)

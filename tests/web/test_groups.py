@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from starlette.testclient import TestClient
 
 from tests.scenes import photo
 from tests.web.conftest import Serve
-from zsindex.errors import UnknownImage
+from zsindex.classification.results import Classification
+from zsindex.errors import ExtraMissing, UnknownImage
 from zsindex.library import Library
 from zsindex.records import NONE
 
@@ -138,7 +141,53 @@ def test_a_file_of_everything(client: TestClient, shades: Library) -> None:
         assert (row["label"], float(row["score"])) == (one.label if one.score >= 0.6 else NONE, one.score)
     document = get(client, f"/v1/groups/{key}/export", format="json", min_score=0.6)
     assert document["run"]["key"] == key[:16]
-    assert document["photos"] == [{**row, "score": float(row["score"])} for row in rows]
+    assert document["photos"] == [
+        {**row, "score": float(row["score"]), "image_id": int(row["image_id"]), "margin": float(row["margin"])}
+        for row in rows
+    ]
+    for row in rows:
+        assert row["digest"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
+        best, second = expected[row["path"]].predictions[:2]
+        assert float(row["margin"]) == best.score - second.score
+    lines = client.get(f"/v1/groups/{key}/export?format=ndjson&min_score=0.6").text.splitlines()
+    assert [json.loads(line) for line in lines] == document["photos"]
+
+
+def test_a_file_with_the_scores_of_all_answers(client: TestClient, shades: Library) -> None:
+    answer = shades.classify(LABELS)
+    scores = dict(zip(answer.paths, answer.scores.tolist(), strict=True))
+    key = ask(client, labels=LABELS)["key"]
+    rows = list(csv.DictReader(io.StringIO(client.get(f"/v1/groups/{key}/export?scores=true").text)))
+    assert {row["path"]: [float(row[label]) for label in LABELS] for row in rows} == scores
+    document = get(client, f"/v1/groups/{key}/export", format="json", scores=True)
+    assert {one["path"]: list(one["scores"].values()) for one in document["photos"]} == scores
+    assert all(list(one["scores"]) == list(LABELS) for one in document["photos"])
+
+
+def test_a_table_in_parquet(client: TestClient, shades: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    key = ask(client, labels=LABELS)["key"]
+    rows = get(client, f"/v1/groups/{key}/export", format="json", scores=True)["photos"]
+    response = client.get(f"/v1/groups/{key}/export?format=parquet&scores=true")
+    assert response.headers["content-type"] == "application/vnd.apache.parquet"
+    wide = parquet.read_table(io.BytesIO(response.content))
+    assert wide.schema.metadata[b"zsindex.run"].decode() == key[:16]
+    assert wide.column("path").to_pylist() == [row["path"] for row in rows]
+    assert wide.column("digest").to_pylist() == [row["digest"] for row in rows]
+    assert wide.column("image_id").to_pylist() == [row["image_id"] for row in rows]
+    assert wide.column("margin").to_pylist() == pytest.approx([row["margin"] for row in rows], abs=1e-6)
+    for label in LABELS:
+        assert wide.column(label).to_pylist() == pytest.approx([row["scores"][label] for row in rows])
+    long = parquet.read_table(io.BytesIO(client.get(f"/v1/groups/{key}/export?format=parquet&answer=1").content))
+    assert set(long.column("label").to_pylist()) == {"green"}
+    assert client.get(f"/v1/groups/{key}/export?format=parquet&min_score=0.5").status_code == 422
+
+    def missing(*_: object, **__: object) -> None:
+        raise ExtraMissing("pyarrow", extra="parquet", why="writing Parquet")
+
+    monkeypatch.setattr(Classification, "to_parquet", missing)
+    refused = client.get(f"/v1/groups/{key}/export?format=parquet")
+    assert (refused.status_code, refused.json()["type"]) == (501, "urn:zsindex:problem:extra-missing")
 
 
 def test_a_file_of_one_group(client: TestClient, shades: Library) -> None:

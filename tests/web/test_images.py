@@ -14,9 +14,9 @@ from tests import photos
 from tests.scenes import photo
 from tests.web.conftest import Serve
 from zsindex.library import Library
+from zsindex.photos import thumbnails
 from zsindex.photos.sandbox import Here
-from zsindex.web import thumbnails
-from zsindex.web.thumbnails import Thumbnails
+from zsindex.photos.thumbnails import Thumbnails
 
 
 def id_of(library: Library, path: Path) -> int:

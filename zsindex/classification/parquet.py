@@ -164,8 +164,8 @@ def facts_fields(facts: Columns, taken: Sequence[str] = ()) -> list[tuple[str, A
     """Names and types of the columns of facts."""
     pa, _ = _pyarrow()
     kinds = {
-        **dict.fromkeys(("offset_s", "iso", "width", "height", "orientation"), pa.int64()),
-        **dict.fromkeys(("taken_from", "make", "camera", "lens"), pa.string()),
+        **dict.fromkeys(("image_id", "offset_s", "iso", "width", "height", "orientation"), pa.int64()),
+        **dict.fromkeys(("digest", "taken_from", "make", "camera", "lens"), pa.string()),
         "taken": pa.timestamp("us"),
         "keywords": pa.list_(pa.string()),
     }

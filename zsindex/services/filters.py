@@ -115,12 +115,25 @@ class Filters:
         Raises:
             NoFacts, UnknownLabelSet, UnknownLabel
         """
-        table = self._table(where)
-        numbers = np.flatnonzero(fits(where, table, partial(self._answers, table, None)))
+        table, rows = self.rows(where, paths)
+        return FittingFiles(table.image_ids[rows], table, rows)
+
+    def rows(self, where: Where | None, paths: Sequence[str] | None) -> tuple[FactsTable, IdArray]:
+        """The facts of all files, and which of these fit, at or below absolute paths, or of all: int64, ascending.
+
+        Raises:
+            NoFacts, UnknownLabelSet, UnknownLabel
+        """
+        if where is None:
+            table = self._session.facts.table()
+            rows = np.arange(len(table), dtype=np.int64)
+        else:
+            table = self._table(where)
+            rows = np.flatnonzero(fits(where, table, partial(self._answers, table, None)))
         if paths is not None:
-            inside = [any(is_under(table.paths[number], place) for place in paths) for number in numbers.tolist()]
-            numbers = numbers[np.array(inside, dtype=bool)]
-        return FittingFiles(table.image_ids[numbers], table, numbers)
+            inside = [any(is_under(table.paths[row], place) for place in paths) for row in rows.tolist()]
+            rows = rows[np.array(inside, dtype=bool)]
+        return table, rows
 
     def require_sets(self, where: Where) -> None:
         """Refuse filters on label sets, and labels of them, that are not there.

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import bisect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all, guessed
+from zsindex.classification.by import By, Counts, count
 from zsindex.classification.results import Classification, Hit
 from zsindex.config import absolute
 from zsindex.errors import BadQuery, ImageError, UnknownImage
 from zsindex.exchange.facts_columns import columns
+from zsindex.photos import dates
 from zsindex.photos.formats import storable
-from zsindex.records import DecodeMode, Facts, FileContent, IncompletePhoto, SkippedFile, SkipReason
+from zsindex.records import DecodeMode, Facts, FileContent, IdArray, IncompletePhoto, SkippedFile, SkipReason
 from zsindex.session.session import Session
-from zsindex.storage.facts_table import NO_TIME
+from zsindex.storage.facts_table import NO_TIME, TAKEN_FROM, FactsTable
 from zsindex.storage.protocol import Storage
+from zsindex.where import Where, WhereLike
 
 if TYPE_CHECKING:
     from zsindex.photos.sources import ImageLike
@@ -47,6 +52,50 @@ class Photo:
     height: int
     format: str
     paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPhoto:
+    """An image of the library in a list.
+
+    Attributes:
+        image_id: of its content.
+        path: of the first file that shows it, of those that were asked for.
+        copies: the others.
+        taken: when, by the clock where it was taken, ISO 8601; None if nothing says so.
+        taken_from: what says so: ``exif``, ``xmp``, ``name`` or ``file``.
+        width, height: upright, in pixels; 0 if that was never read.
+    """
+
+    image_id: int
+    path: str
+    copies: tuple[str, ...]
+    taken: str | None
+    taken_from: str | None
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a page of a list ended: at a photo, and what it was sorted by. Photos that come or go do not move it."""
+
+    taken_us: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoPage:
+    """A part of a list of photos.
+
+    Attributes:
+        total: photos in the whole list.
+        next: where the next page begins; None after the last.
+    """
+
+    photos: tuple[ListedPhoto, ...]
+    total: int
+    next: Mark | None
 
 
 class Photos:
@@ -103,6 +152,10 @@ class Photos:
             if content.digest.hex() == photo.digest:
                 return path, content
         raise ImageError(SkipReason.VANISHED, "no file on this machine has the bytes of this photo anymore")
+
+    def digests(self, paths: Sequence[str]) -> dict[str, str]:
+        """Hex SHA-256 of the bytes of photos of the library, by path."""
+        return {path: digest.hex() for path, digest in self._session.storage.photos.digests_of(paths).items()}
 
     def knows(self, path: str) -> bool:
         """Whether the library has a photo at this path, on this disk or not."""
@@ -181,6 +234,81 @@ class Photos:
         by_date: list[int] = np.argsort(~taken, kind="stable").tolist()
         return by_date
 
+    def page(
+        self,
+        *,
+        by: str = "date",
+        oldest_first: bool = False,
+        paths: PathsLike | None = None,
+        where: WhereLike | None = None,
+        limit: int = 100,
+        after: Mark | None = None,
+    ) -> PhotoPage:
+        """Images of the library, a page at a time, whether or not they were encoded yet: nothing is asked of a model.
+
+        Args:
+            by: ``date``, newest first, by the clock where they were taken, those without one last; or ``path``, by
+                folder and name.
+            oldest_first: of dates; those without one are last all the same.
+            paths: files and folders to restrict to.
+            where: only photos that fit, of those; see `zsindex.where`.
+            limit: photos of a page.
+            after: `PhotoPage.next` of the page before.
+
+        Raises:
+            NotInLibrary, BadFilter, NoFacts, UnknownLabelSet, UnknownLabel
+            ValueError: `by` is neither, or `limit` is out of bounds.
+        """
+        if by not in ("date", "path"):
+            raise ValueError(f"photos are listed by date or path, not by {by!r}")
+        limit = bounds.whole("limit", limit, least=0)
+        table, every = self._rows(paths, where)
+        rows = every[np.sort(np.unique(table.image_ids[every], return_index=True)[1])]
+        taken, start = table.taken_us[rows], 0
+        if by == "date":
+            # Each number has a place in the order, the least one, for no time, the last.
+            keys = taken if oldest_first else ~taken
+            keys = np.where(taken == NO_TIME, np.iinfo(np.int64).max, keys)
+            rows = rows[np.argsort(keys, kind="stable")]  # those of one time by path
+            keys = np.sort(keys)
+        if after is not None:
+            first, end = 0, len(rows)
+            if by == "date":
+                key = after.taken_us if oldest_first else ~after.taken_us
+                key = np.iinfo(np.int64).max if after.taken_us == NO_TIME else key
+                first, end = (int(np.searchsorted(keys, key, side)) for side in ("left", "right"))
+            same = [os.path.split(table.paths[row]) for row in rows[first:end].tolist()]
+            start = first + bisect.bisect_right(same, os.path.split(after.path))
+        chosen = rows[start : start + limit]
+        following = None
+        if len(chosen) and start + limit < len(rows):
+            following = Mark(int(table.taken_us[chosen[-1]]), table.paths[int(chosen[-1])])
+        return PhotoPage(tuple(_listed(table, chosen, every)), len(rows), following)
+
+    def counts(self, by: By | str, *, paths: PathsLike | None = None, where: WhereLike | None = None) -> Counts:
+        """How many photos there are by year, month, day, hour, camera, folder or keyword, as counts of one label,
+        ``photos``.
+
+        Args:
+            by: of `zsindex.classification.by.By`.
+            paths, where: as for `page`.
+
+        Raises:
+            NotInLibrary, BadFilter, NoFacts, UnknownLabelSet, UnknownLabel
+            ValueError: photos are not counted by that.
+        """
+        table, rows = self._rows(paths, where)
+        chosen = [table.paths[row] for row in rows.tolist()]
+        return count(chosen, ("photos",), np.zeros((len(chosen), 1), dtype=np.int64), None, By(by), table)
+
+    def _rows(self, paths: PathsLike | None, where: WhereLike | None) -> tuple[FactsTable, IdArray]:
+        from zsindex.services.filters import Filters
+
+        places = None if paths is None else absolute_all(paths)
+        if places is not None:
+            self._session.require_known(places)
+        return Filters(self._session).rows(Where.of(where), places)
+
     def facts_columns(self, paths: Sequence[str], *, place: bool = False) -> dict[str, list[Any]]:
         """The facts of many photos as columns, as the last sync has read them: ``pandas.DataFrame`` takes them.
 
@@ -195,6 +323,25 @@ class Photos:
         """
         table = self._session.facts.table()
         return columns(table, table.rows_of_paths(paths), place=place)
+
+
+def _listed(table: FactsTable, chosen: IdArray, every: IdArray) -> Iterator[ListedPhoto]:
+    """Photos by their rows, with copies among the rows of all that were asked for."""
+    files: dict[int, list[str]] = {}
+    for row in every[np.isin(table.image_ids[every], table.image_ids[chosen])].tolist():
+        files.setdefault(int(table.image_ids[row]), []).append(table.paths[row])
+    for row in chosen.tolist():
+        image_id, taken = int(table.image_ids[row]), int(table.taken_us[row])
+        path, *copies = files[image_id]
+        yield ListedPhoto(
+            image_id,
+            path,
+            tuple(copies),
+            None if taken == NO_TIME else dates.from_microseconds(taken).isoformat(),
+            TAKEN_FROM[int(table.taken_from[row])],
+            int(table.width[row]),
+            int(table.height[row]),
+        )
 
 
 def read_facts(session: Session, path: str | os.PathLike[str]) -> Facts:

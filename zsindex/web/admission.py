@@ -20,7 +20,7 @@ from zsindex.web.security import path_of
 
 MOST_CLIENTS = 4096
 # Their bodies may hold images.
-WITH_IMAGES = ("/v1/classify", "/v1/search", "/v1/classify/upload", "/v1/search/upload")
+WITH_IMAGES = ("/v1/classify", "/v1/search", "/v1/classify/upload", "/v1/search/upload", "/v1/embed", "/predict")
 # Answered whatever else is going on, and streams, which last.
 NOT_COUNTED = ("/healthz", "/readyz", "/metrics")
 STREAM = "/events"

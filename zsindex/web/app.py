@@ -20,7 +20,7 @@ from zsindex.web.access_log import AccessLog
 from zsindex.web.admission import Admission
 from zsindex.web.limits import Limits
 from zsindex.web.replicas import Positions
-from zsindex.web.routes import ROUTERS
+from zsindex.web.routes import ROUTERS, immich
 from zsindex.web.security import Guard, Security
 from zsindex.web.service import Service
 
@@ -81,7 +81,11 @@ def create_app(
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
+    if security.immich is not None:
+        app.include_router(immich.router)
     public = pages.mount(app, page, security)
+    if security.immich is not None:
+        public |= immich.PATHS
     for kind in (ZsindexError, problems.Problem, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)
     # From the inside out.

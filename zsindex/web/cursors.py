@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zsindex.records import FloatArray
+from zsindex.services.photos import Mark
 from zsindex.services.search import Place
 from zsindex.services.stopping import Bound, Stop
 from zsindex.web.problems import Problem
@@ -22,6 +23,7 @@ from zsindex.where import Where
 _MOST_BYTES = 1 << 20
 # Two of them fit into the first line of a request, of which proxies take 8 kB.
 MOST_IN_NAME = 3000
+MOST_LISTED = 1000
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,53 @@ class SearchCursor:
                 found["top"],
                 Where.of(found["where"]),
                 KeptStop.from_json(found["stop"], dim=dim) if "stop" in found else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad() from error
+
+
+@dataclass(frozen=True)
+class ListCursor:
+    """A list of photos, and where its next page begins."""
+
+    by: str
+    oldest_first: bool
+    paths: tuple[str, ...] | None
+    where: Where | None
+    limit: int
+    after: Mark | None
+
+    def to_text(self) -> str:
+        """For a client."""
+        where = None if self.where is None else self.where.to_json()
+        asked = {"by": self.by, "old": self.oldest_first, "in": self.paths, "where": where, "limit": self.limit}
+        after = None if self.after is None else [self.after.taken_us, self.after.path]
+        return _pack({**asked, "at": after})
+
+    @classmethod
+    def from_text(cls, text: str) -> ListCursor:
+        """From a client.
+
+        Raises:
+            Problem: it is not a cursor.
+        """
+        found = _unpack(text)
+        try:
+            paths, (taken_us, path) = found["in"], found["at"]
+            for one in (path, *(paths or ())):
+                if not isinstance(one, str) or not one or "\0" in one:
+                    raise ValueError("not a path")
+            if found["by"] not in ("date", "path") or type(taken_us) is not int or abs(taken_us) > 2**63:
+                raise ValueError("not a place in a list")
+            if not 1 <= _whole(found["limit"]) <= MOST_LISTED:
+                raise ValueError("not a limit")
+            return cls(
+                found["by"],
+                _flag(found["old"]),
+                None if paths is None else tuple(one.encode().decode() for one in paths),
+                Where.of(found["where"]),
+                found["limit"],
+                Mark(taken_us, path),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise _bad() from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from zsindex.photos.sandbox import Sandbox
 from zsindex.photos.scaling import Fitting
-from zsindex.records import AS_REFERENCE, Decoded, DecodeLimits, DecodeMode, Rendering
+from zsindex.records import AS_REFERENCE, Decoded, DecodeLimits, DecodeMode, Facts, Rendering
 from zsindex.web.limits import Limits
 from zsindex.web.problems import busy
 
@@ -41,10 +43,25 @@ class UploadDecoder:
             ImageError, DecoderUnavailable
             Problem: too many wait already.
         """
+        with self._place():
+            return self._sandbox.decode(data, mode, input_size, rendering, fitting=fitting)
+
+    def read_facts(self, data: bytes) -> Facts:
+        """Read what the header of an upload says; see `zsindex.photos.facts.read`.
+
+        Raises:
+            ImageError, DecoderUnavailable
+            Problem: too many wait already.
+        """
+        with self._place():
+            return self._sandbox.read_facts(data)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
             raise busy("too many uploads are being decoded")
         try:
-            return self._sandbox.decode(data, mode, input_size, rendering, fitting=fitting)
+            yield
         finally:
             self._places.release()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import params
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -166,6 +167,10 @@ def of_error(error: errors.ZsindexError) -> Problem:
             return Problem("query", 422, str(error))
         case errors.PlaceExpired():
             return Problem("cursor-expired", 410, str(error))
+        case errors.ExtraMissing():
+            return Problem(
+                "extra-missing", 501, f"this service lacks {error.package}: pip install 'zsindex[{error.extra}]'"
+            )
         case errors.FetchError():
             return Problem("fetch", 422, str(error))
         case _:
@@ -173,17 +178,69 @@ def of_error(error: errors.ZsindexError) -> Problem:
 
 
 # What pydantic calls one of several shapes of a field, such as function-before[_listed(), list[…]]: nobody sent that.
-_SHAPE = re.compile(r"(constrained|function)-|(list|dict|literal)\[")
+_SHAPE = re.compile(r"(constrained|function|chain|tagged)[-\[]|(list|dict|literal)\[")
+# Of a body that may be one of two things.
+_TAGS = ("classify", "hub")
+_EXPECTED = "Input should be "
+MOST_WRONG = 20
 
 
-def of_validation(found: Sequence[Any]) -> Problem:
-    """The problem that a request with wrong fields is. It names places and rules, and does not repeat the input."""
-    wrong = [
-        {"at": ".".join(str(p) for p in one["loc"] if not _SHAPE.match(str(p))), "message": str(one["msg"])}
-        for one in found[:20]
-        if isinstance(one, Mapping)
-    ]
-    return Problem("fields", 422, "the request has fields that are wrong or missing", errors=wrong)
+def of_validation(found: Sequence[Any], body: Any = None) -> Problem:
+    """The problem that a request with wrong fields is. It names places and rules, and does not repeat the input.
+
+    A field may have one of several shapes. What is told is what is wrong with the shape that was sent, as far as that
+    can be seen; where none of them was, all that there are.
+
+    Args:
+        found: as pydantic has it.
+        body: of the request, as it was read.
+    """
+    places: dict[tuple[str | int, ...], list[str]] = {}
+    for one in found:
+        if isinstance(one, Mapping):
+            place = tuple(p for p in one["loc"] if isinstance(p, int) or not _SHAPE.search(p))
+            if place[1:2] and place[1] in _TAGS:
+                place = (place[0], *place[2:])
+            places.setdefault(place, []).append(str(one["msg"]))
+    deepest = [place for place in places if not any(other[: len(place)] == place != other for other in places)]
+    sent = [place for place in deepest if _is_in(body, place)]
+    wrong = []
+    for place in deepest:
+        same_field = [other for other in sent if other[:2] == place[:2]]
+        if not same_field or place in same_field:
+            wrong.append({"at": ".".join(map(str, place)), "message": _one_of(places[place])})
+    return Problem("fields", 422, "the request has fields that are wrong or missing", errors=wrong[:MOST_WRONG])
+
+
+def _is_in(body: Any, place: tuple[str | int, ...]) -> bool:
+    """Whether a place of a body is one that was sent."""
+    for part in place[1:]:
+        is_index = isinstance(part, int) and isinstance(body, list) and part < len(body)
+        if not is_index and not (isinstance(part, str) and isinstance(body, Mapping) and part in body):
+            return False
+        body = body[part]
+    return True
+
+
+def _one_of(messages: Sequence[str]) -> str:
+    """What is expected, of several shapes in one sentence."""
+    expected = list(dict.fromkeys(message.removeprefix(_EXPECTED) for message in messages))
+    if len(expected) == 1:
+        return messages[0]
+    return _EXPECTED + " or ".join(part.partition(", unable")[0] for part in expected)
+
+
+def _of_media_type(request: Request) -> Problem | None:
+    """The problem of a body that does not say what it is, or is something else than the endpoint reads."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    if field is None or request.headers.get("content-length", "0") == "0":
+        return None
+    wanted = "multipart/form-data" if isinstance(field.field_info, params.Form) else "application/json"
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given == wanted or (wanted == "application/json" and given.endswith("+json")):
+        return None
+    detail = f"this reads {wanted}, and the request says {given or 'nothing'} in its Content-Type"
+    return Problem("media-type", 415, detail, headers={"Accept": wanted})
 
 
 async def handle(request: Request, error: Exception) -> Response:
@@ -193,7 +250,7 @@ async def handle(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.ZsindexError):
         return of_error(error).response()
     if isinstance(error, RequestValidationError):
-        return of_validation(error.errors()).response()
+        return (_of_media_type(request) or of_validation(error.errors(), error.body)).response()
     assert isinstance(error, HTTPException)
     slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     return Problem(slug, error.status_code, str(error.detail), headers=error.headers).response()

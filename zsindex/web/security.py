@@ -67,6 +67,8 @@ class Security:
         fetch_urls: whether images may be fetched from URLs that clients name.
         places: whether clients that ask for it are told where photos were taken. Their files say so in any case.
         photo_folders: what clients may have synced, beside folders that were synced before.
+        immich: the name under which an immich server, without a token, asks for vectors of the library's model; None:
+            none may.
         own_addresses: a Host header may also say the address of this machine that the connection came to. A page of
             another name that was made to resolve to this machine says that name, and no address.
     """
@@ -77,6 +79,7 @@ class Security:
     fetch_urls: bool = False
     places: bool = False
     photo_folders: tuple[str, ...] = ()
+    immich: str | None = None
     own_addresses: bool = False
     _ended: OrderedDict[str, None] = field(default_factory=OrderedDict, repr=False, compare=False)
 

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from zsindex import config
 from zsindex.errors import ZsindexError
 from zsindex.library import Library
+from zsindex.photos.thumbnails import Thumbnails
 from zsindex.services.search import Search
 from zsindex.services.serving import Serving
 from zsindex.services.stopping import Stopping
@@ -27,7 +28,6 @@ from zsindex.web.problems import Problem
 from zsindex.web.reviews import KeptReviews
 from zsindex.web.security import Security
 from zsindex.web.slow_questions import SlowQuestions
-from zsindex.web.thumbnails import Thumbnails
 
 ROOMS_S = 300.0
 

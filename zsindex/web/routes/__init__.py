@@ -1,5 +1,7 @@
 """The endpoints: a module per resource, each with a `router` that `ROUTERS` names. Start with `classify`.
 
+`immich` has its own, which not every service has.
+
 An endpoint reads the request, makes one call of the library and shows what comes back; `zsindex.web.schemas` says what
 both look like. Questions that look at all photos take turns with `service.slow`.
 """
@@ -13,6 +15,7 @@ from zsindex.web.routes import (
     counts,
     diff,
     duplicates,
+    embed,
     evaluation,
     events,
     groups,
@@ -37,6 +40,7 @@ ROUTERS = (
     classify.router,
     groups.router,
     search.router,
+    embed.router,
     images.router,
     label_sets.router,
     template_sets.router,

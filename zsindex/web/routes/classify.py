@@ -18,12 +18,12 @@ from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import OffsetCursor
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.classify import (
+    AnyClassifyRequest,
     ClassifyPage,
     ClassifyQuery,
     ClassifyRequest,
     CountsOfAnswer,
     CountsRequest,
-    HubRequest,
     UploadResults,
 )
 from zsindex.web.schemas.fields import ActivationName, Name, Text, Top
@@ -146,7 +146,7 @@ def counts(service: ServiceHere, request: Request, body: Annotated[CountsRequest
     response_model=ClassifyPage | list[Prediction],
     summary="Score photos of the library against labels, or one image as model hubs do",
 )
-def classify(service: ServiceHere, request: Request, body: Annotated[ClassifyRequest | HubRequest, Body()]) -> Response:
+def classify(service: ServiceHere, request: Request, body: Annotated[AnyClassifyRequest, Body()]) -> Response:
     """A body with `inputs` is that of a model hub, and is answered as one."""
     if isinstance(body, ClassifyRequest):
         return _answer(service, request, body)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
@@ -48,6 +49,14 @@ Limit: TypeAlias = Annotated[int, Query(ge=0, le=1000)]
 # Scores at which photos are counted. Those of a sigmoid are often small, and then their order of size matters.
 LINEAR = tuple(n / 100 for n in range(101))
 LOGARITHMIC = (0.0, *(round(10 ** (n / 25 - 4), 8) for n in range(101)))
+# Media types of exports, and what these are to a client.
+EXPORTED: dict[str, tuple[str, dict[str, str]]] = {
+    "csv": ("text/csv; charset=utf-8", {"type": "string"}),
+    "json": ("application/json", {}),
+    "ndjson": ("application/x-ndjson", {"type": "string"}),
+    "parquet": ("application/vnd.apache.parquet", {"type": "string", "format": "binary"}),
+}
+PIECE_BYTES = 1 << 18
 # How many kinds of flips are shown.
 MOST_FLIPS = 1000
 
@@ -182,49 +191,112 @@ def _of(found: Classification, answer: int | None) -> IdArray:
 @router.get(
     "/v1/groups/{key}/export",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}, "application/json": {"schema": {}}}}},
+    responses={200: {"content": {media_type: {"schema": schema} for media_type, schema in EXPORTED.values()}}},
     summary="All photos with their answers, as a file",
 )
 def export(
     service: ServiceHere,
     request: Request,
     key: Key,
-    format: Annotated[Literal["csv", "json"], Query()] = "csv",
+    format: Annotated[Literal["csv", "json", "ndjson", "parquet"], Query()] = "csv",
     answer: Answer = None,
-    min_score: Annotated[Score, Query(description="Photos below it count as showing none of the labels.")] = 0.0,
+    min_score: Annotated[
+        Score, Query(description="Photos below it count as showing none of the labels; not with parquet.")
+    ] = 0.0,
+    scores: Annotated[bool, Query(description="Also the scores of all answers.")] = False,
 ) -> Response:
-    """Each photo with its best label and its score, highest scores first."""
+    """Each photo with its best label, its score, how far that is ahead of the second, its id and the SHA-256 of its
+    bytes; highest scores first. Parquet names the run in the schema's metadata.
+    """
     found = _kept(service, request, key)
     chosen = _of(found, answer)
-    write = _csv if format == "csv" else _json
     headers = {"Content-Disposition": f'attachment; filename="zsindex-{_run_key(key)}.{format}"'}
-    media_type = "text/csv; charset=utf-8" if format == "csv" else "application/json"
-    return StreamingResponse(write(found, chosen, min_score), media_type=media_type, headers=headers)
+    media_type = EXPORTED[format][0]
+    if format == "parquet":
+        if min_score:
+            raise Problem("options", 422, "min_score and parquet exclude each other: a table has all scores")
+        return StreamingResponse(_parquet(service, found, chosen, scores), media_type=media_type, headers=headers)
+    write = {"csv": _csv, "json": _json, "ndjson": _ndjson}[format]
+    rows = _rows(service, found, chosen, min_score, scores)
+    return StreamingResponse(write(found, rows, min_score, scores), media_type=media_type, headers=headers)
 
 
-def _rows(found: Classification, chosen: IdArray, min_score: float) -> Iterator[list[tuple[str, str, float]]]:
+def _rows(
+    service: Service, found: Classification, chosen: IdArray, min_score: float, with_scores: bool
+) -> Iterator[list[dict[str, Any]]]:
     for start in range(0, len(chosen), BLOCK_PHOTOS):
-        part = [found[photo] for photo in chosen[start : start + BLOCK_PHOTOS].tolist()]
-        yield [(one.path, one.label if one.score >= min_score else NONE, one.score) for one in part]
+        photos = chosen[start : start + BLOCK_PHOTOS]
+        shown = _photos(found, photos.tolist())
+        digests = service.library.photos.digests([one["path"] for one in shown])
+        every = found.scores_of(photos).tolist() if with_scores else [None] * len(shown)
+        yield [
+            {
+                "path": one["path"],
+                "label": one["label"] if one["score"] >= min_score else NONE,
+                "score": one["score"],
+                "image_id": one["image_id"],
+                "digest": digests.get(one["path"]),
+                "margin": None if one["second"] is None else one["score"] - one["second_score"],
+                **({} if scores is None else {"scores": dict(zip(found.labels, scores, strict=True))}),
+            }
+            for one, scores in zip(shown, every, strict=True)
+        ]
 
 
-def _csv(found: Classification, chosen: IdArray, min_score: float) -> Iterator[bytes]:
-    yield b"path,label,score\r\n"
-    for rows in _rows(found, chosen, min_score):
+_Rows: TypeAlias = Iterator[list[dict[str, Any]]]
+
+
+def _csv(found: Classification, blocks: _Rows, min_score: float, with_scores: bool) -> Iterator[bytes]:
+    def line(*rows: Sequence[Any]) -> bytes:
         text = io.StringIO()
         csv.writer(text, lineterminator="\r\n").writerows(rows)
-        yield text.getvalue().encode("utf-8", "surrogateescape")
+        return text.getvalue().encode("utf-8", "surrogateescape")
+
+    columns = ("path", "label", "score", "image_id", "digest", "margin")
+    yield line((*columns, *(found.wide_columns() if with_scores else ())))
+    for rows in blocks:
+        yield line(*((*(row[name] for name in columns), *row.get("scores", {}).values()) for row in rows))
 
 
-def _json(found: Classification, chosen: IdArray, min_score: float) -> Iterator[bytes]:
+def _json(found: Classification, blocks: _Rows, min_score: float, with_scores: bool) -> Iterator[bytes]:
     run = json.dumps({"run": found.run.to_dict(), "min_score": min_score})
     yield f'{run[:-1]}, "photos": ['.encode()
     separator = "\n"
-    for rows in _rows(found, chosen, min_score):
-        lines = [json.dumps({"path": path, "label": label, "score": score}) for path, label, score in rows]
-        yield (separator + ",\n".join(lines)).encode()
+    for rows in blocks:
+        yield (separator + ",\n".join(map(json.dumps, rows))).encode()
         separator = ",\n"
     yield b"\n]}\n"
+
+
+def _ndjson(found: Classification, blocks: _Rows, min_score: float, with_scores: bool) -> Iterator[bytes]:
+    for rows in blocks:
+        yield "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _parquet(service: Service, found: Classification, chosen: IdArray, with_scores: bool) -> Iterator[bytes]:
+    """A table is written as a whole before its first byte goes: its end says where its parts begin."""
+    part = found.reordered(chosen)
+    digests = service.library.photos.digests(part.paths)
+    best = part.answer.scores
+    more = {
+        "image_id": part.image_ids.tolist(),
+        "digest": [digests.get(path) for path in part.paths],
+        "margin": (best[:, 0] - best[:, 1]).tolist() if best.shape[1] > 1 else [None] * len(part),
+    }
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed when all of it was sent
+    try:
+        (part if with_scores else part.best_only()).to_parquet(file, wide=with_scores, facts=more)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+
+    def sent() -> Iterator[bytes]:
+        with file:
+            while data := file.read(PIECE_BYTES):
+                yield data
+
+    return sent()
 
 
 @router.get("/v1/groups/{key}/tags", response_model=TagPreview, summary="What would be written into XMP sidecars")

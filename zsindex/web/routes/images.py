@@ -1,8 +1,8 @@
-"""``/v1/images/{id}``: single photos, by the id of their content and never by a path."""
+"""``/v1/images``: photos in lists, and single ones by the id of their content, never by a path."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -10,15 +10,18 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from zsindex.classification.by import By
 from zsindex.lab.explain import Why
+from zsindex.photos import thumbnails
 from zsindex.services.photos import Photo
-from zsindex.web import hit_pages, questions, thumbnails
+from zsindex.web import hit_pages, questions
 from zsindex.web.conditional import unchanged
+from zsindex.web.cursors import MOST_LISTED, ListCursor
 from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import ImageId
 from zsindex.web.problems import Problem, busy
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
-from zsindex.web.schemas.images import ExplainRequest, FactsOfImage
+from zsindex.web.schemas.images import ExplainRequest, FactsOfImage, ImageCounts, ImagesPage
 from zsindex.web.schemas.questions import AllOptions
 from zsindex.web.schemas.search import HitPage
 from zsindex.web.service import ServiceHere
@@ -40,6 +43,52 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
 }
 MOST_FILE_BYTES = 512 << 20
+
+
+@router.get("/v1/images", response_model=ImagesPage, summary="The photos of the library")
+def listed(
+    service: ServiceHere,
+    path: Annotated[list[PhotoPath] | None, Query(description="Only photos at or below these.")] = None,
+    where: WhereHere = None,
+    by: Annotated[Literal["date", "path"], Query(description="`date`: newest first; without one last.")] = "date",
+    oldest_first: Annotated[bool, Query(description="Of dates.")] = False,
+    limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
+    cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
+) -> Response:
+    """Each once, whatever files show it. No model is asked. A photo that comes between two pages is on neither, or on
+    the one where it belongs; no other is lost, and none comes twice.
+    """
+    if cursor is not None:
+        at = ListCursor.from_text(cursor)
+    else:
+        places = None if path is None else tuple(path)
+        at = ListCursor(by, oldest_first, places, where, limit, after=None)
+    page = service.library.photos.page(
+        by=at.by, oldest_first=at.oldest_first, paths=at.paths, where=at.where, limit=at.limit, after=at.after
+    )
+    following = None if page.next is None else replace(at, after=page.next).to_text()
+    images = [asdict(one) for one in page.photos]
+    return JSONResponse({"images": images, "total": page.total, "next": following})
+
+
+@router.get("/v1/images/counts", response_model=ImageCounts, summary="Photos by month, camera, folder, …")
+def counts(
+    service: ServiceHere,
+    by: Annotated[By, Query(description="Times are the photos' local ones.")],
+    path: Annotated[list[PhotoPath] | None, Query(description="Only photos at or below these.")] = None,
+    where: WhereHere = None,
+) -> Response:
+    """Files, whatever they show; one with several keywords counts for each."""
+    found = service.library.photos.counts(by, paths=path, where=where)
+    numbers = zip(found.keys, found.photos.tolist(), strict=True)
+    return JSONResponse(
+        {
+            "by": by,
+            "counts": [{"key": key or None, "photos": photos} for key, photos in numbers],
+            "from_file": found.from_file,
+            "unread": found.unread,
+        }
+    )
 
 
 @router.get("/v1/images/{image_id}", response_model=Photo, summary="What is known of a photo")

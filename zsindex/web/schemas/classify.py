@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from zsindex.classification.by import By
 from zsindex.classification.options import Per
@@ -127,6 +128,16 @@ class HubRequest(BaseModel):
             "examples": [{"inputs": "iVBORw0KGgo…", "parameters": {"candidate_labels": ["owl", "fox"]}}]
         },
     )
+
+
+def _shape_of(body: Any) -> str:
+    return "hub" if isinstance(body, Mapping) and "inputs" in body else "classify"
+
+
+# Which shape a body has is plain before anything in it is looked at, so that only what is wrong in that is told.
+AnyClassifyRequest: TypeAlias = Annotated[
+    Annotated[ClassifyRequest, Tag("classify")] | Annotated[HubRequest, Tag("hub")], Discriminator(_shape_of)
+]
 
 
 class PhotoResult(BaseModel):

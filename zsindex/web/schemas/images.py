@@ -4,10 +4,49 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+from zsindex.classification.by import By
 from zsindex.records import TakenFrom
 from zsindex.web.schemas.fields import OnlyPaths
 from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
+
+
+class ListedPhoto(BaseModel):
+    """A photo in a list: when it was taken, by the clock there, what says so; its size, 0 where it was never read."""
+
+    image_id: int
+    path: str
+    copies: list[str]
+    taken: str | None
+    taken_from: TakenFrom | None
+    width: int
+    height: int
+
+
+class ImagesPage(BaseModel):
+    """A page of a list of photos, and how many the list has. `next` leads to the next page."""
+
+    images: list[ListedPhoto]
+    total: int
+    next: str | None
+
+
+class KeyCount(BaseModel):
+    """Photos with a key: a month, a camera, a folder; null where it is not known."""
+
+    key: str | None
+    photos: int
+
+
+class ImageCounts(BaseModel):
+    """Photos by key, in order. Of `from_file` only the time of the file is known; the metadata of `unread` was not
+    read yet.
+    """
+
+    by: By
+    counts: list[KeyCount]
+    from_file: int
+    unread: int
 
 
 class TakenAt(BaseModel):
