@@ -327,7 +327,7 @@ class ReviewInProgress:
 
     def found(self) -> builtins.list[str]:
         """The photos that show it: a path of each, in the order of paths. Its copies are not listed."""
-        return [self._paths[number] for number in self._review.found()]
+        return sorted(self._paths[number] for number in self._review.found())
 
     def end(self) -> Certificate:
         """End it: its looks and its certificate stay in the survey; the same question begins a new review.
