@@ -148,7 +148,7 @@ def seconds(photos: int = 100_000, dim: int = 512, looks: int = 80) -> None:
 
     def batches() -> Iterator[list[Candidate]]:
         for start in range(0, photos, 5000):
-            yield [Candidate(f"/photos/{n // 1000:03}/{n:06}.jpg", 1000, n) for n in range(start, start + 5000)]
+            yield [Candidate(f"/photos/{n // 1000:03}", f"{n:06}.jpg", 1000, n) for n in range(start, start + 5000)]
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
