@@ -25,6 +25,7 @@ HOMES = {
     "correct": "cmd_correct",
     "next": "cmd_correct",
     "albums": "cmd_albums",
+    "review": "cmd_review",
     "count": "cmd_count",
     "surveys": "cmd_surveys",
     "duplicates": "cmd_duplicates",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from zsindex.services.migration import Migrations
     from zsindex.services.neighbours import Neighbours
     from zsindex.services.photos import Photos
+    from zsindex.services.reviews import Reviews
     from zsindex.services.runs import Runs
     from zsindex.services.search_index import SearchIndex
     from zsindex.services.surveys import Surveys
@@ -714,6 +715,13 @@ class Library:
         from zsindex.services.albums import Albums
 
         return Albums(self.session)
+
+    @property
+    def reviews(self) -> Reviews:
+        """Finding all photos that show a label, with a promise of how many of them were found."""
+        from zsindex.services.reviews import Reviews
+
+        return Reviews(self.session)
 
     @property
     def counts(self) -> Counts:

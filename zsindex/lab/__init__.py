@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
     from zsindex.lab.neighbours import Graph
     from zsindex.lab.next import Suggestion
+    from zsindex.lab.review import Certificate, ReviewState
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
     from zsindex.lab.surveys import Look, Survey
@@ -109,6 +110,10 @@ _HOMES = {
     "migration": ("Migration",),
     "neighbours": ("Graph",),
     "next": ("Suggestion",),
+    "review": (
+        "Certificate",
+        "ReviewState",
+    ),
     "runs": (
         "Repeat",
         "RunRecord",
@@ -125,6 +130,7 @@ _HOMES = {
     ),
     "temperature": (
         "Calibration",
+        "Certificate",
         "TemperatureFit",
     ),
     "thresholds": (
@@ -147,6 +153,7 @@ __all__ = [
     "Attribution",
     "Burst",
     "Calibration",
+    "Certificate",
     "CiBound",
     "CiCheck",
     "CiFlip",
@@ -183,6 +190,7 @@ __all__ = [
     "ReliabilityBin",
     "Repeat",
     "Report",
+    "ReviewState",
     "RunRecord",
     "Separation",
     "SetsOfLabels",

@@ -25,6 +25,7 @@ from zsindex.web.job_runner import JobRunner
 from zsindex.web.limits import Limits
 from zsindex.web.metrics import Metrics
 from zsindex.web.problems import Problem
+from zsindex.web.reviews import KeptReviews
 from zsindex.web.security import Security
 from zsindex.web.slow_questions import SlowQuestions
 
@@ -38,6 +39,7 @@ class Service:
         self, library: Library, *, security: Security, limits: Limits, thumbnails: Path | None, runs_jobs: bool = True
     ) -> None:
         self.library = library
+        self.reviews = KeptReviews(library)
         self.serving = serving = Serving(library.session)
         self.search = Search(library.session)
         self.stopping = Stopping(library.session)

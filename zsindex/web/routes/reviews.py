@@ -1,0 +1,93 @@
+"""``/v1/reviews``: finding all photos that show something, with a promise of how many of them were seen."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from zsindex.services.reviews import ReviewInProgress
+from zsindex.web import questions
+from zsindex.web.parameters import Offset
+from zsindex.web.problems import Problem
+from zsindex.web.schemas.fields import Id
+from zsindex.web.schemas.reviews import FoundPage, ReviewAnswer, ReviewRequest, ReviewShown
+from zsindex.web.service import WRITES, ServiceHere
+
+router = APIRouter(tags=["reviews"])
+
+
+def _shown(review: ReviewInProgress, *, ask: bool) -> Response:
+    waiting = review.look() if ask else review.waiting()
+    return JSONResponse({**review.certificate().to_dict(), "next": None if waiting is None else waiting.to_dict()})
+
+
+@router.post("/v1/reviews", response_model=ReviewShown, dependencies=[WRITES], summary="Begin a review")
+def begin(service: ServiceHere, body: ReviewRequest) -> Response:
+    """Or go on with the one of the same question: answers with the photo to look at next."""
+    concepts = 1 if body.label_set is None else len(service.library.labels.get(body.label_set).concepts)
+    if len(body.templates or ()) * concepts > service.limits.prompts:
+        raise Problem("labels", 422, f"labels times templates are more than {service.limits.prompts:,} prompts")
+    questions.require_few(service, questions.photos(service, body.paths), concepts)
+    with service.slow.turn():
+        review = service.library.reviews.begin(
+            body.label,
+            recall=body.recall,
+            confidence=body.confidence,
+            label_set=body.label_set,
+            template=body.templates,
+            paths=body.paths,
+            where=body.where,
+            truncate=body.truncate,
+            seed=body.seed,
+        )
+    service.reviews.keep(review)
+    with service.reviews.of(review.survey_id) as kept:
+        return _shown(kept, ask=True)
+
+
+@router.get("/v1/reviews/{survey}", response_model=ReviewShown, summary="How far a review is")
+def state(service: ServiceHere, survey: Id) -> Response:
+    """The certificate. Draws no photo: `next` is one that waits already."""
+    with service.reviews.of(survey) as review:
+        return _shown(review, ask=False)
+
+
+@router.get("/v1/reviews/{survey}/found", response_model=FoundPage, summary="The photos that a review has found")
+def found(
+    service: ServiceHere, survey: Id, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+) -> Response:
+    """One path of each, by path."""
+    with service.reviews.of(survey) as review:
+        paths = review.found()
+    return JSONResponse({"total": len(paths), "photos": paths[offset : offset + limit]})
+
+
+@router.post(
+    "/v1/reviews/{survey}/answers",
+    response_model=ReviewShown,
+    dependencies=[WRITES],
+    summary="Answer a photo of a review",
+)
+def answer(service: ServiceHere, survey: Id, body: ReviewAnswer) -> Response:
+    """Answers with the next one."""
+    with service.reviews.of(survey) as review:
+        waiting = review.look()
+        if waiting is None or waiting.number != body.number:
+            raise Problem("look", 409, "another photo waits for an answer by now, or none: ask for the review")
+        review.answer(body.answer)
+        return _shown(review, ask=True)
+
+
+@router.post(
+    "/v1/reviews/{survey}/undo",
+    response_model=ReviewShown,
+    dependencies=[WRITES],
+    summary="Undo a review's last answer",
+)
+def undo(service: ServiceHere, survey: Id) -> Response:
+    """Its photo waits again. Nothing happens where there is none."""
+    with service.reviews.of(survey) as review:
+        review.undo()
+        return _shown(review, ask=True)
