@@ -205,7 +205,6 @@ class Count:
         self._surveys = Surveys(session)
         self._view = view
         self._labels = labels
-        self._known = known
         self._most_looks = looks
         self._within = within
         self._alpha = 1 - confidence
