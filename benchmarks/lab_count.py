@@ -1,6 +1,6 @@
 """What counts from a few looks promise and need, by simulation. Prints Markdown tables.
 
-    python benchmarks/lab_count.py [--runs 500] [--part holds|needs|time|photos]
+    python benchmarks/lab_count.py [--runs 500] [--part holds|needs|time|photos] [--clothing FOLDER]
 
 Scores of photos that show it and of others are normally distributed; how far these are apart is what scores are worth.
 Random looks are the same method with every photo as likely as any other, and with no scores: the same bets, on the
@@ -30,7 +30,11 @@ from zsindex.records import Candidate
 # How far scores of photos that show it are from the others', in standard deviations of either.
 QUALITY = {"nearly perfect": 5.0, "good": 2.3, "useless": 0.0, "misleading": -1.5}
 ALPHA = 0.05
-CLOTHING = Path(__file__).resolve().parents[2] / "shared/photos/clothing"
+BESIDE_PROJECT = Path(__file__).resolve().parents[2] / "shared/photos/clothing"
+
+
+# Looks in `needs`, and how often their intervals are computed.
+_MOST, _EVERY = 480, 8
 
 
 def simulated(
@@ -111,7 +115,6 @@ def holds(runs: int) -> None:
             rows.append(
                 [f"{share:.0%}", quality, *(f"{100 * one.mean():.1f}" for one in (right[:, -1], right.all(1), stopped))]
             )
-            print(tabulate(rows[-1:], tablefmt="plain"), flush=True)
     header = ["show it", "scores", "after 80 looks", "after every look at once", "where it stopped"]
     print(tabulate(rows, header, tablefmt="pipe"), flush=True)
 
@@ -119,27 +122,22 @@ def holds(runs: int) -> None:
 def needs(runs: int) -> None:
     """Looks until the interval is narrow enough, with scores and at random."""
     rows = []
-    for share, within, looks, photos in ((0.3, 0.2, 480, 3000), (0.1, 0.4, 480, 3000)):
-        even: npt.NDArray[np.float64] | None = None
-        for quality in QUALITY:
-            ways = []
-            for at_random in (False, True):
-                if at_random and even is not None:
-                    ways.append(even)
-                    continue
-                _, low, high, estimate = simulated(
-                    quality, runs=runs, photos=photos, share=share, looks=looks, within=within, even=at_random, every=4
-                )
-                ways.append(needed(low, high, estimate, within, every=4))
-            even = ways[1]
-            ours, theirs = (float(np.median(one)) for one in ways)
-            mean_ratio = np.minimum(ways[0], looks).mean() / np.minimum(ways[1], looks).mean()
-            rows.append(
-                [f"{share:.0%}", f"{within:.0%}", quality, ours, theirs, f"{ours / theirs:.2f}", f"{mean_ratio:.2f}"]
+    for share, within in ((0.3, 0.2), (0.1, 0.4)):
+
+        def looks(quality: str, *, even: bool = False, share: float = share, within: float = within) -> Floats:
+            _, low, high, estimate = simulated(
+                quality, runs=runs, photos=3000, share=share, looks=_MOST, within=within, even=even, every=_EVERY
             )
-            print(tabulate(rows[-1:], tablefmt="plain"), flush=True)
+            return needed(low, high, estimate, within, every=_EVERY)
+
+        at_random = looks("useless", even=True)
+        for quality in QUALITY:
+            ours = looks(quality)
+            medians = float(np.median(ours)), float(np.median(at_random))
+            means = np.minimum(ours, _MOST).mean() / np.minimum(at_random, _MOST).mean()
+            rows.append([f"{share:.0%}", f"{within:.0%}", quality, *medians, medians[0] / medians[1], means])
     header = ["show it", "within", "scores", "looks (median)", "at random", "ratio", "ratio of means"]
-    print(tabulate(rows, header, tablefmt="pipe"), flush=True)
+    print(tabulate(rows, header, tablefmt="pipe", floatfmt=("", "", "", ".0f", ".0f", ".2f", ".2f")), flush=True)
 
 
 def seconds(photos: int = 100_000, dim: int = 512, looks: int = 80) -> None:
@@ -148,7 +146,7 @@ def seconds(photos: int = 100_000, dim: int = 512, looks: int = 80) -> None:
 
     def batches() -> Iterator[list[Candidate]]:
         for start in range(0, photos, 5000):
-            yield [Candidate(f"/photos/{n // 1000:03}/{n:06}.jpg", 1000, n) for n in range(start, start + 5000)]
+            yield [Candidate(f"/photos/{n // 1000:03}", f"{n:06}.jpg", 1000, n) for n in range(start, start + 5000)]
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -196,12 +194,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--part", choices=["holds", "needs", "time", "photos"], action="append")
+    parser.add_argument("--clothing", type=Path, default=BESIDE_PROJECT, help="a folder for each kind, at any depth")
     given = parser.parse_args()
     parts: dict[str, Any] = {
         "holds": lambda: holds(given.runs),
-        "needs": lambda: needs(max(1, given.runs // 10)),
+        "needs": lambda: needs(max(1, given.runs * 2 // 25)),
         "time": seconds,
-        "photos": lambda: of_photos(CLOTHING, 80),
+        "photos": lambda: of_photos(given.clothing, 80),
     }
     for name in given.part or parts:
         parts[name]()

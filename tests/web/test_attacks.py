@@ -171,7 +171,7 @@ def test_whatever_writes_needs_the_right_to(serve: Serve, library: Library) -> N
     asking |= LAB | {"/v1/runs/{key}/repeat"}
     changing = {(m.upper(), p) for p, item in paths.items() for m in item if m not in ("get",) and p not in asking}
     changing |= LAB_WRITES
-    tried = {(m, re.sub("/(x|00ff)(?=/|$)", "/{}", p.partition("?")[0])) for m, p, _ in WRITING}
+    tried = {(m, re.sub("/(x|00ff|1)(?=/|$)", "/{}", p.partition("?")[0])) for m, p, _ in WRITING}
     assert {(m, re.sub(r"\{\w+\}", "{}", p)) for m, p in changing} == tried
 
 

@@ -563,6 +563,9 @@ def test_a_service_that_is_gone_is_said_to_be(page: Any, url: str) -> None:
 
 
 def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/?{QUERY}")
+    page.locator('.tab[data-label="a cup of coffee"]').click()
+    expect(page.get_by_role("link", name="Count…")).to_have_attribute("href", "/count?label=a+cup+of+coffee")
     page.goto(f"{url}/count")
     expect(page.get_by_text("How many photos show it?")).to_be_visible()
     page.get_by_label("What to count").fill("a cup of coffee")
@@ -582,6 +585,7 @@ def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
     assert [Path(one.path).name for one in looks] == shown
     assert [one.answer for one in looks] == ["yes" if "coffee" in name else "no" for name in shown]
     # While the next picture is not there, no key says anything about it.
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 5")
     held = Held(page, "**/thumbnail**")
     page.keyboard.press("s")
     expect(page.locator("#details")).to_contain_text("5 looked at")

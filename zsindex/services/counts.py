@@ -205,11 +205,11 @@ class Count:
         self._surveys = Surveys(session)
         self._view = view
         self._labels = labels
-        self._known = known
         self._most_looks = looks
         self._within = within
         self._alpha = 1 - confidence
         self._looks = self._surveys.looks(survey.id)
+        self._estimated: tuple[list[Look], PhotoCount] | None = None
         rows = view.unique[0]
         self._ids: IdArray = view.vectors.ids[rows]
         population = self._surveys.image_ids(survey.id)
@@ -349,9 +349,12 @@ class Count:
 
     def _gone(self) -> int:
         """Photos that went before anybody looked at them."""
-        looked = {look.image_id for look in self._looks}
-        there = self._ids[self._in_population]
-        return sum(i not in looked for i in np.setdiff1d(self._population, there).tolist())
+        return len(self._lost.difference(look.image_id for look in self._looks))
+
+    @cached_property
+    def _lost(self) -> frozenset[int]:
+        """Ids of the population that are not there."""
+        return frozenset(np.setdiff1d(self._population, self._ids[self._in_population]).tolist())
 
     # --- what is known ------------------------------------------------------------------------------------------------
 
@@ -377,6 +380,11 @@ class Count:
 
     def estimate(self) -> PhotoCount:
         """What the answers so far tell."""
+        if self._estimated is None or self._estimated[0] is not self._looks:
+            self._estimated = self._looks, self._estimate()
+        return self._estimated[1]
+
+    def _estimate(self) -> PhotoCount:
         looks = self._answers()
         yes, n = int(looks.yes.sum()), len(self._population)
         no = len(looks) - yes - int(looks.unsure.sum())
@@ -389,7 +397,6 @@ class Count:
             best = float(counting.predicted(self._fit(looks), self._z)[self._in_population].sum()) if n else 0.0
         best = min(max(best, low), high) + known_yes
         reached = self._within is not None and (high - low) / 2 <= self._width(best)
-        there = np.isin(self._view.image_ids, self._ids[self._in_population])
         return PhotoCount(
             survey=self.survey.id,
             label=self.label,
@@ -404,15 +411,15 @@ class Count:
             known=known,
             known_yes=known_yes,
             photos=n + known,
-            files=int(there.sum()) + self._files_outside,
+            files=self._files,
             gone=self._gone(),
             came=int((~self._in_population).sum()) - known,
         )
 
     @cached_property
-    def _files_outside(self) -> int:
-        outside = [i for i in self._ids[~self._in_population].tolist() if i in self._answer_of]
-        return int(np.isin(self._view.image_ids, outside).sum())
+    def _files(self) -> int:
+        counted = self._in_population | np.isin(self._ids, np.array([*self._answer_of], dtype=np.int64))
+        return int(np.isin(self._view.image_ids, self._ids[counted]).sum())
 
     # --- by groups ----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from zsindex.web.schemas.counts import (
     CountShown,
     GroupCountShown,
     Looks,
+    UndoRequest,
     WhenField,
     Within,
 )
@@ -88,7 +89,7 @@ def answer(service: ServiceHere, survey: Id, body: AnswerRequest) -> Response:
 @router.post(
     "/v1/counts/{survey}/undo", response_model=CountShown, dependencies=[WRITES], summary="Take the last answer back"
 )
-def undo(service: ServiceHere, survey: Id, body: WhenField) -> Response:
+def undo(service: ServiceHere, survey: Id, body: UndoRequest) -> Response:
     """Its photo waits again. Nothing happens where there is none."""
     count = _open(service, survey, _when(body))
     count.undo()

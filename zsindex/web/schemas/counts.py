@@ -54,6 +54,12 @@ class AnswerRequest(WhenField):
     model_config = examples({"number": 1, "answer": "yes", "within": 0.1})
 
 
+class UndoRequest(WhenField):
+    """When the count ends, as before."""
+
+    model_config = examples({"within": 0.1})
+
+
 class LookShown(BaseModel):
     """A photo that is looked at."""
 

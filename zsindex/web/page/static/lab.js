@@ -291,6 +291,8 @@ function drawExport() {
   const part = chosen.answer === -1 ? "" : `&answer=${chosen.answer}`;
   const min = level ? `&min_score=${answer.levels[level]}` : "";
   const link = (text, query) => h("a", { href: url(`/v1/groups/${answer.key}/export?${query}`), download: "" }, text);
+  byId("count").hidden = !part;
+  byId("count").href = url(`/count?${new URLSearchParams({ label: chosen.label, ...(view.asked.set ? { set: view.asked.set.split("@")[0] } : {}) })}`);
   byId("export-items").replaceChildren(
     link("All photos, CSV", `format=csv${min}`), link("All photos, JSON", `format=json${min}`),
     ...(part ? [link(`${chosen.label}, CSV`, `format=csv${part}${min}`), link(`${chosen.label}, JSON`, `format=json${part}${min}`)] : []),
