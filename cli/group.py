@@ -30,6 +30,7 @@ HOMES = {
     "facts": "cmd_facts",
     "embed": "cmd_embed",
     "eval": "cmd_eval",
+    "prior": "cmd_prior",
     "temperature": "cmd_eval",
     "labels": "cmd_labels",
     "templates": "cmd_labels",

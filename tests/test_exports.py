@@ -218,6 +218,7 @@ PUBLIC = {
         "Learned",
         "LintReport",
         "Migration",
+        "PriorEstimate",
         "PromptCosine",
         "ReliabilityBin",
         "Repeat",

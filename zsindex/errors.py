@@ -29,6 +29,7 @@
     ├── LabelError
     │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, BadLabelFile, UnknownLabelSet,
     │   │   UnknownTemplateSet
+    │   ├── BadPrior             photos cannot be divided among the labels in that way
     │   ├── BadUnknown           photos cannot be called unknown in that way
     │   ├── NoThreshold          there is no threshold, or can be none, where one was asked for
     │   └── UnknownLabel         a label that the label set does not have
@@ -93,6 +94,7 @@ __all__ = [
     "BadGroups",
     "BadLabelFile",
     "BadPath",
+    "BadPrior",
     "BadQuery",
     "BadQuestion",
     "BadTemplate",
@@ -630,6 +632,14 @@ class AlbumFolderTaken(AlbumError):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} {why}; name a new or empty folder")
         self.path = path
+
+
+class BadPrior(LabelError):
+    """Photos cannot be divided among the labels as a prior says, or it cannot be estimated: `why`."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the prior: {why}")
+        self.why = why
 
 
 class BadUnknown(LabelError):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
+from zsindex.classification import priors
+from zsindex.classification.priors import ESTIMATED
 from zsindex.classification.prompts import LabelsLike
 from zsindex.errors import BadQuestion
 from zsindex.records import Activation, LabelSet
@@ -44,12 +46,18 @@ Per: TypeAlias = Literal["burst", "event"]
 # The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
 WhichLabels: TypeAlias = "str | LabelsLike"
 
+# Why a prior is not for scores of a sigmoid.
+NOT_SIGMOID = "a prior divides the photos among the labels, and under a sigmoid each stands by itself; take softmax"
 _ONE_LABEL = "smoothing gives each photo one label"
 _EXCLUSIVE = (
     ("labels", "label_set", "give one or the other"),
     ("smooth", "thresholds", _ONE_LABEL),
     ("smooth", "multi_label", _ONE_LABEL),
     ("multi_label", "with_corrections", "a correction gives a photo one label"),
+    ("prior", "multi_label", "a prior divides the photos among the labels"),
+    ("prior", "thresholds", "thresholds say by themselves how many photos get a label"),
+    ("prior", "smooth", "smoothing finds by itself how many photos get a label"),
+    ("transport", "unknown", "the shares are of all photos"),
 )
 
 
@@ -67,6 +75,8 @@ class QuestionOptions(TypedDict, total=False):
     multi_label: bool
     with_corrections: str | None
     temperature: float | str | None
+    prior: Mapping[str, float] | str | None
+    transport: bool
     smooth: bool
     one_per: Per | None
     truncate: bool
@@ -101,6 +111,11 @@ class Question:
             corrected. `Classification.learned` reports the gain.
         temperature: cosines are divided by it to give logits: the higher, the less confident the scores. ``fitted`` is
             what `Library.temperature` fitted for the model. None: the model's own, ``1 / logit_scale``.
+        prior: how the photos are divided among the answers: a share, or a number of photos, for each; 0 for what none
+            shows. Scores are weighted by it. ``estimated`` finds it for the photos asked about, from their scores and
+            the corrections of the saved label set; see `Library.prior` and docs/methods.md.
+        transport: give each answer exactly its share of the photos, those that fit best together (OTTER: Shin et al.
+            2024). Only as good as the prior.
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label
             (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that changed. Scores
             are then shares of an assignment, mostly near 0 or 1, even with sigmoid.
@@ -125,6 +140,8 @@ class Question:
     multi_label: bool = False
     with_corrections: str | None = None
     temperature: float | str | None = None
+    prior: Mapping[str, float] | str | None = None
+    transport: bool = False
     smooth: bool = False
     one_per: Per | None = None
     truncate: bool = False
@@ -135,17 +152,19 @@ class Question:
         """Validate the options, each and together.
 
         Raises:
-            BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`, or
-                `multi_label` and either of `smooth` and `with_corrections`; or `with_corrections` lacks the name of a
-                saved label set.
+            BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`,
+                `multi_label` and either of `smooth` and `with_corrections`, or `prior` and any of `multi_label`,
+                `thresholds`, `smooth` and a sigmoid; or `with_corrections` or an estimated prior lacks the name of a
+                saved label set, or `transport` a prior.
             ValueError: a number is out of bounds.
-            BadUnknown, BadPath, BadFilter
+            BadUnknown, BadPrior, BadPath, BadFilter
             TypeError: there is no such option, or `where` is no filter.
         """
         if strangers := options.keys() - QuestionOptions.__annotations__.keys():
             raise TypeError(f"a question has no option {', '.join(sorted(strangers))}")
         template, paths, top = options.get("template"), options.get("paths"), options.get("top")
         activation, temperature = options.get("activation"), options.get("temperature")
+        prior = options.get("prior")
         checked: dict[str, Any] = {
             **options,
             "labels": labels if isinstance(labels, (str, Mapping, LabelSet, NoneType)) else tuple(several(labels)),
@@ -156,6 +175,7 @@ class Question:
             "one_per": _per(options.get("one_per")),
             "activation": None if activation is None else Activation(activation),
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
+            "prior": None if prior is None else priors.checked(prior),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself
         for one, other, why in _EXCLUSIVE:
@@ -164,6 +184,18 @@ class Question:
         is_saved = self.label_set is not None or (isinstance(self.labels, LabelSet) and self.labels.name is not None)
         if self.with_corrections is not None and not is_saved:
             raise BadQuestion(["with_corrections"], "corrections belong to a saved label set; name one")
+        if self.prior is None and self.transport:
+            raise BadQuestion(["transport"], "it takes a prior: the share of each label")
+        if self.prior is not None and self.activation is Activation.SIGMOID:
+            raise BadQuestion(("prior", "activation"), NOT_SIGMOID)
+        if self.prior == ESTIMATED:
+            if self.unknown is not None:
+                raise BadQuestion(("prior", "unknown"), "an estimate takes every photo for one of the labels; give it")
+            if self.with_corrections is not None:
+                why = "an estimate learns from the corrections what scores are worth that do not know them"
+                raise BadQuestion(("prior", "with_corrections"), why)
+            if not is_saved:
+                raise BadQuestion(["prior"], "it is estimated from corrections of a saved label set; name one")
         _ = self.unknown_rule  # or it says what is wrong with it
 
     @classmethod
@@ -198,6 +230,8 @@ class Question:
             "multi_label": self.multi_label,
             "with_corrections": self.with_corrections,
             "temperature": self.temperature,
+            "prior": self.prior,
+            "transport": self.transport,
             "smooth": self.smooth,
             "one_per": self.one_per,
             "truncate": self.truncate,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zsindex.classification.by import By, Counts
     from zsindex.classification.learned import Learned
+    from zsindex.classification.priors import UsedPrior
     from zsindex.storage.facts_table import FactsTable
 
 __all__ = [
@@ -281,6 +282,7 @@ class Classification(Sequence[Result]):
         unanswered: paths of photos without a vector from the model, because no sync has encoded them yet.
         learned: what was learnt from corrections; None if not requested.
         smoothing: what smoothing changed, over all photos of the question; None if not requested.
+        prior: how the photos are divided among the answers, as given or estimated; None if not requested.
         image_ids: int64 (n,), of the photos' contents; -1 if not given.
     """
 
@@ -297,6 +299,7 @@ class Classification(Sequence[Result]):
         unanswered: tuple[str, ...] = (),
         learned: Learned | None = None,
         smoothing: Smoothing | None = None,
+        prior: UsedPrior | None = None,
         image_ids: IdArray | None = None,
         facts: Callable[[], FactsTable] | None = None,
     ) -> None:
@@ -313,6 +316,7 @@ class Classification(Sequence[Result]):
         self.unanswered = unanswered
         self.learned = learned
         self.smoothing = smoothing
+        self.prior = prior
         self._best = best
         self._best_scores = best_scores
         self._all_scores = all_scores
@@ -397,7 +401,8 @@ class Classification(Sequence[Result]):
         options = dict(self.run.options)
         answers = self._best if options.get("multi_label") else self._best[:, :1]
         # Probabilities of a temperature that somebody has fitted, or given.
-        is_calibrated = options.get("temperature") is not None and self.smoothing is None
+        together = self.smoothing is not None or options.get("transport") is True
+        is_calibrated = options.get("temperature") is not None and not together
         scores = self.score_blocks() if is_calibrated else None
         return count(self.paths, self.labels, answers, scores, by, self._facts())
 
@@ -414,6 +419,7 @@ class Classification(Sequence[Result]):
             unanswered=self.unanswered,
             learned=self.learned,
             smoothing=self.smoothing,
+            prior=self.prior,
             facts=self._facts,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
     from zsindex.lab.neighbours import Graph
     from zsindex.lab.next import Suggestion
+    from zsindex.lab.prior import PriorEstimate
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
     from zsindex.lab.tags import SidecarChange, SkippedSidecar, TagReport
@@ -83,6 +84,7 @@ _HOMES = {
     "migration": ("Migration",),
     "neighbours": ("Graph",),
     "next": ("Suggestion",),
+    "prior": ("PriorEstimate",),
     "runs": (
         "Repeat",
         "RunRecord",
@@ -137,6 +139,7 @@ __all__ = [
     "Learned",
     "LintReport",
     "Migration",
+    "PriorEstimate",
     "PromptCosine",
     "ReliabilityBin",
     "Repeat",

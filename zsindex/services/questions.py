@@ -12,7 +12,8 @@ import numpy as np
 
 from zsindex._version import __version__
 from zsindex.classification import prompts, scorers
-from zsindex.classification.options import DEFAULT_TOP, Question
+from zsindex.classification.options import DEFAULT_TOP, NOT_SIGMOID, Question
+from zsindex.classification.priors import UsedPrior, shares_of
 from zsindex.classification.ranking import Plain, Ranked, Ranking
 from zsindex.classification.results import Asked, Classification, Run
 from zsindex.classification.scorers import Head, Scorer
@@ -112,6 +113,8 @@ class Questions:
         """See `Library.classify`."""
         if on is not None and question.smooth:
             raise BadQuestion(("on", "smooth"), "smoothing looks at all photos at once, in one process")
+        if on is not None and question.transport:
+            raise BadQuestion(("on", "transport"), "exact shares take all photos at once, in one process")
         labels, question = self._labels.of(question), self._resolved(question)
         if question.paths is None:
             self._session.require_model(None)
@@ -238,6 +241,10 @@ class Questions:
 
             options["unknown"] = describe(question.unknown_rule)
             answers = _with_none(answers)
+        if question.prior is not None:
+            options["prior"] = self._prior_key(question.prior, labels, activation)
+            if question.transport:
+                options["transport"] = True
         if question.smooth:
             options["smooth"] = True
         if rates:
@@ -257,6 +264,16 @@ class Questions:
         run = run_of(labels, activation, view, options, asked)
         return Plan(question, labels, view, run, top, answers, rates, said, self)
 
+    def _prior_key(self, given: Mapping[str, float] | str, labels: LabelSet, activation: Activation) -> list[Any]:
+        """What stands for a prior in a run's key; an estimate is a function of this and of what else is in it."""
+        if activation is Activation.SIGMOID:
+            raise BadQuestion(["prior"], NOT_SIGMOID)
+        if isinstance(given, str):
+            from zsindex.services.corrections import Corrections
+
+            return [given, Corrections(self._session).of(labels).key]
+        return [list(pair) for pair in zip(labels.answers, shares_of(given, labels.answers), strict=True)]
+
     # --- scores -------------------------------------------------------------------------------------------------------
 
     def _score(
@@ -265,9 +282,13 @@ class Questions:
         question, view = plan.question, plan.view
         head = Head.of(plan.labels, texts, view.info, plan.run.activation)
         scorer, taught = self._scorer(plan, head, texts)
+        prior, before = None, scorer
+        if question.prior is not None:
+            scorer, before, prior = self._with_prior(plan, texts, scorer)
+        scorer = self._with_rules(plan, texts, scorer)
         recorded = None
-        # A stored answer does not say what smoothing changed.
-        if question.record and not question.smooth:
+        # A stored answer does not say what smoothing changed, nor, beyond the best, what exact shares did.
+        if question.record and not (question.smooth or question.transport):
             from zsindex.services.run_store import RunStore
 
             recorded = RunStore(self._session).answer_of(plan.run, len(view))
@@ -284,6 +305,13 @@ class Questions:
             )
             best, best_scores = scorers.rank_scores(smoothed, top=plan._top)
             score = partial(_rows_of, smoothed, np.arange(len(rows))[back])
+        elif prior is not None and question.transport:
+            from zsindex.services.prior import Prior
+
+            settle = None if taught is None else partial(taught.settle_scores, view, plan._answers)
+            moved = Prior(self._session).transported(view, before, prior, settle)
+            best, best_scores = scorers.rank_scores(moved, top=plan._top)
+            score = partial(_rows_of, moved, np.arange(len(rows))[back])
         else:
             plain = plan.labels.is_plain and scorer is head
             by = Plain(texts, view.info.logit_scale, view.info.logit_bias, plan.run.activation) if plain else scorer
@@ -305,6 +333,7 @@ class Questions:
             image_ids=view.image_ids,
             learned=None if taught is None else taught.learned,
             smoothing=smoothing,
+            prior=prior,
             facts=self._session.facts.table,
         )
         if question.record and recorded is None:
@@ -328,21 +357,32 @@ class Questions:
         )
 
     def _scorer(self, plan: Plan, head: Head, texts: FloatArray) -> tuple[Scorer, Taught | None]:
-        """The scorer of the plan's answers: each option wraps the scorer of the one before."""
+        """The scorer of the label set's own answers, from words and from what was learnt from corrections."""
         question, labels, view = plan.question, plan.labels, plan.view
-        scorer: Scorer = head
-        answers = labels.answers
-        taught = None
         if question.with_corrections is not None and plan._said is not None:
             from zsindex.services.corrections import Corrections
 
-            scorer, taught = Corrections(self._session).taught(
-                view, labels, head, question.with_corrections, plan._said
-            )
+            return Corrections(self._session).taught(view, labels, head, question.with_corrections, plan._said)
         if question.multi_label:
             from zsindex.services.scoring import scorer_of
 
-            scorer, answers = scorer_of(view, labels, texts, multi_label=True, activation=plan.run.activation)
+            return scorer_of(view, labels, texts, multi_label=True, activation=plan.run.activation)[0], None
+        return head, None
+
+    def _with_prior(self, plan: Plan, texts: FloatArray, scorer: Scorer) -> tuple[Scorer, Scorer, UsedPrior]:
+        """See `Prior.reweighted`."""
+        from zsindex.services.prior import Prior
+
+        assert plan.question.prior is not None
+        after, before, prior = Prior(self._session).reweighted(
+            plan.view, plan.labels, texts, scorer, plan.question.prior
+        )
+        return after, before, replace(prior, transport=plan.question.transport)
+
+    def _with_rules(self, plan: Plan, texts: FloatArray, scorer: Scorer) -> Scorer:
+        """The scorer of the plan's answers: what is unknown or too little wraps the scorer of the labels."""
+        question, labels, view = plan.question, plan.labels, plan.view
+        answers = labels.labels if question.multi_label else labels.answers
         rule = question.unknown_rule
         # What a photo is compared with does not depend on which photos were asked for.
         whole = view
@@ -359,7 +399,7 @@ class Questions:
                 scorer, answers, whole, plan._rates, multi_label=question.multi_label
             )
         assert answers == plan._answers
-        return scorer, taught
+        return scorer
 
 
 def run_of(

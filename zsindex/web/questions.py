@@ -107,7 +107,7 @@ def answer_of(service: Service, plan: Plan, *, kept_as: str | None = None) -> Cl
     """
     answer = service.answers.get(kept_as or plan.run.key)
     if answer is None:
-        with service.slow.turn() if plan.question.smooth else nullcontext():
+        with service.slow.turn() if plan.question.smooth or plan.question.transport else nullcontext():
             answer = plan.answer(may_be_empty=True)
         service.answers.keep(answer, kept_as)
     return answer

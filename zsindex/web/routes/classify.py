@@ -85,6 +85,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         "counts": answer.tally(),
         "unanswered": len(answer.unanswered),
         "smoothing": smoothing,
+        "prior": None if answer.prior is None else answer.prior.to_dict(),
         "results": [
             {"image_id": image_id, **result.to_dict()}
             for image_id, result in zip(answer.image_ids[part].tolist(), answer[part], strict=True)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from zsindex.classification.by import By
 from zsindex.classification.options import Per
+from zsindex.classification.priors import ESTIMATED, parse
 from zsindex.classification.results import Prediction
 from zsindex.web.schemas.fields import (
     Base64,
@@ -23,7 +24,7 @@ from zsindex.web.schemas.fields import (
     examples,
 )
 from zsindex.web.schemas.filters import FilterQuery, WhereField
-from zsindex.web.schemas.questions import AllOptions, LabelChoice
+from zsindex.web.schemas.questions import AllOptions, LabelChoice, PriorOptions
 
 OnePer: TypeAlias = Annotated[
     Per | None,
@@ -49,7 +50,7 @@ class ClassifyOptions(AllOptions):
     )
 
 
-class ClassifyRequest(LabelChoice, ClassifyOptions):
+class ClassifyRequest(LabelChoice, ClassifyOptions, PriorOptions):
     """Score photos of the library against labels."""
 
     paths: OnlyPaths = None
@@ -61,7 +62,7 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
     )
 
 
-class CountsRequest(LabelChoice, AllOptions):
+class CountsRequest(LabelChoice, AllOptions, PriorOptions):
     """Count photos instead of listing them."""
 
     by: By = Field(description="What they are counted by: their local time, camera, folder or keywords.")
@@ -96,15 +97,19 @@ class ClassifyQuery(ClassifyOptions, FilterQuery):
     template: Several[Text] | None = None
     negative: Several[Text] | None = None
     path: Several[PhotoPath] | None = None
+    prior: Text | None = Field(default=None, description="`owl=0.2,fox=0.8`, or `estimated`.")
+    transport: bool = False
 
     def request(self) -> ClassifyRequest:
         """The body that asks the same.
 
         Raises:
-            BadFilter
+            BadFilter, BadPrior
         """
         renamed = {"label": "labels", "template": "templates", "negative": "negatives", "path": "paths"}
         others = {renamed.get(name, name): value for name, value in self if name not in FilterQuery.model_fields}
+        if self.prior is not None and self.prior != ESTIMATED:
+            others["prior"] = parse(self.prior, source="prior")
         return ClassifyRequest(**others, where=self.wanted())
 
 
@@ -146,6 +151,15 @@ class SmoothingCounts(BaseModel):
     converged: bool
 
 
+class PriorOfAnswer(BaseModel):
+    """How the photos are divided among the answers; `method` is null where that was given."""
+
+    shares: dict[str, float]
+    method: str | None
+    known: int
+    transport: bool
+
+
 class ClassifyPage(BaseModel):
     """A page of answers.
 
@@ -158,6 +172,7 @@ class ClassifyPage(BaseModel):
     counts: dict[str, int]
     unanswered: int
     smoothing: SmoothingCounts | None
+    prior: PriorOfAnswer | None
     results: list[PhotoResult]
     next: str | None
 
