@@ -125,6 +125,7 @@ PUBLIC = {
         "BadGroups",
         "BadLabelFile",
         "BadPath",
+        "BadPrior",
         "BadQuery",
         "BadQuestion",
         "BadTemplate",

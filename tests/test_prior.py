@@ -210,7 +210,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         held += [
             one.low <= share <= one.high for one, share in zip(found.shares.values(), (0.6, 0.3, 0.1), strict=True)
         ]
-    # 60 intervals of 95 %, by threes of the same photos, from 60 resamples each: 85 % is about three standard errors off.
+    # 60 intervals of 95 %, by threes of the same photos, from 60 resamples each: 85 % is three standard errors off.
     assert np.mean(held) >= 0.85
 
 

@@ -46,8 +46,6 @@ Per: TypeAlias = Literal["burst", "event"]
 # The name of a saved label set, ``NAME`` or ``NAME@VERSION``; or labels themselves.
 WhichLabels: TypeAlias = "str | LabelsLike"
 
-# Why a prior is not for scores of a sigmoid.
-NOT_SIGMOID = "a prior divides the photos among the labels, and under a sigmoid each stands by itself; take softmax"
 _ONE_LABEL = "smoothing gives each photo one label"
 _EXCLUSIVE = (
     ("labels", "label_set", "give one or the other"),
@@ -187,7 +185,7 @@ class Question:
         if self.prior is None and self.transport:
             raise BadQuestion(["transport"], "it takes a prior: the share of each label")
         if self.prior is not None and self.activation is Activation.SIGMOID:
-            raise BadQuestion(("prior", "activation"), NOT_SIGMOID)
+            raise BadQuestion(("prior", "activation"), priors.NOT_SIGMOID)
         if self.prior == ESTIMATED:
             if self.unknown is not None:
                 raise BadQuestion(("prior", "unknown"), "an estimate takes every photo for one of the labels; give it")

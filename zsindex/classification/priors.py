@@ -15,6 +15,8 @@ from zsindex.errors import BadPrior
 
 # The prior that is estimated from the photos asked about.
 ESTIMATED = "estimated"
+# Why none is for scores of a sigmoid.
+NOT_SIGMOID = "a prior divides the photos among the labels, and under a sigmoid each stands by itself; take softmax"
 # Shares that people round need not add up to 1 to the last digit.
 _ROUNDING = 0.01
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from zsindex._version import __version__
 from zsindex.classification import prompts, scorers
-from zsindex.classification.options import DEFAULT_TOP, NOT_SIGMOID, Question
-from zsindex.classification.priors import UsedPrior, shares_of
+from zsindex.classification.options import DEFAULT_TOP, Question
+from zsindex.classification.priors import NOT_SIGMOID, UsedPrior, shares_of
 from zsindex.classification.ranking import Plain, Ranked, Ranking
 from zsindex.classification.results import Asked, Classification, Run
 from zsindex.classification.scorers import Head, Scorer
