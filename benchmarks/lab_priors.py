@@ -1,7 +1,7 @@
 """What knowing or estimating how photos are divided among labels brings, and what it costs. Prints Markdown tables.
 
     python benchmarks/lab_priors.py [PHOTOS] [--clothing FOLDER] [--library LIBRARY] [--resamples 20] [--known 50 300]
-    python benchmarks/lab_priors.py --speed
+    python benchmarks/lab_priors.py --speed 20 100 300
 
 PHOTOS holds ImageNet photos by the name `<wordnet id>_<class name>.JPEG`; without it, ZSINDEX_TEST_PHOTOS says where
 they are. Clothes are learnt from `train/` and drawn from `validation/`; ImageNet's photos, by the everyday labels of
@@ -9,8 +9,8 @@ which there are seven or more, are cut in half by chance. LIBRARY keeps the vect
 
 Each draw takes 300 photos with given shares, from a resample of each label's photos, so that its spread is that of
 photos and of draws: all labels alike; falling by 0.6 from label to label in random order; half of the labels; four
-labels, falling by half. Gains are in points over the scores as they are: averages over three draws, then over the
-resamples, with 1.96 standard deviations of these. "off" is half the sum of the absolute errors of the shares.
+labels, falling by half. Gains are in points over the scores as they are: averages over the draws of a resample, and
+over the resamples, with 1.96 standard deviations of these. "off" is half the sum of the absolute errors of the shares.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from zsindex.lab.prior import KnownPhotos
 
 BESIDE_PROJECT = Path(__file__).resolve().parents[2] / "shared/photos/imagenet-sample"
 TEMPLATE = "This is a photo of {}."
-PHOTOS, DRAWS, LEAST = 300, 3, 7
+PHOTOS, LEAST = 300, 7
 KINDS = ("even", "uneven", "half absent", "uneven, most absent")
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -48,17 +48,26 @@ def main() -> None:
     parser.add_argument("--library", type=Path, help="keeps the vectors")
     parser.add_argument("--resamples", type=int, default=20, help="of the photos (default: %(default)s)")
     parser.add_argument("--known", type=int, nargs="+", default=[50, 300], help="corrected clothes (default: 50 300)")
-    parser.add_argument("--speed", action="store_true", help="seconds at 100,000 photos, instead")
+    parser.add_argument("--draws", type=int, default=5, help="of each resample (default: %(default)s)")
+    parser.add_argument("--only", choices=["clothes", "imagenet"], help="one of the two")
+    parser.add_argument("--speed", type=int, nargs="+", metavar="LABELS", help="seconds at 100,000 photos, instead")
     args = parser.parse_args()
     if args.speed:
-        speed()
+        speed(args.speed)
         return
     clothing = args.clothing or args.photos.parent / "clothing"
     with tempfile.TemporaryDirectory() as temporary, Library.open(args.library or temporary) as library:
         library.sync([args.photos, clothing])
-        for n in args.known:
-            run(f"clothes, {n} of train/ known", *clothes(library, clothing), n, args.resamples)
-        run("ImageNet by everyday labels, half known", *everyday(library, args.photos), 1000, args.resamples)
+        for n in args.known if args.only != "imagenet" else []:
+            run(f"clothes, {n} of train/ known", *clothes(library, clothing), n, args.resamples, args.draws)
+        if args.only != "clothes":
+            run(
+                "ImageNet by everyday labels, half known",
+                *everyday(library, args.photos),
+                1000,
+                args.resamples,
+                args.draws,
+            )
 
 
 def scores_of(library: Library, folder: Path, labels: Mapping[str, list[str]]) -> tuple[list[str], Numbers]:
@@ -119,7 +128,9 @@ def answers(scores: Numbers, shares: Numbers, n: int, *, exact: bool = True) -> 
     return {"weights": prior.reweighted(scores, 1.0, shift).argmax(axis=1), "transport": moved.answers}
 
 
-def run(title: str, scores: Numbers, shown: Numbers, is_known: Numbers, n_known: int, resamples: int) -> None:
+def run(
+    title: str, scores: Numbers, shown: Numbers, is_known: Numbers, n_known: int, resamples: int, draws: int
+) -> None:
     n = scores.shape[1]
     names, even = [str(one) for one in range(n)], np.full(n, 1 / n)
     train, train_shown, test, test_shown = scores[is_known], shown[is_known], scores[~is_known], shown[~is_known]
@@ -132,7 +143,7 @@ def run(title: str, scores: Numbers, shown: Numbers, is_known: Numbers, n_known:
             pool = [random.choice(rows := np.flatnonzero(test_shown == one), len(rows)) for one in range(n)]
             some = random.choice(len(train), min(n_known, len(train)), replace=False)
             known = KnownPhotos(train[some], train_shown[some], "train")
-            for _ in range(DRAWS):
+            for _ in range(draws):
                 shares = shares_for(kind, n, random)
                 wanted = transport.quotas(shares, PHOTOS)
                 drawn = np.concatenate([random.choice(pool[one], wanted[one]) for one in range(n)])
@@ -170,7 +181,7 @@ def run(title: str, scores: Numbers, shown: Numbers, is_known: Numbers, n_known:
                 off.setdefault("rough shares", {}).setdefault(kind, []).append(float(np.abs(rough - shares).sum() / 2))
 
     def gain(values: list[float]) -> str:
-        means = np.array(values).reshape(resamples, DRAWS).mean(axis=1)
+        means = np.array(values).reshape(resamples, draws).mean(axis=1)
         low, high = means.mean() + np.array([-1.96, 1.96]) * means.std(ddof=1)
         return f"{means.mean():+.1f} ({low:+.1f} … {high:+.1f})"
 
@@ -183,10 +194,10 @@ def run(title: str, scores: Numbers, shown: Numbers, is_known: Numbers, n_known:
     print(tabulate(rows, ["off", *KINDS], tablefmt="github", disable_numparse=True))
 
 
-def speed() -> None:
+def speed(numbers: Sequence[int]) -> None:
     """Seconds of estimates and transports of random scores."""
     rows = []
-    for n_answers in (20, 100, 300):
+    for n_answers in numbers:
         random = np.random.default_rng(0)
         z = (1.5 * random.normal(size=(100_000, n_answers)) + random.normal(size=n_answers)).astype(np.float32)
         z[np.arange(100_000), random.integers(0, n_answers, 100_000)] += 3

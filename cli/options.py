@@ -530,7 +530,7 @@ prior = together(
         "--transport",
         is_flag=True,
         help="With --prior: give each label exactly its share, of the photos that fit best together (OTTER). A wrong "
-        "prior then makes wrong answers.",
+        "prior then makes wrong answers, and an estimated one may be wrong.",
     ),
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 from zsindex._version import __version__
 from zsindex.classification import prompts, scorers
 from zsindex.classification.options import DEFAULT_TOP, Question
-from zsindex.classification.priors import NOT_SIGMOID, UsedPrior, shares_of
+from zsindex.classification.priors import ESTIMATED, NOT_SIGMOID, UsedPrior, shares_of
 from zsindex.classification.ranking import Plain, Ranked, Ranking
 from zsindex.classification.results import Asked, Classification, Run
 from zsindex.classification.scorers import Head, Scorer
@@ -167,7 +167,8 @@ class Questions:
     def photos(self, plan: Plan) -> str:
         """See `Plan.photos`."""
         question = plan.question
-        whole = not question.is_about_all and (question.unknown_rule is not None or bool(plan._rates))
+        compared = question.unknown_rule is not None or bool(plan._rates) or question.prior == ESTIMATED
+        whole = not question.is_about_all and compared
         return plan.view.digest + (self._session.view().digest if whole else "")
 
     # --- what is asked ------------------------------------------------------------------------------------------------
