@@ -41,6 +41,7 @@ RESAMPLES = 200
 EM_SAMPLE = 2000
 EM_ROUNDS, EM_STILL = 1000, 1e-7
 _SOLVER_ROUNDS = 400
+_SOLVED_AT_ONCE = 2**20
 # A probability that underflowed is still possible.
 _TINY = np.float32(1e-30)
 
@@ -343,11 +344,12 @@ def estimate(
         known_features = features(known.scores)
         first = _columns(known_features, known.shown, own)
         values = least_squares(first, targets[0], even, rho)
-        again = [
-            least_squares(_columns(known_features, known.shown, own, random), target, even, rho)
-            for target in targets[1:]
-        ]
-        drawn = np.array(again).reshape(resamples, n_answers)
+        drawn = np.empty((resamples, n_answers))
+        step = max(1, _SOLVED_AT_ONCE // n_answers**2)
+        for start in range(0, resamples, step):
+            part = targets[1 + start : 1 + start + step]
+            columns = np.stack([_columns(known_features, known.shown, own, random) for _ in part])
+            drawn[start : start + step] = least_squares(columns, part, even, rho)
     counts = np.zeros(n_answers, np.int64) if known is None else np.bincount(known.shown, minlength=n_answers)
     estimated = PriorEstimate(
         method,
