@@ -68,6 +68,8 @@ def write(result: Classification, fmt: str, out: IO[Any], *, wide: bool = False,
 def _write_json(result: Classification, out: IO[str]) -> None:
     for_programs(out)
     document = {"run": result.run.to_dict()}
+    if result.prior is not None:
+        document["prior"] = result.prior.to_dict()
     if result.smoothing is not None:
         document["smoothing"] = result.smoothing.to_dict()
     if result.coverage is not None:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from zsindex.classification.coverage import Coverage
     from zsindex.classification.learned import Learned
     from zsindex.classification.options import Per
+    from zsindex.classification.priors import UsedPrior
     from zsindex.classification.results import Smoothing
     from zsindex.records import IdArray
     from zsindex.where import Where
 
+# Labels whose share is shown.
+SHOWN_SHARES = 5
 # Changes by smoothing that are listed one by one.
 SHOWN_FLIPS = 10
 # Promises of sets that are listed one by one, and names of those that share one.
@@ -67,6 +70,7 @@ SHOWN_NAMES = 5
 )
 @options.with_corrections
 @options.temperature
+@options.prior
 @click.option(
     "--smooth",
     is_flag=True,
@@ -124,6 +128,8 @@ def classify(
     multi_label: bool,
     with_corrections: str | None,
     temperature: float | str | None,
+    prior: dict[str, float] | str | None,
+    transport: bool,
     smooth: bool,
     one_per: Per | None,
     coverage: float | None,
@@ -200,6 +206,8 @@ def classify(
         multi_label=multi_label,
         with_corrections=with_corrections,
         temperature=temperature,
+        prior=prior,
+        transport=transport,
         smooth=smooth,
         one_per=one_per,
         coverage=coverage,
@@ -283,6 +291,8 @@ def _explain(result: Classification, total: int, *, n_skipped: int, to_encode: s
     if result.unanswered:
         n = plural(len(result.unanswered), "photo")
         note(f"{n} not yet encoded by {run.model}: {to_encode}", quiet=quiet)
+    if result.prior is not None:
+        _explain_prior(result.prior, quiet=quiet)
     if result.smoothing is not None:
         _explain_smoothing(result.smoothing, quiet=quiet)
     if n_skipped:
@@ -358,6 +368,14 @@ def _percent(share: float) -> str:
 def _names(names: tuple[str, ...]) -> str:
     shown = ", ".join(name or "unknown" for name in names[:SHOWN_NAMES])
     return shown + (f" and {len(names) - SHOWN_NAMES:,} more together" if len(names) > SHOWN_NAMES else "")
+
+
+def _explain_prior(prior: UsedPrior, *, quiet: bool) -> None:
+    largest = sorted(prior.shares.items(), key=lambda one: -one[1])
+    shown = ", ".join(f"{label} {share:.1%}" for label, share in largest[:SHOWN_SHARES])
+    more = f" and {len(largest) - SHOWN_SHARES:,} more" if len(largest) > SHOWN_SHARES else ""
+    how = "" if prior.method is None else f" estimated by {prior.method} with {plural(prior.known, 'correction')}"
+    note(f"prior{how}: {shown}{more}", quiet=quiet)
 
 
 def _explain_smoothing(smoothing: Smoothing, *, quiet: bool) -> None:

@@ -116,6 +116,7 @@ resamples = click.option(
 @options.filters
 @click.option("--activation", type=click.Choice(["softmax", "sigmoid"]), help="Default: as the model was trained.")
 @options.temperature
+@options.prior
 @click.option("--unknown", metavar="METHOD[:RATE]", help="Answer '(none of these)', as in zsindex classify.")
 @click.option("--thresholds", is_flag=True, help="Give only answers at or above their thresholds.")
 @options.with_corrections
@@ -154,6 +155,8 @@ def eval(
     where: Where | None,
     activation: str | None,
     temperature: float | str | None,
+    prior: dict[str, float] | str | None,
+    transport: bool,
     unknown: str | None,
     thresholds: bool,
     with_corrections: str | None,
@@ -203,6 +206,8 @@ def eval(
             seed=seed,
             activation=activation,
             temperature=temperature,
+            prior=prior,
+            transport=transport,
             unknown=unknown,
             thresholds=thresholds,
             with_corrections=with_corrections,

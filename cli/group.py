@@ -35,6 +35,7 @@ HOMES = {
     "eval": "cmd_eval",
     "ci": "cmd_ci",
     "choose": "cmd_choose",
+    "prior": "cmd_prior",
     "temperature": "cmd_eval",
     "labels": "cmd_labels",
     "templates": "cmd_labels",

@@ -537,6 +537,39 @@ temperature = click.option(
 )
 
 
+def _prior(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float] | str | None:
+    if value is None or value == "estimated":
+        return value
+    from zsindex.classification.priors import parse
+    from zsindex.errors import BadLabelFile, BadPrior
+
+    try:
+        if "=" in value and not Path(value).exists():
+            return parse(value, source=value)
+        text, source, _ = read_text(value)
+        return parse(text, source=source)
+    except (BadPrior, BadLabelFile) as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+prior = together(
+    click.option(
+        "--prior",
+        metavar="estimated|FILE|LABEL=SHARE,…",
+        callback=_prior,
+        help="How the photos are divided among the labels, which scores are weighted by: a share or a number of photos "
+        "for each, 0 for what none shows; a FILE of these; or estimated, from the photos asked about and corrections "
+        "of the --label-set (see zsindex prior estimate).",
+    ),
+    click.option(
+        "--transport",
+        is_flag=True,
+        help="With --prior: give each label exactly its share, of the photos that fit best together (OTTER). A wrong "
+        "prior then makes wrong answers, and an estimated one may be wrong.",
+    ),
+)
+
+
 def import_numpy() -> None:
     """Import numpy from here, rather than from deep inside of other imports.
 

@@ -143,6 +143,7 @@ MADE: list[tuple[ZsindexError, dict[str, object], str]] = [
     (errors.BadLabelFile("x.json", "line 3"), {"path": "x.json"}, "x.json: line 3"),
     (errors.UnknownLabelSet("a", known=["b", "c"]), {"name": "a", "known": ("b", "c")}, "'a'.*b, c"),
     (errors.UnknownLabelSet("a", known=[]), {"known": ()}, "zsindex labels save"),
+    (errors.BadPrior("why"), {"why": "why"}, "the prior: why"),
     (errors.BadUnknown("mcn", "why"), {"rule": "mcn"}, "unknown by 'mcn': why"),
     (errors.NoThreshold("pets", "why"), {"label_set": "pets"}, "label set 'pets': why"),
     (errors.NoThreshold(None, "why"), {"label_set": None}, "these labels: why"),

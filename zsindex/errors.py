@@ -29,6 +29,7 @@
     ├── LabelError
     │   ├── NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate, BadLabelFile, UnknownLabelSet,
     │   │   UnknownTemplateSet
+    │   ├── BadPrior             photos cannot be divided among the labels in that way
     │   ├── BadUnknown           photos cannot be called unknown in that way
     │   ├── NoThreshold          there is no threshold, or can be none, where one was asked for
     │   └── UnknownLabel         a label that the label set does not have
@@ -99,6 +100,7 @@ __all__ = [
     "BadGroups",
     "BadLabelFile",
     "BadPath",
+    "BadPrior",
     "BadQuery",
     "BadQuestion",
     "BadTemplate",
@@ -661,6 +663,14 @@ class BadAnswer(SurveyError):
         super().__init__(f"{answer!r} is no answer here: say {', '.join(choices)}")
         self.answer = answer
         self.choices = tuple(choices)
+
+
+class BadPrior(LabelError):
+    """Photos cannot be divided among the labels as a prior says, or it cannot be estimated: `why`."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the prior: {why}")
+        self.why = why
 
 
 class BadUnknown(LabelError):

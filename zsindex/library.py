@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from zsindex.services.migration import Migrations
     from zsindex.services.neighbours import Neighbours
     from zsindex.services.photos import Photos
+    from zsindex.services.prior import Prior
     from zsindex.services.reviews import Reviews
     from zsindex.services.runs import Runs
     from zsindex.services.search_index import SearchIndex
@@ -408,8 +409,8 @@ class Library:
         Args:
             labels: names; a mapping from names to written-out prompts; a `LabelSet`; or a whole `Question`.
             options: `label_set`, `template`, `top`, `paths`, `where`, `activation`, `unknown`, `thresholds`,
-                `multi_label`, `with_corrections`, `temperature`, `smooth`, `one_per`, `truncate`, `sync` and `record`;
-                described in `zsindex.classification.options.Question`.
+                `multi_label`, `with_corrections`, `temperature`, `prior`, `transport`, `smooth`, `one_per`, `truncate`,
+                `sync` and `record`; described in `zsindex.classification.options.Question`.
             on: a cluster whose actors score, as for `sync`; new photos and prompts are encoded here. They map the
                 library's index file, which all nodes must see. Scores of all answers are computed here when asked for.
             progress, should_stop: for the sync of `paths`, as for `sync`; and for the scoring with `on`.
@@ -417,11 +418,11 @@ class Library:
         Raises:
             Stopped, ExtraMissing, ClusterUnreachable, ClusterFailed: with `on`.
             NoLabels, EmptyLabel, DuplicateLabels, BadTemplate, UnknownLabelSet, PromptTooLong
-            BadQuestion, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
+            BadQuestion, BadPrior, BadUnknown, NoThreshold, BadLabelFile, NoTemperature
             BadFilter, NoFacts, UnknownLabel: of `where`.
             NoVectors: the library holds no photos, or none with a vector of the model.
             NotInLibrary: `sync` is False or the library is read-only, and something in `paths` is unknown.
-            TooManyScores: `smooth` with more photos and labels than fit in memory.
+            TooManyScores: `smooth` or `transport` with more photos and labels than fit in memory.
             ValueError: a number is out of bounds, or `with_corrections` is not a known method.
         """
         if not isinstance(labels, Question):
@@ -652,6 +653,13 @@ class Library:
         from zsindex.services.temperature import Temperature
 
         return Temperature(self.session)
+
+    @property
+    def prior(self) -> Prior:
+        """How the photos are divided among the answers."""
+        from zsindex.services.prior import Prior
+
+        return Prior(self.session)
 
     @property
     def unknown(self) -> Unknown:

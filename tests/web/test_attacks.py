@@ -153,7 +153,8 @@ WRITING = [
 ]
 # These only answer, unless they are told to keep or to write; see tests/web/test_lab.py.
 LAB = {
-    f"/v1/{name}" for name in ("diff", "lint", "suggest", "eval", "temperature", "thresholds", "tags", "tags/retract")
+    f"/v1/{name}"
+    for name in ("diff", "lint", "suggest", "eval", "temperature", "prior", "thresholds", "tags", "tags/retract")
 }
 LAB_WRITES = {("DELETE", "/v1/thresholds"), ("DELETE", "/v1/temperature")}
 

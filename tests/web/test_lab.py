@@ -125,9 +125,39 @@ def test_smoothing_is_asked_for_and_told(client: TestClient, library: Library) -
     assert post(client, "/v1/classify", labels=LABELS)["smoothing"] is None
 
 
+def test_a_prior_is_given_kept_exactly_and_estimated(client: TestClient, library: Library, colours: str) -> None:
+    shares = {"red": 2, "green": 1, "blue": 1, "white": 1}
+    body = post(client, "/v1/classify", label_set=colours, prior=shares, transport=True)
+    assert body["counts"] == shares
+    assert body["prior"] == {
+        "shares": {label: n / 5 for label, n in shares.items()},
+        "method": None,
+        "known": 0,
+        "transport": True,
+    }
+    written = ",".join(f"{label}={n}" for label, n in shares.items())
+    same = get(client, "/v1/classify", label_set=colours, prior=written, transport=True)
+    assert (same["run"]["key"], same["counts"]) == (body["run"]["key"], shares)
+    assert post(client, "/v1/classify", label_set=colours)["prior"] is None
+    counted = post(client, "/v1/classify/counts", label_set=colours, by="folder", prior=shares, transport=True)
+    assert [sum(column) for column in zip(*counted["counts"], strict=True)] == list(shares.values())
+    for wrong in ({"red": 1}, {**shares, "black": 1}, {"red": 0.1, "green": 0.1, "blue": 0.1, "white": 0.1}):
+        assert post(client, "/v1/classify", 422, label_set=colours, prior=wrong)["type"].endswith(":labels")
+    assert client.get("/v1/classify", params={"label_set": colours, "prior": "red"}).status_code == 422
+    assert client.get("/v1/classify", params={"label_set": colours, "transport": True}).status_code == 422
+    assert post(client, "/v1/classify", 422, label_set=colours, prior="estimated")["type"].endswith(":labels")
+    truth = {path: LABELS[n % 4] for n, path in enumerate(sorted(library.photos.paths()))}
+    found = post(client, "/v1/prior", label_set=colours, truth=truth, resamples=10)
+    assert found == library.prior.estimate(colours, truth, resamples=10).to_dict()
+    assert sum(one["share"] for one in found["shares"]) == pytest.approx(1)
+    assert post(client, "/v1/prior", labels=LABELS, method="em", resamples=0)["shares"][0]["low"] is None
+    assert post(client, "/v1/prior", 422, labels=LABELS)["type"].endswith(":labels")
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        {"prior": {"red": 1}, "smooth": True},
         {"smooth": True, "multi_label": True},
         {"smooth": True, "thresholds": True},
         {"multi_label": True, "with_corrections": "gda"},

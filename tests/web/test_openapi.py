@@ -170,6 +170,7 @@ OPERATIONS = [
     ("get", "/v1/temperature"),
     ("post", "/v1/temperature"),
     ("delete", "/v1/temperature"),
+    ("post", "/v1/prior"),
     ("get", "/v1/runs"),
     ("get", "/v1/runs/{key}"),
     ("post", "/v1/runs/{key}/repeat"),

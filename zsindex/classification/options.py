@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
 from zsindex.arguments.several import several
+from zsindex.classification import priors
+from zsindex.classification.priors import ESTIMATED
 from zsindex.classification.prompts import LabelsLike
 from zsindex.errors import BadQuestion
 from zsindex.records import Activation, LabelSet
@@ -62,6 +64,11 @@ _EXCLUSIVE = (
     ("coverage", "thresholds", "they would take labels out of sets"),
     ("coverage", "smooth", _ONE_LABEL),
     ("coverage", "unknown", "a photo that is called unknown has no set; give the label set negatives instead"),
+    ("coverage", "prior", "sets keep their promise for scores as they are"),
+    ("prior", "multi_label", "a prior divides the photos among the labels"),
+    ("prior", "thresholds", "thresholds say by themselves how many photos get a label"),
+    ("prior", "smooth", "smoothing finds by itself how many photos get a label"),
+    ("transport", "unknown", "the shares are of all photos"),
 )
 _FOR_COVERAGE = ("calibrate", "coverage_score", "coverage_per", "coverage_adapt")
 
@@ -80,6 +87,8 @@ class QuestionOptions(TypedDict, total=False):
     multi_label: bool
     with_corrections: str | None
     temperature: float | str | None
+    prior: Mapping[str, float] | str | None
+    transport: bool
     smooth: bool
     one_per: Per | None
     coverage: float | None
@@ -120,6 +129,11 @@ class Question:
             like those corrected to `zsindex.records.NONE` are less known. `Classification.learned` reports the gain.
         temperature: cosines are divided by it to give logits: the higher, the less confident the scores. ``fitted`` is
             what `Library.temperature` fitted for the model. None: the model's own, ``1 / logit_scale``.
+        prior: how the photos are divided among the answers: a share, or a number of photos, for each; 0 for what none
+            shows. Scores are weighted by it. ``estimated`` finds it for the photos asked about, from their scores and
+            the corrections of the saved label set; see `Library.prior` and docs/methods.md.
+        transport: give each answer exactly its share of the photos, those that fit best together (OTTER: Shin et al.
+            2024). Only as good as the prior.
         smooth: answer the photos together rather than one by one: similar photos pull each other towards the same label
             (StatA: Zanella et al. 2025, docs/methods.md). `Classification.smoothing` lists what that changed. Scores
             are then shares of an assignment, mostly near 0 or 1, even with sigmoid.
@@ -157,6 +171,8 @@ class Question:
     multi_label: bool = False
     with_corrections: str | None = None
     temperature: float | str | None = None
+    prior: Mapping[str, float] | str | None = None
+    transport: bool = False
     smooth: bool = False
     one_per: Per | None = None
     coverage: float | None = None
@@ -173,11 +189,12 @@ class Question:
 
         Raises:
             BadQuestion: two options exclude each other: `labels` and `label_set`, `smooth` and `thresholds`,
-                `multi_label` and either of `smooth` and `with_corrections`, or `coverage` and one of `top`,
-                `multi_label`, `thresholds`, `smooth` and `unknown`; or one lacks another: `with_corrections` the name
-                of a saved label set, `coverage` photos to calibrate with.
+                `multi_label` and either of `smooth` and `with_corrections`, `coverage` and one of `top`, `multi_label`,
+                `thresholds`, `smooth`, `unknown` and `prior`, or `prior` and any of `multi_label`, `thresholds`,
+                `smooth` and a sigmoid; or one lacks another: `with_corrections` and an estimated prior the name of a
+                saved label set, `coverage` photos to calibrate with, `transport` a prior.
             ValueError: a number is out of bounds.
-            BadUnknown, BadPath, BadFilter
+            BadUnknown, BadPrior, BadPath, BadFilter
             TypeError: there is no such option, or `where` is no filter.
         """
         if strangers := options.keys() - QuestionOptions.__annotations__.keys():
@@ -185,6 +202,7 @@ class Question:
         template, paths, top = options.get("template"), options.get("paths"), options.get("top")
         activation, temperature = options.get("activation"), options.get("temperature")
         coverage = options.get("coverage")
+        prior = options.get("prior")
         checked: dict[str, Any] = {
             **options,
             "labels": labels if isinstance(labels, (str, Mapping, LabelSet, NoneType)) else tuple(several(labels)),
@@ -197,6 +215,7 @@ class Question:
             "temperature": temperature if temperature in (None, FITTED) else bounds.temperature(temperature),
             "coverage": None if coverage is None else bounds.real("coverage", coverage, above=0, most=_MOST_COVERAGE),
             "calibrate": _known(options.get("calibrate")),
+            "prior": None if prior is None else priors.checked(prior),
         }
         self.__dict__.update(checked)  # a frozen object sets its attributes past itself
         for one, other, why in _EXCLUSIVE:
@@ -205,6 +224,18 @@ class Question:
         is_saved = self.label_set is not None or (isinstance(self.labels, LabelSet) and self.labels.name is not None)
         if self.with_corrections is not None and not is_saved:
             raise BadQuestion(["with_corrections"], "corrections belong to a saved label set; name one")
+        if self.prior is None and self.transport:
+            raise BadQuestion(["transport"], "it takes a prior: the share of each label")
+        if self.prior is not None and self.activation is Activation.SIGMOID:
+            raise BadQuestion(("prior", "activation"), priors.NOT_SIGMOID)
+        if self.prior == ESTIMATED:
+            if self.unknown is not None:
+                raise BadQuestion(("prior", "unknown"), "an estimate takes every photo for one of the labels; give it")
+            if self.with_corrections is not None:
+                why = "an estimate learns from the corrections what scores are worth that do not know them"
+                raise BadQuestion(("prior", "with_corrections"), why)
+            if not is_saved:
+                raise BadQuestion(["prior"], "it is estimated from corrections of a saved label set; name one")
         _ = self.unknown_rule  # or it says what is wrong with it
         if self.coverage is not None:
             self._require_calibration(is_saved=is_saved)
@@ -257,6 +288,8 @@ class Question:
             "multi_label": self.multi_label,
             "with_corrections": self.with_corrections,
             "temperature": self.temperature,
+            "prior": self.prior,
+            "transport": self.transport,
             "smooth": self.smooth,
             "one_per": self.one_per,
             "coverage": self.coverage,

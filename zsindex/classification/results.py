@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zsindex.classification.by import By, Counts
     from zsindex.classification.coverage import Coverage
     from zsindex.classification.learned import Learned
+    from zsindex.classification.priors import UsedPrior
     from zsindex.storage.facts_table import FactsTable
 
 __all__ = [
@@ -289,6 +290,7 @@ class Classification(Sequence[Result]):
         learned: what was learnt from corrections; None if not requested.
         smoothing: what smoothing changed, over all photos of the question; None if not requested.
         coverage: what sets of labels promise; None if not requested. The predictions of a photo are then its set.
+        prior: how the photos are divided among the answers, as given or estimated; None if not requested.
         image_ids: int64 (n,), of the photos' contents; -1 if not given.
     """
 
@@ -306,6 +308,7 @@ class Classification(Sequence[Result]):
         learned: Learned | None = None,
         smoothing: Smoothing | None = None,
         coverage: Coverage | None = None,
+        prior: UsedPrior | None = None,
         image_ids: IdArray | None = None,
         facts: Callable[[], FactsTable] | None = None,
     ) -> None:
@@ -323,6 +326,7 @@ class Classification(Sequence[Result]):
         self.learned = learned
         self.smoothing = smoothing
         self.coverage = coverage
+        self.prior = prior
         self._best = best
         self._best_scores = best_scores
         self._all_scores = all_scores
@@ -410,7 +414,8 @@ class Classification(Sequence[Result]):
         options = dict(self.run.options)
         answers = self._best if options.get("multi_label") else self._best[:, :1]
         # Probabilities of a temperature that somebody has fitted, or given.
-        is_calibrated = options.get("temperature") is not None and self.smoothing is None
+        together = self.smoothing is not None or options.get("transport") is True
+        is_calibrated = options.get("temperature") is not None and not together
         scores = self.score_blocks() if is_calibrated else None
         return count(self.paths, self.labels, answers, scores, by, self._facts())
 
@@ -428,6 +433,7 @@ class Classification(Sequence[Result]):
             learned=self.learned,
             smoothing=self.smoothing,
             coverage=self.coverage,
+            prior=self.prior,
             facts=self._facts,
         )
         result._rows = [self._rows[i] for i in chosen.tolist()]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zsindex.lab.migration import Migration
     from zsindex.lab.neighbours import Graph
     from zsindex.lab.next import Suggestion
+    from zsindex.lab.prior import PriorEstimate
     from zsindex.lab.review import Certificate, ReviewState
     from zsindex.lab.runs import Repeat, RunRecord
     from zsindex.lab.suggest import Suggestions
@@ -110,6 +111,7 @@ _HOMES = {
     "migration": ("Migration",),
     "neighbours": ("Graph",),
     "next": ("Suggestion",),
+    "prior": ("PriorEstimate",),
     "review": (
         "Certificate",
         "ReviewState",
@@ -185,6 +187,7 @@ __all__ = [
     "Look",
     "Migration",
     "PhotoCount",
+    "PriorEstimate",
     "Promise",
     "PromptCosine",
     "ReliabilityBin",

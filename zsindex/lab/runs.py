@@ -24,6 +24,7 @@ class RunRecord:
         answers: the possible answers.
         photos: number of photos answered.
         stored: whether the answer itself is still stored, not only the question.
+        prior: the shares of the answers that it was given with; None without a prior.
     """
 
     key: str
@@ -33,6 +34,7 @@ class RunRecord:
     answers: tuple[str, ...]
     photos: int
     stored: bool
+    prior: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -41,6 +43,7 @@ class RunRecord:
             "recorded_at": self.recorded_at,
             "photos": self.photos,
             "stored": self.stored,
+            "prior": self.prior,
             "answers": list(self.answers),
             "run": self.run,
             "label_set": self.label_set,

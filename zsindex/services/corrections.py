@@ -272,6 +272,17 @@ class Taught:
         best[which], scores[which] = their_best, their_scores
         return best, scores
 
+    def settle_scores(self, view: View, answers: Sequence[str], scores: FloatArray) -> None:
+        """Replace the scores of corrected photos by what the corrections say.
+
+        Args:
+            scores: float32 (u, n_answers), of the images of `view`, in the order of `View.unique`; they are changed.
+        """
+        settled = self.lessons.among(answers)
+        which, said = settled.find(view.vectors.ids[view.unique[0]])
+        if len(which):
+            scores[which] = settled.scores(said, scores[which], self.activation)
+
     def all_scores(
         self, view: View, answers: Sequence[str], found_scores: Callable[[Sequence[int]], FloatArray]
     ) -> Callable[[Sequence[int]], FloatArray]:

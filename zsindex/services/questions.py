@@ -13,6 +13,7 @@ import numpy as np
 from zsindex._version import __version__
 from zsindex.classification import prompts, scorers
 from zsindex.classification.options import DEFAULT_TOP, Question
+from zsindex.classification.priors import ESTIMATED, NOT_SIGMOID, UsedPrior, shares_of
 from zsindex.classification.ranking import Plain, Ranked, Ranking
 from zsindex.classification.results import Asked, Classification, Run
 from zsindex.classification.scorers import Head, Scorer
@@ -117,6 +118,8 @@ class Questions:
             raise BadQuestion(("on", "smooth"), "smoothing looks at all photos at once, in one process")
         if on is not None and question.coverage is not None:
             raise BadQuestion(("on", "coverage"), "sets of labels are made in one process")
+        if on is not None and question.transport:
+            raise BadQuestion(("on", "transport"), "exact shares take all photos at once, in one process")
         labels, question = self._labels.of(question), self._resolved(question)
         if question.paths is None:
             self._session.require_model(None)
@@ -169,7 +172,8 @@ class Questions:
     def photos(self, plan: Plan) -> str:
         """See `Plan.photos`."""
         question = plan.question
-        whole = not question.is_about_all and (question.unknown_rule is not None or bool(plan._rates))
+        compared = question.unknown_rule is not None or bool(plan._rates) or question.prior == ESTIMATED
+        whole = not question.is_about_all and compared
         return plan.view.digest + (self._session.view().digest if whole else "")
 
     # --- what is asked ------------------------------------------------------------------------------------------------
@@ -243,6 +247,10 @@ class Questions:
 
             options["unknown"] = describe(question.unknown_rule)
             answers = _with_none(answers)
+        if question.prior is not None:
+            options["prior"] = self._prior_key(question.prior, labels, activation)
+            if question.transport:
+                options["transport"] = True
         if question.smooth:
             options["smooth"] = True
         calibration: Calibration | None = None
@@ -269,6 +277,16 @@ class Questions:
         run = run_of(labels, activation, view, options, Asked(labels, arguments))
         return Plan(question, labels, view, run, top, answers, rates, said, calibration, self)
 
+    def _prior_key(self, given: Mapping[str, float] | str, labels: LabelSet, activation: Activation) -> list[Any]:
+        """What stands for a prior in a run's key; an estimate is a function of this and of what else is in it."""
+        if activation is Activation.SIGMOID:
+            raise BadQuestion(["prior"], NOT_SIGMOID)
+        if isinstance(given, str):
+            from zsindex.services.corrections import Corrections
+
+            return [given, Corrections(self._session).of(labels).key]
+        return [list(pair) for pair in zip(labels.answers, shares_of(given, labels.answers), strict=True)]
+
     # --- scores -------------------------------------------------------------------------------------------------------
 
     def _score(
@@ -277,9 +295,14 @@ class Questions:
         question, view = plan.question, plan.view
         head = Head.of(plan.labels, texts, view.info, plan.run.activation)
         scorer, taught = self._scorer(plan, head, texts)
+        prior, before = None, scorer
+        if question.prior is not None:
+            scorer, before, prior = self._with_prior(plan, texts, scorer)
+        scorer = self._with_rules(plan, texts, scorer, taught)
         recorded = None
-        # A stored answer does not say what smoothing changed, nor what sets promise.
-        if question.record and not question.smooth and plan._calibration is None:
+        # A stored answer does not say what smoothing changed, nor what sets promise, nor, beyond the best, what exact
+        # shares did.
+        if question.record and not (question.smooth or question.transport) and plan._calibration is None:
             from zsindex.services.run_store import RunStore
 
             recorded = RunStore(self._session).answer_of(plan.run, len(view))
@@ -303,6 +326,13 @@ class Questions:
             sets = Coverages(self._session).answered(question, plan._calibration, view, scorer, taught)
             best, best_scores, coverage = sets.best, sets.scores, sets.coverage
             score = partial(_scores_of, view, sets.scorer)
+        elif prior is not None and question.transport:
+            from zsindex.services.prior import Prior
+
+            settle = None if taught is None else partial(taught.settle_scores, view, plan._answers)
+            moved = Prior(self._session).transported(view, before, prior, settle)
+            best, best_scores = scorers.rank_scores(moved, top=plan._top)
+            score = partial(_rows_of, moved, np.arange(len(rows))[back])
         else:
             plain = plan.labels.is_plain and scorer is head
             by = Plain(texts, view.info.logit_scale, view.info.logit_bias, plan.run.activation) if plain else scorer
@@ -325,6 +355,7 @@ class Questions:
             learned=None if taught is None else taught.learned,
             smoothing=smoothing,
             coverage=coverage,
+            prior=prior,
             facts=self._session.facts.table,
         )
         if question.record and recorded is None:
@@ -348,21 +379,32 @@ class Questions:
         )
 
     def _scorer(self, plan: Plan, head: Head, texts: FloatArray) -> tuple[Scorer, Taught | None]:
-        """The scorer of the plan's answers: each option wraps the scorer of the one before."""
+        """The scorer of the label set's own answers, from words and from what was learnt from corrections."""
         question, labels, view = plan.question, plan.labels, plan.view
-        scorer: Scorer = head
-        answers = labels.answers
-        taught = None
         if question.with_corrections is not None and plan._said is not None:
             from zsindex.services.corrections import Corrections
 
-            scorer, taught = Corrections(self._session).taught(
-                view, labels, head, question.with_corrections, plan._said
-            )
+            return Corrections(self._session).taught(view, labels, head, question.with_corrections, plan._said)
         if question.multi_label:
             from zsindex.services.scoring import scorer_of
 
-            scorer, answers = scorer_of(view, labels, texts, multi_label=True, activation=plan.run.activation)
+            return scorer_of(view, labels, texts, multi_label=True, activation=plan.run.activation)[0], None
+        return head, None
+
+    def _with_prior(self, plan: Plan, texts: FloatArray, scorer: Scorer) -> tuple[Scorer, Scorer, UsedPrior]:
+        """See `Prior.reweighted`."""
+        from zsindex.services.prior import Prior
+
+        assert plan.question.prior is not None
+        after, before, prior = Prior(self._session).reweighted(
+            plan.view, plan.labels, texts, scorer, plan.question.prior
+        )
+        return after, before, replace(prior, transport=plan.question.transport)
+
+    def _with_rules(self, plan: Plan, texts: FloatArray, scorer: Scorer, taught: Taught | None) -> Scorer:
+        """The scorer of the plan's answers: what is unknown or too little wraps the scorer of the labels."""
+        question, labels, view = plan.question, plan.labels, plan.view
+        answers = labels.labels if question.multi_label else labels.answers
         rule = question.unknown_rule
         # What a photo is compared with does not depend on which photos were asked for.
         whole = view
@@ -380,7 +422,7 @@ class Questions:
                 scorer, answers, whole, plan._rates, multi_label=question.multi_label
             )
         assert answers == plan._answers
-        return scorer, taught
+        return scorer
 
 
 def run_of(

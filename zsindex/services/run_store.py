@@ -71,6 +71,7 @@ class RunStore:
             answers=tuple(document["answers"]),
             photos=document["photos"],
             stored=run_files.exists(self._session.storage, document["stored"]),
+            prior=document.get("prior"),
         )
 
     def answer(self, document: dict[str, Any]) -> Answer | None:
@@ -118,6 +119,7 @@ class RunStore:
                 "label_set": short_document(asked.labels),
                 "arguments": asked.arguments,
                 "answers": list(result.labels),
+                "prior": None if result.prior is None else result.prior.to_dict(),
                 "photos": len(result),
                 "stored": stored,
             }

@@ -107,7 +107,8 @@ def answer_of(service: Service, plan: Plan, *, kept_as: str | None = None) -> Cl
     """
     answer = service.answers.get(kept_as or plan.run.key)
     if answer is None:
-        is_slow = plan.question.smooth or plan.question.coverage_adapt
+        asked = plan.question
+        is_slow = asked.smooth or asked.coverage_adapt or asked.transport
         with service.slow.turn() if is_slow else nullcontext():
             answer = plan.answer(may_be_empty=True)
         service.answers.keep(answer, kept_as)

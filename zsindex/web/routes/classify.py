@@ -116,6 +116,7 @@ def _answer(service: Service, request: Request, body: ClassifyRequest) -> Respon
         "unanswered": len(answer.unanswered),
         "smoothing": smoothing,
         "coverage": None if answer.coverage is None else answer.coverage.to_dict(),
+        "prior": None if answer.prior is None else answer.prior.to_dict(),
         "results": [
             {"image_id": image_id, **result.to_dict()}
             for image_id, result in zip(answer.image_ids[part].tolist(), answer[part], strict=True)

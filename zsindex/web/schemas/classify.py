@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from zsindex.classification.by import By
 from zsindex.classification.options import Per
+from zsindex.classification.priors import ESTIMATED, parse
 from zsindex.classification.results import Prediction
 from zsindex.web.schemas.fields import (
     Base64,
@@ -24,7 +25,7 @@ from zsindex.web.schemas.fields import (
     examples,
 )
 from zsindex.web.schemas.filters import FilterQuery, WhereField
-from zsindex.web.schemas.questions import AllOptions, LabelChoice
+from zsindex.web.schemas.questions import AllOptions, LabelChoice, PriorOptions
 from zsindex.web.schemas.truth import KnownContent, Source
 
 OnePer: TypeAlias = Annotated[
@@ -70,7 +71,7 @@ class ClassifyOptions(AllOptions):
     )
 
 
-class ClassifyRequest(LabelChoice, ClassifyOptions):
+class ClassifyRequest(LabelChoice, ClassifyOptions, PriorOptions):
     """Score photos of the library against labels."""
 
     calibrate: KnownContent | None = Field(default=None, description=_CALIBRATE)
@@ -84,7 +85,7 @@ class ClassifyRequest(LabelChoice, ClassifyOptions):
     )
 
 
-class CountsRequest(LabelChoice, AllOptions):
+class CountsRequest(LabelChoice, AllOptions, PriorOptions):
     """Count photos instead of listing them."""
 
     by: By = Field(description="What they are counted by: their local time, camera, folder or keywords.")
@@ -120,15 +121,19 @@ class ClassifyQuery(ClassifyOptions, FilterQuery):
     negative: Several[Text] | None = None
     path: Several[PhotoPath] | None = None
     calibrate: Source | None = Field(default=None, description=_CALIBRATE)
+    prior: Text | None = Field(default=None, description="`owl=0.2,fox=0.8`, or `estimated`.")
+    transport: bool = False
 
     def request(self) -> ClassifyRequest:
         """The body that asks the same.
 
         Raises:
-            BadFilter
+            BadFilter, BadPrior
         """
         renamed = {"label": "labels", "template": "templates", "negative": "negatives", "path": "paths"}
         others = {renamed.get(name, name): value for name, value in self if name not in FilterQuery.model_fields}
+        if self.prior is not None and self.prior != ESTIMATED:
+            others["prior"] = parse(self.prior, source="prior")
         return ClassifyRequest(**others, where=self.wanted())
 
 
@@ -208,6 +213,15 @@ class CoverageOfSets(BaseModel):
     doubts: list[str]
 
 
+class PriorOfAnswer(BaseModel):
+    """How the photos are divided among the answers; `method` is null where that was given."""
+
+    shares: dict[str, float]
+    method: str | None
+    known: int
+    transport: bool
+
+
 class ClassifyPage(BaseModel):
     """A page of answers.
 
@@ -221,6 +235,7 @@ class ClassifyPage(BaseModel):
     unanswered: int
     smoothing: SmoothingCounts | None
     coverage: CoverageOfSets | None
+    prior: PriorOfAnswer | None
     results: list[PhotoResult]
     next: str | None
 

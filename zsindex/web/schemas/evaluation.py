@@ -10,11 +10,11 @@ from zsindex.lab.evaluate import Confusion
 from zsindex.lab.metrics import ReliabilityBin
 from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, Seed, Several, Text, examples
 from zsindex.web.schemas.filters import WhereField
-from zsindex.web.schemas.questions import DecidingOptions, LabelChoice
+from zsindex.web.schemas.questions import DecidingOptions, LabelChoice, PriorOptions
 from zsindex.web.schemas.truth import KnownContent, RenamedLabels
 
 
-class EvaluationRequest(LabelChoice, DecidingOptions):
+class EvaluationRequest(LabelChoice, DecidingOptions, PriorOptions):
     """Compare answers with the truth."""
 
     truth: KnownContent

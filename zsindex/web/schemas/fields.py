@@ -62,6 +62,8 @@ Temperature: TypeAlias = (
     Annotated[float, Field(ge=bounds.LEAST_TEMPERATURE, le=bounds.MOST_TEMPERATURE, allow_inf_nan=False)]
     | Literal["fitted"]
 )
+Share: TypeAlias = Annotated[float, Field(ge=0, le=2**53, allow_inf_nan=False), BeforeValidator(_no_boolean)]
+Prior: TypeAlias = dict[Text, Share] | Literal["estimated"]
 ActivationName: TypeAlias = Literal["softmax", "sigmoid"]
 Order: TypeAlias = Literal["path", "label", "score", "date"]
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]

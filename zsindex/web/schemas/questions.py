@@ -8,6 +8,7 @@ from zsindex.web.schemas.fields import (
     ActivationName,
     CorrectionMethod,
     Name,
+    Prior,
     RequestBody,
     Several,
     Temperature,
@@ -64,3 +65,15 @@ class AllOptions(DecidingOptions):
     smooth: bool = Field(
         default=False, description="Score the photos together, so that similar ones get similar answers."
     )
+
+
+class PriorOptions(RequestBody):
+    """How the photos are divided among the answers, in a body."""
+
+    prior: Prior | None = Field(
+        default=None,
+        description="How the photos are divided among the answers: a share or a number for each, 0 for what none "
+        "shows; or `estimated`, see /v1/prior.",
+        examples=[{"owl": 0.2, "fox": 0.8}],
+    )
+    transport: bool = Field(default=False, description="Give each answer exactly its share of the photos.")
