@@ -119,7 +119,7 @@ class Environment(Campaign):
 
     name = "environment"
     about = "open files, disks, memory, users, streams, signals, clocks, locales, names, folders that change"
-    in_ci = 54
+    in_ci = 30
 
     def __init__(self, work: Path, seed: int) -> None:
         super().__init__(work, seed)

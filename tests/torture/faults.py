@@ -296,7 +296,7 @@ class Failures(Faults):
 
     name = "failures"
     about = "file operations fail, one after the other, for each reason that there is"
-    in_ci = 50
+    in_ci = 30
     operations = shim.EVERYTHING
 
     def of(self, prepared: Prepared) -> list[Disturbance]:
@@ -329,7 +329,7 @@ class Kills(Faults):
 
     name = "kills"
     about = "the process is killed at file operations, one after the other"
-    in_ci = 140
+    in_ci = 90
     operations = CHANGES
 
     def of(self, prepared: Prepared) -> list[Disturbance]:
