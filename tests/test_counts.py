@@ -287,6 +287,9 @@ def test_a_file_answers_for_the_command(folder: Path, album: Path, tmp_path: Pat
     run(folder, "red", "--within", "1", "--looks", "20", "--answers", str(file), code=3)
 
 
-@pytest.mark.parametrize("bad", [("--within", "0%"), ("--within", "0.5"), ("--within", "x"), ("--confidence", "5")])
+@pytest.mark.parametrize(
+    "bad",
+    [("--within", "0%"), ("--within", "0.5"), ("--within", "x"), ("--within", "inf"), ("--confidence", "5")],
+)
 def test_the_command_refuses(folder: Path, bad: tuple[str, str]) -> None:
     assert bad[1] in run(folder, "red", *bad, code=2).stderr
