@@ -134,6 +134,13 @@ def test_photos_that_come_and_go(library: Library, album: Path) -> None:
     assert review.standing().reached
 
 
+def test_a_review_of_no_photos_asks_nothing(library: Library) -> None:
+    """Nor does it warn of a mean of nothing: warnings are errors here."""
+    review = library.reviews.begin("red", where={"rating": "5"})
+    assert review.look() is None
+    assert review.standing().photos == 0
+
+
 def test_asking_by_a_callback(library: Library) -> None:
     seen: list[str] = []
 
