@@ -258,6 +258,19 @@ class Count:
             raise BadAnswer(answer, ["nothing: the count has ended"])
         self._keep(waiting, read_answer(answer))
 
+    def answer_first(self, number: int, answer: str) -> bool:
+        """Answer the photo that waits if it is still look `number`; False if somebody else was faster.
+
+        Raises:
+            BadAnswer, UnknownSurvey, LibraryReadOnly
+        """
+        said, waiting = read_answer(answer), self.look()
+        if waiting is None or waiting.number != number:
+            return False
+        kept = self._surveys.answer(self.survey.id, number, said, waiting=True)
+        self._looks = self._surveys.looks(self.survey.id)
+        return kept
+
     def undo(self) -> bool:
         """Take the last answer back; False if there is none.
 
