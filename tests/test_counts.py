@@ -17,7 +17,7 @@ from zsindex.cli.group import cli
 from benchmarks.lab_count import QUALITY, needed, simulated
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
-from zsindex.errors import BadAnswer, LibraryReadOnly, UnknownLabel, UnknownSurvey
+from zsindex.errors import BadAnswer, BadQuery, LibraryReadOnly, UnknownLabel, UnknownSurvey
 from zsindex.lab import counting
 from zsindex.lab.surveys import Look
 from zsindex.library import Library
@@ -184,6 +184,13 @@ def test_who_cannot_tell_widens_the_interval(library: Library) -> None:
     some = library.counts.run("red", lambda look: is_red(look) if look.number > 8 else "unsure", looks=99)
     assert some.high - some.low == 8
     assert some.low <= REDS <= some.high
+
+
+def test_a_count_is_gone_on_with_only_by_the_words_that_it_began_with(library: Library) -> None:
+    count = library.counts.begin("red", label_set="colours")
+    library.labels.save("colours", ["red", "blue", "green"], template="only {}")
+    with pytest.raises(BadQuery, match="other words"):
+        library.counts.open(count.survey.id)
 
 
 def test_what_was_answered_is_known(library: Library, album: Path) -> None:
