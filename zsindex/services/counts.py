@@ -129,7 +129,7 @@ class Counts:
         _, view, labels = self._asked(found.question)
         if found.question["scores"] != _origin(view, labels):
             raise BadQuery(
-                f"count {survey} was begun with another model, or with other words of its label set; begin it anew, and "
+                f"count {survey} was begun with another model, or with other words of its label set; begin it anew: "
                 "what was answered is known"
             )
         return self._count(found, view, labels, when)
