@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ class Within(click.ParamType[float]):
             found = float(number) / (100 if share else 1)
         except ValueError:
             found = -1.0
-        if not ((share and 0 < found < 1) or (not share and found >= 1)):
+        if not ((share and 0 < found < 1) or (not share and 1 <= found < math.inf)):
             self.fail(f"{value!r} is neither a share such as 10% nor a number of photos such as 25", param, ctx)
         return found
 

@@ -582,4 +582,10 @@ def _explain(result: Evaluation, *, quiet: bool) -> None:
     ):
         if paths:
             note(f"{plural(len(paths), 'photo')} {what}: {some(paths)}", quiet=quiet)
+    if result.learnt_from:
+        note(
+            f"of the photos compared, the answers learnt from {len(result.learnt_from):,}, which are answered as they "
+            "were corrected: that says nothing about others. Compare with a truth of photos that were not corrected",
+            quiet=quiet,
+        )
     note(f"{plural(len(result.paths), 'photo')} compared with {result.truth}", quiet=quiet)

@@ -51,7 +51,7 @@ _STOPPED = 3
 )
 @options.template
 @options.filters_beside_paths
-@click.option("--seed", type=options.Whole(), default=0, show_default=True, help="Another one draws other photos.")
+@click.option("--seed", type=options.Whole(min=0), default=0, show_default=True, help="Another one draws other photos.")
 @ways_to_answer
 @options.truncate
 @click.option(

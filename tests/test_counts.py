@@ -17,7 +17,7 @@ from zsindex.cli.group import cli
 from benchmarks.lab_count import QUALITY, needed, simulated
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
-from zsindex.errors import BadAnswer, LibraryReadOnly, UnknownLabel, UnknownSurvey
+from zsindex.errors import BadAnswer, BadQuery, LibraryReadOnly, UnknownLabel, UnknownSurvey
 from zsindex.lab import counting
 from zsindex.lab.surveys import Look
 from zsindex.library import Library
@@ -167,12 +167,30 @@ def test_it_goes_on_where_it_stopped(library: Library, tmp_path: Path) -> None:
     assert (found.looks, found.yes + found.no) == (6, 3)
 
 
+def test_of_two_that_answer_the_same_photo_one_is_first(library: Library) -> None:
+    first = library.counts.begin("red")
+    look = first.look()
+    assert look is not None
+    second = library.counts.open(first.survey.id)
+    assert second.look() == look
+    assert first.answer_first(look.number, "yes")
+    assert not second.answer_first(look.number, "no")
+    assert (first.estimate().yes, second.estimate().yes, second.estimate().no) == (1, 1, 0)
+
+
 def test_who_cannot_tell_widens_the_interval(library: Library) -> None:
     unsure = library.counts.run("red", lambda look: "unsure", looks=8)
     assert (unsure.low, unsure.high, unsure.yes, unsure.no) == (0, REDS + BLUES, 0, 0)  # they may show either
     some = library.counts.run("red", lambda look: is_red(look) if look.number > 8 else "unsure", looks=99)
     assert some.high - some.low == 8
     assert some.low <= REDS <= some.high
+
+
+def test_a_count_is_gone_on_with_only_by_the_words_that_it_began_with(library: Library) -> None:
+    count = library.counts.begin("red", label_set="colours")
+    library.labels.save("colours", ["red", "blue", "green"], template="only {}")
+    with pytest.raises(BadQuery, match="other words"):
+        library.counts.open(count.survey.id)
 
 
 def test_what_was_answered_is_known(library: Library, album: Path) -> None:
@@ -287,6 +305,9 @@ def test_a_file_answers_for_the_command(folder: Path, album: Path, tmp_path: Pat
     run(folder, "red", "--within", "1", "--looks", "20", "--answers", str(file), code=3)
 
 
-@pytest.mark.parametrize("bad", [("--within", "0%"), ("--within", "0.5"), ("--within", "x"), ("--confidence", "5")])
+@pytest.mark.parametrize(
+    "bad",
+    [("--within", "0%"), ("--within", "0.5"), ("--within", "x"), ("--within", "inf"), ("--confidence", "5")],
+)
 def test_the_command_refuses(folder: Path, bad: tuple[str, str]) -> None:
     assert bad[1] in run(folder, "red", *bad, code=2).stderr

@@ -88,6 +88,8 @@ def test_a_photos_predictions_are_its_set(library: Library, photos: Path) -> Non
 
 
 def test_corrections_calibrate_a_saved_set(library: Library, photos: Path) -> None:
+    with pytest.raises(BadTruth, match="there are none yet: correct some photos"):
+        library.classify(label_set="colours", coverage=0.9)
     with pytest.raises(BadTruth, match="corrections of colours"):
         library.classify(label_set="colours", coverage=0.9)
     correct(library, photos, range(3))

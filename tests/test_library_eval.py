@@ -102,12 +102,26 @@ def test_corrections_and_smoothing_can_be_judged(library: Library, album: Path) 
     assert learned is not None
     assert (learned.weight, learned.without) == (0, 0)
     assert any("confirm some right answers" in doubt for doubt in learned.doubts)
-    taught = library.lab.evaluate("rgb", names=NAMES, resamples=0, with_corrections="gda").reports[0]
+    found = library.lab.evaluate("rgb", names=NAMES, resamples=0, with_corrections="gda")
+    taught = found.reports[0]
+    assert found.learnt_from == tuple(library.photos.paths()[number] for number in before.wrong)
     assert taught.summary["top1"].value == 1 > before.summary["top1"].value
     smooth = library.lab.evaluate("rgb", names=NAMES, resamples=0, smooth=True).reports[0]
     labels = [result.label for result in library.classify(label_set="rgb", smooth=True)]
     right = [NAMES[Path(p).parent.name] == label for p, label in zip(library.photos.paths(), labels, strict=True)]
     assert smooth.summary["top1"].value == pytest.approx(sum(right) / len(right))
+
+
+def test_photos_that_were_learnt_from_are_told(library: Library, album: Path, run: Callable[..., Result]) -> None:
+    library.labels.save("rgb", RGB)
+    library.corrections.add("rgb", album / "warm" / "0.png", "red")
+    asked = ("eval", "folders", "--label-set", "rgb", *MAP, "--resamples", 0)
+    assert "learnt" not in run(*asked).stderr
+    assert "the answers learnt from 1, which" in run(*asked, "--with-corrections").stderr
+    document = json.loads(run(*asked, "--with-corrections", "--format", "json").stdout)
+    assert document["learnt_from"] == [str(album / "warm" / "0.png")]
+    without = run(*asked, "--with-corrections", "--path", album / "cold").stderr
+    assert "learnt" not in without
 
 
 def test_what_cannot_be_compared_is_named(library: Library, album: Path, tmp_path: Path) -> None:

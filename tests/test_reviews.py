@@ -119,6 +119,17 @@ def test_what_somebody_else_answers_meanwhile_counts(library: Library) -> None:
     assert yours.standing().looks == 20
 
 
+def test_of_two_that_answer_the_same_photo_one_is_first(library: Library) -> None:
+    first = library.reviews.begin("red")
+    second = library.reviews.begin("red")
+    look = first.look()
+    assert look is not None
+    assert second.look() == look
+    assert first.answer_first(look.number, "yes")
+    assert not second.answer_first(look.number, "no")
+    assert (second.standing().found, second.standing().looks) == (1, 1)
+
+
 def test_photos_that_come_and_go(library: Library, album: Path) -> None:
     """A review is about the photos that there are when it is gone on with."""
     answer_all(library.reviews.begin("red"), 30)
@@ -132,6 +143,13 @@ def test_photos_that_come_and_go(library: Library, album: Path) -> None:
     assert review.standing().looks < 30
     answer_all(review)
     assert review.standing().reached
+
+
+def test_a_review_of_no_photos_asks_nothing(library: Library) -> None:
+    """Nor does it warn of a mean of nothing: warnings are errors here."""
+    review = library.reviews.begin("red", where={"rating": "5"})
+    assert review.look() is None
+    assert review.standing().photos == 0
 
 
 def test_asking_by_a_callback(library: Library) -> None:

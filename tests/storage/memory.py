@@ -1092,10 +1092,11 @@ class MemoryLabels(_Part):
             state.surveys[survey_id] = row, (*looks, *map(deepcopy, added))
             return True
 
-    def answer_look(self, survey_id: int, number: int, answer: str | None) -> bool:
+    def answer_look(self, survey_id: int, number: int, answer: str | None, *, waiting: bool = False) -> bool:
         with self._storage.write("keep an answer") as state:
             row, looks = state.surveys.get(survey_id, (None, ()))
-            if row is None or row.ended_at is not None or number not in {one.number for one in looks}:
+            there = {one.number for one in looks if one.answer is None or not waiting}
+            if row is None or row.ended_at is not None or number not in there:
                 return False
             said = {"answer": answer, "answered_at": None if answer is None else now()}
             state.surveys[survey_id] = (

@@ -139,6 +139,7 @@ def test_looks_are_kept_with_their_answers(labels: LabelStorage) -> None:
     assert labels.looks(survey) == drawn
     assert [labels.answer_look(survey, n, answer) for n, answer in ((1, "no"), (1, "Eule"), (2, "yes"))] == [True] * 3
     assert not labels.answer_look(survey, 4, "yes")
+    assert not labels.answer_look(survey, 2, "no", waiting=True)  # somebody was first
     assert not labels.answer_look(99, 1, "yes")
     assert [(row.answer, row.answered_at is None) for row in labels.looks(survey)] == [
         ("Eule", False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,6 +190,8 @@ class Evaluation:
         not_held: paths with truth that the library does not hold.
         unanswered: paths with truth that lack a vector from some model.
         without_truth: paths of photos without truth.
+        learnt_from: of the compared photos, those from whose corrections the answers learnt. They are answered as was
+            said, so that they say nothing about how often other photos are answered right.
     """
 
     reports: tuple[Report, ...]
@@ -202,6 +204,7 @@ class Evaluation:
     not_held: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
     without_truth: tuple[str, ...] = ()
+    learnt_from: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -215,6 +218,7 @@ class Evaluation:
             "not_held": list(self.not_held),
             "unanswered": list(self.unanswered),
             "without_truth": list(self.without_truth),
+            "learnt_from": list(self.learnt_from),
             "reports": [
                 {**report.to_dict(), "wrong": [self.paths[photo] for photo in report.wrong.tolist()]}
                 for report in self.reports
@@ -230,11 +234,13 @@ def evaluate(
     others_are_none: bool,
     n_resamples: int,
     seed: int,
+    corrected: Collection[str] = (),
 ) -> Evaluation:
     """Compare answers with the truth, on the photos that all ways of asking have an answer and a label for.
 
     Args:
         names, others_are_none: as `truth.stands_for` takes them.
+        corrected: paths of photos that answers learnt from.
 
     Raises:
         BadTruth: there are no such photos; says why.
@@ -271,6 +277,7 @@ def evaluate(
         not_held=tuple(not_held),
         unanswered=tuple(path for path in truth.labels if path in unanswered),
         without_truth=tuple(without_truth),
+        learnt_from=tuple(path for path in paths if path in corrected),
     )
 
 

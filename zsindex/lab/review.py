@@ -180,7 +180,9 @@ class DiscriminantRanking:
 
 def _standard(values: FloatArray) -> FloatArray:
     """With mean 0 and standard deviation 1."""
-    spread = float(values.std(dtype=np.float64)) if len(values) else 0.0
+    if not len(values):
+        return values
+    spread = float(values.std(dtype=np.float64))
     return np.asarray((values - values.mean(dtype=np.float64)) / (spread or 1.0), dtype=np.float32)
 
 

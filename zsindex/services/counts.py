@@ -17,7 +17,7 @@ from zsindex.classification.by import By, grouped
 from zsindex.classification.prompts import normalise
 from zsindex.classification.scorers import Head
 from zsindex.classification.view import View
-from zsindex.errors import BadAnswer, UnknownLabel, UnknownSurvey
+from zsindex.errors import BadAnswer, BadQuery, UnknownLabel, UnknownSurvey
 from zsindex.lab import counting
 from zsindex.lab.corrections import fold
 from zsindex.lab.counting import Floats, GroupCount, Looks, PhotoCount
@@ -50,6 +50,12 @@ class When(TypedDict, total=False):
     looks: int | None
     within: float | None
     confidence: float
+
+
+def _origin(view: View, labels: LabelSet) -> str:
+    """What the scores come from: with another model or other words a count is another one."""
+    words = json.dumps([labels.concepts, labels.concept_prompts, labels.groups])
+    return hashlib.sha256(f"{view.info.fingerprint}{words}".encode()).hexdigest()[:16]
 
 
 class Counts:
@@ -95,9 +101,7 @@ class Counts:
             "seed": bounds.whole("seed", seed, least=0),
         }
         chosen, view, labels = self._asked(question)
-        # What the scores come from: another model or other words count anew, with what was answered known.
-        words = json.dumps([labels.concepts, labels.concept_prompts, labels.groups])
-        question["scores"] = hashlib.sha256(f"{view.info.fingerprint}{words}".encode()).hexdigest()[:16]
+        question["scores"] = _origin(view, labels)
         surveys = Surveys(self._session)
         corrections = None if label_set is None else (label_set, chosen)
         if again:
@@ -116,12 +120,18 @@ class Counts:
 
         Raises:
             UnknownSurvey: there is none, or it is no count.
+            BadQuery: it was begun with another model, or with other words of its label set.
             NoVectors, UnknownLabelSet, UnknownLabel
         """
         found = Surveys(self._session).get(survey)
         if found.kind != KIND:
             raise UnknownSurvey(survey, known=[one.id for one in Surveys(self._session).list(KIND)])
         _, view, labels = self._asked(found.question)
+        if found.question["scores"] != _origin(view, labels):
+            raise BadQuery(
+                f"count {survey} was begun with another model, or with other words of its label set; begin it anew, and "
+                "what was answered is known"
+            )
         return self._count(found, view, labels, when)
 
     def run(self, label: str, answer: Callable[[Look], str | bool | None], **options: Any) -> PhotoCount:
@@ -257,6 +267,19 @@ class Count:
         if waiting is None:
             raise BadAnswer(answer, ["nothing: the count has ended"])
         self._keep(waiting, read_answer(answer))
+
+    def answer_first(self, number: int, answer: str) -> bool:
+        """Answer the photo that waits if it is still look `number`; False if somebody else was faster.
+
+        Raises:
+            BadAnswer, UnknownSurvey, LibraryReadOnly
+        """
+        said, waiting = read_answer(answer), self.look()
+        if waiting is None or waiting.number != number:
+            return False
+        kept = self._surveys.answer(self.survey.id, number, said, waiting=True)
+        self._looks = self._surveys.looks(self.survey.id)
+        return kept
 
     def undo(self) -> bool:
         """Take the last answer back; False if there is none.

@@ -117,6 +117,12 @@ class Coverages:
                 raise BadQuestion(["coverage_adapt"], why)
         given = CORRECTIONS if question.calibrate is None else question.calibrate
         truth = Truths(self._session).of(given, labels, None)
+        if question.calibrate is None and not len(truth):
+            raise BadTruth(
+                truth.source,
+                "there are none yet: correct some photos (zsindex correct), or say which others have known content "
+                "(calibrate=, --calibrate)",
+            )
         whole = self._session.view()
         known = whole.those(np.array([path in truth.labels for path in whole.paths], dtype=np.bool_))
         there = [truth.labels[path] for path in known.paths]

@@ -270,7 +270,7 @@ class Lab:
         sets = [self._labels.resolve(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
         said = self._truths.of(truth, sets[0], paths, Where.of(options.get("where")))
-        asked = []
+        asked, corrected = [], set[str]()
         with ExitStack() as opened:
             for model in (None, *models):
                 session = self._session if model is None else opened.enter_context(self._session.with_model(model))
@@ -286,8 +286,16 @@ class Lab:
                         answer, knownness = _answers(session, chosen, question)
                         name = ", ".join(filter(None, parts)) or set_name(chosen.name, chosen.version, number)
                         asked.append(lab.Contestant(name, chosen, answer, knownness))
+                        if question.with_corrections is not None:
+                            corrected |= _corrected(session, chosen, answer)
             return lab.evaluate(
-                asked, said, names=lists(names or {}), others_are_none=others_are_none, n_resamples=resamples, seed=seed
+                asked,
+                said,
+                names=lists(names or {}),
+                others_are_none=others_are_none,
+                n_resamples=resamples,
+                seed=seed,
+                corrected=corrected,
             )
 
     def attribute(
@@ -445,6 +453,15 @@ def _answers(session: Session, chosen: LabelSet, question: Question) -> tuple[Cl
         if place.keys() >= set(answer.paths):
             return answer, found.values[[place[path] for path in answer.paths]]
         # Another process removed photos in between: ask again.
+
+
+def _corrected(session: Session, chosen: LabelSet, answer: Classification) -> set[str]:
+    """Paths of the photos of an answer that were corrected under a label set."""
+    from zsindex.services.corrections import Corrections
+
+    images = session.storage.photos.images_of(Corrections(session).of(chosen).by_digest)
+    ids = np.array(list(images.values()), dtype=np.int64)
+    return {answer.paths[photo] for photo in np.flatnonzero(np.isin(answer.image_ids, ids)).tolist()}
 
 
 def set_name(name: str | None, version: int | None, number: int) -> str:

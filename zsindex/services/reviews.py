@@ -291,6 +291,21 @@ class ReviewInProgress:
             self._surveys.answer(self.survey_id, look.number, said)
             self._say(self._number_of(look), said)
 
+    def answer_first(self, number: int, answer: str) -> bool:
+        """Answer the photo that waits if it is still look `number`; False if somebody else was faster.
+
+        Raises:
+            BadAnswer, UnknownSurvey, LibraryReadOnly
+        """
+        from zsindex.lab.surveys import read_answer
+
+        said, waiting = read_answer(answer), self.look()
+        if waiting is None or waiting.number != number:
+            return False
+        kept = self._surveys.answer(self.survey_id, number, said, waiting=True)
+        self.refresh()
+        return kept
+
     def undo(self) -> bool:
         """Take the last answer back, so that its photo waits again; False if there is none.
 

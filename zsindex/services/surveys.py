@@ -137,8 +137,14 @@ class Surveys:
         )
         return self._looks(survey_id)
 
-    def answer(self, survey_id: int, number: int, answer: str) -> None:
+    def answer(self, survey_id: int, number: int, answer: str, *, waiting: bool = False) -> bool:
         """Store an answer, in place of an earlier one, and as a correction if the survey's answers are kept as such.
+
+        Args:
+            waiting: not in place of an earlier one.
+
+        Returns:
+            Whether it was stored: False if `waiting`, and somebody has answered it.
 
         Raises:
             UnknownSurvey: there is none with such a look that goes on.
@@ -146,10 +152,14 @@ class Surveys:
         """
         self._session.storage.require_writable("keep an answer")
         row = self._row(survey_id)
-        if not self._session.storage.labels.answer_look(survey_id, number, answer):
+        if not self._session.storage.labels.answer_look(survey_id, number, answer, waiting=waiting):
+            looks = self._session.storage.labels.looks(survey_id)
+            if waiting and self._row(survey_id).ended_at is None and any(one.number == number for one in looks):
+                return False
             raise self._unknown(survey_id)
         if (said := self._correction(row, number, answer)) is not None:
             self._session.storage.labels.add_corrections(said[0], [said[1]])
+        return True
 
     def undo(self, survey_id: int) -> bool:
         """Take the last answer back, and its correction if no other one came after it; False if there is none. Photos

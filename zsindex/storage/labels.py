@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, true, update
 
 from zsindex.errors import LibraryDamaged
 from zsindex.records import IdArray
@@ -281,16 +281,17 @@ class SqlLabels:
                 self._seal(connection, Kind.LOOK, some, part=str(survey_id))
             return True
 
-    def answer_look(self, survey_id: int, number: int, answer: str | None) -> bool:
+    def answer_look(self, survey_id: int, number: int, answer: str | None, *, waiting: bool = False) -> bool:
         """Store an answer, in place of an earlier one, or with None take it back, and forget later looks that have no
-        answer. False if there is no such look, or its survey has ended.
+        answer. False if there is no such look, or its survey has ended; with `waiting` also if it has an answer.
         """
         with self._write("keep an answer") as connection:
             of = looks.c.survey_id == survey_id
+            this = of & (looks.c.number == number) & (looks.c.answer.is_(None) if waiting else true())
             values = {"answer": answer, "answered_at": None if answer is None else now()}
             if (
                 not _goes_on(connection, survey_id)
-                or not connection.execute(update(looks).where(of, looks.c.number == number).values(values)).rowcount
+                or not connection.execute(update(looks).where(this).values(values)).rowcount
             ):
                 return False
             self._seal(connection, Kind.LOOK, [number], part=str(survey_id))

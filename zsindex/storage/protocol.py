@@ -796,10 +796,10 @@ class LabelStorage(Protocol):
         """
         ...
 
-    def answer_look(self, survey_id: int, number: int, answer: str | None) -> bool:
+    def answer_look(self, survey_id: int, number: int, answer: str | None, *, waiting: bool = False) -> bool:
         """Store an answer, in place of an earlier one, or with None take it back. Looks with higher numbers that have
         no answer are forgotten when one is taken back: it may have decided which they are. False if there is no such
-        look, or its survey has ended.
+        look, or its survey has ended; with `waiting` also if the look has an answer already.
         """
         ...
 

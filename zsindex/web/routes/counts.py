@@ -79,10 +79,8 @@ def groups(service: ServiceHere, survey: Id, by: By, confidence: Annotated[Confi
 def answer(service: ServiceHere, survey: Id, body: AnswerRequest) -> Response:
     """Answers with the next one."""
     count = _open(service, survey, _when(body))
-    waiting = count.look()
-    if waiting is None or waiting.number != body.number:
+    if not count.answer_first(body.number, body.answer):
         raise Problem("look", 409, "another photo waits for an answer by now, or none: ask for the count")
-    count.answer(body.answer)
     return _shown(count, ask=True)
 
 

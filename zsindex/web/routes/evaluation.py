@@ -75,5 +75,6 @@ def _document(found: Evaluation, limit: int, *, most: int) -> dict[str, Any]:
         "not_held": some(found.not_held),
         "unanswered": some(found.unanswered),
         "without_truth": some(found.without_truth),
+        "learnt_from": some(found.learnt_from),
         "reports": [shown(report) for report in found.reports],
     }

@@ -73,10 +73,8 @@ def found(
 def answer(service: ServiceHere, survey: Id, body: ReviewAnswer) -> Response:
     """Answers with the next one."""
     with service.reviews.of(survey) as review:
-        waiting = review.look()
-        if waiting is None or waiting.number != body.number:
+        if not review.answer_first(body.number, body.answer):
             raise Problem("look", 409, "another photo waits for an answer by now, or none: ask for the review")
-        review.answer(body.answer)
         return _shown(review, ask=True)
 
 

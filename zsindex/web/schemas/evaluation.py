@@ -98,4 +98,5 @@ class EvaluationResult(BaseModel):
     not_held: PhotoList
     unanswered: PhotoList
     without_truth: PhotoList
+    learnt_from: PhotoList
     reports: list[EvaluationReport]
