@@ -129,6 +129,30 @@ def test_photos_are_counted_without_any_labels(client: TestClient, album: Path) 
     assert client.get("/v1/images/counts", params={"by": "mood"}).status_code == 422
 
 
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("per", ["day", "month", "year", "folder"])
+def test_sections_say_where_they_begin(client: TestClient, album: Path, per: str, oldest_first: bool) -> None:
+    by = "path" if per == "folder" else "date"
+    asked = {"oldest_first": oldest_first}
+    paths = [str(album / name) for name in listed(client, album, by=by, **asked)]
+    found = client.get("/v1/images/sections", params={"per": per, **asked}).json()["sections"]
+    assert [one["start"] for one in found] == [sum(one["photos"] for one in found[:n]) for n in range(len(found))]
+    assert sum(one["photos"] for one in found) == len(paths)
+    length = {"day": 10, "month": 7, "year": 4}.get(per)
+    for one in found:
+        for path in paths[one["start"] : one["start"] + one["photos"]]:
+            day = f"{path[-19:-15]}-{path[-15:-13]}-{path[-13:-11]}"
+            assert one["name"] == (os.path.dirname(path) if length is None else day[:length])
+
+
+def test_a_list_can_be_entered_anywhere(client: TestClient, album: Path) -> None:
+    whole = listed(client, album)
+    for start in range(7):
+        page = client.get("/v1/images", params={"start": start, "limit": 2}).json()
+        assert [os.path.relpath(one["path"], album) for one in page["images"]] == whole[start : start + 2]
+        assert (page["next"] is None) == (start + 2 >= len(whole))
+
+
 def test_bad_cursors_are_refused(client: TestClient) -> None:
     cursor = client.get("/v1/images", params={"limit": 1}).json()["next"]
     search = client.get("/v1/search", params={"q": "red", "top": 1}).json()["next"]

@@ -139,6 +139,7 @@ OPERATIONS = [
     ("post", "/v1/search/upload"),
     ("get", "/v1/images"),
     ("get", "/v1/images/counts"),
+    ("get", "/v1/images/sections"),
     ("post", "/v1/embed"),
     ("get", "/v1/images/{image_id}"),
     ("get", "/v1/images/{image_id}/facts"),

@@ -23,7 +23,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from tests.scenes import damaged
+from tests.scenes import damaged, photo
 from zsindex.library import Library
 from zsindex.photos import samples
 from zsindex.web import Limits, Security, Token, create_app
@@ -166,7 +166,7 @@ def keep(page: Any, name: str) -> None:
 
 
 def test_the_library_regroups_as_labels_are_typed(page: Any, url: str, library: Library) -> None:
-    page.goto(url)
+    page.goto(f"{url}/lab")
     expect(page.get_by_text("Which words work?")).to_be_visible()
     field = page.get_by_label("Labels", exact=True)
     field.press_sequentially("a person,a cat,")
@@ -187,7 +187,7 @@ def test_the_library_regroups_as_labels_are_typed(page: Any, url: str, library: 
 
 
 def test_many_lines_are_many_labels(page: Any, url: str) -> None:
-    page.goto(url)
+    page.goto(f"{url}/lab")
     page.get_by_label("Labels", exact=True).focus()
     page.evaluate(
         """() => {
@@ -212,7 +212,7 @@ def test_only_the_last_answer_counts(page: Any, url: str) -> None:
             route.continue_()
 
     page.route("**/v1/groups", hold)
-    page.goto(f"{url}/?label=cat&label=slow")
+    page.goto(f"{url}/lab?label=cat&label=slow")
     page.wait_for_timeout(100)
     page.get_by_label("Remove slow").click()
     expect(page.locator(".tab")).to_have_count(1)
@@ -225,7 +225,7 @@ def test_only_the_last_answer_counts(page: Any, url: str) -> None:
 
 def test_the_threshold_moves_photos_to_none_of_these(page: Any, url: str, library: Library) -> None:
     asked: list[str] = []
-    page.goto(f"{url}/?{QUERY}")
+    page.goto(f"{url}/lab?{QUERY}")
     expect(cells(page).first).to_be_visible()
     page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/v1/groups") else None)
     scores = [one.score for one in library.classify(LABELS)]
@@ -246,7 +246,7 @@ def test_the_threshold_moves_photos_to_none_of_these(page: Any, url: str, librar
 
 
 def test_templates_columns_and_files(page: Any, url: str, library: Library) -> None:
-    page.goto(f"{url}/?{QUERY}")
+    page.goto(f"{url}/lab?{QUERY}")
     page.get_by_label("Templates", exact=True).select_option("openai-7")
     expected = library.classify(LABELS, template="openai-7")
     for label in LABELS:
@@ -269,7 +269,7 @@ def test_templates_columns_and_files(page: Any, url: str, library: Library) -> N
 
 
 def test_a_photo_says_why_it_won(page: Any, url: str, library: Library) -> None:
-    page.goto(f"{url}/?{QUERY}&template=openai-7&group=a+cat")
+    page.goto(f"{url}/lab?{QUERY}&template=openai-7&group=a+cat")
     cells(page).first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.locator(".why")).to_contain_text("a cat with")
@@ -289,7 +289,7 @@ def test_a_photo_says_why_it_won(page: Any, url: str, library: Library) -> None:
 
 
 def test_a_set_is_saved_and_photos_are_corrected_with_one_key(page: Any, url: str, library: Library) -> None:
-    page.goto(f"{url}/?{QUERY}&group=a+cat")
+    page.goto(f"{url}/lab?{QUERY}&group=a+cat")
     page.get_by_role("button", name="Save…").click()
     page.get_by_label("Name").fill("things")
     page.keyboard.press("Enter")
@@ -315,7 +315,7 @@ def test_a_set_is_saved_and_photos_are_corrected_with_one_key(page: Any, url: st
 
 def test_only_keys(page: Any, url: str) -> None:
     """From the address bar to a photo and back, without a mouse."""
-    page.goto(url)
+    page.goto(f"{url}/lab")
     page.keyboard.press("Tab")
     expect(page.get_by_text("Skip to the photos")).to_be_focused()
     page.keyboard.press("/")
@@ -376,7 +376,7 @@ def test_thousands_of_photos_are_a_few_in_the_document(page: Any, url: str) -> N
     page.route("**/v1/groups", answer)
     page.route("**/v1/groups/*/photos*", photos)
     page.on("request", lambda request: asked.append(request.url) if "/photos" in request.url else None)
-    page.goto(f"{url}/?label=cat")
+    page.goto(f"{url}/lab?label=cat")
     expect(cells(page).first).to_be_visible()
     cells(page).first.focus()
     page.keyboard.press("End")
@@ -466,7 +466,7 @@ def test_filters_of_a_search(page: Any, url: str, library: Library) -> None:
 
 
 def test_filters_of_the_lab(page: Any, url: str, library: Library) -> None:
-    page.goto(f"{url}/?{QUERY}&camera-=one&since=1990")
+    page.goto(f"{url}/lab?{QUERY}&camera-=one&since=1990")
     where = {"and": [{"not": {"camera": "one"}}, {"since": "1990"}]}
     tally = library.classify(LABELS, where=where).tally()
     assert sum(tally.values()) == len(library.classify(LABELS)) - 2  # a copy has the same camera
@@ -542,7 +542,7 @@ def test_library(page: Any, url: str, album: Path) -> None:
 
 def test_who_has_no_token_is_asked_for_it(page: Any, start: Start) -> None:
     url = start(tokens=(Token.of("read", TOKEN),))
-    page.goto(f"{url}/?{QUERY}")
+    page.goto(f"{url}/lab?{QUERY}")
     page.get_by_label("Token").fill("not the one")
     page.keyboard.press("Enter")
     expect(page.get_by_text("This token is not valid for this service.")).to_be_visible()
@@ -553,7 +553,7 @@ def test_who_has_no_token_is_asked_for_it(page: Any, start: Start) -> None:
 
 
 def test_a_service_that_is_gone_is_said_to_be(page: Any, url: str) -> None:
-    page.goto(f"{url}/?{QUERY}")
+    page.goto(f"{url}/lab?{QUERY}")
     expect(cells(page).first).to_be_visible()
     page.route("**/v1/groups", lambda route: route.abort())
     page.get_by_label("Labels", exact=True).press_sequentially("a tree,")
@@ -564,7 +564,7 @@ def test_a_service_that_is_gone_is_said_to_be(page: Any, url: str) -> None:
 
 
 def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
-    page.goto(f"{url}/?{QUERY}")
+    page.goto(f"{url}/lab?{QUERY}")
     page.locator('.tab[data-label="a cup of coffee"]').click()
     expect(page.get_by_role("link", name="Count…")).to_have_attribute("href", "/count?label=a+cup+of+coffee")
     page.goto(f"{url}/count")
@@ -604,14 +604,95 @@ def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
     expect(page.locator("#details")).to_contain_text("4 looked at")  # it goes on
 
 
+# --- all photos -------------------------------------------------------------------------------------------------------
+
+
+def shown(page: Any) -> list[str]:
+    """Names of the photos in the grid, in its order."""
+    expect(page.locator(".cell.seen").first).to_be_visible()
+    names: list[str] = page.eval_on_selector_all(".cell", "cells => cells.map((cell) => cell.title)")
+    return [name for name in names if name]
+
+
+def test_it_opens_with_the_photos(page: Any, url: str, library: Library) -> None:
+    page.goto(url)
+    listed = library.photos.page(limit=6).photos
+    assert shown(page)[:6] == [Path(one.path).name for one in listed]
+    expect(page.locator("#counted")).to_have_text(f"{library.photos.page(limit=0).total} photos")
+    page.keyboard.press("Tab")
+    page.locator(".cell").first.click()
+    expect(page).to_have_url(f"{url}/?photo={listed[0].image_id}")
+    expect(page.locator("#photo-title")).to_have_text(Path(listed[0].path).name)
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#photo-title")).to_have_text(Path(listed[1].path).name)
+    page.reload()
+    expect(page.locator("#photo-title")).to_have_text(Path(listed[1].path).name)
+    page.go_back()
+    expect(page.locator("#photo-title")).not_to_be_visible()
+
+
+def test_photos_by_folder_and_within_one(page: Any, url: str, library: Library, album: Path) -> None:
+    page.goto(url)
+    page.locator("#order").select_option("folder")
+    expect(page).to_have_url(f"{url}/?order=folder")
+    expect(page.locator(".row-title").first).to_contain_text(str(album))
+    names = [Path(one.path).name for one in library.photos.page(by="path", limit=5).photos]
+    assert shown(page)[:5] == names
+    page.locator("#folders summary").click()
+    page.locator(f'[data-path="{album}"]').click()
+    expect(page.locator("#inside")).to_have_text(f"in {album}")
+    assert "folder=" in page.url
+    page.goto(f"{url}/?folder=/nowhere")
+    expect(page.locator("#state")).to_contain_text("No such folder")
+    page.get_by_role("button", name="All folders").click()
+    expect(page).to_have_url(f"{url}/")
+
+
+def test_filters_narrow_the_photos_and_go_along_to_the_lab(page: Any, url: str) -> None:
+    page.goto(f"{url}/?camera=one")
+    expect(page.locator("#counted")).to_have_text("1 photo")
+    expect(page.locator("#ask")).to_have_attribute("href", "/lab?camera=one")
+    page.goto(f"{url}/?since=soon")
+    expect(page.locator("#state")).to_contain_text("These filters cannot be used")
+
+
+def test_times_lead_to_their_photos(page: Any, url: str, library: Library, album: Path) -> None:
+    for year in (2015, 2016):
+        for n, colour in enumerate(["red", "green", "blue"] * 8):
+            photo(album / "dated" / f"IMG_{year}0701_1200{n:02}.png", colour, mark=year * 100 + n)
+    library.sync(album)
+    try:
+        page.goto(url)
+        page.locator("#scrubber").get_by_role("button", name="2015", exact=True).click()
+        expect(page.locator('#scrubber [aria-current="true"]')).to_have_text(re.compile("2015|Jul"))
+        expect(page.locator('.cell[title^="IMG_2015"]').first).to_be_in_viewport()
+    finally:
+        shutil.rmtree(album / "dated")
+
+
+def test_an_address_of_the_lab_from_before_still_leads_there(page: Any, url: str) -> None:
+    page.goto(f"{url}/?label=cat&label=dog")
+    expect(page).to_have_url(f"{url}/lab?label=cat&label=dog")
+
+
+def test_an_empty_library_says_what_to_do(page: Any, start: Start, library: Library) -> None:
+    library.prune(library.photos.roots())
+    page.goto(start())
+    expect(page.locator("#state")).to_contain_text("No photos yet")
+    page.get_by_role("button", name="Add photos").click()
+    expect(page).to_have_url(re.compile("/library$"))
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("desk", "dark"), ("phone", "light")])
 def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme: str) -> None:
     page.set_viewport_size(SIZES[size])
     page.emulate_media(color_scheme=scheme)
     for name, path in {
-        "lab-empty": "/",
-        "lab": f"/?{QUERY}&min=0.5",
-        "lab-columns": f"/?{QUERY}&view=columns",
+        "photos": "/",
+        "photos-by-folder": "/?order=folder",
+        "lab-empty": "/lab",
+        "lab": f"/lab?{QUERY}&min=0.5",
+        "lab-columns": f"/lab?{QUERY}&view=columns",
         "compare-empty": "/compare",
         "library": "/library",
         "count-empty": "/count",
@@ -680,7 +761,7 @@ def things(library: Library) -> tuple[str, list[tuple[int, str]]]:
 
 def opened(page: Any, url: str, label: str, more: str = "") -> Any:
     """Open the first photo of a group of "things"; gives the dialog."""
-    page.goto(f"{url}/?set=things&group={label.replace(' ', '+')}{more}")
+    page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}{more}")
     cells(page).first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.locator("img.large")).to_be_visible()
@@ -798,7 +879,7 @@ def test_a_key_in_the_grid_is_about_a_picture_that_is_there(
     label, photos = things
     said = posted(page)
     held = Held(page, "**/thumbnail?size=*")
-    page.goto(f"{url}/?set=things&group={label.replace(' ', '+')}")
+    page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}")
     expect(cells(page).first).to_be_visible()
     cells(page).first.focus()
     page.keyboard.press("4")
@@ -888,7 +969,7 @@ def test_a_photo_that_is_not_on_this_disk_is_named_and_not_asked_for_at_each_scr
         shutil.move(file, tmp_path / str(n))
     try:
         page.set_viewport_size({"width": 360, "height": 300})
-        page.goto(f"{url}/?set=things&group={label.replace(' ', '+')}")
+        page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}")
         tile = page.locator("#grid .cell.broken")
         expect(tile).to_contain_text(name)
         expect(tile).to_contain_text("Not on this disk")

@@ -6,6 +6,7 @@ import bisect
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _LEAST_SIDE = 8
 # What `Photos.in_order` goes by.
 SORTS = ("date", "score", "path")
+# Parts of times that lists are divided by, as numpy names them.
+_PER = {"day": "D", "month": "M", "year": "Y"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,22 @@ class PhotoPage:
     photos: tuple[ListedPhoto, ...]
     total: int
     next: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a list of photos.
+
+    Attributes:
+        name: ``2019-07-14``, ``2019-07``, ``2019``, or a folder; None for photos of which nothing says when they were
+            taken.
+        start: its first photo in the list.
+        photos: how many it has.
+    """
+
+    name: str | None
+    start: int
+    photos: int
 
 
 class Photos:
@@ -243,6 +262,7 @@ class Photos:
         where: WhereLike | None = None,
         limit: int = 100,
         after: Mark | None = None,
+        start: int = 0,
     ) -> PhotoPage:
         """Images of the library, a page at a time, whether or not they were encoded yet: nothing is asked of a model.
 
@@ -254,36 +274,82 @@ class Photos:
             where: only photos that fit, of those; see `zsindex.where`.
             limit: photos of a page.
             after: `PhotoPage.next` of the page before.
+            start: begin there instead, counted in the list as it is now.
 
         Raises:
             NotInLibrary, BadFilter, NoFacts, UnknownLabelSet, UnknownLabel
-            ValueError: `by` is neither, or `limit` is out of bounds.
+            ValueError: `by` is neither, or a number is out of bounds.
         """
-        if by not in ("date", "path"):
-            raise ValueError(f"photos are listed by date or path, not by {by!r}")
-        limit = bounds.whole("limit", limit, least=0)
-        table, every = self._rows(paths, where)
-        rows = every[np.sort(np.unique(table.image_ids[every], return_index=True)[1])]
-        taken, start = table.taken_us[rows], 0
-        if by == "date":
-            # Each number has a place in the order, the least one, for no time, the last.
-            keys = taken if oldest_first else ~taken
-            keys = np.where(taken == NO_TIME, np.iinfo(np.int64).max, keys)
-            rows = rows[np.argsort(keys, kind="stable")]  # those of one time by path
-            keys = np.sort(keys)
+        limit, start = bounds.whole("limit", limit, least=0), bounds.whole("start", start, least=0)
+        table, every, rows, keys = self._ordered(by, oldest_first, paths, where)
         if after is not None:
             first, end = 0, len(rows)
             if by == "date":
-                key = after.taken_us if oldest_first else ~after.taken_us
-                key = np.iinfo(np.int64).max if after.taken_us == NO_TIME else key
+                key = _date_keys(np.array([after.taken_us], dtype=np.int64), oldest_first)[0]
                 first, end = (int(np.searchsorted(keys, key, side)) for side in ("left", "right"))
-            same = [os.path.split(table.paths[row]) for row in rows[first:end].tolist()]
-            start = first + bisect.bisect_right(same, os.path.split(after.path))
+            start = bisect.bisect_right(
+                range(len(rows)),
+                os.path.split(after.path),
+                first,
+                end,
+                key=lambda number: os.path.split(table.paths[int(rows[number])]),
+            )
         chosen = rows[start : start + limit]
         following = None
         if len(chosen) and start + limit < len(rows):
             following = Mark(int(table.taken_us[chosen[-1]]), table.paths[int(chosen[-1])])
         return PhotoPage(tuple(_listed(table, chosen, every)), len(rows), following)
+
+    def sections(
+        self,
+        per: str,
+        *,
+        oldest_first: bool = False,
+        paths: PathsLike | None = None,
+        where: WhereLike | None = None,
+    ) -> list[Section]:
+        """The parts of the list of `page`, in its order: where each day, month or year begins in the list by date, or
+        each folder in that by path.
+
+        Args:
+            per: ``day``, ``month``, ``year`` or ``folder``.
+            oldest_first, paths, where: as for `page`.
+
+        Raises:
+            NotInLibrary, BadFilter, NoFacts, UnknownLabelSet, UnknownLabel
+            ValueError: `per` is none of these.
+        """
+        if per not in _PER and per != "folder":
+            raise ValueError(f"a list is divided by {', '.join(_PER)} or folder, not by {per!r}")
+        table, _, rows, _ = self._ordered("path" if per == "folder" else "date", oldest_first, paths, where)
+        if per == "folder":
+            names: list[str | None] = [os.path.dirname(table.paths[row]) for row in rows.tolist()]
+        else:
+            taken = table.taken_us[rows]
+            times = np.datetime_as_string(taken.astype("datetime64[us]"), unit=_PER[per])
+            names = [None if at == NO_TIME else name for at, name in zip(taken.tolist(), times.tolist(), strict=True)]
+        found, start = [], 0
+        for name, same in groupby(names):
+            photos = sum(1 for _ in same)
+            found.append(Section(name, start, photos))
+            start += photos
+        return found
+
+    def _ordered(
+        self, by: str, oldest_first: bool, paths: PathsLike | None, where: WhereLike | None
+    ) -> tuple[FactsTable, IdArray, IdArray, IdArray]:
+        """The facts of all files; the rows of those that were asked for; of these one for each image, in order; and
+        what they are ordered by, ascending, where that is dates.
+        """
+        if by not in ("date", "path"):
+            raise ValueError(f"photos are listed by date or path, not by {by!r}")
+        table, every = self._rows(paths, where)
+        rows = every[np.sort(np.unique(table.image_ids[every], return_index=True)[1])]
+        if by == "path":
+            return table, every, rows, rows
+        keys = _date_keys(table.taken_us[rows], oldest_first)
+        order = np.argsort(keys, kind="stable")  # those of one time by path
+        return table, every, rows[order], keys[order]
 
     def counts(self, by: By | str, *, paths: PathsLike | None = None, where: WhereLike | None = None) -> Counts:
         """How many photos there are by year, month, day, hour, camera, folder or keyword, as counts of one label,
@@ -323,6 +389,12 @@ class Photos:
         """
         table = self._session.facts.table()
         return columns(table, table.rows_of_paths(paths), place=place)
+
+
+def _date_keys(taken_us: IdArray, oldest_first: bool) -> IdArray:
+    """Numbers that ascend from the newest to the oldest, or the other way round; no time comes last in both."""
+    keys: IdArray = taken_us if oldest_first else ~taken_us
+    return np.where(taken_us == NO_TIME, np.iinfo(np.int64).max, keys)
 
 
 def _listed(table: FactsTable, chosen: IdArray, every: IdArray) -> Iterator[ListedPhoto]:

@@ -21,7 +21,7 @@ from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import ImageId
 from zsindex.web.problems import Problem, busy
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
-from zsindex.web.schemas.images import ExplainRequest, FactsOfImage, ImageCounts, ImagesPage
+from zsindex.web.schemas.images import ExplainRequest, FactsOfImage, ImageCounts, ImagesPage, Sections
 from zsindex.web.schemas.questions import AllOptions
 from zsindex.web.schemas.search import HitPage
 from zsindex.web.service import ServiceHere
@@ -53,6 +53,7 @@ def listed(
     by: Annotated[Literal["date", "path"], Query(description="`date`: newest first; without one last.")] = "date",
     oldest_first: Annotated[bool, Query(description="Of dates.")] = False,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
+    start: Annotated[int, Query(ge=0, le=2**31, description="Begin there, without a cursor: scroll bars jump.")] = 0,
     cursor: Annotated[Cursor | None, Query(description="`next` of the previous page, and nothing else.")] = None,
 ) -> Response:
     """Each once, whatever files show it. No model is asked. A photo that comes between two pages is on neither, or on
@@ -64,11 +65,30 @@ def listed(
         places = None if path is None else tuple(path)
         at = ListCursor(by, oldest_first, places, where, limit, after=None)
     page = service.library.photos.page(
-        by=at.by, oldest_first=at.oldest_first, paths=at.paths, where=at.where, limit=at.limit, after=at.after
+        by=at.by,
+        oldest_first=at.oldest_first,
+        paths=at.paths,
+        where=at.where,
+        limit=at.limit,
+        after=at.after,
+        start=start,
     )
     following = None if page.next is None else replace(at, after=page.next).to_text()
     images = [asdict(one) for one in page.photos]
     return JSONResponse({"images": images, "total": page.total, "next": following})
+
+
+@router.get("/v1/images/sections", response_model=Sections, summary="Where days, months or folders begin in the list")
+def sections(
+    service: ServiceHere,
+    per: Annotated[Literal["day", "month", "year", "folder"], Query(description="`folder`: of the list by path.")],
+    path: Annotated[list[PhotoPath] | None, Query(description="Only photos at or below these.")] = None,
+    where: WhereHere = None,
+    oldest_first: Annotated[bool, Query(description="Of dates.")] = False,
+) -> Response:
+    """In the order of `/v1/images`, each with the number of its first photo there."""
+    found = service.library.photos.sections(per, oldest_first=oldest_first, paths=path, where=where)
+    return JSONResponse({"sections": [asdict(one) for one in found]})
 
 
 @router.get("/v1/images/counts", response_model=ImageCounts, summary="Photos by month, camera, folder, …")

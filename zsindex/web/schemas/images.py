@@ -31,6 +31,20 @@ class ImagesPage(BaseModel):
     next: str | None
 
 
+class ListSection(BaseModel):
+    """A day, a month, a year, a folder, or null for photos of no known time; its first photo in the list; how many."""
+
+    name: str | None
+    start: int
+    photos: int
+
+
+class Sections(BaseModel):
+    """The parts of a list, in its order."""
+
+    sections: list[ListSection]
+
+
 class KeyCount(BaseModel):
     """Photos with a key: a month, a camera, a folder; null where it is not known."""
 

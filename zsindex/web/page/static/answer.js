@@ -26,7 +26,7 @@ export class Pages {
     await Promise.all(wanted.map(async (page) => {
       const separator = this.path.includes("?") ? "&" : "?";
       const found = await ask(`${this.path}${separator}start=${page * PAGE}&limit=${PAGE}`, { signal });
-      this.pages.set(page, found.photos);
+      this.pages.set(page, found.photos ?? found.images);
     }));
   }
 }

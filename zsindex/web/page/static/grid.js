@@ -4,18 +4,21 @@ import { fileName, h, percent } from "./dom.js";
 import { isStale, picture, reason } from "./pictures.js";
 
 const GAP = 6;
+const HEAD = 44;  // of what stands above a section
 const MORE_ROWS = 3;
 const NARROW = 560;
 let grids = 0;
 
 /**
- * What it shows is a source: `length`, `item(i)` or undefined if it has not arrived yet, and `load(first, last, signal)`.
+ * What it shows is a source: `length`, `item(i)` or undefined if it has not arrived yet, and `load(first, last, signal)`;
+ * and, where it is divided, `sections` with `title`, `start` and `photos` each, one after the other.
  * Arrows, Home, End, PageUp and PageDown move about. Enter and clicks go to `onopen(i, source)`, digits to
- * `ondigit(item, digit)`: of a photo whose picture is there, since who presses one has seen it.
+ * `ondigit(item, digit)`: of a photo whose picture is there, since who presses one has seen it. `onscroll(i)` is told the
+ * first photo in view.
  */
 export class Grid {
-  constructor(host, { label, cell = 168, onopen, ondigit, onerror, badge = (item) => percent(item.score) }) {
-    Object.assign(this, { host, label, cell, onopen, ondigit, onerror, badge });
+  constructor(host, { label, cell = 168, onopen, ondigit, onerror, onscroll, badge = (item) => percent(item.score) }) {
+    Object.assign(this, { host, label, cell, onopen, ondigit, onerror, onscroll, badge });
     this.id = (grids += 1);
     this.source = { length: 0, item: () => undefined, load: async () => {} };
     this.rows = new Map();
@@ -85,6 +88,24 @@ export class Grid {
     this.sheet.querySelector(`[data-i="${this.active}"]`)?.focus({ preventScroll: true });
   }
 
+  /** Have a photo's section, or the photo, at the top. */
+  toTop(i) {
+    if (!this.#measure()) return;
+    this.active = i;
+    const row = this.laid.rowOf(i);
+    const box = this.#scroller();
+    const edge = box === document.scrollingElement ? 0 : box.getBoundingClientRect().top;
+    const top = this.sheet.getBoundingClientRect().top + this.laid.top(row) - (this.laid.title(row) === null ? 0 : HEAD);
+    box.scrollTop += top - edge - this.#covered();
+    this.draw();
+  }
+
+  /** How much of the top is covered by what sticks to it. */
+  #covered() {
+    const tools = this.host.closest(".stage")?.querySelector(".tools")?.offsetHeight ?? 0;
+    return tools + (this.#scroller() === document.scrollingElement ? document.querySelector(".bar")?.offsetHeight ?? 0 : 0);
+  }
+
   #soon() {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
@@ -107,8 +128,12 @@ export class Grid {
       Object.assign(this, { columns, size });
     }
     this.step = this.size + GAP;
-    this.nRows = Math.ceil(this.source.length / this.columns);
-    this.sheet.style.height = `${Math.max(0, this.nRows * this.step - GAP)}px`;
+    if (this.laid?.source !== this.source || this.laid.length !== this.source.length || this.laid.columns !== columns || this.laid.size !== size) {
+      if (this.laid?.tops || this.source.sections) { this.rows.clear(); this.sheet.replaceChildren(); }
+      this.laid = new Layout(this.source, columns, size);
+    }
+    this.nRows = this.laid.rows;
+    this.sheet.style.height = `${Math.max(0, this.laid.height - GAP)}px`;
     this.sheet.setAttribute("aria-rowcount", this.nRows);
     this.sheet.setAttribute("aria-colcount", this.columns);
     const pixels = this.size * Math.min(2, devicePixelRatio);
@@ -123,12 +148,12 @@ export class Grid {
     const view = box === document.scrollingElement ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
     const top = Math.max(0, view.top) - sheet.top;
     const bottom = Math.min(innerHeight, view.bottom) - sheet.top;
-    const first = Math.max(0, Math.floor(top / this.step) - MORE_ROWS);
-    const last = Math.min(this.nRows - 1, Math.ceil(bottom / this.step) + MORE_ROWS);
+    const first = Math.max(0, this.laid.rowAt(top) - MORE_ROWS);
+    const last = Math.min(this.nRows - 1, this.laid.rowAt(bottom) + 1 + MORE_ROWS);
     const wanted = new Set();
     for (let row = first; row <= last; row += 1) wanted.add(row);
     // The row that has the focus stays, or the focus would be lost.
-    if (this.nRows) wanted.add(Math.floor(this.active / this.columns));
+    if (this.nRows) wanted.add(this.laid.rowOf(this.active));
     for (const [row, element] of this.rows) {
       if (!wanted.has(row)) { element.remove(); this.rows.delete(row); }
     }
@@ -144,23 +169,27 @@ export class Grid {
     }
     if (last < first) return;
     this.source.near?.((last + 1) * this.columns)?.catch((error) => this.onerror?.(error));
-    this.#load(first * this.columns, Math.min(this.source.length, (last + 1) * this.columns) - 1);
+    this.#load(this.laid.start(first), this.laid.end(last) - 1);
+    this.onscroll?.(this.laid.start(Math.max(0, Math.min(this.nRows - 1, this.laid.rowAt(top + this.#covered() + HEAD + 2)))));
   }
 
   #row(row) {
     const element = h("div", { class: "row", role: "row", "aria-rowindex": row + 1 });
-    element.style.transform = `translateY(${row * this.step}px)`;
+    const title = this.laid.title(row);
+    element.style.transform = `translateY(${this.laid.top(row)}px)`;
     element.style.gridTemplateColumns = `repeat(${this.columns}, ${this.size}px)`;
     element.style.height = `${this.size}px`;
+    if (title !== null) element.append(h("div", { class: "row-title", role: "rowheader" }, title));
     return element;
   }
 
   #fill(row, element) {
-    const start = row * this.columns;
-    const end = Math.min(this.source.length, start + this.columns);
-    while (element.children.length > Math.max(0, end - start)) element.lastChild.remove();
+    const start = this.laid.start(row);
+    const end = this.laid.end(row);
+    const before = this.laid.title(row) === null ? 0 : 1;
+    while (element.children.length > before + Math.max(0, end - start)) element.lastChild.remove();
     for (let i = start; i < end; i += 1) {
-      let cell = element.children[i - start];
+      let cell = element.children[before + i - start];
       if (!cell) {
         cell = h("div", { class: "cell wait", role: "gridcell", tabindex: -1, "data-i": i, "aria-colindex": i - start + 1,
           "aria-label": "Loading" });
@@ -221,14 +250,12 @@ export class Grid {
 
   #reveal() {
     if (!this.#measure()) return;
-    const row = Math.floor(this.active / this.columns);
+    const row = this.laid.rowOf(this.active);
     const box = this.#scroller();
     const isPage = box === document.scrollingElement;
     const view = isPage ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
-    // What sticks to the top covers what is below it.
-    const tools = this.host.closest(".stage")?.querySelector(".tools")?.offsetHeight ?? 0;
-    const above = tools + (isPage ? document.querySelector(".bar")?.offsetHeight ?? 0 : 0);
-    const top = this.sheet.getBoundingClientRect().top + row * this.step;
+    const above = this.#covered();
+    const top = this.sheet.getBoundingClientRect().top + this.laid.top(row);
     if (top < view.top + above + GAP) box.scrollTop -= view.top + above + GAP - top;
     else if (top + this.size > view.bottom - GAP) box.scrollTop += top + this.size - view.bottom + GAP;
   }
@@ -240,10 +267,10 @@ export class Grid {
       PageDown: page, Home: -Infinity, End: Infinity };
     if (event.key in moves) {
       event.preventDefault();
-      const to = this.active + moves[event.key];
-      // Up from the first row stays there, rather than jumping to the first photo.
-      if (Math.abs(moves[event.key]) === this.columns && (to < 0 || to >= this.source.length)) return;
-      this.focus(to);
+      if (Math.abs(moves[event.key]) === this.columns) {
+        const to = this.laid.beside(this.active, Math.sign(moves[event.key]));
+        if (to !== null) this.focus(to);  // up from the first row stays there, rather than jumping to the first photo
+      } else this.focus(this.active + moves[event.key]);
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       this.onopen?.(this.active, this.source);
@@ -253,4 +280,57 @@ export class Grid {
       if (cell?.classList.contains("seen") && !event.repeat) this.ondigit(cell.item, Number(event.key));
     }
   }
+}
+
+/** Where rows of a source stand. A section begins with a row of its own, below its title. */
+class Layout {
+  constructor(source, columns, size) {
+    Object.assign(this, { source, columns, size, length: source.length, step: size + GAP });
+    if (!source.sections) {
+      this.rows = Math.ceil(source.length / columns);
+      this.height = this.rows * this.step;
+      return;
+    }
+    this.starts = [];
+    this.tops = [];
+    this.titles = new Map();
+    let y = 0;
+    for (const { title, start, photos } of source.sections) {
+      this.titles.set(this.starts.length, title);
+      y += HEAD;
+      for (let i = 0; i < photos; i += columns) {
+        this.starts.push(start + i);
+        this.tops.push(y);
+        y += this.step;
+      }
+    }
+    this.rows = this.starts.length;
+    this.height = y;
+  }
+
+  start(row) { return this.starts ? this.starts[row] ?? this.length : row * this.columns; }
+  end(row) { return Math.min(this.length, this.starts ? Math.min(this.starts[row] + this.columns, this.starts[row + 1] ?? this.length) : (row + 1) * this.columns); }
+  top(row) { return this.tops ? this.tops[row] : row * this.step; }
+  title(row) { return this.titles?.get(row) ?? null; }
+  rowOf(i) { return this.starts ? Math.max(0, last(this.starts, i)) : Math.floor(i / this.columns); }
+  rowAt(y) { return this.tops ? Math.max(0, last(this.tops, y)) : Math.floor(y / this.step); }
+
+  /** The photo above or below another; null where there is none. */
+  beside(i, by) {
+    const row = this.rowOf(i) + by;
+    if (row < 0 || row >= this.rows) return null;
+    const to = this.start(row) + i - this.start(row - by);
+    return to < this.end(row) ? to : this.starts ? this.end(row) - 1 : null;
+  }
+}
+
+/** The number of the last entry of a rising list that is at most a value; -1 if none is. */
+function last(rising, value) {
+  let low = 0;
+  let high = rising.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rising[middle] <= value) low = middle + 1; else high = middle;
+  }
+  return low - 1;
 }

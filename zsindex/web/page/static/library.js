@@ -28,7 +28,7 @@ async function drawStatus(again = false) {
     ["Folders", ...(found.roots.length ? found.roots.flatMap((path, n) => (n ? [h("br"), path] : [path])) : ["none yet"])],
     ["Label sets", ...(found.label_sets.length ? found.label_sets.flatMap((set, n) => {
       const name = typeof set === "string" ? set : set.name;
-      return [n ? ", " : "", h("a", { href: `${root}/?set=${encodeURIComponent(name)}` }, name)];
+      return [n ? ", " : "", h("a", { href: `${root}/lab?set=${encodeURIComponent(name)}` }, name)];
     }) : ["none saved"])],
     ["On disk", bytes(found.database_bytes + found.index_bytes)],
     ["Version", found.versions.zsindex],
