@@ -326,7 +326,7 @@ class Photos:
             names: list[str | None] = [os.path.dirname(table.paths[row]) for row in rows.tolist()]
         else:
             taken = table.taken_us[rows]
-            times = np.datetime_as_string(taken.astype("datetime64[us]"), unit=_PER[per])
+            times = taken.astype("datetime64[us]").astype(f"datetime64[{_PER[per]}]").astype(str)
             names = [None if at == NO_TIME else name for at, name in zip(taken.tolist(), times.tolist(), strict=True)]
         found, start = [], 0
         for name, same in groupby(names):
