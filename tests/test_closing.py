@@ -178,6 +178,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "vectors.import_from": ("folder",),
     "photos.paths": (),
     "photos.page": (),
+    "photos.sections": ("year",),
     "photos.counts": ("year",),
     "photos.digests": (["red.png"],),
     "photos.skipped": (),

@@ -673,6 +673,7 @@ def test_times_lead_to_their_photos(page: Any, url: str, library: Library, album
 def test_an_address_of_the_lab_from_before_still_leads_there(page: Any, url: str) -> None:
     page.goto(f"{url}/?label=cat&label=dog")
     expect(page).to_have_url(f"{url}/lab?label=cat&label=dog")
+    page.wait_for_load_state("networkidle")
 
 
 def test_an_empty_library_says_what_to_do(page: Any, start: Start, library: Library) -> None:
