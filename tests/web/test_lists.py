@@ -173,6 +173,7 @@ def test_vectors_of_texts_and_photos(client: TestClient, library: Library, album
     assert np.array_equal(np.array(found["texts"], np.float32), library.embed_texts(body["texts"]))
     assert np.array_equal(np.array(found["images"], np.float32), library.embed_images(path))
     assert np.array_equal(np.array(found["image_ids"], np.float32), library.vectors.of([hit.image_id]))
+    assert client.post("/v1/embed", json={"image_ids": hit.image_id}).json()["image_ids"] == found["image_ids"]
     packed = client.post("/v1/embed", json={**body, "encoding": "base64"}).json()
     for name in ("texts", "images", "image_ids"):
         vectors = [np.frombuffer(base64.b64decode(text), "<f4") for text in packed[name]]

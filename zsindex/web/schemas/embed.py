@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from zsindex.web.schemas.fields import Base64, Id, RequestBody, Several, Text, examples
+from zsindex.web.schemas.fields import Base64, RequestBody, Several, SeveralIds, Text, examples
 
 MOST_EMBEDDED = 1000
 # Numbers, or the bytes of little-endian float32 in base64.
@@ -18,7 +18,7 @@ class EmbedRequest(RequestBody):
 
     texts: Several[Text] = Field(default_factory=list, max_length=MOST_EMBEDDED, description="As they are.")
     images: Several[Base64] = Field(default_factory=list, description="In base64; not stored.")
-    image_ids: list[Id] = Field(default_factory=list, max_length=MOST_EMBEDDED, description="Photos of the library.")
+    image_ids: SeveralIds = Field(default_factory=list, max_length=MOST_EMBEDDED, description="Photos of the library.")
     truncate: bool = Field(default=False, description="Cut off texts that are too long, instead of refusing them.")
     encoding: Literal["float", "base64"] = Field(
         default="float", description="`base64`: the bytes of little-endian float32, a quarter of the size."

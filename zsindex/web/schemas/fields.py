@@ -75,8 +75,13 @@ def _listed(given: Any) -> Any:
     return [given] if isinstance(given, (str, dict)) else given
 
 
+def _listed_number(given: Any) -> Any:
+    return [given] if isinstance(given, int) else given
+
+
 # One counts as a list of one, as in Python; see `zsindex.arguments.several`.
 Several: TypeAlias = Annotated[list[T], BeforeValidator(_listed)]
+SeveralIds: TypeAlias = Annotated[list[Id], BeforeValidator(_listed_number)]
 OnlyPaths: TypeAlias = Annotated[
     Several[PhotoPath] | None, Field(description="Only photos at or below these folders of the library.")
 ]
