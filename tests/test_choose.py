@@ -23,6 +23,7 @@ from zsindex.lab.surveys import UNDO, Look
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import NONE, FloatArray, IdArray, ModelSpec
+from zsindex.services.surveys import AnsweredElsewhere
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 FOUR = ["red", "green", "blue", "yellow"]
@@ -365,3 +366,22 @@ def test_models_and_template_sets_by_name(run: Run) -> None:
 )
 def test_a_command_line_that_is_wrong(run: Run, arguments: list[str], said: str) -> None:
     assert said in run(*arguments, code=2).stderr
+
+
+def test_of_two_answers_at_once_the_first_stays_and_the_second_is_told(library: Library) -> None:
+    here, there = (library.choices.begin("two", against="four", within=0.1) for _ in range(2))
+    look, same = here.look(), there.look()
+    assert look is not None
+    assert same is not None
+    assert look.digest == same.digest
+    here.answer("red")
+    with pytest.warns(AnsweredElsewhere):
+        there.answer("green")  # of the photo that was seen, not of the next one
+    kept = {one.digest: one.answer for one in library.surveys.looks(here.survey_id)}
+    assert kept == {look.digest: "red"}
+    following = there.look()
+    assert following is not None
+    assert following.digest != look.digest
+    there.answer("red")
+    here.look()  # takes up what was answered there
+    assert here.standing() == there.standing()

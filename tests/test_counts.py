@@ -21,6 +21,7 @@ from zsindex.errors import BadAnswer, BadQuery, LibraryReadOnly, UnknownLabel, U
 from zsindex.lab import counting
 from zsindex.lab.surveys import Look
 from zsindex.library import Library
+from zsindex.services.surveys import AnsweredElsewhere
 
 # --- what it promises -------------------------------------------------------------------------------------------------
 
@@ -311,3 +312,21 @@ def test_a_file_answers_for_the_command(folder: Path, album: Path, tmp_path: Pat
 )
 def test_the_command_refuses(folder: Path, bad: tuple[str, str]) -> None:
     assert bad[1] in run(folder, "red", *bad, code=2).stderr
+
+
+def test_of_two_answers_at_once_the_first_stays_and_the_second_is_told(library: Library) -> None:
+    here = library.counts.begin("red", label_set="colours", looks=99)
+    there = library.counts.open(here.survey.id, looks=99)
+    look, same = here.look(), there.look()
+    assert look is not None
+    assert same is not None
+    assert look.number == same.number
+    here.answer("no")
+    with pytest.warns(AnsweredElsewhere, match=f"photo {look.number} "):
+        there.answer("yes")
+    assert library.surveys.looks(here.survey.id)[0].answer == "no"
+    following = there.look()
+    assert following is not None
+    assert following.number != look.number
+    there.answer("yes")
+    assert library.surveys.get(here.survey.id).n_answered == 2

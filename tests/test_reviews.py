@@ -17,6 +17,7 @@ from zsindex.errors import BadAnswer, LibraryReadOnly, UnknownLabel, UnknownSurv
 from zsindex.lab.surveys import Look
 from zsindex.library import Library
 from zsindex.services.reviews import ReviewInProgress
+from zsindex.services.surveys import AnsweredElsewhere
 
 PHOTOS = 60
 
@@ -263,3 +264,20 @@ def test_on_the_command_line(tmp_path: Path, album: Path, nano: Path) -> None:
     assert {**whole, "at": None} == {**document, "at": None}
     rows = run("review", "red", *place, "--seed", 1, "--answers", file, "--format", "csv").stdout.splitlines()
     assert rows == ["path", *found]  # a new one, with the same answers
+
+
+def test_of_two_answers_at_once_the_first_stays_and_the_second_is_told(library: Library) -> None:
+    here, there = library.reviews.begin("red", seed=1), library.reviews.begin("red", seed=1)
+    look, same = here.look(), there.look()
+    assert look is not None
+    assert same is not None
+    assert look.digest == same.digest
+    here.answer("no")
+    with pytest.warns(AnsweredElsewhere):
+        there.answer("yes")
+    kept = {one.digest: one.answer for one in library.surveys.looks(here.survey_id)}
+    assert kept[look.digest] == "no"
+    following = there.look()
+    assert following is not None
+    assert following.digest != look.digest
+    assert there.standing().looks == 1

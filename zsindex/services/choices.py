@@ -20,7 +20,7 @@ from zsindex.services.corrections import Corrections
 from zsindex.services.lab import set_name, template_name
 from zsindex.services.labels import Labels, saved_name
 from zsindex.services.questions import Questions
-from zsindex.services.surveys import Surveys
+from zsindex.services.surveys import Surveys, say_answered_elsewhere
 from zsindex.session.session import Session
 from zsindex.storage.rows import CorrectionEntry
 
@@ -186,6 +186,7 @@ class Choice:
         codes = [[number.setdefault(answer, len(number)) for answer in row] for row in said]
         self._codes = np.array(codes, dtype=np.int64).reshape(-1, len(names))
         self._how = confidence, within, seed
+        self._shown: Look | None = None
         self._race = self._replayed()
 
     def _replayed(self) -> Race:
@@ -194,8 +195,10 @@ class Choice:
 
         confidence, within, seed = self._how
         race = Race(self._codes, confidence=confidence, within=within, seed=seed)
+        self._taken = 0
         for look in self._surveys.looks(self.survey_id):
             photo = self._at.get(-1 if look.image_id is None else look.image_id)
+            self._taken += look.answer is not None
             if look.answer is not None and photo is not None:
                 race.take(photo, self._right(photo, look.answer))
         return race
@@ -213,13 +216,15 @@ class Choice:
         """The photo that waits for an answer, the same one until it has one; None when the best is known, or no photo
         is left that could tell more.
         """
-        if (waiting := self._waiting()) is not None:
-            return waiting
-        photo = self._race.next()
-        if photo is None:
-            return None
-        self._surveys.draw(self.survey_id, [(self._paths[photo], {"answers": self.answers_to(photo)})])
-        return self._waiting()
+        looks = self._surveys.looks(self.survey_id)
+        if sum(look.answer is not None for look in looks) != self._taken:
+            self._race = self._replayed()  # somebody else has answered meanwhile
+        waiting = next((look for look in looks if look.answer is None), None)
+        if waiting is None and (photo := self._race.next()) is not None:
+            self._surveys.draw(self.survey_id, [(self._paths[photo], {"answers": self.answers_to(photo)})])
+            waiting = self._waiting()
+        self._shown = waiting
+        return waiting
 
     def answers_to(self, photo: int) -> list[str]:
         """The different answers of the candidates to a photo, those that most give first."""
@@ -235,14 +240,18 @@ class Choice:
         Raises:
             BadAnswer: it is empty.
         """
-        look = self.look()
+        look = self._shown or self.look()  # what was seen, whatever others have answered since
         if look is None:
             return
         names = [prompts.normalise(name) for name in answer.split(SEVERAL)]
         if not any(names):
             raise BadAnswer(answer, [*look.drawn["answers"], NONE, UNSURE])
         said = SEVERAL.join(name for name in names if name)
-        self._surveys.answer(self.survey_id, look.number, said)
+        self._shown = None
+        if not self._surveys.answer(self.survey_id, look.number, said, waiting=True):
+            say_answered_elsewhere(look)
+            return
+        self._taken += 1
         photo = self._at[look.image_id if look.image_id is not None else -1]
         if self._corrected is not None and (entries := self._entries(look, said)):
             self._session.storage.labels.add_corrections(self._corrected, entries)
@@ -256,6 +265,7 @@ class Choice:
         last = max(answered, key=lambda look: look.number)
         entries = self._entries(last, last.answer or "")
         self._surveys.undo(self.survey_id)
+        self._shown = None
         labels = self._session.storage.labels
         if self._corrected is not None and entries and labels.corrections(self._corrected)[-len(entries) :] == entries:
             labels.undo_corrections(self._corrected)

@@ -25,7 +25,7 @@ from zsindex.lab.surveys import NO, UNSURE, YES, Look, Survey, ask, read_answer
 from zsindex.records import IdArray, LabelSet
 from zsindex.services.filters import Filters
 from zsindex.services.labels import Labels
-from zsindex.services.surveys import Surveys
+from zsindex.services.surveys import Surveys, say_answered_elsewhere
 from zsindex.session.session import Session
 from zsindex.where import Where
 
@@ -266,7 +266,8 @@ class Count:
         waiting = self.look()
         if waiting is None:
             raise BadAnswer(answer, ["nothing: the count has ended"])
-        self._keep(waiting, read_answer(answer))
+        if not self._keep(waiting, read_answer(answer)):
+            say_answered_elsewhere(waiting)
 
     def answer_first(self, number: int, answer: str) -> bool:
         """Answer the photo that waits if it is still look `number`; False if somebody else was faster.
@@ -277,9 +278,7 @@ class Count:
         said, waiting = read_answer(answer), self.look()
         if waiting is None or waiting.number != number:
             return False
-        kept = self._surveys.answer(self.survey.id, number, said, waiting=True)
-        self._looks = self._surveys.looks(self.survey.id)
-        return kept
+        return self._keep(waiting, said)
 
     def undo(self) -> bool:
         """Take the last answer back; False if there is none.
@@ -295,9 +294,11 @@ class Count:
                 self._answer_of.pop(waiting.image_id, None)
         return undone
 
-    def _keep(self, look: Look, answer: str) -> None:
-        self._surveys.answer(self.survey.id, look.number, answer)
+    def _keep(self, look: Look, answer: str) -> bool:
+        """Keep an answer, unless somebody has answered meanwhile; take up what others said."""
+        kept = self._surveys.answer(self.survey.id, look.number, answer, waiting=True)
         self._looks = self._surveys.looks(self.survey.id)
+        return kept
 
     def _ended(self) -> bool:
         found = self.estimate()

@@ -19,7 +19,7 @@ from zsindex.errors import BadQuery, UnknownLabel, UnknownSurvey
 from zsindex.records import Activation, FloatArray, IdArray, LabelSet
 from zsindex.services.filters import Filters
 from zsindex.services.labels import Labels, saved_name
-from zsindex.services.surveys import Surveys
+from zsindex.services.surveys import Surveys, say_answered_elsewhere
 from zsindex.session.session import Session
 from zsindex.where import Where, WhereLike
 
@@ -288,8 +288,12 @@ class ReviewInProgress:
         said = read_answer(answer)
         look = self.look()
         if look is not None:
-            self._surveys.answer(self.survey_id, look.number, said)
-            self._say(self._number_of(look), said)
+            kept = self._surveys.answer(self.survey_id, look.number, said, waiting=True)
+            if kept:
+                self._say(self._number_of(look), said)
+            else:
+                self.refresh()
+                say_answered_elsewhere(look)
 
     def answer_first(self, number: int, answer: str) -> bool:
         """Answer the photo that waits if it is still look `number`; False if somebody else was faster.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zsindex.errors import UnknownSurvey
+from zsindex.errors import UnknownSurvey, ZsindexWarning
 from zsindex.lab.surveys import NO, UNSURE, Look, Survey
 from zsindex.records import IdArray
 from zsindex.session.session import Session
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 _WHY = "only photos that it holds can be looked at"
 # Of a question: whose corrections answers are kept as.
 CORRECTIONS = "corrections"
+
+
+class AnsweredElsewhere(ZsindexWarning):
+    """Somebody else has answered the photo meanwhile; what they said stays."""
+
+
+def say_answered_elsewhere(look: Look) -> None:
+    """Tell who asks that an answer was not kept."""
+    text = f"somebody else has answered photo {look.number} meanwhile, and that stays: {look.path}"
+    warnings.warn(text, AnsweredElsewhere, stacklevel=3)
 
 
 class Surveys:
