@@ -9,7 +9,7 @@ import click
 
 from . import options
 from .asking import ask, ways_to_answer
-from .cmd_words import named, renames, share_of
+from .cmd_words import named, renames
 from .output import destination, formats, note, plural, table, write_json
 
 if TYPE_CHECKING:
@@ -31,18 +31,16 @@ if TYPE_CHECKING:
 @options.filters
 @click.option(
     "--confidence",
-    callback=share_of,
+    type=options.Share(),
     default="95%",
     show_default=True,
-    metavar="SHARE",
     help="How sure it shall be that none is better.",
 )
 @click.option(
     "--within",
-    callback=share_of,
+    type=options.Share(),
     default="1%",
     show_default=True,
-    metavar="SHARE",
     help="Candidates whose shares of right answers are no further apart than this are equally good.",
 )
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="The answers OLD and NEW are one. Repeatable.")

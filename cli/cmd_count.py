@@ -36,23 +36,6 @@ class Within(click.ParamType[float]):
         return found
 
 
-class Confidence(click.ParamType[float]):
-    """A probability, as ``95%`` or ``0.95``."""
-
-    name = "P"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """As a number between 0 and 1."""
-        text = str(value)
-        try:
-            found = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            found = -1.0
-        if not 0.5 <= found <= 0.9999:
-            self.fail(f"{value!r} is no probability from 50% to 99.99%", param, ctx)
-        return found
-
-
 @click.command(cls=options.Filtered)
 @click.argument("label")
 @click.option(
@@ -69,7 +52,9 @@ class Confidence(click.ParamType[float]):
     type=Within(),
     help="Stop as soon as the interval reaches at most so far from the estimate: a share of it, or photos.",
 )
-@click.option("--confidence", type=Confidence(), default="95%", show_default=True, help="Of the interval.")
+@click.option(
+    "--confidence", type=options.Share(0.5, 0.9999), default="95%", show_default=True, help="Of the interval."
+)
 @click.option("--by", type=click.Choice(counted.BY), help="Also for each year, folder and so on.")
 @click.option("--again", is_flag=True, help="Count anew: what was answered is known, and new photos are counted.")
 @click.option("--seed", type=options.Whole(min=0), default=0, show_default=True, help="Of which photos are drawn.")
@@ -153,7 +138,7 @@ def count(
 def _line(found: PhotoCount) -> str:
     return (
         f"about {found.estimate:,.0f}, from {found.low:,} to {found.high:,} of {plural(found.photos, 'photo')} "
-        f"({found.confidence:.4g}, {plural(found.looks, 'look')})"
+        f"({100 * found.confidence:.4g} %, {plural(found.looks, 'look')})"
     )
 
 
@@ -172,9 +157,8 @@ def _write(found: PhotoCount, by: str | None, groups: Sequence[GroupCount], fmt:
     else:
         files = "" if found.files == found.photos else f" in {plural(found.files, 'file')}"
         known = f", {found.known:,} of them known before" if found.known else ""
-        about = (
-            f"about {found.estimate:,.0f}, from {found.low:,} to {found.high:,} with {found.confidence:.4g} confidence"
-        )
+        sure = f"with {100 * found.confidence:.4g} % confidence"
+        about = f"about {found.estimate:,.0f}, from {found.low:,} to {found.high:,} {sure}"
         looked = f"{plural(found.looks, 'look')}: {found.yes:,} yes, {found.no:,} no"
         write_lines([f"{found.label}: {about}", f"{plural(found.photos, 'photo')}{files}{known}; {looked}"], out)
         if groups:

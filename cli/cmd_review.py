@@ -35,13 +35,13 @@ _STOPPED = 3
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option(
     "--recall",
-    type=options.Real(0.5, 0.999),
-    default=0.95,
+    type=options.Share(0.5, 0.999),
+    default="95%",
     show_default=True,
     help="The share of the photos that show it that must have been seen.",
 )
 @click.option(
-    "--confidence", type=options.Real(0.5, 0.999), default=0.95, show_default=True, help="How sure that must be."
+    "--confidence", type=options.Share(0.5, 0.999), default="95%", show_default=True, help="How sure that must be."
 )
 @click.option(
     "--label-set",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,7 +51,7 @@ def list_(library: options.Place | None, as_json: bool) -> None:
                 f"{one.n_answered} of {one.n_looks}",
                 one.begun_at[:16].replace("T", " "),
                 "ended" if one.ended_at else "goes on",
-                json.dumps(dict(one.question), ensure_ascii=False),
+                _asked(one.question),
             )
             for one in found
         ]
@@ -83,6 +83,19 @@ def show(survey: int, fmt: str, output: Path | None, library: options.Place | No
         elif found:
             rows = [(look.number, look.answer or "", look.path) for look in found]
             out.write(table(["look", "answer", "photo"], rows, align=["right", "left", "left"]) + "\n")
+
+
+def _asked(question: Mapping[str, Any]) -> str:
+    """What is asked, for people; --json has all of it."""
+    what = question.get("label") or " or ".join(map(str, question.get("candidates", ())))
+    parts = [str(what)]
+    if question.get("label_set"):
+        parts.append(f"of {question['label_set']}")
+    if question.get("paths"):
+        parts.append(f"in {', '.join(question['paths'])}")
+    if question.get("where"):
+        parts.append(f"where {json.dumps(question['where'], ensure_ascii=False)}")
+    return " ".join(parts)
 
 
 def _rows(found: Sequence[Look]) -> Iterator[tuple[str, str, str, str]]:

@@ -41,19 +41,6 @@ for_documents = formats(
 )
 
 
-def share_of(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """A part of a whole, ``2%`` or ``0.02``, as a number in [0, 1]."""
-    if value is None:
-        return None
-    try:
-        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a share: write 2% or 0.02") from error
-    if not 0 <= share <= 1:
-        raise click.BadParameter(f"{value!r} is not between 0% and 100%")
-    return share
-
-
 # --- lint -------------------------------------------------------------------------------------------------------------
 
 
@@ -144,8 +131,7 @@ def _write_lint(report: LintReport, fmt: str, out: IO[str]) -> None:
 @click.option("--top", type=options.Whole(min=0), default=20, show_default=True, help="Photos to show in the table.")
 @click.option(
     "--fail-above",
-    callback=share_of,
-    metavar="SHARE",
+    type=options.Share(),
     help="Exit with 3 if a larger share of photos flips: 2% or 0.02.",
 )
 @options.within
@@ -294,10 +280,9 @@ def write_flows(result: Diff, out: IO[str]) -> None:
 )
 @click.option(
     "--share",
-    callback=share_of,
+    type=options.Share(),
     default="10%",
     show_default=True,
-    metavar="SHARE",
     help="Share of photos that count as not fitted: 10% or 0.1.",
 )
 @click.option(

@@ -53,6 +53,26 @@ class Whole(click.IntRange):
         return number
 
 
+class Share(click.ParamType[float]):
+    """A part of a whole, or a probability: ``95%`` or ``0.95``."""
+
+    name = "SHARE"
+
+    def __init__(self, least: float = 0, most: float = 1) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As a number, at most 1."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is not a share: write 2% or 0.02", param, ctx)
+        if not self._least <= share <= self._most:
+            self.fail(f"{value!r} is not between {100 * self._least:g}% and {100 * self._most:g}%", param, ctx)
+        return share
+
+
 class FilePath(click.Path):
     """A path that is not empty: an empty one, from an unset variable, say, would mean the current folder."""
 

@@ -238,6 +238,14 @@ def answers(tmp_path: Path, album: Path) -> Path:
     return tmp_path / "answers.csv"
 
 
+def test_shares_are_written_either_way(nano: Path) -> None:
+    for recall in ("80%", "0.8"):
+        assert "for 80 % at least" in run("review", "red", "--library", nano, "--recall", recall, stdin="y\nq\n").stderr
+    wrong = run("review", "red", "--library", nano, "--confidence", "5%")
+    assert wrong.exit_code == 2
+    assert "not between 50% and 99.9%" in wrong.stderr
+
+
 def test_on_the_command_line(tmp_path: Path, album: Path, nano: Path) -> None:
     place = ["--library", nano, "--recall", "0.8"]
     stopped = run("review", "red", *place, stdin="y\nn\nq\n")

@@ -259,6 +259,7 @@ def test_the_command_lists_shows_and_forgets(library: Library, album: Path, tmp_
     [listed] = json.loads(run("list", "--json"))
     assert (listed["n_answered"], listed["question"]) == (1, {"label": "red"})
     assert "1 of 2" in run("list")
+    assert run("list").splitlines()[-1].rstrip().endswith("red")  # in words, not as JSON
     assert "yes" in run("show", "1")
     assert run("show", "1", "--format", "csv").splitlines()[1].startswith(f"{album}/red.png,yes,")
     assert json.loads(run("show", "1", "--format", "json"))[1]["answer"] is None
