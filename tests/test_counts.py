@@ -187,6 +187,12 @@ def test_who_cannot_tell_widens_the_interval(library: Library) -> None:
     assert some.low <= REDS <= some.high
 
 
+def test_a_count_of_no_photos_has_no_groups(library: Library) -> None:
+    count = library.counts.begin("red", where={"year": "1999"})
+    assert count.by("day") == []
+    assert count.estimate().high == 0
+
+
 def test_a_count_is_gone_on_with_only_by_the_words_that_it_began_with(library: Library) -> None:
     count = library.counts.begin("red", label_set="colours")
     library.labels.save("colours", ["red", "blue", "green"], template="only {}")

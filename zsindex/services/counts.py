@@ -27,7 +27,7 @@ from zsindex.services.filters import Filters
 from zsindex.services.labels import Labels
 from zsindex.services.surveys import Surveys, say_answered_elsewhere
 from zsindex.session.session import Session
-from zsindex.where import Where
+from zsindex.where import Where, WhereLike
 
 KIND = "count"
 # Looks unless it is said how many, or how near one wants to come.
@@ -71,7 +71,7 @@ class Counts:
         label_set: str | None = None,
         template: str | Sequence[str] | None = None,
         paths: PathsLike | None = None,
-        where: Where | None = None,
+        where: WhereLike | None = None,
         seed: int = 0,
         again: bool = False,
         **when: Unpack[When],
@@ -92,6 +92,7 @@ class Counts:
             NotInLibrary, NoVectors, NoFacts, UnknownLabelSet, UnknownLabel, BadTemplate, LibraryReadOnly
         """
         self._session.storage.require_writable("begin a survey")
+        where = Where.of(where)
         question: dict[str, Any] = {
             "label": normalise(label),
             "label_set": label_set,
@@ -463,7 +464,8 @@ class Count:
             [
                 not there and i in self._answer_of
                 for i, there in zip(self._ids.tolist(), population.tolist(), strict=True)
-            ]
+            ],
+            dtype=np.bool_,
         )
         yes = np.array([self._answer_of.get(i, False) for i in self._ids.tolist()], dtype=np.bool_) & known
         looked, said_yes, said_no = (np.zeros(len(self._ids), dtype=np.bool_) for _ in range(3))
