@@ -243,7 +243,7 @@ Photos.get = get
 from tests.torture.requests import Requests
 Requests._makers = lambda self: {"as described": lambda chance, good: good}
 """,
-        ("--cases", "250"),
+        ("--cases", "600"),
         ("and the library has changed", "500"),
     ),
     "environment": (
