@@ -47,7 +47,7 @@ def test_proxies_are_addresses_or_networks() -> None:
 def test_a_proxy_takes_the_prefix_off_or_leaves_it(serve: Serve, library: Library, below: str) -> None:
     client = serve(library, security=BELOW)
     page = client.get(f"{below}/")
-    assert '"/photos/static/lab.js"' in page.text
+    assert '"/photos/static/photos.js"' in page.text
     assert 'data-root="/photos"' in page.text
     assert client.get(f"{below}/static/style.css").status_code == 200
     assert client.get(f"{below}/v1/search", params={"q": "red"}).json()["hits"]
