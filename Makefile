@@ -28,7 +28,7 @@ SERVER_SUITES = $(SERVER_PART) $(patsubst %,tests/test_%.py,answers attribution 
 	several store_model temperature together unknown waiting words zero_shot) tests/web
 
 test-server:
-	ZSINDEX_TEST_LIBRARY=postgres $(PYTHON) -m pytest $(SERVER_SUITES) --ignore tests/web/test_page.py
+	ZSINDEX_TEST_LIBRARY=postgres $(PYTHON) -m pytest $(SERVER_SUITES)
 
 test-server-part:
 	ZSINDEX_TEST_LIBRARY=postgres $(PYTHON) -m pytest $(SERVER_PART)

@@ -1,166 +1,38 @@
-"""The page in a real Chromium, over a small library that `nano` encoded: what people do on it, by mouse and by keys.
-
-Debian's ``chromium`` is what it needs beside the packages of the extra ``dev``. Pictures of the pages as they were go
-to the folder that ``ZSINDEX_TEST_SCREENSHOTS`` names, where it does.
-"""
+"""What people do on the page in a real Chromium, by mouse and by keys."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
-from tests.scenes import damaged, photo
+from tests.page.conftest import Start
+from tests.page.looking import (
+    LABELS,
+    QUERY,
+    SIZES,
+    TOKEN,
+    accessible,
+    cells,
+    count_of,
+    expect,
+    group_of,
+    keep,
+    opened,
+    posted,
+    shown,
+)
+from tests.scenes import photo
 from zsindex.library import Library
-from zsindex.photos import samples
-from zsindex.web import Limits, Security, Token, create_app
-from zsindex.web.app import loopback_hosts
-from zsindex.web.serve import listen
-
-CHROMIUM = os.environ.get("ZSINDEX_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium, or another in ZSINDEX_TEST_CHROMIUM")
-
-expect = playwright.expect
-LABELS = ["a person", "a cat", "a cup of coffee", "a rocket", "a galaxy"]
-QUERY = "&".join(f"label={label.replace(' ', '+')}" for label in LABELS)
-TOKEN = "a-token-of-the-page-0123"
-SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
-
-
-# --- what is looked at ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's photos with parts of them, one of them twice, and one that is damaged."""
-    folder = tmp_path_factory.mktemp("page") / "album"
-    folder.mkdir()
-    for file in samples.photos():
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-        image.thumbnail((320, 320))
-        told = Image.Exif()
-        if file.stem == "coffee":
-            told[0x010F], told[0x0110] = "Us", "One"
-        image.save(folder / f"{file.stem}.jpg", exif=told)
-        w, h = image.size
-        for n, box in enumerate([(0, 0, w * 2 // 3, h * 2 // 3), (w // 3, h // 3, w, h), (w // 4, 0, w, h)]):
-            image.crop(box).save(folder / f"{file.stem} part {n}.jpg")
-    shutil.copy(folder / "coffee.jpg", folder / "coffee again.jpg")
-    damaged(folder / "damaged.jpg")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def encoded(album: Path) -> Path:
-    folder = album.parent / "library"
-    with Library.open(folder) as library:
-        library.sync(album)
-    return folder
-
-
-@pytest.fixture
-def library(encoded: Path, tmp_path: Path) -> Iterator[Library]:
-    shutil.copytree(encoded, tmp_path / "library")
-    with Library.open(tmp_path / "library") as opened:
-        yield opened
-
-
-Start = Callable[..., str]
-
-
-@pytest.fixture
-def start(library: Library, album: Path) -> Iterator[Start]:
-    """Starts a service in a thread; gives its URL."""
-    running: list[tuple[uvicorn.Server, threading.Thread, socket.socket]] = []
-
-    def begin(tokens: tuple[Token, ...] = (), **security: Any) -> str:
-        listening = listen("127.0.0.1", 0)
-        port = listening.getsockname()[1]
-        guard = Security(loopback_hosts(port), tokens=tokens, photo_folders=(str(album),), **security)
-        thumbnails = album.parent / "thumbnails"
-        app = create_app(library, security=guard, limits=Limits(requests_per_s=0), thumbnails=thumbnails)
-        config = uvicorn.Config(app, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=2)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        running.append((server, thread, listening))
-        for _ in range(500):
-            if server.started:
-                break
-            time.sleep(0.02)
-        return f"http://127.0.0.1:{port}"
-
-    yield begin
-    for server, thread, listening in running:
-        server.should_exit = True
-        thread.join(20)
-        listening.close()  # which a server that is stopped while it starts leaves open
-
-
-@pytest.fixture
-def url(start: Start) -> str:
-    return start()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    """A page whose scripts must not fail, and which must not break its own content policy."""
-    context = chromium.new_context(viewport=SIZES["desk"], reduced_motion="reduce", accept_downloads=True)
-    made = context.new_page()
-    made.set_default_timeout(15_000)
-    wrong: list[str] = []
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
-    yield made
-    context.close()
-    assert wrong == []
-
-
-def cells(page: Any) -> Any:
-    return page.locator("#grid .cell:not(.wait)")
-
-
-def count_of(page: Any, label: str) -> int:
-    return int(page.locator(f'.tab[data-label="{label}"] .tab-count').inner_text().replace(",", ""))
-
-
-def accessible(page: Any, name: str) -> None:
-    """No rule of axe-core is broken, best practices included."""
-    found = axe.Axe().run(page).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == [], name
-    keep(page, name)
-
-
-def keep(page: Any, name: str) -> None:
-    folder = os.environ.get("ZSINDEX_TEST_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
-
+from zsindex.web import Token
 
 # --- the lab ----------------------------------------------------------------------------------------------------------
 
@@ -607,13 +479,6 @@ def test_counting_with_two_keys(page: Any, url: str, library: Library) -> None:
 # --- all photos -------------------------------------------------------------------------------------------------------
 
 
-def shown(page: Any) -> list[str]:
-    """Names of the photos in the grid, in its order."""
-    expect(page.locator(".cell.seen").first).to_be_visible()
-    names: list[str] = page.eval_on_selector_all(".cell", "cells => cells.map((cell) => cell.title)")
-    return [name for name in names if name]
-
-
 def test_it_opens_with_the_photos(page: Any, url: str, library: Library) -> None:
     page.goto(url)
     listed = library.photos.page(limit=6).photos
@@ -728,46 +593,6 @@ class Held:
         for route in self.routes:
             route.continue_()
         self.routes.clear()
-
-
-def posted(page: Any) -> list[tuple[int, str]]:
-    """What is said of which photos from now on."""
-    said: list[tuple[int, str]] = []
-
-    def note(request: Any) -> None:
-        if request.method == "POST" and request.url.endswith("/v1/corrections"):
-            said.append((request.post_data_json["image_id"], request.post_data_json["label"]))
-
-    page.on("request", note)
-    return said
-
-
-def group_of(library: Library, label: str, **asked: Any) -> list[tuple[int, str]]:
-    """Ids and file names of a group of the set "things", the surest first."""
-    found = library.classify(label_set="things", sync=False, top=2, **asked)
-    photos = found.by_answer.of(found.labels.index(label)).tolist()
-    return [(int(found.image_ids[n]), Path(found.paths[n]).name) for n in photos]
-
-
-@pytest.fixture
-def things(library: Library) -> tuple[str, list[tuple[int, str]]]:
-    """The largest group of a saved label set "things", and its photos; copies are one."""
-    library.labels.save("things", LABELS)
-    tally = library.classify(label_set="things", sync=False).tally()
-    label = max(tally, key=tally.__getitem__)
-    photos = list(dict(group_of(library, label)).items())
-    assert len(photos) >= 6
-    return label, photos
-
-
-def opened(page: Any, url: str, label: str, more: str = "") -> Any:
-    """Open the first photo of a group of "things"; gives the dialog."""
-    page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}{more}")
-    cells(page).first.click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog.locator("img.large")).to_be_visible()
-    expect(dialog.locator(".correct")).to_be_visible()
-    return dialog
 
 
 @pytest.mark.parametrize("steps", [1, 2])
