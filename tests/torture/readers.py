@@ -26,8 +26,8 @@ from zsindex.storage.sqlite.database import SqliteDatabase
 KEYS = [f"row {number:03}" for number in range(100)]
 FILLING = "x" * 8_000
 NOBODY = 65_534
-# A reader that waits for a writer waits a minute, or ten seconds until SQLite gives up; one on a machine that has much to
-# do not nearly as long as this.
+# A reader that waits for a writer waits a minute, or ten seconds until SQLite gives up; one on a machine that has much
+# to do not nearly as long as this.
 BLOCKED_S = 8.0
 HUNG_S = 30.0
 # Bytes of the log's index whose locks are those of what readers read through.

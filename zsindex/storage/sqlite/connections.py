@@ -198,8 +198,9 @@ def _has_locks(folder: Path, *, may_write: bool, kept_out: bool) -> bool:
     """Whether to read by SQLite's locks, which are in the log's index; otherwise there is nothing in the log.
 
     The first connection of all makes the index anew, and keeps everybody out meanwhile: for long if it is stopped in
-    that. Who may not write cannot make it, and waits ten seconds for one that nobody goes on making. And a log that nobody has open and in which nothing is committed, as a kill
-    leaves it, SQLite does not read for them ("locking protocol", after ten seconds).
+    that. Who may not write cannot make it, and waits ten seconds for one that nobody goes on making. And a log that
+    nobody has open and in which nothing is committed, as a kill leaves it, SQLite does not read for them ("locking
+    protocol", after ten seconds).
     """
     log, index = folder / f"{FILE_NAME}-wal", folder / f"{FILE_NAME}-shm"
     if not size_of(log):
