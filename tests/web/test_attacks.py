@@ -153,9 +153,9 @@ WRITING = [
 ]
 # These only answer, unless they are told to keep or to write; see tests/web/test_lab.py.
 LAB = {
-    f"/v1/{name}"
-    for name in ("diff", "lint", "suggest", "eval", "temperature", "prior", "thresholds", "tags", "tags/retract")
+    f"/v1/{name}" for name in ("diff", "lint", "suggest", "temperature", "prior", "thresholds", "tags", "tags/retract")
 }
+LAB |= {"/v1/eval", "/v1/eval/photos", "/v1/eval/curve"}
 LAB_WRITES = {("DELETE", "/v1/thresholds"), ("DELETE", "/v1/temperature")}
 
 

@@ -168,6 +168,8 @@ OPERATIONS = [
     ("post", "/v1/lint"),
     ("post", "/v1/suggest"),
     ("post", "/v1/eval"),
+    ("post", "/v1/eval/photos"),
+    ("post", "/v1/eval/curve"),
     ("get", "/v1/temperature"),
     ("post", "/v1/temperature"),
     ("delete", "/v1/temperature"),
