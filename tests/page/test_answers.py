@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from tests.page.conftest import Start
-from tests.page.looking import LABELS, SIZES, accessible, expect, keep
+from tests.page.looking import LABELS, QUERY, SIZES, accessible, expect, keep
 from zsindex.library import Library
 
 # --- the way to it ----------------------------------------------------------------------------------------------------
@@ -132,6 +132,7 @@ def test_what_is_confused_with_what(page: Any, url: str, library: Library) -> No
     # Answers that have learnt say so.
     page.get_by_label("Learn from corrections").check()
     expect(page.locator("#learnt")).to_contain_text(f"have learnt from {photos(report.photos)}")
+    expect(page.locator("#state")).to_be_hidden()
     page.set_viewport_size(SIZES["phone"])
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") == SIZES["phone"]["width"]
@@ -202,3 +203,91 @@ def photos(n: int) -> str:
 def shown_in(page: Any) -> list[str]:
     names: list[str] = page.eval_on_selector_all("#grid .cell", "cells => cells.map((cell) => cell.title)")
     return names
+
+
+# --- what next --------------------------------------------------------------------------------------------------------
+
+
+def test_reviewing_with_two_keys(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/review")
+    expect(page.get_by_text("Have you seen them all?")).to_be_visible()
+    accessible(page, "review-empty")
+    page.get_by_label("How many of them to see").select_option("0.8")
+    page.get_by_label("What to find").fill("a cup of coffee")
+    page.keyboard.press("Enter")
+    expect(page.locator("#frame img")).to_be_visible()
+    shown = []
+    for n in range(1, 5):
+        expect(page.locator("#frame img")).to_have_attribute("alt", f"Photo {n}")
+        shown.append(page.locator("#name").inner_text())
+        page.keyboard.press("y" if "coffee" in shown[-1] else "n")
+        expect(page.locator("#statement")).to_contain_text(f"{n} of 32 photos looked at")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 5")
+    page.keyboard.press("u")
+    expect(page.locator("#statement")).to_contain_text("3 of 32 photos looked at")
+    [survey] = library.surveys.list("review")
+    looks = [one for one in library.surveys.looks(survey.id) if one.answer is not None]
+    assert [Path(one.path).name for one in looks] == shown[:3]
+    review = library.reviews.begin("a cup of coffee", recall=0.8)  # the same one
+    assert review.survey_id == survey.id
+    expect(page.locator("#statement")).to_have_text(review.certificate().statement)
+    found = sum("coffee" in name for name in shown[:3])
+    assert found
+    page.locator("#found-count").click()
+    expect(page.locator("#found-list li")).to_have_count(found)
+    # Somebody else answers the photo that is in view: that stays, and the next one is shown.
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 4")
+    library.surveys.answer(survey.id, 4, "unsure")
+    page.keyboard.press("y")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 5")
+    assert [one.answer for one in library.surveys.looks(survey.id) if one.number == 4] == ["unsure"]
+    page.set_viewport_size(SIZES["phone"])
+    accessible(page, "review-phone")
+
+
+def test_what_next_in_the_lab(page: Any, url: str, library: Library) -> None:
+    page.goto(f"{url}/lab?{QUERY}")
+    page.get_by_text("What next?").click()
+    box = page.locator("#what-next")
+    expect(box.get_by_text("Save this set first.").first).to_be_visible()
+    box.get_by_role("button", name="Check the words").click()
+    findings = library.lab.lint(LABELS).findings
+    if findings:
+        expect(box.get_by_text(findings[0].message)).to_be_visible()
+    else:
+        expect(box.get_by_text("Nothing stands out")).to_be_visible()
+    box.get_by_role("button", name="Suggest more words").click()
+    word = library.lab.suggest(LABELS, "basic").groups[0].names[0].word
+    expect(box.locator(".pic.seen").first).to_be_visible()
+    accessible(page, "what-next")
+    box.get_by_role("button", name=f"+ {word}", exact=True).first.click()
+    expect(page.locator(".tab")).to_have_count(len(LABELS) + 1)
+    expect(box.locator(".next-result")).to_be_empty()  # it was about other words
+    assert f"label={word.replace(' ', '+')}" in page.url
+
+    library.labels.save("things", LABELS)
+    page.goto(f"{url}/lab?set=things&group=a+cat&min=0.6")
+    page.get_by_text("What next?").click()
+    box.get_by_role("button", name="Keep 60 % as threshold of “a cat”").click()
+    change = library.thresholds.choose("things", "a cat", score=0.6, dry_run=True)
+    expect(box.locator(".next-result")).to_contain_text(f"{photos(change.after)} would have it, now {change.before}.")
+    box.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_text("Kept: “a cat” from 60 % on.")).to_be_visible()
+    [kept] = [one.rate for one in library.thresholds.curves("things").curves if one.rate is not None]
+    assert kept == change.rate
+    for name, path in [
+        ("How often is it right?", "/evaluate?set=things&label=a+cat"),
+        ("How many show “a cat”?", "/count?label=a+cat&set=things"),
+        ("Have I seen every “a cat”?", "/review?label=a+cat&set=things"),
+    ]:
+        expect(box.get_by_role("link", name=name)).to_have_attribute("href", path)
+    telling = library.corrections.next("things", 24)
+    box.get_by_role("button", name="Photos worth a look").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(Path(telling[0].path).name)
+    expect(dialog.locator("img.large")).to_be_visible()
+    page.keyboard.press("2")
+    expect(dialog.locator(".correct")).to_contain_text("Kept: it shows a cat.")
+    page.keyboard.press("Escape")
+    expect(box.locator(".next-result")).to_contain_text("the most telling first")
+    assert [(one.paths[0], one.label) for one in library.corrections.list("things")] == [(telling[0].path, "a cat")]

@@ -94,6 +94,7 @@ const evaluate = latest(async (signal) => {
   const slow = setTimeout(() => showState(byId("state"), { title: "Comparing answers with what photos show", busy: true }), 400);
   try {
     const [answer] = await Promise.all([ask("/v1/eval", { body: { ...body, limit: 0 }, signal }), corrections.of(view.set)]);
+    clearTimeout(slow);
     found = answer;
     [report] = found.reports;
     showState(byId("state"));
@@ -116,7 +117,7 @@ const share = (part, whole) => (whole ? percent(part / whole) : "–");
 function draw() {
   const { top1 } = report.summary;
   byId("sum").replaceChildren(h("strong", {}, percent(top1.value)), ` of ${photos(report.photos)}`,
-    top1.low === null ? "" : h("span", { class: "quiet" }, ` · ${between(top1)} with 95 % confidence, for photos like these`));
+    top1.low === null || found.learnt_from.total ? "" : h("span", { class: "quiet" }, ` · ${between(top1)} with 95 % confidence, for photos like these`));
   byId("learnt").hidden = !found.learnt_from.total;
   byId("learnt").textContent = `The answers have learnt from ${photos(found.learnt_from.total)} of these, and are as was said of them. So these numbers flatter: they say little of other photos.`;
   const left = [
@@ -290,7 +291,7 @@ const axes = (across, up) => [
 function drawPlot() {
   const all = curve.points.filter((one) => one.photos).map((one) => [one.right / Math.max(1, curve.shown), one.right / one.photos]);
   const own = curve.points.filter((one) => one.answered).map(place);
-  byId("plot").replaceChildren(s("svg", { viewBox: "0 0 100 100", role: "img", "aria-label": `Precision and recall of ${curve.label} at every minimum score` },
+  byId("plot").replaceChildren(s("svg", { viewBox: "0 0 102 100", role: "img", "aria-label": `Precision and recall of ${curve.label} at every minimum score` },
     ...axes("Recall, %", "Precision, %"), s("path", { d: line(all), class: "by-score" }), s("path", { d: line(own), class: "line-of" }), s("circle", { id: "at", r: 2.2, cx: 0, cy: 0 })),
   h("p", { class: "quiet" }, "Solid: photos whose best answer it is. Dashed: whatever their best answer, as where a photo may have several."));
 }
@@ -351,7 +352,7 @@ async function keeping(work, text) {
 function drawReliability() {
   const { ece } = report.summary;
   byId("calibration").textContent = ece ? `A score is off by ${percent(ece.value)} on average${ece.low === null ? "" : ` (${between(ece)})`}: by so much what it says differs from how often such answers are right. On the line it does not.` : "";
-  byId("reliability").replaceChildren(s("svg", { viewBox: "0 0 100 100", role: "img", "aria-label": report.reliability.map((bin) => `score ${percent(bin.confidence)}: ${percent(bin.accuracy)} of ${photos(bin.photos)} right`).join("; ") },
+  byId("reliability").replaceChildren(s("svg", { viewBox: "0 0 102 100", role: "img", "aria-label": report.reliability.map((bin) => `score ${percent(bin.confidence)}: ${percent(bin.accuracy)} of ${photos(bin.photos)} right`).join("; ") },
     ...axes("Score, %", "Right, %"), s("path", { d: line([[0, 0], [1, 1]]), class: "by-score" }),
     ...report.reliability.map((bin) => s("circle", { cx: 10 + 88 * bin.confidence, cy: 90 - 86 * bin.accuracy, r: Math.max(0.9, 4 * Math.sqrt(bin.photos / report.photos)) }))));
 }
