@@ -141,6 +141,9 @@ WRITING = [
     ("POST", "/v1/reviews", {"label": "red"}),
     ("POST", "/v1/reviews/1/answers", {"number": 1, "answer": "yes"}),
     ("POST", "/v1/reviews/1/undo", None),
+    ("POST", "/v1/choices", {"labels": ["red", "blue"], "template_sets": ["default", "plain"]}),
+    ("POST", "/v1/choices/1/answers", {"number": 1, "answer": "red"}),
+    ("POST", "/v1/choices/1/undo", None),
     ("POST", "/v1/counts", {"label": "red"}),
     ("POST", "/v1/counts/1/answers", {"number": 1, "answer": "yes"}),
     ("POST", "/v1/counts/1/undo", {}),
@@ -153,9 +156,9 @@ WRITING = [
 ]
 # These only answer, unless they are told to keep or to write; see tests/web/test_lab.py.
 LAB = {
-    f"/v1/{name}"
-    for name in ("diff", "lint", "suggest", "eval", "temperature", "prior", "thresholds", "tags", "tags/retract")
+    f"/v1/{name}" for name in ("diff", "lint", "suggest", "temperature", "prior", "thresholds", "tags", "tags/retract")
 }
+LAB |= {"/v1/eval", "/v1/eval/photos", "/v1/eval/curve"}
 LAB_WRITES = {("DELETE", "/v1/thresholds"), ("DELETE", "/v1/temperature")}
 
 

@@ -20,6 +20,7 @@ from zsindex.services.stopping import Stopping
 from zsindex.upkeep.room import Room
 from zsindex.web.admission import CacheAllowance, Gate
 from zsindex.web.answers import Answers
+from zsindex.web.choices import KeptChoices
 from zsindex.web.decoding import UploadDecoder
 from zsindex.web.job_runner import JobRunner
 from zsindex.web.limits import Limits
@@ -40,6 +41,7 @@ class Service:
     ) -> None:
         self.library = library
         self.reviews = KeptReviews(library)
+        self.choices = KeptChoices(library)
         self.serving = serving = Serving(library.session)
         self.search = Search(library.session)
         self.stopping = Stopping(library.session)

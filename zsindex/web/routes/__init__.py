@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from zsindex.web.routes import (
     albums,
+    choices,
     classify,
     corrections,
     counts,
@@ -57,6 +58,7 @@ ROUTERS = (
     albums.router,
     reviews.router,
     counts.router,
+    choices.router,
     events.router,
     runs.router,
     tags.router,

@@ -10,6 +10,7 @@ import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
 import { onTravel, params, write } from "./url.js";
+import { WhatNext } from "./whatnext.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
@@ -152,6 +153,7 @@ function draw({ top = true, at = null } = {}) {
   byId("view-columns").setAttribute("aria-pressed", String(view.columns));
   document.body.classList.toggle("empty", !has);
   if (!has) {
+    whatNext.draw();
     drawNothing();
     return;
   }
@@ -165,6 +167,7 @@ function draw({ top = true, at = null } = {}) {
   drawGroup(top, at);
   drawExport();
   drawLearn();
+  whatNext.draw();
 }
 
 function drawLearn() {
@@ -336,6 +339,7 @@ function choose(label, { push = true } = {}) {
   byId("grid").hidden = view.columns;
   drawGroup(true);
   drawExport();
+  whatNext.draw();
   if (view.columns) columns.get(label)?.element.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
@@ -492,6 +496,14 @@ const editor = new Editor(byId("editor"), {
     writeUrl(settled);
     regroup();
   },
+});
+
+const whatNext = new WhatNext(byId("what-next"), {
+  asked: () => view.asked,
+  group: () => (answer?.total && current().answer !== -1 ? current().label : null),
+  least: () => (answer ? answer.levels[level] : 0),
+  onword: (word) => editor.labels.add(word),
+  onphotos: (source) => dialog.open(source, 0),
 });
 
 const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; writeUrl(settled); regroup(); } });
