@@ -58,6 +58,7 @@ class Service:
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.decoder = UploadDecoder(limits)
+        self.archives = threading.BoundedSemaphore(limits.archives)
         self.jobs = JobRunner(library, most_queued=limits.queued_jobs, runs_jobs=runs_jobs)
         self.metrics = Metrics(lambda: library.usage, self._of_process, self._of_library, self._rooms)
         self.closing = threading.Event()

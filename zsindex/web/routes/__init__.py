@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from zsindex.web.routes import (
     albums,
+    chosen,
     classify,
     corrections,
     counts,
@@ -42,6 +43,7 @@ ROUTERS = (
     groups.router,
     search.router,
     embed.router,
+    chosen.router,
     images.router,
     label_sets.router,
     template_sets.router,
