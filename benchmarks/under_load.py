@@ -30,9 +30,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from service_load import BATCH, DIM, LABELS_ASKED, N_LABELS, paint, post
-from synthetic import label_names, make, unit_vectors
-
-from zsindex.records import Candidate
+from synthetic import label_names, unit_vectors
 
 TOP = 20
 FAISS = "FAISS"
@@ -186,6 +184,26 @@ def service(library: Path, photos: Path, checkout: Path) -> Iterator[int]:
         process.wait(120)
 
 
+MAKE = """
+import sys
+from pathlib import Path
+from synthetic import make
+from zsindex.records import Candidate
+library, vectors, batch, dim, labels = Path(sys.argv[1]), *map(int, sys.argv[2:])
+files = [Candidate(f"/made-up/{n // batch:04}", f"{n:07}.jpg", 1, 1) for n in range(vectors)]
+make(library, (files[n : n + batch] for n in range(0, vectors, batch)), dim=dim, n_labels=labels)
+"""
+
+
+def made_by(checkout: Path, library: Path, vectors: int) -> None:
+    """Make a library by a checkout, whose schema may be an older one."""
+    numbers = map(str, (vectors, BATCH, DIM, N_LABELS))
+    paths = os.pathsep.join(map(str, (checkout, checkout / "benchmarks")))
+    subprocess.run(
+        [sys.executable, "-P", "-c", MAKE, library, *numbers], check=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=int, default=100_000)
@@ -208,10 +226,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="zsindex-") as folder:
         photos, numbers = Path(folder, "photos"), count(0, 10_000)
-        files = [Candidate(f"/made-up/{n // BATCH:04}", f"{n:07}.jpg", 1, 1) for n in range(options.vectors)]
         libraries = {name: Path(folder, name) for name in versions}
-        for library in libraries.values():
-            make(library, (files[n : n + BATCH] for n in range(0, len(files), BATCH)), dim=DIM, n_labels=N_LABELS)
+        for whose, checkout in versions.items():
+            made_by(checkout, libraries[whose], options.vectors)
         paint(photos, options.photos)
         for _ in range(options.rounds):
             for whose, checkout in versions.items():

@@ -13,4 +13,3 @@ SetName: TypeAlias = Annotated[
     Name, Path(description="Its name; NAME@2 reads the second version.", examples=["animals"])
 ]
 ImageId: TypeAlias = Annotated[Id, Path(description="`image_id` of a result.", examples=[1])]
-Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**31)]

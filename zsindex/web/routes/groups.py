@@ -25,6 +25,7 @@ from zsindex.records import NONE, Activation, IdArray
 from zsindex.web import questions, replicas
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import MOST_IN_NAME, AnswerName
+from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Id, Score
 from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, PhotoPlaces, TagPreview
@@ -43,7 +44,6 @@ Key: TypeAlias = Annotated[
 Answer: TypeAlias = Annotated[
     int | None, Query(ge=0, le=100_000, description="Index of the answer. Default: all of them.")
 ]
-Start: TypeAlias = Annotated[int, Query(ge=0, le=2**31)]
 Limit: TypeAlias = Annotated[int, Query(ge=0, le=1000)]
 
 # Scores at which photos are counted. Those of a sigmoid are often small, and then their order of size matters.
@@ -130,19 +130,28 @@ def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Respo
 
 @router.get("/v1/groups/{key}/photos", response_model=GroupPhotos, summary="Photos of a group")
 def photos(
-    service: ServiceHere, request: Request, key: Key, answer: Answer = None, start: Start = 0, limit: Limit = 100
+    service: ServiceHere,
+    request: Request,
+    key: Key,
+    answer: Answer = None,
+    start: Start = 0,
+    limit: Limit = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """Highest scores first. Any part can be asked for, in any order: scroll bars jump. Without `answer`, all photos but
     those that show none of the labels.
     """
-    etag = etag_of(_run_key(key), answer, start, limit)
+    etag = etag_of(_run_key(key), answer, start, limit, cursor)
     same = unchanged(request, etag)
     if same is not None:
         return same
     found = kept(service, request, key)
     chosen = _labelled(found) if answer is None else _of(found, answer)
-    shown = _photos(found, chosen[start : start + limit].tolist())
-    return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
+    asked, state = ["group", _run_key(key), answer], len(chosen)
+    part, following = page_of(range(len(chosen)), asked=asked, state=state, start=start, limit=limit, cursor=cursor)
+    shown = _photos(found, [int(chosen[number]) for number in part])
+    document = {"total": len(chosen), "photos": shown, "next": following}
+    return JSONResponse(document, headers={"ETag": etag})
 
 
 @router.get("/v1/groups/{key}/places", response_model=PhotoPlaces, summary="Where photos stand in an answer")
@@ -365,9 +374,10 @@ def flipped(
     becomes: Annotated[int, Query(ge=0, le=100_000)],
     start: Start = 0,
     limit: Limit = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """Photos that went from one label to another; first those where both answers were sure."""
-    etag = etag_of("flipped", _run_key(key), _run_key(other), was, becomes, start, limit)
+    etag = etag_of("flipped", _run_key(key), _run_key(other), was, becomes, start, limit, cursor)
     same = unchanged(request, etag)
     if same is not None:
         return same
@@ -377,11 +387,15 @@ def flipped(
     chosen = np.flatnonzero(_moves(before, after) == was * len(after.labels) + becomes)
     sure = np.minimum(before.by_answer.scores[chosen], after.by_answer.scores[chosen])
     chosen = chosen[np.argsort(-sure, kind="stable")]
-    shown = chosen[start : start + limit].tolist()
+    asked = ["flips", _run_key(key), _run_key(other), was, becomes]
+    state = len(chosen)
+    part, following = page_of(range(state), asked=asked, state=state, start=start, limit=limit, cursor=cursor)
+    shown = [int(chosen[number]) for number in part]
     both = zip(_photos(before, shown), _photos(after, shown), strict=True)
     document = {
         "total": len(chosen),
         "photos": [{**new, "old": old["label"], "old_score": old["score"]} for old, new in both],
+        "next": following,
     }
     return JSONResponse(document, headers={"ETag": etag})
 

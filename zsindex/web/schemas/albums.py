@@ -59,3 +59,4 @@ class AlbumPage(BaseModel):
     came: int
     went: list[str]
     photos: list[PhotoOfAlbum]
+    next: str | None

@@ -12,3 +12,4 @@ class SkippedPage(BaseModel):
 
     total: int
     skipped: list[SkippedFile]
+    next: str | None
