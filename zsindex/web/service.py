@@ -60,6 +60,7 @@ class Service:
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.decoder = UploadDecoder(limits)
+        self.archives = threading.BoundedSemaphore(limits.archives)
         self.jobs = JobRunner(
             library, most_queued=limits.queued_jobs, runs_jobs=runs_jobs, quiet_for_s=lambda: self.gate.quiet_for_s
         )

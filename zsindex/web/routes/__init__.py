@@ -11,6 +11,7 @@ from __future__ import annotations
 from zsindex.web.routes import (
     albums,
     choices,
+    chosen,
     classify,
     corrections,
     counts,
@@ -43,6 +44,7 @@ ROUTERS = (
     groups.router,
     search.router,
     embed.router,
+    chosen.router,
     images.router,
     label_sets.router,
     template_sets.router,

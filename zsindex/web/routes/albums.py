@@ -9,9 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from zsindex.lab.albums import AlbumPhotos
 from zsindex.services.albums import Albums
+from zsindex.web import questions
 from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.parameters import SetName
+from zsindex.web.problems import Problem
 from zsindex.web.schemas.albums import AlbumPage, AlbumRequest, AlbumShown
+from zsindex.web.schemas.chosen import ChosenPhotos
 from zsindex.web.service import WRITES, Service, ServiceHere
 
 router = APIRouter(tags=["albums"])
@@ -38,6 +41,34 @@ def save(service: ServiceHere, name: SetName, body: AlbumRequest) -> Response:
     query = None if body.query is None else f"text:{body.query}"
     given = {key: value for key, value in {**given, "plus": plus, "minus": minus}.items() if value not in (None, [])}
     return JSONResponse(_albums(service).save(name, query, **given).to_dict())
+
+
+@router.post(
+    "/v1/albums/{name}/photos",
+    response_model=AlbumShown,
+    dependencies=[WRITES],
+    summary="Put photos into an album of chosen ones",
+)
+def put_in(service: ServiceHere, name: SetName, body: ChosenPhotos) -> Response:
+    """It is made where there is none of that name. An album that is a question cannot be added to."""
+    return JSONResponse(_albums(service).add(name, _paths(service, body)).to_dict())
+
+
+@router.post(
+    "/v1/albums/{name}/photos/remove",
+    response_model=AlbumShown,
+    dependencies=[WRITES],
+    summary="Take photos out of an album of chosen ones",
+)
+def take_out(service: ServiceHere, name: SetName, body: ChosenPhotos) -> Response:
+    """They stay in the library."""
+    return JSONResponse(_albums(service).take_out(name, _paths(service, body)).to_dict())
+
+
+def _paths(service: Service, body: ChosenPhotos) -> list[str]:
+    if len(body.image_ids) > service.limits.chosen:
+        raise Problem("too-much", 422, f"more than {service.limits.chosen:,} photos")
+    return list(questions.paths_of(service, body.image_ids).values())
 
 
 @router.delete("/v1/albums/{name}", status_code=204, dependencies=[WRITES], summary="Remove an album")

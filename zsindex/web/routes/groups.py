@@ -61,7 +61,12 @@ PIECE_BYTES = 1 << 18
 MOST_FLIPS = 1000
 
 
-def _kept(service: Service, request: Request, name: str) -> Classification:
+def kept(service: Service, request: Request, name: str) -> Classification:
+    """The answer of a key: the one that is kept, or the same made again.
+
+    Raises:
+        Problem: it cannot be had again, or this is no key.
+    """
     at = AnswerName.from_text(name)
     found = service.answers.get(at.key)
     if found is not None:
@@ -140,7 +145,7 @@ def photos(
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     chosen = _labelled(found) if answer is None else _of(found, answer)
     asked, state = ["group", _run_key(key), answer], len(chosen)
     part, following = page_of(range(len(chosen)), asked=asked, state=state, start=start, limit=limit, cursor=cursor)
@@ -161,7 +166,7 @@ def places(
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     ranked, labelled = found.by_answer, _labelled(found)
     found_places = []
     for wanted in dict.fromkeys(image_id):
@@ -217,7 +222,7 @@ def export(
     """Each photo with its best label, its score, how far that is ahead of the second, its id and the SHA-256 of its
     bytes; highest scores first. Parquet names the run in the schema's metadata.
     """
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     chosen = _of(found, answer)
     headers = {"Content-Disposition": f'attachment; filename="zsindex-{_run_key(key)}.{format}"'}
     media_type = EXPORTED[format][0]
@@ -313,7 +318,7 @@ def tags(
     service: ServiceHere, request: Request, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100
 ) -> Response:
     """The best answers as tags, as `zsindex tags write` writes them. Nothing is written here."""
-    report = service.library.tags.write(_kept(service, request, key).best_only(), min_score=min_score, apply=False)
+    report = service.library.tags.write(kept(service, request, key).best_only(), min_score=min_score, apply=False)
     actions = Counter(change.action for change in report.changes)
     document = {
         "create": actions["create"],
@@ -330,7 +335,7 @@ def tags(
 
 
 def _pair(service: Service, request: Request, key: str, other: str) -> tuple[Classification, Classification]:
-    before, after = _kept(service, request, key), _kept(service, request, other)
+    before, after = kept(service, request, key), kept(service, request, other)
     if before.paths is not after.paths and before.paths != after.paths:
         raise Problem("answer-gone", 410, "the answers are about different photos; ask for both again")
     return before, after
