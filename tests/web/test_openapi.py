@@ -92,6 +92,8 @@ OPERATIONS = [
     ("get", "/readyz"),
     ("get", "/metrics"),
     ("get", "/v1/library"),
+    ("get", "/v1/library/now"),
+    ("get", "/v1/folders"),
     ("get", "/v1/models"),
     ("get", "/v1/skipped"),
     ("get", "/v1/session"),

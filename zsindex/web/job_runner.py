@@ -212,6 +212,12 @@ class JobRunner:
         """All jobs that are remembered, newest first."""
         return [self._live(row.id) or _shown(row.document) for row in self._kept.list()]
 
+    def current(self) -> dict[str, Any] | None:
+        """The job that is at work, whichever service is at it, or the next one; None where there is nothing to do."""
+        rows = self._kept.list(states=BEGUN | DUE)
+        row = next((row for row in rows if row.state in BEGUN), rows[-1] if rows else None)
+        return None if row is None else self._live(row.id) or _shown(row.document)
+
     def document(self, job_id: str) -> dict[str, Any]:
         """A job.
 

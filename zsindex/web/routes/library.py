@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
+import zsindex
 from zsindex.web.lists import NextPage, Start, page_of
-from zsindex.web.schemas.library import SkippedPage
+from zsindex.web.schemas.library import Now, SkippedPage
 from zsindex.web.service import ServiceHere
 
 router = APIRouter(tags=["system"])
@@ -19,6 +21,19 @@ router = APIRouter(tags=["system"])
 def library(service: ServiceHere) -> Response:
     """Counts, folders, models, label sets, versions."""
     return JSONResponse(service.library.status().to_dict())
+
+
+@router.get("/v1/library/now", response_model=Now, summary="Whether anything has changed, and what is at work")
+def now(service: ServiceHere) -> Response:
+    """For those who ask every few seconds: it counts nothing."""
+    storage = service.library.session.storage
+    known = {
+        "version": zsindex.__version__,
+        "library": hashlib.sha256(str(storage.place).encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        "revision": "{}.{}".format(*storage.reads.facts_state()),
+        "job": service.jobs.current(),
+    }
+    return JSONResponse(known, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/v1/models", response_model=list[dict[str, Any]], summary="Models with vectors in the library")

@@ -101,10 +101,8 @@ export class Grid {
     if (!this.#measure()) return;
     this.active = i;
     const row = this.laid.rowOf(i);
-    const box = this.#scroller();
-    const edge = box === document.scrollingElement ? 0 : box.getBoundingClientRect().top;
     const top = this.sheet.getBoundingClientRect().top + this.laid.top(row) - (this.laid.title(row) === null ? 0 : HEAD);
-    box.scrollTop += top - edge - this.#covered();
+    this.#scroller().scrollTop += top - this.#edge();
     this.draw();
   }
 
@@ -124,6 +122,26 @@ export class Grid {
 
   /** What scrolls it: a box around, or the page. */
   get scroller() { return this.#scroller(); }
+  /** The first photo that can be seen, and how far below the edge it is. */
+  get place() {
+    if (!this.#measure()) return null;
+    const from = this.#edge() - this.sheet.getBoundingClientRect().top;
+    const row = Math.min(this.nRows - 1, Math.max(0, this.laid.rowAt(from)));
+    return row < 0 ? null : { i: this.laid.start(row), shift: this.laid.top(row) - from };
+  }
+
+  /** Have a photo as far below the edge as `place` said. */
+  hold({ i, shift }) {
+    if (!this.#measure() || !this.nRows) return;
+    const row = this.laid.rowOf(Math.min(i, this.source.length - 1));
+    this.#scroller().scrollTop += this.laid.top(row) - shift - (this.#edge() - this.sheet.getBoundingClientRect().top);
+    this.draw();
+  }
+
+  #edge() {
+    const box = this.#scroller();
+    return (box === document.scrollingElement ? 0 : box.getBoundingClientRect().top) + this.#covered();
+  }
 
   /** How much of the top is covered by what sticks to it. */
   get covered() { return this.#covered(); }

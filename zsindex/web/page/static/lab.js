@@ -10,6 +10,7 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
+import { onChange } from "./service.js";
 import { onTravel, params, write } from "./url.js";
 import { WhatNext } from "./whatnext.js";
 
@@ -62,8 +63,11 @@ function wholeQuestion() {
 
 // --- asking ----------------------------------------------------------------------------------------------------------
 
-/** Ask anew. With `stay` the question is the same, and what is in view stays there: the photo, not its number. */
-const regroup = latest(async (signal, { stay = false } = {}) => {
+/**
+ * Ask anew. With `stay` the question is the same, and the photo that the keys are about stays where it is; with `hold`, the
+ * first one that is in view.
+ */
+const regroup = latest(async (signal, { stay = false, hold = false } = {}) => {
   const body = wholeQuestion();
   editor.fail();
   if (!body) {
@@ -77,11 +81,14 @@ const regroup = latest(async (signal, { stay = false } = {}) => {
     const next = new Grouped(found);
     const to = view.min ? next.levelOf(view.min) : 0;
     const at = stay && answer ? await placeIn(next, to, around(grid.source, grid.active)) : null;
+    const place = hold && answer && !view.columns ? grid.place : null;
+    const i = place && await placeIn(next, to, around(grid.source, place.i));
     if (signal.aborted) return;
     libraryIs(found.run.snapshot);
     [answer, level] = [next, to];
     slider.max = String(answer.levels.length - 1);
-    draw({ top: !stay, at });
+    draw({ top: !stay && !hold, at });
+    if (place && i !== null) grid.hold({ i, shift: place.shift });
     dialog.again();
   } catch (error) {
     if (!signal.aborted) failed(error);
@@ -129,8 +136,8 @@ let asks = 0;
 function partFailed(error) {
   if (error.status === 410 && asks < 3) {
     asks += 1;
-    regroup();
-  } else toast(error.message, { text: "Try again", run: () => regroup() });
+    regroup({ hold: true });
+  } else toast(error.message, { text: "Try again", run: () => regroup({ hold: true }) });
 }
 
 // --- showing ---------------------------------------------------------------------------------------------------------
@@ -548,6 +555,7 @@ async function go(query) {
 }
 
 onTravel(go);
+onChange(() => { asks = 0; regroup({ hold: true }); });
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.target.matches("input, textarea, select") && !dialog.isOpen) {
     event.preventDefault();

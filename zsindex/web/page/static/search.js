@@ -8,6 +8,7 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
+import { onChange } from "./service.js";
 import { onTravel, params, write } from "./url.js";
 
 const PAGE = 100;
@@ -265,5 +266,6 @@ async function go(query) {
 }
 
 onTravel(go);
+onChange(() => find());
 library().catch(() => {});
 go(params());
