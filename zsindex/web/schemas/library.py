@@ -40,3 +40,4 @@ class Folders(BaseModel):
     photos: int = Field(description="Files in it, not below, that are called as photos are.")
     total: int
     folders: list[FolderHere]
+    next: str | None
