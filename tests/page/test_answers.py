@@ -291,3 +291,48 @@ def test_what_next_in_the_lab(page: Any, url: str, library: Library) -> None:
     page.keyboard.press("Escape")
     expect(box.locator(".next-result")).to_contain_text("the most telling first")
     assert [(one.paths[0], one.label) for one in library.corrections.list("things")] == [(telling[0].path, "a cat")]
+
+
+def test_choosing_with_keys(page: Any, url: str, library: Library) -> None:
+    library.labels.save("things", LABELS)
+    library.labels.save("others", ["a rocket", "a cat"])
+    page.goto(f"{url}/choose?set=things")
+    expect(page.get_by_text("Which is best here?")).to_be_visible()
+    expect(page.get_by_role("button", name="Choose", exact=True)).to_be_disabled()
+    accessible(page, "choose-empty")
+    page.get_by_label("others (2)").check()
+    page.get_by_role("button", name="Choose among 2").click()
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 1")
+    choice = library.choices.begin("others", against="things", within=0.05)  # the same one
+    look = choice.look()
+    assert look is not None
+    answers = look.drawn["answers"]
+    expect(page.locator("#choices button")).to_have_count(len(answers) + 3)
+    page.keyboard.press("2")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 2")
+    expect(page.locator("#details")).to_contain_text(
+        f"1 looked at of {choice.standing().differ} photos on which they differ"
+    )
+    assert library.surveys.looks(choice.survey_id)[0].answer == answers[1]
+    page.keyboard.press("u")
+    expect(page.locator("#details")).to_contain_text("0 looked at")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 1")
+    for n in range(1, 60):
+        if page.locator("#look").is_hidden():
+            break
+        expect(page.locator("#choices button").first).to_be_enabled()
+        page.keyboard.press("1")
+        expect(page.locator("#details")).to_contain_text(f"{n} looked at")
+    choice.refresh()
+    standing = choice.standing()
+    assert choice.look() is None
+    assert standing.named is not None
+    expect(page.locator("#standing")).to_contain_text(f"{standing.named}: on these photos none")
+    [row] = page.locator("#duels tbody tr").all()
+    [duel] = standing.duels
+    assert row.locator("td").all_inner_texts()[:4] == [
+        str(n) for n in (duel.differ, duel.looked_at, duel.won, duel.lost)
+    ]
+    page.set_viewport_size(SIZES["phone"])
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES["phone"]["width"]
+    accessible(page, "choose-phone")
