@@ -1,7 +1,7 @@
 # `make check` is what a change must pass; CI runs the test command of the README.
 PYTHON ?= python
 
-.PHONY: check format lint types test test-server test-server-part docs docs-site
+.PHONY: check format lint types test test-firefox test-server test-server-part docs docs-site
 
 check: lint types docs-site test
 
@@ -18,6 +18,10 @@ types:
 
 test:
 	$(PYTHON) -m pytest
+
+# The main flows of the page in a second engine, Debian's firefox-esr; CI has only the first.
+test-firefox:
+	$(PYTHON) -m pytest tests/page/test_firefox.py
 
 # The suites over PostgreSQL: tests/on_server.py. CI runs the part of them where most of a storage is asked for.
 SERVER_PART = $(patsubst %,tests/test_%.py,sync crash index exchange runs tags corrections thresholds lab_neighbours) \

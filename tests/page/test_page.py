@@ -541,14 +541,6 @@ def test_an_address_of_the_lab_from_before_still_leads_there(page: Any, url: str
     page.wait_for_load_state("networkidle")
 
 
-def test_an_empty_library_says_what_to_do(page: Any, start: Start, library: Library) -> None:
-    library.prune(library.photos.roots())
-    page.goto(start())
-    expect(page.locator("#state")).to_contain_text("No photos yet")
-    page.get_by_role("button", name="Add photos").click()
-    expect(page).to_have_url(re.compile("/library$"))
-
-
 @pytest.mark.parametrize(("size", "scheme"), [("desk", "dark"), ("phone", "light")])
 def test_all_pages_fit_and_are_accessible(page: Any, url: str, size: str, scheme: str) -> None:
     page.set_viewport_size(SIZES[size])

@@ -505,3 +505,22 @@ def test_a_job_that_cannot_be_stored_at_all_is_refused(library: Library, monkeyp
         runner.submit(None, retry_skipped=False)
     assert runner.documents() == []
     runner.stop()
+
+
+def test_what_has_changed_and_what_is_at_work(serve: Serve, held: tuple[Library, Held, Path], album: Path) -> None:
+    library, encoder, folder = held
+    client = serve(library, security={"photo_folders": (str(folder), str(album))})
+    before = client.get("/v1/library/now").json()
+    assert before["job"] is None
+    assert client.get("/v1/library/now").json() == before
+    first = client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"]
+    assert encoder.reached.wait(20)
+    second = client.post("/v1/sync", json={"paths": [str(album)]}).json()["id"]
+    job = client.get("/v1/library/now").json()["job"]
+    assert (job["id"], job["state"]) == (first, "running")  # not the one that waits
+    encoder.permits.release(1000)
+    assert end_of(client, second)["state"] == "done"
+    after = client.get("/v1/library/now").json()
+    assert after["job"] is None
+    assert after["revision"] != before["revision"]
+    assert (after["library"], after["version"]) == (before["library"], before["version"])

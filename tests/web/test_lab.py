@@ -473,7 +473,7 @@ def test_near_duplicates_in_pages(client: TestClient, library: Library, album: P
     ]
     assert first["groups"] + second["groups"] == shown
     assert (first["total"], second["next"], first["removable"]) == (2, None, 2)
-    assert get(client, "/v1/duplicates", threshold=0.99, offset=1)["groups"] == second["groups"]
+    assert get(client, "/v1/duplicates", threshold=0.99, start=1)["groups"] == second["groups"]
     within = client.get("/v1/duplicates", params={"threshold": 0.99, "path": str(album / "sea")})
     assert within.json()["total"] == 0
     assert client.get("/v1/duplicates", params={"threshold": 0.1}).status_code == 422

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from zsindex.arguments.paths import is_under
-from zsindex.config import absolute
 from zsindex.web.job_runner import ENDED
 from zsindex.web.problems import Problem
+from zsindex.web.routes.folders import permitted
 from zsindex.web.schemas.jobs import Job, SyncRequest
 from zsindex.web.service import WRITES, Service, ServiceHere
 
@@ -27,10 +25,10 @@ _EVENTS = {
 
 
 def _places(service: Service, paths: list[str] | None) -> list[str] | None:
-    """Paths that may be synced, absolute.
+    """Paths that may be synced, absolute; None for all that were synced before.
 
     Raises:
-        Problem: one lies elsewhere. It does not say whether there is anything.
+        Problem: one lies elsewhere, or there is none.
     """
     roots = service.library.photos.roots()
     if paths is None:
@@ -39,16 +37,7 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
         if not roots:
             raise Problem("no-folders", 422, "no folder has been synced yet; zsindex serve --photos FOLDER names some")
         return None
-    allowed = [*roots, *(absolute(folder) for folder in service.security.photo_folders)]
-    places = [os.path.normpath(absolute(path)) for path in paths]
-    for place in places:
-        # Also as it really is: a link inside a folder of photos may lead out of it.
-        real = os.path.realpath(place)
-        if not any(is_under(place, one) and is_under(real, os.path.realpath(one)) for one in allowed):
-            raise Problem(
-                "path", 403, "this service syncs only folders that were synced before, or that it was started with"
-            )
-    return places
+    return [permitted(service, path) for path in paths]
 
 
 @router.post(

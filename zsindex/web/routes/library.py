@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
-from zsindex.web.parameters import Offset
-from zsindex.web.schemas.library import SkippedPage
+import zsindex
+from zsindex.web.lists import NextPage, Start, page_of
+from zsindex.web.schemas.library import Now, SkippedPage
 from zsindex.web.service import ServiceHere
 
 router = APIRouter(tags=["system"])
@@ -21,6 +23,19 @@ def library(service: ServiceHere) -> Response:
     return JSONResponse(service.library.status().to_dict())
 
 
+@router.get("/v1/library/now", response_model=Now, summary="Whether anything has changed, and what is at work")
+def now(service: ServiceHere) -> Response:
+    """For those who ask every few seconds: it counts nothing."""
+    storage = service.library.session.storage
+    known = {
+        "version": zsindex.__version__,
+        "library": hashlib.sha256(str(storage.place).encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        "revision": "{}.{}".format(*storage.reads.facts_state()),
+        "job": service.jobs.current(),
+    }
+    return JSONResponse(known, headers={"Cache-Control": "no-store"})
+
+
 @router.get("/v1/models", response_model=list[dict[str, Any]], summary="Models with vectors in the library")
 def models(service: ServiceHere) -> Response:
     """The default one is marked."""
@@ -30,12 +45,13 @@ def models(service: ServiceHere) -> Response:
 @router.get("/v1/skipped", response_model=SkippedPage, summary="Photos that cannot be used, with reasons")
 def skipped(
     service: ServiceHere,
-    offset: Offset = 0,
+    start: Start = 0,
     limit: Annotated[int, Query(ge=0, le=1000)] = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """In the order of folders and names."""
     found = service.library.photos.skipped()
-    shown = [
-        {"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in found[offset : offset + limit]
-    ]
-    return JSONResponse({"total": len(found), "skipped": shown})
+    state = [one.path for one in found]
+    part, following = page_of(found, asked=["skipped"], state=state, start=start, limit=limit, cursor=cursor)
+    shown = [{"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in part]
+    return JSONResponse({"total": len(found), "skipped": shown, "next": following})

@@ -40,18 +40,22 @@ export function debounced(work, wait) {
   return later;
 }
 
-/** A short message that goes away by itself. Returns it. */
-export function toast(text, action) {
+/** A short message that goes away by itself, unless it `stays`. Returns it. */
+export function toast(text, action, { stays = false } = {}) {
   const box = h("div", { class: "toast" }, h("span", {}, text));
   if (action) {
     box.append(h("button", { type: "button", onclick: () => { box.remove(); action.run(); } }, action.text));
   }
-  // Behind a dialog nobody could reach it.
+  placeToasts();
+  byId("toasts").append(box);
+  if (!stays) setTimeout(() => box.remove(), action ? 8000 : 4500);
+  return box;
+}
+
+/** Behind a dialog nobody could reach messages. */
+export function placeToasts() {
   const over = document.querySelector("dialog.photo[open]") ?? document.body;
   if (byId("toasts").parentElement !== over) over.append(byId("toasts"));
-  byId("toasts").append(box);
-  setTimeout(() => box.remove(), action ? 8000 : 4500);
-  return box;
 }
 
 /** Show what stands where photos would: nothing yet, loading, or what went wrong. */

@@ -2,6 +2,7 @@
 
 import { NONE, Grouped } from "./answer.js";
 import { Problem, ask, latest, library, root, url } from "./api.js";
+import { selecting } from "./chosen.js";
 import { byId, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
 import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
@@ -9,6 +10,7 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
+import { onChange } from "./service.js";
 import { onTravel, params, write } from "./url.js";
 import { WhatNext } from "./whatnext.js";
 
@@ -61,8 +63,11 @@ function wholeQuestion() {
 
 // --- asking ----------------------------------------------------------------------------------------------------------
 
-/** Ask anew. With `stay` the question is the same, and what is in view stays there: the photo, not its number. */
-const regroup = latest(async (signal, { stay = false } = {}) => {
+/**
+ * Ask anew. With `stay` the question is the same, and the photo that the keys are about stays where it is; with `hold`, the
+ * first one that is in view.
+ */
+const regroup = latest(async (signal, { stay = false, hold = false } = {}) => {
   const body = wholeQuestion();
   editor.fail();
   if (!body) {
@@ -76,11 +81,14 @@ const regroup = latest(async (signal, { stay = false } = {}) => {
     const next = new Grouped(found);
     const to = view.min ? next.levelOf(view.min) : 0;
     const at = stay && answer ? await placeIn(next, to, around(grid.source, grid.active)) : null;
+    const place = hold && answer && !view.columns ? grid.place : null;
+    const i = place && await placeIn(next, to, around(grid.source, place.i));
     if (signal.aborted) return;
     libraryIs(found.run.snapshot);
     [answer, level] = [next, to];
     slider.max = String(answer.levels.length - 1);
-    draw({ top: !stay, at });
+    draw({ top: !stay && !hold, at });
+    if (place && i !== null) grid.hold({ i, shift: place.shift });
     dialog.again();
   } catch (error) {
     if (!signal.aborted) failed(error);
@@ -128,13 +136,17 @@ let asks = 0;
 function partFailed(error) {
   if (error.status === 410 && asks < 3) {
     asks += 1;
-    regroup();
-  } else toast(error.message, { text: "Try again", run: () => regroup() });
+    regroup({ hold: true });
+  } else toast(error.message, { text: "Try again", run: () => regroup({ hold: true }) });
 }
 
 // --- showing ---------------------------------------------------------------------------------------------------------
 
-const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
+const select = selecting({
+  key: () => answer?.key ?? null,
+  correct: { why: () => whyNot(), labels: () => sayable(), say: (ids, n) => sayAll(ids, n) },
+});
+const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
 const columns = new Map();
 
 function loading() {
@@ -286,7 +298,7 @@ const seen = new IntersectionObserver((entries) => {
     const column = columns.get(entry.target.dataset.label);
     if (!entry.isIntersecting || !column || column.grid || !answer) continue;
     const label = entry.target.dataset.label;
-    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed,
+    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed,
       onopen: (i, source) => { view.group = label; drawGroups(); open(i, source); } });
     column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
   }
@@ -442,7 +454,19 @@ async function say(photo, n) {
   }
   drawLearn();
   dialog.said();
-  const kept = `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`;
+  await tellChanged(before, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
+}
+
+/** The same of many photos at once. */
+async function sayAll(ids, n) {
+  const label = sayable()[n];
+  const before = answer;
+  await corrections.sayAll(ids, label);
+  drawLearn();
+  await tellChanged(before, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
+}
+
+async function tellChanged(before, kept) {
   if (!learns()) {
     tellKept(kept);
     return;
@@ -472,9 +496,16 @@ function tellKept(text) {
   } });
 }
 
+/** What forbids corrections; null if nothing does. */
+function whyNot() {
+  if (corrections.may && view.asked.set) return null;
+  return corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not accept corrections from you.";
+}
+
 async function correctAt(item, key) {
-  if (!corrections.may || !view.asked.set) {
-    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not accept corrections from you.");
+  const why = whyNot();
+  if (why) {
+    toast(why);
     return;
   }
   if (key > sayable().length) return;
@@ -524,6 +555,7 @@ async function go(query) {
 }
 
 onTravel(go);
+onChange(() => { asks = 0; regroup({ hold: true }); });
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.target.matches("input, textarea, select") && !dialog.isOpen) {
     event.preventDefault();

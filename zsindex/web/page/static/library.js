@@ -1,14 +1,15 @@
 // The library: what it holds, syncing it, and what is wrong or double in it.
 
-import { Problem, ask, has, library, mayWrite, root, url } from "./api.js";
+import { Adding } from "./adding.js";
+import { Problem, ask, has, library, mayWrite, root } from "./api.js";
 import { byId, bytes, fileName, h, number, photos, showState, toast } from "./dom.js";
+import { ENDED, watch } from "./jobs.js";
+import { Pace } from "./pace.js";
 import { forget, picture } from "./pictures.js";
+import { onChange } from "./service.js";
 
 const PAGE = 50;
 const MOST_ALIKE = 12;
-const ENDED = ["done", "failed", "cancelled"];
-const STAGES = { scan: "Looking for photos", read: "Reading photos", encode: "Encoding photos" };
-let events = null;
 let running = null;
 
 // --- what it holds ---------------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ function paged(host, path, { key, unit, empty, head, row }) {
   const load = async () => {
     more.disabled = true;
     try {
-      const found = await ask(`${path}?offset=${offset}&limit=${PAGE}`);
+      const found = await ask(`${path}?start=${offset}&limit=${PAGE}`);
       const rows = found[key];
       offset += rows.length;
       if (!found.total) {
@@ -118,7 +119,7 @@ byId("find-near").addEventListener("click", async () => {
   const load = async () => {
     more.disabled = true;
     try {
-      const found = await ask(`/v1/duplicates?offset=${offset}&limit=${PAGE}`);
+      const found = await ask(`/v1/duplicates?start=${offset}&limit=${PAGE}`);
       offset += found.groups.length;
       list.append(...found.groups.map((group) => h("li", {}, h("div", { class: "row-of", tabindex: 0, role: "group", "aria-label": `Like ${fileName(group.keep.path)}` }, alike(group.keep, "Keep", group.keep),
         ...group.others.slice(0, MOST_ALIKE).map((one) => alike(one, one.exact ? "Same bytes" : `Similarity ${one.cosine.toFixed(3)}`, group.keep)),
@@ -154,35 +155,44 @@ function drawJob(job) {
   byId("cancel").hidden = !goesOn || !writes;
   const bar = byId("progress");
   bar.hidden = !goesOn;
-  const { progress } = job;
-  let text = said(job);
-  if (goesOn && progress) {
-    const { stage, done, total } = progress;
-    text = `${STAGES[stage] ?? stage}: ${number(done)}${total ? ` of ${number(total)}` : ""}`;
-    if (total) { bar.max = total; bar.value = done; } else bar.removeAttribute("value");
-  } else bar.removeAttribute("value");
+  const far = pace.of(job);
+  const text = job.state === "running" && job.progress ? far.text : said(job);
+  if (goesOn && far.total) Object.assign(bar, { max: far.total, value: far.done });
+  else bar.removeAttribute("value");
   byId("job").classList.toggle("wrong", job.state === "failed");
   if (byId("job").textContent !== text) byId("job").textContent = text;
 }
 
-function watch(job) {
+function follow(job) {
+  if (running === job.id) return;
   running = job.id;
   drawJob(job);
-  events?.close();
-  events = new EventSource(url(`/v1/jobs/${job.id}/events`));
-  events.addEventListener("job", (event) => {
-    const news = JSON.parse(event.data);
+  watch(job.id, (news) => {
     drawJob(news);
     if (!ENDED.includes(news.state)) return;
-    events.close();
     running = null;
-    forget();  // photos may be back
-    drawStatus(true);
-    drawSkipped();
-    drawCopies();
-    drawJobs();
+    drawAll();
   });
 }
+
+/** Draw what a sync may have changed. */
+async function drawAll() {
+  forget();  // photos may be back
+  drawStatus(true);
+  drawSkipped();
+  drawCopies();
+  await drawWork();
+}
+
+async function drawWork() {
+  const live = (await drawJobs()).find((job) => !ENDED.includes(job.state));
+  if (live && !adding.busy) follow(live);
+}
+
+const pace = new Pace();
+const adding = new Adding(byId("adding"), { ondone: () => drawAll() });
+
+byId("add").addEventListener("toggle", () => { if (byId("add").open && !adding.busy) adding.begin(); });
 
 async function drawJobs() {
   const found = await ask("/v1/jobs");
@@ -194,10 +204,10 @@ async function drawJobs() {
 byId("sync").addEventListener("click", async () => {
   byId("sync").disabled = true;
   try {
-    watch(await ask("/v1/sync", { body: { retry_skipped: byId("retry").checked } }));
+    follow(await ask("/v1/sync", { body: { retry_skipped: byId("retry").checked } }));
   } catch (error) {
     byId("job").textContent = error instanceof Problem && error.kind === "no-folders"
-      ? "No folder has been synced yet. Start the service with zsindex serve --photos FOLDER, or sync once with zsindex sync FOLDER." : error.message;
+      ? "No folder has been synced yet. Add one below." : error.message;
   } finally { byId("sync").disabled = false; }
 });
 
@@ -215,13 +225,16 @@ async function begin() {
     writes = await mayWrite();
     byId("sync").hidden = !writes;
     document.querySelector(".check").hidden = !writes;
+    byId("add").hidden = !writes;
     if (!writes) byId("job").textContent = "Read-only: syncing needs a token with the right to write.";
     await drawStatus();
     drawSkipped();
     drawCopies();
     has("/v1/duplicates", "get").then((there) => { byId("near-card").hidden = !there; }, () => {});
-    const live = (await drawJobs()).find((job) => !ENDED.includes(job.state));
-    if (live) watch(live);
+    if (writes && !(await library()).roots.length) byId("add").open = true;
+    await drawWork();
+    // The lists below stay as they are until a sync has ended: somebody may be reading there.
+    onChange(() => { drawStatus(true); drawWork(); }, { byItself: () => true });
   } catch (error) {
     const box = h("div");
     byId("main").prepend(box);

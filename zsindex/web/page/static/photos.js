@@ -1,12 +1,15 @@
 // The library as it is, before any label: by day, month or folder, with a bar of times to jump along.
 
+import { Adding } from "./adding.js";
 import { Pages } from "./answer.js";
-import { ask, latest, library, root } from "./api.js";
+import { ask, latest, library, mayWrite, root } from "./api.js";
+import { selecting } from "./chosen.js";
 import { byId, fileName, h, icon, number, photos, showState, toast } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { forget } from "./pictures.js";
+import { onChange } from "./service.js";
 import { onTravel, params, write } from "./url.js";
 
 const ORDERS = { newest: "by=date", oldest: "by=date&oldest_first=true", folder: "by=path" };
@@ -14,6 +17,8 @@ const ORDERS = { newest: "by=date", oldest: "by=date&oldest_first=true", folder:
 const FEW = 6;
 // Of more years the bar has no months.
 const MOST_YEARS = 12;
+// So many photos may have come between two of the same day, and what was in view is still found.
+const AHEAD = 300;
 // What the address of the lab has, which once stood here.
 const OF_THE_LAB = ["label", "set", "template", "group", "min", "negative", "unknown"];
 
@@ -75,7 +80,8 @@ async function sectionsOf(signal) {
   return of("year");
 }
 
-const find = latest(async (signal) => {
+/** Ask anew; with `place`, of the list before, what was in view there stays where it is. */
+const find = latest(async (signal, place = null) => {
   forget();
   byId("stage").setAttribute("aria-busy", "true");
   if (!list) showState(byId("state"), { title: "Looking for photos", busy: true });
@@ -83,11 +89,15 @@ const find = latest(async (signal) => {
     const sections = await sectionsOf(signal);
     const length = sections.reduce((sum, one) => sum + one.photos, 0);
     const pages = new Pages(`/v1/images?${ORDERS[order]}${asked()}`);
+    const before = list;
     list = {
       length, sections: sections.map((one) => ({ ...one, title: `${titleOf(one.name)} · ${photos(one.photos)}` })),
       item: (i) => pages.item(i), load: (first, last, ending) => pages.load(first, last, ending),
+      ids: (first, last, ending) => pages.ids(first, last, ending),
     };
-    draw();
+    const i = place && length ? await placeOf(place, before, signal) : null;
+    draw(i !== null);
+    if (i !== null) grid.hold({ i, shift: place.shift });
   } catch (error) {
     if (signal.aborted) return;
     byId("grid").hidden = byId("scrubber").hidden = true;
@@ -98,20 +108,44 @@ const find = latest(async (signal) => {
   } finally { if (!signal.aborted) byId("stage").setAttribute("aria-busy", "false"); }
 });
 
-function draw() {
-  byId("counted").textContent = list.length ? photos(list.length) : "";
+/** Where a photo of the list before is by now, or would be. */
+async function placeOf({ i }, before, signal) {
+  const id = before.item(i)?.image_id;
+  const was = before.sections.findLast((one) => one.start <= i);
+  const is = list.sections.find((one) => one.name === was.name);
+  if (!is) return Math.min(i, list.length - 1);
+  const from = is.start + Math.min(i - was.start, is.photos - 1);
+  const to = Math.min(list.length - 1, from + AHEAD);
+  await list.load(from, to, signal);
+  for (let n = from; n <= to; n += 1) {
+    if (list.item(n).image_id === id) return n;
+  }
+  return from;
+}
+
+function draw(stay = false) {
+  byId("counted").textContent = photos(list.length);
   byId("inside").textContent = folder ? `in ${folder}` : "";
   byId("grid").hidden = !list.length;
   drawScrubber();
   if (list.length) {
     showState(byId("state"));
-    grid.show(list, { label: byId("order").selectedOptions[0].textContent });
+    grid.show(list, { label: byId("order").selectedOptions[0].textContent, top: !stay });
   } else if (filters.asked.size || folder) {
     showState(byId("state"), { title: "No photos fit", text: "No photo of this library fits all of these filters." });
   } else {
-    showState(byId("state"), { title: "No photos yet", text: "Add a folder with photos: each is encoded once, and every question is answered from then on.",
-      action: { text: "Add photos", run: () => { location.href = `${root}/library`; } } });
+    showState(byId("state"), { title: "No photos yet", text: "Add a folder with photos: each is encoded once, and every question is answered from then on." });
+    offerFolders();
   }
+}
+
+const adding = new Adding(h("div", { class: "adding" }), { ondone: () => { find(); drawFolders(); library({ again: true }); } });
+
+async function offerFolders() {
+  byId("state").append(adding.host);
+  if (adding.busy) return;
+  if (await mayWrite()) adding.begin();
+  else adding.host.replaceChildren(h("p", { class: "quiet" }, "That needs a token with the right to write."));
 }
 
 // --- the bar of times ------------------------------------------------------------------------------------------------
@@ -190,7 +224,7 @@ function enter(path) {
 // --- photos ----------------------------------------------------------------------------------------------------------
 
 const grid = new Grid(byId("grid"), {
-  label: "Photos", badge: () => "", onscroll: inView,
+  label: "Photos", badge: () => "", onscroll: inView, select: selecting(),
   onopen: (i, source) => dialog.open(source, i),
   onerror: (error) => toast(error.message, { text: "Try again", run: () => find() }),
 });
@@ -219,6 +253,12 @@ async function go(query) {
 if (OF_THE_LAB.some((name) => params().has(name))) location.replace(`${root}/lab${location.search}`);
 else {
   onTravel(go);
+  onChange(() => {
+    if (adding.busy) return;  // that leads to the photos when it has ended
+    const { place } = grid;
+    find(place?.i || place?.shift < 0 ? place : null);
+    drawFolders().catch(() => {});
+  }, { byItself: () => !list?.length });
   library().catch(() => {});
   drawFolders().catch(() => {});
   go(params());

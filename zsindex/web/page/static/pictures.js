@@ -37,8 +37,7 @@ export async function load(id, size, { signal, priority } = {}) {
   if (before) throw before;
   let address;
   try {
-    const response = await request(thumbnailPath(id, size), { signal, priority });
-    address = URL.createObjectURL(await response.blob());
+    address = URL.createObjectURL(await request(thumbnailPath(id, size), { signal, priority, read: (response) => response.blob() }));
     const image = h("img", { alt: "", draggable: false, src: address });
     await image.decode();
     signal?.throwIfAborted();
@@ -75,6 +74,18 @@ export function picture(item, size, { alt = "", small = false, onstate } = {}) {
 
 /** Whether a picture that could not be shown may be tried again. */
 export const isStale = (box) => box.state === "broken" && !known(box.item.image_id, box.size);
+
+/** Ask again for the pictures in the document that could not be shown. */
+export function again() {
+  forget();
+  for (const box of document.querySelectorAll(".pic.broken")) {
+    if (!box.item || box.item.image_id === null) continue;
+    box.removeAttribute("title");
+    box.replaceChildren();
+    set(box, "wait");
+    inView.observe(box);
+  }
+}
 
 async function start(box) {
   if (box.state !== "wait" || box.loading) return;
