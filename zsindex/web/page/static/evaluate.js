@@ -121,12 +121,12 @@ function draw() {
   byId("learnt").hidden = !found.learnt_from.total;
   byId("learnt").textContent = `The answers have learnt from ${photos(found.learnt_from.total)} of these, and are as was said of them. So these numbers flatter: they say little of other photos.`;
   const left = [
-    found.left_out.total ? `${photos(found.left_out.total)} with other names only are left out` : null,
+    found.left_out.total ? `${photos(found.left_out.total)} have other names only` : null,
     found.not_held.total ? `${photos(found.not_held.total)} of the truth are not in this library` : null,
     found.unanswered.total ? `${photos(found.unanswered.total)} need a sync` : null,
-    found.without_truth.total ? `of ${photos(found.without_truth.total)} it is not known what they show` : null,
+    found.without_truth.total ? `what ${photos(found.without_truth.total)} show is not known` : null,
   ].filter(Boolean);
-  byId("basis").textContent = [ABOUT[view.truth], left.length ? `${left.join("; ")}.` : ""].filter(Boolean).join(" ");
+  byId("basis").textContent = [ABOUT[view.truth], left.length ? `Not compared: ${left.join("; ")}.` : ""].filter(Boolean).join(" ");
   const unknown = Object.entries(found.unknown_labels);
   byId("unknown").replaceChildren(...(unknown.length ? [h("details", { class: "more" }, h("summary", {}, `Names that the set does not have (${number(unknown.length)})`),
     h("ul", { class: "names" }, ...unknown.slice(0, AT_FIRST).map(([name, n]) => h("li", {}, `${name} `, h("span", { class: "quiet" }, photos(n)), " ",
@@ -165,7 +165,8 @@ function drawConfused() {
   const order = new Map(report.labels.map((one, n) => [one.label, n]));
   const last = (name) => order.get(name) ?? order.size;
   const rows = [...new Set(report.confusions.map((cell) => cell.truth))].sort((a, b) => last(a) - last(b));
-  const columns = [...new Set(report.confusions.map((cell) => cell.answer))].sort((a, b) => last(a) - last(b));
+  // A label that is never answered has its column, too, so that what is right lies on the diagonal.
+  const columns = [...new Set(report.confusions.flatMap((cell) => [cell.truth, cell.answer]))].sort((a, b) => last(a) - last(b));
   if (Math.max(rows.length, columns.length) > MOST_IN_MATRIX) drawPairs(box);
   else drawMatrix(box, rows, columns);
 }
