@@ -28,6 +28,7 @@ let table = null;  // the truth that came as a file
 let found = null;
 let report = null;
 let curve = null;  // of a label: what the service says, and the threshold that is kept
+let sets = [];
 let may = false;
 let said = 0;
 
@@ -427,12 +428,13 @@ const grid = new Grid(byId("grid"), {
   badge: (item) => (view.cell?.answered == null ? `${item.label ?? "no answer"} ${percent(item.score)}` : view.cell.shows == null ? item.truth.join(", ") : percent(item.score)),
 });
 
-const sayable = () => report.labels.map((one) => one.label).filter((label) => label !== NONE).concat(NONE);
+/** What a photo can be said to show: what the set has, be it among the answers here or not. */
+const sayable = () => (sets.find((one) => one.name === view.set.split("@")[0])?.labels ?? []).concat(NONE);
 
 const dialog = new PhotoDialog({
   question,
   oncorrect: {
-    possible: () => report !== null && corrections.may,
+    possible: () => corrections.may,
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
     say: async (photo, n) => {
@@ -495,8 +497,7 @@ async function go(query) {
 
 async function begin() {
   library().catch(() => {});
-  const [sets, right] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
-  may = right;
+  [sets, may] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
   byId("label-set").append(h("option", { value: "" }, "–"), ...sets.map((one) => h("option", { value: one.name }, `${one.name} (${one.labels.length})`)));
   onTravel(go);
   await go(params());
