@@ -53,10 +53,9 @@ def matrix_of(page: Any) -> dict[tuple[str, str], int]:
 
 def test_what_is_confused_with_what(page: Any, url: str, library: Library) -> None:
     """Numbers as in Python; a cell opens its photos, a label its curve; a threshold is moved and kept."""
-    library.labels.save("things", LABELS)
-    said = {
-        one.path: LABELS[(n + 1) % 5] if n % 4 == 0 else one.label for n, one in enumerate(library.classify(LABELS))
-    }
+    words = [*LABELS, "a dog", "a car", "a house", "a flower", "a page of text"]
+    library.labels.save("things", words)
+    said = {one.path: words[(n + 1) % 10] if n % 4 == 0 else one.label for n, one in enumerate(library.classify(words))}
     library.corrections.add_all("things", [(path, label, False) for path, label in said.items()])
     expected = library.lab.evaluate("things", "corrections", resamples=200)
     [report] = expected.reports
@@ -80,8 +79,12 @@ def test_what_is_confused_with_what(page: Any, url: str, library: Library) -> No
     accessible(page, "evaluate")
 
     # A cell, by keys.
-    page.locator('.matrix .cell-of[tabindex="0"]').focus()
+    assert page.locator('.matrix .cell-of[tabindex="0"]').count() == 1
+    row = next(row for row in page.locator(".matrix tbody tr").all() if row.locator(".cell-of").count() > 1)
+    row.locator(".cell-of").first.focus()
     page.keyboard.press("ArrowRight")
+    expect(row.locator(".cell-of").nth(1)).to_be_focused()
+    page.locator(".matrix .cell-of:not(.right)").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#photos-title")).to_be_focused()
     shows, answered = (dict(parse_qsl(urlsplit(page.url).query))[name] for name in ("shows", "answered"))
@@ -155,7 +158,7 @@ def test_truth_from_a_table_and_with_other_names(
     page.get_by_label("Table with the columns").set_input_files(file)
     expect(page.locator("#sum")).to_contain_text("2 photos")
     expect(page.locator("#basis")).to_contain_text(
-        "2 photos with other names only are left out; 1 photo of the truth are not"
+        "Not compared: 2 photos have other names only; 1 photo of the truth are not"
     )
     page.get_by_text("Names that the set does not have (2)").click()
     page.get_by_role("listitem").filter(has_text="cat 1 photo").get_by_role("button").click()
@@ -291,3 +294,48 @@ def test_what_next_in_the_lab(page: Any, url: str, library: Library) -> None:
     page.keyboard.press("Escape")
     expect(box.locator(".next-result")).to_contain_text("the most telling first")
     assert [(one.paths[0], one.label) for one in library.corrections.list("things")] == [(telling[0].path, "a cat")]
+
+
+def test_choosing_with_keys(page: Any, url: str, library: Library) -> None:
+    library.labels.save("things", LABELS)
+    library.labels.save("others", ["a rocket", "a cat"])
+    page.goto(f"{url}/choose?set=things")
+    expect(page.get_by_text("Which is best here?")).to_be_visible()
+    expect(page.get_by_role("button", name="Choose", exact=True)).to_be_disabled()
+    accessible(page, "choose-empty")
+    page.get_by_label("others (2)").check()
+    page.get_by_role("button", name="Choose among 2").click()
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 1")
+    choice = library.choices.begin("others", against="things", within=0.05)  # the same one
+    look = choice.look()
+    assert look is not None
+    answers = look.drawn["answers"]
+    expect(page.locator("#choices button")).to_have_count(len(answers) + 3)
+    page.keyboard.press("2")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 2")
+    expect(page.locator("#details")).to_contain_text(
+        f"1 looked at of {choice.standing().differ} photos on which they differ"
+    )
+    assert library.surveys.looks(choice.survey_id)[0].answer == answers[1]
+    page.keyboard.press("u")
+    expect(page.locator("#details")).to_contain_text("0 looked at")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 1")
+    for n in range(1, 60):
+        if page.locator("#look").is_hidden():
+            break
+        expect(page.locator("#choices button").first).to_be_enabled()
+        page.keyboard.press("1")
+        expect(page.locator("#details")).to_contain_text(f"{n} looked at")
+    choice.refresh()
+    standing = choice.standing()
+    assert choice.look() is None
+    assert standing.named is not None
+    expect(page.locator("#standing")).to_contain_text(f"{standing.named}: on these photos none")
+    [row] = page.locator("#duels tbody tr").all()
+    [duel] = standing.duels
+    assert row.locator("td").all_inner_texts()[:4] == [
+        str(n) for n in (duel.differ, duel.looked_at, duel.won, duel.lost)
+    ]
+    page.set_viewport_size(SIZES["phone"])
+    assert page.evaluate("document.documentElement.scrollWidth") == SIZES["phone"]["width"]
+    accessible(page, "choose-phone")

@@ -217,8 +217,7 @@ class Choice:
         """The photo that waits for an answer, the same one until it has one; None when the best is known, or no photo
         is left that could tell more.
         """
-        self.refresh()
-        waiting = self.waiting()
+        waiting = next((look for look in self._refreshed() if look.answer is None), None)
         if waiting is None and (photo := self._race.next()) is not None:
             self._surveys.draw(self.survey_id, [(self._paths[photo], {"answers": self.answers_to(photo)})])
             waiting = self.waiting()
@@ -227,8 +226,13 @@ class Choice:
 
     def refresh(self) -> None:
         """Take up what others answered meanwhile."""
-        if sum(look.answer is not None for look in self._surveys.looks(self.survey_id)) != self._taken:
+        self._refreshed()
+
+    def _refreshed(self) -> list[Look]:
+        looks = self._surveys.looks(self.survey_id)
+        if sum(look.answer is not None for look in looks) != self._taken:
             self._race = self._replayed()
+        return looks
 
     def answers_to(self, photo: int) -> list[str]:
         """The different answers of the candidates to a photo, those that most give first."""

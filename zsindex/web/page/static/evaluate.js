@@ -28,6 +28,7 @@ let table = null;  // the truth that came as a file
 let found = null;
 let report = null;
 let curve = null;  // of a label: what the service says, and the threshold that is kept
+let sets = [];
 let may = false;
 let said = 0;
 
@@ -121,12 +122,12 @@ function draw() {
   byId("learnt").hidden = !found.learnt_from.total;
   byId("learnt").textContent = `The answers have learnt from ${photos(found.learnt_from.total)} of these, and are as was said of them. So these numbers flatter: they say little of other photos.`;
   const left = [
-    found.left_out.total ? `${photos(found.left_out.total)} with other names only are left out` : null,
+    found.left_out.total ? `${photos(found.left_out.total)} have other names only` : null,
     found.not_held.total ? `${photos(found.not_held.total)} of the truth are not in this library` : null,
     found.unanswered.total ? `${photos(found.unanswered.total)} need a sync` : null,
-    found.without_truth.total ? `of ${photos(found.without_truth.total)} it is not known what they show` : null,
+    found.without_truth.total ? `what ${photos(found.without_truth.total)} show is not known` : null,
   ].filter(Boolean);
-  byId("basis").textContent = [ABOUT[view.truth], left.length ? `${left.join("; ")}.` : ""].filter(Boolean).join(" ");
+  byId("basis").textContent = [ABOUT[view.truth], left.length ? `Not compared: ${left.join("; ")}.` : ""].filter(Boolean).join(" ");
   const unknown = Object.entries(found.unknown_labels);
   byId("unknown").replaceChildren(...(unknown.length ? [h("details", { class: "more" }, h("summary", {}, `Names that the set does not have (${number(unknown.length)})`),
     h("ul", { class: "names" }, ...unknown.slice(0, AT_FIRST).map(([name, n]) => h("li", {}, `${name} `, h("span", { class: "quiet" }, photos(n)), " ",
@@ -165,7 +166,8 @@ function drawConfused() {
   const order = new Map(report.labels.map((one, n) => [one.label, n]));
   const last = (name) => order.get(name) ?? order.size;
   const rows = [...new Set(report.confusions.map((cell) => cell.truth))].sort((a, b) => last(a) - last(b));
-  const columns = [...new Set(report.confusions.map((cell) => cell.answer))].sort((a, b) => last(a) - last(b));
+  // A label that is never answered has its column, too, so that what is right lies on the diagonal.
+  const columns = [...new Set(report.confusions.flatMap((cell) => [cell.truth, cell.answer]))].sort((a, b) => last(a) - last(b));
   if (Math.max(rows.length, columns.length) > MOST_IN_MATRIX) drawPairs(box);
   else drawMatrix(box, rows, columns);
 }
@@ -426,12 +428,13 @@ const grid = new Grid(byId("grid"), {
   badge: (item) => (view.cell?.answered == null ? `${item.label ?? "no answer"} ${percent(item.score)}` : view.cell.shows == null ? item.truth.join(", ") : percent(item.score)),
 });
 
-const sayable = () => report.labels.map((one) => one.label).filter((label) => label !== NONE).concat(NONE);
+/** What a photo can be said to show: what the set has, be it among the answers here or not. */
+const sayable = () => (sets.find((one) => one.name === view.set.split("@")[0])?.labels ?? []).concat(NONE);
 
 const dialog = new PhotoDialog({
   question,
   oncorrect: {
-    possible: () => report !== null && corrections.may,
+    possible: () => corrections.may,
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
     say: async (photo, n) => {
@@ -494,8 +497,7 @@ async function go(query) {
 
 async function begin() {
   library().catch(() => {});
-  const [sets, right] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
-  may = right;
+  [sets, may] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
   byId("label-set").append(h("option", { value: "" }, "–"), ...sets.map((one) => h("option", { value: one.name }, `${one.name} (${one.labels.length})`)));
   onTravel(go);
   await go(params());

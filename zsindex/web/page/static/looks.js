@@ -10,11 +10,12 @@ const SLOW = 600;
 export class Looks {
   /**
    * `onanswer(said, look)` and `onundo()` ask the service and resolve to what it knows now; `ondraw(now)` shows that.
-   * What it knows has `next`, the look that waits, and `looks`, how many were answered. `onlost()` is called when
-   * somebody else has answered a photo first. `keys` names answers by key; `wrong` and `busy` are what is said meanwhile.
+   * What it knows has `next`, the look that waits, and `looks` or `looked_at`, how many were answered. `onlost()` is called when
+   * somebody else has answered a photo first. `keys` names answers by key, or `answersOf(look)` those of one photo, each
+   * with `key`, `said` and `text`; `wrong` and `busy` are what is said meanwhile.
    */
-  constructor({ keys, onanswer, onundo, ondraw, onlost, wrong, busy }) {
-    Object.assign(this, { keys, onanswer, onundo, ondraw, onlost, wrong, busy });
+  constructor({ keys = {}, answersOf = null, onanswer, onundo, ondraw, onlost, wrong, busy }) {
+    Object.assign(this, { keys, answersOf, onanswer, onundo, ondraw, onlost, wrong, busy });
     this.large = new Large();
     this.now = null;
     this.seen = false;  // the picture of the photo that waits is shown
@@ -35,7 +36,9 @@ export class Looks {
   }
 
   answer(said) { return this.seen && this.now?.next && this.tell(() => this.onanswer(said, this.now.next)); }
-  undo() { return this.now?.looks && this.tell(() => this.onundo()); }
+  undo() { return this.#answered && this.tell(() => this.onundo()); }
+
+  get #answered() { return this.now?.looks ?? this.now?.looked_at; }
 
   /** Ask the service something, one thing at a time, and show what it knows then. */
   async tell(work) {
@@ -65,6 +68,11 @@ export class Looks {
     byId("look").hidden = !look;
     byId("answers").hidden = false;
     byId("frame").replaceChildren(h("span", { class: "spinner" }));
+    if (this.answersOf) {
+      const answers = look ? this.answersOf(look) : [];
+      this.keys = Object.fromEntries(answers.map(({ key, said }) => [key, said]));
+      byId("choices").replaceChildren(...answers.map(({ key, said, text }) => h("button", { type: "button", "data-answer": said }, text, " ", h("kbd", { class: "key" }, key.toUpperCase()))));
+    }
     this.#mark();
     if (!look) return;
     byId("name").textContent = fileName(look.path);
@@ -85,7 +93,7 @@ export class Looks {
 
   #mark() {
     for (const button of byId("answers").querySelectorAll("[data-answer]")) button.disabled = this.asking || !this.seen || !this.now?.next;
-    byId("undo").disabled = this.asking || !this.now?.looks;
+    byId("undo").disabled = this.asking || !this.#answered;
   }
 }
 

@@ -60,6 +60,8 @@ export class WhatNext {
         : null,
       name ? item("How often is it right?", "Accuracy, what is confused with what, thresholds: as good as what is known of photos that were taken by chance.", `/evaluate?${new URLSearchParams({ set: name, ...(group ? { label: group } : {}) })}`)
         : locked("How often is it right?", onlySaved),
+      name ? item("Which words are best?", "This set against another, or other templates: looks only at photos on which they differ. Best of these, not good.", `/choose?${new URLSearchParams({ set: name })}`)
+        : null,
       ...(group ? [
         item(`How many show “${group}”?`, "A number with an interval that holds whatever the model thinks, from some hundred looks.", `/count?${new URLSearchParams({ label: group, ...more })}`),
         item(`Have I seen every “${group}”?`, "Shows them one by one until it may be said that 95 % were seen. Decide on the share before you look.", `/review?${new URLSearchParams({ label: group, ...more })}`)] : []),
