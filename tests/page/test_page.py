@@ -549,7 +549,7 @@ VIEWS = {
     "lab-columns": f"/lab?{QUERY}&view=columns",
     "count-of": "/count?label=a+cup+of+coffee",
     "search-in-words": "/search?q=a+cat",
-    "compare-sets": f"/compare?{QUERY}",
+    "compare-sets": f"/compare?a{QUERY.replace('&', '&a')}&blabel=a+cat&blabel=a+dog",
 }
 
 

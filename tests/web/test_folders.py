@@ -19,7 +19,7 @@ def disk(tmp_path: Path) -> Path:
     for name in ("2019/summer", "2019/winter", "2020", ".hidden", "2019/@eaDir"):
         (folder / name).mkdir(parents=True)
     photo(folder / "2019" / "one.png", "red")
-    (folder / "2019" / "notes.txt").write_text("no photo")
+    (folder / "2019" / "notes.txt").write_text("no photo", encoding="utf-8")
     (tmp_path / "secret").mkdir()
     (folder / "2019" / "out").symlink_to(tmp_path / "secret")
     (folder / "2019" / "in").symlink_to(folder / "2020")
