@@ -1,6 +1,6 @@
 """A service under load beside a FAISS flat index, and beside another version of itself, in one run.
 
-    python benchmarks/under_load.py --vectors 100000 --before ../other-checkout
+    python benchmarks/under_load.py --vectors 100000 --before ../other-checkout ../its-environment/bin/python
 
 Each question takes turns, some seconds each, for a number of rounds: a FAISS flat index that is asked one query at a
 time by as many threads as there are clients; this service; and with `--before` that of another checkout, over the same
@@ -26,18 +26,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
 from service_load import BATCH, DIM, LABELS_ASKED, N_LABELS, paint, post
-from synthetic import label_names, make, unit_vectors
-
-from zsindex.records import Candidate
+from synthetic import label_names, unit_vectors
 
 TOP = 20
 FAISS = "FAISS"
 # Gives the path of the next request.
 Next = Callable[[], str]
+
+
+class Version(NamedTuple):
+    """A version of this project, and the Python in which it is installed: its migrations are found there."""
+
+    checkout: Path
+    python: Path
 
 
 class Connection:
@@ -169,14 +175,14 @@ def measured(target: Callable[..., None], *arguments: object) -> tuple[float, li
 
 
 @contextmanager
-def service(library: Path, photos: Path, checkout: Path) -> Iterator[int]:
-    """A running service of a checkout; its port."""
-    program = checkout / "benchmarks" / "service_load.py"
+def service(library: Path, photos: Path, version: Version) -> Iterator[int]:
+    """A running service of a version; its port."""
+    program = version.checkout / "benchmarks" / "service_load.py"
     process = subprocess.Popen(
-        [sys.executable, program, "--serve", library, photos],
+        [version.python, program, "--serve", library, photos],
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**os.environ, "PYTHONPATH": str(version.checkout)},
     )
     try:
         assert process.stdout is not None
@@ -186,6 +192,26 @@ def service(library: Path, photos: Path, checkout: Path) -> Iterator[int]:
         process.wait(120)
 
 
+MAKE = """
+import sys
+from pathlib import Path
+from synthetic import make
+from zsindex.records import Candidate
+library, vectors, batch, dim, labels = Path(sys.argv[1]), *map(int, sys.argv[2:])
+files = [Candidate(f"/made-up/{n // batch:04}", f"{n:07}.jpg", 1, 1) for n in range(vectors)]
+make(library, (files[n : n + batch] for n in range(0, vectors, batch)), dim=dim, n_labels=labels)
+"""
+
+
+def made_by(version: Version, library: Path, vectors: int) -> None:
+    """Make a library by a version, whose schema may be an older one."""
+    numbers = map(str, (vectors, BATCH, DIM, N_LABELS))
+    paths = os.pathsep.join(map(str, (version.checkout, version.checkout / "benchmarks")))
+    subprocess.run(
+        [version.python, "-P", "-c", MAKE, library, *numbers], check=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=int, default=100_000)
@@ -193,11 +219,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", type=int, default=20_000, help="that the sync finds; 0: no sync")
-    parser.add_argument("--before", type=Path, help="a checkout of another version")
+    parser.add_argument("--before", type=Path, nargs=2, help="a checkout of another version, and its Python")
     parser.add_argument("--only", nargs="+", default=list(QUESTIONS), choices=QUESTIONS)
     parser.add_argument("--json", type=Path, help="where to keep all that was seen")
     options = parser.parse_args()
-    versions = {"now": Path(__file__).parents[1], **({"before": options.before} if options.before else {})}
+    versions = {"now": Version(Path(__file__).parents[1], Path(sys.executable))}
+    if options.before:
+        versions["before"] = Version(*options.before)
     seen: dict[tuple[str, str, int], list[tuple[float, float, float]]] = {}
 
     def note(question: str, whose: str, clients: int, done: tuple[float, list[float]]) -> None:
@@ -208,14 +236,13 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="zsindex-") as folder:
         photos, numbers = Path(folder, "photos"), count(0, 10_000)
-        files = [Candidate(f"/made-up/{n // BATCH:04}", f"{n:07}.jpg", 1, 1) for n in range(options.vectors)]
         libraries = {name: Path(folder, name) for name in versions}
-        for library in libraries.values():
-            make(library, (files[n : n + BATCH] for n in range(0, len(files), BATCH)), dim=DIM, n_labels=N_LABELS)
+        for whose, version in versions.items():
+            made_by(version, libraries[whose], options.vectors)
         paint(photos, options.photos)
         for _ in range(options.rounds):
-            for whose, checkout in versions.items():
-                with service(libraries[whose], photos, checkout) as port:
+            for whose, version in versions.items():
+                with service(libraries[whose], photos, version) as port:
                     for question in options.only:
                         for clients in options.clients:
                             arguments = port, question, next(numbers), clients, options.seconds
@@ -223,8 +250,8 @@ def main() -> None:
             for clients in options.clients:
                 note(FAISS, "", clients, measured(load_faiss, options.vectors, clients, options.seconds))
         if options.photos:
-            for whose, checkout in versions.items():
-                with service(libraries[whose], photos, checkout) as port:
+            for whose, version in versions.items():
+                with service(libraries[whose], photos, version) as port:
                     job = post(port, "/v1/sync", {"paths": [str(photos)]})
                     for question in options.only:
                         arguments = port, question, next(numbers), options.clients[-1], options.seconds

@@ -346,7 +346,7 @@ def test_over_http(folder: Path, shots: Path) -> None:
         page = client.get("/v1/albums/reds/photos").json()
         assert (page["total"], page["came"], page["went"]) == (1, 0, [])
         assert page["photos"] == [one.to_dict() for one in library.albums.photos("reds").photos]
-        assert client.get("/v1/albums/reds/photos", params={"offset": 1}).json()["photos"] == []
+        assert client.get("/v1/albums/reds/photos", params={"start": 1}).json()["photos"] == []
         assert client.post("/v1/albums/reds/seen").json()["total"] == 1
         photo(shots / "IMG_20210714_120000.png")
         library.sync(shots)

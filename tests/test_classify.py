@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ from zsindex.classification.scores import (
     softmax,
 )
 from zsindex.errors import DimensionMismatch
-from zsindex.index.vectors import Snapshot, VectorTable
+from zsindex.index.vectors import Snapshot, VectorTable, cut
 from zsindex.records import Activation, FloatArray, IdArray
 
 DIM = 16
@@ -250,14 +252,22 @@ def test_runs_of_rows_are_views_and_nothing_else_is() -> None:
     vectors = split(unit_rows(N), 1500)
     assert vectors.base is not None
 
-    def shared(rows: Sequence[int]) -> list[bool]:
-        found = classify_module.blocks(vectors, np.asarray(rows, dtype=np.int64))
+    def shared(rows: Sequence[int], *, by: Callable[..., Any] = classify_module.blocks) -> list[bool]:
         assert vectors.base is not None
-        return [np.shares_memory(block, vectors.base.vectors) for _, block in found]
+        numbers, found = np.asarray(rows, dtype=np.int64), []
+        for where, block in by(vectors, numbers):
+            np.testing.assert_array_equal(block, vectors.take(numbers[where]))
+            found.append(any(np.shares_memory(block, of) for of in (vectors.base.vectors, vectors.tail)))
+        return found
 
     assert shared(range(10, 1200)) == [True, True]
-    assert shared(range(1000, 1501)) == [False]
+    assert shared(range(1600, 1800)) == [True]
+    assert shared(range(1000, 1501)) == [False]  # other blocks would give other last bits
     assert shared([1, 3, 2, 4]) == [False]
+    # A search beside a sync must not copy half of all vectors for the sake of the few that are new.
+    assert shared(range(1000, 1501), by=cut) == [True, True]
+    assert shared(range(len(vectors)), by=partial(cut, size=2000)) == [True, True]
+    assert shared([1, 3, 1600, 1602], by=cut) == [False, False]
 
 
 def test_the_whole_matrix_never_exists() -> None:

@@ -138,8 +138,8 @@ def test_corrected_photos_by_path_and_the_vanished_last() -> None:
     log = [Entry(C, "cat"), Entry(A, "unicorn"), Entry(B, "dog", True), Entry(B, "griffin", True)]
     found = corrected_photos(fold(log), {A: 1, B: 2}, {1: ["/z.jpg"], 2: ["/a.jpg", "/b.jpg"]}, GROUPED)
     assert found == [
-        CorrectedPhoto(("/a.jpg", "/b.jpg"), B.hex(), None, ("dog", "griffin"), ("griffin",)),
-        CorrectedPhoto(("/z.jpg",), A.hex(), "unicorn", (), ("unicorn",)),
+        CorrectedPhoto(("/a.jpg", "/b.jpg"), B.hex(), None, ("dog", "griffin"), ("griffin",), 2),
+        CorrectedPhoto(("/z.jpg",), A.hex(), "unicorn", (), ("unicorn",), 1),
         CorrectedPhoto((), C.hex(), "cat", ()),
     ]
     assert found[1].to_dict() == {
@@ -148,6 +148,8 @@ def test_corrected_photos_by_path_and_the_vanished_last() -> None:
         "label": "unicorn",
         "not": [],
         "unknown": ["unicorn"],
+        "image_id": 1,
+        "said_at": None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -334,6 +336,25 @@ def test_a_read_only_library_can_be_read(folder: Path, *, with_log: bool) -> Non
     assert (writable, found) == (False, paths)
     assert "read-only" in refused
     assert "work on a copy of it" in refused
+
+
+def test_who_may_only_read_does_not_wait_for_who_is_stopped_as_it_opens_the_library(folder: Path) -> None:
+    """Between the two system calls with which it takes the right to make the log's index, and to keep others out."""
+    to_write, is_open = 120, 128  # bytes of the index that SQLite locks
+    with open_storage(folder) as storage:
+        paths = add_photos(storage, add_model(storage), unit_vectors(3))
+    with read_only_copy(folder) as copy:
+        index = copy / f"{FILE_NAME}-shm"
+        index.chmod(0o644)
+        index.write_bytes(bytes(index.stat().st_size))
+        with index.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH, 1, is_open)
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, to_write)
+            began = time.monotonic()
+            _, found, _ = json.loads(run_unprivileged(READ, str(copy), modules=MODULES))
+            took_s = time.monotonic() - began
+    assert found == paths
+    assert took_s < 9.5, "SQLite waits for 10 s"
 
 
 def test_a_read_only_library_can_be_read_when_its_writer_was_killed(folder: Path) -> None:

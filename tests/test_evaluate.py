@@ -15,6 +15,7 @@ from zsindex.classification.prompts import label_set
 from zsindex.errors import BadTruth
 from zsindex.lab import bootstrap, evaluate, metrics, truth
 from zsindex.lab.evaluate import Outcome, compare
+from zsindex.lab.tradeoff import tradeoff
 from zsindex.records import NONE
 
 ANSWERS = ("a", "b", "c", "d", "e", "f", "g")
@@ -303,3 +304,23 @@ def test_right_answers_are_found_among_the_best() -> None:
     best = np.array([[1, 3, 0], [0, -1, 2], [-1, 0, 3]])
     assert known.is_right(best).tolist() == [[True, True, False], [False, False, True], [False, False, False]]
     assert known.matrix(4).tolist() == [[False, True, False, True], [False, False, True, False], [False] * 4]
+
+
+# --- what a minimum score costs ---------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=60), st.integers(1, 9))
+def test_a_tradeoff_counts_photos_with_at_least_each_score(rows: list[tuple[int, bool, bool]], most: int) -> None:
+    scores, shows, best = (np.array(column) for column in zip(*rows, strict=True))
+    scores = (scores / 8).astype(np.float32)
+    whole = tradeoff("owl", scores, shows, best)
+    assert [point.score for point in whole.points] == sorted({float(score) for score in scores}, reverse=True)
+    for point in whole.points:
+        has = scores >= point.score
+        assert (point.photos, point.right) == (has.sum(), (has & shows).sum())
+        assert (point.answered, point.answered_right) == ((has & best).sum(), (has & best & shows).sum())
+    few = tradeoff("owl", scores, shows, best, most).points
+    assert len(few) <= most
+    assert set(few) <= set(whole.points)
+    if most > 1:
+        assert (few[0], few[-1]) == (whole.points[0], whole.points[-1])

@@ -258,6 +258,8 @@ PUBLIC = {
         "TemplateEffect",
         "TemplateMeasures",
         "TemplateScores",
+        "Tradeoff",
+        "TradeoffPoint",
         "Truth",
         "UnknownReport",
         "Why",

@@ -1255,6 +1255,40 @@ def test_photos_are_listed_once_a_second_while_they_are_stored(
             n += 12
 
 
+def test_beside_a_sync_a_state_lasts_as_long_as_its_answers_call_for(library: Library, album: Path) -> None:
+    """Else what many ask would be calculated anew for each batch, and never be there before the next one."""
+    seconds = 100.0
+    opened = Session.open(library.path, encoder=FakeEncoder(), clock=lambda: seconds)
+
+    def stored() -> int:
+        """How many photos there are, once there is one more."""
+        n = 900 + len(library.view())
+        photo(album / f"{n}.png", mark=n)
+        library.sync(album)
+        return len(library.view())
+
+    with Library(opened) as asked, opened.index.while_storing():
+        first = len(asked.view())
+        second = stored()
+        assert len(asked.view()) == first < second
+        seconds += 1.1
+        assert len(asked.view()) == second
+        with opened.index.while_answering(asked.view()):
+            seconds += 1.5
+        third = stored()
+        seconds += 4.4  # 5.9 after it was read, of 6
+        assert len(asked.view()) == second
+        seconds += 0.2
+        assert len(asked.view()) == third
+        with opened.index.while_answering(asked.view()):
+            seconds += 9
+        fourth = stored()
+        seconds += 0.9
+        assert len(asked.view()) == third
+        seconds += 0.2  # however long answers take
+        assert len(asked.view()) == fourth
+
+
 def test_groups_and_negatives_are_answers_in_the_api_too(library: Library) -> None:
     labels = label_set(["red", "green", "blue"], groups={"cold": ["green", "blue"]}, negatives=["white"])
     answer = library.classify(labels, top=9)

@@ -530,7 +530,7 @@ def _other_query(chance: Chance, good: Request) -> Request:
     for _ in range(chance.choice((1, 1, 3))):
         word = chance.choice((*hostile.WORDS, *map(str, hostile.NUMBERS), "x" * 30_000, "\ud800", "../x", "%", "a\0b"))
         value = chance.choice((quote(word, errors="surrogatepass"), "%ff%fe", "%ed%a0%80", "%00", "%", "%zz", ""))
-        name = chance.choice([*(name for name, _ in pairs), "cursor", "top", "limit", "offset", "q", "path", "x%00"])
+        name = chance.choice([*(name for name, _ in pairs), "cursor", "top", "limit", "start", "q", "path", "x%00"])
         pairs.append((name, value))
     if chance.random() < 0.1:
         pairs *= 300

@@ -135,12 +135,19 @@ WRITING = [
     ("POST", "/v1/corrections", {"label_set": "x", "image_id": 1, "label": "a"}),
     ("DELETE", "/v1/corrections?label_set=x&image_id=1", None),
     ("POST", "/v1/corrections/undo?label_set=x", None),
+    ("POST", "/v1/corrections/forget", {"label_set": "x", "digests": ["0" * 64]}),
+    ("POST", "/v1/label-sets/x", {"version": 1}),
+    ("POST", "/v1/albums/x/photos", {"image_ids": [1]}),
+    ("POST", "/v1/albums/x/photos/remove", {"image_ids": [1]}),
     ("POST", "/v1/duplicates/decisions", {"keep": ["/x.png"]}),
     ("DELETE", "/v1/duplicates/decisions?path=/x.png", None),
     ("POST", "/v1/duplicates/decisions/undo", None),
     ("POST", "/v1/reviews", {"label": "red"}),
     ("POST", "/v1/reviews/1/answers", {"number": 1, "answer": "yes"}),
     ("POST", "/v1/reviews/1/undo", None),
+    ("POST", "/v1/choices", {"labels": ["red", "blue"], "template_sets": ["default", "plain"]}),
+    ("POST", "/v1/choices/1/answers", {"number": 1, "answer": "red"}),
+    ("POST", "/v1/choices/1/undo", None),
     ("POST", "/v1/counts", {"label": "red"}),
     ("POST", "/v1/counts/1/answers", {"number": 1, "answer": "yes"}),
     ("POST", "/v1/counts/1/undo", {}),
@@ -153,9 +160,9 @@ WRITING = [
 ]
 # These only answer, unless they are told to keep or to write; see tests/web/test_lab.py.
 LAB = {
-    f"/v1/{name}"
-    for name in ("diff", "lint", "suggest", "eval", "temperature", "prior", "thresholds", "tags", "tags/retract")
+    f"/v1/{name}" for name in ("diff", "lint", "suggest", "temperature", "prior", "thresholds", "tags", "tags/retract")
 }
+LAB |= {"/v1/eval", "/v1/eval/photos", "/v1/eval/curve"}
 LAB_WRITES = {("DELETE", "/v1/thresholds"), ("DELETE", "/v1/temperature")}
 
 
@@ -172,6 +179,7 @@ def test_whatever_writes_needs_the_right_to(serve: Serve, library: Library) -> N
     paths = reader.app.openapi()["paths"]  # type: ignore[attr-defined]
     asking = {"/v1/classify", "/v1/classify/upload", "/v1/search", "/v1/search/upload", "/v1/session", "/v1/groups"}
     asking |= {"/v1/images/{image_id}/explain", "/v1/classify/counts", "/v1/embed"}
+    asking |= {"/v1/images/export", "/v1/images/tags"}
     asking |= LAB | {"/v1/runs/{key}/repeat"}
     changing = {(m.upper(), p) for p, item in paths.items() for m in item if m not in ("get",) and p not in asking}
     changing |= LAB_WRITES

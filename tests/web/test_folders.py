@@ -37,12 +37,13 @@ def test_folders_that_can_be_synced_are_listed(serve: Serve, library: Library, a
         "photos": 0,
         "total": 2,
         "folders": [{"path": str(one), "name": one.name} for one in sorted([album, disk])],
+        "next": None,
     }
     found = client.get("/v1/folders", params={"path": str(disk / "2019")}).json()
     assert [one["name"] for one in found["folders"]] == ["in", "summer", "winter"]
     assert (found["parent"], found["photos"], found["total"]) == (str(disk), 1, 3)
     assert client.get("/v1/folders", params={"path": str(disk)}).json()["parent"] is None
-    second = client.get("/v1/folders", params={"path": str(disk / "2019"), "offset": 1, "limit": 1}).json()
+    second = client.get("/v1/folders", params={"path": str(disk / "2019"), "start": 1, "limit": 1}).json()
     assert ([one["name"] for one in second["folders"]], second["total"]) == (["summer"], 3)
 
 

@@ -333,7 +333,7 @@ def test_copies(client: TestClient, album: Path) -> None:
     body = get(client, "/v1/copies")
     assert body["total"] == 1
     assert set(body["copies"][0]["paths"]) == {str(album / "red.png"), str(album / "sea" / "red again.png")}
-    assert get(client, "/v1/copies", offset=1) == {"total": 1, "copies": []}
+    assert get(client, "/v1/copies", start=1) == {"total": 1, "copies": [], "next": None}
 
 
 def test_near_duplicates(client: TestClient, library: Library, album: Path) -> None:
@@ -347,7 +347,7 @@ def test_near_duplicates(client: TestClient, library: Library, album: Path) -> N
     for one in (group["keep"], *group["others"]):
         assert one["path"] in library.photos.get(one["image_id"]).paths
     assert body["removable"] == 2
-    assert get(client, "/v1/duplicates", look=False, offset=1)["groups"] == []
+    assert get(client, "/v1/duplicates", look=False, start=1)["groups"] == []
     assert client.get("/v1/duplicates?threshold=0").status_code == 422
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -389,6 +390,62 @@ def test_eval_compares_ways_on_corrections_and_folders(
     assert asked["reports"][0]["summary"] == expected.to_dict()["reports"][0]["summary"]
 
 
+def test_photos_behind_the_numbers_of_an_eval(client: TestClient, library: Library, album: Path, colours: str) -> None:
+    truth = {str(album / name): label for name, label in TRUTH.items()}
+    asked = {"label_set": colours, "truth": truth}
+    [report] = post(client, "/v1/eval", **asked, resamples=0)["reports"]
+    named = ids(library)
+    best = {one.path: (one.label, one.score) for one in library.classify(label_set=colours)}
+    for cell in report["confusions"]:
+        some = post(client, "/v1/eval/photos", **asked, shows=cell["truth"], answered=cell["answer"])
+        assert some["total"] == len(some["photos"]) == cell["photos"]
+        for one in some["photos"]:
+            assert (one["label"], one["score"]) == best[one["path"]] == (cell["answer"], one["score"])
+            assert (one["image_id"], one["truth"], one["learnt"]) == (named[one["path"]], [truth[one["path"]]], False)
+    wrong = post(client, "/v1/eval/photos", **asked, wrong=True)
+    assert [one["path"] for one in wrong["photos"]] == report["wrong"] == [str(album / "sea" / "blue.png")]
+    every = post(client, "/v1/eval/photos", **asked)
+    scores = [one["score"] for one in every["photos"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == every["total"] == len(truth)
+    part = post(client, "/v1/eval/photos", **asked, start=1, limit=2)
+    assert part == {"total": len(truth), "photos": every["photos"][1:3]}
+    assert post(client, "/v1/eval/photos", 422, **asked, shows="black")["type"].endswith(":labels")
+    library.corrections.add(colours, album / "red.png", "red")
+    learnt = post(client, "/v1/eval/photos", **asked, with_corrections="logistic")
+    assert [one["path"] for one in learnt["photos"] if one["learnt"]] == [str(album / "red.png")]
+
+
+def test_what_a_minimum_score_costs(client: TestClient, library: Library, album: Path, colours: str) -> None:
+    for n in range(9):
+        photo(album / f"more {n}.png", LABELS[n % 4], mark=n + 3)
+    library.sync()
+    truth = {path: LABELS[n % 4] if n % 5 else "white" for n, path in enumerate(sorted(library.photos.paths([album])))}
+    [report] = library.lab.evaluate(colours, truth, resamples=0).reports
+    found = library.classify(label_set=colours)
+    every = found.scores_of(np.arange(len(found)))
+    for label in LABELS:
+        curve = post(client, "/v1/eval/curve", label_set=colours, truth=truth, label=label)
+        assert (curve["label"], curve["photos"]) == (label, len(truth))
+        assert curve["shown"] == sum(said == label for said in truth.values())
+        column = every[:, found.labels.index(label)].tolist()
+        scored = {one.path: (score, one.label == label) for one, score in zip(found, column, strict=True)}
+        assert [point["score"] for point in curve["points"]] == sorted({s for s, _ in scored.values()}, reverse=True)
+        for point in curve["points"]:
+            those = [path for path, (score, _) in scored.items() if score >= point["score"]]
+            best = [path for path in those if scored[path][1]]
+            assert point["photos"] == len(those)
+            assert point["answered"] == len(best)
+            assert point["right"] == sum(truth[path] == label for path in those)
+            assert point["answered_right"] == sum(truth[path] == label for path in best)
+        [numbers] = [one for one in report.labels if one.label == label]
+        whole = curve["points"][-1]  # with no minimum, what the table says
+        assert (whole["answered"], whole["answered_right"]) == (numbers.answered, numbers.right)
+        assert (whole["photos"], whole["right"]) == (len(truth), numbers.photos)
+    refused = post(client, "/v1/eval/curve", 422, label_set=colours, truth=truth, label="black")
+    assert refused["type"].endswith(":labels")
+
+
 def test_lists_of_an_eval_are_cut(client: TestClient, album: Path) -> None:
     truth = {str(album / "red.png"): "blue", **{str(album / f"gone {n}.png"): "red" for n in range(5)}}
     found = post(client, "/v1/eval", labels=LABELS, truth=truth, resamples=0, limit=2)
@@ -416,7 +473,7 @@ def test_near_duplicates_in_pages(client: TestClient, library: Library, album: P
     ]
     assert first["groups"] + second["groups"] == shown
     assert (first["total"], second["next"], first["removable"]) == (2, None, 2)
-    assert get(client, "/v1/duplicates", threshold=0.99, offset=1)["groups"] == second["groups"]
+    assert get(client, "/v1/duplicates", threshold=0.99, start=1)["groups"] == second["groups"]
     within = client.get("/v1/duplicates", params={"threshold": 0.99, "path": str(album / "sea")})
     assert within.json()["total"] == 0
     assert client.get("/v1/duplicates", params={"threshold": 0.1}).status_code == 422
@@ -572,6 +629,8 @@ def test_a_few_at_a_time(serve: Serve, library: Library) -> None:
             ("/v1/lint", {"labels": LABELS}),
             ("/v1/diff", {"before": {"labels": LABELS}, "after": {"templates": ["{}"]}}),
             ("/v1/eval", {"labels": LABELS, "truth": "folders"}),
+            ("/v1/eval/photos", {"labels": LABELS, "truth": "folders"}),
+            ("/v1/eval/curve", {"labels": LABELS, "truth": "folders", "label": "red"}),
             ("/v1/suggest", {"labels": LABELS}),
             ("/v1/classify", {"labels": LABELS, "smooth": True}),
         ]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -61,3 +62,60 @@ def test_a_form_is_asked_for_where_files_come(client: TestClient) -> None:
 
 def test_no_body_at_all_is_a_field_that_is_missing(client: TestClient) -> None:
     assert client.post("/v1/classify").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "name", "nearest"),
+    [
+        ("GET", "/v1/search?q=red&tpo=3", "tpo", "top"),
+        ("GET", "/v1/search?q=red&taken_form=2020", "taken_form", None),  # filters, which a dependency declares
+        ("GET", "/v1/classify?label=red&tempalte=x", "tempalte", "template"),  # of a model
+        ("GET", "/v1/images/1?siez=3", "siez", None),  # only of the path
+        ("GET", "/v1/images?Limit=3", "Limit", "limit"),
+        ("GET", "/v1/images/1/thumbnail?sise=128", "sise", "size"),
+        ("POST", "/v1/classify?labels=red", "labels", None),  # a question in the body has none in the URL
+        ("POST", "/v1/corrections/undo?labelset=x", "labelset", "label_set"),
+        ("DELETE", "/v1/duplicates/decisions?pat=/x", "pat", "path"),
+        ("HEAD", "/v1/images?limti=3", "limti", None),
+    ],
+)
+def test_a_parameter_that_an_endpoint_does_not_have_is_refused(
+    client: TestClient, method: str, url: str, name: str, nearest: str | None
+) -> None:
+    answer = client.request(method, url)
+    assert answer.status_code == 422, answer.text
+    if method == "HEAD":
+        return
+    document = answer.json()
+    [wrong] = document["errors"]
+    assert wrong["at"] == f"query.{name}"
+    assert repr(name) in document["detail"]
+    assert (f"did you mean {nearest!r}?" in document["detail"]) == (nearest is not None)
+    assert document["type"] == "urn:zsindex:problem:fields"
+    assert nearest is None or nearest in document["known"]
+
+
+def test_a_name_that_is_endless_is_cut(client: TestClient) -> None:
+    answer = client.get(f"/v1/images?{'x' * 4000}=1&y=2")
+    assert answer.status_code == 422
+    assert len(answer.text) < 2000
+
+
+@pytest.mark.parametrize("url", ["/?utm_source=x", "/lab?label=red&unknown_to_it=1", "/healthz?now=1", "/metrics?x=1"])
+def test_pages_and_what_looks_after_the_service_take_any_parameter(client: TestClient, url: str) -> None:
+    assert client.get(url).status_code == 200
+
+
+def test_each_endpoint_knows_the_parameters_that_are_documented(client: TestClient) -> None:
+    paths = client.get("/v1/openapi.json").json()["paths"]
+    asked = 0
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            if not path.startswith("/v1/"):
+                continue
+            answer = client.request(method, re.sub(r"{\w+}", "1", path) + "?no_such_thing=1")
+            assert answer.status_code == 422, (method, path)
+            names = sorted(one["name"] for one in operation.get("parameters", []) if one["in"] == "query")
+            assert answer.json()["known"] == names, (method, path)
+            asked += 1
+    assert asked > 60

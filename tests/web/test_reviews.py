@@ -37,8 +37,9 @@ def test_a_review_by_requests(serve: Serve, library: Library, album: Path) -> No
         answer = "yes" if "red" in now["next"]["path"] else "no"
         now = post(client, url, number=now["next"]["number"], answer=answer)
     assert (now["reached"], now["promise"], now["found"], now["looks"]) == (True, 1, 1, 4)
-    assert client.get(f"/v1/reviews/{survey}/found").json() == {"total": 1, "photos": [first["path"]]}
-    assert client.get(f"/v1/reviews/{survey}/found", params={"offset": 1}).json() == {"total": 1, "photos": []}
+    found = client.get(f"/v1/reviews/{survey}/found").json()
+    assert found == {"total": 1, "photos": [first["path"]], "next": None}
+    assert client.get(f"/v1/reviews/{survey}/found", params={"start": 1}).json()["photos"] == []
 
     # What somebody does beside the service shows at once: answers, and photos.
     library.surveys.undo(survey)

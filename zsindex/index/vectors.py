@@ -217,16 +217,28 @@ def blocks(
         `zsindex.index.cores.a_pass`.
     """
     with cores.a_pass():
-        yield from cut(vectors, rows, size)
+        yield from _cut(vectors, rows, size)
 
 
 def cut(vectors: VectorTable, rows: IdArray, size: int = BLOCK_ROWS) -> Generator[tuple[slice, FloatArray], None, None]:
-    """The same, for what has cores of its own or needs none."""
+    """Smaller blocks where the snapshot ends, so that few rows that came since have no large block copied. For what has
+    cores of its own or needs none, and products whose last bits decide nothing: these depend on the blocks.
+    """
+    n_before = int(np.searchsorted(rows, vectors.n_base))
+    yield from _cut(vectors, rows[:n_before], size)
+    for where, block in _cut(vectors, rows[n_before:], size):
+        yield slice(n_before + where.start, n_before + where.stop), block
+
+
+def _cut(vectors: VectorTable, rows: IdArray, size: int) -> Generator[tuple[slice, FloatArray], None, None]:
     for start in range(0, len(rows), size):
         where = slice(start, min(start + size, len(rows)))
         part = rows[where]
-        if part[-1] < vectors.n_base and part[-1] - part[0] == len(part) - 1 and (np.diff(part) == 1).all():
-            assert vectors.base is not None
-            yield where, vectors.base.vectors[part[0] : part[-1] + 1]
+        first, n_base = int(part[0]), vectors.n_base
+        is_run = part[-1] - first == len(part) - 1 and (np.diff(part) == 1).all()
+        if is_run and vectors.base is not None and part[-1] < n_base:
+            yield where, vectors.base.vectors[first : first + len(part)]
+        elif is_run and first >= n_base:
+            yield where, vectors.tail[first - n_base : first - n_base + len(part)]
         else:
             yield where, vectors.take(part)

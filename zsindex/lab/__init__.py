@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from zsindex.lab.tags import SidecarChange, SkippedSidecar, TagReport
     from zsindex.lab.temperature import Calibration, TemperatureFit
     from zsindex.lab.thresholds import Curve, Curves
+    from zsindex.lab.tradeoff import Tradeoff, TradeoffPoint
     from zsindex.lab.truth import Truth
     from zsindex.lab.unknown import Knownness, Separation, UnknownReport
 
@@ -139,6 +140,10 @@ _HOMES = {
         "Curve",
         "Curves",
     ),
+    "tradeoff": (
+        "Tradeoff",
+        "TradeoffPoint",
+    ),
     "truth": ("Truth",),
     "unknown": (
         "Knownness",
@@ -209,6 +214,8 @@ __all__ = [
     "TemplateEffect",
     "TemplateMeasures",
     "TemplateScores",
+    "Tradeoff",
+    "TradeoffPoint",
     "Truth",
     "UnknownReport",
     "Why",

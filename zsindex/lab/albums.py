@@ -20,7 +20,7 @@ _OTHERS = "holds other things than links of an album"
 
 @dataclass(frozen=True)
 class Album:
-    """A saved question.
+    """A saved question, or photos that were chosen.
 
     Attributes:
         name: of the album.
@@ -30,6 +30,7 @@ class Album:
         saved_at: ISO date and time.
         seen_at: when somebody looked last; None if nobody has.
         n_seen: photos that it held then.
+        chosen: how many photos were put into it one by one; None: it is a question.
     """
 
     name: str
@@ -39,10 +40,13 @@ class Album:
     saved_at: str
     seen_at: str | None
     n_seen: int
+    chosen: int | None = None
 
     @property
     def question(self) -> str:
         """What is asked, for people to read."""
+        if self.chosen is not None:
+            return f"{self.chosen} chosen"
         searched = [] if self.query is None else [repr(self.query)]
         said = [f"{key} {value}" for key, value in self.options.items()]
         return ", ".join([*searched, *said, *([] if self.where is None else [repr(self.where)])])
@@ -57,6 +61,7 @@ class Album:
             "saved_at": self.saved_at,
             "seen_at": self.seen_at,
             "n_seen": self.n_seen,
+            "chosen": self.chosen,
         }
 
 
@@ -70,6 +75,7 @@ class AlbumPhoto:
         taken_at: ISO date and time by the clock where it was taken; None where it is not known.
         is_new: it was not there when somebody looked last. False if nobody has.
         digest: SHA-256 of its bytes.
+        image_id: of its content.
     """
 
     path: str
@@ -78,6 +84,7 @@ class AlbumPhoto:
     copies: tuple[str, ...] = ()
     is_new: bool = False
     digest: bytes = field(default=b"", repr=False)
+    image_id: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -87,6 +94,7 @@ class AlbumPhoto:
             "taken_at": self.taken_at,
             "copies": list(self.copies),
             "is_new": self.is_new,
+            "image_id": self.image_id,
         }
 
 

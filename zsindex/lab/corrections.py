@@ -80,6 +80,8 @@ class CorrectedPhoto:
         digest: hex SHA-256 of its bytes.
         label, not_labels: as in `Said`.
         unknown: those of these names that the label set does not have now; they are kept but not used.
+        image_id: None if the library does not hold it.
+        said_at: when something was said of it last, as an ISO date and time; None where nobody asked storage.
     """
 
     paths: tuple[str, ...]
@@ -87,6 +89,8 @@ class CorrectedPhoto:
     label: str | None
     not_labels: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    image_id: int | None = None
+    said_at: str | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -96,6 +100,8 @@ class CorrectedPhoto:
             "label": self.label,
             "not": list(self.not_labels),
             "unknown": list(self.unknown),
+            "image_id": self.image_id,
+            "said_at": self.said_at,
         }
 
 
@@ -286,20 +292,24 @@ def corrected_photos(
     image_id_of: Mapping[bytes, int],
     paths: Mapping[int, Sequence[str]],
     labels: LabelSet,
+    said_at: Mapping[bytes, str] | None = None,
 ) -> list[CorrectedPhoto]:
     """Corrections for display: by path, those without one last.
 
     Args:
         image_id_of: ids of the images that the library holds, by digest.
         paths: of existing files, by image id.
+        said_at: when something was said last, by digest.
     """
     named = concepts_named(labels)
     found = []
     for digest, said in corrections.by_digest.items():
         names = [*([] if said.label is None else [said.label]), *said.not_labels]
-        where = tuple(paths.get(image_id_of[digest], ())) if digest in image_id_of else ()
+        image_id = image_id_of.get(digest)
+        where = () if image_id is None else tuple(paths.get(image_id, ()))
         unknown = tuple(name for name in names if name not in named)
-        found.append(CorrectedPhoto(where, digest.hex(), said.label, said.not_labels, unknown))
+        at = (said_at or {}).get(digest)
+        found.append(CorrectedPhoto(where, digest.hex(), said.label, said.not_labels, unknown, image_id, at))
     return sorted(found, key=lambda photo: (not photo.paths, photo.paths, photo.digest))
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from zsindex.classification.results import Classification
-from zsindex.errors import BadTruth
+from zsindex.errors import BadTruth, UnknownLabel
 from zsindex.lab import metrics
 from zsindex.lab import truth as truths
 from zsindex.lab.bootstrap import Estimate, Values, estimates, resamples
+from zsindex.lab.tradeoff import Tradeoff, tradeoff
 from zsindex.lab.truth import Known, Truth
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
 
@@ -135,6 +136,7 @@ class Report:
             show several things.
         reliability: what the calibration error is made of.
         wrong: photos whose best answer is wrong, by their numbers in `Evaluation.paths`.
+        outcome: what all of this was measured on.
     """
 
     name: str
@@ -147,6 +149,69 @@ class Report:
     reliability: tuple[metrics.ReliabilityBin, ...]
     wrong: IdArray
     about: Mapping[str, Any]
+    outcome: Outcome = field(repr=False, compare=False)
+
+    def photos_of(self, *, shows: str | None = None, answered: str | None = None, wrong: bool = False) -> IdArray:
+        """The photos of a cell of the confusion matrix, of its rows, or of its columns.
+
+        Args:
+            shows: only photos that show this answer.
+            answered: only photos whose best answer is this one, or `NO_ANSWER`.
+            wrong: only photos whose best answer is wrong.
+
+        Returns:
+            Numbers in `Evaluation.paths`, int64; the highest scores first.
+
+        Raises:
+            UnknownLabel: it is not among the answers.
+        """
+        known, best = self.outcome.known, self.outcome.best[:, 0]
+        chosen = self._graded
+        if shows is not None:
+            chosen &= self._shows(self._number(shows))
+        if answered is not None:
+            chosen &= best == (-1 if answered == NO_ANSWER else self._number(answered))
+        if wrong:
+            chosen &= ~known.is_right(best[:, None])[:, 0]
+        photos = np.flatnonzero(chosen)
+        scores = np.where(best[photos] < 0, 0, np.nan_to_num(self.outcome.scores[photos, 0]))
+        return photos[np.argsort(-scores, kind="stable")]
+
+    def tradeoff(self, label: str) -> Tradeoff:
+        """What a minimum score of an answer costs: its precision and recall at every score.
+
+        Raises:
+            UnknownLabel: it is not among the answers.
+        """
+        number = self._number(label)
+        photos = np.flatnonzero(self._graded)
+        parts = np.array_split(photos, -(-len(photos) // 4096) or 1)
+        scores = np.concatenate([self.outcome.all_scores(part)[:, number] for part in parts])
+        return tradeoff(label, scores, self._shows(number)[photos], self.outcome.best[photos, 0] == number)
+
+    def shown(self, photo: int) -> tuple[str, ...]:
+        """What a photo shows, by its number."""
+        known = self.outcome.known
+        start, end = np.searchsorted(known.photo, [photo, photo + 1])
+        return tuple(NONE if one < 0 else self.answers[one] for one in known.answer[start:end].tolist())
+
+    @property
+    def _graded(self) -> metrics.Flags:
+        known = self.outcome.known
+        graded = np.zeros(known.n_photos, dtype=bool)
+        graded[known.photo[known.answer >= 0]] = True
+        return graded
+
+    def _shows(self, number: int) -> metrics.Flags:
+        known = self.outcome.known
+        shows = np.zeros(known.n_photos, dtype=bool)
+        shows[known.photo[known.answer == number]] = True
+        return shows
+
+    def _number(self, label: str) -> int:
+        if label not in self.answers:
+            raise UnknownLabel(label, known=self.answers)
+        return self.answers.index(label)
 
     @property
     def mistakes(self) -> tuple[Confusion, ...]:
@@ -192,6 +257,7 @@ class Evaluation:
         without_truth: paths of photos without truth.
         learnt_from: of the compared photos, those from whose corrections the answers learnt. They are answered as was
             said, so that they say nothing about how often other photos are answered right.
+        image_ids: of `paths`, int64.
     """
 
     reports: tuple[Report, ...]
@@ -205,6 +271,7 @@ class Evaluation:
     unanswered: tuple[str, ...] = ()
     without_truth: tuple[str, ...] = ()
     learnt_from: tuple[str, ...] = ()
+    image_ids: IdArray = field(default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -262,9 +329,10 @@ def evaluate(
     not_held = [path for path in truth.labels if path not in numbers[0] and path not in unanswered]
     if not paths:
         raise BadTruth(truth.source, _why_nothing(asked[0], truth, list(unknown), n_not_held=len(not_held)))
+    rows = [np.array([number[path] for path in paths]) for number in numbers]
     outcomes = [
-        _outcome(one, np.array([number[path] for path in paths]), truths.known(truth, known, paths))
-        for one, number, known in zip(asked, numbers, names_of, strict=True)
+        _outcome(one, row, truths.known(truth, known, paths))
+        for one, row, known in zip(asked, rows, names_of, strict=True)
     ]
     return Evaluation(
         reports=compare(outcomes, n_resamples=n_resamples, seed=seed),
@@ -278,6 +346,7 @@ def evaluate(
         unanswered=tuple(path for path in truth.labels if path in unanswered),
         without_truth=tuple(without_truth),
         learnt_from=tuple(path for path in paths if path in corrected),
+        image_ids=asked[0].answer.image_ids[rows[0]],
     )
 
 
@@ -523,6 +592,7 @@ def _report(
         reliability=metrics.reliability(tally.confidence[graded], tally.right[graded]),
         wrong=np.flatnonzero(graded & ~tally.right),
         about=outcome.about,
+        outcome=outcome,
     )
 
 

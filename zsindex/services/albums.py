@@ -1,4 +1,4 @@
-"""`library.albums`: questions with their filters, saved under a name, which follow the library."""
+"""`library.albums`: questions with their filters, saved under a name, which follow the library; and chosen photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from zsindex.arguments.paths import is_under
+from zsindex.arguments.paths import PathsLike, absolute_all, is_under
 from zsindex.classification import prompts
 from zsindex.classification.options import Query, QueryOptions
 from zsindex.config import absolute
@@ -38,7 +38,7 @@ _MOST = 100
 
 
 class Albums:
-    """Albums: what fits a search, filters, or both, whenever somebody looks."""
+    """Albums: what fits a search, filters, or both, whenever somebody looks; or photos that were put in one by one."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -58,10 +58,56 @@ class Albums:
             BadFilter, BadPath, UnknownLabelSet, UnknownLabel, LibraryReadOnly
         """
         self._session.storage.require_writable("save an album")
-        name = _named(name)
-        if not name or not name.isprintable() or len(name) > _LONGEST_NAME or name in (".", "..") or "/" in name:
-            raise BadAlbum(name, f"an album's name has at most {_LONGEST_NAME} printable characters, and no slash")
+        name = _usable(name)
         body = self._body(name, query, options)
+        self._session.storage.labels.save_album(name, body)
+        return self.get(name)
+
+    def add(self, name: str, paths: PathsLike) -> Album:
+        """Put photos into an album of chosen ones, which begins with the first of them.
+
+        They are known by their content: one that is moved stays in it, and one that is gone for now is there again
+        when its file is.
+
+        Raises:
+            BadAlbum: its name cannot be used, or it is a question, which holds what fits and nothing else.
+            NotInLibrary, LibraryReadOnly
+        """
+        self._session.storage.require_writable("put photos into an album")
+        name = _usable(name)
+        chosen = self._chosen(name, or_new=True)
+        digests = self._session.digests_of(absolute_all(paths), _WHY)
+        return self._keep(name, {**chosen, **{digest.hex(): path for path, digest in digests.items()}})
+
+    def take_out(self, name: str, paths: PathsLike) -> Album:
+        """Take photos out of an album of chosen ones; those that are not in it are passed over.
+
+        Raises:
+            UnknownAlbum
+            BadAlbum: it is a question.
+            NotInLibrary, LibraryReadOnly
+        """
+        self._session.storage.require_writable("take photos out of an album")
+        name = _named(name)
+        out = {digest.hex() for digest in self._session.digests_of(absolute_all(paths), _WHY).values()}
+        chosen = self._chosen(name, or_new=False)
+        return self._keep(name, {digest: path for digest, path in chosen.items() if digest not in out})
+
+    def _chosen(self, name: str, *, or_new: bool) -> dict[str, str]:
+        """Paths by digest."""
+        try:
+            body = self._row(name).body
+        except UnknownAlbum:
+            if or_new:
+                return {}
+            raise
+        if "chosen" not in body:
+            raise BadAlbum(name, "an album of that name is a question, which holds what fits it and nothing else")
+        found: dict[str, str] = body["chosen"]
+        return found
+
+    def _keep(self, name: str, chosen: Mapping[str, str]) -> Album:
+        body = {"query": None, "terms": None, "options": {}, "where": None, "chosen": dict(chosen)}
         self._session.storage.labels.save_album(name, body)
         return self.get(name)
 
@@ -104,7 +150,16 @@ class Albums:
         row = self._row(name)
         album = _album(row)
         terms = row.body["terms"]
-        photos = self._by_date(album) if terms is None else self._ranked(album, terms)
+        if "chosen" in row.body:
+            ids = self._session.storage.photos.images_of([bytes.fromhex(digest) for digest in row.body["chosen"]])
+            files = self._session.storage.reads.files_of(sorted(ids.values()))
+            photos = self._by_date(files.paths, files.image_ids)
+        elif terms is None:
+            assert album.where is not None
+            fitting = Filters(self._session).files(album.where, None)
+            photos = self._by_date(fitting.all(), fitting.image_ids)
+        else:
+            photos = self._ranked(album, terms)
         digests = self._session.digests_of([photo.path for photo in photos], _WHY)
         photos = [
             replace(
@@ -209,23 +264,27 @@ class Albums:
         table = self._session.facts.table()
         places = table.rows_of([hit.path for hit in hits], np.array([hit.image_id for hit in hits], dtype=np.int64))
         return [
-            AlbumPhoto(hit.path, hit.score, _taken(table, place), hit.copies)
+            AlbumPhoto(hit.path, hit.score, _taken(table, place), hit.copies, image_id=hit.image_id)
             for hit, place in zip(hits, places.tolist(), strict=True)
         ]
 
-    def _by_date(self, album: Album) -> builtins.list[AlbumPhoto]:
+    def _by_date(self, paths: builtins.list[str], image_ids: IdArray) -> builtins.list[AlbumPhoto]:
         from zsindex.lab.albums import AlbumPhoto
 
-        assert album.where is not None
-        found = Filters(self._session).files(album.where, None)
-        paths, table = found.all(), self._session.facts.table()
-        rows: IdArray = table.rows_of(paths, found.image_ids)
+        table = self._session.facts.table()
+        rows: IdArray = table.rows_of(paths, image_ids)
         by_image: dict[int, builtins.list[tuple[str, int]]] = {}
-        for path, image_id, row in zip(paths, found.image_ids.tolist(), rows.tolist(), strict=True):
+        for path, image_id, row in zip(paths, image_ids.tolist(), rows.tolist(), strict=True):
             by_image.setdefault(image_id, []).append((path, row))
         photos = [
-            AlbumPhoto(files[0][0], None, _taken(table, files[0][1]), tuple(path for path, _ in files[1:]))
-            for files in by_image.values()
+            AlbumPhoto(
+                files[0][0],
+                None,
+                _taken(table, files[0][1]),
+                tuple(path for path, _ in files[1:]),
+                image_id=image_id,
+            )
+            for image_id, files in by_image.items()
         ]
         # Newest first; those of which it is not known last. Sorting is stable: else by path.
         return sorted(photos, key=lambda photo: photo.taken_at or "", reverse=True)
@@ -296,6 +355,18 @@ def _named(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
 
 
+def _usable(name: str) -> str:
+    """A name that an album may get.
+
+    Raises:
+        BadAlbum
+    """
+    name = _named(name)
+    if not name or not name.isprintable() or len(name) > _LONGEST_NAME or name in (".", "..") or "/" in name:
+        raise BadAlbum(name, f"an album's name has at most {_LONGEST_NAME} printable characters, and no slash")
+    return name
+
+
 def _asked(term: Mapping[str, str]) -> str | Path:
     return Path(term["image"]) if "image" in term else f"text:{term['text']}"
 
@@ -320,4 +391,5 @@ def _album(row: AlbumRow) -> Album:
         row.saved_at,
         row.seen_at,
         len(row.seen or ()),
+        len(body["chosen"]) if "chosen" in body else None,
     )

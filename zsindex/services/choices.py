@@ -209,22 +209,26 @@ class Choice:
         right = set(answer.split(SEVERAL))
         return [said in right for said in self._said[photo]]
 
-    def _waiting(self) -> Look | None:
+    def waiting(self) -> Look | None:
+        """The photo that waits for an answer, if one is drawn already; nothing is written."""
         return next((look for look in self._surveys.looks(self.survey_id) if look.answer is None), None)
 
     def look(self) -> Look | None:
         """The photo that waits for an answer, the same one until it has one; None when the best is known, or no photo
         is left that could tell more.
         """
-        looks = self._surveys.looks(self.survey_id)
-        if sum(look.answer is not None for look in looks) != self._taken:
-            self._race = self._replayed()  # somebody else has answered meanwhile
-        waiting = next((look for look in looks if look.answer is None), None)
+        self.refresh()
+        waiting = self.waiting()
         if waiting is None and (photo := self._race.next()) is not None:
             self._surveys.draw(self.survey_id, [(self._paths[photo], {"answers": self.answers_to(photo)})])
-            waiting = self._waiting()
+            waiting = self.waiting()
         self._shown = waiting
         return waiting
+
+    def refresh(self) -> None:
+        """Take up what others answered meanwhile."""
+        if sum(look.answer is not None for look in self._surveys.looks(self.survey_id)) != self._taken:
+            self._race = self._replayed()
 
     def answers_to(self, photo: int) -> list[str]:
         """The different answers of the candidates to a photo, those that most give first."""
@@ -241,21 +245,37 @@ class Choice:
             BadAnswer: it is empty.
         """
         look = self._shown or self.look()  # what was seen, whatever others have answered since
-        if look is None:
-            return
+        if look is not None and not self._keep(look, answer):
+            say_answered_elsewhere(look)
+
+    def answer_first(self, number: int, answer: str) -> bool:
+        """Answer the photo that waits if it is still look `number`; False if somebody else was faster.
+
+        Args:
+            answer: as `answer` takes it.
+
+        Raises:
+            BadAnswer, UnknownSurvey, LibraryReadOnly
+        """
+        look = self.look()
+        return look is not None and look.number == number and self._keep(look, answer)
+
+    def _keep(self, look: Look, answer: str) -> bool:
+        """Keep an answer, unless somebody has answered meanwhile."""
         names = [prompts.normalise(name) for name in answer.split(SEVERAL)]
         if not any(names):
             raise BadAnswer(answer, [*look.drawn["answers"], NONE, UNSURE])
         said = SEVERAL.join(name for name in names if name)
         self._shown = None
         if not self._surveys.answer(self.survey_id, look.number, said, waiting=True):
-            say_answered_elsewhere(look)
-            return
+            return False
         self._taken += 1
-        photo = self._at[look.image_id if look.image_id is not None else -1]
         if self._corrected is not None and (entries := self._entries(look, said)):
             self._session.storage.labels.add_corrections(self._corrected, entries)
-        self._race.take(photo, self._right(photo, said))
+        photo = self._at.get(-1 if look.image_id is None else look.image_id)
+        if photo is not None:  # else it is gone, and tells nothing any more
+            self._race.take(photo, self._right(photo, said))
+        return True
 
     def undo(self) -> bool:
         """Take the last answer back, so that its photo waits again; False if there is none."""

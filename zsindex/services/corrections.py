@@ -12,6 +12,7 @@ import numpy as np
 
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all
+from zsindex.arguments.several import several
 from zsindex.classification.learned import DEFAULT_METHOD
 from zsindex.classification.prompts import normalise
 from zsindex.classification.scorers import Head, Scorer, largest
@@ -96,9 +97,22 @@ class Corrections:
         """
         self._session.storage.require_writable("withdraw corrections")
         name = saved_name(self._labels.get(label_set))
+        return self._forget(name, self._session.digests_of(absolute_all(paths), _WHY).values())
+
+    def forget_digests(self, label_set: str, digests: str | Iterable[str]) -> int:
+        """The same by the hex SHA-256 of photos, as `list` says it: also of those that are gone.
+
+        Raises:
+            UnknownLabelSet, LibraryReadOnly
+            ValueError: one is no such digest.
+        """
+        self._session.storage.require_writable("withdraw corrections")
+        name = saved_name(self._labels.get(label_set))
+        return self._forget(name, [bytes.fromhex(digest) for digest in several(digests)])
+
+    def _forget(self, name: str, digests: Iterable[bytes]) -> int:
         held = self._folded(name).by_digest
-        digests = [digest for digest in self._session.digests_of(absolute_all(paths), _WHY).values() if digest in held]
-        entries = [CorrectionEntry(digest, None) for digest in dict.fromkeys(digests)]
+        entries = [CorrectionEntry(digest, None) for digest in dict.fromkeys(digests) if digest in held]
         if entries:
             self._session.storage.labels.add_corrections(name, entries)
         return len(entries)
@@ -124,7 +138,8 @@ class Corrections:
         chosen = self._labels.get(label_set)
         found = self._folded(saved_name(chosen))
         ids = self._session.storage.photos.images_of(found.by_digest)
-        return corrected_photos(found, ids, self._paths_of(list(ids.values())), chosen)
+        at = self._session.storage.labels.corrected_at(saved_name(chosen))
+        return corrected_photos(found, ids, self._paths_of(list(ids.values())), chosen, at)
 
     def _paths_of(self, image_ids: Sequence[int]) -> dict[int, builtins.list[str]]:
         files = self._session.storage.reads.files_of(image_ids)

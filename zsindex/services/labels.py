@@ -78,6 +78,17 @@ class Labels:
         version = self._session.storage.labels.save_label_set(name, prompts.to_document(chosen))
         return replace(chosen, version=version)
 
+    def restore(self, name: str, version: int) -> LabelSet:
+        """Save an older version once more, as the newest one; nothing is saved where it is that already.
+
+        Raises:
+            UnknownLabelSet, LibraryReadOnly
+        """
+        self._session.storage.require_writable("save a label set")
+        older = self.get(f"{name}@{bounds.whole('version', version, least=1)}")
+        found = self._session.storage.labels.save_label_set(saved_name(older), prompts.to_document(older))
+        return replace(older, version=found)
+
     def from_keywords(
         self,
         *,

@@ -176,6 +176,14 @@ class Photos:
         """Hex SHA-256 of the bytes of photos of the library, by path."""
         return {path: digest.hex() for path, digest in self._session.storage.photos.digests_of(paths).items()}
 
+    def paths_of(self, image_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Existing files that show images, by id; those of which there are none are left out."""
+        files = self._session.storage.reads.files_of(list(dict.fromkeys(image_ids)))
+        found: dict[int, list[str]] = {}
+        for path, image_id in zip(files.paths, files.image_ids.tolist(), strict=True):
+            found.setdefault(image_id, []).append(path)
+        return {image_id: tuple(paths) for image_id, paths in found.items()}
+
     def knows(self, path: str) -> bool:
         """Whether the library has a photo at this path, on this disk or not."""
         return self._session.storage.reads.digest_of(guessed(path)) is not None

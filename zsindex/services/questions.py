@@ -154,7 +154,8 @@ class Questions:
                 plan = self._planned(plan.question, plan.labels, *self._fitting(view, plan.question))
         if not may_be_empty and plan.question.where is None:
             self._session.require_vectors(plan.view, plan.question.paths)
-        return self._score(plan, texts, encoded)
+        with self._session.index.while_answering(plan.view):
+            return self._score(plan, texts, encoded)
 
     def new_prompts(self, plan: Plan) -> tuple[str, ...]:
         """See `Plan.new_prompts`."""

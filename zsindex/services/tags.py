@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from zsindex.arguments import bounds
 from zsindex.arguments.paths import PathsLike, absolute_all, is_under
 from zsindex.arguments.several import several
+from zsindex.classification.prompts import normalise
 from zsindex.classification.results import Classification
+from zsindex.errors import BadQuery
 from zsindex.records import NONE, Progress
 from zsindex.session.session import Session
 
@@ -127,6 +129,48 @@ class Tags:
                 others=others,
                 apply=apply,
                 progress=_reporting(progress, len(paths) + len(others)),
+                should_stop=should_stop or (lambda: False),
+            )
+
+    def add(
+        self,
+        keyword: str,
+        paths: Sequence[str],
+        *,
+        style: str = "photo.jpg.xmp",
+        apply: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> TagReport:
+        """Give some photos a keyword in their sidecars, beside whatever they have. `retract` with the label set
+        ``keyword:KEYWORD`` takes it away.
+
+        Args:
+            keyword: hierarchies as ``Animals|Owl``.
+            paths: of the photos, absolute.
+            style, apply, progress, should_stop: as for `write`.
+
+        Raises:
+            BadQuery: the keyword is empty, or has characters that no line can have.
+            LibraryReadOnly, LibraryBusy, StorageFull: with `apply`.
+        """
+        from zsindex.lab import tags
+
+        _require_style(style)
+        keyword = "|".join(filter(None, (level.strip() for level in normalise(keyword).split("|"))))
+        if not keyword or not keyword.isprintable():
+            raise BadQuery("a keyword needs letters, and no line breaks")
+        root, _, leaf = keyword.rpartition("|")
+        of_photo = tags.tags_of(leaf, root=root)
+        with self._writing_tags(apply=apply):
+            return tags.write(
+                self._session.storage.labels,
+                ((path, of_photo) for path in paths),
+                label_set=f"keyword:{keyword}",
+                style=style,
+                shared=self._shared(paths, style),
+                apply=apply,
+                progress=_reporting(progress, len(paths)),
                 should_stop=should_stop or (lambda: False),
             )
 

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from zsindex.storage.protocol import Storage
 
 # While photos are being stored, every batch makes a new state, and listing photos again for each question would cost
-# more than the questions.
+# more than the questions. What is asked again and again has to be calculated anew for each state: so one lasts a few
+# times as long as an answer takes, up to a limit.
 MAX_AGE_BESIDE_SYNC_S = 1.0
+MAX_AGE_IN_ANSWERS = 4.0
+LONGEST_AGE_BESIDE_SYNC_S = 10.0
 # How long a question waits for another one that is reading new vectors. Then it reads them itself.
 LONGEST_WAIT_S = 0.25
 # The same, of one that lists the photos, which may write a snapshot on its way.
@@ -56,6 +59,7 @@ class CurrentIndex:
         self._server_index: ServerIndex | None = None
         self._last_view: View | None = None
         self._viewed_at = self._viewed_since = 0.0  # when the last view was there, and when reading it began
+        self._answer_s = 0.0  # what the longest answer about it, or half the longest about the one before, took
         self._storing = 0
         self._lock = threading.Lock()
         self._saving = threading.Lock()
@@ -91,6 +95,15 @@ class CurrentIndex:
         finally:
             with self._lock:
                 self._storing -= 1
+
+    @contextmanager
+    def while_answering(self, view: View) -> Iterator[None]:
+        """While a question about the photos of a view is being answered."""
+        began = self._clock()
+        yield
+        with self._lock:
+            if view is self._last_view:
+                self._answer_s = max(self._answer_s, self._clock() - began)
 
     def open(self, model: ModelRow | None = None) -> VectorIndex:
         """The current vectors of the library's current model.
@@ -185,8 +198,8 @@ class CurrentIndex:
         """A snapshot of the photos with vectors.
 
         Args:
-            paths: absolute files and folders to restrict to. None: all; it may be a second old while this object syncs
-                or imports.
+            paths: absolute files and folders to restrict to. None: all; while this object syncs or imports it may be a
+                second old, or up to ten where answers take long.
             embed: of the view.
         """
         if paths is not None:
@@ -215,7 +228,8 @@ class CurrentIndex:
         model, last = self._asked().row(), self._last_view
         if last is None or last.model_id != model.id:
             return None
-        if self._storing and self._clock() < self._viewed_at + MAX_AGE_BESIDE_SYNC_S:
+        most = min(max(MAX_AGE_BESIDE_SYNC_S, MAX_AGE_IN_ANSWERS * self._answer_s), LONGEST_AGE_BESIDE_SYNC_S)
+        if self._storing and self._clock() < self._viewed_at + most:
             return last
         index = self.open(model)
         # Listing the files takes longer than most questions.
@@ -241,6 +255,7 @@ class CurrentIndex:
             with self._lock:
                 if self._is_asked(model):
                     self._last_view, self._viewed_at, self._viewed_since = view, self._clock(), since
+                    self._answer_s /= 2
         return view
 
     def _of(self, model: ModelRow) -> VectorIndex | None:

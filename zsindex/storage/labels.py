@@ -132,6 +132,13 @@ class SqlLabels:
             self._unseal(connection, Kind.CORRECTION, [str(row.id) for row in rows], part=label_set)
             return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]
 
+    def corrected_at(self, label_set: str) -> dict[bytes, str]:
+        """When the last entry of a label set's log about an image was made, by digest."""
+        which = select(corrections.c.digest, func.max(corrections.c.created_at)).group_by(corrections.c.digest)
+        with self._read() as connection:
+            rows = connection.execute(which.where(corrections.c.label_set == label_set))
+            return {bytes(digest): at for digest, at in rows}
+
     # --- decisions ----------------------------------------------------------------------------------------------------
 
     def decisions(self) -> list[DecisionEntry]:

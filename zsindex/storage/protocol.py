@@ -736,6 +736,10 @@ class LabelStorage(Protocol):
         """Take the last batch away; returns its entries, none if there was no batch."""
         ...
 
+    def corrected_at(self, label_set: str) -> dict[bytes, str]:
+        """When the last entry of a label set's log about an image was made, as ISO dates and times, by digest."""
+        ...
+
     def decisions(self) -> list[DecisionEntry]:
         """The log of decisions about duplicates, oldest entry first."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -87,11 +88,17 @@ class Gate:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._counting = threading.Lock()  # of `encoding`, which is counted in the threads that answer
         self.running = self.encoding = 0
+        self._left_at = -math.inf
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._queue)
+
+    @property
+    def quiet_for_s(self) -> float:
+        """For how long nobody has been in, or waited for a model; 0 while somebody is."""
+        return 0.0 if self.running or self.encoding else time.monotonic() - self._left_at
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[None]:
@@ -159,6 +166,7 @@ class Gate:
                 turn.set_result(None)
                 return
         self.running -= 1
+        self._left_at = time.monotonic()
 
 
 class Admission:

@@ -23,6 +23,7 @@ from zsindex.web.forwarded import Forwarded
 from zsindex.web.head import Head
 from zsindex.web.known import Known
 from zsindex.web.limits import Limits
+from zsindex.web.parameters import KNOWN_ONLY
 from zsindex.web.replicas import Positions
 from zsindex.web.routes import ROUTERS, classify, immich
 from zsindex.web.security import Guard, Security
@@ -84,7 +85,7 @@ def create_app(
     )
     app.state.service = service
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[KNOWN_ONLY])
     if security.immich is not None:
         app.include_router(immich.router)
     public = pages.mount_docs(app) | pages.mount(app, page, security)

@@ -10,10 +10,11 @@ telling them, and needs no connection that is always there.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from zsindex.records import Progress
 from zsindex.services.jobs import Jobs
 from zsindex.storage.rows import JobRow, now
 from zsindex.web import logs
+from zsindex.web.giving_way import GivesWay
 from zsindex.web.problems import Problem, busy, of_error
 
 ENDED = frozenset({"done", "failed", "cancelled"})
@@ -132,9 +134,17 @@ class _Lost(Exception):
 class JobRunner:
     """Runs jobs, and tells of those that others run."""
 
-    def __init__(self, library: Library, *, most_queued: int, runs_jobs: bool = True) -> None:
+    def __init__(
+        self,
+        library: Library,
+        *,
+        most_queued: int,
+        runs_jobs: bool = True,
+        quiet_for_s: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         """Args:
         runs_jobs: False leaves that to other services.
+        quiet_for_s: for how long no question has been at work, to which jobs give way.
         """
         self._library = library
         self._kept = Jobs(library.session)
@@ -146,6 +156,7 @@ class JobRunner:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._stop_current = threading.Event()
+        self._gives_way = GivesWay(quiet_for_s)
         self._is_new = False
         self._is_ours = False
         # Its name, another one each time that the jobs become its own.
@@ -448,12 +459,13 @@ class JobRunner:
                 told = moment
                 self._tell()
 
+        self._gives_way.begin()
         try:
             report = self._library.sync(
                 job.paths,
                 retry_skipped=job.retry_skipped,
                 progress=progress,
-                should_stop=lambda: self._stop_current.is_set() or self._stopping.is_set(),
+                should_stop=self._rests,
             )
         except LibraryBusy as busy_with:
             again = not job.cancelling
@@ -484,6 +496,14 @@ class JobRunner:
             stopped = "cancelled" if job.cancelling else "interrupted"
             self._set(job, stopped if report.interrupted else "done")
         return False
+
+    def _rests(self) -> bool:
+        """Between two photos: give way to questions. Whether the job is to stop."""
+        self._gives_way.rest(self._is_to_stop)
+        return self._is_to_stop()
+
+    def _is_to_stop(self) -> bool:
+        return self._stop_current.is_set() or self._stopping.is_set()
 
     def _set(self, job: SyncJob, state: str) -> None:
         """Change the state of the job that is at work here, unless it was cancelled as it waited."""

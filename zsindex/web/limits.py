@@ -36,6 +36,8 @@ class Limits:
             After `slow_stop_s` those stop that can go on another time.
         slow_kept: their answers that are kept for next pages.
         products: photos times labels times ways to ask, in such a question.
+        chosen: photos that were chosen one by one, in one request.
+        archives: being sent at a time; `archive_photos` and `archive_bytes` in one.
         places, ways, statements: paths to restrict to, ways to ask, and statements about photos, in one of them.
     """
 
@@ -69,6 +71,10 @@ class Limits:
     slow_stop_s: float = 60.0
     slow_kept: int = 8
     products: int = 10**9
+    chosen: int = 100_000
+    archives: int = 2
+    archive_photos: int = 10_000
+    archive_bytes: int = 4096 * MB
     places: int = 1_000
     ways: int = 16
     statements: int = 50_000

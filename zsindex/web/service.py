@@ -20,6 +20,7 @@ from zsindex.services.stopping import Stopping
 from zsindex.upkeep.room import Room
 from zsindex.web.admission import CacheAllowance, Gate
 from zsindex.web.answers import Answers
+from zsindex.web.choices import KeptChoices
 from zsindex.web.decoding import UploadDecoder
 from zsindex.web.job_runner import JobRunner
 from zsindex.web.limits import Limits
@@ -40,6 +41,7 @@ class Service:
     ) -> None:
         self.library = library
         self.reviews = KeptReviews(library)
+        self.choices = KeptChoices(library)
         self.serving = serving = Serving(library.session)
         self.search = Search(library.session)
         self.stopping = Stopping(library.session)
@@ -58,7 +60,10 @@ class Service:
         self.cache_allowance = CacheAllowance(limits.readers_bytes)
         self.thumbnails = Thumbnails(thumbnails or config.thumbnails_folder(), max_bytes=limits.thumbnail_bytes)
         self.decoder = UploadDecoder(limits)
-        self.jobs = JobRunner(library, most_queued=limits.queued_jobs, runs_jobs=runs_jobs)
+        self.archives = threading.BoundedSemaphore(limits.archives)
+        self.jobs = JobRunner(
+            library, most_queued=limits.queued_jobs, runs_jobs=runs_jobs, quiet_for_s=lambda: self.gate.quiet_for_s
+        )
         self.metrics = Metrics(lambda: library.usage, self._of_process, self._of_library, self._rooms)
         self.closing = threading.Event()
         self._found_rooms: tuple[list[Room], float] = ([], 0.0)

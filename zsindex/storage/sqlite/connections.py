@@ -40,7 +40,8 @@ OF_THE_INDEX = frozenset({
     sqlite3.SQLITE_IOERR_SHMMAP,
 })  # fmt: skip
 
-_LOG_HEADER, _FRAME_HEADER, _INDEX_PAGE = 32, 24, 32_768  # bytes
+_LOG_HEADER, _FRAME_HEADER, _INDEX_HEADER = 32, 24, 48  # bytes
+_IS_INITIALISED = 12  # where that stands in the last one
 _SAME_TIME_NS = 20_000_000  # file systems are behind by some milliseconds
 
 
@@ -197,15 +198,26 @@ def _has_locks(folder: Path, *, may_write: bool, kept_out: bool) -> bool:
     """Whether to read by SQLite's locks, which are in the log's index; otherwise there is nothing in the log.
 
     The first connection of all makes the index anew, and keeps everybody out meanwhile: for long if it is stopped in
-    that. Who may not write cannot make it. And a log that nobody has open and in which nothing is committed, as a kill
-    leaves it, SQLite does not read for them ("locking protocol", after ten seconds).
+    that. Who may not write cannot make it, and waits ten seconds for one that nobody goes on making. And a log that
+    nobody has open and in which nothing is committed, as a kill leaves it, SQLite does not read for them ("locking
+    protocol", after ten seconds).
     """
     log, index = folder / f"{FILE_NAME}-wal", folder / f"{FILE_NAME}-shm"
     if not size_of(log):
         if kept_out:
             return False
-        return size_of(index) >= _INDEX_PAGE if index.exists() else may_write
+        return _is_made(index) if index.exists() else may_write
     return may_write or _holds_commits(log)
+
+
+def _is_made(index: Path) -> bool:
+    """Whether the log's index has its header, of which there are two copies (https://www.sqlite.org/walformat.html)."""
+    try:
+        with index.open("rb", buffering=0) as file:
+            header, copy = file.read(_INDEX_HEADER), file.read(_INDEX_HEADER)
+    except FileNotFoundError:  # just removed
+        return False
+    return len(copy) == _INDEX_HEADER and header == copy and header[_IS_INITIALISED] == 1
 
 
 def _holds_commits(log: Path) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from zsindex.web.routes import (
     albums,
+    choices,
+    chosen,
     classify,
     corrections,
     counts,
@@ -43,6 +45,7 @@ ROUTERS = (
     groups.router,
     search.router,
     embed.router,
+    chosen.router,
     images.router,
     label_sets.router,
     template_sets.router,
@@ -58,6 +61,7 @@ ROUTERS = (
     albums.router,
     reviews.router,
     counts.router,
+    choices.router,
     events.router,
     folders.router,
     runs.router,

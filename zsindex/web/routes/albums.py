@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from zsindex.lab.albums import AlbumPhotos
 from zsindex.services.albums import Albums
-from zsindex.web.parameters import Offset, SetName
+from zsindex.web import questions
+from zsindex.web.lists import NextPage, Start, page_of
+from zsindex.web.parameters import SetName
+from zsindex.web.problems import Problem
 from zsindex.web.schemas.albums import AlbumPage, AlbumRequest, AlbumShown
+from zsindex.web.schemas.chosen import ChosenPhotos
 from zsindex.web.service import WRITES, Service, ServiceHere
 
 router = APIRouter(tags=["albums"])
+
+Limit: TypeAlias = Annotated[int, Query(ge=0, le=10_000, description="Photos per page.")]
 
 
 def _albums(service: Service) -> Albums:
@@ -37,6 +43,34 @@ def save(service: ServiceHere, name: SetName, body: AlbumRequest) -> Response:
     return JSONResponse(_albums(service).save(name, query, **given).to_dict())
 
 
+@router.post(
+    "/v1/albums/{name}/photos",
+    response_model=AlbumShown,
+    dependencies=[WRITES],
+    summary="Put photos into an album of chosen ones",
+)
+def put_in(service: ServiceHere, name: SetName, body: ChosenPhotos) -> Response:
+    """It is made where there is none of that name. An album that is a question cannot be added to."""
+    return JSONResponse(_albums(service).add(name, _paths(service, body)).to_dict())
+
+
+@router.post(
+    "/v1/albums/{name}/photos/remove",
+    response_model=AlbumShown,
+    dependencies=[WRITES],
+    summary="Take photos out of an album of chosen ones",
+)
+def take_out(service: ServiceHere, name: SetName, body: ChosenPhotos) -> Response:
+    """They stay in the library."""
+    return JSONResponse(_albums(service).take_out(name, _paths(service, body)).to_dict())
+
+
+def _paths(service: Service, body: ChosenPhotos) -> list[str]:
+    if len(body.image_ids) > service.limits.chosen:
+        raise Problem("too-much", 422, f"more than {service.limits.chosen:,} photos")
+    return list(questions.paths_of(service, body.image_ids).values())
+
+
 @router.delete("/v1/albums/{name}", status_code=204, dependencies=[WRITES], summary="Remove an album")
 def remove(service: ServiceHere, name: SetName) -> Response:
     """Its photos stay where they are."""
@@ -46,28 +80,31 @@ def remove(service: ServiceHere, name: SetName) -> Response:
 
 @router.get("/v1/albums/{name}/photos", response_model=AlbumPage, summary="What an album holds now")
 def photos(
-    service: ServiceHere, name: SetName, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+    service: ServiceHere, name: SetName, start: Start = 0, limit: Limit = 100, cursor: NextPage = None
 ) -> Response:
     """This is no look: what is new stays new until somebody POSTs that it was seen."""
-    return _page(_albums(service).photos(name), offset, limit)
+    return _page(_albums(service).photos(name), start, limit, cursor)
 
 
 @router.post(
     "/v1/albums/{name}/seen", response_model=AlbumPage, dependencies=[WRITES], summary="Say that an album was looked at"
 )
 def seen(
-    service: ServiceHere, name: SetName, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+    service: ServiceHere, name: SetName, start: Start = 0, limit: Limit = 100, cursor: NextPage = None
 ) -> Response:
     """Answers as before this; from now on what came and went since now is told."""
-    return _page(_albums(service).photos(name, look=True), offset, limit)
+    return _page(_albums(service).photos(name, look=True), start, limit, cursor)
 
 
-def _page(contents: AlbumPhotos, offset: int, limit: int) -> Response:
+def _page(contents: AlbumPhotos, start: int, limit: int, cursor: str | None) -> Response:
+    asked, state = ["album", contents.album.name], [photo.path for photo in contents.photos]
+    part, following = page_of(contents.photos, asked=asked, state=state, start=start, limit=limit, cursor=cursor)
     document = {
         "album": contents.album.to_dict(),
         "total": len(contents.photos),
         "came": len(contents.came),
         "went": list(contents.went),
-        "photos": [photo.to_dict() for photo in contents.photos[offset : offset + limit]],
+        "photos": [photo.to_dict() for photo in part],
+        "next": following,
     }
     return JSONResponse(document)

@@ -17,12 +17,13 @@ from zsindex.web.schemas.corrections import (
     CorrectionCount,
     CorrectionRequest,
     CorrectionsRequest,
+    ForgetRequest,
     NextPhoto,
     StatementCount,
 )
 from zsindex.web.schemas.fields import Id, PhotoPath, Text
 from zsindex.web.schemas.questions import LabelChoice
-from zsindex.web.service import WRITES, ServiceHere
+from zsindex.web.service import WRITES, Service, ServiceHere
 
 router = APIRouter(tags=["corrections"])
 
@@ -78,14 +79,32 @@ def undo(service: ServiceHere, label_set: LabelSetName) -> Response:
 )
 def correct_all(service: ServiceHere, body: CorrectionsRequest) -> Response:
     """In one step, which is undone as one. Where a statement is refused, none is saved."""
-    if len(body.corrections) > service.limits.statements:
-        raise Problem("too-much", 422, f"more than {service.limits.statements:,} corrections")
+    _require_few(service, len(body.corrections))
     paths = questions.paths_of(service, [one.image_id for one in body.corrections])
     library = service.library
     n = library.corrections.add_all(
         body.label_set, [(paths[one.image_id], one.label, one.not_) for one in body.corrections]
     )
     return JSONResponse({"statements": n, "corrections": len(library.corrections.list(body.label_set))})
+
+
+@router.post(
+    "/v1/corrections/forget",
+    response_model=StatementCount,
+    dependencies=[WRITES],
+    summary="Remove the corrections of many photos",
+)
+def forget_all(service: ServiceHere, body: ForgetRequest) -> Response:
+    """In one step, which is undone as one. What has no corrections is passed over."""
+    _require_few(service, len(body.digests))
+    library = service.library
+    n = library.corrections.forget_digests(body.label_set, body.digests)
+    return JSONResponse({"statements": n, "corrections": len(library.corrections.list(body.label_set))})
+
+
+def _require_few(service: Service, n: int) -> None:
+    if n > service.limits.statements:
+        raise Problem("too-much", 422, f"more than {service.limits.statements:,} corrections")
 
 
 @router.get("/v1/corrections/next", response_model=list[NextPhoto], summary="What to correct next")

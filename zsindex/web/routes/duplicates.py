@@ -17,10 +17,10 @@ from zsindex.web import questions
 from zsindex.web.conditional import etag_of
 from zsindex.web.cursors import OffsetCursor
 from zsindex.web.filters import WhereHere
-from zsindex.web.parameters import Offset
+from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem, busy
 from zsindex.web.schemas.duplicates import CopiesPage, DecisionCount, DecisionShown, DecisionsRequest, DuplicatesPage
-from zsindex.web.schemas.fields import Cursor, PhotoPath
+from zsindex.web.schemas.fields import PhotoPath
 from zsindex.web.service import WRITES, Service, ServiceHere
 
 router = APIRouter(tags=["duplicates"])
@@ -36,8 +36,8 @@ def duplicates(
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     where: WhereHere = None,
     limit: Annotated[int, Query(ge=0, le=10_000, description="Groups per page.")] = 100,
-    offset: Annotated[int, Query(ge=0, le=2**31, description="Start there, without a cursor.")] = 0,
-    cursor: Annotated[Cursor | None, Query()] = None,
+    start: Start = 0,
+    cursor: NextPage = None,
 ) -> Response:
     """Nothing is deleted. Looking at many photos for the first time may take several requests: 429 until it is done."""
     questions.require_shown(service, limit)
@@ -60,7 +60,7 @@ def duplicates(
         return now, found
 
     key, found, before = service.slow.page_of(Duplicates, asked, cursor, make, now=now)
-    part, following = OffsetCursor(key, asked, max(before, offset)).page(limit=limit, total=len(found.groups))
+    part, following = OffsetCursor(key, asked, max(before, start)).page(limit=limit, total=len(found.groups))
 
     def shown(one: Duplicate) -> dict[str, Any]:
         number = view.index_of.get(one.path)
@@ -130,8 +130,15 @@ def undo(service: ServiceHere) -> Response:
 
 
 @router.get("/v1/copies", response_model=CopiesPage, summary="Files with the same bytes")
-def copies(service: ServiceHere, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=1000)] = 100) -> Response:
+def copies(
+    service: ServiceHere,
+    start: Start = 0,
+    limit: Annotated[int, Query(ge=0, le=1000)] = 100,
+    cursor: NextPage = None,
+) -> Response:
     """Photos that several files show, in the order of their first files."""
     found = service.library.neighbours.copies()
-    shown = [{"image_id": one.image_id, "paths": list(one.paths)} for one in found[offset : offset + limit]]
-    return JSONResponse({"total": len(found), "copies": shown})
+    state = [one.image_id for one in found]
+    part, following = page_of(found, asked=["copies"], state=state, start=start, limit=limit, cursor=cursor)
+    shown = [{"image_id": one.image_id, "paths": list(one.paths)} for one in part]
+    return JSONResponse({"total": len(found), "copies": shown, "next": following})

@@ -13,7 +13,7 @@ from zsindex.lab.evaluate import Evaluation, Report
 from zsindex.web import questions
 from zsindex.web.problems import Problem
 from zsindex.web.schemas import evaluation as schemas
-from zsindex.web.service import ServiceHere
+from zsindex.web.service import Service, ServiceHere
 
 router = APIRouter(tags=["truth"])
 
@@ -47,6 +47,49 @@ def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
             **question.arguments,
         )
     return JSONResponse(_document(found, body.limit, most=service.limits.page))
+
+
+@router.post(
+    "/v1/eval/photos", response_model=schemas.EvaluatedPhotos, summary="Photos that were answered right or wrong"
+)
+def photos(service: ServiceHere, body: schemas.EvaluatedPhotosRequest) -> Response:
+    """Those behind a cell of the confusion matrix: what they show, and how they are answered now."""
+    questions.require_shown(service, body.limit)
+    found = _measured(service, body)
+    [report] = found.reports
+    chosen = report.photos_of(shows=body.shows, answered=body.answered, wrong=body.wrong)
+    best, scores, learnt = report.outcome.best[:, 0], report.outcome.scores[:, 0], set(found.learnt_from)
+    shown = [
+        {
+            "image_id": int(found.image_ids[photo]),
+            "path": found.paths[photo],
+            "label": None if best[photo] < 0 else report.answers[best[photo]],
+            "score": 0.0 if best[photo] < 0 else float(scores[photo]),
+            "truth": list(report.shown(photo)),
+            "learnt": found.paths[photo] in learnt,
+        }
+        for photo in chosen[body.start : body.start + body.limit].tolist()
+    ]
+    return JSONResponse({"total": len(chosen), "photos": shown})
+
+
+@router.post("/v1/eval/curve", response_model=schemas.TradeoffCurve, summary="What a minimum score costs")
+def curve(service: ServiceHere, body: schemas.TradeoffRequest) -> Response:
+    """The precision-recall curve of an answer, by its scores."""
+    [report] = _measured(service, body).reports
+    return JSONResponse(report.tradeoff(body.label).to_dict())
+
+
+def _measured(service: Service, body: schemas.EvaluatedQuestion) -> Evaluation:
+    """One way of asking, compared with the truth; without intervals."""
+    labels = questions.labels_of(service, body)
+    question = questions.question_of(labels, body)
+    questions.require_few(service, questions.photos(service, body.paths), len(labels.concepts))
+    truth = questions.truth_of(service, body.truth)
+    with service.slow.turn():
+        return service.library.lab.evaluate(
+            labels, truth, names=body.names, others_are_none=body.others_are_none, resamples=0, **question.arguments
+        )
 
 
 def _document(found: Evaluation, limit: int, *, most: int) -> dict[str, Any]:

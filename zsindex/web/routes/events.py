@@ -14,9 +14,10 @@ from zsindex.web import questions
 from zsindex.web.conditional import etag_of
 from zsindex.web.cursors import OffsetCursor
 from zsindex.web.filters import WhereHere
+from zsindex.web.lists import NextPage, Start
 from zsindex.web.problems import busy
 from zsindex.web.schemas.events import EventsPage
-from zsindex.web.schemas.fields import Cursor, PhotoPath
+from zsindex.web.schemas.fields import PhotoPath
 from zsindex.web.service import ServiceHere
 
 router = APIRouter(tags=["events"])
@@ -33,8 +34,8 @@ def events(
     path: Annotated[list[PhotoPath] | None, Query()] = None,
     where: WhereHere = None,
     limit: Annotated[int, Query(ge=0, le=10_000, description="Events per page.")] = 100,
-    offset: Annotated[int, Query(ge=0, le=2**31, description="Start there, without a cursor.")] = 0,
-    cursor: Annotated[Cursor | None, Query()] = None,
+    start: Start = 0,
+    cursor: NextPage = None,
 ) -> Response:
     """By their start. Where photos were taken is not said. Looking at many photos for the first time may take several
     requests: 429 until it is done.
@@ -58,7 +59,7 @@ def events(
         return now, found
 
     key, found, before = service.slow.page_of(Events, asked, cursor, make, now=now)
-    part, following = OffsetCursor(key, asked, max(before, offset)).page(limit=limit, total=len(found.events))
+    part, following = OffsetCursor(key, asked, max(before, start)).page(limit=limit, total=len(found.events))
 
     def shown(event: Event) -> dict[str, Any]:
         document = event.to_dict()

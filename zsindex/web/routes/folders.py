@@ -16,7 +16,7 @@ from zsindex.arguments.paths import is_under
 from zsindex.config import absolute
 from zsindex.photos.formats import PHOTO_EXTENSIONS, extension, is_encodable
 from zsindex.photos.scan import EXCLUDED_FOLDERS
-from zsindex.web.parameters import Offset
+from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Folder
 from zsindex.web.schemas.library import Folders
@@ -59,8 +59,9 @@ def _is_inside(allowed: list[str], place: str) -> bool:
 def folders(
     service: ServiceHere,
     path: Annotated[Folder | None, Query(description="List what is in it. Default: where one can begin.")] = None,
-    offset: Offset = 0,
+    start: Start = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    cursor: NextPage = None,
 ) -> Response:
     """By name. Hidden folders, bins, and links that lead out of what may be synced are left out."""
     allowed = _allowed(service)
@@ -72,8 +73,10 @@ def folders(
         below, photos = _inside(allowed, place)
         above = os.path.dirname(place)
         parent = above if any(is_under(above, one) for one in allowed) else None
-    shown = [{"path": one, "name": os.path.basename(one) or one} for one in below[offset : offset + limit]]
-    return JSONResponse({"path": place, "parent": parent, "photos": photos, "total": len(below), "folders": shown})
+    part, following = page_of(below, asked=["folders", path], state=below, start=start, limit=limit, cursor=cursor)
+    shown = [{"path": one, "name": os.path.basename(one) or one} for one in part]
+    document = {"path": place, "parent": parent, "photos": photos, "total": len(below), "folders": shown}
+    return JSONResponse({**document, "next": following})
 
 
 def _inside(allowed: list[str], place: str) -> tuple[list[str], int]:

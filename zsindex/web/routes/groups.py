@@ -25,6 +25,7 @@ from zsindex.records import NONE, Activation, IdArray
 from zsindex.web import questions, replicas
 from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import MOST_IN_NAME, AnswerName
+from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Id, Score
 from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, PhotoPlaces, TagPreview
@@ -43,7 +44,6 @@ Key: TypeAlias = Annotated[
 Answer: TypeAlias = Annotated[
     int | None, Query(ge=0, le=100_000, description="Index of the answer. Default: all of them.")
 ]
-Start: TypeAlias = Annotated[int, Query(ge=0, le=2**31)]
 Limit: TypeAlias = Annotated[int, Query(ge=0, le=1000)]
 
 # Scores at which photos are counted. Those of a sigmoid are often small, and then their order of size matters.
@@ -61,7 +61,12 @@ PIECE_BYTES = 1 << 18
 MOST_FLIPS = 1000
 
 
-def _kept(service: Service, request: Request, name: str) -> Classification:
+def kept(service: Service, request: Request, name: str) -> Classification:
+    """The answer of a key: the one that is kept, or the same made again.
+
+    Raises:
+        Problem: it cannot be had again, or this is no key.
+    """
     at = AnswerName.from_text(name)
     found = service.answers.get(at.key)
     if found is not None:
@@ -125,19 +130,28 @@ def groups(service: ServiceHere, request: Request, body: GroupsRequest) -> Respo
 
 @router.get("/v1/groups/{key}/photos", response_model=GroupPhotos, summary="Photos of a group")
 def photos(
-    service: ServiceHere, request: Request, key: Key, answer: Answer = None, start: Start = 0, limit: Limit = 100
+    service: ServiceHere,
+    request: Request,
+    key: Key,
+    answer: Answer = None,
+    start: Start = 0,
+    limit: Limit = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """Highest scores first. Any part can be asked for, in any order: scroll bars jump. Without `answer`, all photos but
     those that show none of the labels.
     """
-    etag = etag_of(_run_key(key), answer, start, limit)
+    etag = etag_of(_run_key(key), answer, start, limit, cursor)
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     chosen = _labelled(found) if answer is None else _of(found, answer)
-    shown = _photos(found, chosen[start : start + limit].tolist())
-    return JSONResponse({"total": len(chosen), "photos": shown}, headers={"ETag": etag})
+    asked, state = ["group", _run_key(key), answer], len(chosen)
+    part, following = page_of(range(len(chosen)), asked=asked, state=state, start=start, limit=limit, cursor=cursor)
+    shown = _photos(found, [int(chosen[number]) for number in part])
+    document = {"total": len(chosen), "photos": shown, "next": following}
+    return JSONResponse(document, headers={"ETag": etag})
 
 
 @router.get("/v1/groups/{key}/places", response_model=PhotoPlaces, summary="Where photos stand in an answer")
@@ -152,7 +166,7 @@ def places(
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     ranked, labelled = found.by_answer, _labelled(found)
     found_places = []
     for wanted in dict.fromkeys(image_id):
@@ -208,7 +222,7 @@ def export(
     """Each photo with its best label, its score, how far that is ahead of the second, its id and the SHA-256 of its
     bytes; highest scores first. Parquet names the run in the schema's metadata.
     """
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     chosen = _of(found, answer)
     headers = {"Content-Disposition": f'attachment; filename="zsindex-{_run_key(key)}.{format}"'}
     media_type = EXPORTED[format][0]
@@ -304,7 +318,7 @@ def tags(
     service: ServiceHere, request: Request, key: Key, min_score: Annotated[Score, Query()] = 0.0, limit: Limit = 100
 ) -> Response:
     """The best answers as tags, as `zsindex tags write` writes them. Nothing is written here."""
-    report = service.library.tags.write(_kept(service, request, key).best_only(), min_score=min_score, apply=False)
+    report = service.library.tags.write(kept(service, request, key).best_only(), min_score=min_score, apply=False)
     actions = Counter(change.action for change in report.changes)
     document = {
         "create": actions["create"],
@@ -321,7 +335,7 @@ def tags(
 
 
 def _pair(service: Service, request: Request, key: str, other: str) -> tuple[Classification, Classification]:
-    before, after = _kept(service, request, key), _kept(service, request, other)
+    before, after = kept(service, request, key), kept(service, request, other)
     if before.paths is not after.paths and before.paths != after.paths:
         raise Problem("answer-gone", 410, "the answers are about different photos; ask for both again")
     return before, after
@@ -360,9 +374,10 @@ def flipped(
     becomes: Annotated[int, Query(ge=0, le=100_000)],
     start: Start = 0,
     limit: Limit = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """Photos that went from one label to another; first those where both answers were sure."""
-    etag = etag_of("flipped", _run_key(key), _run_key(other), was, becomes, start, limit)
+    etag = etag_of("flipped", _run_key(key), _run_key(other), was, becomes, start, limit, cursor)
     same = unchanged(request, etag)
     if same is not None:
         return same
@@ -372,11 +387,15 @@ def flipped(
     chosen = np.flatnonzero(_moves(before, after) == was * len(after.labels) + becomes)
     sure = np.minimum(before.by_answer.scores[chosen], after.by_answer.scores[chosen])
     chosen = chosen[np.argsort(-sure, kind="stable")]
-    shown = chosen[start : start + limit].tolist()
+    asked = ["flips", _run_key(key), _run_key(other), was, becomes]
+    state = len(chosen)
+    part, following = page_of(range(state), asked=asked, state=state, start=start, limit=limit, cursor=cursor)
+    shown = [int(chosen[number]) for number in part]
     both = zip(_photos(before, shown), _photos(after, shown), strict=True)
     document = {
         "total": len(chosen),
         "photos": [{**new, "old": old["label"], "old_score": old["score"]} for old, new in both],
+        "next": following,
     }
     return JSONResponse(document, headers={"ETag": etag})
 

@@ -11,7 +11,7 @@ from zsindex.records import LabelSet
 from zsindex.web import questions
 from zsindex.web.parameters import SetName
 from zsindex.web.problems import Problem
-from zsindex.web.schemas.label_sets import LabelsRequest, SavedLabels, SavedLabelsWithVersions
+from zsindex.web.schemas.label_sets import LabelsRequest, RestoreRequest, SavedLabels, SavedLabelsWithVersions
 from zsindex.web.service import WRITES, ServiceHere
 
 router = APIRouter(tags=["label sets"])
@@ -53,6 +53,17 @@ def save_label_set(service: ServiceHere, name: SetName, body: LabelsRequest) -> 
         return JSONResponse(_document(service.library.labels.save(name, chosen)))
     except ValueError as error:
         raise Problem("name", 422, str(error)) from error
+
+
+@router.post(
+    "/v1/label-sets/{name:path}",
+    response_model=SavedLabels,
+    dependencies=[WRITES],
+    summary="Restore a version of a label set",
+)
+def restore_label_set(service: ServiceHere, name: SetName, body: RestoreRequest) -> Response:
+    """It is saved once more, as the newest one. No version is lost."""
+    return JSONResponse(_document(service.library.labels.restore(name, body.version)))
 
 
 @router.delete("/v1/label-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Delete a label set")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 import zsindex
-from zsindex.web.parameters import Offset
+from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.schemas.library import Now, SkippedPage
 from zsindex.web.service import ServiceHere
 
@@ -45,12 +45,13 @@ def models(service: ServiceHere) -> Response:
 @router.get("/v1/skipped", response_model=SkippedPage, summary="Photos that cannot be used, with reasons")
 def skipped(
     service: ServiceHere,
-    offset: Offset = 0,
+    start: Start = 0,
     limit: Annotated[int, Query(ge=0, le=1000)] = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """In the order of folders and names."""
     found = service.library.photos.skipped()
-    shown = [
-        {"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in found[offset : offset + limit]
-    ]
-    return JSONResponse({"total": len(found), "skipped": shown})
+    state = [one.path for one in found]
+    part, following = page_of(found, asked=["skipped"], state=state, start=start, limit=limit, cursor=cursor)
+    shown = [{"path": one.path, "reason": str(one.reason), "detail": one.detail} for one in part]
+    return JSONResponse({"total": len(found), "skipped": shown, "next": following})

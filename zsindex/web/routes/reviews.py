@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from zsindex.services.reviews import ReviewInProgress
 from zsindex.web import questions
-from zsindex.web.parameters import Offset
+from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Id
 from zsindex.web.schemas.reviews import FoundPage, ReviewAnswer, ReviewRequest, ReviewShown
@@ -56,12 +56,17 @@ def state(service: ServiceHere, survey: Id) -> Response:
 
 @router.get("/v1/reviews/{survey}/found", response_model=FoundPage, summary="The photos that a review has found")
 def found(
-    service: ServiceHere, survey: Id, offset: Offset = 0, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+    service: ServiceHere,
+    survey: Id,
+    start: Start = 0,
+    limit: Annotated[int, Query(ge=0, le=10_000)] = 100,
+    cursor: NextPage = None,
 ) -> Response:
     """One path of each, by path."""
     with service.reviews.of(survey) as review:
         paths = review.found()
-    return JSONResponse({"total": len(paths), "photos": paths[offset : offset + limit]})
+    part, following = page_of(paths, asked=["found", survey], state=paths, start=start, limit=limit, cursor=cursor)
+    return JSONResponse({"total": len(paths), "photos": list(part), "next": following})
 
 
 @router.post(

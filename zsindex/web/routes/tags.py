@@ -23,7 +23,7 @@ router = APIRouter(tags=["tags"])
 MOST_PER_PHOTO = 50
 
 
-def _require_within(service: Service, files: Sequence[str]) -> None:
+def require_within(service: Service, files: Sequence[str]) -> None:
     """Refuse files that are not, or not really, below a folder that was synced: a link may lead anywhere.
 
     Raises:
@@ -50,10 +50,10 @@ def write(service: ServiceHere, request: Request, body: TagsRequest) -> Response
     question = questions.question_of(replace(labels, groups=()), body, top=top)
     view = questions.photos(service, body.paths)
     questions.require_few(service, view, len(labels.concepts))
-    _require_within(service, view.paths)
+    require_within(service, view.paths)
     with service.slow.turn() as should_stop:
         answers = service.library.plan(question).answer()
-        _require_within(service, answers.paths)
+        require_within(service, answers.paths)
         report = service.library.tags.write(
             answers,
             min_score=body.min_score,
@@ -63,7 +63,7 @@ def write(service: ServiceHere, request: Request, body: TagsRequest) -> Response
             apply=body.apply,
             should_stop=should_stop,
         )
-    return _shown(report, body.limit)
+    return shown(report, body.limit)
 
 
 @router.post("/v1/tags/retract", response_model=TagChanges, summary="Remove tags from XMP sidecars")
@@ -78,10 +78,11 @@ def retract(service: ServiceHere, request: Request, body: RetractRequest) -> Res
         report = service.library.tags.retract(
             body.paths, label_set=body.label_set, apply=body.apply, should_stop=should_stop
         )
-    return _shown(report, body.limit)
+    return shown(report, body.limit)
 
 
-def _shown(report: TagReport, limit: int) -> Response:
+def shown(report: TagReport, limit: int) -> Response:
+    """What was written or would be, with so many changes at most."""
     actions = Counter(change.action for change in report.changes)
     document = {
         "applied": report.applied,

@@ -26,7 +26,9 @@ class AlbumRequest(RequestBody):
 
 
 class AlbumShown(BaseModel):
-    """An album, and how many photos it held when somebody looked last."""
+    """An album, and how many photos it held when somebody looked last. `chosen`: how many were put in one by one; null
+    if it is a question.
+    """
 
     name: str
     query: str | None
@@ -35,6 +37,7 @@ class AlbumShown(BaseModel):
     saved_at: str
     seen_at: str | None
     n_seen: int
+    chosen: int | None
 
 
 class PhotoOfAlbum(BaseModel):
@@ -45,6 +48,7 @@ class PhotoOfAlbum(BaseModel):
     taken_at: str | None
     copies: list[str]
     is_new: bool
+    image_id: int
 
 
 class AlbumPage(BaseModel):
@@ -55,3 +59,4 @@ class AlbumPage(BaseModel):
     came: int
     went: list[str]
     photos: list[PhotoOfAlbum]
+    next: str | None

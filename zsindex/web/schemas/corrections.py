@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from zsindex.web.schemas.fields import Id, Name, RequestBody, Several, Text, examples
+
+Digest: TypeAlias = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class CorrectionStatement(RequestBody):
@@ -33,7 +37,9 @@ class CorrectionsRequest(RequestBody):
 
 
 class Correction(BaseModel):
-    """What is known of a photo: its label, or labels it does not show. Those in `unknown` are no longer in the set."""
+    """What is known of a photo: its label, or labels it does not show. Those in `unknown` are no longer in the set;
+    `image_id` is null where the photo is no longer in the library.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
     paths: list[str]
@@ -41,6 +47,17 @@ class Correction(BaseModel):
     label: str | None
     not_: list[str] = Field(alias="not")
     unknown: list[str]
+    image_id: int | None
+    said_at: str | None
+
+
+class ForgetRequest(RequestBody):
+    """Photos whose corrections are withdrawn, by the digests of their bytes: also of photos that are gone."""
+
+    label_set: Name
+    digests: Several[Digest] = Field(min_length=1)
+
+    model_config = examples({"label_set": "animals", "digests": ["0" * 64]})
 
 
 class CorrectionCount(BaseModel):

@@ -15,6 +15,7 @@ class CopiesPage(BaseModel):
 
     total: int
     copies: list[Copies]
+    next: str | None
 
 
 class AlikePhoto(BaseModel):

@@ -8,24 +8,30 @@ from pydantic import BaseModel, Field
 
 from zsindex.lab.evaluate import Confusion
 from zsindex.lab.metrics import ReliabilityBin
+from zsindex.lab.tradeoff import TradeoffPoint
 from zsindex.web.schemas.fields import ListLimit, Name, OnlyPaths, Seed, Several, Text, examples
 from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import DecidingOptions, LabelChoice, PriorOptions
 from zsindex.web.schemas.truth import KnownContent, RenamedLabels
 
 
-class EvaluationRequest(LabelChoice, DecidingOptions, PriorOptions):
-    """Compare answers with the truth."""
+class EvaluatedQuestion(LabelChoice, DecidingOptions, PriorOptions):
+    """One way of asking, and the truth that its answers are compared with."""
 
     truth: KnownContent
-    against: Several[LabelChoice] = Field(default_factory=list, description="Further label sets, on the same photos.")
-    template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
-    models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
     names: RenamedLabels = None
     others_are_none: bool = Field(default=False, description="Photos with other labels count as showing none of these.")
     smooth: bool = False
     paths: OnlyPaths = None
     where: WhereField = None
+
+
+class EvaluationRequest(EvaluatedQuestion):
+    """Compare answers with the truth."""
+
+    against: Several[LabelChoice] = Field(default_factory=list, description="Further label sets, on the same photos.")
+    template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
+    models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
     resamples: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=200, description="Resamples for the intervals; 0 for no intervals."
     )
@@ -36,6 +42,28 @@ class EvaluationRequest(LabelChoice, DecidingOptions, PriorOptions):
         {"labels": ["owl", "fox"], "truth": {"7": "owl", "12": "fox"}},
         {"label_set": "animals", "truth": "corrections", "template_sets": ["default", "openai-7"]},
     )
+
+
+class EvaluatedPhotosRequest(EvaluatedQuestion):
+    """Which photos to show: those of a cell of the confusion matrix, or of its rows or columns."""
+
+    shows: Text | None = Field(default=None, description="Only photos that show this answer.")
+    answered: Text | None = Field(
+        default=None, description="Only photos whose best answer is this one; `(no answer)` for those without any."
+    )
+    wrong: bool = Field(default=False, description="Only photos whose best answer is wrong.")
+    start: Annotated[int, Field(ge=0, le=2**31)] = 0
+    limit: ListLimit = 100
+
+    model_config = examples({"label_set": "animals", "truth": "corrections", "shows": "owl", "answered": "fox"})
+
+
+class TradeoffRequest(EvaluatedQuestion):
+    """The answer whose precision and recall are asked for."""
+
+    label: Text
+
+    model_config = examples({"label_set": "animals", "truth": "corrections", "label": "owl"})
 
 
 class Measured(BaseModel):
@@ -100,3 +128,34 @@ class EvaluationResult(BaseModel):
     without_truth: PhotoList
     learnt_from: PhotoList
     reports: list[EvaluationReport]
+
+
+class EvaluatedPhoto(BaseModel):
+    """A photo with its best answer, null for none, and what it shows; `learnt`: its correction shaped the answers."""
+
+    image_id: int
+    path: str
+    label: str | None
+    score: float
+    truth: list[str]
+    learnt: bool
+
+
+class EvaluatedPhotos(BaseModel):
+    """A part of the photos, highest scores first."""
+
+    total: int
+    photos: list[EvaluatedPhoto]
+
+
+class TradeoffCurve(BaseModel):
+    """Precision and recall of an answer at every minimum score, as counts: at most 400 points, highest scores first.
+
+    `photos` have at least that score and `right` of them show it. `answered` of them have it as their best answer, and
+    `answered_right` of those show it.
+    """
+
+    label: str
+    photos: int
+    shown: int
+    points: list[TradeoffPoint]

@@ -57,6 +57,7 @@ class GroupPhotos(BaseModel):
 
     total: int
     photos: list[GroupPhoto]
+    next: str | None
 
 
 class PhotoPlace(BaseModel):
@@ -119,3 +120,4 @@ class FlippedPhotos(BaseModel):
 
     total: int
     photos: list[FlippedPhoto]
+    next: str | None

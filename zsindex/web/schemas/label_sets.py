@@ -25,6 +25,14 @@ class LabelsRequest(RequestBody):
     model_config = examples({"labels": ["owl", "fox", "bear"], "templates": ["a photo of a {}."]})
 
 
+class RestoreRequest(RequestBody):
+    """Which version is to be the newest one."""
+
+    version: int = Field(ge=1, le=2**31)
+
+    model_config = examples({"version": 1})
+
+
 class SavedLabels(BaseModel):
     """A saved label set."""
 

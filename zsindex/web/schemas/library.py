@@ -22,6 +22,7 @@ class SkippedPage(BaseModel):
 
     total: int
     skipped: list[SkippedFile]
+    next: str | None
 
 
 class FolderHere(BaseModel):
@@ -39,3 +40,4 @@ class Folders(BaseModel):
     photos: int = Field(description="Files in it, not below, that are called as photos are.")
     total: int
     folders: list[FolderHere]
+    next: str | None

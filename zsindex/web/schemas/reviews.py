@@ -70,3 +70,4 @@ class FoundPage(BaseModel):
 
     total: int
     photos: list[str]
+    next: str | None

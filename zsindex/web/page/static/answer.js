@@ -3,6 +3,8 @@
 import { ask } from "./api.js";
 
 const PAGE = 100;
+// What the service gives at once.
+const MOST = 1000;
 
 export const NONE = "(none of these)";
 
@@ -27,7 +29,25 @@ export class Pages {
       const separator = this.path.includes("?") ? "&" : "?";
       const found = await ask(`${this.path}${separator}start=${page * PAGE}&limit=${PAGE}`, { signal });
       this.pages.set(page, found.photos ?? found.images);
+      this.total ??= found.total;
     }));
+  }
+
+  /** The ids of photos from one number to another, in parts. Of those that are not here nothing else is kept. */
+  async *ids(first, last, signal) {
+    for (let i = first; i <= last;) {
+      const known = [];
+      while (i <= last && known.length < MOST && this.item(i)) known.push(this.item(i++).image_id);
+      if (known.length) yield known;
+      if (i > last || this.item(i)) continue;
+      const limit = Math.min(MOST, last - i + 1);
+      const found = await ask(`${this.path}${this.path.includes("?") ? "&" : "?"}start=${i}&limit=${limit}`, { signal });
+      const items = found.photos ?? found.images;
+      // What was selected by number would be other photos now.
+      if (items.length < limit || found.total !== (this.total ??= found.total)) throw new Error("The library has changed since. Select these photos again.");
+      yield items.map((item) => item.image_id);
+      i += limit;
+    }
   }
 }
 
@@ -64,13 +84,14 @@ export class Grouped {
 
   /** The photos of a group at a level, the surest first; -1 is none of these. */
   source(answer, level) {
-    if (answer !== -1) return new Parts([[this.pages(answer), 0, this.count(answer, level)]]);
+    // The surest come first, whatever the level: numbers mean the same photos.
+    if (answer !== -1) return new Parts([[this.pages(answer), 0, this.count(answer, level)]], `${this.key}/${answer}`);
     const own = this.none === null ? 0 : this.groups[this.none].count;
     const labelled = this.total - own;
     const above = this.groups.reduce((sum, _, n) => (n === this.none ? sum : sum + this.count(n, level)), 0);
     const parts = own ? [[this.pages(this.none), 0, own]] : [];
     if (labelled > above) parts.push([this.pages(null), above, labelled - above]);
-    return new Parts(parts);
+    return new Parts(parts, `${this.key}/none/${level}`);
   }
 
   /** Where the first of some photos stands that a group has at a level; null where it has none of them. */
@@ -101,8 +122,9 @@ export class Grouped {
 
 /** Stretches of pages, one after the other: [pages, offset, length]. */
 class Parts {
-  constructor(parts) {
+  constructor(parts, list) {
     this.parts = parts;
+    this.list = list;
     this.length = parts.reduce((sum, [, , length]) => sum + length, 0);
   }
 
@@ -124,5 +146,15 @@ class Parts {
       before += length;
     }
     await Promise.all(loads);
+  }
+
+  async *ids(first, last, signal) {
+    let before = 0;
+    for (const [pages, offset, length] of this.parts) {
+      const from = Math.max(0, first - before);
+      const to = Math.min(length - 1, last - before);
+      if (from <= to) yield* pages.ids(offset + from, offset + to, signal);
+      before += length;
+    }
   }
 }

@@ -37,6 +37,8 @@ export class Chips {
     this.#draw();
   }
 
+  add(text) { this.#add([text]); }
+
   #add(texts) {
     const before = this.values.length;
     this.values = [...new Set([...this.values, ...texts.map((text) => text.trim()).filter(Boolean)])];

@@ -36,6 +36,15 @@ export class Corrections {
     });
   }
 
+  /** Many photos show the same: one step, which is undone as one. */
+  sayAll(imageIds, label) {
+    const { set } = this;
+    return this.#inTurn(async () => {
+      await ask("/v1/corrections/bulk", { body: { label_set: set, corrections: imageIds.map((id) => ({ image_id: id, label })) } });
+      if (this.set === set) await this.of(set);
+    });
+  }
+
   undo() {
     const { set } = this;
     return this.#inTurn(async () => {

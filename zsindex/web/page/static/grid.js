@@ -14,10 +14,11 @@ let grids = 0;
  * and, where it is divided, `sections` with `title`, `start` and `photos` each, one after the other.
  * Arrows, Home, End, PageUp and PageDown move about. Enter and clicks go to `onopen(i, source)`, digits to
  * `ondigit(item, digit)`: of a photo whose picture is there, since who presses one has seen it. `onscroll(i)` is told the
- * first photo in view.
+ * first photo in view. With `select`, a `SelectionBar`, photos can be selected; sources then may have `ids(first, last,
+ * signal)`, the ids of all of these in parts, and a `list`, which those share in which numbers mean the same photos.
  */
 export class Grid {
-  constructor(host, { label, cell = 168, onopen, ondigit, onerror, onscroll, badge = (item) => percent(item.score) }) {
+  constructor(host, { label, cell = 168, onopen, ondigit, onerror, onscroll, select, badge = (item) => percent(item.score) }) {
     Object.assign(this, { host, label, cell, onopen, ondigit, onerror, onscroll, badge });
     this.id = (grids += 1);
     this.source = { length: 0, item: () => undefined, load: async () => {} };
@@ -27,7 +28,12 @@ export class Grid {
     this.sheet.addEventListener("keydown", (event) => this.#key(event));
     this.sheet.addEventListener("click", (event) => {
       const cell = event.target.closest(".cell");
-      if (cell) { this.active = Number(cell.dataset.i); this.onopen?.(this.active, this.source); }
+      if (!cell) return;
+      const i = Number(cell.dataset.i);
+      const selected = this.selection?.click(event, i);
+      this.active = i;
+      if (selected) this.draw();
+      else this.onopen?.(i, this.source);
     });
     host.append(this.sheet);
     this.draw = this.draw.bind(this);
@@ -38,6 +44,7 @@ export class Grid {
     this.observer = new ResizeObserver(() => this.#soon());
     this.observer.observe(host);
     addEventListener("resize", () => this.#soon(), listening);
+    this.selection = select?.of(this);
   }
 
   /** Let go of the document; the grid is not used any more. */
@@ -55,6 +62,7 @@ export class Grid {
     this.label = label;
     this.loading?.abort();
     this.loading = undefined;
+    this.selection?.listIs(source);
     if (at !== null) this.active = at;
     else if (top) {
       this.active = 0;
@@ -98,6 +106,22 @@ export class Grid {
     this.draw();
   }
 
+  /** Stretches of photos that a box touches, in pixels of the sheet. */
+  within(left, top, right, bottom) {
+    const found = [];
+    const firstColumn = Math.max(0, Math.floor((left - this.size) / this.step) + 1);
+    const lastColumn = Math.min(this.columns - 1, Math.ceil(right / this.step) - 1);
+    for (let row = this.laid.rowAt(Math.max(0, top)); row < this.nRows && this.laid.top(row) < bottom; row += 1) {
+      if (this.laid.top(row) + this.size <= top) continue;
+      const first = this.laid.start(row) + firstColumn;
+      const last = Math.min(this.laid.start(row) + lastColumn, this.laid.end(row) - 1);
+      if (first <= last) found.push([first, last]);
+    }
+    return found;
+  }
+
+  /** What scrolls it: a box around, or the page. */
+  get scroller() { return this.#scroller(); }
   /** The first photo that can be seen, and how far below the edge it is. */
   get place() {
     if (!this.#measure()) return null;
@@ -120,6 +144,8 @@ export class Grid {
   }
 
   /** How much of the top is covered by what sticks to it. */
+  get covered() { return this.#covered(); }
+
   #covered() {
     const tools = this.host.closest(".stage")?.querySelector(".tools")?.offsetHeight ?? 0;
     return tools + (this.#scroller() === document.scrollingElement ? document.querySelector(".bar")?.offsetHeight ?? 0 : 0);
@@ -216,9 +242,11 @@ export class Grid {
       }
       cell.tabIndex = i === this.active ? 0 : -1;
       const item = this.source.item(i);
-      if (cell.item === item) continue;
-      if (item) this.#photo(cell, item);
-      else this.#waiting(cell);
+      if (cell.item !== item) {
+        if (item) this.#photo(cell, item);
+        else this.#waiting(cell);
+      }
+      this.selection?.mark(cell, i);
     }
   }
 
@@ -274,22 +302,26 @@ export class Grid {
     const isPage = box === document.scrollingElement;
     const view = isPage ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
     const above = this.#covered();
+    const below = this.selection?.covered ?? 0;
     const top = this.sheet.getBoundingClientRect().top + this.laid.top(row);
     if (top < view.top + above + GAP) box.scrollTop -= view.top + above + GAP - top;
-    else if (top + this.size > view.bottom - GAP) box.scrollTop += top + this.size - view.bottom + GAP;
+    else if (top + this.size > view.bottom - below - GAP) box.scrollTop += top + this.size - view.bottom + below + GAP;
   }
 
   #key(event) {
+    if (this.selection?.key(event)) return;
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const page = Math.max(1, Math.floor(innerHeight / this.step) - 1) * this.columns;
     const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns, PageUp: -page,
       PageDown: page, Home: -Infinity, End: Infinity };
     if (event.key in moves) {
       event.preventDefault();
+      const from = this.active;
       if (Math.abs(moves[event.key]) === this.columns) {
         const to = this.laid.beside(this.active, Math.sign(moves[event.key]));
         if (to !== null) this.focus(to);  // up from the first row stays there, rather than jumping to the first photo
       } else this.focus(this.active + moves[event.key]);
+      if (event.shiftKey) this.selection?.extend(this.active, from);
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       this.onopen?.(this.active, this.source);

@@ -2,6 +2,7 @@
 
 import { NONE, Grouped } from "./answer.js";
 import { Problem, ask, latest, library, root, url } from "./api.js";
+import { selecting } from "./chosen.js";
 import { byId, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
 import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
@@ -11,6 +12,7 @@ import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
 import { onChange } from "./service.js";
 import { onTravel, params, write } from "./url.js";
+import { WhatNext } from "./whatnext.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
@@ -140,7 +142,11 @@ function partFailed(error) {
 
 // --- showing ---------------------------------------------------------------------------------------------------------
 
-const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
+const select = selecting({
+  key: () => answer?.key ?? null,
+  correct: { why: () => whyNot(), labels: () => sayable(), say: (ids, n) => sayAll(ids, n) },
+});
+const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
 const columns = new Map();
 
 function loading() {
@@ -159,6 +165,7 @@ function draw({ top = true, at = null } = {}) {
   byId("view-columns").setAttribute("aria-pressed", String(view.columns));
   document.body.classList.toggle("empty", !has);
   if (!has) {
+    whatNext.draw();
     drawNothing();
     return;
   }
@@ -172,6 +179,7 @@ function draw({ top = true, at = null } = {}) {
   drawGroup(top, at);
   drawExport();
   drawLearn();
+  whatNext.draw();
 }
 
 function drawLearn() {
@@ -290,7 +298,7 @@ const seen = new IntersectionObserver((entries) => {
     const column = columns.get(entry.target.dataset.label);
     if (!entry.isIntersecting || !column || column.grid || !answer) continue;
     const label = entry.target.dataset.label;
-    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed,
+    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed,
       onopen: (i, source) => { view.group = label; drawGroups(); open(i, source); } });
     column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
   }
@@ -343,6 +351,7 @@ function choose(label, { push = true } = {}) {
   byId("grid").hidden = view.columns;
   drawGroup(true);
   drawExport();
+  whatNext.draw();
   if (view.columns) columns.get(label)?.element.scrollIntoView({ block: "nearest", inline: "center" });
 }
 
@@ -445,7 +454,19 @@ async function say(photo, n) {
   }
   drawLearn();
   dialog.said();
-  const kept = `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`;
+  await tellChanged(before, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
+}
+
+/** The same of many photos at once. */
+async function sayAll(ids, n) {
+  const label = sayable()[n];
+  const before = answer;
+  await corrections.sayAll(ids, label);
+  drawLearn();
+  await tellChanged(before, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
+}
+
+async function tellChanged(before, kept) {
   if (!learns()) {
     tellKept(kept);
     return;
@@ -475,9 +496,16 @@ function tellKept(text) {
   } });
 }
 
+/** What forbids corrections; null if nothing does. */
+function whyNot() {
+  if (corrections.may && view.asked.set) return null;
+  return corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not accept corrections from you.";
+}
+
 async function correctAt(item, key) {
-  if (!corrections.may || !view.asked.set) {
-    toast(corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not accept corrections from you.");
+  const why = whyNot();
+  if (why) {
+    toast(why);
     return;
   }
   if (key > sayable().length) return;
@@ -499,6 +527,14 @@ const editor = new Editor(byId("editor"), {
     writeUrl(settled);
     regroup();
   },
+});
+
+const whatNext = new WhatNext(byId("what-next"), {
+  asked: () => view.asked,
+  group: () => (answer?.total && current().answer !== -1 ? current().label : null),
+  least: () => (answer ? answer.levels[level] : 0),
+  onword: (word) => editor.labels.add(word),
+  onphotos: (source) => dialog.open(source, 0),
 });
 
 const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; writeUrl(settled); regroup(); } });

@@ -51,7 +51,7 @@ function paged(host, path, { key, unit, empty, head, row }) {
   const load = async () => {
     more.disabled = true;
     try {
-      const found = await ask(`${path}?offset=${offset}&limit=${PAGE}`);
+      const found = await ask(`${path}?start=${offset}&limit=${PAGE}`);
       const rows = found[key];
       offset += rows.length;
       if (!found.total) {
@@ -119,7 +119,7 @@ byId("find-near").addEventListener("click", async () => {
   const load = async () => {
     more.disabled = true;
     try {
-      const found = await ask(`/v1/duplicates?offset=${offset}&limit=${PAGE}`);
+      const found = await ask(`/v1/duplicates?start=${offset}&limit=${PAGE}`);
       offset += found.groups.length;
       list.append(...found.groups.map((group) => h("li", {}, h("div", { class: "row-of", tabindex: 0, role: "group", "aria-label": `Like ${fileName(group.keep.path)}` }, alike(group.keep, "Keep", group.keep),
         ...group.others.slice(0, MOST_ALIKE).map((one) => alike(one, one.exact ? "Same bytes" : `Similarity ${one.cosine.toFixed(3)}`, group.keep)),

@@ -3,6 +3,7 @@
 import { Adding } from "./adding.js";
 import { Pages } from "./answer.js";
 import { ask, latest, library, mayWrite, root } from "./api.js";
+import { selecting } from "./chosen.js";
 import { byId, fileName, h, icon, number, photos, showState, toast } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
@@ -92,6 +93,7 @@ const find = latest(async (signal, place = null) => {
     list = {
       length, sections: sections.map((one) => ({ ...one, title: `${titleOf(one.name)} · ${photos(one.photos)}` })),
       item: (i) => pages.item(i), load: (first, last, ending) => pages.load(first, last, ending),
+      ids: (first, last, ending) => pages.ids(first, last, ending),
     };
     const i = place && length ? await placeOf(place, before, signal) : null;
     draw(i !== null);
@@ -222,7 +224,7 @@ function enter(path) {
 // --- photos ----------------------------------------------------------------------------------------------------------
 
 const grid = new Grid(byId("grid"), {
-  label: "Photos", badge: () => "", onscroll: inView,
+  label: "Photos", badge: () => "", onscroll: inView, select: selecting(),
   onopen: (i, source) => dialog.open(source, i),
   onerror: (error) => toast(error.message, { text: "Try again", run: () => find() }),
 });

@@ -1,6 +1,7 @@
 // Search: words and photos are added up, taken away or left out. Of what is asked in words alone only what fits is shown.
 
 import { ask, latest, library } from "./api.js";
+import { selecting } from "./chosen.js";
 import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
 import { Filters } from "./filters.js";
@@ -90,7 +91,7 @@ const find = latest(async (signal) => {
 });
 
 const grid = new Grid(byId("grid"), {
-  label: "Photos found", onopen: open, badge: (item) => item.score.toFixed(2),
+  label: "Photos found", onopen: open, badge: (item) => item.score.toFixed(2), select: selecting(),
   onerror: (error) => toast(error.status === 410 ? "The library has changed since this search began." : error.message, { text: "Search again", run: () => find() }),
 });
 
@@ -98,6 +99,7 @@ const grid = new Grid(byId("grid"), {
 function source(found) {
   let more;
   return {
+    list: found,
     get length() { return found.items.length; },
     item: (i) => found.items[i],
     load: async () => {},

@@ -1,0 +1,212 @@
+// Albums, and events by when photos were taken. An album opens here, an event as the photos between two times.
+
+import { Pages } from "./answer.js";
+import { ask, has, latest, library, mayWrite, root } from "./api.js";
+import { selecting } from "./chosen.js";
+import { byId, h, photos, showState, toast } from "./dom.js";
+import { Grid } from "./grid.js";
+import { PhotoDialog } from "./photo.js";
+import { picture } from "./pictures.js";
+import { onTravel, params, write } from "./url.js";
+
+const EVENTS = 60;
+const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+
+let name = null;
+let photo = null;
+let album = null;
+let source = null;
+let next = null;  // of the events
+let listed = false;
+
+const path = (of, what = "") => `/v1/albums/${encodeURIComponent(of)}${what}`;
+
+function readUrl(query) {
+  name = query.get("album") || null;
+  photo = Number(query.get("photo")) || null;
+}
+
+function writeUrl(push = false) {
+  const query = new URLSearchParams();
+  if (name) query.set("album", name);
+  if (photo) query.set("photo", String(photo));
+  write(query, { push });
+}
+
+// --- all of them -----------------------------------------------------------------------------------------------------
+
+/** A cover with what stands below it; `cover` may come later. */
+function card(href, title, text, onclick) {
+  const place = h("span", { class: "cover" });
+  const below = h("span", { class: "under" }, text);
+  const element = h("li", {}, h("a", { href, onclick }, place, h("strong", {}, title), below));
+  const cover = (item) => place.replaceChildren(picture(item, 256));
+  return { element, cover, tell: (said) => { below.textContent = said; } };
+}
+
+async function drawAlbums() {
+  let found = [];
+  try { found = await ask("/v1/albums"); } catch (error) {
+    byId("albums-note").hidden = false;
+    byId("albums-note").textContent = error.message;
+    return;
+  }
+  byId("albums-note").hidden = found.length > 0;
+  byId("albums-note").textContent = "None yet. Select photos, and choose Album in the bar below them; or save a search with zsindex albums save.";
+  const cards = found.map((one) => card(`?${new URLSearchParams({ album: one.name })}`, one.name, one.chosen === null ? "a search or filters" : "", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    name = one.name;
+    writeUrl(true);
+    show();
+  }));
+  byId("albums").replaceChildren(...cards.map((one) => one.element));
+  // One after another: what an album holds may take a search.
+  for (const [n, { name: of, chosen }] of found.entries()) {
+    try {
+      const { total, photos: [first] } = await ask(path(of, "/photos?limit=1"));
+      cards[n].tell(`${photos(total)}${chosen === null ? ", follows the library" : ""}`);
+      if (first) cards[n].cover(first);
+    } catch (error) { cards[n].tell(error.message); }
+  }
+}
+
+async function drawEvents() {
+  byId("more").disabled = true;
+  try {
+    const found = await ask(`/v1/events?vocabulary=none&look=false&limit=${EVENTS}${next ? `&cursor=${encodeURIComponent(next)}` : ""}`);
+    byId("events").append(...found.events.map(eventCard));
+    next = found.next;
+    byId("more").hidden = !next;
+    const unknown = found.untimed + found.from_files;
+    byId("events-note").textContent = [found.total ? "Photos taken one after another, by their cameras' clocks." : "None: nothing says when photos were taken.",
+      found.total && unknown ? `${photos(unknown)} have no such time.` : ""].join(" ").trim();
+  } catch (error) {
+    byId("events-note").textContent = error.message;
+  } finally {
+    byId("more").disabled = false;
+    byId("events-part").setAttribute("aria-busy", "false");
+  }
+}
+
+function eventCard(event) {
+  const [from, to] = [event.start, event.end].map((at) => day.format(new Date(`${at.slice(0, 10)}T00:00:00Z`)));
+  const taken = event.bursts.flatMap((burst) => burst.photos);
+  const cover = taken.find((one) => one.path === event.cover) ?? taken[0];
+  const made = card(`${root}/?${new URLSearchParams({ since: event.start.slice(0, 19), until: event.end.slice(0, 19), order: "oldest" })}`,
+    from === to ? from : `${from} – ${to}`, photos(event.photos));
+  if (cover) made.cover(cover);
+  return made.element;
+}
+
+byId("more").addEventListener("click", drawEvents);
+
+// --- one of them -----------------------------------------------------------------------------------------------------
+
+const show = latest(async (signal) => {
+  byId("all").hidden = name !== null;
+  byId("stage").hidden = name === null;
+  album = source = null;
+  if (name === null) {
+    if (!listed) {
+      listed = true;
+      drawEvents();
+    }
+    await drawAlbums();
+    return;
+  }
+  byId("name").textContent = name;
+  byId("what").textContent = "";
+  byId("grid").hidden = byId("remove").hidden = true;
+  showState(byId("state"), { title: "Looking for photos", busy: true });
+  try {
+    const found = await ask(path(name, "/photos?limit=1"), { signal });
+    album = found.album;
+    const writes = await mayWrite().catch(() => false);
+    byId("remove").hidden = !writes;
+    takeOut.hidden = !writes || album.chosen === null || !(await has("/v1/albums/{name}/photos/remove"));
+    byId("what").textContent = `${photos(found.total)}. ${whatOf(album)}`;
+    const pages = new Pages(path(name, "/photos"));
+    source = { length: found.total, item: (i) => pages.item(i), load: (...asked) => pages.load(...asked), ids: (...asked) => pages.ids(...asked) };
+    byId("grid").hidden = !found.total;
+    showState(byId("state"), found.total ? {} : { title: "No photos", text: album.chosen === null ? "Nothing in the library fits now." : "Select photos anywhere, and put them into this album." });
+    if (found.total) grid.show(source, { label: `Photos of ${name}` });
+  } catch (error) {
+    if (signal.aborted) return;
+    showState(byId("state"), { title: error.status === 404 ? "No such album" : "No answer", text: error.message, kind: "error", action: { text: "All albums", run: leave } });
+  }
+});
+
+function whatOf({ query, where, chosen }) {
+  if (chosen !== null) return "Chosen one by one, newest first.";
+  return `It holds what fits${query ? ` “${query}”` : ""}${where ? `${query ? " and" : ""} its filters` : ""}, and follows the library.`;
+}
+
+function leave() {
+  name = photo = null;
+  writeUrl(true);
+  show();
+}
+
+byId("back").addEventListener("click", leave);
+
+byId("remove").addEventListener("click", () => {
+  const form = h("form", { method: "dialog" }, h("h2", {}, `Delete “${name}”?`), h("p", {}, "Its photos stay in the library."),
+    h("div", { class: "buttons" }, h("button", { value: "" }, "Keep it"), h("button", { value: "delete", class: "primary" }, "Delete")));
+  const dialog = h("dialog", { class: "small", "aria-label": "Delete the album" }, form);
+  dialog.addEventListener("close", async () => {
+    dialog.remove();
+    if (dialog.returnValue !== "delete") return;
+    try {
+      await ask(path(name), { method: "DELETE" });
+      toast(`“${name}” is deleted.`);
+      leave();
+    } catch (error) { toast(error.message); }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+});
+
+const takeOut = h("button", { type: "button", hidden: true, onclick: () => select.run(async (ids) => {
+  await ask(path(name, "/photos/remove"), { body: { image_ids: ids } });
+  const from = name;
+  select.leave();
+  await show();
+  toast(`${photos(ids.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
+    try {
+      await ask(path(from, "/photos"), { body: { image_ids: ids } });
+      if (name === from) await show();
+    } catch (error) { toast(error.message); }
+  } });
+}) }, "Take out");
+
+const select = selecting({ more: () => [takeOut] });
+
+const grid = new Grid(byId("grid"), {
+  label: "Photos", badge: (one) => (one.is_new ? "new" : ""), select,
+  onopen: (i, of) => dialog.open(of, i),
+  onerror: (error) => toast(error.message, { text: "Try again", run: () => show() }),
+});
+
+const dialog = new PhotoDialog({
+  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onclose: () => {
+    if (photo === null) return;
+    photo = null;
+    writeUrl();
+    if (dialog.walk) grid.focus(dialog.walk.at);
+  },
+});
+
+async function go(query) {
+  readUrl(query);
+  await show();
+  if (photo && name) {
+    await source?.load(0, 0).catch(() => {});
+    dialog.travel(photo, source);
+  } else dialog.close();
+}
+
+onTravel(go);
+library().catch(() => {});
+go(params());

@@ -1,0 +1,73 @@
+// All photos that show something: those first that most likely do, then some by chance, until enough were seen.
+
+import { ask, library, mayWrite } from "./api.js";
+import { byId, h, number, percent, photos, showState } from "./dom.js";
+import { Looks, fillSets } from "./looks.js";
+import { params, write } from "./url.js";
+
+const MOST = 1000;
+
+const looks = new Looks({
+  keys: { y: "yes", n: "no", s: "unsure" },
+  onanswer: (said, look) => ask(`/v1/reviews/${looks.now.survey}/answers`, { body: { number: look.number, answer: said } }),
+  onundo: () => ask(`/v1/reviews/${looks.now.survey}/undo`, { method: "POST" }),
+  ondraw: draw,
+  onlost: begin,
+  busy: "Ranking the photos",
+  wrong: "This cannot be reviewed",
+});
+
+function begin() {
+  const label = byId("label").value.trim();
+  if (!label) return undefined;
+  const set = byId("label-set").value;
+  const query = new URLSearchParams({ label, recall: byId("recall").value });
+  if (set) query.set("set", set);
+  write(query, { push: true });
+  return looks.tell(() => ask("/v1/reviews", { body: { label, label_set: set || null, recall: Number(byId("recall").value) } }));
+}
+
+function draw(review) {
+  byId("statement").textContent = review.statement;
+  byId("details").textContent = [review.next?.drawn.by === "chance" ? "This one was drawn by chance" : "",
+    review.reached ? "" : `At least ${number(review.looks_left)} more looks`].filter(Boolean).join(" · ");
+  byId("scale").hidden = false;
+  byId("span").style.left = "0";
+  byId("span").style.width = `${(100 * review.looks) / Math.max(1, review.looks + review.looks_left * !review.reached)}%`;
+  byId("found").hidden = !review.found;
+  byId("found-count").textContent = `Found: ${photos(review.found)}`;
+  if (byId("found").open) listFound();
+  if (!review.next) {
+    showState(byId("state"), { title: review.reached ? `At least ${percent(review.promise)} of them were seen` : "No more photos to look at",
+      text: "What you answered is kept, here and for zsindex review. Say as well who looked, and what counted: the promise is about what this person recognises." });
+  }
+}
+
+async function listFound() {
+  const { survey, found } = looks.now;
+  try {
+    const { total, photos: paths } = await ask(`/v1/reviews/${survey}/found?limit=${MOST}`);
+    if (looks.now.found !== found) return;
+    byId("found-list").replaceChildren(...paths.map((path) => h("li", {}, path)), ...(total > paths.length ? [h("li", { class: "quiet" }, `and ${number(total - paths.length)} more`)] : []));
+  } catch (error) { byId("found-list").replaceChildren(h("li", { class: "wrong" }, error.message)); }
+}
+
+byId("asked").addEventListener("submit", (event) => { event.preventDefault(); byId("label").blur(); begin(); });
+byId("found").addEventListener("toggle", () => { if (byId("found").open) listFound(); });
+
+async function start() {
+  library().catch(() => {});
+  const given = params();
+  byId("label").value = given.get("label") ?? "";
+  if (given.get("recall")) byId("recall").value = given.get("recall");
+  const [sets, may] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
+  fillSets(byId("label-set"), sets, given.get("set"));
+  if (!may) showState(byId("state"), { title: "A review needs the right to write", text: "Every answer is kept in the library. Sign in with a token that may write." });
+  else if (byId("label").value) begin();
+  else {
+    showState(byId("state"), { title: "Have you seen them all?",
+      text: "Say what to find, and decide before you look how many of them must have been seen. Likely photos come first, then some by chance; in the end it is said, with 95 % confidence, that enough were seen." });
+  }
+}
+
+start().catch((error) => showState(byId("state"), { title: "No answer", text: error.message, kind: "error" }));

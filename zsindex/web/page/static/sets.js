@@ -1,0 +1,215 @@
+// Label sets with their versions, and what was said of photos with each: listed, taken back, restored.
+
+import { NONE } from "./answer.js";
+import { ask, has, latest, library, mayWrite, root } from "./api.js";
+import { selecting } from "./chosen.js";
+import { Corrections } from "./corrections.js";
+import { byId, h, number, photos, showState, toast } from "./dom.js";
+import { Grid } from "./grid.js";
+import { PhotoDialog } from "./photo.js";
+import { onTravel, params, write } from "./url.js";
+
+const MANY = 40;  // labels of a version that are written out
+const stamp = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+const day = new Intl.DateTimeFormat("en", { dateStyle: "full" });
+const corrections = new Corrections();
+
+let name = null;
+let photo = null;
+let found = null;  // the label set with its versions
+let said = [];  // its corrections, the last first
+let writes = false;
+
+const path = (set) => `/v1/label-sets/${encodeURIComponent(set)}`;
+const ofSet = (what) => `/v1/corrections${what}?label_set=${encodeURIComponent(name)}`;
+
+function readUrl(query) {
+  name = query.get("set") || null;
+  photo = Number(query.get("photo")) || null;
+}
+
+function writeUrl(push = false) {
+  const query = new URLSearchParams();
+  if (name) query.set("set", name);
+  if (photo) query.set("photo", String(photo));
+  write(query, { push });
+}
+
+const show = latest(async (signal) => {
+  byId("stage").setAttribute("aria-busy", "true");
+  try {
+    const sets = await ask("/v1/label-sets", { signal });
+    writes = await mayWrite().catch(() => false);
+    name ??= sets[0]?.name ?? null;
+    byId("sets").replaceChildren(...sets.map((set) => h("li", {}, h("a", {
+      href: `?${new URLSearchParams({ set: set.name })}`, "aria-current": set.name === name ? "true" : null,
+      onclick: (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        name = set.name;
+        photo = null;
+        writeUrl(true);
+        show();
+      },
+    }, set.name, h("span", { class: "quiet" }, ` ${number(set.labels.length)} label${set.labels.length === 1 ? "" : "s"}`)))));
+    if (!name) {
+      nothing({ title: "No label sets yet", text: "Type labels in the lab and save them under a name: corrections are kept with such a set.",
+        action: { text: "Go to the lab", run: () => { location.href = `${root}/lab`; } } });
+      return;
+    }
+    const [set] = await Promise.all([ask(path(name), { signal }), read(signal)]);
+    found = { ...set, older: await Promise.all(set.versions.map((one) => (one.version === set.version ? set : ask(path(`${name}@${one.version}`), { signal })))) };
+    showState(byId("state"));
+    draw();
+  } catch (error) {
+    if (signal.aborted) return;
+    nothing({ title: error.status === 404 ? "No such label set" : "No answer", text: error.message, kind: "error", action: { text: "Try again", run: () => show() } });
+  } finally { if (!signal.aborted) byId("stage").setAttribute("aria-busy", "false"); }
+});
+
+function nothing(state) {
+  byId("set").hidden = byId("grid").hidden = true;
+  showState(byId("state"), state);
+}
+
+async function read(signal) {
+  const all = await ask(ofSet(""), { signal });
+  await corrections.of(name);
+  said = all.map((one) => ({ ...one, path: one.paths[0] ?? "", at: new Date(one.said_at) })).sort((a, b) => b.at - a.at);
+}
+
+function draw() {
+  byId("set").hidden = false;
+  byId("name").textContent = found.name;
+  byId("ask").href = `${root}/lab?${new URLSearchParams({ set: found.name })}`;
+  byId("remove").hidden = !writes;
+  byId("versions").replaceChildren(...found.versions.map((one, n) => version(one, found.older[n], found.older[n - 1])).reverse());
+  drawSaid();
+}
+
+/** A version, with what it has more or less than the one before. */
+function version({ version: n, saved_at }, set, before) {
+  const isNewest = n === found.version;
+  const more = before ? set.labels.filter((label) => !before.labels.includes(label)) : [];
+  const less = before ? before.labels.filter((label) => !set.labels.includes(label)) : [];
+  const listed = set.labels.slice(0, MANY).join(", ") + (set.labels.length > MANY ? ` and ${number(set.labels.length - MANY)} more` : "");
+  const change = before ? [...more.map((label) => `+ ${label}`), ...less.map((label) => `− ${label}`)].join(", ") || "The same labels, with other prompts, groups or negatives" : "";
+  return h("tr", {}, h("th", { scope: "row" }, String(n), isNewest ? h("span", { class: "mark-small" }, "in use") : null),
+    h("td", { class: "when" }, stamp.format(new Date(saved_at))),
+    h("td", {}, listed, change ? h("span", { class: "under" }, change) : null),
+    h("td", {}, h("div", { class: "buttons" }, isNewest ? null : h("a", { class: "button", href: `${root}/lab?${new URLSearchParams({ set: `${found.name}@${n}` })}`, "aria-label": `Look at version ${n} in the lab` }, "Look"),
+      isNewest || !writes ? null : h("button", { type: "button", "aria-label": `Restore version ${n}`, onclick: () => restore(n) }, "Restore"))));
+}
+
+async function restore(n) {
+  try {
+    const made = await ask(path(name), { body: { version: n } });
+    await show();
+    toast(`Version ${n} is in use again, as version ${made.version}.`);
+  } catch (error) { toast(error.message); }
+}
+
+byId("remove").addEventListener("click", () => {
+  const n = found.versions.length;
+  const form = h("form", { method: "dialog" }, h("h2", {}, `Delete “${found.name}”?`),
+    h("p", {}, `${n === 1 ? "Its only version" : `All ${number(n)} versions`} and its thresholds go for good. ` +
+      (said.length ? `What was said of ${photos(said.length)} is kept, and is there again with a set of this name.` : "")),
+    h("div", { class: "buttons" }, h("button", { value: "" }, "Keep it"), h("button", { value: "delete", class: "primary" }, "Delete")));
+  const dialog = h("dialog", { class: "small", "aria-label": "Delete the label set" }, form);
+  dialog.addEventListener("close", async () => {
+    dialog.remove();
+    if (dialog.returnValue !== "delete") return;
+    try {
+      await ask(path(found.name), { method: "DELETE" });
+      toast(`“${found.name}” is deleted.`);
+      name = null;
+      writeUrl();
+      await show();
+      library({ again: true }).catch(() => {});
+    } catch (error) { toast(error.message); }
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+});
+
+// --- corrections -----------------------------------------------------------------------------------------------------
+
+function drawSaid() {
+  byId("undo").hidden = !writes;
+  byId("said").textContent = said.length ? `${photos(said.length)}, the last first` : "Nothing was said with this set yet.";
+  byId("grid").hidden = !said.length;
+  if (!said.length) return;
+  const sections = [];
+  said.forEach((one, i) => {
+    const title = day.format(one.at);
+    if (sections.at(-1)?.title === title) sections.at(-1).photos += 1;
+    else sections.push({ title, start: i, photos: 1 });
+  });
+  const list = said;
+  grid.show({ length: list.length, sections, item: (i) => list[i], load: async () => {} }, { top: false });
+}
+
+/** What changes them, and how that is told. */
+async function change(work, text) {
+  try {
+    await work();
+    await read();
+    drawSaid();
+    dialog.said();
+    toast(typeof text === "function" ? text() : text);
+  } catch (error) { toast(error.message); }
+}
+
+byId("undo").addEventListener("click", () => {
+  const before = said.length;
+  change(() => ask(ofSet("/undo"), { method: "POST" }), () => `The last step is undone: ${photos(said.length)} instead of ${number(before)}.`);
+});
+
+const labels = () => [...found.labels, ...Object.keys(found.groups).filter((group) => !found.labels.includes(group)), ...found.negatives, NONE];
+
+const remove = h("button", { type: "button", onclick: () => {
+  const digests = select.items().map((one) => one.digest);
+  const text = digests.length === 1 ? "One correction is removed" : `${number(digests.length)} corrections are removed`;
+  change(() => ask("/v1/corrections/forget", { body: { label_set: name, digests } }), `${text}, which can be undone.`);
+} }, "Remove corrections");
+
+const select = selecting({
+  more: () => [remove],
+  correct: {
+    why: () => (writes && corrections.may ? null : "This service does not accept corrections from you."), labels,
+    say: (ids, n) => change(() => corrections.sayAll(ids, labels()[n]), `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${labels()[n]}.`),
+  },
+});
+
+const grid = new Grid(byId("grid"), {
+  label: "Corrected photos", select,
+  badge: (one) => [one.label, ...one.not.map((label) => `not ${label}`)].filter(Boolean).join(", "),
+  onopen: (i, source) => dialog.open(source, i),
+  onerror: (error) => toast(error.message),
+});
+
+const dialog = new PhotoDialog({
+  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onclose: () => {
+    if (photo === null) return;
+    photo = null;
+    writeUrl();
+    if (dialog.walk) grid.focus(dialog.walk.at);
+  },
+  oncorrect: {
+    possible: () => writes && corrections.may, labels, said: (digest) => corrections.said(digest),
+    say: (one, n) => change(() => corrections.say(one.image_id, one.digest, labels()[n]), `Kept: it shows ${labels()[n]}.`),
+  },
+});
+
+async function go(query) {
+  readUrl(query);
+  await show();
+  if (photo && found) dialog.travel(photo, grid.source);
+  else dialog.close();
+}
+
+onTravel(go);
+library().catch(() => {});
+Promise.all([mayWrite(), has("/v1/corrections/forget")]).then((both) => { remove.hidden = !both.every(Boolean); }, () => { remove.hidden = true; });
+go(params());
