@@ -17,7 +17,11 @@ expect = playwright.expect
 LABELS = ["a person", "a cat", "a cup of coffee", "a rocket", "a galaxy"]
 QUERY = "&".join(f"label={label.replace(' ', '+')}" for label in LABELS)
 TOKEN = "a-token-of-the-page-0123"
-SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
+SIZES = {
+    "desk": {"width": 1280, "height": 800},
+    "phone": {"width": 360, "height": 740},
+    "zoomed": {"width": 640, "height": 400},
+}
 
 
 def cells(page: Any) -> Any:
