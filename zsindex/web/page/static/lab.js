@@ -9,7 +9,7 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
@@ -18,7 +18,7 @@ const AROUND = 30;
 const COVERAGE = 0.9;
 const CALIBRATES = 9;
 
-const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
+const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false };
 const corrections = new Corrections();
 const slider = byId("min");
 const exact = byId("min-number");
@@ -34,10 +34,10 @@ function readUrl(query) {
   view.group = query.get("group");
   view.columns = query.get("view") === "columns";
   view.learn = query.has("learn");
-  view.photo = Number(query.get("photo")) || null;
+  open.read(query);
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   toUrl(query, view.asked);
   filters.write(query);
@@ -45,8 +45,8 @@ function writeUrl(push = false) {
   if (view.group !== null) query.set("group", view.group);
   if (view.columns) query.set("view", "columns");
   if (learns()) query.set("learn", "1");
-  if (view.photo) query.set("photo", String(view.photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 /** Whether answers learn from corrections, which only a saved set has. */
@@ -133,7 +133,7 @@ function partFailed(error) {
 
 // --- showing ---------------------------------------------------------------------------------------------------------
 
-const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
+const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
 const columns = new Map();
 
 function loading() {
@@ -284,7 +284,7 @@ const seen = new IntersectionObserver((entries) => {
     if (!entry.isIntersecting || !column || column.grid || !answer) continue;
     const label = entry.target.dataset.label;
     column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed,
-      onopen: (i, source) => { view.group = label; drawGroups(); open(i, source); } });
+      onopen: (i, source) => { view.group = label; drawGroups(); openAt(i, source); } });
     column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
   }
 }, { root: byId("columns"), rootMargin: "0px 400px" });
@@ -376,6 +376,8 @@ function setQuestion() {
   return { ...question(view.asked), coverage: COVERAGE };
 }
 
+const open = new OpenPhoto(writeUrl);
+
 const dialog = new PhotoDialog({
   question: wholeQuestion,
   set: setQuestion,
@@ -395,11 +397,9 @@ const dialog = new PhotoDialog({
     const place = answer && (await placeIn(answer, level, ids));
     return place === null ? null : { source: sourceOf(), at: place };
   },
-  onshow: (id) => { const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (view.photo === null) return;
-    view.photo = null;
-    writeUrl();
+    open.closed();
     leaveTo((view.columns ? columns.get(view.group)?.grid : grid), dialog.walk);
   },
 });
@@ -419,7 +419,7 @@ async function leaveTo(to, walk) {
 /** The photos of the group in view. */
 const sourceOf = () => answer.source(current().answer, level);
 
-function open(i, source) {
+function openAt(i, source) {
   dialog.open(source, i);
   dialog.walk.answer = answer;
 }
@@ -489,29 +489,33 @@ const editor = new Editor(byId("editor"), {
   onchange: (asked, settled) => {
     view.asked = asked;
     asks = 0;
-    writeUrl(settled);
+    if (settled) writeUrl(true);
     regroup();
   },
 });
 
-const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; writeUrl(settled); regroup(); } });
+const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; if (settled) writeUrl(true); regroup(); } });
 
 async function go(query) {
   readUrl(query);
   await editor.set(view.asked);
   await regroup();
-  if (!view.photo) {
-    dialog.close();
-    return;
-  }
-  const id = view.photo;
-  const at = answer?.total ? await placeIn(answer, level, [id]) : null;
-  const source = at === null ? null : sourceOf();
-  await source?.load(at, at).catch(() => {});
-  if (view.photo === id) dialog.travel(id, source, at);
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id } = open;
+  const asked = answer;
+  const at = id !== null && answer?.total ? await placeIn(answer, level, [id]) : null;
+  const source = at === null ? null : sourceOf();
+  await source?.load(at, at).catch(() => {});
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else if (dialog.travel(id, source, at) && source) dialog.walk.answer = asked;
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.target.matches("input, textarea, select") && !dialog.isOpen) {
     event.preventDefault();

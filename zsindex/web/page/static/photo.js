@@ -7,13 +7,14 @@ import { NONE } from "./answer.js";
 import { ask, latest, root, url } from "./api.js";
 import { byId, fileName, h, icon, number, percent } from "./dom.js";
 import { Large, picture, reason } from "./pictures.js";
+import { reach } from "./place.js";
 
 const NEIGHBOURS = 12;
 const FEW_TEMPLATES = 10;
 
 export class PhotoDialog {
   /**
-   * `onshow(id)` is called with the photo shown, `onclose()` when none is. `onlost()` says where to continue when a list
+   * `onshow(id, at)` is called with the photo shown and its number in the list, `onclose()` when none is. `onlost()` says where to continue when a list
    * is no longer kept: for `{ source, at }` or null. `question()` is what the photos are shown for, `least()` the score
    * that counts, `set()` the question for the labels that a photo may show, if there is one. `oncorrect`, if given, has `possible()`, `labels()`, `said(digest)` and `say(photo, number)`.
    */
@@ -67,17 +68,9 @@ export class PhotoDialog {
   async #find(signal, i) {
     const { walk } = this;
     walk.next = undefined;
-    if (i < 0) return;
-    let item = walk.source.item(i);
+    let item;
     try {
-      if (!item) {
-        if (i >= walk.source.length) await walk.source.near?.(i);
-        if (i >= walk.source.length || signal.aborted) return;
-        walk.next = i;
-        this.#leave("Loading");
-        await walk.source.load(i, i, signal);
-        item = walk.source.item(i);
-      }
+      item = await reach(walk.source, i, { signal, onwait: () => { walk.next = i; this.#leave("Loading"); } });
     } catch (error) {
       if (signal.aborted) return;
       const found = error.status === 410 ? await this.onlost().catch(() => null) : null;
@@ -95,20 +88,14 @@ export class PhotoDialog {
     this.show(item);
   }
 
-  /**
-   * Show the photo that an address names: in a list at the number `at`, or where it stands among those that are there;
-   * by itself where it does not.
-   */
-  travel(id, source, at = null) {
-    if (this.isOpen && this.item?.image_id === id) return;
-    for (let i = 0; at === null && source && i < source.length && source.item(i); i += 1) {
-      if (source.item(i).image_id === id) at = i;
-    }
-    if (at !== null && source) this.open(source, at);
-    else {
+  /** Show the photo that an address names: at a number of a list; by itself where that is null. Whether it is in the list. */
+  travel(id, source, at) {
+    if (this.isOpen && this.item?.image_id === id) return false;
+    if (at === null) {
       this.walk = null;
       this.show({ image_id: id });
-    }
+    } else this.open(source, at);
+    return at !== null;
   }
 
   /** Nothing of the photo before is left, so that nothing that is said now can be meant for it. */
@@ -129,7 +116,8 @@ export class PhotoDialog {
   show(item) {
     this.#leave(item.path ? fileName(item.path) : "Photo");
     this.item = item;
-    this.onshow?.(item.image_id);
+    const isListed = this.walk?.source.item(this.walk.at)?.image_id === item.image_id;
+    this.onshow?.(item.image_id, isListed ? this.walk.at : null);
     this.#showPicture(item);
     this.load(item);
   }
