@@ -5,6 +5,7 @@ import { ask, latest, library } from "./api.js";
 import { byId, h, number, percent, photos, showState } from "./dom.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
 import { placeIn } from "./place.js";
@@ -210,5 +211,6 @@ async function follow() {
 }
 
 onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 library().catch(() => {});
 go(params());

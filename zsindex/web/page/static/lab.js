@@ -7,7 +7,8 @@ import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
-import { PhotoDialog } from "./photo.js";
+import { offerKeys } from "./help.js";
+import { PhotoDialog, goesOn } from "./photo.js";
 import { libraryIs } from "./pictures.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
@@ -133,7 +134,7 @@ function partFailed(error) {
 
 // --- showing ---------------------------------------------------------------------------------------------------------
 
-const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
+const grid = new Grid(byId("grid"), { label: "Photos", onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n), mark: (item) => markOf(item) });
 const columns = new Map();
 
 function loading() {
@@ -283,7 +284,7 @@ const seen = new IntersectionObserver((entries) => {
     const column = columns.get(entry.target.dataset.label);
     if (!entry.isIntersecting || !column || column.grid || !answer) continue;
     const label = entry.target.dataset.label;
-    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed,
+    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, onerror: partFailed, mark: markOf,
       onopen: (i, source) => { view.group = label; drawGroups(); openAt(i, source); } });
     column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
   }
@@ -386,7 +387,8 @@ const dialog = new PhotoDialog({
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    say: (photo, n) => say(photo, n),
+    say: (photo, n, shown) => say(photo, n, shown),
+    undo: () => undo(),
   },
   // The answer that the list was of is no longer kept: it goes on in today's, after the last photo that is in it.
   onlost: async () => {
@@ -427,17 +429,32 @@ function openAt(i, source) {
 /** What a photo can be said to show: the answers, in the order of the keys 1 to 9. */
 const sayable = () => answer.labels.filter((_, n) => n !== answer.none).concat(NONE);
 
-async function say(photo, n) {
+/** What was said of a photo of a list, for its corner. */
+function markOf(item) {
+  const label = corrections.saidAt(item.path);
+  return label === null ? null : `✓ ${label}`;
+}
+
+function drawSaid() {
+  drawLearn();
+  dialog.said();
+  for (const one of [grid, ...[...columns.values()].map((column) => column.grid)]) one?.marked();
+}
+
+// What was said here, with the photos as they were shown: undone from the last one on.
+const steps = [];
+
+async function say(photo, n, shown) {
   const label = sayable()[n];
   const before = answer;
   try {
-    await corrections.say(photo.image_id, photo.digest, label);
+    await corrections.say(photo, label);
   } catch (error) {
-    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`);
+    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`, { text: "Go to it", run: () => goTo(shown) });
     return;
   }
-  drawLearn();
-  dialog.said();
+  steps.push({ set: corrections.set, shown });
+  drawSaid();
   const kept = `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`;
   if (!learns()) {
     tellKept(kept);
@@ -455,17 +472,35 @@ let told;
 /** What is taken back is the last that was said, so that only its message offers it. */
 function tellKept(text) {
   told?.remove();
-  told = toast(text, { text: "Undo", run: async () => {
-    try {
-      await corrections.undo();
-    } catch (error) {
-      toast(error.message);
-      return;
-    }
-    if (learns()) await regroup({ stay: true });
-    drawLearn();
-    dialog.said();
-  } });
+  told = toast(text, { text: "Undo", run: undo });
+}
+
+/** Take back what was said last, and go back to the photo that it was said of. */
+async function undo() {
+  await corrections.last;
+  const step = steps.pop();
+  if (!step || step.set !== corrections.set) {
+    toast("There is nothing to take back.");
+    return;
+  }
+  told?.remove();
+  try {
+    await corrections.undo();
+  } catch (error) {
+    steps.push(step);
+    toast(error.message);
+    return;
+  }
+  if (learns()) await regroup({ stay: true });
+  drawSaid();
+  await goTo(step.shown);
+}
+
+/** Go to a photo as it was shown; or in the list, where it is now, if none is open. */
+async function goTo(shown) {
+  if (dialog.revisit(shown) || !answer || view.columns) return;
+  const at = await placeIn(answer, level, [shown.item.image_id]);
+  if (at !== null) grid.focus(at);
 }
 
 async function correctAt(item, key) {
@@ -474,8 +509,9 @@ async function correctAt(item, key) {
     return;
   }
   if (key > sayable().length) return;
+  if (goesOn()) grid.focus(grid.active + 1);
   try {
-    await say(await ask(`/v1/images/${item.image_id}`), key - 1);
+    await say(await ask(`/v1/images/${item.image_id}`), key - 1, { item });
   } catch (error) {
     toast(error.message);
   }
@@ -522,5 +558,6 @@ document.addEventListener("keydown", (event) => {
     editor.labels.input.focus();
   }
 });
+offerKeys();
 library().catch(() => {});
 go(params());

@@ -5,6 +5,7 @@ import { ask, latest, library, root } from "./api.js";
 import { byId, fileName, h, icon, number, photos, showState, toast } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget } from "./pictures.js";
 import { placeIn } from "./place.js";
@@ -236,6 +237,7 @@ async function byKey(id) {
 if (OF_THE_LAB.some((name) => params().has(name))) location.replace(`${root}/lab${location.search}`);
 else {
   onTravel(go, (query) => { open.read(query); follow(); });
+  offerKeys();
   library().catch(() => {});
   drawFolders().catch(() => {});
   go(params());

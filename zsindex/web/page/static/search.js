@@ -5,6 +5,7 @@ import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
 import { placeIn } from "./place.js";
@@ -269,5 +270,6 @@ async function follow() {
 }
 
 onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 library().catch(() => {});
 go(params());
