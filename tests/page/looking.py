@@ -72,8 +72,15 @@ def group_of(library: Library, label: str, **asked: Any) -> list[tuple[int, str]
     return [(int(found.image_ids[n]), Path(found.paths[n]).name) for n in photos]
 
 
-def opened(page: Any, url: str, label: str, more: str = "") -> Any:
-    """Open the first photo of a group of "things"; gives the dialog."""
+def stays(page: Any) -> None:
+    """Of a browser in which the next photo does not come by itself after an answer."""
+    page.add_init_script("localStorage.setItem('zsindex.goes-on', 'no')")
+
+
+def opened(page: Any, url: str, label: str, more: str = "", *, goes_on: bool = False) -> Any:
+    """Open the first photo of a group of "things"; gives the dialog. Whether the next one comes after an answer."""
+    if not goes_on:
+        stays(page)
     page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}{more}")
     cells(page).first.click()
     dialog = page.get_by_role("dialog")

@@ -29,6 +29,7 @@ from tests.page.looking import (
     opened,
     posted,
     shown,
+    stays,
 )
 from tests.scenes import photo
 from zsindex.library import Library
@@ -162,6 +163,7 @@ def test_a_photo_says_why_it_won(page: Any, url: str, library: Library) -> None:
 
 
 def test_a_set_is_saved_and_photos_are_corrected_with_one_key(page: Any, url: str, library: Library) -> None:
+    stays(page)
     page.goto(f"{url}/lab?{QUERY}&group=a+cat")
     page.get_by_role("button", name="Save…").click()
     page.get_by_label("Name").fill("things")
@@ -800,6 +802,7 @@ def test_a_photo_that_is_not_on_this_disk_is_named_and_not_asked_for_at_each_scr
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if f"/{image_id}/thumbnail" in request.url else None)
     said = posted(page)
+    stays(page)
     for n, file in enumerate(files):
         shutil.move(file, tmp_path / str(n))
     try:

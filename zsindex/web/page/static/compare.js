@@ -5,23 +5,24 @@ import { ask, latest, library } from "./api.js";
 import { byId, h, number, percent, photos, showState } from "./dom.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
-import { onTravel, params, write } from "./url.js";
+import { placeIn } from "./place.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const SIDES = ["a", "b"];
 const sides = { a: { asked: fromUrl(new URLSearchParams()) }, b: { asked: fromUrl(new URLSearchParams()) } };
 let chosen = null;  // "was>becomes", by name
-let photo = null;
 let flips = null;
 let shown = null;
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   for (const side of SIDES) toUrl(query, sides[side].asked, side);
   if (chosen) query.set("flip", chosen);
-  if (photo) query.set("photo", String(photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 const compare = latest(async (signal) => {
@@ -108,7 +109,7 @@ function mark() {
 }
 
 const grid = new Grid(byId("grid"), {
-  label: "Photos whose label changes", onopen: open,
+  label: "Photos whose label changes", onopen: (i, source) => dialog.open(source, i),
   onerror: (error) => (error.status === 410 ? compare() : showState(byId("state"), { title: "No answer", text: error.message, kind: "error" })),
   badge: (item) => `${percent(item.old_score)} → ${percent(item.score)}`,
 });
@@ -145,20 +146,16 @@ byId("flips").addEventListener("keydown", (event) => {
   choose(flips.flips[Math.max(0, Math.min(flips.flips.length - 1, from + steps[event.key]))], false);
 });
 
+const open = new OpenPhoto(writeUrl);
+
 const dialog = new PhotoDialog({
   question: () => question(sides.b.asked),
-  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (photo === null) return;
-    photo = null;
-    writeUrl();
-    if (dialog.walk?.source === shown) grid.focus(dialog.walk.at);
+    open.closed();
+    if (shown && dialog.walk?.source === shown) grid.focus(dialog.walk.at);
   },
 });
-
-function open(i, source) {
-  dialog.open(source, i);
-}
 
 function set(side, asked) {
   sides[side].asked = asked;
@@ -190,7 +187,7 @@ for (const side of SIDES) {
       sides[side].asked = asked;
       // Most often it is the templates, or a word or two, that differ.
       if (first && asked.labels.length) set("b", { ...asked });
-      writeUrl(settled);
+      if (settled) writeUrl(true);
       compare();
     },
   });
@@ -199,15 +196,21 @@ for (const side of SIDES) {
 async function go(query) {
   for (const side of SIDES) await set(side, fromUrl(query, side));
   chosen = query.get("flip");
-  photo = Number(query.get("photo")) || null;
+  open.read(query);
   await compare();
-  if (photo) {
-    await shown?.load(0, Math.min(shown.length, 100) - 1).catch(() => {});
-    dialog.travel(photo, shown);
-  }
-  else dialog.close();
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id === null || !shown ? null : await placeIn(shown, id, at).catch(() => null);
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else dialog.travel(id, shown, place);
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 library().catch(() => {});
 go(params());

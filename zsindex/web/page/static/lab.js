@@ -8,10 +8,11 @@ import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
-import { PhotoDialog } from "./photo.js";
+import { offerKeys } from "./help.js";
+import { PhotoDialog, goesOn } from "./photo.js";
 import { libraryIs } from "./pictures.js";
 import { onChange } from "./service.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 import { WhatNext } from "./whatnext.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
@@ -21,7 +22,7 @@ const AROUND = 30;
 const COVERAGE = 0.9;
 const CALIBRATES = 9;
 
-const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
+const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false };
 const corrections = new Corrections();
 const slider = byId("min");
 const exact = byId("min-number");
@@ -37,10 +38,10 @@ function readUrl(query) {
   view.group = query.get("group");
   view.columns = query.get("view") === "columns";
   view.learn = query.has("learn");
-  view.photo = Number(query.get("photo")) || null;
+  open.read(query);
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   toUrl(query, view.asked);
   filters.write(query);
@@ -48,8 +49,8 @@ function writeUrl(push = false) {
   if (view.group !== null) query.set("group", view.group);
   if (view.columns) query.set("view", "columns");
   if (learns()) query.set("learn", "1");
-  if (view.photo) query.set("photo", String(view.photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 /** Whether answers learn from corrections, which only a saved set has. */
@@ -146,7 +147,7 @@ const select = selecting({
   key: () => answer?.key ?? null,
   correct: { why: () => whyNot(), labels: () => sayable(), say: (ids, n) => sayAll(ids, n) },
 });
-const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
+const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n), mark: (item) => markOf(item) });
 const columns = new Map();
 
 function loading() {
@@ -298,8 +299,8 @@ const seen = new IntersectionObserver((entries) => {
     const column = columns.get(entry.target.dataset.label);
     if (!entry.isIntersecting || !column || column.grid || !answer) continue;
     const label = entry.target.dataset.label;
-    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed,
-      onopen: (i, source) => { view.group = label; drawGroups(); open(i, source); } });
+    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed, mark: markOf,
+      onopen: (i, source) => { view.group = label; drawGroups(); openAt(i, source); } });
     column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
   }
 }, { root: byId("columns"), rootMargin: "0px 400px" });
@@ -392,6 +393,8 @@ function setQuestion() {
   return { ...question(view.asked), coverage: COVERAGE };
 }
 
+const open = new OpenPhoto(writeUrl);
+
 const dialog = new PhotoDialog({
   question: wholeQuestion,
   set: setQuestion,
@@ -400,7 +403,8 @@ const dialog = new PhotoDialog({
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    say: (photo, n) => say(photo, n),
+    say: (photo, n, shown) => say(photo, n, shown),
+    undo: () => undo(),
   },
   // The answer that the list was of is no longer kept: it goes on in today's, after the last photo that is in it.
   onlost: async () => {
@@ -411,11 +415,9 @@ const dialog = new PhotoDialog({
     const place = answer && (await placeIn(answer, level, ids));
     return place === null ? null : { source: sourceOf(), at: place };
   },
-  onshow: (id) => { const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (view.photo === null) return;
-    view.photo = null;
-    writeUrl();
+    open.closed();
     leaveTo((view.columns ? columns.get(view.group)?.grid : grid), dialog.walk);
   },
 });
@@ -435,7 +437,7 @@ async function leaveTo(to, walk) {
 /** The photos of the group in view. */
 const sourceOf = () => answer.source(current().answer, level);
 
-function open(i, source) {
+function openAt(i, source) {
   dialog.open(source, i);
   dialog.walk.answer = answer;
 }
@@ -443,17 +445,32 @@ function open(i, source) {
 /** What a photo can be said to show: the answers, in the order of the keys 1 to 9. */
 const sayable = () => answer.labels.filter((_, n) => n !== answer.none).concat(NONE);
 
-async function say(photo, n) {
+/** What was said of a photo of a list, for its corner. */
+function markOf(item) {
+  const label = corrections.saidAt(item.path);
+  return label === null ? null : `✓ ${label}`;
+}
+
+function drawSaid() {
+  drawLearn();
+  dialog.said();
+  for (const one of [grid, ...[...columns.values()].map((column) => column.grid)]) one?.marked();
+}
+
+// What was said here, with the photos as they were shown: undone from the last one on.
+const steps = [];
+
+async function say(photo, n, shown) {
   const label = sayable()[n];
   const before = answer;
   try {
-    await corrections.say(photo.image_id, photo.digest, label);
+    await corrections.say(photo, label);
   } catch (error) {
-    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`);
+    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`, { text: "Go to it", run: () => goTo(shown) });
     return;
   }
-  drawLearn();
-  dialog.said();
+  steps.push({ set: corrections.set, shown });
+  drawSaid();
   await tellChanged(before, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
 }
 
@@ -462,7 +479,8 @@ async function sayAll(ids, n) {
   const label = sayable()[n];
   const before = answer;
   await corrections.sayAll(ids, label);
-  drawLearn();
+  steps.push({ set: corrections.set, shown: null });
+  drawSaid();
   await tellChanged(before, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
 }
 
@@ -483,17 +501,35 @@ let told;
 /** What is taken back is the last that was said, so that only its message offers it. */
 function tellKept(text) {
   told?.remove();
-  told = toast(text, { text: "Undo", run: async () => {
-    try {
-      await corrections.undo();
-    } catch (error) {
-      toast(error.message);
-      return;
-    }
-    if (learns()) await regroup({ stay: true });
-    drawLearn();
-    dialog.said();
-  } });
+  told = toast(text, { text: "Undo", run: undo });
+}
+
+/** Take back what was said last, and go back to the photo that it was said of. */
+async function undo() {
+  await corrections.last;
+  const step = steps.pop();
+  if (!step || step.set !== corrections.set) {
+    toast("There is nothing to take back.");
+    return;
+  }
+  told?.remove();
+  try {
+    await corrections.undo();
+  } catch (error) {
+    steps.push(step);
+    toast(error.message);
+    return;
+  }
+  if (learns()) await regroup({ stay: true });
+  drawSaid();
+  if (step.shown) await goTo(step.shown);  // many have no place of their own
+}
+
+/** Go to a photo as it was shown; or in the list, where it is now, if none is open. */
+async function goTo(shown) {
+  if (dialog.revisit(shown) || !answer || view.columns) return;
+  const at = await placeIn(answer, level, [shown.item.image_id]);
+  if (at !== null) grid.focus(at);
 }
 
 /** What forbids corrections; null if nothing does. */
@@ -509,8 +545,9 @@ async function correctAt(item, key) {
     return;
   }
   if (key > sayable().length) return;
+  if (goesOn()) grid.focus(grid.active + 1);
   try {
-    await say(await ask(`/v1/images/${item.image_id}`), key - 1);
+    await say(await ask(`/v1/images/${item.image_id}`), key - 1, { item });
   } catch (error) {
     toast(error.message);
   }
@@ -524,7 +561,7 @@ const editor = new Editor(byId("editor"), {
   onchange: (asked, settled) => {
     view.asked = asked;
     asks = 0;
-    writeUrl(settled);
+    if (settled) writeUrl(true);
     regroup();
   },
 });
@@ -537,24 +574,28 @@ const whatNext = new WhatNext(byId("what-next"), {
   onphotos: (source) => dialog.open(source, 0),
 });
 
-const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; writeUrl(settled); regroup(); } });
+const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; if (settled) writeUrl(true); regroup(); } });
 
 async function go(query) {
   readUrl(query);
   await editor.set(view.asked);
   await regroup();
-  if (!view.photo) {
-    dialog.close();
-    return;
-  }
-  const id = view.photo;
-  const at = answer?.total ? await placeIn(answer, level, [id]) : null;
-  const source = at === null ? null : sourceOf();
-  await source?.load(at, at).catch(() => {});
-  if (view.photo === id) dialog.travel(id, source, at);
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id } = open;
+  const asked = answer;
+  const at = id !== null && answer?.total ? await placeIn(answer, level, [id]) : null;
+  const source = at === null ? null : sourceOf();
+  await source?.load(at, at).catch(() => {});
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else if (dialog.travel(id, source, at) && source) dialog.walk.answer = asked;
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
 onChange(() => { asks = 0; regroup({ hold: true }); });
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.target.matches("input, textarea, select") && !dialog.isOpen) {
@@ -562,5 +603,6 @@ document.addEventListener("keydown", (event) => {
     editor.labels.input.focus();
   }
 });
+offerKeys();
 library().catch(() => {});
 go(params());
