@@ -5,6 +5,7 @@
 
 import { NONE } from "./answer.js";
 import { ask, latest, root, url } from "./api.js";
+import { Chooser } from "./chooser.js";
 import { byId, fileName, h, icon, number, percent } from "./dom.js";
 import { Large, picture, reason } from "./pictures.js";
 
@@ -20,6 +21,7 @@ export class PhotoDialog {
   constructor({ question = () => null, least = () => 0, set = () => null, onshow, onclose, onlost = async () => null, oncorrect }) {
     Object.assign(this, { question, least, set, onshow, onclose, onlost, oncorrect });
     this.large = new Large();
+    this.chooser = new Chooser({ onchoose: (n) => this.#say(n) });
     this.walk = null;
     this.title = h("h2", { id: "photo-title", tabindex: -1 });
     this.body = h("div", { class: "photo-body" });
@@ -128,6 +130,7 @@ export class PhotoDialog {
   /** Show a photo; `item` has at least `image_id`. */
   show(item) {
     this.#leave(item.path ? fileName(item.path) : "Photo");
+    this.chooser.clear();
     this.item = item;
     this.onshow?.(item.image_id);
     this.#showPicture(item);
@@ -196,14 +199,16 @@ export class PhotoDialog {
       if (image) image.alt = this.title.textContent;
       const focused = this.body.contains(document.activeElement);
       const on = [...this.body.querySelectorAll(".answer")].indexOf(document.activeElement);
+      const looks = document.activeElement === this.chooser.input;
       const wrong = (error) => (error instanceof Error ? [h("p", { class: "wrong", role: "alert" }, error.message)] : null);
       const has = why && !(why instanceof Error) ? why : null;
+      this.likely = has?.answers.map((one) => one.label);
       this.body.replaceChildren(...[
         this.#facts(photo), wrong(why), has && this.#why(has, asked), may?.results.length && this.#may(may), this.oncorrect?.possible() && this.#correct(), has && this.#scores(has),
         has && this.#templates(has), wrong(near) ?? this.#near(near.hits),
       ].flat().filter(Boolean));
       // What had the focus was made anew.
-      if (focused) (this.body.querySelectorAll(".answer")[on] ?? this.title).focus();
+      if (focused) (looks ? this.chooser.input : this.body.querySelectorAll(".answer")[on] ?? this.title).focus();
     } catch (error) {
       if (!signal.aborted) this.body.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message));
     }
@@ -252,9 +257,7 @@ export class PhotoDialog {
       : !this.seen ? "Number keys work once the picture is loaded."
       : said ? `Kept: it shows ${said}.` : "Press a number, or choose.";
     return h("section", { class: "correct" }, h("h3", {}, "What does it show?"),
-      h("div", { class: "answers", role: "group", "aria-label": "What the photo shows" }, ...labels.map((label, n) => h("button", {
-        type: "button", class: "answer", disabled: !this.seen && !this.problem, "aria-pressed": String(said === label), onclick: () => this.#say(n),
-      }, ...(n < 9 ? [h("span", { class: "key", "aria-hidden": "true" }, String(n + 1))] : []), label))),
+      ...this.chooser.draw({ labels, said, likely: this.likely, disabled: !this.seen && !this.problem }),
       h("p", { class: "quiet", role: "status" }, note));
   }
 
@@ -263,13 +266,15 @@ export class PhotoDialog {
     const old = this.body.querySelector(".correct");
     if (!old || !this.photo) return;
     const on = [...old.querySelectorAll(".answer")].indexOf(document.activeElement);
+    const looks = document.activeElement === this.chooser.input;
     const made = this.#correct();
     old.replaceWith(made);
-    made.querySelectorAll(".answer")[on]?.focus();
+    if (looks) this.chooser.input.focus();
+    else made.querySelectorAll(".answer")[on]?.focus();
   }
 
   async #say(n) {
-    if (!this.photo || n >= this.oncorrect.labels().length) return;
+    if (!this.photo || !(n < this.oncorrect.labels().length)) return;
     await this.oncorrect.say(this.photo, n);
   }
 
@@ -314,7 +319,7 @@ export class PhotoDialog {
     } else if (/^[1-9]$/.test(event.key) && this.oncorrect?.possible()) {
       event.preventDefault();
       // A key that is held down says it of one photo only.
-      if (this.seen && !event.repeat) this.#say(Number(event.key) - 1);
+      if (this.seen && !event.repeat) this.#say(this.chooser.at(Number(event.key)));
     }
   }
 }
