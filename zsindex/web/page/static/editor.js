@@ -54,7 +54,7 @@ export class Editor {
     this.labels = new Chips({
       label: "Labels",
       placeholder: "dog, car, bird",
-      hint: compact ? null : "Enter or a comma adds one. Paste a list to add many.",
+      hint: compact ? null : "Enter or a comma adds one. Paste or drop a list to add many.",
       onchange: (values, settled) => this.#edited({ labels: values }, settled),
     });
     this.negatives = new Chips({

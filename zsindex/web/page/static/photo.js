@@ -5,6 +5,7 @@
 
 import { NONE } from "./answer.js";
 import { ask, latest, root, url } from "./api.js";
+import { Chooser } from "./chooser.js";
 import { byId, fileName, h, icon, number, percent, toast } from "./dom.js";
 import { factsOf, factsSection } from "./facts.js";
 import { keep, kept } from "./kept.js";
@@ -30,6 +31,7 @@ export class PhotoDialog {
   constructor({ question = () => null, least = () => 0, set = () => null, onshow, onclose, onlost = async () => null, oncorrect }) {
     Object.assign(this, { question, least, set, onshow, onclose, onlost, oncorrect });
     this.large = new Large();
+    this.chooser = new Chooser({ onchoose: (n) => this.#say(n) });
     this.walk = null;
     this.title = h("h2", { id: "photo-title", tabindex: -1 });
     this.body = h("div", { class: "photo-body" });
@@ -166,6 +168,8 @@ export class PhotoDialog {
   /** Show a photo; `item` has at least `image_id`. */
   show(item) {
     this.#leave(item.path ? fileName(item.path) : "Photo");
+    this.chooser.clear();
+    this.likely = [];
     this.item = item;
     const isListed = this.walk?.source.item(this.walk.at)?.image_id === item.image_id;
     this.onshow?.(item.image_id, isListed ? this.walk.at : null);
@@ -233,6 +237,7 @@ export class PhotoDialog {
       const on = this.#choiceInFocus();
       const wrong = (error) => (error instanceof Error ? [h("p", { class: "wrong", role: "alert" }, error.message)] : null);
       const has = why && !(why instanceof Error) ? why : null;
+      this.likely = has?.answers.map((one) => one.label);
       this.body.replaceChildren(...[
         this.#line(photo), wrong(why), has && this.#why(has, asked), may?.results.length && this.#may(may), has && this.#scores(has),
         has && this.#templates(has), factsSection(facts), wrong(near) ?? this.#near(near.hits),
@@ -299,9 +304,7 @@ export class PhotoDialog {
       : !this.seen ? "Number keys work once the picture is loaded."
       : said ? `Kept: it shows ${said}.` : "Press a number, or choose.";
     return h("section", { class: "correct" }, h("h3", {}, "What does it show?"),
-      h("div", { class: "answers", role: "group", "aria-label": "What the photo shows" }, ...labels.map((label, n) => h("button", {
-        type: "button", class: "answer", disabled: !this.seen && !this.problem, "aria-pressed": String(said === label), onclick: () => this.#say(n),
-      }, ...(n < 9 ? [h("span", { class: "key", "aria-hidden": "true" }, String(n + 1))] : []), label))),
+      ...this.chooser.draw({ labels, said, likely: this.likely, disabled: !this.seen && !this.problem }),
       h("label", { class: "check" }, h("input", { type: "checkbox", checked: goesOn(), onchange: (event) => keep("goes-on", event.target.checked ? "yes" : "no") }),
         "Go on to the next photo after each answer"),
       h("p", { class: "quiet", role: "status" }, note));
@@ -327,7 +330,7 @@ export class PhotoDialog {
 
   /** The photo that is shown shows the answer of a number. The next one comes while that is kept. */
   #say(n) {
-    if (!this.photo || this.pair.isOpen || n >= this.oncorrect.labels().length) return;
+    if (!this.photo || this.pair.isOpen || !(n < this.oncorrect.labels().length)) return;
     this.oncorrect.say(this.photo, n, this.#shown());
     if (goesOn()) this.step(1);
   }
@@ -445,7 +448,7 @@ export class PhotoDialog {
     if (this.viewer.key(event)) return true;
     if (/^[1-9]$/.test(key)) {
       if (!this.oncorrect?.possible()) return false;
-      if (this.seen && !event.repeat) this.#say(Number(key) - 1);
+      if (this.seen && !event.repeat) this.#say(this.chooser.at(Number(key)));
     } else if (key === "arrowleft" || key === "arrowright") {
       if (event.target.closest(".table")) return false;
       this.step(key === "arrowleft" ? -1 : 1);

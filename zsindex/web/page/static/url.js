@@ -1,9 +1,14 @@
 // Every state has a URL. What is entered or chosen becomes a step of the history; what is dragged changes the last one;
 // what is still being typed is no step yet, so that how many there are never depends on how fast somebody types.
+//
+// Hundreds of labels make an address that servers and proxies refuse: a long state stands behind the #, which is not sent.
 
-export const params = () => new URLSearchParams(location.search);
+const LONGEST = 4000;
+const IN_HASH = "#?";
 
-let here = location.search;
+export const params = () => new URLSearchParams(location.hash.startsWith(IN_HASH) ? location.hash.slice(IN_HASH.length) : location.search);
+
+let here = params();
 let leaving = false;  // this page goes back by itself, which has not happened yet
 let waiting = null;  // what is to be written then
 
@@ -13,12 +18,12 @@ export function write(made, { push = false, state = null } = {}) {
     return;
   }
   const query = made.toString();
-  const to = location.pathname + (query ? `?${query}` : "");
-  const isSame = to === location.pathname + location.search;
+  const to = location.pathname + (query ? (query.length > LONGEST ? IN_HASH : "?") + query : "");
+  const isSame = to === location.pathname + location.search + location.hash;
   if (isSame && !state) return;
   if (push && !isSame) history.pushState(state, "", to);
   else history.replaceState({ ...history.state, ...state }, "", to);
-  here = location.search;
+  here = params();
 }
 
 /** The photo that is open over a list. It is one step of the history, however many one goes through meanwhile. */
@@ -54,8 +59,8 @@ export class OpenPhoto {
   }
 }
 
-function beneath(search) {
-  const query = new URLSearchParams(search);
+function beneath(state) {
+  const query = new URLSearchParams(state);
   query.delete("photo");
   return query.toString();
 }
@@ -67,12 +72,18 @@ function beneath(search) {
 export function onTravel(work, opened) {
   addEventListener("popstate", () => {
     const before = here;
-    here = location.search;
+    here = params();
     if (leaving) {
       leaving = false;
       if (waiting) write(waiting.made, waiting);
       waiting = null;
-    } else if (beneath(before) === beneath(here)) opened(params());
-    else work(params());
+    } else if (beneath(before) === beneath(here)) opened(here);
+    else work(here);
   });
 }
+
+// The link past the bar moves the focus, and leaves the address as it is.
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
