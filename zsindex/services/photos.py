@@ -349,10 +349,14 @@ class Photos:
         """
         if by not in ("folder", "year"):
             raise ValueError(f"images are grouped by folder or year, not by {by!r}")
+        if by == "folder":  # which is known without reading facts
+            files = self._session.storage.reads.files(None)
+            image_ids, first = np.unique(files.image_ids, return_index=True)
+            folders = [os.path.dirname(files.paths[number]) for number in first.tolist()]
+            number_of = {name: number for number, name in enumerate(sorted(set(folders)))}
+            of = np.array([number_of[name] for name in folders], dtype=np.int64)
+            return list(number_of), image_ids, of
         table, _, rows, _ = self._ordered("path", False, None, None)
-        if by == "folder":
-            names, of = np.unique([os.path.dirname(table.paths[row]) for row in rows.tolist()], return_inverse=True)
-            return names.tolist(), table.image_ids[rows], of
         taken = table.taken_us[rows]
         dated = taken != NO_TIME
         years, number = np.unique(taken[dated].astype("datetime64[us]").astype("datetime64[Y]"), return_inverse=True)
