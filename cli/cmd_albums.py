@@ -1,4 +1,4 @@
-"""zsindex albums save|list|show|export|tag|remove"""
+"""zsindex albums save|list|show|export|tag|add|take-out|remove"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.group()
 @options.library_before
 def albums() -> None:
-    """Albums: a search, filters, or both, saved under a name, which follow the library."""
+    """Albums: a search, filters, or both, saved under a name, which follow the library; or photos that were chosen."""
 
 
 @albums.command(cls=options.Filtered)
@@ -218,6 +218,34 @@ def tag(
             name, keyword=keyword, style=style, apply=apply, progress=progress, should_stop=should_stop
         )
     finish(ctx, report, as_json=as_json, strict=strict, quiet=quiet)
+
+
+@albums.command()
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@options.library
+@options.quiet
+def add(name: str, paths: tuple[str, ...], library: options.Place | None, quiet: bool) -> None:
+    """Put photos into NAME, an album of chosen ones, which begins with the first of them.
+
+    \b
+    zsindex albums add "best of 2019" IMG_4711.jpg IMG_4502.jpg
+    """
+    with options.open_library(library) as opened:
+        made = opened.albums.add(name, paths)
+    note(f"{made.name} has {plural(made.chosen or 0, 'photo')}", quiet=quiet)
+
+
+@albums.command("take-out")
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@options.library
+@options.quiet
+def take_out(name: str, paths: tuple[str, ...], library: options.Place | None, quiet: bool) -> None:
+    """Take photos out of NAME, an album of chosen ones. They stay where they are."""
+    with options.open_library(library) as opened:
+        made = opened.albums.take_out(name, paths)
+    note(f"{made.name} has {plural(made.chosen or 0, 'photo')}", quiet=quiet)
 
 
 @albums.command()

@@ -47,6 +47,7 @@ HOMES = {
     "vectors": "cmd_vectors",
     "library": "cmd_library",
     "index": "cmd_index",
+    "map": "cmd_map",
     "status": "cmd_upkeep",
     "check": "cmd_upkeep",
     "prune": "cmd_upkeep",

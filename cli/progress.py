@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 10.0
 # What a stage counts, unless it is photos.
-COUNTED = {"vocabulary": "words", "sidecars": "sidecars"}
+COUNTED = {"vocabulary": "words", "sidecars": "sidecars", "layout": "iterations"}
 
 
 class Reporter:

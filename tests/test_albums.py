@@ -358,3 +358,27 @@ def test_over_http(folder: Path, shots: Path) -> None:
         assert (empty.status_code, empty.json()["type"]) == (422, "urn:zsindex:problem:album")
         wrong = client.put("/v1/albums/wrong", json={"where": {"year": "soon"}})
         assert (wrong.status_code, wrong.json()["type"]) == (422, "urn:zsindex:problem:filter")
+
+
+def test_chosen_photos_are_added_taken_out_and_looked_at(library: Library, shots: Path) -> None:
+    first, second, third, _ = sorted(map(str, shots.iterdir()))
+    place = ["--library", str(library.path)]
+    made = CliRunner().invoke(cli, ["albums", "add", "best", first, second, *place])
+    assert (made.exit_code, made.stderr) == (0, "best has 2 photos\n")
+    library.albums.photos("best", look=True)
+    library.albums.add("best", [third, first])
+    contents = library.albums.photos("best")
+    assert contents.paths == [third, second, first]
+    assert [photo.path for photo in contents.came] == [third]  # what was seen before is remembered
+    taken = CliRunner().invoke(cli, ["albums", "take-out", "best", first, *place])
+    assert (taken.exit_code, taken.stderr) == (0, "best has 2 photos\n")
+    assert library.albums.photos("best").went == (first,)
+    assert "2 chosen" in CliRunner().invoke(cli, ["albums", "list", *place]).stdout
+    library.albums.save("late", where=year >= 2018)
+    for action in (library.albums.add, library.albums.take_out):
+        with pytest.raises(BadAlbum, match="is a question"):
+            action("late", first)
+    with pytest.raises(UnknownAlbum):
+        library.albums.take_out("none", first)
+    library.albums.save("best", where=year >= 2018)  # in place of it, as of any other
+    assert library.albums.get("best").chosen is None

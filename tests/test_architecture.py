@@ -37,6 +37,7 @@ ONLY_IMPORTERS = {
     "lxml": {"exchange/xmp.py"},
     "matplotlib": {"lab/plots.py"},
     "mcp": {"agents/*"},
+    "openTSNE": {"lab/layout.py"},
     "open_clip": {
         "models/openclip.py",
         "models/openclip_files.py",
@@ -55,6 +56,7 @@ ONLY_IMPORTERS = {
     "ray": {"distributed/cluster.py"},
     "regex": {"models/tokenizer.py"},
     "safetensors": {"models/openvino/assembly.py"},
+    "scipy": {"lab/layout.py"},
     "sqlalchemy": {"storage/*", "migrations/*"},
     "sqlite3": {"storage/sqlite/*"},
     "starlette": {"web/*"},

@@ -231,6 +231,7 @@ PUBLIC = {
         "LabelEffect",
         "LabelRecall",
         "LabelReport",
+        "Layout",
         "Learned",
         "LintReport",
         "Look",

@@ -572,12 +572,27 @@ def test_class_names_with_braces_are_filled_once() -> None:
         ("a.CSV", "\ufeffID;Label\r\n1;owl\r\n2;fox\r\n"),
         ("a.tsv", "class\twordnet\nowl\tn01\nfox\tn02\n"),
         ("a.csv", "name\nowl\n\nfox\n"),
+        ("-", "id,label\n1,owl\n2,fox\n"),  # from a pipe, which has no extension
+        ("a.txt", "\ufeff\nID;Class\r\n1;owl\r\n2;fox\r\n"),
     ],
 )
 def test_tables_name_labels_in_a_column(source: str, text: str) -> None:
     labels = parse_labels(text, source=source)
     assert labels.labels == ("owl", "fox")
     assert labels.prompts == (("This is a photo of owl.",), ("This is a photo of fox.",))
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("label\nowl\n", ("label", "owl")),  # a single column may be one of labels
+        ("a red, old car\na boat, label\n", ("a red, old car", "a boat, label")),
+        ("class, label\n", ("class, label",)),  # and nothing below it
+        ("labels, many\nowl\n", ("owl",)),
+    ],
+)
+def test_lines_with_commas_are_labels_unless_the_first_names_columns(text: str, labels: tuple[str, ...]) -> None:
+    assert parse_labels(text, source="a.txt").labels == labels
 
 
 def test_tables_with_prompts_and_groups() -> None:

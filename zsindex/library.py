@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from zsindex.services.decisions import Decisions
     from zsindex.services.lab import Lab
     from zsindex.services.labels import Labels
+    from zsindex.services.map import Map
     from zsindex.services.migration import Migrations
     from zsindex.services.neighbours import Neighbours
     from zsindex.services.photos import Photos
@@ -61,8 +62,8 @@ class Library:
     block.
 
     Everyday questions are methods of its own. The rest is in its parts: `labels`, `templates`, `corrections`,
-    `thresholds`, `temperature`, `unknown`, `lab`, `choices`, `ci`, `runs`, `tags`, `neighbours`, `vectors`, `photos`,
-    `search_index`, `migration`.
+    `thresholds`, `temperature`, `unknown`, `lab`, `choices`, `ci`, `runs`, `tags`, `neighbours`, `map`, `vectors`,
+    `photos`, `search_index`, `migration`.
 
     All methods may be called from several threads. Answers from the cache never load a model.
     """
@@ -709,6 +710,13 @@ class Library:
         from zsindex.services.neighbours import Neighbours
 
         return Neighbours(self.session)
+
+    @property
+    def map(self) -> Map:
+        """All images as points of a plane, so that those lie together that are alike."""
+        from zsindex.services.map import Map
+
+        return Map(self.session)
 
     @property
     def decisions(self) -> Decisions:

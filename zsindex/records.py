@@ -600,7 +600,8 @@ class Progress:
 
     Attributes:
         stage: ``scan``, ``sidecars``, ``encode`` or ``facts``; ``export``; ``check`` or ``import``; ``tag``; ``copy``,
-            ``compare``; ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words.
+            ``compare``; ``graph``, ``measure``, of a search index; ``vocabulary``, which counts words; ``neighbours``,
+            ``layout``, which counts iterations, and ``place``, of a map.
         done: photos so far.
         total: photos in all, None while that is unknown.
     """

@@ -17,7 +17,11 @@ expect = playwright.expect
 LABELS = ["a person", "a cat", "a cup of coffee", "a rocket", "a galaxy"]
 QUERY = "&".join(f"label={label.replace(' ', '+')}" for label in LABELS)
 TOKEN = "a-token-of-the-page-0123"
-SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 360, "height": 740}}
+SIZES = {
+    "desk": {"width": 1280, "height": 800},
+    "phone": {"width": 360, "height": 740},
+    "zoomed": {"width": 640, "height": 400},
+}
 
 
 def cells(page: Any) -> Any:
@@ -68,8 +72,15 @@ def group_of(library: Library, label: str, **asked: Any) -> list[tuple[int, str]
     return [(int(found.image_ids[n]), Path(found.paths[n]).name) for n in photos]
 
 
-def opened(page: Any, url: str, label: str, more: str = "") -> Any:
-    """Open the first photo of a group of "things"; gives the dialog."""
+def stays(page: Any) -> None:
+    """Of a browser in which the next photo does not come by itself after an answer."""
+    page.add_init_script("localStorage.setItem('zsindex.goes-on', 'no')")
+
+
+def opened(page: Any, url: str, label: str, more: str = "", *, goes_on: bool = False) -> Any:
+    """Open the first photo of a group of "things"; gives the dialog. Whether the next one comes after an answer."""
+    if not goes_on:
+        stays(page)
     page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}{more}")
     cells(page).first.click()
     dialog = page.get_by_role("dialog")

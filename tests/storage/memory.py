@@ -153,6 +153,8 @@ class State:
     label_sets: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
     template_sets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
+    # Of the same batches, when they were made.
+    correction_times: dict[str, tuple[str, ...]] = field(default_factory=dict)
     decisions: tuple[tuple[DecisionEntry, ...], ...] = ()
     albums: dict[str, AlbumRow] = field(default_factory=dict)
     surveys: dict[int, tuple[SurveyRow, tuple[LookRow, ...]]] = field(default_factory=dict)
@@ -1011,13 +1013,20 @@ class MemoryLabels(_Part):
             batches = state.corrections.get(label_set, ())
             if entries:
                 state.corrections[label_set] = (*batches, tuple(entries))
+                state.correction_times[label_set] = (*state.correction_times.get(label_set, ()), now())
             return len(batches) + 1
 
     def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
         with self._storage.write("undo corrections") as state:
             *kept, last = state.corrections.get(label_set) or ((),)
             state.corrections[label_set] = tuple(kept)
+            state.correction_times[label_set] = state.correction_times.get(label_set, ())[: len(kept)]
             return list(last)
+
+    def corrected_at(self, label_set: str) -> dict[bytes, str]:
+        state = self._storage.state()
+        batches = zip(state.corrections.get(label_set, ()), state.correction_times.get(label_set, ()), strict=True)
+        return {entry.digest: at for batch, at in batches for entry in batch}
 
     def decisions(self) -> list[DecisionEntry]:
         return [entry for batch in self._storage.state().decisions for entry in batch]
@@ -1042,6 +1051,15 @@ class MemoryLabels(_Part):
             there = state.albums.get(name)
             if there is None or json.dumps(there.body) != json.dumps(body):
                 state.albums[name] = AlbumRow(name, json.loads(json.dumps(body)), now())
+
+    def change_album(self, name: str, change: Callable[[dict[str, Any] | None], Mapping[str, Any]]) -> None:
+        with self._storage.write("change an album") as state:
+            there = state.albums.get(name)
+            body = json.loads(json.dumps(change(None if there is None else deepcopy(there.body))))
+            if there is None:
+                state.albums[name] = AlbumRow(name, body, now())
+            elif there.body != body:
+                state.albums[name] = there._replace(body=body, saved_at=now())
 
     def see_album(self, name: str, photos: Mapping[bytes, str]) -> bool:
         with self._storage.write("record what was seen of an album") as state:

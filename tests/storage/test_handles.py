@@ -51,6 +51,7 @@ WRITES: dict[str, tuple[Callable[[Storage, int], object], str]] = {
     "add_decisions": (lambda s, _: s.labels.add_decisions([DecisionEntry("keep", b"x", "/x")]), "keep decisions"),
     "undo_decisions": (lambda s, _: s.labels.undo_decisions(), "undo decisions"),
     "save_album": (lambda s, _: s.labels.save_album("a", {"query": "x"}), "save an album"),
+    "change_album": (lambda s, _: s.labels.change_album("kept", lambda _: {"query": "x"}), "change an album"),
     "see_album": (lambda s, _: s.labels.see_album("kept", {b"x": "/x"}), "record what was seen of an album"),
     "remove_album": (lambda s, _: s.labels.remove_album("kept"), "remove an album"),
     "begin_survey": (lambda s, _: s.labels.begin_survey("count", {"label": "x"}), "begin a survey"),

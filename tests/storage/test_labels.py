@@ -259,6 +259,35 @@ def test_what_is_stored_is_not_what_the_caller_holds(storage: Storage, labels: L
     assert labels.runs()[0][1] == {"labels": {"x": ["a", "b"]}}
 
 
+def test_the_last_entry_about_an_image_says_when(labels: LabelStorage, clock_set_back: Callable[[], None]) -> None:
+    one, other = digest_of("1"), digest_of("2")
+    labels.add_corrections("a", [CorrectionEntry(one, "x"), CorrectionEntry(other, "x")])
+    before = labels.corrected_at("a")
+    assert set(before) == {one, other}
+    clock_set_back()
+    labels.add_corrections("a", [CorrectionEntry(one, "y")])
+    assert labels.corrected_at("a") == {**before, one: "1970-01-01T00:00:00.000000+00:00"}
+    labels.undo_corrections("a")
+    assert labels.corrected_at("a") == before
+    assert labels.corrected_at("b") == {}
+
+
+def test_an_album_is_changed_as_it_stands(labels: LabelStorage) -> None:
+    labels.change_album("a", lambda body: {"was": body})
+    labels.see_album("a", {digest_of("1"): "/1"})
+    labels.change_album("a", lambda body: {"was": body})
+    [album] = labels.albums()
+    assert album.body == {"was": {"was": None}}
+    assert album.seen == {digest_of("1"): "/1"}
+
+    def refuse(body: dict[str, Any] | None) -> dict[str, Any]:
+        raise LookupError("no")
+
+    with pytest.raises(LookupError):
+        labels.change_album("a", refuse)
+    assert labels.albums() == [album]
+
+
 def test_adding_no_corrections_makes_no_batch(labels: LabelStorage) -> None:
     entry = CorrectionEntry(digest_of("1"), "cat")
     assert labels.add_corrections("a", [entry]) == 1

@@ -127,6 +127,7 @@ def test_a_person_may_follow_a_link_to_a_page(serve: Serve, library: Library, tm
 
 WRITING = [
     ("POST", "/v1/sync", {}),
+    ("POST", "/v1/map", {}),
     ("POST", "/v1/jobs/00ff/cancel", None),
     ("PUT", "/v1/label-sets/x", {"labels": ["a"]}),
     ("DELETE", "/v1/label-sets/x", None),

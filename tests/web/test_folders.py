@@ -19,7 +19,7 @@ def disk(tmp_path: Path) -> Path:
     for name in ("2019/summer", "2019/winter", "2020", ".hidden", "2019/@eaDir"):
         (folder / name).mkdir(parents=True)
     photo(folder / "2019" / "one.png", "red")
-    (folder / "2019" / "notes.txt").write_text("no photo")
+    (folder / "2019" / "notes.txt").write_text("no photo", encoding="utf-8")
     (tmp_path / "secret").mkdir()
     (folder / "2019" / "out").symlink_to(tmp_path / "secret")
     (folder / "2019" / "in").symlink_to(folder / "2020")
@@ -37,12 +37,13 @@ def test_folders_that_can_be_synced_are_listed(serve: Serve, library: Library, a
         "photos": 0,
         "total": 2,
         "folders": [{"path": str(one), "name": one.name} for one in sorted([album, disk])],
+        "next": None,
     }
     found = client.get("/v1/folders", params={"path": str(disk / "2019")}).json()
     assert [one["name"] for one in found["folders"]] == ["in", "summer", "winter"]
     assert (found["parent"], found["photos"], found["total"]) == (str(disk), 1, 3)
     assert client.get("/v1/folders", params={"path": str(disk)}).json()["parent"] is None
-    second = client.get("/v1/folders", params={"path": str(disk / "2019"), "offset": 1, "limit": 1}).json()
+    second = client.get("/v1/folders", params={"path": str(disk / "2019"), "start": 1, "limit": 1}).json()
     assert ([one["name"] for one in second["folders"]], second["total"]) == (["summer"], 3)
 
 

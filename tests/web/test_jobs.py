@@ -207,7 +207,7 @@ def test_a_killed_service_leaves_an_interrupted_job_that_goes_on(
 
 
 def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> None:
-    document = job_runner.SyncJob("00aa", paths=None, attempts=job_runner.MOST_ATTEMPTS).document()
+    document = job_runner.Job("00aa", "sync", paths=None, attempts=job_runner.MOST_ATTEMPTS).document()
     Jobs(library.session).save("00aa", "sync", "running", document)
     runner = JobRunner(library, most_queued=9)
     runner.start()

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, TypeAlias
 
 from zsindex.arguments import text_files
@@ -308,7 +309,8 @@ def parse_labels(
     Args:
         text: the content.
         source: the file's name; its extension ``.json``, ``.yaml``, ``.yml``, ``.csv`` or ``.tsv`` decides the format;
-            with any other extension (or text from a pipe), a leading ``[`` or ``{`` means JSON.
+            with any other extension (or text from a pipe), a leading ``[`` or ``{`` means JSON, and a first line that
+            names several columns, ``label`` among them, a table.
         key: the set to read, from a file that holds several.
         templates: override the file's own.
 
@@ -317,7 +319,9 @@ def parse_labels(
         NoLabels, EmptyLabel, DuplicateLabels, BadGroups, BadTemplate: from the content.
     """
     _require_size(text, source)
-    if source.lower().endswith((".csv", ".tsv")) and key is None and _is_table(text):
+    suffix = source.lower().rpartition(".")[2]
+    is_table = {"csv": _is_table, "tsv": _is_table, "json": None, "yaml": None, "yml": None}.get(suffix, _names_columns)
+    if key is None and is_table is not None and is_table(text):
         rows, of_groups = _parse_table(text, source)
         return label_set(rows, templates=templates, groups=of_groups, name=name)
     content = _parse(text, source)
@@ -373,10 +377,23 @@ _COLUMN_NAMES = {
 }
 
 
+def _first_lines(text: str) -> list[str]:
+    """The first two that are not blank."""
+    return list(islice((line.strip().casefold() for line in lines_of(text.removeprefix("\ufeff")) if line.strip()), 2))
+
+
 def _is_table(text: str) -> bool:
     """Whether the first line names columns, as opposed to a single column of labels without a header."""
-    first = next((line for line in text.removeprefix("\ufeff").splitlines() if line.strip()), "").strip().casefold()
+    first = next(iter(_first_lines(text)), "")
     return any(delimiter in first for delimiter in text_files.DELIMITERS) or first in {*_COLUMNS, *_COLUMN_NAMES}
+
+
+def _names_columns(text: str) -> bool:
+    """Whether a text that need not be a table begins with the names of several columns, that of labels among them."""
+    first, *others = _first_lines(text) or [""]
+    called = [name for name in (*_COLUMNS, *_COLUMN_NAMES) if _COLUMN_NAMES.get(name, name) == "label"]
+    cells = [[cell.strip(' "') for cell in first.split(delimiter)] for delimiter in text_files.DELIMITERS]
+    return bool(others) and any(len(row) > 1 and not set(called).isdisjoint(row) for row in cells)
 
 
 def _parse_table(text: str, source: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

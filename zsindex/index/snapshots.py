@@ -560,6 +560,7 @@ def recorded_files(storage: Storage) -> set[str]:
     models, kept = storage.reads.models(), storage.kept_snapshots()
     recorded = {s.file for m in models if (s := storage.reads.snapshot(m.id)) is not None}
     recorded |= {kept[m.id] for m in models if m.id in kept}
+    recorded |= {map_file(storage.folder, m.info.fingerprint).name for m in models}
     return recorded | {FACTS_NAME} | {neighbours_file(storage.folder, m.info.fingerprint).name for m in models}
 
 
@@ -568,9 +569,14 @@ def neighbours_file(folder: Path, fingerprint: str) -> Path:
     return folder / FOLDER_NAME / f"{fingerprint[:16]}.neighbours"
 
 
-# Checksums of a model's graphs are kept in the database: a file that it does not know is of another history than its
-# own, in which the same ids were given to other images.
-_NEIGHBOURS = "neighbours"
+def map_file(folder: Path, fingerprint: str) -> Path:
+    """Where a model's map is kept, which `zsindex.lab.layout` writes and reads."""
+    return folder / FOLDER_NAME / f"{fingerprint[:16]}.map"
+
+
+# Checksums of a model's graphs and maps are kept in the database: a file that it does not know is of another history
+# than its own, in which the same ids were given to other images.
+_NEIGHBOURS, _MAP = "neighbours", "map"
 
 
 def is_recorded_graph(storage: Storage, model_id: int, sha256: str) -> bool:
@@ -593,16 +599,31 @@ def record_graph(storage: Storage, model_id: int, sha256: str) -> None:
     storage.labels.save_derived(model_id, _NEIGHBOURS, sha256, True)
 
 
-def neighbours_problem(storage: Storage, model: ModelRow) -> str | None:
-    """What is wrong with the file of a model's graph, in words; None where there is none, or nothing."""
-    file = neighbours_file(storage.folder, model.info.fingerprint)
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return f"neighbours of {model.info.spec}: {file.name} cannot be read: {error.strerror}"
-    body = content.find(b"\n") + 1 + hashlib.sha256().digest_size
-    if is_recorded_graph(storage, model.id, hashlib.sha256(content[body:]).hexdigest()):
-        return None
-    return f"neighbours of {model.info.spec}: {file.name} is damaged, or of another state of this library"
+def is_recorded_map(storage: Storage, model_id: int, sha256: str) -> bool:
+    """Whether `zsindex.lab.layout` wrote this, or was about to."""
+    return storage.reads.derived(model_id, _MAP, sha256) is not None
+
+
+def record_map(storage: Storage, model_id: int, sha256: str) -> None:
+    """Let the database know of a map that is about to be written; raises what `record_graph` does."""
+    storage.labels.save_derived(model_id, _MAP, sha256, True)
+
+
+def problems_beside(storage: Storage, model: ModelRow) -> dict[Path, str]:
+    """What is wrong with the files of a model's graph and map, in words, by file."""
+    graph = neighbours_file(storage.folder, model.info.fingerprint)
+    layout = map_file(storage.folder, model.info.fingerprint)
+    checked = {graph: ("neighbours", is_recorded_graph), layout: ("map", is_recorded_map)}
+    found = {}
+    for file, (what, is_recorded) in checked.items():
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found[file] = f"{what} of {model.info.spec}: {file.name} cannot be read: {error.strerror}"
+            continue
+        body = content.find(b"\n") + 1 + hashlib.sha256().digest_size
+        if not is_recorded(storage, model.id, hashlib.sha256(content[body:]).hexdigest()):
+            found[file] = f"{what} of {model.info.spec}: {file.name} is damaged, or of another state of this library"
+    return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zsindex.lab.events import Burst, Event, Events
     from zsindex.lab.explain import AnswerScore, PromptCosine, TemplateScores, Why
     from zsindex.lab.findings import Finding, LintReport, TemplateMeasures
+    from zsindex.lab.layout import Layout
     from zsindex.lab.metrics import ReliabilityBin
     from zsindex.lab.migration import Migration
     from zsindex.lab.neighbours import Graph
@@ -108,6 +109,7 @@ _HOMES = {
         "LintReport",
         "TemplateMeasures",
     ),
+    "layout": ("Layout",),
     "metrics": ("ReliabilityBin",),
     "migration": ("Migration",),
     "neighbours": ("Graph",),
@@ -187,6 +189,7 @@ __all__ = [
     "LabelEffect",
     "LabelRecall",
     "LabelReport",
+    "Layout",
     "Learned",
     "LintReport",
     "Look",

@@ -6,18 +6,14 @@ transposed, those of the other. Only entries nearer than a row's present neighbo
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from zsindex.errors import LibraryBusy, LibraryReadOnly, ModelPruned, StorageFailed, StorageFull, TooManyPairs
-from zsindex.index.files import Making
+from zsindex.errors import TooManyPairs
+from zsindex.index import sealed
 from zsindex.index.vectors import VectorTable
 from zsindex.records import FloatArray, IdArray
 
@@ -79,7 +75,14 @@ class Pairs:
 # --- building ---------------------------------------------------------------------------------------------------------
 
 
-def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = None) -> Graph:
+def build(
+    vectors: VectorTable,
+    rows: IdArray,
+    k: int,
+    *,
+    known: Graph | None = None,
+    step: Callable[[float], None] = lambda _: None,
+) -> Graph:
     """The k nearest neighbours of each image among all of them, exactly.
 
     If several images tie for the last place (to within 1e-5), it is undefined which one is included.
@@ -89,6 +92,7 @@ def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = 
         k: neighbours per image.
         known: the graph of some of these images, with at least as many neighbours each. Only products with the others
             are then computed.
+        step: called now and then with the share that is done; may raise to end it.
     """
     n = len(rows)
     k = min(k, max(0, n - 1))
@@ -110,7 +114,10 @@ def build(vectors: VectorTable, rows: IdArray, k: int, *, known: Graph | None = 
         found[:n_known], cosines[:n_known] = known.neighbours[:, :k], known.cosines[:, :k]
     best = _Best(found, cosines)
     ordered = rows[order]
-    for a, b, products in _products(vectors, ordered, n_known):
+    old, new = len(_cut(0, n_known)), len(_cut(n_known, n))
+    total = new * old + new * (new + 1) // 2
+    for done, (a, b, products) in enumerate(_products(vectors, ordered, n_known)):
+        step(done / total)
         if a == b:
             np.fill_diagonal(products, -np.inf)
         best.offer(a, b, products)
@@ -274,18 +281,10 @@ def load(file: Path, *, is_recorded: Callable[[str], bool], generation: int) -> 
     """A graph as `save` wrote it; None if there is none, it is damaged, or vectors have been deleted since.
 
     Args:
-        is_recorded: whether the library knows a checksum. A file with another one may come from its future: where a
-            database was restored, the same ids and the same generation mean other images.
+        is_recorded: whether the library knows a checksum.
     """
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return None
-    head = len(_MAGIC) + 32
-    body = memoryview(content)[head:]
-    found = hashlib.sha256(body)
-    whole = content[: len(_MAGIC)] == _MAGIC and found.digest() == content[len(_MAGIC) : head]
-    if not whole or not is_recorded(found.hexdigest()):
+    body = sealed.read(file, _MAGIC, is_recorded=is_recorded)
+    if body is None:
         return None
     stored, n, k = np.frombuffer(body, dtype="<i8", count=3).tolist()
     if stored != generation:
@@ -297,13 +296,8 @@ def load(file: Path, *, is_recorded: Callable[[str], bool], generation: int) -> 
 
 
 def save(graph: Graph, file: Path, *, generation: int, record: Callable[[str], None]) -> bool:
-    """Write a graph, replacing an earlier one: temporary name, sync, rename. False if that is impossible.
-
-    On a full disk, only the next question takes longer.
-
-    Args:
-        record: tells the library its checksum, before the file gets its name: whoever is killed in between, or makes
-            another one at the same time, leaves a file that is known.
+    """Write a graph, replacing an earlier one; see `zsindex.index.sealed`. False if that is impossible: on a full disk,
+    only the next question takes longer.
     """
     body = b"".join(
         (
@@ -313,24 +307,7 @@ def save(graph: Graph, file: Path, *, generation: int, record: Callable[[str], N
             graph.cosines.astype("<f4").tobytes(),
         )
     )
-    checksum = hashlib.sha256(body)
-    temporary = file.with_name(f"{file.name}-{secrets.token_hex(4)}.tmp")
-    try:
-        file.parent.mkdir(exist_ok=True)
-        with Making() as making:
-            with making.create(temporary) as out:
-                out.write(_MAGIC)
-                out.write(checksum.digest())
-                out.write(body)
-                out.flush()
-                os.fsync(out.fileno())
-            record(checksum.hexdigest())
-            temporary.replace(file)
-    except (OSError, LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned):
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        return False
-    return True
+    return sealed.could_write(file, _MAGIC, body, record=record)
 
 
 def graph(
@@ -342,6 +319,7 @@ def graph(
     is_recorded: Callable[[str], bool],
     generation: int,
     record: Callable[[str], None] | None,
+    step: Callable[[float], None] = lambda _: None,
 ) -> Graph:
     """The graph of some images: read from a file if possible, else built or extended and written there.
 
@@ -352,13 +330,14 @@ def graph(
         generation: of the model's embeddings; a graph built before some were deleted is not used.
         is_recorded: whether the library knows a file by its checksum.
         record: tells the library that of a new one. None: none is written.
+        step: as for `build`.
     """
     known = None if file is None else load(file, is_recorded=is_recorded, generation=generation)
     ids = vectors.ids[rows]
     enough = known is not None and known.k >= min(k, max(0, len(ids) - 1))
     if known is not None and enough and np.array_equal(known.ids, ids):
         return known.nearest(k)
-    made = build(vectors, rows, k, known=known)
+    made = build(vectors, rows, k, known=known, step=step)
     if file is not None and record is not None:
         save(made, file, generation=generation, record=record)
     return made

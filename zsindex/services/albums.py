@@ -75,9 +75,14 @@ class Albums:
         """
         self._session.storage.require_writable("put photos into an album")
         name = _usable(name)
-        chosen = self._chosen(name, or_new=True)
         digests = self._session.digests_of(absolute_all(paths), _WHY)
-        return self._keep(name, {**chosen, **{digest.hex(): path for path, digest in digests.items()}})
+        more = {digest.hex(): path for path, digest in digests.items()}
+
+        def change(body: dict[str, Any] | None) -> dict[str, Any]:
+            return _of_chosen({**({} if body is None else _chosen(name, body)), **more})
+
+        self._session.storage.labels.change_album(name, change)
+        return self.get(name)
 
     def take_out(self, name: str, paths: PathsLike) -> Album:
         """Take photos out of an album of chosen ones; those that are not in it are passed over.
@@ -90,25 +95,13 @@ class Albums:
         self._session.storage.require_writable("take photos out of an album")
         name = _named(name)
         out = {digest.hex() for digest in self._session.digests_of(absolute_all(paths), _WHY).values()}
-        chosen = self._chosen(name, or_new=False)
-        return self._keep(name, {digest: path for digest, path in chosen.items() if digest not in out})
 
-    def _chosen(self, name: str, *, or_new: bool) -> dict[str, str]:
-        """Paths by digest."""
-        try:
-            body = self._row(name).body
-        except UnknownAlbum:
-            if or_new:
-                return {}
-            raise
-        if "chosen" not in body:
-            raise BadAlbum(name, "an album of that name is a question, which holds what fits it and nothing else")
-        found: dict[str, str] = body["chosen"]
-        return found
+        def change(body: dict[str, Any] | None) -> dict[str, Any]:
+            if body is None:
+                raise self._unknown(name)
+            return _of_chosen({digest: path for digest, path in _chosen(name, body).items() if digest not in out})
 
-    def _keep(self, name: str, chosen: Mapping[str, str]) -> Album:
-        body = {"query": None, "terms": None, "options": {}, "where": None, "chosen": dict(chosen)}
-        self._session.storage.labels.save_album(name, body)
+        self._session.storage.labels.change_album(name, change)
         return self.get(name)
 
     def list(self) -> builtins.list[Album]:
@@ -365,6 +358,22 @@ def _usable(name: str) -> str:
     if not name or not name.isprintable() or len(name) > _LONGEST_NAME or name in (".", "..") or "/" in name:
         raise BadAlbum(name, f"an album's name has at most {_LONGEST_NAME} printable characters, and no slash")
     return name
+
+
+def _chosen(name: str, body: Mapping[str, Any]) -> dict[str, str]:
+    """Paths by digest of an album of chosen photos.
+
+    Raises:
+        BadAlbum
+    """
+    if "chosen" not in body:
+        raise BadAlbum(name, "an album of that name is a question, which holds what fits it and nothing else")
+    found: dict[str, str] = body["chosen"]
+    return found
+
+
+def _of_chosen(chosen: Mapping[str, str]) -> dict[str, Any]:
+    return {"query": None, "terms": None, "options": {}, "where": None, "chosen": dict(chosen)}
 
 
 def _asked(term: Mapping[str, str]) -> str | Path:

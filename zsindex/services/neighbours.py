@@ -67,25 +67,7 @@ class Neighbours:
         Raises:
             ModelError
         """
-        return self._graph(self._session.view_of(paths), whole=paths is None)
-
-    def _graph(self, view: View, *, whole: bool) -> Graph:
-        from zsindex.index import snapshots
-        from zsindex.lab import neighbours
-
-        storage = self._session.storage
-
-        # The graph of a model that another process has pruned would never be removed.
-        keep = whole and not self._session.read_only and view.snapshot[1] >= 0
-        return neighbours.graph(
-            view.vectors,
-            view.unique[0],
-            NEIGHBOURS,
-            file=snapshots.neighbours_file(self._session.path, view.info.fingerprint),
-            is_recorded=partial(snapshots.is_recorded_graph, storage, view.model_id),
-            generation=view.snapshot[1],
-            record=partial(snapshots.record_graph, storage, view.model_id) if keep else None,
-        )
+        return graph_of(self._session, self._session.view_of(paths), whole=paths is None)
 
     def duplicates(
         self,
@@ -124,7 +106,7 @@ class Neighbours:
         threshold = bounds.real("threshold", threshold, above=0, most=1)
         where = Where.of(where)
         view = Filters(self._session).view_of(paths, where)
-        graph = self._graph(view, whole=paths is None and where is None)
+        graph = graph_of(self._session, view, whole=paths is None and where is None)
         pairs = neighbours.pairs_above(view.vectors, view.unique[0], graph, threshold)
         known = self._session.appearances
         found = duplicates.find(
@@ -155,7 +137,9 @@ class Neighbours:
 
         where = Where.of(where)
         view = Filters(self._session).view_of(paths, where)
-        return duplicates.examples(view, self._graph(view, whole=paths is None and where is None), each=each)
+        return duplicates.examples(
+            view, graph_of(self._session, view, whole=paths is None and where is None), each=each
+        )
 
     def copies(self) -> list[Copies]:
         """Files that are byte-for-byte copies, grouped, in the order of their first files."""
@@ -198,6 +182,30 @@ class Neighbours:
 
         anchors = smooth.anchors(text_vectors, answer_of, len(answers))
         none = answers.index(NONE) if NONE in answers else None
-        graph = self._graph(view, whole=whole)
+        graph = graph_of(self._session, view, whole=whole)
         done = smooth.smooth(view.vectors, view.unique[0], scorer, anchors, graph, none=none)
         return done.scores, smooth.report(done, view, answers)
+
+
+def graph_of(session: Session, view: View, *, whole: bool, step: Callable[[float], None] = lambda _: None) -> Graph:
+    """The nearest neighbours of every image of a view; see `Neighbours.graph`.
+
+    Args:
+        whole: the view is of the whole library, whose graph is kept.
+        step: called now and then with the share that is done; may raise to end it.
+    """
+    from zsindex.index import snapshots
+    from zsindex.lab import neighbours
+
+    # The graph of a model that another process has pruned would never be removed.
+    keep = whole and not session.read_only and view.snapshot[1] >= 0
+    return neighbours.graph(
+        view.vectors,
+        view.unique[0],
+        NEIGHBOURS,
+        file=snapshots.neighbours_file(session.path, view.info.fingerprint),
+        is_recorded=partial(snapshots.is_recorded_graph, session.storage, view.model_id),
+        generation=view.snapshot[1],
+        record=partial(snapshots.record_graph, session.storage, view.model_id) if keep else None,
+        step=step,
+    )

@@ -343,6 +343,41 @@ class Photos:
             start += photos
         return found
 
+    def grouped(self, by: str) -> tuple[list[str], IdArray, IdArray]:
+        """What each image of the library belongs to.
+
+        Args:
+            by: ``folder``, that of the file whose path is first; or ``year``, in which it was taken.
+
+        Returns:
+            Names of the groups, in order; ids of images, int64 (n,); and the group of each, int64 (n,), -1 for none.
+
+        Raises:
+            ValueError: `by` is neither.
+        """
+        if by not in ("folder", "year"):
+            raise ValueError(f"images are grouped by folder or year, not by {by!r}")
+        if by == "folder":  # which is known without reading facts
+            files = self._session.storage.reads.files(None)
+            image_ids, first = np.unique(files.image_ids, return_index=True)
+            folders = [os.path.dirname(files.paths[number]) for number in first.tolist()]
+            number_of = {name: number for number, name in enumerate(sorted(set(folders)))}
+            of = np.array([number_of[name] for name in folders], dtype=np.int64)
+            return list(number_of), image_ids, of
+        table, _, rows, _ = self._ordered("path", False, None, None)
+        taken = table.taken_us[rows]
+        dated = taken != NO_TIME
+        years, number = np.unique(taken[dated].astype("datetime64[us]").astype("datetime64[Y]"), return_inverse=True)
+        of = np.full(len(rows), -1, dtype=np.int64)
+        of[dated] = number
+        return years.astype(str).tolist(), table.image_ids[rows], of
+
+    def paths_of(self, image_ids: Sequence[int]) -> dict[int, str]:
+        """A file of each image of the library that is among these."""
+        wanted = set(image_ids)
+        found = self._session.storage.reads.files_of(list(wanted))
+        return {image: path for path, image in zip(found.paths[::-1], found.image_ids[::-1].tolist(), strict=True)}
+
     def _ordered(
         self, by: str, oldest_first: bool, paths: PathsLike | None, where: WhereLike | None
     ) -> tuple[FactsTable, IdArray, IdArray, IdArray]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -134,9 +134,9 @@ class SqlLabels:
 
     def corrected_at(self, label_set: str) -> dict[bytes, str]:
         """When the last entry of a label set's log about an image was made, by digest."""
-        which = select(corrections.c.digest, func.max(corrections.c.created_at)).group_by(corrections.c.digest)
+        columns = select(corrections.c.digest, corrections.c.created_at)
         with self._read() as connection:
-            rows = connection.execute(which.where(corrections.c.label_set == label_set))
+            rows = connection.execute(columns.where(corrections.c.label_set == label_set).order_by(corrections.c.id))
             return {bytes(digest): at for digest, at in rows}
 
     # --- decisions ----------------------------------------------------------------------------------------------------
@@ -198,6 +198,19 @@ class SqlLabels:
                 return
             connection.execute(delete(albums).where(albums.c.name == name))
             connection.execute(insert(albums).values(name=name, body=_json(body), saved_at=now()))
+            self._seal(connection, Kind.ALBUM, [name])
+
+    def change_album(self, name: str, change: Callable[[dict[str, Any] | None], Mapping[str, Any]]) -> None:
+        """Store what `change` makes of an album's body, or of None if there is none, with no other change in between.
+        What was seen of it stays.
+        """
+        with self._write("change an album") as connection:
+            there = connection.execute(select(albums.c.body).where(albums.c.name == name).with_for_update()).scalar()
+            body = {"body": _json(change(None if there is None else json.loads(there))), "saved_at": now()}
+            if there is None:
+                connection.execute(insert(albums).values(name=name, **body))
+            elif body["body"] != there:
+                connection.execute(update(albums).where(albums.c.name == name).values(**body))
             self._seal(connection, Kind.ALBUM, [name])
 
     def see_album(self, name: str, photos: Mapping[bytes, str]) -> bool:

@@ -762,6 +762,12 @@ class LabelStorage(Protocol):
         """
         ...
 
+    def change_album(self, name: str, change: Callable[[dict[str, Any] | None], Mapping[str, Any]]) -> None:
+        """Store what `change` makes of an album's body, or of None if there is none, with no other change in between.
+        What was seen of it stays.
+        """
+        ...
+
     def see_album(self, name: str, photos: Mapping[bytes, str]) -> bool:
         """Record what an album holds now: paths by digest. False if there is none of that name."""
         ...

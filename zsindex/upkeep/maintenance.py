@@ -255,10 +255,10 @@ def check(storage: Storage, *, fix: bool) -> CheckReport:
             if _keeps_index(storage, row):
                 VectorIndex.rebuild(storage, row)
             fixed.append(f"rebuilt the index of {row.info.spec}")
-        if (problem := snapshots.neighbours_problem(storage, row)) is not None:
+        for file, problem in snapshots.problems_beside(storage, row).items():
             problems.append(problem)
             if fix:
-                snapshots.neighbours_file(storage.folder, row.info.fingerprint).unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
                 fixed.append("removed it; it is calculated again when it is needed")
     for file, what in run_files.problems(storage).items():
         problems.append(what)

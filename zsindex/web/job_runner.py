@@ -1,10 +1,10 @@
-"""Work that outlasts a request: syncs, one after another in a thread, remembered by the library.
+"""Work that outlasts a request: syncs and maps, one after another in a thread, remembered by the library.
 
 What is stored of a job is what all services over a library know of it. One of them runs the jobs, whichever of them
 was asked for: it holds a lock that goes with its process, or with its connection to the library's server. A job that
 was at work then is "interrupted", and another service, or the same one when it is started again, goes on with it: a
-sync begins where the last one was. Services look at what is stored once a second, which costs a server less than
-telling them, and needs no connection that is always there.
+sync begins where the last one was, a map anew. Services look at what is stored once a second, which costs a server
+less than telling them, and needs no connection that is always there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, LibraryUnreachable, ZsindexError
+from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, LibraryUnreachable, Stopped, ZsindexError
 from zsindex.library import Library
 from zsindex.records import Progress
 from zsindex.services.jobs import Jobs
@@ -47,16 +47,17 @@ HEARTBEAT_S = 15.0
 
 
 @dataclass(eq=False)
-class SyncJob:
-    """A sync that was asked for.
+class Job:
+    """Work that was asked for.
 
     Attributes:
         id: random.
+        kind: ``sync``, or ``map``: the map is laid out anew.
         state: queued, running, waiting (another process syncs), done, failed, cancelled or interrupted.
-        paths: what is synced; None for all folders that were synced before.
+        paths: what is synced; None for all folders that were synced before, and of a map.
         history: (state, time) of each change.
         progress: stage, done and total.
-        report: of a sync that ended; `problem` of one that failed.
+        report: of one that ended; `problem` of one that failed.
         waiting_for: who syncs, where it waits for that.
         attempts: how often it was begun.
         cancelling: somebody wants it to stop.
@@ -64,6 +65,7 @@ class SyncJob:
     """
 
     id: str
+    kind: str
     state: str = "queued"
     paths: list[str] | None = None
     retry_skipped: bool = False
@@ -77,11 +79,12 @@ class SyncJob:
     runner: str | None = None
 
     @classmethod
-    def of(cls, row: JobRow) -> SyncJob:
+    def of(cls, row: JobRow) -> Job:
         """As it was stored."""
         known = row.document
         return cls(
             row.id,
+            known["kind"],
             row.state,
             known["paths"],
             known["retry_skipped"],
@@ -99,7 +102,7 @@ class SyncJob:
         """What is stored, and clients see."""
         return {
             "id": self.id,
-            "kind": "sync",
+            "kind": self.kind,
             "state": self.state,
             "paths": self.paths,
             "retry_skipped": self.retry_skipped,
@@ -151,7 +154,7 @@ class JobRunner:
         self._most_queued = most_queued
         self._runs_jobs = runs_jobs and not library.read_only
         self._changed = threading.Condition(threading.RLock())
-        self._current: SyncJob | None = None
+        self._current: Job | None = None
         self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -198,12 +201,18 @@ class JobRunner:
             LibraryReadOnly, LibraryBusy, LibraryUnreachable, StorageFull
             Problem: too many wait.
         """
+        return self._queue(Job(secrets.token_hex(8), "sync", paths=paths, retry_skipped=retry_skipped))
+
+    def lay_out(self) -> dict[str, Any]:
+        """Have the map laid out anew; see `submit`."""
+        return self._queue(Job(secrets.token_hex(8), "map"))
+
+    def _queue(self, job: Job) -> dict[str, Any]:
         if self._library.read_only:
-            raise LibraryReadOnly(self._library.place, "sync")
+            raise LibraryReadOnly(self._library.place, job.kind)
         if len(self._kept.list(states=DUE)) >= self._most_queued:
             raise busy("too many jobs are waiting")
-        job = SyncJob(secrets.token_hex(8), paths=paths, retry_skipped=retry_skipped)
-        self._kept.save(job.id, "sync", *job.enter("queued"))
+        self._kept.save(job.id, job.kind, *job.enter("queued"))
         self.start()
         self._look_now()
         return self.document(job.id)
@@ -238,7 +247,7 @@ class JobRunner:
         """
 
         def change(row: JobRow) -> tuple[str, dict[str, Any]] | None:
-            job = SyncJob.of(row)
+            job = Job.of(row)
             if job.state in ENDED:
                 return None
             job.cancelling = True
@@ -324,7 +333,7 @@ class JobRunner:
             self._is_ours = True
 
     def _taken_over(self, row: JobRow) -> tuple[str, dict[str, Any]] | None:
-        job = SyncJob.of(row)
+        job = Job.of(row)
         if job.state in BEGUN:
             stored = job.enter("interrupted")
         elif job.state in DUE:
@@ -347,7 +356,7 @@ class JobRunner:
         due = BEGUN | DUE if self._stopping.is_set() else BEGUN
 
         def change(row: JobRow) -> tuple[str, dict[str, Any]] | None:
-            job = SyncJob.of(row)
+            job = Job.of(row)
             return job.enter("interrupted") if job.state in due and job.state != "interrupted" else None
 
         with suppress(ZsindexError):  # whoever takes over says so, too
@@ -364,19 +373,19 @@ class JobRunner:
             self._changed.notify_all()
         self._tell()
 
-    def _next(self) -> SyncJob | None:
+    def _next(self) -> Job | None:
         """The job that waits longest; None when it is time to stop."""
         while not self._stopping.is_set():
             self._is_new = False
             if not self._holds():
                 raise _Lost
             if due := self._kept.list(states=DUE):
-                return SyncJob.of(due[-1])
+                return Job.of(due[-1])
             with self._changed:
                 self._changed.wait_for(lambda: self._is_new or self._stopping.is_set(), timeout=LOOK_EVERY_S)
         return None
 
-    def _do(self, job: SyncJob) -> None:
+    def _do(self, job: Job) -> None:
         job.runner = self._name
         self._stop_current.clear()
         ended = threading.Event()
@@ -402,7 +411,7 @@ class JobRunner:
                 self._current = None
             self._tell()
 
-    def _begin(self, job: SyncJob) -> bool:
+    def _begin(self, job: Job) -> bool:
         """Say that a job is at work, unless it was cancelled meanwhile."""
 
         def change(row: JobRow) -> tuple[str, dict[str, Any]] | None:
@@ -414,7 +423,7 @@ class JobRunner:
         row = self._kept.change(job.id, change)
         return row is not None and row.state == "running" and row.document["runner"] == self._name
 
-    def _look_after(self, job: SyncJob, ended: threading.Event) -> None:
+    def _look_after(self, job: Job, ended: threading.Event) -> None:
         """While a job is at work: see whether it is still this service's, and whether somebody cancels it."""
         while not ended.wait(LOOK_EVERY_S):
             try:
@@ -426,7 +435,7 @@ class JobRunner:
             except ZsindexError:  # the library cannot be read: the sync finds that out
                 continue
 
-    def _heed(self, job: SyncJob, row: JobRow) -> None:
+    def _heed(self, job: Job, row: JobRow) -> None:
         """Do what others have stored of the job that is at work here."""
         known = row.document
         with self._changed:
@@ -442,7 +451,7 @@ class JobRunner:
                 self._stop_current.set()
                 self._changed.notify_all()
 
-    def _try(self, job: SyncJob) -> bool:
+    def _try(self, job: Job) -> bool:
         """Run a job; whether it has to be tried again, because another process syncs."""
         told = stored = 0.0
 
@@ -461,12 +470,7 @@ class JobRunner:
 
         self._gives_way.begin()
         try:
-            report = self._library.sync(
-                job.paths,
-                retry_skipped=job.retry_skipped,
-                progress=progress,
-                should_stop=self._rests,
-            )
+            report, is_whole = self._work(job, progress)
         except LibraryBusy as busy_with:
             again = not job.cancelling
             job.waiting_for = busy_with.holder if again else None
@@ -487,25 +491,39 @@ class JobRunner:
             job.problem = Problem("failure", 500, "something went wrong; the log says what").document()
             self._set(job, "failed")
         else:
-            if report.interrupted and not job.cancelling and not self._stopping.is_set():
+            if not is_whole and not job.cancelling and not self._stopping.is_set():
                 raise _Lost
-            job.report = report.to_dict()
-            skips = job.report["skips"]
-            job.report["skips"] = skips[:MOST_SKIPS_KEPT]
+            job.report = report
             # One that had come to its end when it was told to stop is done.
             stopped = "cancelled" if job.cancelling else "interrupted"
-            self._set(job, stopped if report.interrupted else "done")
+            self._set(job, "done" if is_whole else stopped)
         return False
 
     def _rests(self) -> bool:
-        """Between two photos: give way to questions. Whether the job is to stop."""
+        """Between two pieces of work: give way to questions. Whether the job is to stop."""
         self._gives_way.rest(self._is_to_stop)
         return self._is_to_stop()
 
     def _is_to_stop(self) -> bool:
         return self._stop_current.is_set() or self._stopping.is_set()
 
-    def _set(self, job: SyncJob, state: str) -> None:
+    def _work(self, job: Job, progress: Callable[[Progress], None]) -> tuple[dict[str, Any] | None, bool]:
+        """Do what a job is about; what came of it, and whether it came to its end."""
+        if job.kind == "map":
+            begun = time.monotonic()
+            try:
+                made = self._library.map.build(progress=progress, should_stop=self._rests)
+            except Stopped:
+                return None, False
+            return {"photos": len(made), "laid_out": made.laid_out, "seconds": time.monotonic() - begun}, True
+        report = self._library.sync(
+            job.paths, retry_skipped=job.retry_skipped, progress=progress, should_stop=self._rests
+        )
+        told = report.to_dict()
+        told["skips"] = told["skips"][:MOST_SKIPS_KEPT]
+        return told, not report.interrupted
+
+    def _set(self, job: Job, state: str) -> None:
         """Change the state of the job that is at work here, unless it was cancelled as it waited."""
         with self._changed:
             if job.state not in ENDED:
@@ -514,12 +532,12 @@ class JobRunner:
                 job.enter(state)
         self._tell()
 
-    def _keep(self, job: SyncJob) -> None:
+    def _keep(self, job: Job) -> None:
         """Store a job that is at its end, for as long as it takes: until then it is still at work to all others."""
         while not self._store(job) and not self._stopping.wait(LOOK_AGAIN_S) and self._holds():
             pass
 
-    def _store(self, job: SyncJob) -> bool:
+    def _store(self, job: Job) -> bool:
         """Store how far the job is that is at work here; whether that was possible."""
 
         def change(row: JobRow) -> tuple[str, dict[str, Any]] | None:

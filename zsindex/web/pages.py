@@ -66,7 +66,12 @@ def mount_docs(app: FastAPI) -> frozenset[str]:
 
 def _page(templates: Jinja2Templates, name: str, security: Security):  # type: ignore[no-untyped-def]
     def page(request: Request) -> Response:
-        known = {"version": zsindex.__version__, "needs_token": bool(security.tokens), "read_only": security.read_only}
+        known = {
+            "version": zsindex.__version__,
+            "needs_token": bool(security.tokens),
+            "read_only": security.read_only,
+            "places": security.places,
+        }
         return templates.TemplateResponse(request, name, known)
 
     return page

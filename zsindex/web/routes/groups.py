@@ -27,8 +27,10 @@ from zsindex.web.conditional import etag_of, unchanged
 from zsindex.web.cursors import MOST_IN_NAME, AnswerName
 from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem
+from zsindex.web.routes.map import in_groups
 from zsindex.web.schemas.fields import Id, Score
 from zsindex.web.schemas.groups import FlippedPhotos, Flips, GroupPhotos, Groups, GroupsRequest, PhotoPlaces, TagPreview
+from zsindex.web.schemas.map import MapGroups
 from zsindex.web.service import Service, ServiceHere
 
 router = APIRouter(tags=["groups"])
@@ -184,6 +186,18 @@ def places(
                 }
             )
     return JSONResponse({"places": found_places}, headers={"ETag": etag})
+
+
+@router.get("/v1/groups/{key}/answers", response_model=MapGroups, summary="The answers of all photos, in short form")
+def answers(service: ServiceHere, request: Request, key: Key) -> Response:
+    """Each image once, with its best answer: what the map is coloured by."""
+    etag = etag_of("answers", _run_key(key))
+    same = unchanged(request, etag)
+    if same is not None:
+        return same
+    found = _kept(service, request, key)
+    ids, first = np.unique(found.image_ids, return_index=True)
+    return JSONResponse(in_groups(list(found.labels), ids, found.by_answer.labels[first]), headers={"ETag": etag})
 
 
 def _labelled(found: Classification) -> IdArray:

@@ -21,7 +21,15 @@ from zsindex.web.filters import WhereHere
 from zsindex.web.parameters import ImageId
 from zsindex.web.problems import Problem, busy
 from zsindex.web.schemas.fields import Cursor, Exact, PhotoPath, Top
-from zsindex.web.schemas.images import ExplainRequest, FactsOfImage, ImageCounts, ImagesPage, Sections
+from zsindex.web.schemas.images import (
+    ExplainRequest,
+    FactsOfImage,
+    ImageCounts,
+    ImagePaths,
+    ImagesPage,
+    PathsRequest,
+    Sections,
+)
 from zsindex.web.schemas.questions import AllOptions
 from zsindex.web.schemas.search import HitPage
 from zsindex.web.service import ServiceHere
@@ -76,6 +84,14 @@ def listed(
     following = None if page.next is None else replace(at, after=page.next).to_text()
     images = [asdict(one) for one in page.photos]
     return JSONResponse({"images": images, "total": page.total, "next": following})
+
+
+@router.post("/v1/images/paths", response_model=ImagePaths, summary="Files of photos")
+def paths(service: ServiceHere, body: PathsRequest) -> Response:
+    """One of each, by its id, in the order that they were asked for. Photos that have none are left out."""
+    found = service.library.photos.paths_of(body.image_ids)
+    named = [{"image_id": one, "path": found[one]} for one in dict.fromkeys(body.image_ids) if one in found]
+    return JSONResponse({"images": named})
 
 
 @router.get("/v1/images/sections", response_model=Sections, summary="Where days, months or folders begin in the list")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -49,7 +49,11 @@ def _places(service: Service, paths: list[str] | None) -> list[str] | None:
 )
 def sync(service: ServiceHere, request: Request, body: SyncRequest) -> Response:
     """Answers with a job, whose state is at the `Location` and whose events can be watched."""
-    job = service.jobs.submit(_places(service, body.paths), retry_skipped=body.retry_skipped)
+    return accepted(request, service.jobs.submit(_places(service, body.paths), retry_skipped=body.retry_skipped))
+
+
+def accepted(request: Request, job: dict[str, Any]) -> Response:
+    """The answer to whoever asked for a job."""
     below = request.scope.get("root_path", "")
     return JSONResponse(job, status_code=202, headers={"Location": f"{below}/v1/jobs/{job['id']}"})
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from zsindex.classification.by import By
 from zsindex.records import TakenFrom
-from zsindex.web.schemas.fields import OnlyPaths
+from zsindex.web.schemas.fields import OnlyPaths, RequestBody, SeveralIds, examples
 from zsindex.web.schemas.filters import WhereField
 from zsindex.web.schemas.questions import AllOptions, LabelChoice
 
@@ -114,3 +114,24 @@ class ExplainRequest(LabelChoice, AllOptions):
 
     paths: OnlyPaths = None
     where: WhereField = None
+
+
+class PathsRequest(RequestBody):
+    """Photos whose files are asked for."""
+
+    image_ids: SeveralIds = Field(max_length=1000)
+
+    model_config = examples({"image_ids": [1, 2]})
+
+
+class NamedImage(BaseModel):
+    """A photo and a file of it."""
+
+    image_id: int
+    path: str
+
+
+class ImagePaths(BaseModel):
+    """Photos with files, in the order that they were asked for."""
+
+    images: list[NamedImage]

@@ -5,15 +5,18 @@ import { ask, has, latest, library, mayWrite, root } from "./api.js";
 import { selecting } from "./chosen.js";
 import { byId, h, photos, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { picture } from "./pictures.js";
-import { onTravel, params, write } from "./url.js";
+import { placeIn } from "./place.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const EVENTS = 60;
 const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 
+const open = new OpenPhoto(writeUrl);
+
 let name = null;
-let photo = null;
 let album = null;
 let source = null;
 let next = null;  // of the events
@@ -23,14 +26,14 @@ const path = (of, what = "") => `/v1/albums/${encodeURIComponent(of)}${what}`;
 
 function readUrl(query) {
   name = query.get("album") || null;
-  photo = Number(query.get("photo")) || null;
+  open.read(query);
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   if (name) query.set("album", name);
-  if (photo) query.set("photo", String(photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 // --- all of them -----------------------------------------------------------------------------------------------------
@@ -143,7 +146,7 @@ function whatOf({ query, where, chosen }) {
 }
 
 function leave() {
-  name = photo = null;
+  name = open.id = null;
   writeUrl(true);
   show();
 }
@@ -189,11 +192,9 @@ const grid = new Grid(byId("grid"), {
 });
 
 const dialog = new PhotoDialog({
-  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (photo === null) return;
-    photo = null;
-    writeUrl();
+    open.closed();
     if (dialog.walk) grid.focus(dialog.walk.at);
   },
 });
@@ -201,12 +202,19 @@ const dialog = new PhotoDialog({
 async function go(query) {
   readUrl(query);
   await show();
-  if (photo && name) {
-    await source?.load(0, 0).catch(() => {});
-    dialog.travel(photo, source);
-  } else dialog.close();
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id !== null && source ? await placeIn(source, id, at).catch(() => null) : null;
+  if (open.id !== id) return;
+  if (id === null || !name) dialog.close();
+  else dialog.travel(id, source, place);
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 library().catch(() => {});
 go(params());

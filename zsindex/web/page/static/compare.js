@@ -5,23 +5,30 @@ import { ask, latest, library } from "./api.js";
 import { byId, h, number, percent, photos, showState } from "./dom.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Grid } from "./grid.js";
+import { fits } from "./groups.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
-import { onTravel, params, write } from "./url.js";
+import { placeIn } from "./place.js";
+import { Rows } from "./rows.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const SIDES = ["a", "b"];
+const ROW = 36;
+const MANY = 12;
 const sides = { a: { asked: fromUrl(new URLSearchParams()) }, b: { asked: fromUrl(new URLSearchParams()) } };
 let chosen = null;  // "was>becomes", by name
-let photo = null;
 let flips = null;
 let shown = null;
+let listed = [];  // the flips that are looked for
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   for (const side of SIDES) toUrl(query, sides[side].asked, side);
   if (chosen) query.set("flip", chosen);
-  if (photo) query.set("photo", String(photo));
-  write(query, { push });
+  if (find.value.trim()) query.set("find", find.value.trim());
+  open.add(query);
+  write(query, { push, state });
 }
 
 const compare = latest(async (signal) => {
@@ -60,26 +67,48 @@ const compare = latest(async (signal) => {
   }
 });
 
-const nameOf = (flip) => `${flip.from}>${flip.to}`;
+/** As it stands in the address. */
+function nameOf(flip) { return `${flip.from}>${flip.to}`; }
+
+const find = byId("flips-find");
+
+/** How many photos each label has on a side. */
+const counted = Object.fromEntries(SIDES.map((side) => [side, new Rows(byId(`${side}-counts`), {
+  height: ROW, key: (group) => group.label,
+  make: (group) => h("div", { class: "tab", role: "listitem", title: group.label }, h("span", { class: "tab-name" }, group.label), h("span", { class: "tab-count" }),
+    h("span", { class: "tab-bar", "aria-hidden": "true" }, h("span"))),
+  fill: (row, group) => {
+    row.querySelector(".tab-count").textContent = number(group.count);
+    row.querySelector(".tab-bar span").style.transform = `scaleX(${group.count / sides[side].most})`;
+  },
+})]));
+
+const options = new Rows(byId("flips"), {
+  height: ROW, key: nameOf,
+  make: (flip) => h("div", { class: "flip", role: "option", title: `${flip.from} → ${flip.to}`, onclick: () => choose(flip, true) },
+    h("span", { class: "was" }, flip.from), h("span", { class: "arrow", "aria-hidden": "true" }, "→"), h("span", { class: "hidden" }, " becomes "),
+    h("span", { class: "becomes" }, flip.to), h("span", { class: "tab-count" })),
+  fill: (row, flip, n) => {
+    row.id = `flip-${n}`;
+    row.setAttribute("aria-selected", String(nameOf(flip) === chosen));
+    row.setAttribute("aria-posinset", n + 1);
+    row.setAttribute("aria-setsize", listed.length);
+    row.querySelector(".tab-count").textContent = number(flip.count);
+  },
+});
 
 function draw() {
   for (const side of SIDES) {
-    const { answer } = sides[side];
-    const groups = flips ? answer.counts(0) : [];
-    const most = Math.max(1, ...groups.map((group) => group.count));
-    byId(`${side}-counts`).replaceChildren(...groups.map((group) => {
-      const bar = h("span");
-      bar.style.transform = `scaleX(${group.count / most})`;
-      return h("li", { class: "tab" }, h("span", { class: "tab-name" }, group.label), h("span", { class: "tab-count" }, number(group.count)),
-        h("span", { class: "tab-bar", "aria-hidden": "true" }, bar));
-    }));
+    const groups = flips ? sides[side].answer.counts(0) : [];
+    sides[side].most = groups.reduce((most, group) => Math.max(most, group.count), 1);
+    byId(`${side}-counts`).hidden = !groups.length;
+    counted[side].show(groups);
   }
-  const list = byId("flips");
-  list.hidden = !flips?.flips.length;
   byId("swap").hidden = !flips;
   if (!flips) {
     byId("flips-sum").textContent = "";
-    list.replaceChildren();
+    byId("flips").hidden = find.hidden = true;
+    options.show([]);
     drawPhotos();
     showState(byId("state"), { title: "Do other words say the same?",
       text: "Give both sides labels. Photos that get a different label on the right than on the left show up in the middle.",
@@ -91,24 +120,32 @@ function draw() {
     ? `${photos(changed)} of ${number(flips.total)} (${percent(changed / flips.total)}) get a different label.`
     : `All ${photos(flips.total)} keep their label.`;
   if (!flips.flips.some((flip) => nameOf(flip) === chosen)) chosen = flips.flips.length ? nameOf(flips.flips[0]) : null;
-  list.replaceChildren(...flips.flips.map((flip, n) => h("div", { id: `flip-${n}`, class: "flip", role: "option",
-    "aria-selected": String(nameOf(flip) === chosen), onclick: () => choose(flip, true) },
-  h("span", { class: "was" }, flip.from), h("span", { class: "arrow", "aria-hidden": "true" }, "→"), h("span", { class: "hidden" }, " becomes "),
-  h("span", { class: "becomes" }, flip.to), h("span", { class: "tab-count" }, number(flip.count)))));
-  mark();
+  find.hidden = flips.flips.length <= MANY && !find.value;
+  list();
   drawPhotos();
 }
 
-function mark() {
-  const on = [...byId("flips").children].find((option) => option.getAttribute("aria-selected") === "true");
-  if (on) {
-    byId("flips").setAttribute("aria-activedescendant", on.id);
-    if (byId("flips").scrollHeight > byId("flips").clientHeight) byId("flips").scrollTop = on.offsetTop - 60;
-  } else byId("flips").removeAttribute("aria-activedescendant");
+function list() {
+  listed = (flips?.flips ?? []).filter((flip) => fits(nameOf(flip), find.value));
+  byId("flips").hidden = !listed.length;
+  byId("flips-none").textContent = find.value.trim() && !listed.length ? "No change fits." : "";
+  mark();
 }
 
+function mark() {
+  const at = listed.findIndex((flip) => nameOf(flip) === chosen);
+  options.show(listed, at);
+  if (at === -1) byId("flips").removeAttribute("aria-activedescendant");
+  else {
+    options.reveal(at);
+    byId("flips").setAttribute("aria-activedescendant", `flip-${at}`);
+  }
+}
+
+find.addEventListener("input", () => { writeUrl(); list(); });
+
 const grid = new Grid(byId("grid"), {
-  label: "Photos whose label changes", onopen: open,
+  label: "Photos whose label changes", onopen: (i, source) => dialog.open(source, i),
   onerror: (error) => (error.status === 410 ? compare() : showState(byId("state"), { title: "No answer", text: error.message, kind: "error" })),
   badge: (item) => `${percent(item.old_score)} → ${percent(item.score)}`,
 });
@@ -132,33 +169,28 @@ function drawPhotos() {
 function choose(flip, push) {
   chosen = nameOf(flip);
   writeUrl(push);
-  [...byId("flips").children].forEach((option, n) => option.setAttribute("aria-selected", String(nameOf(flips.flips[n]) === chosen)));
   mark();
   drawPhotos();
 }
 
 byId("flips").addEventListener("keydown", (event) => {
   const steps = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
-  if (!(event.key in steps) || !flips?.flips.length) return;
+  if (!(event.key in steps) || !listed.length) return;
   event.preventDefault();
-  const from = flips.flips.findIndex((flip) => nameOf(flip) === chosen);
-  choose(flips.flips[Math.max(0, Math.min(flips.flips.length - 1, from + steps[event.key]))], false);
+  const from = listed.findIndex((flip) => nameOf(flip) === chosen);
+  choose(listed[Math.max(0, Math.min(listed.length - 1, from + steps[event.key]))], false);
 });
+
+const open = new OpenPhoto(writeUrl);
 
 const dialog = new PhotoDialog({
   question: () => question(sides.b.asked),
-  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (photo === null) return;
-    photo = null;
-    writeUrl();
-    if (dialog.walk?.source === shown) grid.focus(dialog.walk.at);
+    open.closed();
+    if (shown && dialog.walk?.source === shown) grid.focus(dialog.walk.at);
   },
 });
-
-function open(i, source) {
-  dialog.open(source, i);
-}
 
 function set(side, asked) {
   sides[side].asked = asked;
@@ -190,7 +222,7 @@ for (const side of SIDES) {
       sides[side].asked = asked;
       // Most often it is the templates, or a word or two, that differ.
       if (first && asked.labels.length) set("b", { ...asked });
-      writeUrl(settled);
+      if (settled) writeUrl(true);
       compare();
     },
   });
@@ -199,15 +231,22 @@ for (const side of SIDES) {
 async function go(query) {
   for (const side of SIDES) await set(side, fromUrl(query, side));
   chosen = query.get("flip");
-  photo = Number(query.get("photo")) || null;
+  if (document.activeElement !== find) find.value = query.get("find") ?? "";
+  open.read(query);
   await compare();
-  if (photo) {
-    await shown?.load(0, Math.min(shown.length, 100) - 1).catch(() => {});
-    dialog.travel(photo, shown);
-  }
-  else dialog.close();
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id === null || !shown ? null : await placeIn(shown, id, at).catch(() => null);
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else dialog.travel(id, shown, place);
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 library().catch(() => {});
 go(params());

@@ -6,6 +6,7 @@ export class Corrections {
   constructor() {
     this.set = null;
     this.byDigest = new Map();
+    this.byPath = new Map();  // photos of a list are known by one of their paths
     this.last = Promise.resolve();
   }
 
@@ -17,10 +18,13 @@ export class Corrections {
     this.may = await this.possible;
     this.set = set?.split("@")[0] ?? null;
     this.byDigest = new Map();
+    this.byPath = new Map();
     if (!this.set || !(await has("/v1/corrections", "get").catch(() => false))) return;
     const asked = this.set;
     const found = await ask(`/v1/corrections?label_set=${encodeURIComponent(asked)}`);
-    if (this.set === asked) this.byDigest = new Map(found.map((one) => [one.digest, one.label]));
+    if (this.set !== asked) return;
+    this.byDigest = new Map(found.map((one) => [one.digest, one.label]));
+    this.byPath = new Map(found.flatMap((one) => one.paths.map((path) => [path, one.label])));
   }
 
   /** How many photos are said to show something. */
@@ -28,11 +32,16 @@ export class Corrections {
 
   said(digest) { return this.byDigest.get(digest) ?? null; }
 
-  say(imageId, digest, label) {
+  saidAt(path) { return this.byPath.get(path) ?? null; }
+
+  /** Of a photo as the service describes it. */
+  say(photo, label) {
     const { set } = this;
     return this.#inTurn(async () => {
-      await ask("/v1/corrections", { body: { label_set: set, image_id: imageId, label } });
-      if (this.set === set) this.byDigest.set(digest, label);
+      await ask("/v1/corrections", { body: { label_set: set, image_id: photo.image_id, label } });
+      if (this.set !== set) return;
+      this.byDigest.set(photo.digest, label);
+      for (const path of photo.paths) this.byPath.set(path, label);
     });
   }
 

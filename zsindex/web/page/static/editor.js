@@ -54,7 +54,7 @@ export class Editor {
     this.labels = new Chips({
       label: "Labels",
       placeholder: "dog, car, bird",
-      hint: compact ? null : "Enter or a comma adds one. Paste a list to add many.",
+      hint: compact ? null : "Enter or a comma adds one. Paste or drop a list to add many.",
       onchange: (values, settled) => this.#edited({ labels: values }, settled),
     });
     this.negatives = new Chips({
@@ -65,7 +65,7 @@ export class Editor {
     });
     this.templates = h("select", { id: `${id}-templates`, onchange: () => this.#chose() });
     this.own = h("textarea", { id: `${id}-own`, rows: 3, spellcheck: false, placeholder: "a photo of a {}.",
-      oninput: () => this.#wrote() });
+      oninput: () => this.#wrote(), onchange: () => this.#wrote(true) });
     this.ownField = h("div", { class: "field", hidden: true },
       h("label", { for: `${id}-own` }, "Your own templates, one per line; {} is the label"), this.own);
     this.wrong = h("p", { class: "wrong", role: "alert" });
@@ -87,7 +87,9 @@ export class Editor {
   }
 
   set(asked) {
+    this.told.cancel();
     this.asked = { ...asked };
+    this.labels.input.value = this.negatives.input.value = "";  // what was being typed was of the question before
     this.labels.set(asked.labels);
     this.negatives.set(asked.negatives);
     this.#showRule();
@@ -163,7 +165,7 @@ export class Editor {
       this.own.value = (before && before.templates.length <= 10 ? before.templates : ["a photo of a {}."]).join("\n");
       this.ownField.hidden = false;
       this.own.focus();
-      this.#wrote();
+      this.#wrote(true);
       return;
     }
     this.ownField.hidden = true;
@@ -171,7 +173,7 @@ export class Editor {
     this.onchange(this.asked, true);
   }
 
-  #wrote() {
+  #wrote(settled = false) {
     const templates = this.own.value.split("\n").map((line) => line.trim()).filter(Boolean);
     // Half a placeholder is not a template yet.
     if (templates.some((line) => !/\{(label|c)?\}/.test(line) && !this.known.some((set) => set.name === line))) {
@@ -181,7 +183,10 @@ export class Editor {
     }
     this.fail();
     this.asked = { ...this.asked, templates };
-    this.told();
+    if (settled) {
+      this.told.cancel();
+      this.onchange(this.asked, true);
+    } else this.told();
   }
 
   async #read(name) {

@@ -5,9 +5,11 @@ import { ask, latest, library, mayWrite, root } from "./api.js";
 import { Corrections } from "./corrections.js";
 import { byId, debounced, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
+import { placeIn } from "./place.js";
 import { readTruth } from "./truth.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const PAGE = 100;
 // With more labels a matrix has cells too small to read, and is mostly empty.
@@ -23,10 +25,12 @@ const ABOUT = {
 };
 
 const corrections = new Corrections();
-const view = { set: "", truth: "corrections", learn: false, others: false, names: [], cell: null, label: null, photo: null };
+const view = { set: "", truth: "corrections", learn: false, others: false, names: [], cell: null, label: null };
+const open = new OpenPhoto(writeUrl);
 let table = null;  // the truth that came as a file
 let found = null;
 let report = null;
+let source = null;  // the photos of a cell
 let curve = null;  // of a label: what the service says, and the threshold that is kept
 let sets = [];
 let may = false;
@@ -41,7 +45,7 @@ function readUrl(query) {
   view.cell = ["shows", "answered", "wrong"].some((name) => query.has(name))
     ? { shows: query.get("shows"), answered: query.get("answered"), wrong: query.has("wrong") } : null;
   view.label = query.get("label");
-  view.photo = Number(query.get("photo")) || null;
+  open.read(query);
   byId("label-set").value = view.set;
   byId("truth").value = view.truth;
   byId("learn").checked = view.learn;
@@ -50,7 +54,7 @@ function readUrl(query) {
   if (view.names.length) byId("renamed").open = true;
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   if (view.set) query.set("set", view.set);
   if (view.truth !== "corrections") query.set("truth", view.truth);
@@ -61,8 +65,8 @@ function writeUrl(push = false) {
   if (view.cell?.answered != null) query.set("answered", view.cell.answered);
   if (view.cell?.wrong) query.set("wrong", "1");
   if (view.label !== null) query.set("label", view.label);
-  if (view.photo) query.set("photo", String(view.photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 /** What is asked of every photo. */
@@ -401,9 +405,17 @@ const showPhotos = latest(async (signal) => {
 async function drawPhotos() {
   byId("photos-card").hidden = !view.cell;
   if (!view.cell) { dialog.close(); return; }
-  const source = await showPhotos().catch((error) => { toast(error.message); return null; });
-  if (view.photo && source) dialog.travel(view.photo, source);
-  else if (!view.photo) dialog.close();
+  source = await showPhotos().catch((error) => { toast(error.message); return null; });
+  follow();
+}
+
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id !== null && source ? await placeIn(source, id, at).catch(() => null) : null;
+  if (open.id !== id) return;
+  if (id === null || !view.cell) dialog.close();
+  else if (source) dialog.travel(id, source, place);
 }
 
 async function choose(cell) {
@@ -437,20 +449,25 @@ const dialog = new PhotoDialog({
     possible: () => corrections.may,
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
+    undo: async () => {
+      try {
+        await corrections.undo();
+        dialog.said();
+        toast("The last correction is taken back.");
+      } catch (error) { toast(error.message); }
+    },
     say: async (photo, n) => {
       try {
-        await corrections.say(photo.image_id, photo.digest, sayable()[n]);
+        await corrections.say(photo, sayable()[n]);
         said += 1;
         dialog.said();
         toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${sayable()[n]}.`);
       } catch (error) { toast(error.message); }
     },
   },
-  onshow: (id) => { const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (view.photo === null) return;
-    view.photo = null;
-    writeUrl();
+    open.closed();
     if (dialog.walk) grid.focus(dialog.walk.at);
     // What was said is a part of the truth now, or of what was learnt.
     if (said && (view.truth === "corrections" || view.learn)) evaluate();
@@ -499,7 +516,8 @@ async function begin() {
   library().catch(() => {});
   [sets, may] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
   byId("label-set").append(h("option", { value: "" }, "–"), ...sets.map((one) => h("option", { value: one.name }, `${one.name} (${one.labels.length})`)));
-  onTravel(go);
+  onTravel(go, (query) => { open.read(query); follow(); });
+  offerKeys();
   await go(params());
 }
 

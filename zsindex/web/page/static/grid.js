@@ -14,12 +14,13 @@ let grids = 0;
  * and, where it is divided, `sections` with `title`, `start` and `photos` each, one after the other.
  * Arrows, Home, End, PageUp and PageDown move about. Enter and clicks go to `onopen(i, source)`, digits to
  * `ondigit(item, digit)`: of a photo whose picture is there, since who presses one has seen it. `onscroll(i)` is told the
- * first photo in view. With `select`, a `SelectionBar`, photos can be selected; sources then may have `ids(first, last,
- * signal)`, the ids of all of these in parts, and a `list`, which those share in which numbers mean the same photos.
+ * first photo in view. `badge(item)` and `mark(item)` are short texts in corners of a photo, or nothing. With `select`, a
+ * `SelectionBar`, photos can be selected; sources then may have `ids(first, last, signal)`, the ids of all of these in
+ * parts, and a `list`, which those share in which numbers mean the same photos.
  */
 export class Grid {
-  constructor(host, { label, cell = 168, onopen, ondigit, onerror, onscroll, select, badge = (item) => percent(item.score) }) {
-    Object.assign(this, { host, label, cell, onopen, ondigit, onerror, onscroll, badge });
+  constructor(host, { label, cell = 168, onopen, ondigit, onerror, onscroll, select, badge = (item) => percent(item.score), mark = () => null }) {
+    Object.assign(this, { host, label, cell, onopen, ondigit, onerror, onscroll, badge, mark });
     this.id = (grids += 1);
     this.source = { length: 0, item: () => undefined, load: async () => {} };
     this.rows = new Map();
@@ -86,6 +87,11 @@ export class Grid {
   /** The source has grown. */
   grown() {
     this.draw();
+  }
+
+  /** Marks may be others now. */
+  marked() {
+    for (const cell of this.sheet.querySelectorAll(".cell")) if (cell.item && cell.marked !== this.mark(cell.item)) this.#photo(cell, cell.item);
   }
 
   focus(i = this.active) {
@@ -265,16 +271,18 @@ export class Grid {
     cell.item = item;
     cell.title = fileName(item.path);
     const badge = this.badge(item);
+    const mark = (cell.marked = this.mark(item));
     const told = (box) => {
       if (cell.item !== item) return;
       cell.className = `cell ${box.state === "wait" ? "" : box.state}`;
       const why = box.state === "broken" ? `, ${reason(box.problem)}` : "";
-      cell.setAttribute("aria-label", `${fileName(item.path)}${badge ? `, ${badge}` : ""}${why}`);
+      cell.setAttribute("aria-label", `${fileName(item.path)}${badge ? `, ${badge}` : ""}${mark ? `, ${mark}` : ""}${why}`);
     };
     if (same) old.onstate = told;
     else cell.picture = picture(item, this.thumb, { onstate: told });
     told(cell.picture);
-    cell.replaceChildren(cell.picture, ...(badge ? [h("span", { class: "badge", "aria-hidden": "true" }, badge)] : []));
+    cell.replaceChildren(cell.picture, ...(badge ? [h("span", { class: "badge", "aria-hidden": "true" }, badge)] : []),
+      ...(mark ? [h("span", { class: "mark-badge", "aria-hidden": "true" }, mark)] : []));
   }
 
   async #load(first, last) {

@@ -8,20 +8,24 @@ import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
-import { PhotoDialog } from "./photo.js";
+import { Groups } from "./groups.js";
+import { offerKeys } from "./help.js";
+import { PhotoDialog, goesOn } from "./photo.js";
 import { libraryIs } from "./pictures.js";
 import { onChange } from "./service.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 import { WhatNext } from "./whatnext.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
 const AROUND = 30;
+const COLUMN = 258;
+const BETWEEN = 14;
 // The share of photos whose sets are to hold what they show, and how many corrections that takes.
 const COVERAGE = 0.9;
 const CALIBRATES = 9;
 
-const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false, photo: null };
+const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false };
 const corrections = new Corrections();
 const slider = byId("min");
 const exact = byId("min-number");
@@ -33,23 +37,25 @@ let shown = [];
 function readUrl(query) {
   view.asked = fromUrl(query);
   filters.set(query);
+  groups.set(query);
   view.min = Number(query.get("min")) || 0;
   view.group = query.get("group");
   view.columns = query.get("view") === "columns";
   view.learn = query.has("learn");
-  view.photo = Number(query.get("photo")) || null;
+  open.read(query);
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   toUrl(query, view.asked);
   filters.write(query);
   if (view.min) query.set("min", String(view.min));
   if (view.group !== null) query.set("group", view.group);
   if (view.columns) query.set("view", "columns");
+  groups.write(query);
   if (learns()) query.set("learn", "1");
-  if (view.photo) query.set("photo", String(view.photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 /** Whether answers learn from corrections, which only a saved set has. */
@@ -146,7 +152,7 @@ const select = selecting({
   key: () => answer?.key ?? null,
   correct: { why: () => whyNot(), labels: () => sayable(), say: (ids, n) => sayAll(ids, n) },
 });
-const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => open(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n) });
+const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n), mark: (item) => markOf(item) });
 const columns = new Map();
 
 function loading() {
@@ -158,6 +164,7 @@ function draw({ top = true, at = null } = {}) {
   const has = answer !== null && answer.total > 0;
   byId("groups").hidden = !has;
   document.querySelector(".groups-head").hidden = !has;
+  if (!has) byId("groups-tools").hidden = true;
   document.querySelector(".tools").hidden = !has;
   byId("grid").hidden = !has || view.columns;
   byId("columns").hidden = !has || !view.columns;
@@ -212,44 +219,32 @@ function drawThreshold() {
   if (document.activeElement !== exact) exact.value = String(answer.levels[level]);
   slider.setAttribute("aria-valuetext", `at least ${percent(answer.levels[level])}`);
   const chosen = current();
-  // Scores of the group in view; of all photos if that is "none of these".
-  const groups = chosen.answer === -1 ? answer.groups.filter((_, n) => n !== answer.none) : [answer.groups[chosen.answer]];
-  const counts = answer.levels.map((_, n) => groups.reduce((sum, group) => sum + (group.at_least[n] ?? 0) - (group.at_least[n + 1] ?? 0), 0));
-  const most = Math.sqrt(Math.max(1, ...counts));
-  const width = 100 / counts.length;
-  byId("histogram").replaceChildren(...counts.map((count, n) => {
-    const height = count ? Math.max(1.5, (24 * Math.sqrt(count)) / most) : 0;
-    return s("rect", { x: n * width, y: 24 - height, width: width * 0.8, height, class: n < level ? "below" : "" });
-  }));
+  const histogram = byId("histogram");
+  if (drawn.answer !== answer || drawn.group !== chosen.answer) {
+    drawn = { answer, group: chosen.answer, level: 0 };
+    // Scores of the group in view; of all photos if that is "none of these".
+    const groups = chosen.answer === -1 ? answer.groups.filter((_, n) => n !== answer.none) : [answer.groups[chosen.answer]];
+    const counts = answer.levels.map((_, n) => groups.reduce((sum, group) => sum + (group.at_least[n] ?? 0) - (group.at_least[n + 1] ?? 0), 0));
+    const most = Math.sqrt(Math.max(1, ...counts));
+    const width = 100 / counts.length;
+    histogram.replaceChildren(...counts.map((count, n) => {
+      const height = count ? Math.max(1.5, (24 * Math.sqrt(count)) / most) : 0;
+      return s("rect", { x: n * width, y: 24 - height, width: width * 0.8, height });
+    }));
+  }
+  for (let n = Math.min(level, drawn.level); n < Math.max(level, drawn.level); n += 1) histogram.children[n].classList.toggle("below", n < level);
+  drawn.level = level;
 }
 
+// What the bars over the slider are of, and up to which of them they are below it.
+let drawn = {};
+
 function drawGroups() {
-  const list = byId("groups");
-  const chosen = current();
-  const most = Math.max(1, ...shown.map((group) => group.count));
-  const old = new Map([...list.children].map((tab) => [tab.dataset.label, tab]));
-  const focused = document.activeElement?.closest?.(".tab")?.dataset.label;
-  list.replaceChildren(...shown.map((group, n) => {
-    const tab = old.get(group.label) ?? h("button", { type: "button", role: "tab", class: "tab", "data-label": group.label, onclick: () => choose(group.label) },
-      h("span", { class: "tab-name" }, group.label), h("span", { class: "tab-count" }), h("span", { class: "tab-bar", "aria-hidden": "true" }, h("span")));
-    const isOn = group === chosen;
-    tab.id = `tab-${n}`;
-    tab.classList.toggle("none", group.answer === -1);
-    tab.classList.toggle("nothing", !group.count);
-    tab.setAttribute("aria-selected", String(isOn));
-    if (isOn && !view.columns) tab.setAttribute("aria-controls", "grid");
-    else tab.removeAttribute("aria-controls");
-    tab.tabIndex = isOn ? 0 : -1;
-    tab.querySelector(".tab-count").textContent = number(group.count);
-    tab.querySelector(".tab-bar span").style.transform = `scaleX(${group.count / most})`;
-    return tab;
-  }));
-  if (focused) [...list.children].find((tab) => tab.dataset.label === focused)?.focus({ preventScroll: true });
+  groups.draw(shown, current(), { controls: view.columns ? null : "grid" });
   const none = shown.find((group) => group.answer === -1);
-  byId("counted").textContent = `${photos(answer.total)}${none?.count ? `, ${number(none.count)} none of these` : ""}` +
+  const said = `${photos(answer.total)}${none?.count ? `, ${number(none.count)} none of these` : ""}` +
     (answer.unanswered ? `; ${number(answer.unanswered)} need a sync` : "");
-  const narrow = matchMedia("(max-width: 899px)").matches;
-  list.setAttribute("aria-orientation", narrow ? "horizontal" : "vertical");
+  if (byId("counted").textContent !== said) byId("counted").textContent = said;
 }
 
 function drawGroup(top, at = null) {
@@ -268,54 +263,66 @@ function drawGroup(top, at = null) {
   grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top, at });
 }
 
-function drawColumns() {
+/** Of many columns those in view are in the document, and one that has the focus. */
+function drawColumns({ all = true } = {}) {
   const host = byId("columns");
-  const kept = new Set(shown.map((group) => group.label));
+  const { listed } = groups;
+  host.style.gridTemplateColumns = `repeat(${listed.length}, ${COLUMN}px)`;
+  const step = COLUMN + BETWEEN;
+  const first = Math.max(0, Math.floor(host.scrollLeft / step) - 1);
+  const last = Math.min(listed.length - 1, Math.ceil((host.scrollLeft + host.clientWidth) / step));
+  const wanted = new Map();
+  listed.forEach((group, n) => {
+    if ((n >= first && n <= last) || columns.get(group.label)?.element.contains(document.activeElement)) wanted.set(group.label, [group, n]);
+  });
   for (const [label, column] of columns) {
-    if (!kept.has(label)) { seen.unobserve(column.element); column.grid?.end(); column.element.remove(); columns.delete(label); }
+    if (!wanted.has(label)) { column.grid.end(); column.element.remove(); columns.delete(label); }
   }
-  for (const group of shown) {
-    let column = columns.get(group.label);
-    if (!column) {
-      const count = h("span", { class: "quiet" });
-      const body = h("div", { class: "column-grid" });
-      const element = h("section", { class: "column", "data-label": group.label, "aria-label": group.label },
-        h("h3", {}, h("span", { class: "tab-name" }, group.label), count), h("div", { class: "column-scroll", "data-scroll": "" }, body));
-      column = { element, count, body };
-      columns.set(group.label, column);
-      seen.observe(element);
-    }
-    column.group = group;
-    column.count.textContent = number(group.count);
-    host.append(column.element);
-    column.grid?.show(answer.source(group.answer, level), { label: `Photos of ${group.label}`, top: false });
+  let place = host.firstChild;
+  for (const [label, [group, n]] of wanted) {
+    const isNew = !columns.has(label);
+    if (isNew) columns.set(label, newColumn(label));
+    const { element, count, grid } = columns.get(label);
+    element.style.gridColumn = String(n + 1);
+    count.textContent = number(group.count);
+    if (element === place) place = place.nextSibling;
+    else host.insertBefore(element, place);
+    if (isNew || all) grid.show(answer.source(group.answer, level), { label: `Photos of ${label}`, top: false });
   }
 }
 
-// A column of photos is made when it comes into view: there may be thousands of labels.
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    const column = columns.get(entry.target.dataset.label);
-    if (!entry.isIntersecting || !column || column.grid || !answer) continue;
-    const label = entry.target.dataset.label;
-    column.grid = new Grid(column.body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed,
-      onopen: (i, source) => { view.group = label; drawGroups(); open(i, source); } });
-    column.grid.show(answer.source(column.group.answer, level), { label: `Photos of ${label}` });
-  }
-}, { root: byId("columns"), rootMargin: "0px 400px" });
+function newColumn(label) {
+  const count = h("span", { class: "quiet" });
+  const body = h("div", { class: "column-grid" });
+  const element = h("section", { class: "column", "data-label": label, "aria-label": label },
+    h("h3", {}, h("span", { class: "tab-name" }, label), count), h("div", { class: "column-scroll", "data-scroll": "" }, body));
+  const grid = new Grid(body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed, mark: markOf,
+    onopen: (i, source) => { view.group = label; drawGroups(); openAt(i, source); } });
+  return { element, count, grid };
+}
+
+let scrolling = 0;
+byId("columns").addEventListener("scroll", (event) => {
+  if (event.target !== byId("columns") || scrolling) return;
+  scrolling = requestAnimationFrame(() => { scrolling = 0; if (answer && view.columns) drawColumns({ all: false }); });
+}, { passive: true });
+new ResizeObserver(() => { if (answer && view.columns && !byId("columns").hidden) drawColumns({ all: false }); }).observe(byId("columns"));
 
 function drawExport() {
   const chosen = current();
   const part = chosen.answer === -1 ? "" : `&answer=${chosen.answer}`;
-  const min = level ? `&min_score=${answer.levels[level]}` : "";
-  const link = (text, query) => h("a", { href: url(`/v1/groups/${answer.key}/export?${query}`), download: "" }, text);
   byId("count").hidden = !part;
   byId("count").href = url(`/count?${new URLSearchParams({ label: chosen.label, ...(view.asked.set ? { set: view.asked.set.split("@")[0] } : {}) })}`);
+  if (!byId("export").open) return;  // it is filled when it opens
+  const min = level ? `&min_score=${answer.levels[level]}` : "";
+  const link = (text, query) => h("a", { href: url(`/v1/groups/${answer.key}/export?${query}`), download: "" }, text);
   byId("export-items").replaceChildren(
     link("All photos, CSV", `format=csv${min}`), link("All photos, JSON", `format=json${min}`),
     ...(part ? [link(`${chosen.label}, CSV`, `format=csv${part}${min}`), link(`${chosen.label}, JSON`, `format=json${part}${min}`)] : []),
     h("button", { type: "button", onclick: () => tellTags() }, "Preview XMP sidecars"));
 }
+
+byId("export").addEventListener("toggle", () => { if (answer) drawExport(); });
 
 /** What `zsindex tags write` would write. This page never writes it. */
 async function tellTags() {
@@ -352,18 +359,11 @@ function choose(label, { push = true } = {}) {
   drawGroup(true);
   drawExport();
   whatNext.draw();
-  if (view.columns) columns.get(label)?.element.scrollIntoView({ block: "nearest", inline: "center" });
+  if (view.columns) {
+    const host = byId("columns");
+    host.scrollLeft = groups.listed.findIndex((group) => group.label === label) * (COLUMN + BETWEEN) - (host.clientWidth - COLUMN) / 2;
+  }
 }
-
-byId("groups").addEventListener("keydown", (event) => {
-  const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
-  if (!(event.key in steps)) return;
-  event.preventDefault();
-  const at = shown.indexOf(current());
-  const to = Math.max(0, Math.min(shown.length - 1, at + steps[event.key]));
-  choose(shown[to].label, { push: false });
-  byId("groups").children[to]?.focus();
-});
 
 function setLevel(to, settled) {
   level = to;
@@ -392,6 +392,8 @@ function setQuestion() {
   return { ...question(view.asked), coverage: COVERAGE };
 }
 
+const open = new OpenPhoto(writeUrl);
+
 const dialog = new PhotoDialog({
   question: wholeQuestion,
   set: setQuestion,
@@ -400,7 +402,8 @@ const dialog = new PhotoDialog({
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    say: (photo, n) => say(photo, n),
+    say: (photo, n, shown) => say(photo, n, shown),
+    undo: () => undo(),
   },
   // The answer that the list was of is no longer kept: it goes on in today's, after the last photo that is in it.
   onlost: async () => {
@@ -411,11 +414,9 @@ const dialog = new PhotoDialog({
     const place = answer && (await placeIn(answer, level, ids));
     return place === null ? null : { source: sourceOf(), at: place };
   },
-  onshow: (id) => { const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (view.photo === null) return;
-    view.photo = null;
-    writeUrl();
+    open.closed();
     leaveTo((view.columns ? columns.get(view.group)?.grid : grid), dialog.walk);
   },
 });
@@ -435,7 +436,7 @@ async function leaveTo(to, walk) {
 /** The photos of the group in view. */
 const sourceOf = () => answer.source(current().answer, level);
 
-function open(i, source) {
+function openAt(i, source) {
   dialog.open(source, i);
   dialog.walk.answer = answer;
 }
@@ -443,17 +444,32 @@ function open(i, source) {
 /** What a photo can be said to show: the answers, in the order of the keys 1 to 9. */
 const sayable = () => answer.labels.filter((_, n) => n !== answer.none).concat(NONE);
 
-async function say(photo, n) {
+/** What was said of a photo of a list, for its corner. */
+function markOf(item) {
+  const label = corrections.saidAt(item.path);
+  return label === null ? null : `✓ ${label}`;
+}
+
+function drawSaid() {
+  drawLearn();
+  dialog.said();
+  for (const one of [grid, ...[...columns.values()].map((column) => column.grid)]) one?.marked();
+}
+
+// What was said here, with the photos as they were shown: undone from the last one on.
+const steps = [];
+
+async function say(photo, n, shown) {
   const label = sayable()[n];
   const before = answer;
   try {
-    await corrections.say(photo.image_id, photo.digest, label);
+    await corrections.say(photo, label);
   } catch (error) {
-    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`);
+    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`, { text: "Go to it", run: () => goTo(shown) });
     return;
   }
-  drawLearn();
-  dialog.said();
+  steps.push({ set: corrections.set, shown });
+  drawSaid();
   await tellChanged(before, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
 }
 
@@ -462,7 +478,8 @@ async function sayAll(ids, n) {
   const label = sayable()[n];
   const before = answer;
   await corrections.sayAll(ids, label);
-  drawLearn();
+  steps.push({ set: corrections.set, shown: null });
+  drawSaid();
   await tellChanged(before, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
 }
 
@@ -483,17 +500,35 @@ let told;
 /** What is taken back is the last that was said, so that only its message offers it. */
 function tellKept(text) {
   told?.remove();
-  told = toast(text, { text: "Undo", run: async () => {
-    try {
-      await corrections.undo();
-    } catch (error) {
-      toast(error.message);
-      return;
-    }
-    if (learns()) await regroup({ stay: true });
-    drawLearn();
-    dialog.said();
-  } });
+  told = toast(text, { text: "Undo", run: undo });
+}
+
+/** Take back what was said last, and go back to the photo that it was said of. */
+async function undo() {
+  await corrections.last;
+  const step = steps.pop();
+  if (!step || step.set !== corrections.set) {
+    toast("There is nothing to take back.");
+    return;
+  }
+  told?.remove();
+  try {
+    await corrections.undo();
+  } catch (error) {
+    steps.push(step);
+    toast(error.message);
+    return;
+  }
+  if (learns()) await regroup({ stay: true });
+  drawSaid();
+  if (step.shown) await goTo(step.shown);  // many have no place of their own
+}
+
+/** Go to a photo as it was shown; or in the list, where it is now, if none is open. */
+async function goTo(shown) {
+  if (dialog.revisit(shown) || !answer || view.columns) return;
+  const at = await placeIn(answer, level, [shown.item.image_id]);
+  if (at !== null) grid.focus(at);
 }
 
 /** What forbids corrections; null if nothing does. */
@@ -509,8 +544,9 @@ async function correctAt(item, key) {
     return;
   }
   if (key > sayable().length) return;
+  if (goesOn()) grid.focus(grid.active + 1);
   try {
-    await say(await ask(`/v1/images/${item.image_id}`), key - 1);
+    await say(await ask(`/v1/images/${item.image_id}`), key - 1, { item });
   } catch (error) {
     toast(error.message);
   }
@@ -524,7 +560,7 @@ const editor = new Editor(byId("editor"), {
   onchange: (asked, settled) => {
     view.asked = asked;
     asks = 0;
-    writeUrl(settled);
+    if (settled) writeUrl(true);
     regroup();
   },
 });
@@ -537,24 +573,33 @@ const whatNext = new WhatNext(byId("what-next"), {
   onphotos: (source) => dialog.open(source, 0),
 });
 
-const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; writeUrl(settled); regroup(); } });
+const groups = new Groups(byId("groups"), byId("groups-tools"), {
+  onchoose: choose,
+  onarrange: (settled) => { writeUrl(settled); if (answer) { drawGroups(); if (view.columns) drawColumns(); } },
+});
+
+const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0; if (settled) writeUrl(true); regroup(); } });
 
 async function go(query) {
   readUrl(query);
   await editor.set(view.asked);
   await regroup();
-  if (!view.photo) {
-    dialog.close();
-    return;
-  }
-  const id = view.photo;
-  const at = answer?.total ? await placeIn(answer, level, [id]) : null;
-  const source = at === null ? null : sourceOf();
-  await source?.load(at, at).catch(() => {});
-  if (view.photo === id) dialog.travel(id, source, at);
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id } = open;
+  const asked = answer;
+  const at = id !== null && answer?.total ? await placeIn(answer, level, [id]) : null;
+  const source = at === null ? null : sourceOf();
+  await source?.load(at, at).catch(() => {});
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else if (dialog.travel(id, source, at) && source) dialog.walk.answer = asked;
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
 onChange(() => { asks = 0; regroup({ hold: true }); });
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !event.target.matches("input, textarea, select") && !dialog.isOpen) {
@@ -562,5 +607,6 @@ document.addEventListener("keydown", (event) => {
     editor.labels.input.focus();
   }
 });
+offerKeys();
 library().catch(() => {});
 go(params());

@@ -195,7 +195,7 @@ const adding = new Adding(byId("adding"), { ondone: () => drawAll() });
 byId("add").addEventListener("toggle", () => { if (byId("add").open && !adding.busy) adding.begin(); });
 
 async function drawJobs() {
-  const found = await ask("/v1/jobs");
+  const found = (await ask("/v1/jobs")).filter((job) => job.kind === "sync");
   byId("jobs").replaceChildren(found.length ? h("ul", { class: "history" }, ...found.slice(0, 10).map((job) => h("li", {},
     h("span", { class: "quiet" }, times.format(new Date(job.history[0].at))), " ", said(job)))) : h("p", { class: "quiet" }, "None from this service."));
   return found;

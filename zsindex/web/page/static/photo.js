@@ -5,40 +5,67 @@
 
 import { NONE } from "./answer.js";
 import { ask, latest, root, url } from "./api.js";
-import { byId, fileName, h, icon, number, percent } from "./dom.js";
-import { Large, picture, reason } from "./pictures.js";
+import { Chooser } from "./chooser.js";
+import { byId, fileName, h, icon, number, percent, toast } from "./dom.js";
+import { factsOf, factsSection } from "./facts.js";
+import { keep, kept } from "./kept.js";
+import { Pair } from "./pair.js";
+import { Large, picture } from "./pictures.js";
+import { reach } from "./place.js";
+import { Slideshow } from "./slideshow.js";
+import { Viewer } from "./viewer.js";
 
 const NEIGHBOURS = 12;
 const FEW_TEMPLATES = 10;
 
+/** Whether the next photo comes by itself once it is said what one shows. */
+export const goesOn = () => kept("goes-on", "yes") === "yes";
+
 export class PhotoDialog {
   /**
-   * `onshow(id)` is called with the photo shown, `onclose()` when none is. `onlost()` says where to continue when a list
+   * `onshow(id, at)` is called with the photo shown and its number in the list, `onclose()` when none is. `onlost()` says where to continue when a list
    * is no longer kept: for `{ source, at }` or null. `question()` is what the photos are shown for, `least()` the score
-   * that counts, `set()` the question for the labels that a photo may show, if there is one. `oncorrect`, if given, has `possible()`, `labels()`, `said(digest)` and `say(photo, number)`.
+   * that counts, `set()` the question for the labels that a photo may show, if there is one. `oncorrect`, if given, has
+   * `possible()`, `labels()`, `said(digest)`, `say(photo, number, shown)` and `undo()`; `shown` is for `revisit()`.
    */
   constructor({ question = () => null, least = () => 0, set = () => null, onshow, onclose, onlost = async () => null, oncorrect }) {
     Object.assign(this, { question, least, set, onshow, onclose, onlost, oncorrect });
     this.large = new Large();
+    this.chooser = new Chooser({ onchoose: (n) => this.#say(n) });
     this.walk = null;
     this.title = h("h2", { id: "photo-title", tabindex: -1 });
     this.body = h("div", { class: "photo-body" });
-    this.frame = h("div", { class: "frame" });
-    const button = (name, text, run) => h("button", { type: "button", class: "round", "aria-label": text, title: text, onclick: run }, icon(name));
-    this.picture = h("div", { class: "picture" }, this.frame, button("left", "Previous photo", () => this.step(-1)),
-      button("right", "Next photo", () => this.step(1)));
-    this.element = h("dialog", { class: "photo", "aria-labelledby": "photo-title" }, this.picture,
-      h("div", { class: "panel" },
-        h("div", { class: "panel-head" }, this.title, button("x", "Close", () => this.element.close())),
-        this.body));
+    this.pair = new Pair({ large: this.large, onend: ({ item, ...walk }) => {
+      this.#pairing(false);
+      this.walk = walk;
+      this.show(item);
+    } });
+    this.panel = h("div", { class: "panel" },
+      h("div", { class: "panel-head" }, this.title,
+        h("button", { type: "button", class: "round", "aria-label": "Close", title: "Close", onclick: () => this.close() }, icon("x"))),
+      this.body, this.pair.facts);
+    this.slideshow = new Slideshow({ next: () => this.#nextIsThere(), step: () => this.step(1), onend: () => toast("That was the last photo.") });
+    this.view = h("div", { class: "view" });
+    this.viewer = new Viewer(this.view, { slideshow: this.slideshow, onstep: (by) => this.step(by), onclose: () => this.close(),
+      onpair: () => this.#pair(), onbare: () => this.#bared() });
+    this.viewer.area.append(this.pair.element);
+    this.view.append(this.viewer.element, this.panel);
+    this.element = h("dialog", { class: "photo", "aria-labelledby": "photo-title" }, this.view);
     this.element.addEventListener("close", () => {
+      this.pair.end(false);
+      this.#pairing(false);
+      this.slideshow.pause();
+      this.viewer.leaveFull();
       this.load.stop();
       this.find.stop();
       this.large.keep([]);
       document.body.append(byId("toasts"));
       this.onclose?.();
     });
-    this.element.addEventListener("click", (event) => { if (event.target === this.element) this.element.close(); });
+    this.element.addEventListener("click", (event) => { if (event.target === this.element) this.close(); });
+    for (const kind of ["pointerdown", "wheel"]) {
+      this.element.addEventListener(kind, (event) => { if (!event.target.closest(".slideshow")) this.slideshow.pause(); }, { capture: true, passive: true });
+    }
     this.element.addEventListener("keydown", (event) => this.#key(event));
     // What had the focus may be gone, such as a message with its button: keys are still about the photo.
     document.addEventListener("keydown", (event) => { if (this.isOpen && event.target === document.body) this.#key(event); });
@@ -60,6 +87,10 @@ export class PhotoDialog {
 
   /** Show the photo so many further on in the list. */
   step(by) {
+    if (this.pair.isOpen) {
+      this.pair.step(by);
+      return;
+    }
     if (!this.walk) return;
     this.find((this.walk.next ?? this.walk.at) + by);
   }
@@ -67,17 +98,9 @@ export class PhotoDialog {
   async #find(signal, i) {
     const { walk } = this;
     walk.next = undefined;
-    if (i < 0) return;
-    let item = walk.source.item(i);
+    let item;
     try {
-      if (!item) {
-        if (i >= walk.source.length) await walk.source.near?.(i);
-        if (i >= walk.source.length || signal.aborted) return;
-        walk.next = i;
-        this.#leave("Loading");
-        await walk.source.load(i, i, signal);
-        item = walk.source.item(i);
-      }
+      item = await reach(walk.source, i, { signal, onwait: () => { walk.next = i; this.#leave("Loading"); } });
     } catch (error) {
       if (signal.aborted) return;
       const found = error.status === 410 ? await this.onlost().catch(() => null) : null;
@@ -95,48 +118,68 @@ export class PhotoDialog {
     this.show(item);
   }
 
-  /**
-   * Show the photo that an address names: in a list at the number `at`, or where it stands among those that are there;
-   * by itself where it does not.
-   */
-  travel(id, source, at = null) {
-    if (this.isOpen && this.item?.image_id === id) return;
-    for (let i = 0; at === null && source && i < source.length && source.item(i); i += 1) {
-      if (source.item(i).image_id === id) at = i;
-    }
-    if (at !== null && source) this.open(source, at);
-    else {
+  /** Show the photo that an address names: at a number of a list; by itself where that is null. Whether it is in the list. */
+  travel(id, source, at) {
+    if (this.isOpen && this.item?.image_id === id) return false;
+    this.#endPair();
+    if (at === null) {
       this.walk = null;
       this.show({ image_id: id });
-    }
+    } else this.open(source, at);
+    return at !== null;
+  }
+
+  /** What is shown, for `revisit()`, and for two side by side. */
+  #shown() { return { ...this.walk, next: undefined, item: this.item }; }
+
+  /** Show a photo, and go on in its list, as when it was shown before. Whether any photo is open. */
+  revisit({ item, ...walk }) {
+    if (!this.isOpen) return false;
+    this.#endPair();
+    if (this.item?.image_id === item.image_id) return true;
+    this.find.stop();
+    this.walk = walk.source ? walk : null;
+    this.show(item);
+    return true;
   }
 
   /** Nothing of the photo before is left, so that nothing that is said now can be meant for it. */
   #leave(title) {
     this.load.stop();
+    this.slideshow.left();
     this.item = this.photo = this.problem = null;
     this.seen = false;
-    if (this.body.contains(document.activeElement)) this.title.focus();
+    const hadFocus = this.body.contains(document.activeElement) || this.viewer.strip.contains(document.activeElement);
     this.title.textContent = title;
-    this.frame.replaceChildren();
-    this.picture.setAttribute("aria-busy", "true");
+    this.viewer.pane.clear();
+    this.viewer.mark(null);
+    this.viewer.strip.replaceChildren();
     this.body.replaceChildren(h("p", { class: "quiet" }, "Loading details…"));
-    this.body.parentElement.scrollTop = 0;
-    if (!this.isOpen) { this.element.showModal(); this.title.focus(); }
+    this.panel.scrollTop = 0;
+    if (!this.isOpen) {
+      this.element.showModal();
+      this.#rest();
+    } else if (hadFocus) this.#rest();
   }
+
+  /** Where the focus is when nothing in particular has it. */
+  #rest() { (this.viewer.isBare ? this.viewer.element : this.title).focus(); }
 
   /** Show a photo; `item` has at least `image_id`. */
   show(item) {
     this.#leave(item.path ? fileName(item.path) : "Photo");
+    this.chooser.clear();
+    this.likely = [];
     this.item = item;
-    this.onshow?.(item.image_id);
+    const isListed = this.walk?.source.item(this.walk.at)?.image_id === item.image_id;
+    this.onshow?.(item.image_id, isListed ? this.walk.at : null);
     this.#showPicture(item);
     this.load(item);
   }
 
   /** Its reasons may have changed: corrections were made or taken back. */
   again() {
-    if (this.isOpen && this.item) this.load(this.item);
+    if (this.isOpen && this.item && !this.pair.isOpen) this.load(this.item);
   }
 
   close() { if (this.isOpen) this.element.close(); }
@@ -153,19 +196,16 @@ export class PhotoDialog {
       problem = error;
     }
     if (this.showing !== mine || this.item?.image_id !== id) return;
-    this.picture.setAttribute("aria-busy", "false");
     this.problem = problem;
-    if (problem) {
-      this.frame.replaceChildren(h("div", { class: "cannot", role: "status" },
-        h("p", { class: "gone-name" }, fileName(this.item.path ?? "") || "Photo"), h("p", {}, `${reason(problem)}.`.replace("..", "."))));
-    } else {
-      shown.className = "large";
-      shown.alt = this.title.textContent;
-      this.frame.replaceChildren(shown);
+    if (problem) this.viewer.pane.cannot(this.item, problem);
+    else {
+      this.viewer.pane.show(shown, this.item, this.title.textContent);
       this.seen = true;
+      if (this.photo) this.viewer.pane.know(this.photo, this.title.textContent);
     }
     this.#drawCorrect();
     this.#ahead(id);
+    this.slideshow.arrived();
   }
 
   /** Load the photos next to this one: those that come are wanted before those that have been. */
@@ -181,35 +221,47 @@ export class PhotoDialog {
     const forSet = this.set();
     const id = item.image_id;
     try {
-      const found = ask(`/v1/images/${id}`, { signal });
-      const [photo, why, near, may] = await Promise.all([
+      const found = ask(`/v1/images/${id}`, { signal }).then((photo) => {
+        if (!signal.aborted) this.#known(item, photo);
+        return photo;
+      });
+      const [photo, why, near, facts, may] = await Promise.all([
         found,
         asked ? ask(`/v1/images/${id}/explain`, { body: asked, signal }).catch((error) => error) : null,
         ask(`/v1/images/${id}/similar?top=${NEIGHBOURS}`, { signal }).catch((error) => error),
+        found.then(({ paths }) => factsOf(id, item.path ?? paths[0], signal)).catch(() => null),
         forSet ? found.then(({ paths }) => ask("/v1/classify", { body: { ...forSet, paths: paths.slice(0, 1), limit: 1 }, signal })).catch(() => null) : null,
       ]);
       if (signal.aborted) return;
-      this.item = { ...item, path: item.path ?? photo.paths[0] ?? "" };
-      this.photo = photo;
-      this.title.textContent = fileName(this.item.path) || "Photo";
-      const image = this.frame.querySelector("img");
-      if (image) image.alt = this.title.textContent;
       const focused = this.body.contains(document.activeElement);
-      const on = [...this.body.querySelectorAll(".answer")].indexOf(document.activeElement);
+      const on = this.#choiceInFocus();
       const wrong = (error) => (error instanceof Error ? [h("p", { class: "wrong", role: "alert" }, error.message)] : null);
       const has = why && !(why instanceof Error) ? why : null;
+      this.likely = has?.answers.map((one) => one.label);
       this.body.replaceChildren(...[
-        this.#facts(photo), wrong(why), has && this.#why(has, asked), may?.results.length && this.#may(may), this.oncorrect?.possible() && this.#correct(), has && this.#scores(has),
-        has && this.#templates(has), wrong(near) ?? this.#near(near.hits),
+        this.#line(photo), wrong(why), has && this.#why(has, asked), may?.results.length && this.#may(may), has && this.#scores(has),
+        has && this.#templates(has), factsSection(facts), wrong(near) ?? this.#near(near.hits),
       ].flat().filter(Boolean));
-      // What had the focus was made anew.
-      if (focused) (this.body.querySelectorAll(".answer")[on] ?? this.title).focus();
+      this.#drawCorrect(on);
+      if (focused && !this.body.contains(document.activeElement)) this.#rest();  // what had it was made anew
     } catch (error) {
       if (!signal.aborted) this.body.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message));
     }
   }
 
-  #facts(photo) {
+  /** It is known what the photo is: enough to say what it shows. */
+  #known(item, photo) {
+    const isNew = this.photo === null;
+    this.item = { ...item, path: item.path ?? photo.paths[0] ?? "" };
+    this.photo = photo;
+    this.title.textContent = fileName(this.item.path) || "Photo";
+    this.viewer.pane.know(photo, this.title.textContent);
+    if (!isNew) return;
+    this.body.prepend(this.#line(photo));
+    this.#drawCorrect();
+  }
+
+  #line(photo) {
     const size = photo.width ? `${number(photo.width)} × ${number(photo.height)} · ${photo.format}` : photo.format;
     const like = `${root}/search?like=${photo.image_id}`;
     return h("div", { class: "facts-line" },
@@ -252,25 +304,102 @@ export class PhotoDialog {
       : !this.seen ? "Number keys work once the picture is loaded."
       : said ? `Kept: it shows ${said}.` : "Press a number, or choose.";
     return h("section", { class: "correct" }, h("h3", {}, "What does it show?"),
-      h("div", { class: "answers", role: "group", "aria-label": "What the photo shows" }, ...labels.map((label, n) => h("button", {
-        type: "button", class: "answer", disabled: !this.seen && !this.problem, "aria-pressed": String(said === label), onclick: () => this.#say(n),
-      }, ...(n < 9 ? [h("span", { class: "key", "aria-hidden": "true" }, String(n + 1))] : []), label))),
+      ...this.chooser.draw({ labels, said, likely: this.likely, disabled: !this.seen && !this.problem }),
+      h("label", { class: "check" }, h("input", { type: "checkbox", checked: goesOn(), onchange: (event) => keep("goes-on", event.target.checked ? "yes" : "no") }),
+        "Go on to the next photo after each answer"),
       h("p", { class: "quiet", role: "status" }, note));
   }
 
-  /** Draw anew what can be said of the photo, and has been. */
-  #drawCorrect() {
-    const old = this.body.querySelector(".correct");
-    if (!old || !this.photo) return;
-    const on = [...old.querySelectorAll(".answer")].indexOf(document.activeElement);
-    const made = this.#correct();
-    old.replaceWith(made);
-    made.querySelectorAll(".answer")[on]?.focus();
+  #choiceInFocus() {
+    return this.correct ? [...this.correct.querySelectorAll("button, input")].indexOf(document.activeElement) : -1;
   }
 
-  async #say(n) {
-    if (!this.photo || n >= this.oncorrect.labels().length) return;
-    await this.oncorrect.say(this.photo, n);
+  /** Draw anew what can be said of the photo, and has been. */
+  #drawCorrect(on = this.#choiceInFocus()) {
+    this.correct?.remove();
+    this.correct = null;
+    if (!this.photo || !this.oncorrect || this.pair.isOpen) return;
+    const said = this.oncorrect.said(this.photo.digest);
+    this.viewer.mark(said && `Corrected: ${said}`);
+    if (!this.oncorrect.possible()) return;
+    this.correct = this.#correct();
+    if (this.viewer.isBare) this.viewer.strip.replaceChildren(this.correct);
+    else this.body.firstElementChild.after(this.correct);
+    this.correct.querySelectorAll("button, input")[on]?.focus();
+  }
+
+  /** The photo that is shown shows the answer of a number. The next one comes while that is kept. */
+  #say(n) {
+    if (!this.photo || this.pair.isOpen || !(n < this.oncorrect.labels().length)) return;
+    this.oncorrect.say(this.photo, n, this.#shown());
+    if (goesOn()) this.step(1);
+  }
+
+  /** The panel is hidden, or shown again. */
+  #bared() {
+    if (!this.element?.open) return;
+    if (this.viewer.isBare && this.panel.contains(document.activeElement)) this.viewer.element.focus();
+    this.#drawCorrect();
+  }
+
+  // --- more than one photo -------------------------------------------------------------------------------------------
+
+  /** For the slideshow: whether a photo follows, once its picture is there, or cannot be. */
+  async #nextIsThere() {
+    const { source, at } = this.walk ?? {};
+    const item = source ? await reach(source, at + 1) : null;
+    if (item) await this.large.get(item.image_id).catch(() => {});
+    return item !== null;
+  }
+
+  /** Side by side: the marked photo, or this one, and this one, or the next. */
+  async #pair() {
+    if (this.pair.isOpen) {
+      this.pair.end();
+      return;
+    }
+    if (!this.item || !this.walk) return;
+    this.slideshow.pause();
+    const here = this.#shown();
+    const isListed = here.source.item(here.at)?.image_id === here.item.image_id;
+    let left = here;
+    let right = null;
+    if (this.marked && this.marked.item.image_id !== here.item.image_id) [left, right] = [this.marked, here];
+    else {
+      // A photo that is like the one of the list is beside that one.
+      for (const at of isListed ? [here.at + 1, here.at - 1] : [here.at]) {
+        const item = right ? null : await reach(here.source, at).catch(() => null);
+        if (item) right = { ...here, item, at };
+      }
+    }
+    if (!right || this.item?.image_id !== here.item.image_id) return;
+    this.find.stop();
+    this.load.stop();
+    this.viewer.pane.clear();
+    this.#pairing(true);
+    this.pair.open(left, right);
+    this.#drawCorrect();
+  }
+
+  #endPair() {
+    this.pair.end(false);
+    this.#pairing(false);
+  }
+
+  #pairing(isOn) {
+    this.view.classList.toggle("pairing", isOn);
+    this.viewer.pair.setAttribute("aria-pressed", String(isOn));
+    if (!isOn) return;
+    this.seen = false;
+    this.title.textContent = "Side by side";
+    this.viewer.mark(null);
+    this.#rest();
+  }
+
+  #mark() {
+    if (!this.item || !this.walk || this.pair.isOpen) return;
+    this.marked = this.#shown();
+    toast(`Marked: ${this.title.textContent}. Open another photo and press C.`);
   }
 
   /** What was said of photos is another now. */
@@ -306,15 +435,28 @@ export class PhotoDialog {
   }
 
   #key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select, textarea")) return;
-    if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
-      if (event.target.closest(".table")) return;
-      event.preventDefault();
-      this.step(event.key === "ArrowLeft" ? -1 : 1);
-    } else if (/^[1-9]$/.test(event.key) && this.oncorrect?.possible()) {
-      event.preventDefault();
-      // A key that is held down says it of one photo only.
-      if (this.seen && !event.repeat) this.#say(Number(event.key) - 1);
-    }
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input:not([type=checkbox]), select, textarea")) return;
+    if (event.key.length > 1 && ["Shift", "CapsLock", "Tab"].includes(event.key)) return;
+    if (event.key.toLowerCase() !== "s") this.slideshow.pause();
+    if (this.#does(event)) event.preventDefault();
+  }
+
+  /** Whether a key was for this view. One that is held down moves on, and says something of one photo only. */
+  #does(event) {
+    const key = event.key.toLowerCase();
+    if (this.pair.isOpen && (key === "s" || this.pair.key(event))) return true;
+    if (this.viewer.key(event)) return true;
+    if (/^[1-9]$/.test(key)) {
+      if (!this.oncorrect?.possible()) return false;
+      if (this.seen && !event.repeat) this.#say(this.chooser.at(Number(key)));
+    } else if (key === "arrowleft" || key === "arrowright") {
+      if (event.target.closest(".table")) return false;
+      this.step(key === "arrowleft" ? -1 : 1);
+    } else if (event.repeat) return false;
+    else if (key === "c") this.#pair();
+    else if (key === "m") this.#mark();
+    else if (key === "u" && this.oncorrect?.possible()) this.oncorrect.undo();
+    else return false;
+    return true;
   }
 }

@@ -7,10 +7,12 @@ import { selecting } from "./chosen.js";
 import { byId, fileName, h, icon, number, photos, showState, toast } from "./dom.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget } from "./pictures.js";
+import { placeIn } from "./place.js";
 import { onChange } from "./service.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const ORDERS = { newest: "by=date", oldest: "by=date&oldest_first=true", folder: "by=path" };
 // With fewer photos on average a section would be mostly a title.
@@ -24,7 +26,6 @@ const OF_THE_LAB = ["label", "set", "template", "group", "min", "negative", "unk
 
 let order = "newest";
 let folder = null;
-let photo = null;
 let list = null;  // a source of the grid
 
 const day = new Intl.DateTimeFormat("en", { weekday: "long", day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
@@ -34,12 +35,12 @@ const short = new Intl.DateTimeFormat("en", { month: "short", timeZone: "UTC" })
 function readUrl(query) {
   order = query.get("order") in ORDERS ? query.get("order") : "newest";
   folder = query.get("folder") || null;
-  photo = Number(query.get("photo")) || null;
+  open.read(query);
   filters.set(query);
   byId("order").value = order;
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   if (order !== "newest") query.set("order", order);
   if (folder) query.set("folder", folder);
@@ -47,8 +48,8 @@ function writeUrl(push = false) {
   const lab = new URLSearchParams();
   filters.write(lab);
   byId("ask").href = `${root}/lab?${lab}`;
-  if (photo) query.set("photo", String(photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 /** The parameters that say which photos, and in which order. */
@@ -223,6 +224,8 @@ function enter(path) {
 
 // --- photos ----------------------------------------------------------------------------------------------------------
 
+const open = new OpenPhoto(writeUrl);
+
 const grid = new Grid(byId("grid"), {
   label: "Photos", badge: () => "", onscroll: inView, select: selecting(),
   onopen: (i, source) => dialog.open(source, i),
@@ -230,35 +233,51 @@ const grid = new Grid(byId("grid"), {
 });
 
 const dialog = new PhotoDialog({
-  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (photo === null) return;
-    photo = null;
-    writeUrl();
-    if (dialog.walk) grid.focus(dialog.walk.at);
+    open.closed();
+    if (list && dialog.walk?.source === list) grid.focus(dialog.walk.at);
   },
 });
 
-const filters = new Filters(byId("filters"), { onchange: (settled) => { writeUrl(settled); find(); } });
+const filters = new Filters(byId("filters"), { onchange: (settled) => { if (settled) writeUrl(true); find(); } });
 byId("order").addEventListener("change", () => { order = byId("order").value; writeUrl(true); find(); });
 
 async function go(query) {
   readUrl(query);
   writeUrl();
   await find();
-  if (photo && list) dialog.travel(photo, list);
-  else dialog.close();
+  follow();
+}
+
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id === null || !list ? null : await placeIn(list, id, at, byKey).catch(() => null);
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else dialog.travel(id, list, place);
+}
+
+/** Where to look for a photo in the order of the list: what `place.js` wants to know. */
+async function byKey(id) {
+  const { paths } = await ask(`/v1/images/${id}`);
+  const { images } = await ask(`/v1/images?path=${encodeURIComponent(paths[0])}`);
+  const key = order === "folder" ? (item) => item.path : (item) => item.taken ?? (order === "newest" ? "" : "\uffff");
+  const wanted = key(images.find((one) => one.image_id === id));
+  return (item) => (key(item) === wanted ? 0 : (key(item) < wanted) === (order === "newest") ? 1 : -1);
 }
 
 if (OF_THE_LAB.some((name) => params().has(name))) location.replace(`${root}/lab${location.search}`);
 else {
-  onTravel(go);
+  onTravel(go, (query) => { open.read(query); follow(); });
   onChange(() => {
     if (adding.busy) return;  // that leads to the photos when it has ended
     const { place } = grid;
     find(place?.i || place?.shift < 0 ? place : null);
     drawFolders().catch(() => {});
   }, { byItself: () => !list?.length });
+  offerKeys();
   library().catch(() => {});
   drawFolders().catch(() => {});
   go(params());

@@ -8,6 +8,9 @@ const BELIEVED_MS = 60_000;
 // What says something about the photo itself; the service being busy, or gone, does not.
 const LASTING = [404, 413, 415, 422];
 
+// Formats whose originals the service sends as pictures, and browsers show.
+const SHOWN = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "AVIF", "BMP"];
+
 const failed = new Map();  // "id/size" → { problem, until }
 let library = "";
 
@@ -32,12 +35,20 @@ function known(id, size) {
 }
 
 /** A decoded <img> of a photo. Throws a `Problem` where there can be none. */
-export async function load(id, size, { signal, priority } = {}) {
+export const load = (id, size, options) => decoded(id, size, thumbnailPath(id, size), options);
+
+/** The same of its original: whichever way its camera was held, browsers show it upright. */
+export const loadOriginal = (id, options) => decoded(id, "file", `/v1/images/${id}/file`, options);
+
+/** Whether browsers show originals of a format. */
+export const canShow = (format) => SHOWN.includes(format);
+
+async function decoded(id, size, path, { signal, priority } = {}) {
   const before = known(id, size);
   if (before) throw before;
   let address;
   try {
-    address = URL.createObjectURL(await request(thumbnailPath(id, size), { signal, priority, read: (response) => response.blob() }));
+    address = URL.createObjectURL(await request(path, { signal, priority, read: (response) => response.blob() }));
     const image = h("img", { alt: "", draggable: false, src: address });
     await image.decode();
     signal?.throwIfAborted();

@@ -6,10 +6,12 @@ import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
+import { placeIn } from "./place.js";
 import { onChange } from "./service.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const PAGE = 100;
 const MOST_BYTES = 30e6;
@@ -17,9 +19,9 @@ const IDEAS = ["a beach", "a smiling face", "something red", "a street at night"
 
 // Terms: { kind: "text" | "like" | "drop", value, minus, not }. What is left out is a text.
 let terms = [];
-let photo = null;
 let all = false;  // also what does not fit
 let hits = { items: [], next: null, fit: null };
+let list = null;  // them, as a source of the grid
 
 function readUrl(query) {
   terms = [];
@@ -33,16 +35,16 @@ function readUrl(query) {
   }
   filters.set(query);
   all = query.get("all") === "1";
-  photo = Number(query.get("photo")) || null;
+  open.read(query);
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   for (const term of terms) query.append(term.not ? "not" : { text: "q", like: "like", drop: "drop" }[term.kind] + (term.minus ? "-" : ""), String(term.value));
   filters.write(query);
   if (all) query.set("all", "1");
-  if (photo) query.set("photo", String(photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 async function base64(file) {
@@ -91,7 +93,7 @@ const find = latest(async (signal) => {
 });
 
 const grid = new Grid(byId("grid"), {
-  label: "Photos found", onopen: open, badge: (item) => item.score.toFixed(2), select: selecting(),
+  label: "Photos found", onopen: (i, source) => dialog.open(source, i), badge: (item) => item.score.toFixed(2), select: selecting(),
   onerror: (error) => toast(error.status === 410 ? "The library has changed since this search began." : error.message, { text: "Search again", run: () => find() }),
 });
 
@@ -137,7 +139,8 @@ function draw() {
   counted();
   if (hits.items.length) {
     showState(byId("state"));
-    grid.show(source(hits), { label: hits.fit?.fitting === 0 ? "The nearest photos; none fits" : "Photos found, nearest first" });
+    list = source(hits);
+    grid.show(list, { label: hits.fit?.fitting === 0 ? "The nearest photos; none fits" : "Photos found, nearest first" });
   } else if (terms.length && filters.asked.size) {
     showState(byId("state"), { title: "No photos fit", text: "No photo of this library fits all of these filters." });
   } else if (terms.length && terms.every((term) => term.not)) {
@@ -208,7 +211,7 @@ byId("text").addEventListener("keydown", (event) => {
   }
 });
 
-const filters = new Filters(byId("filters"), { onchange: (settled) => { writeUrl(settled); find(); } });
+const filters = new Filters(byId("filters"), { onchange: (settled) => { if (settled) writeUrl(true); find(); } });
 
 // --- dropping --------------------------------------------------------------------------------------------------------
 
@@ -244,28 +247,33 @@ addEventListener("paste", (event) => {
 
 // --- one photo -------------------------------------------------------------------------------------------------------
 
+const open = new OpenPhoto(writeUrl);
+
 const dialog = new PhotoDialog({
-  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (photo === null) return;
-    photo = null;
-    writeUrl();
-    if (dialog.walk) grid.focus(dialog.walk.at);
+    open.closed();
+    if (list && dialog.walk?.source === list) grid.focus(dialog.walk.at);
   },
 });
-
-function open(i, found) {
-  dialog.open(found, i);
-}
 
 async function go(query) {
   readUrl(query);
   await find();
-  if (photo) dialog.travel(photo, source(hits));
-  else dialog.close();
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id === null || !hits.items.length ? null : await placeIn(list, id, at).catch(() => null);
+  if (open.id !== id) return;
+  if (id === null) dialog.close();
+  else dialog.travel(id, list, place);
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
 onChange(() => find());
+offerKeys();
 library().catch(() => {});
 go(params());

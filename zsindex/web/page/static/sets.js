@@ -6,16 +6,19 @@ import { selecting } from "./chosen.js";
 import { Corrections } from "./corrections.js";
 import { byId, h, number, photos, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
-import { onTravel, params, write } from "./url.js";
+import { placeIn } from "./place.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const MANY = 40;  // labels of a version that are written out
 const stamp = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en", { dateStyle: "full" });
 const corrections = new Corrections();
 
+const open = new OpenPhoto(writeUrl);
+
 let name = null;
-let photo = null;
 let found = null;  // the label set with its versions
 let said = [];  // its corrections, the last first
 let writes = false;
@@ -25,14 +28,14 @@ const ofSet = (what) => `/v1/corrections${what}?label_set=${encodeURIComponent(n
 
 function readUrl(query) {
   name = query.get("set") || null;
-  photo = Number(query.get("photo")) || null;
+  open.read(query);
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   if (name) query.set("set", name);
-  if (photo) query.set("photo", String(photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 const show = latest(async (signal) => {
@@ -47,7 +50,7 @@ const show = latest(async (signal) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
         name = set.name;
-        photo = null;
+        open.id = null;
         writeUrl(true);
         show();
       },
@@ -160,10 +163,12 @@ async function change(work, text) {
   } catch (error) { toast(error.message); }
 }
 
-byId("undo").addEventListener("click", () => {
+function undo() {
   const before = said.length;
-  change(() => ask(ofSet("/undo"), { method: "POST" }), () => `The last step is undone: ${photos(said.length)} instead of ${number(before)}.`);
-});
+  return change(() => ask(ofSet("/undo"), { method: "POST" }), () => `The last step is undone: ${photos(said.length)} instead of ${number(before)}.`);
+}
+
+byId("undo").addEventListener("click", undo);
 
 const labels = () => [...found.labels, ...Object.keys(found.groups).filter((group) => !found.labels.includes(group)), ...found.negatives, NONE];
 
@@ -189,27 +194,34 @@ const grid = new Grid(byId("grid"), {
 });
 
 const dialog = new PhotoDialog({
-  onshow: (id) => { const isNew = photo === null; photo = id; writeUrl(isNew); },
+  onshow: (id, at) => open.shown(id, at),
   onclose: () => {
-    if (photo === null) return;
-    photo = null;
-    writeUrl();
+    open.closed();
     if (dialog.walk) grid.focus(dialog.walk.at);
   },
   oncorrect: {
     possible: () => writes && corrections.may, labels, said: (digest) => corrections.said(digest),
-    say: (one, n) => change(() => corrections.say(one.image_id, one.digest, labels()[n]), `Kept: it shows ${labels()[n]}.`),
+    say: (one, n) => change(() => corrections.say(one, labels()[n]), `Kept: it shows ${labels()[n]}.`), undo,
   },
 });
 
 async function go(query) {
   readUrl(query);
   await show();
-  if (photo && found) dialog.travel(photo, grid.source);
-  else dialog.close();
+  follow();
 }
 
-onTravel(go);
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id, at } = open;
+  const place = id !== null && said.length ? await placeIn(grid.source, id, at).catch(() => null) : null;
+  if (open.id !== id) return;
+  if (id === null || !found) dialog.close();
+  else dialog.travel(id, grid.source, place);
+}
+
+onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 library().catch(() => {});
 Promise.all([mayWrite(), has("/v1/corrections/forget")]).then((both) => { remove.hidden = !both.every(Boolean); }, () => { remove.hidden = true; });
 go(params());
