@@ -411,6 +411,14 @@ def test_photos_behind_the_numbers_of_an_eval(client: TestClient, library: Libra
     part = post(client, "/v1/eval/photos", **asked, start=1, limit=2)
     assert part == {"total": len(truth), "photos": every["photos"][1:3]}
     assert post(client, "/v1/eval/photos", 422, **asked, shows="black")["type"].endswith(":labels")
+    several = {path: [label, "green"] for path, label in truth.items()}
+    [report] = post(client, "/v1/eval", label_set=colours, truth=several, resamples=0)["reports"]
+    for one in report["labels"]:
+        missed = post(client, "/v1/eval/photos", label_set=colours, truth=several, shows=one["label"], wrong=True)
+        wrongly = post(client, "/v1/eval/photos", label_set=colours, truth=several, answered=one["label"], wrong=True)
+        assert (missed["total"], wrongly["total"]) == (one["photos"] - one["right"], one["answered"] - one["right"])
+        assert all(set(photo["truth"]) == set(several[photo["path"]]) for photo in missed["photos"])
+    assert any(one["photos"] - one["right"] > report["n_wrong"] for one in report["labels"])
     library.corrections.add(colours, album / "red.png", "red")
     learnt = post(client, "/v1/eval/photos", **asked, with_corrections="logistic")
     assert [one["path"] for one in learnt["photos"] if one["learnt"]] == [str(album / "red.png")]

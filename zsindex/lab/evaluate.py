@@ -157,7 +157,7 @@ class Report:
         Args:
             shows: only photos that show this answer.
             answered: only photos whose best answer is this one, or `NO_ANSWER`.
-            wrong: only photos whose best answer is wrong.
+            wrong: only photos whose best answer is wrong; or, with `shows`, another one.
 
         Returns:
             Numbers in `Evaluation.paths`, int64; the highest scores first.
@@ -172,7 +172,7 @@ class Report:
         if answered is not None:
             chosen &= best == (-1 if answered == NO_ANSWER else self._number(answered))
         if wrong:
-            chosen &= ~known.is_right(best[:, None])[:, 0]
+            chosen &= ~known.is_right(best[:, None])[:, 0] if shows is None else best != self._number(shows)
         photos = np.flatnonzero(chosen)
         scores = np.where(best[photos] < 0, 0, np.nan_to_num(self.outcome.scores[photos, 0]))
         return photos[np.argsort(-scores, kind="stable")]

@@ -51,7 +51,9 @@ class EvaluatedPhotosRequest(EvaluatedQuestion):
     answered: Text | None = Field(
         default=None, description="Only photos whose best answer is this one; `(no answer)` for those without any."
     )
-    wrong: bool = Field(default=False, description="Only photos whose best answer is wrong.")
+    wrong: bool = Field(
+        default=False, description="Only photos whose best answer is wrong; or, with `shows`, another one."
+    )
     start: Annotated[int, Field(ge=0, le=2**31)] = 0
     limit: ListLimit = 100
 
