@@ -178,7 +178,7 @@ def test_many_are_a_range_and_ids_are_asked_for_when_they_are_needed(page: Any, 
     expect(page.locator(".selected-count")).to_have_text("100,000 selected")
     page.locator('.cell[data-i="1"]').click(modifiers=["ControlOrMeta"])
     assert len(asked) == before
-    page.get_by_text("Export", exact=True).click()
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download():
         page.get_by_role("button", name="Paths, text").click()
     assert exported == [1, *range(3, total + 1)]
@@ -214,7 +214,7 @@ def test_selected_photos_are_corrected_in_one_step(
     # By key, of two; the answer's scores come along in a table.
     page.locator('.cell[data-i="0"]').click(modifiers=["ControlOrMeta"])
     page.locator('.cell[data-i="1"]').click(modifiers=["Shift"])
-    page.get_by_text("Export", exact=True).last.click()
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download() as taken:
         page.get_by_role("button", name="Table, CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(taken.value.path()).read_text(encoding="utf-8"))))
@@ -234,7 +234,7 @@ def test_selected_photos_are_taken_along_tagged_and_put_into_albums(
     page.locator('.cell[data-i="0"]').click(modifiers=["ControlOrMeta"])
     page.locator('.cell[data-i="1"]').click(modifiers=["ControlOrMeta"])
     names = [page.locator(f'.cell[data-i="{i}"]').get_attribute("title") for i in (0, 1)]
-    page.get_by_text("Export", exact=True).click()
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download() as taken:
         page.get_by_role("button", name="Originals, zip").click()
     with zipfile.ZipFile(taken.value.path()) as found:
