@@ -47,7 +47,7 @@ export function toast(text, action) {
     box.append(h("button", { type: "button", onclick: () => { box.remove(); action.run(); } }, action.text));
   }
   // Behind a dialog nobody could reach it.
-  const over = document.querySelector("dialog.photo[open]") ?? document.body;
+  const over = document.querySelector("dialog.photo[open], dialog.side-by-side[open]") ?? document.body;
   if (byId("toasts").parentElement !== over) over.append(byId("toasts"));
   byId("toasts").append(box);
   setTimeout(() => box.remove(), action ? 8000 : 4500);
