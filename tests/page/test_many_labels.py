@@ -1,9 +1,11 @@
-"""Hundreds of labels on the page: lists that are pasted and dropped, and long lists of groups."""
+"""Hundreds of labels on the page: lists that are pasted and dropped, long lists of groups; and near-duplicates."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from tests.page.looking import LABELS, SIZES, accessible, cells, expect, keep, posted
 from zsindex import parse_labels
@@ -285,3 +287,54 @@ def test_comparing_hundreds(page: Any, url: str, library: Library) -> None:
     expect(changes.first).to_contain_text(name)
     assert int(changes.first.get_attribute("aria-setsize")) < total
     accessible(page, "many-labels-compare")
+
+
+# --- near-duplicates --------------------------------------------------------------------------------------------------
+
+
+def test_near_duplicates_side_by_side(page: Any, url: str, library: Library, album: Path) -> None:
+    """What is decided is remembered, listed, and can be undone and withdrawn."""
+    near = album / "coffee smaller.jpg"
+    with Image.open(album / "coffee.jpg") as image:
+        image.resize((image.width * 3 // 4, image.height * 3 // 4)).save(near)
+    try:
+        library.sync()
+        page.goto(f"{url}/library")
+        page.get_by_role("button", name="Find near-duplicates").click()
+        group = page.locator(".near-row").filter(has_text="smaller")
+        group.get_by_role("button", name="Compare coffee smaller.jpg").click()
+        dialog = page.get_by_role("dialog", name="Side by side")
+        expect(dialog.locator(".beside-picture img")).to_have_count(2)
+        size = dialog.get_by_role("row").filter(has=page.get_by_role("rowheader", name="Size"))
+        expect(size).to_contain_text("differs")
+        expect(dialog.get_by_role("row").filter(has_text="Folder")).to_contain_text("same")
+        expect(dialog.get_by_role("row").filter(has_text="SHA-256")).to_contain_text("differs")
+        accessible(page, "near-beside")
+        dialog.get_by_role("button", name="coffee smaller.jpg is another picture").click()
+        expect(dialog.locator(".beside-said")).to_contain_text("will be kept apart")
+        assert [one.kind for one in library.decisions.list()] == ["different"]
+        page.locator("#toasts").get_by_role("button", name="Undo").click()
+        expect(dialog.locator(".beside-said")).to_have_text("")
+        assert library.decisions.list() == []
+        dialog.get_by_role("button", name="coffee smaller.jpg is another picture").click()
+        expect(dialog.locator(".beside-said")).to_contain_text("will be kept apart")
+        before = dialog.locator("h2").inner_text()
+        page.keyboard.press("ArrowLeft")
+        expect(dialog.locator("h2")).not_to_have_text(before)
+        page.set_viewport_size(SIZES["phone"])
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        accessible(page, "near-beside-phone")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Look again").click()
+        expect(page.locator("#near [role=status]").first).to_contain_text("Nothing is deleted here.")
+        expect(page.locator(".near-row").filter(has_text="smaller")).to_have_count(0)
+        page.locator("#near summary").click()
+        expect(page.locator(".decision")).to_contain_text("are different")
+        accessible(page, "near-decisions")
+        page.get_by_role("button", name="Withdraw").click()
+        expect(page.locator(".decision")).to_have_count(0)
+        page.get_by_role("button", name="Look again").click()
+        expect(page.locator(".near-row").filter(has_text="smaller")).to_have_count(1)
+    finally:
+        near.unlink()

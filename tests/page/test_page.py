@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -397,7 +398,7 @@ def test_library(page: Any, url: str, album: Path) -> None:
     page.get_by_role("button", name="Find near-duplicates").click()
     expect(page.locator("#near [role=status]")).to_contain_text("Nothing is deleted here.")
     expect(page.locator("#near .alike")).to_contain_text("Same bytes")
-    rows = page.locator("#near .alike > li")
+    rows = page.locator("#near .near-row")
     rows.first.get_by_role("button", name="Keep this").last.click()
     expect(page.locator("#toasts")).to_contain_text("will be kept")
     expect(rows.first.get_by_role("button", name="Keep this").first).to_be_disabled()
@@ -857,8 +858,15 @@ def test_rows_of_near_duplicates_can_be_seen(page: Any, url: str, n: int) -> Non
         name = f"/a/{number} {'with a name that is long ' * (number % 3)}.jpg"
         return {"keep": {**one, "image_id": 1, "path": name}, "others": others}
 
-    body = {"total": n, "removable": n, "removable_bytes": 5_000_000 * n, "groups": [group(k) for k in range(n)]}
-    page.route("**/v1/duplicates*", lambda route: route.fulfill(json={**body, "next": None, "photos": 2 * n}))
+    def answer(route: Any) -> None:
+        query = {name: value for name, [value] in parse_qs(urlsplit(route.request.url).query).items()}
+        start = int(query.get("cursor", 0))
+        end = start + int(query["limit"])
+        body = {"total": n, "removable": n, "removable_bytes": 5_000_000 * n, "photos": 2 * n}
+        following = str(end) if end < n else None
+        route.fulfill(json={**body, "groups": [group(k) for k in range(start, min(end, n))], "next": following})
+
+    page.route("**/v1/duplicates*", answer)
     zoomed = {"width": 640, "height": 400}  # what is left of a desk at 200 %
     for name, size, scheme in [
         ("desk", SIZES["desk"], "light"),
@@ -869,8 +877,11 @@ def test_rows_of_near_duplicates_can_be_seen(page: Any, url: str, n: int) -> Non
         page.emulate_media(color_scheme=scheme)
         page.goto(f"{url}/library")
         page.get_by_role("button", name="Find near-duplicates").click()
-        expect(page.locator(".alike > li")).to_have_count(n)
-        boxes = page.locator(".alike > li").evaluate_all(
+        rows = page.locator(".near-row")
+        expect(rows.first).to_have_attribute("aria-setsize", str(n))
+        expect(rows.last.locator("figure").first).to_be_attached()
+        assert rows.count() == n if n <= 5 else 5 < rows.count() < 20
+        boxes = rows.evaluate_all(
             "all => all.map(one => one.getBoundingClientRect())"
             ".map(({ top, bottom, left, right }) => [top, bottom, left, right])"
         )
@@ -880,11 +891,15 @@ def test_rows_of_near_duplicates_can_be_seen(page: Any, url: str, n: int) -> Non
         assert 100 <= shown["height"] <= 640
         assert all(left >= shown["x"] - 1 and right <= shown["x"] + shown["width"] + 1 for _, _, left, right in boxes)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        inside = page.locator(".alike > li").evaluate_all(
-            "all => all.every(li => [...li.querySelectorAll('figure')].every("
-            "one => one.getBoundingClientRect().bottom <= li.getBoundingClientRect().bottom))"
+        inside = rows.evaluate_all(
+            "all => all.every(row => [...row.querySelectorAll('figure')].every("
+            "one => one.getBoundingClientRect().bottom <= row.getBoundingClientRect().bottom))"
         )
         assert inside
+        page.locator(".alike").evaluate("one => { one.scrollTop = one.scrollHeight; }")
+        expect(page.locator(f'.near-row[aria-posinset="{n}"] figure').first).to_be_attached()
+        page.locator(".alike").evaluate("one => { one.scrollTop = 0; }")
+        expect(rows.first.locator("figure").first).to_be_attached()
         page.locator("#near").scroll_into_view_if_needed()
         if n == 5:
             accessible(page, f"near-{name}-{n}")

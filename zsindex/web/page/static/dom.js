@@ -54,7 +54,7 @@ export function toast(text, action, { stays = false } = {}) {
 
 /** Behind a dialog nobody could reach messages. */
 export function placeToasts() {
-  const over = document.querySelector("dialog.photo[open] .picture-area") ?? document.body;
+  const over = document.querySelector("dialog.photo[open] .picture-area, dialog.side-by-side[open]") ?? document.body;
   if (byId("toasts").parentElement !== over) over.append(byId("toasts"));
 }
 

@@ -3,13 +3,13 @@
 import { Adding } from "./adding.js";
 import { Problem, ask, has, library, mayWrite, root } from "./api.js";
 import { byId, bytes, fileName, h, number, photos, showState, toast } from "./dom.js";
+import { NearDuplicates } from "./duplicates.js";
 import { ENDED, watch } from "./jobs.js";
 import { Pace } from "./pace.js";
 import { forget, picture } from "./pictures.js";
 import { onChange } from "./service.js";
 
 const PAGE = 50;
-const MOST_ALIKE = 12;
 let running = null;
 
 // --- what it holds ---------------------------------------------------------------------------------------------------
@@ -85,53 +85,7 @@ const drawCopies = () => paged(byId("copies"), "/v1/copies", {
     h("td", {}, ...one.paths.flatMap((path, n) => (n ? [h("br"), path] : [path])))),
 });
 
-// What is decided is remembered by content. The groups are then as they are from now on; nothing is deleted.
-async function decide(body, row, text) {
-  try {
-    await ask("/v1/duplicates/decisions", { body });
-    row.classList.add("decided");
-    row.querySelectorAll("button.decide").forEach((button) => { button.disabled = true; });
-    toast(text, { text: "Undo", run: async () => {
-      try {
-        await ask("/v1/duplicates/decisions/undo", { method: "POST" });
-        row.classList.remove("decided");
-        row.querySelectorAll("button.decide").forEach((button) => { button.disabled = false; });
-      } catch (error) { toast(error.message); }
-    } });
-  } catch (error) { toast(error.message); }
-}
-
-const decisions = (one, keep) => (writes ? [h("span", { class: "deciding" },
-  h("button", { type: "button", class: "decide", onclick: (event) => decide({ keep: [one.path] }, event.target.closest("li"), `${fileName(one.path)} will be kept.`) }, one.kept ? "Kept" : "Keep this"),
-  ...(one !== keep && !one.exact ? [h("button", { type: "button", class: "decide", onclick: (event) => decide({ different: [[keep.path, one.path]] }, event.target.closest("li"), `${fileName(one.path)} and ${fileName(keep.path)} will be kept apart.`) }, "Different")] : []))] : []);
-
-const alike = (one, text, keep) => h("figure", {}, picture(one, 256, { alt: fileName(one.path) }),
-  h("figcaption", { title: one.path }, h("strong", {}, text), h("span", { class: "under" }, fileName(one.path)),
-    h("span", { class: "under" }, one.width ? `${number(one.width)} × ${number(one.height)}` : "", one.size ? `, ${bytes(one.size)}` : ""), ...decisions(one, keep)));
-
-byId("find-near").addEventListener("click", async () => {
-  const host = byId("near");
-  const list = h("ul", { class: "alike" });
-  const sum = h("p", { class: "quiet", role: "status" }, "Looking…");
-  const more = h("button", { type: "button", hidden: true, onclick: () => load() }, "Show more");
-  let offset = 0;
-  host.replaceChildren(sum, list, more);
-  const load = async () => {
-    more.disabled = true;
-    try {
-      const found = await ask(`/v1/duplicates?start=${offset}&limit=${PAGE}`);
-      offset += found.groups.length;
-      list.append(...found.groups.map((group) => h("li", {}, h("div", { class: "row-of", tabindex: 0, role: "group", "aria-label": `Like ${fileName(group.keep.path)}` }, alike(group.keep, "Keep", group.keep),
-        ...group.others.slice(0, MOST_ALIKE).map((one) => alike(one, one.exact ? "Same bytes" : `Similarity ${one.cosine.toFixed(3)}`, group.keep)),
-        ...(group.others.length > MOST_ALIKE ? [h("p", { class: "quiet" }, `and ${number(group.others.length - MOST_ALIKE)} more`)] : [])))));
-      sum.textContent = found.total ? `${number(found.total)} ${found.total === 1 ? "group" : "groups"}. ${photos(found.removable)} could go, ${bytes(found.removable_bytes)}. Nothing is deleted here.` : "None: no two photos show the same picture.";
-      more.hidden = offset >= found.total;
-    } catch (error) {
-      sum.textContent = error.message;
-    } finally { more.disabled = false; }
-  };
-  load();
-});
+byId("find-near").addEventListener("click", () => new NearDuplicates(byId("near"), { writes: () => writes }).look());
 
 // --- syncing ---------------------------------------------------------------------------------------------------------
 
