@@ -5,6 +5,9 @@ import { byId, h } from "./dom.js";
 const LIST = [
   ["Arrows, Home, End, Page up, Page down", "Move about"],
   ["Enter", "Open the photo"],
+  ["Space, Shift and space", "Select it; select all up to it"],
+  ["Shift and arrows, Ctrl and A", "Select more; select all"],
+  ["Escape", "Select nothing"],
   ["1 … 9", "It shows the first … ninth label (saved sets, in the lab)"],
   ["/", "To the labels (in the lab)"],
   ["?", "These keys"],

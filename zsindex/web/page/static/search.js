@@ -2,7 +2,7 @@
 
 import { ask, latest, library } from "./api.js";
 import { selecting } from "./chosen.js";
-import { byId, fileName, h, icon, photos, showState, toast } from "./dom.js";
+import { byId, h, icon, photos, showState, toast } from "./dom.js";
 import * as drops from "./drops.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
