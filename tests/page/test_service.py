@@ -117,7 +117,7 @@ def test_a_service_that_goes_is_waited_for_and_said_to_be_gone_once(
     page.wait_for_timeout(2500)
     assert toasts(page) == ["The service cannot be reached. This page goes on when it is back."]
     waits = [after - before for before, after in pairwise(asked)]
-    assert 2 <= len(asked) <= 4
+    assert len(asked) >= 2
     assert waits == sorted(waits)  # it asks less and less often
     expect(page.get_by_role("alert")).to_have_count(0)
     service.start(library)
