@@ -170,6 +170,8 @@ def key(name: str, of: str = "document.activeElement") -> str:
 
 
 def photos_first(steps: Steps) -> None:
+    steps.load("open the photos, the service just started", "/", ALL_SEEN)
+    steps.idle()
     steps.load("open the photos", "/", ALL_SEEN)
     steps.idle()
     end = "const box = document.querySelector('#stage'); box.scrollTop = box.scrollHeight"

@@ -107,7 +107,7 @@ def export(fmt: str, output: Path | None, library: options.Place | None, **model
             raise click.ClickException(NO_MAP)
         paths = opened.photos.paths_of(found.ids.tolist())
     rows = [
-        (paths[image], image, x, y)
+        (paths[image][0], image, x, y)
         for image, (x, y) in zip(found.ids.tolist(), found.points.tolist(), strict=True)
         if image in paths
     ]

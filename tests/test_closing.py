@@ -192,7 +192,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "photos.sections": ("year",),
     "photos.counts": ("year",),
     "photos.grouped": ("year",),
-    "photos.paths_of": ([1],),
     "photos.digests": (["red.png"],),
     "photos.skipped": (),
     "photos.incomplete": (),

@@ -94,6 +94,16 @@ def test_of_a_library_that_is_too_large_a_part_is_laid_out(monkeypatch: pytest.M
     np.testing.assert_array_equal(layout.chosen(100, 0), np.arange(100))
 
 
+def test_the_rest_of_it_is_placed(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MOST_LAID_OUT", 15)
+    told: list[Progress] = []
+    made = library.map.build(progress=told.append)
+    assert told[-1] == Progress("place", 5, 5)
+    assert (len(made), made.laid_out, made.added, made.new) == (20, 15, 0, 0)
+    assert sorted(made.ids.tolist()) == sorted(library.view().image_ids.tolist())
+    assert where(library.map.layout()) == where(made)
+
+
 # --- the library ------------------------------------------------------------------------------------------------------
 
 

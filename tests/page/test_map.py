@@ -82,8 +82,10 @@ def test_a_map_is_made_coloured_and_selected_from(page: Any, start: Start, libra
     # A group from the list.
     page.get_by_role("button", name=f"Select {shown[1][0]}").click()
     expect(page.locator("#chosen-title")).to_have_text(f"{shown[1][1]} photos selected")
+    expect(page.locator(".selected-count")).to_contain_text(str(shown[1][1]))
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Save paths").click()
+        page.get_by_role("button", name="Paths, text").click()
     lines = saved.value.path().read_text(encoding="utf-8").splitlines()
     assert sorted(one.rpartition("/")[2] for one in lines) == sorted(
         names[image] for image, its in best.items() if its == shown[1][0]

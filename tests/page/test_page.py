@@ -130,6 +130,7 @@ def test_templates_columns_and_files(page: Any, url: str, library: Library) -> N
     own.fill("nothing goes in here")
     expect(page.get_by_text("Each template needs a {}")).to_be_visible()
     own.fill("a drawing of {}\na painting of {}")
+    own.blur()
     expect(page).to_have_url(re.compile("template=a\\+drawing\\+of\\+%7B%7D&template=a\\+painting"))
     page.get_by_role("button", name="Columns").click()
     expect(page.locator(".column")).to_have_count(len(LABELS))

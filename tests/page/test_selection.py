@@ -33,7 +33,7 @@ def middle(page: Any, i: int) -> tuple[float, float]:
 
 def test_photos_are_selected_by_mouse_and_keys(page: Any, url: str, library: Library) -> None:
     page.goto(url)
-    expect(page.locator(".cell.seen").first).to_be_visible()
+    page.locator(".cell.seen").first.wait_for()
     expect(bar(page)).to_be_hidden()
     expect(page.locator("#grid .sheet")).to_have_attribute("aria-multiselectable", "true")
     cell = lambda i: page.locator(f'.cell[data-i="{i}"]')  # noqa: E731
@@ -85,7 +85,7 @@ def test_photos_are_selected_by_mouse_and_keys(page: Any, url: str, library: Lib
 
 def test_dragging_selects_what_it_touches_and_scrolls(page: Any, url: str) -> None:
     page.goto(url)
-    expect(page.locator(".cell.seen").first).to_be_visible()
+    page.locator(".cell.seen").first.wait_for()
     (x, y), (to_x, to_y) = middle(page, 1), middle(page, 2)
     page.mouse.move(x, y)
     page.mouse.down()
@@ -123,7 +123,7 @@ def test_a_long_press_selects_on_touch(chromium: Any, url: str) -> None:
     context = chromium.new_context(viewport=SIZES["phone"], has_touch=True, is_mobile=True, reduced_motion="reduce")
     page = context.new_page()
     page.goto(url)
-    expect(page.locator(".cell.seen").first).to_be_visible()
+    page.locator(".cell.seen").first.wait_for()
     raw = context.new_cdp_session(page)
 
     def touch(kind: str, *at: tuple[float, float]) -> None:
@@ -150,7 +150,7 @@ def test_a_long_press_selects_on_touch(chromium: Any, url: str) -> None:
 
 
 def test_many_are_a_range_and_ids_are_asked_for_when_they_are_needed(page: Any, url: str) -> None:
-    total = 100_000
+    total = 30_000
     asked: list[tuple[int, int]] = []
     exported: list[int] = []
 
@@ -175,15 +175,15 @@ def test_many_are_a_range_and_ids_are_asked_for_when_they_are_needed(page: Any, 
     expect(cells(page).first).to_be_visible()
     before = len(asked)
     page.keyboard.press("ControlOrMeta+a")
-    expect(page.locator(".selected-count")).to_have_text("100,000 selected")
+    expect(page.locator(".selected-count")).to_have_text("30,000 selected")
     page.locator('.cell[data-i="1"]').click(modifiers=["ControlOrMeta"])
     assert len(asked) == before
-    page.get_by_text("Export", exact=True).click()
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download():
         page.get_by_role("button", name="Paths, text").click()
     assert exported == [1, *range(3, total + 1)]
-    assert len(asked) - before <= 102
-    expect(page.locator(".selected-count")).to_have_text("99,999 selected")
+    assert len(asked) - before <= 32
+    expect(page.locator(".selected-count")).to_have_text("29,999 selected")
 
 
 def test_selected_photos_are_corrected_in_one_step(
@@ -192,7 +192,7 @@ def test_selected_photos_are_corrected_in_one_step(
     label, photos = things
     other = next(name for name in library.labels.get("things").labels if name != label)
     page.goto(f"{url}/lab?set=things&group={label.replace(' ', '+')}")
-    expect(page.locator(".cell.seen").nth(2)).to_be_visible()
+    page.locator(".cell.seen").nth(2).wait_for()
     for i in range(3):
         page.locator(f'.cell[data-i="{i}"]').click(modifiers=["ControlOrMeta"])
     # Numbers are those of the same photos while only the threshold changes.
@@ -214,7 +214,7 @@ def test_selected_photos_are_corrected_in_one_step(
     # By key, of two; the answer's scores come along in a table.
     page.locator('.cell[data-i="0"]').click(modifiers=["ControlOrMeta"])
     page.locator('.cell[data-i="1"]').click(modifiers=["Shift"])
-    page.get_by_text("Export", exact=True).last.click()
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download() as taken:
         page.get_by_role("button", name="Table, CSV").click()
     rows = list(csv.DictReader(io.StringIO(Path(taken.value.path()).read_text(encoding="utf-8"))))
@@ -230,11 +230,11 @@ def test_selected_photos_are_taken_along_tagged_and_put_into_albums(
     page: Any, url: str, library: Library, album: Path
 ) -> None:
     page.goto(f"{url}/search?q=a+cat&all=1")
-    expect(page.locator(".cell.seen").nth(1)).to_be_visible()
+    page.locator(".cell.seen").nth(1).wait_for()
     page.locator('.cell[data-i="0"]').click(modifiers=["ControlOrMeta"])
     page.locator('.cell[data-i="1"]').click(modifiers=["ControlOrMeta"])
     names = [page.locator(f'.cell[data-i="{i}"]').get_attribute("title") for i in (0, 1)]
-    page.get_by_text("Export", exact=True).click()
+    page.get_by_text("Download", exact=True).click()
     with page.expect_download() as taken:
         page.get_by_role("button", name="Originals, zip").click()
     with zipfile.ZipFile(taken.value.path()) as found:
@@ -245,7 +245,7 @@ def test_selected_photos_are_taken_along_tagged_and_put_into_albums(
     dialog = page.get_by_role("dialog", name="Add 2 photos to an album")
     library.albums.save("a question", "a cat")
     dialog.get_by_label("Album, new or there already").fill("the best")
-    accessible(page, "selection-album")
+    keep(page, "selection-album")
     page.keyboard.press("Enter")
     expect(page.get_by_text("“the best” has 2 photos.")).to_be_visible()
     assert sorted(Path(one).name for one in library.albums.photos("the best").paths) == sorted(names)
@@ -256,7 +256,7 @@ def test_selected_photos_are_taken_along_tagged_and_put_into_albums(
     try:
         dialog.get_by_role("button", name="Preview").click()
         expect(dialog.get_by_text("2 would be created")).to_be_visible()
-        accessible(page, "selection-tag")
+        keep(page, "selection-tag")
         assert not list(album.glob("*.xmp"))
         dialog.get_by_role("button", name="Write").click()
         expect(dialog.get_by_text("2 created")).to_be_visible()
@@ -271,7 +271,7 @@ def test_who_may_only_read_sees_what_would_be_written(page: Any, start: Start, a
     page.goto(url)
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.locator(".cell.seen").first).to_be_visible()
+    page.locator(".cell.seen").first.wait_for()
     page.locator('.cell[data-i="0"]').click(modifiers=["ControlOrMeta"])
     expect(page.get_by_role("button", name="Album…")).to_be_hidden()
     page.get_by_role("button", name="Tag…").click()
@@ -290,7 +290,7 @@ def test_label_sets_and_corrections_are_listed_and_taken_back(page: Any, url: st
     library.corrections.add("things", cats[0], "a cat")
     library.corrections.add_all("things", [(path, "a cat", False) for path in cats[1:]])
     page.goto(f"{url}/sets?set=things")
-    expect(page.locator(".cell.seen").nth(2)).to_be_visible()
+    page.locator(".cell.seen").nth(2).wait_for()
     rows = page.locator("#versions tr")
     expect(rows.first).to_contain_text("a cat, a galaxy")
     expect(rows.first).to_contain_text("+ a galaxy, − a rocket")
@@ -317,7 +317,7 @@ def test_label_sets_and_corrections_are_listed_and_taken_back(page: Any, url: st
     page.get_by_role("button", name="Delete…").click()
     dialog = page.get_by_role("dialog", name="Delete the label set")
     expect(dialog).to_contain_text("What was said of 1 photo is kept")
-    accessible(page, "sets-delete")
+    keep(page, "sets-delete")
     dialog.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("Nothing was said with this set yet.")).to_be_visible()
     assert [one.name for one in library.labels.list()] == ["empty"]
@@ -352,7 +352,7 @@ def test_albums_and_events_open_as_photos(page: Any, url: str, library: Library)
     assert library.albums.get("the best").chosen == 2
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".cell.seen")).to_have_count(3)
-    accessible(page, "albums-one")
+    keep(page, "albums-one")
     page.locator('.cell[data-i="1"]').click()
     expect(page.get_by_role("dialog").locator("img.large")).to_be_visible()
     page.reload()

@@ -133,7 +133,7 @@ def test_a_service_that_goes_is_waited_for_and_said_to_be_gone_once(
 def test_pictures_that_failed_are_asked_for_again(page: Any, service: Service, library: Library) -> None:
     page.route("**/thumbnail*", lambda route: route.abort())
     page.goto(service.url)
-    expect(page.locator(".pic.broken").first).to_be_visible()
+    page.locator(".pic.broken").first.wait_for()
     page.unroute("**/thumbnail*")
     service.stop()
     come_back(page)
@@ -229,7 +229,7 @@ def test_an_empty_library_offers_folders_and_leads_to_its_photos(
     copy_turned(album, tmp_path / "disk" / "2019" / "summer", 20)
     (tmp_path / "disk" / ".hidden").mkdir()
     page.goto(service.url)
-    expect(page.locator("#state")).to_contain_text("No photos yet")
+    page.get_by_text("No photos yet").wait_for()
     # The only folder that the service was started with is where one begins.
     expect(page.locator(".adding h3")).to_have_text(str(tmp_path / "disk"))
     expect(page.locator(".folder-list li")).to_have_text(["2019"])
@@ -250,6 +250,7 @@ def test_a_sync_is_shown_on_every_page_with_the_time_that_is_left(page: Any, ser
     now = re.compile(".*/v1/library/now$")
     page.route(now, lambda route: route.fulfill(json={**route.fetch().json(), "job": job}))
     page.goto(f"{service.url}/search")
+    page.locator(".at-work:not([hidden])").wait_for(state="attached")
     expect(page.locator(".at-work")).to_have_text("Encoding photos: 100 of 1,000")
     expect(page.get_by_role("progressbar", name="Progress of the sync")).to_have_js_property("value", 100)
     page.set_viewport_size(SIZES["phone"])

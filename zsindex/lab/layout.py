@@ -1,7 +1,7 @@
 """A map: all images as points of a plane, so that those lie together that are alike.
 
 t-SNE (van der Maaten and Hinton 2008) over the graph of neighbours, in the implementation of openTSNE (Poličar et al.
-2019). Neighbours attract each other alike, however near they are; everything repels everything. It begins with the two
+2024). Neighbours attract each other alike, however near they are; everything repels everything. It begins with the two
 directions in which the vectors differ most. The only module that imports openTSNE.
 
 Images that come later are placed among those that are there, by the same forces, without moving these; so are, in a

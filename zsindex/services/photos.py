@@ -372,12 +372,6 @@ class Photos:
         of[dated] = number
         return years.astype(str).tolist(), table.image_ids[rows], of
 
-    def paths_of(self, image_ids: Sequence[int]) -> dict[int, str]:
-        """A file of each image of the library that is among these."""
-        wanted = set(image_ids)
-        found = self._session.storage.reads.files_of(list(wanted))
-        return {image: path for path, image in zip(found.paths[::-1], found.image_ids[::-1].tolist(), strict=True)}
-
     def _ordered(
         self, by: str, oldest_first: bool, paths: PathsLike | None, where: WhereLike | None
     ) -> tuple[FactsTable, IdArray, IdArray, IdArray]:

@@ -195,7 +195,7 @@ def answers(service: ServiceHere, request: Request, key: Key) -> Response:
     same = unchanged(request, etag)
     if same is not None:
         return same
-    found = _kept(service, request, key)
+    found = kept(service, request, key)
     ids, first = np.unique(found.image_ids, return_index=True)
     return JSONResponse(in_groups(list(found.labels), ids, found.by_answer.labels[first]), headers={"ETag": etag})
 

@@ -90,7 +90,7 @@ def listed(
 def paths(service: ServiceHere, body: PathsRequest) -> Response:
     """One of each, by its id, in the order that they were asked for. Photos that have none are left out."""
     found = service.library.photos.paths_of(body.image_ids)
-    named = [{"image_id": one, "path": found[one]} for one in dict.fromkeys(body.image_ids) if one in found]
+    named = [{"image_id": one, "path": found[one][0]} for one in dict.fromkeys(body.image_ids) if one in found]
     return JSONResponse({"images": named})
 
 

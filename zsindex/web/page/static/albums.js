@@ -1,7 +1,7 @@
 // Albums, and events by when photos were taken. An album opens here, an event as the photos between two times.
 
 import { Pages } from "./answer.js";
-import { ask, has, latest, library, mayWrite, root } from "./api.js";
+import { ask, latest, library, mayWrite, root } from "./api.js";
 import { selecting } from "./chosen.js";
 import { byId, h, photos, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -127,7 +127,7 @@ const show = latest(async (signal) => {
     album = found.album;
     const writes = await mayWrite().catch(() => false);
     byId("remove").hidden = !writes;
-    takeOut.hidden = !writes || album.chosen === null || !(await has("/v1/albums/{name}/photos/remove"));
+    takeOut.hidden = !writes || album.chosen === null;
     byId("what").textContent = `${photos(found.total)}. ${whatOf(album)}`;
     const pages = new Pages(path(name, "/photos"));
     source = { length: found.total, item: (i) => pages.item(i), load: (...asked) => pages.load(...asked), ids: (...asked) => pages.ids(...asked) };

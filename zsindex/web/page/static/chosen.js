@@ -1,6 +1,6 @@
 // What can be done with photos that are selected: say what they show, tag them, take them along, put them into an album.
 
-import { ask, has, mayWrite, request, root } from "./api.js";
+import { ask, mayWrite, request, root } from "./api.js";
 import { bytes, fileName, h, number, photos, toast } from "./dom.js";
 import { SelectionBar } from "./selection.js";
 
@@ -86,7 +86,7 @@ export function selecting({ key = () => null, correct = null, more = () => [] } 
     menu.open = false;
     bar.run((ids, signal, tell) => download({ image_ids: ids, format, ...(format === "csv" && key() ? { key: key() } : {}) }, signal, tell));
   });
-  const menu = h("details", { class: "menu up" }, h("summary", {}, "Export"), h("div", { class: "menu-items" },
+  const menu = h("details", { class: "menu up" }, h("summary", {}, "Download"), h("div", { class: "menu-items" },
     exported("zip", "Originals, zip"), exported("csv", "Table, CSV"), exported("paths", "Paths, text")));
   menu.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && menu.open) { menu.open = false; menu.firstElementChild.focus(); event.preventDefault(); }
@@ -125,7 +125,7 @@ export function selecting({ key = () => null, correct = null, more = () => [] } 
   const bar = new SelectionBar({
     actions: () => {
       const toAlbum = button("Album…", album, { hidden: true });
-      Promise.all([mayWrite(), has("/v1/albums/{name}/photos")]).then((both) => { toAlbum.hidden = !both.every(Boolean); }, () => {});
+      mayWrite().then((may) => { toAlbum.hidden = !may; }, () => {});
       return [...(correct ? [button("Correct…", chooseLabel)] : []), button("Tag…", () => bar.run(async (ids) => tag(ids))), menu, toAlbum, ...more()];
     },
     ondigit: (n) => {

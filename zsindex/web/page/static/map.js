@@ -2,14 +2,16 @@
 
 import { NONE } from "./answer.js";
 import { ask, latest, library, mayWrite, root, url } from "./api.js";
+import { selecting } from "./chosen.js";
 import { Corrections } from "./corrections.js";
 import { byId, fileName, h, number, photos, showState, toast } from "./dom.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Grid } from "./grid.js";
+import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { picture } from "./pictures.js";
 import { Scatter, glyph, look } from "./scatter.js";
-import { onTravel, params, write } from "./url.js";
+import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const ENDED = ["done", "failed", "cancelled"];
 const NO_GROUP = 65535;
@@ -18,7 +20,8 @@ const OTHERS = "All others";
 const ASKED_AT_ONCE = 1000;
 const STEPS = { neighbours: ["Comparing photos", "photos"], layout: ["Laying out", "steps"], place: ["Placing photos", "photos"] };
 
-const view = { by: "folder", asked: fromUrl(new URLSearchParams()), hidden: new Set(), lasso: null, group: null, photo: null };
+const view = { by: "folder", asked: fromUrl(new URLSearchParams()), hidden: new Set(), lasso: null, group: null };
+const open = new OpenPhoto(writeUrl);
 const corrections = new Corrections();
 let map = null;  // what the service says of it
 let ids = null;
@@ -32,7 +35,7 @@ function readUrl(query) {
   view.by = ["folder", "year", "labels"].includes(query.get("by")) ? query.get("by") : asksLabels ? "labels" : "folder";
   view.hidden = new Set(query.getAll("hide"));
   view.group = query.get("group");
-  view.photo = Number(query.get("photo")) || null;
+  open.read(query);
   const place = (query.get("at") ?? "").split(",").map(Number);
   if (place.length === 3 && place.every(Number.isFinite)) scatter.view = { x: place[0], y: place[1], zoom: Math.max(1, place[2]) };
   const corners = (query.get("lasso") ?? "").split("_").map((one) => one.split(",").map(Number));
@@ -40,7 +43,7 @@ function readUrl(query) {
   byId("by").value = view.by;
 }
 
-function writeUrl(push = false) {
+function writeUrl(push = false, state = null) {
   const query = new URLSearchParams();
   toUrl(query, view.asked);
   if (view.by !== (question(view.asked) ? "labels" : "folder")) query.set("by", view.by);
@@ -49,8 +52,8 @@ function writeUrl(push = false) {
   if (zoom > 1) query.set("at", [x, y, zoom].map((one) => one.toFixed(4)).join(","));
   if (view.lasso) query.set("lasso", view.lasso.map((one) => one.map((n) => n.toFixed(4)).join(",")).join("_"));
   if (view.group !== null) query.set("group", view.group);
-  if (view.photo) query.set("photo", String(view.photo));
-  write(query, { push });
+  open.add(query);
+  write(query, { push, state });
 }
 
 /** The numbers that stand in a text of base64. */
@@ -238,15 +241,17 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if
 /** Photos by their ids, whose files are asked for as they come into view: a source of the grid. */
 class Chosen {
   constructor(list) {
-    this.ids = list;
+    this.all = list;
     this.length = list.length;
     this.known = new Map();
   }
 
-  item(i) { return this.known.get(this.ids[i]); }
+  item(i) { return this.known.get(this.all[i]); }
+
+  async *ids(first, last) { yield this.all.slice(first, last + 1); }
 
   async load(first, last, signal) {
-    const wanted = this.ids.slice(first, last + 1).filter((id) => !this.known.has(id));
+    const wanted = this.all.slice(first, last + 1).filter((id) => !this.known.has(id));
     for (let at = 0; at < wanted.length; at += ASKED_AT_ONCE) {
       const { images } = await ask("/v1/images/paths", { body: { image_ids: wanted.slice(at, at + ASKED_AT_ONCE) }, signal });
       images.forEach((one) => this.known.set(one.image_id, one));
@@ -263,7 +268,7 @@ function select() {
   if (view.lasso) found = scatter.within(view.lasso);
   else if (group >= 0) found = [...ids.keys()].filter((i) => scatter.of[i] === group);
   byId("stage").hidden = !found;
-  document.body.classList.toggle("selecting", Boolean(found));
+  document.body.classList.toggle("lassoed", Boolean(found));
   if (!found) {
     source = null;
     scatter.choose(null);
@@ -277,9 +282,9 @@ function select() {
   const far = new Map(found.map((i) => [i, (scatter.xs[i] - middle[0]) ** 2 + (scatter.ys[i] - middle[1]) ** 2]));
   const list = found.sort((a, b) => far.get(a) - far.get(b)).map((i) => ids[i]);
   byId("chosen-title").textContent = `${photos(list.length)} selected`;
-  byId("paths").disabled = !list.length;
   source = new Chosen(list);
   grid.show(source, { label: "Selected photos" });
+  grid.selection.all();  // what is done is done with all of them, unless some are let go
 }
 
 function selectGroup(name) {
@@ -309,18 +314,6 @@ function setLasso(on) {
   byId("plane").classList.toggle("drawing", on);
 }
 
-async function savePaths() {
-  const mine = source;
-  byId("paths").disabled = true;
-  try {
-    await mine.load(0, mine.length - 1);
-    const paths = [...mine.ids.keys()].map((i) => mine.item(i).path).filter(Boolean);
-    const address = URL.createObjectURL(new Blob(paths.map((path) => `${path}\n`), { type: "text/plain;charset=utf-8" }));
-    h("a", { href: address, download: "photos.txt" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
-  } catch (error) { toast(error.message); } finally { byId("paths").disabled = false; }
-}
-
 // --- one photo -------------------------------------------------------------------------------------------------------
 
 const labelOf = (id) => groups[scatter.of[ids.indexOf(id)]]?.shown ?? "";
@@ -348,32 +341,52 @@ const scatter = new Scatter(byId("plane"), {
   onclear: clear,
 });
 
+const sayable = () => answer.labels.filter((label) => label !== NONE).concat(NONE);
+
+const chosen = selecting({
+  key: () => answer?.key ?? null,
+  correct: {
+    why: () => (!answer || !view.asked.set ? "Colour by a saved label set first: corrections are kept with it." : corrections.may ? null : "This service does not accept corrections from you."),
+    labels: () => sayable(),
+    say: async (which, n) => {
+      await corrections.sayAll(which, sayable()[n]);
+      toast(`Kept: ${photos(which.length)} show${which.length === 1 ? "s" : ""} ${sayable()[n]}.`, { text: "Undo", run: undo });
+    },
+  },
+});
+
+async function undo() {
+  try {
+    await corrections.undo();
+    dialog.said();
+  } catch (error) { toast(error.message); }
+}
+
 const grid = new Grid(byId("grid"), {
-  label: "Selected photos", cell: 132, badge: (item) => labelOf(item.image_id),
+  label: "Selected photos", cell: 132, select: chosen, badge: (item) => labelOf(item.image_id),
   onopen: (i, from) => dialog.open(from, i),
   onerror: (error) => toast(error.message, { text: "Try again", run: () => select() }),
 });
 
 const dialog = new PhotoDialog({
   question: () => answer?.asked ?? null,
-  onshow: (id) => { tip(null); const isNew = view.photo === null; view.photo = id; writeUrl(isNew); },
+  onshow: (id, at) => { tip(null); open.shown(id, at); },
   onclose: () => {
-    if (view.photo === null) return;
-    view.photo = null;
-    writeUrl();
+    open.closed();
     if (dialog.walk) grid.focus(dialog.walk.at);
     else scatter.canvas.focus({ preventScroll: true });
   },
   oncorrect: {
     possible: () => Boolean(answer && corrections.may && view.asked.set),
-    labels: () => answer.labels.filter((label) => label !== NONE).concat(NONE),
+    labels: () => sayable(),
     said: (digest) => corrections.said(digest),
+    undo,
     say: async (photo, n) => {
-      const label = answer.labels.filter((one) => one !== NONE).concat(NONE)[n];
+      const label = sayable()[n];
       try {
-        await corrections.say(photo.image_id, photo.digest, label);
+        await corrections.say(photo, label);
         dialog.said();
-        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, { text: "Undo", run: () => corrections.undo().then(() => dialog.said(), (error) => toast(error.message)) });
+        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, { text: "Undo", run: undo });
       } catch (error) { toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`); }
     },
   },
@@ -402,7 +415,6 @@ byId("in-view").addEventListener("click", () => selectWithin(scatter.inView));
 byId("closer").addEventListener("click", () => scatter.zoomBy(1.6));
 byId("further").addEventListener("click", () => scatter.zoomBy(1 / 1.6));
 byId("fit").addEventListener("click", () => scatter.fit());
-byId("paths").addEventListener("click", savePaths);
 byId("clear").addEventListener("click", () => { clear(); scatter.canvas.focus({ preventScroll: true }); });
 
 async function go(query) {
@@ -410,11 +422,17 @@ async function go(query) {
   await editor.set(view.asked);
   if (!map?.layout) await fetchMap();
   await colour();
-  if (view.photo && ids) {
-    const at = source ? source.ids.indexOf(view.photo) : -1;
-    if (at >= 0) await source.load(at, at).catch(() => {});
-    dialog.travel(view.photo, at >= 0 ? source : null, at >= 0 ? at : null);
-  } else dialog.close();
+  follow();
+}
+
+/** Open the photo that the address names, or none. */
+async function follow() {
+  const { id } = open;
+  const at = id !== null && source ? source.all.indexOf(id) : -1;
+  if (at >= 0) await source.load(at, at).catch(() => {});
+  if (open.id !== id) return;
+  if (id === null || !ids) dialog.close();
+  else dialog.travel(id, at >= 0 ? source : null, at >= 0 ? at : null);
 }
 
 async function begin() {
@@ -425,5 +443,6 @@ async function begin() {
   if (live) watch(live);
 }
 
-onTravel(go);
+onTravel(go, (query) => { open.read(query); follow(); });
+offerKeys();
 begin();

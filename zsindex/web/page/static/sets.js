@@ -1,7 +1,7 @@
 // Label sets with their versions, and what was said of photos with each: listed, taken back, restored.
 
 import { NONE } from "./answer.js";
-import { ask, has, latest, library, mayWrite, root } from "./api.js";
+import { ask, latest, library, mayWrite, root } from "./api.js";
 import { selecting } from "./chosen.js";
 import { Corrections } from "./corrections.js";
 import { byId, h, number, photos, showState, toast } from "./dom.js";
@@ -138,7 +138,7 @@ byId("remove").addEventListener("click", () => {
 // --- corrections -----------------------------------------------------------------------------------------------------
 
 function drawSaid() {
-  byId("undo").hidden = !writes;
+  byId("undo").hidden = remove.hidden = !writes;
   byId("said").textContent = said.length ? `${photos(said.length)}, the last first` : "Nothing was said with this set yet.";
   byId("grid").hidden = !said.length;
   if (!said.length) return;
@@ -223,5 +223,4 @@ async function follow() {
 onTravel(go, (query) => { open.read(query); follow(); });
 offerKeys();
 library().catch(() => {});
-Promise.all([mayWrite(), has("/v1/corrections/forget")]).then((both) => { remove.hidden = !both.every(Boolean); }, () => { remove.hidden = true; });
 go(params());
