@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from tests.page.conftest import Start
-from tests.page.looking import LABELS, QUERY, SIZES, accessible, expect, keep
+from tests.page.looking import LABELS, QUERY, SIZES, accessible, expect, keep, stays
 from zsindex.library import Library
 
 # --- the way to it ----------------------------------------------------------------------------------------------------
@@ -55,6 +55,7 @@ def test_what_is_confused_with_what(page: Any, url: str, library: Library) -> No
     """Numbers as in Python; a cell opens its photos, a label its curve; a threshold is moved and kept."""
     words = [*LABELS, "a dog", "a car", "a house", "a flower", "a page of text"]
     library.labels.save("things", words)
+    stays(page)
     said = {one.path: words[(n + 1) % 10] if n % 4 == 0 else one.label for n, one in enumerate(library.classify(words))}
     library.corrections.add_all("things", [(path, label, False) for path, label in said.items()])
     expected = library.lab.evaluate("things", "corrections", resamples=200)
@@ -249,6 +250,7 @@ def test_reviewing_with_two_keys(page: Any, url: str, library: Library) -> None:
 
 
 def test_what_next_in_the_lab(page: Any, url: str, library: Library) -> None:
+    stays(page)
     page.goto(f"{url}/lab?{QUERY}")
     page.get_by_text("What next?").click()
     box = page.locator("#what-next")

@@ -34,7 +34,8 @@ let source = null;  // the photos of a cell
 let curve = null;  // of a label: what the service says, and the threshold that is kept
 let sets = [];
 let may = false;
-let said = 0;
+let said = 0;  // corrections that were made here, and can be taken back
+let stale = false;
 
 function readUrl(query) {
   view.set = query.get("set") ?? "";
@@ -443,25 +444,33 @@ const grid = new Grid(byId("grid"), {
 /** What a photo can be said to show: what the set has, be it among the answers here or not. */
 const sayable = () => (sets.find((one) => one.name === view.set.split("@")[0])?.labels ?? []).concat(NONE);
 
+/** Take back the last correction, if it was made here. */
+async function undo() {
+  if (!said) return;
+  said -= 1;
+  try {
+    await corrections.undo();
+    toast("Taken back.");
+    if (dialog.isOpen) {
+      stale = true;
+      dialog.said();
+    } else evaluate();
+  } catch (error) { toast(error.message); }
+}
+
 const dialog = new PhotoDialog({
   question,
   oncorrect: {
     possible: () => corrections.may,
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    undo: async () => {
-      try {
-        await corrections.undo();
-        dialog.said();
-        toast("The last correction is taken back.");
-      } catch (error) { toast(error.message); }
-    },
+    undo,
     say: async (photo, n) => {
       try {
         await corrections.say(photo, sayable()[n]);
-        said += 1;
+        [said, stale] = [said + 1, true];
         dialog.said();
-        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${sayable()[n]}.`);
+        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${sayable()[n]}.`, { text: "Undo", run: undo });
       } catch (error) { toast(error.message); }
     },
   },
@@ -470,8 +479,8 @@ const dialog = new PhotoDialog({
     open.closed();
     if (dialog.walk) grid.focus(dialog.walk.at);
     // What was said is a part of the truth now, or of what was learnt.
-    if (said && (view.truth === "corrections" || view.learn)) evaluate();
-    said = 0;
+    if (stale && (view.truth === "corrections" || view.learn)) evaluate();
+    stale = false;
   },
 });
 
@@ -482,7 +491,7 @@ function changed(push = true) {
   evaluate();
 }
 
-byId("label-set").addEventListener("change", () => { Object.assign(view, { set: byId("label-set").value, cell: null, label: null }); changed(); });
+byId("label-set").addEventListener("change", () => { said = 0; Object.assign(view, { set: byId("label-set").value, cell: null, label: null }); changed(); });
 byId("truth").addEventListener("change", () => { Object.assign(view, { truth: byId("truth").value, cell: null }); changed(); });
 for (const name of ["learn", "others"]) byId(name).addEventListener("change", () => { view[name] = byId(name).checked; changed(); });
 byId("names").addEventListener("change", () => { view.names = byId("names").value.split("\n").map((one) => one.trim()).filter((one) => one.includes("=")); changed(); });
