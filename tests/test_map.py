@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from zsindex.cli import cli
 
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
@@ -254,3 +257,31 @@ def test_a_library_without_photos_has_no_map(tmp_path: Path) -> None:
         for ask in (library.map.layout, library.map.build, library.map.seconds):
             with pytest.raises(NoVectors):
                 ask()
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_makes_it_and_writes_where_photos_are(library: Library) -> None:
+    def run(*arguments: str, code: int = 0) -> str:
+        found = CliRunner().invoke(cli, ["map", *arguments, "--library", str(library.path)])
+        assert found.exit_code == code, found.output
+        return found.stdout
+
+    assert run("show").startswith("there is no map yet: zsindex map build (about ")
+    run("export", code=1)
+    assert run("build", "--quiet").startswith("20 photos on the map, 20 laid out together, in ")
+    assert json.loads(run("show", "--json"))["map"] == {
+        "photos": 20,
+        "laid_out": 20,
+        "added": 0,
+        "new": 0,
+        "gone": 0,
+        "outdated": False,
+    }
+    rows = [json.loads(line) for line in run("export", "--format", "ndjson").splitlines()]
+    points = {row["image_id"]: (row["x"], row["y"]) for row in rows}
+    assert points == where(library.map.layout())
+    assert {row["path"] for row in rows} == set(library.view().paths)
+    assert run("export", "--format", "csv").splitlines()[0] == "path,image_id,x,y"
+    assert len(run("export").splitlines()) == 20

@@ -181,6 +181,7 @@ def test_whatever_writes_needs_the_right_to(serve: Serve, library: Library) -> N
     asking = {"/v1/classify", "/v1/classify/upload", "/v1/search", "/v1/search/upload", "/v1/session", "/v1/groups"}
     asking |= {"/v1/images/{image_id}/explain", "/v1/classify/counts", "/v1/embed"}
     asking |= {"/v1/images/export", "/v1/images/tags"}
+    asking |= {"/v1/images/{image_id}/explain", "/v1/classify/counts", "/v1/embed", "/v1/images/paths"}
     asking |= LAB | {"/v1/runs/{key}/repeat"}
     changing = {(m.upper(), p) for p, item in paths.items() for m in item if m not in ("get",) and p not in asking}
     changing |= LAB_WRITES
