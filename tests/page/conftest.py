@@ -103,7 +103,7 @@ def url(start: Start) -> str:
     return start()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # as long as it is there its thread has an event loop, which others need
 def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("needs Debian's chromium, or another in ZSINDEX_TEST_CHROMIUM")
