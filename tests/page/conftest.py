@@ -118,7 +118,7 @@ def page(chromium: Any) -> Iterator[Any]:
     """A page whose scripts must not fail, and which must not break its own content policy."""
     context = chromium.new_context(viewport=SIZES["desk"], reduced_motion="reduce", accept_downloads=True)
     made = context.new_page()
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(20_000)
     wrong: list[str] = []
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)

@@ -14,6 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs the packag
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
 
 expect = playwright.expect
+expect.set_options(timeout=20_000)  # what is waited for comes as soon as it can, also where others use the machine
 LABELS = ["a person", "a cat", "a cup of coffee", "a rocket", "a galaxy"]
 QUERY = "&".join(f"label={label.replace(' ', '+')}" for label in LABELS)
 TOKEN = "a-token-of-the-page-0123"
