@@ -365,3 +365,40 @@ def test_albums_and_events_open_as_photos(page: Any, url: str, library: Library)
     page.set_viewport_size(SIZES["phone"])
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"]["width"]
     keep(page, "albums-phone")
+
+
+def test_nothing_is_done_to_photos_that_nobody_sees(page: Any, url: str, library: Library) -> None:
+    labels = [
+        f"{colour} {thing}"
+        for colour in ("red", "blue", "green", "white", "grey")
+        for thing in ("cat", "cup", "sky", "sea", "hat")
+    ]
+    library.labels.save("many", labels)
+    page.goto(f"{url}/lab?set=many&view=columns")
+    page.locator("#columns .cell.seen").first.click(modifiers=["ControlOrMeta"])
+    expect(page.locator(".selected-count")).to_have_text("1 selected")
+    page.get_by_role("button", name="One group").click()
+    expect(bar(page)).to_be_hidden()
+    # Keys of the labels are those that are shown, and Enter says nothing by itself.
+    cells(page).first.click(modifiers=["ControlOrMeta"])
+    page.get_by_role("button", name="Correct…").click()
+    dialog = page.get_by_role("dialog", name="What do they show?")
+    dialog.get_by_label("Find a label").press("Enter")
+    dialog.get_by_label("Find a label").fill("grey")
+    expect(dialog.locator("button.answer:visible .key")).to_have_text(list("12345"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("2")
+    expect(page.get_by_text("Kept: 1 photo shows grey cup.")).to_be_visible()
+    assert [one.label for one in library.corrections.list("many")] == ["grey cup"]
+    # What asks about a selection goes with it.
+    cells(page).first.click(modifiers=["ControlOrMeta"])
+    page.get_by_role("button", name="Correct…").click()
+    page.go_back()
+    expect(dialog).to_have_count(0)
+    expect(bar(page)).to_be_hidden()
+    library.albums.add("the best", library.photos.paths()[:3])
+    page.goto(f"{url}/albums?album=the+best")
+    cells(page).first.click(modifiers=["ControlOrMeta"])
+    expect(page.locator(".selected-count")).to_have_text("1 selected")
+    page.locator("#back").click()
+    expect(bar(page)).to_be_hidden()

@@ -2,10 +2,12 @@
 
 import { ask, mayWrite, request, root } from "./api.js";
 import { bytes, fileName, h, number, photos, toast } from "./dom.js";
+import { fits } from "./groups.js";
 import { SelectionBar } from "./selection.js";
 
 const MOST_CORRECTED = 10_000;
-const FEW_LABELS = 9;
+const FEW_LABELS = 24;
+const KEYS = 9;
 const SHOWN_CHANGES = 50;
 
 /**
@@ -28,19 +30,23 @@ export function selecting({ key = () => null, correct = null, more = () => [] } 
     }
     const labels = correct.labels();
     const buttons = labels.map((label, n) => button(label, () => { dialog.close(); say(n); }, { class: "answer" }));
-    buttons.slice(0, FEW_LABELS).forEach((one, n) => one.prepend(h("span", { class: "key", "aria-hidden": "true" }, String(n + 1))));
-    const find = h("input", { type: "search", id: "correct-find", autocomplete: "off", oninput: () => {
-      const wanted = find.value.trim().toLowerCase();
-      buttons.forEach((one, n) => { one.hidden = !labels[n].toLowerCase().includes(wanted); });
-    } });
+    const keys = Array.from({ length: KEYS }, (_, n) => h("span", { class: "key", "aria-hidden": "true" }, String(n + 1)));
+    const find = h("input", { type: "search", id: "correct-find", autocomplete: "off", oninput: () => fill() });
+    let offered = [];
+    // Keys are about what can be seen, in its order.
+    const fill = () => {
+      offered = buttons.filter((one, n) => { one.hidden = !fits(labels[n], find.value.trim()); return !one.hidden; });
+      keys.forEach((key, n) => (offered[n] ? offered[n].prepend(key) : key.remove()));
+    };
+    fill();
     const dialog = asking("What do they show?", [
       h("p", { class: "quiet" }, `It is kept for ${photos(bar.count)}, in one step that can be undone.`),
       ...(labels.length > FEW_LABELS ? [h("label", { for: "correct-find" }, "Find a label"), find] : []),
       h("div", { class: "answers many", role: "group", "aria-label": "Labels" }, ...buttons),
-    ], { onsubmit: () => buttons.find((one) => !one.hidden)?.click() });
+    ], { onsubmit: () => { if (find.value.trim()) offered[0]?.click(); } });
     dialog.addEventListener("keydown", (event) => {
       if (event.target === find || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-      if (/^[1-9]$/.test(event.key)) buttons[Number(event.key) - 1]?.click();
+      if (/^[1-9]$/.test(event.key)) offered[Number(event.key) - 1]?.click();
     });
     (labels.length > FEW_LABELS ? find : buttons[0]).focus();
   }
@@ -142,7 +148,7 @@ export function selecting({ key = () => null, correct = null, more = () => [] } 
 /** A dialog that asks for something; it is gone when it is closed. */
 function asking(title, parts, { onsubmit, buttons = [], wide = false }) {
   const form = h("form", {}, h("h2", {}, title), ...parts, h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close"), ...buttons));
-  const dialog = h("dialog", { class: `small${wide ? " wide-dialog" : ""}`, "aria-label": title }, form);
+  const dialog = h("dialog", { class: `small of-selection${wide ? " wide-dialog" : ""}`, "aria-label": title }, form);
   form.addEventListener("submit", (event) => { event.preventDefault(); onsubmit(); });
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

@@ -42,7 +42,10 @@ export class Grid {
     // Scrolling may be that of the page or of any box around: both are seen here.
     const listening = { capture: true, passive: true, signal: this.ending.signal };
     document.addEventListener("scroll", () => this.#soon(), listening);
-    this.observer = new ResizeObserver(() => this.#soon());
+    this.observer = new ResizeObserver(() => {
+      if (!host.checkVisibility()) this.selection?.clear();  // what is done would be done to photos that nobody sees
+      this.#soon();
+    });
     this.observer.observe(host);
     addEventListener("resize", () => this.#soon(), listening);
     this.selection = select?.of(this);

@@ -282,6 +282,7 @@ function select() {
   const far = new Map(found.map((i) => [i, (scatter.xs[i] - middle[0]) ** 2 + (scatter.ys[i] - middle[1]) ** 2]));
   const list = found.sort((a, b) => far.get(a) - far.get(b)).map((i) => ids[i]);
   byId("chosen-title").textContent = `${photos(list.length)} selected`;
+  if (source?.all.length === list.length && list.every((id, n) => id === source.all[n])) return;  // what was let go stays so
   source = new Chosen(list);
   grid.show(source, { label: "Selected photos" });
   grid.selection.all();  // what is done is done with all of them, unless some are let go

@@ -300,6 +300,7 @@ export class SelectionBar {
     const focused = this.element.contains(document.activeElement);
     this.element.hidden = !n;
     document.body.classList.toggle("selecting", n > 0);
+    if (!n) document.querySelectorAll("dialog.of-selection[open]").forEach((dialog) => dialog.close());
     if (n && !this.ending) this.#tellCount();
     if (!n && focused) selection.grid.focus();
     this.say(n ? `${photos(n)} selected` : "Nothing is selected");
@@ -319,7 +320,11 @@ export class SelectionBar {
    * told to stop.
    */
   async run(work) {
-    if (this.ending || !this.current) return;
+    if (this.ending) return;
+    if (!this.current?.grid.host.checkVisibility()) {
+      toast("Nothing is selected any more.");
+      return;
+    }
     const ending = (this.ending = new AbortController());
     const tell = (text) => { this.text.textContent = text; };
     this.work.hidden = this.every.hidden = true;
@@ -364,13 +369,14 @@ export class SelectionBar {
     this.text.textContent = `${number(n)} selected`;
     this.every.textContent = `All ${number(length ?? 0)}`;
     this.every.hidden = n === length;
+    document.body.style.setProperty("--below", `${this.height + 20}px`);
   }
 
   #key(event) {
     if (event.defaultPrevented || event.target.closest("input, textarea, select, details, dialog") || document.querySelector("dialog[open]")) return;
     if (event.key === "Escape" && this.count) this.leave();
     else if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "a") {
-      const there = this.selections.find((one) => one.grid.sheet.contains(document.activeElement)) ?? this.current ?? this.selections.find((one) => !one.grid.host.hidden && one.grid.source.length);
+      const there = this.selections.find((one) => one.grid.sheet.contains(document.activeElement)) ?? this.current ?? this.selections.find((one) => one.grid.host.checkVisibility() && one.grid.source.length);
       if (!there) return;
       event.preventDefault();
       there.all();
