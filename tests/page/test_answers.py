@@ -184,7 +184,8 @@ def test_many_labels_are_a_list_of_what_is_confused(page: Any, start: Start, lib
     by_path = {one.path: words[n % 60] for n, one in enumerate(found)}
     library.corrections.add_all("many", [(path, label, False) for path, label in by_path.items()])
     [report] = library.lab.evaluate("many", "corrections", resamples=0).reports
-    page.goto(f"{start(read_only=True)}/evaluate?set=many&label={words[0].replace(' ', '+')}")
+    service = start(read_only=True)
+    page.goto(f"{service}/evaluate?set=many&label={words[0].replace(' ', '+')}")
     expect(page.locator(".pair-of").first).to_be_visible()
     assert page.locator(".matrix").count() == 0
     pairs = [text.split("\n") for text in page.locator(".pair-of").all_inner_texts()]
@@ -198,6 +199,10 @@ def test_many_labels_are_a_list_of_what_is_confused(page: Any, start: Start, lib
     name = report.mistakes[0].truth
     page.get_by_label("Only").fill(name)
     expect(page.locator("#labels tbody tr")).to_have_count(sum(name in one.label for one in report.labels))
+    for path, button in [("review?label=a+cat", "Review"), ("count?label=a+cat", "Count"), ("choose", "Choose")]:
+        page.goto(f"{service}/{path}")
+        expect(page.get_by_text("This service only reads it.")).to_be_visible()
+        expect(page.locator("#asked").get_by_role("button", name=button)).to_be_disabled()
 
 
 def photos(n: int) -> str:
@@ -247,6 +252,48 @@ def test_reviewing_with_two_keys(page: Any, url: str, library: Library) -> None:
     assert [one.answer for one in library.surveys.looks(survey.id) if one.number == 4] == ["unsure"]
     page.set_viewport_size(SIZES["phone"])
     accessible(page, "review-phone")
+
+
+def test_going_back_asks_what_the_address_says(page: Any, url: str, library: Library) -> None:
+    """And after a question that is refused there is no photo to answer."""
+    library.labels.save("things", LABELS)
+    page.goto(f"{url}/search")
+    page.goto(f"{url}/review?label=a+cat")
+    field = page.get_by_label("What to find")
+    expect(page.locator("#look img")).to_be_visible()
+    page.keyboard.press("n")
+    expect(page.locator("#statement")).to_contain_text("1 of 32 photos looked at")
+    field.fill("a dog")
+    page.keyboard.press("Enter")
+    expect(page.locator("#statement")).to_contain_text("0 of 32 photos looked at")
+    page.go_back()
+    expect(field).to_have_value("a cat")
+    expect(page.locator("#statement")).to_contain_text("1 of 32 photos looked at")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 2")
+    page.keyboard.press("n")
+    expect(page.locator("#statement")).to_contain_text("2 of 32 photos looked at")
+    assert sorted(one.n_answered for one in library.surveys.list("review")) == [0, 2]  # none of the dog's
+
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 3")
+    page.get_by_label("Label set").select_option("things")
+    field.fill("no such label")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("This cannot be reviewed")).to_be_visible()
+    expect(page.locator("#look")).to_be_hidden()
+    expect(page.get_by_role("button", name="Yes")).to_be_hidden()
+    expect(page.locator("#statement")).to_be_empty()
+    with page.expect_request("**/v1/reviews**") as asked:  # what comes first is no answer by a key
+        page.keyboard.press("y")
+        page.go_back()
+    assert not asked.value.url.endswith("/answers")
+    expect(page.locator("#frame img")).to_have_attribute("alt", "Photo 3")
+    for path, name in [("count?label=a+cat", "What to count"), ("review?label=a+cat", "What to find")]:
+        page.goto(f"{url}/search")
+        page.goto(f"{url}/{path}")
+        expect(page.get_by_label(name)).to_have_value("a cat")
+        expect(page.locator("#frame img")).to_be_visible()
+        page.go_back()
+        assert urlsplit(page.url).path == "/search"
 
 
 def test_what_next_in_the_lab(page: Any, url: str, library: Library) -> None:

@@ -3,8 +3,8 @@
 import { NONE } from "./answer.js";
 import { ask, library, mayWrite } from "./api.js";
 import { byId, h, number, percent, photos, showState } from "./dom.js";
-import { Looks } from "./looks.js";
-import { params, write } from "./url.js";
+import { Looks, mayNot, onlyReads } from "./looks.js";
+import { onTravel, params, write } from "./url.js";
 
 const looks = new Looks({
   answersOf: ({ drawn: { answers } }) => [
@@ -17,6 +17,7 @@ const looks = new Looks({
   onundo: () => ask(`/v1/choices/${looks.now.survey}/undo`, { method: "POST" }).catch(gone),
   ondraw: draw,
   onlost: begin,
+  onclear: clear,
   busy: "Answering the photos in each way",
   wrong: "There is nothing to choose",
 });
@@ -34,19 +35,24 @@ function body() {
   return { label_set: first, against: against.map((name) => ({ label_set: name })), template_sets: chosen("templates"), models: chosen("models"), within: Number(byId("within").value) };
 }
 
-function begin() {
+function begin({ push = true } = {}) {
   const query = new URLSearchParams();
   for (const [name, id] of [["set", "sets"], ["template", "templates"], ["model", "models"]]) chosen(id).forEach((one) => query.append(name, one));
   query.set("within", byId("within").value);
-  write(query, { push: true });
-  return looks.tell(() => ask("/v1/choices", { body: body() }));
+  write(query, { push });
+  return looks.begin(() => ask("/v1/choices", { body: body() }));
 }
 
 /** How many candidates that makes. */
 function count() {
   const n = chosen("sets").length * Math.max(1, chosen("templates").length) * Math.max(1, chosen("models").length);
-  byId("begin").disabled = n < 2;
+  byId("begin").disabled = n < 2 || onlyReads();
   byId("begin").textContent = n > 1 ? `Choose among ${n}` : "Choose";
+}
+
+function clear() {
+  byId("standing").textContent = byId("details").textContent = "";
+  byId("duels").hidden = true;
 }
 
 function draw(choice) {
@@ -65,30 +71,42 @@ function draw(choice) {
   if (!choice.next) showState(byId("state"), { title: choice.named !== null ? `${choice.named} is the best of these` : "It cannot be told", text: "That is so of these photos, and of these candidates only: it does not say that it is good." });
 }
 
-function fill(id, values, given) {
-  byId(id).replaceChildren(...values.map(({ value, text }) => h("label", { class: "check" }, h("input", { type: "checkbox", value, checked: given.includes(value) }), ` ${text}`)));
+function fill(id, values) {
+  byId(id).replaceChildren(...values.map(({ value, text }) => h("label", { class: "check" }, h("input", { type: "checkbox", value }), ` ${text}`)));
 }
 
 byId("asked").addEventListener("submit", (event) => { event.preventDefault(); document.activeElement?.blur(); begin(); });
 byId("asked").addEventListener("change", count);
 
+/** Take up what an address says. */
+function go(query) {
+  byId("asked").reset();
+  for (const [name, id] of [["set", "sets"], ["template", "templates"], ["model", "models"]]) {
+    const given = query.getAll(name);
+    for (const box of byId(id).querySelectorAll("input")) box.checked = given.includes(box.value);
+  }
+  byId("more").open = query.has("template") || query.has("model");
+  if (query.get("within")) byId("within").value = query.get("within");
+  count();
+  if (!byId("begin").disabled) return begin({ push: false });
+  looks.clear();
+  if (!byId("sets").childElementCount) return showState(byId("state"), { title: "No label set is saved yet", text: "Save the words in the lab under a name: then they can be compared with others." });
+  return showState(byId("state"), { title: "Which is best here?", text: "Tick two or more label sets, or one with two or more templates. You are asked only about photos on which they differ, until it is known, with 95 % confidence, that none is better." });
+}
+
 async function start() {
   library().catch(() => {});
-  const given = params();
   const [sets, templates, models, may] = await Promise.all([ask("/v1/label-sets"), ask("/v1/template-sets"), ask("/v1/models"), mayWrite()]);
   const versions = sets.flatMap((one) => [{ value: one.name, text: `${one.name} (${one.labels.length})` },
     ...(one.version > 1 ? [{ value: `${one.name}@${one.version - 1}`, text: `${one.name}, as it was before` }] : [])]);
-  fill("sets", versions, given.getAll("set"));
-  fill("templates", templates.map((one) => ({ value: one.name, text: one.templates.length === 1 ? one.templates[0] : `${one.name} (${one.templates.length})` })), given.getAll("template"));
-  fill("models", models.map((one) => ({ value: one.name, text: one.name })), given.getAll("model"));
+  fill("sets", versions);
+  fill("templates", templates.map((one) => ({ value: one.name, text: one.templates.length === 1 ? one.templates[0] : `${one.name} (${one.templates.length})` })));
+  fill("models", models.map((one) => ({ value: one.name, text: one.name })));
   byId("models-field").hidden = models.length < 2;
-  byId("more").open = given.has("template") || given.has("model");
-  if (given.get("within")) byId("within").value = given.get("within");
   count();
-  if (!may) showState(byId("state"), { title: "Choosing needs the right to write", text: "Every answer is kept in the library. Sign in with a token that may write." });
-  else if (!sets.length) showState(byId("state"), { title: "No label set is saved yet", text: "Save the words in the lab under a name: then they can be compared with others." });
-  else if (!byId("begin").disabled) begin();
-  else showState(byId("state"), { title: "Which is best here?", text: "Tick two or more label sets, or one with two or more templates. You are asked only about photos on which they differ, until it is known, with 95 % confidence, that none is better." });
+  if (!may) return mayNot("Choosing");
+  onTravel(go, go);
+  return go(params());
 }
 
 start().catch((error) => showState(byId("state"), { title: "No answer", text: error.message, kind: "error" }));

@@ -2,8 +2,8 @@
 
 import { ask, library, mayWrite } from "./api.js";
 import { byId, number, photos, showState } from "./dom.js";
-import { Looks, fillSets } from "./looks.js";
-import { params, write } from "./url.js";
+import { Looks, fillSets, mayNot } from "./looks.js";
+import { onTravel, params, write } from "./url.js";
 
 const when = () => ({ within: Number(byId("within").value) });
 
@@ -13,18 +13,24 @@ const looks = new Looks({
   onundo: () => ask(`/v1/counts/${looks.now.survey}/undo`, { body: when() }),
   ondraw: draw,
   onlost: begin,
+  onclear: clear,
   busy: "Counting",
   wrong: "This cannot be counted",
 });
 
-function begin() {
+function begin({ push = true } = {}) {
   const label = byId("label").value.trim();
   if (!label) return undefined;
   const set = byId("label-set").value;
   const query = new URLSearchParams({ label, within: byId("within").value });
   if (set) query.set("set", set);
-  write(query, { push: true });
-  return looks.tell(() => ask("/v1/counts", { body: { label, label_set: set || null, ...when() } }));
+  write(query, { push });
+  return looks.begin(() => ask("/v1/counts", { body: { label, label_set: set || null, ...when() } }));
+}
+
+function clear() {
+  byId("counted").textContent = byId("details").textContent = "";
+  byId("scale").hidden = true;
 }
 
 function draw(count) {
@@ -48,16 +54,25 @@ function draw(count) {
 byId("asked").addEventListener("submit", (event) => { event.preventDefault(); byId("label").blur(); begin(); });
 byId("within").addEventListener("change", () => { if (looks.now) begin(); });
 
+/** Take up what an address says. */
+function go(query) {
+  byId("asked").reset();
+  byId("label").value = query.get("label") ?? "";
+  byId("label-set").value = query.get("set") ?? "";
+  if (query.get("within")) byId("within").value = query.get("within");
+  if (byId("label").value.trim()) return begin({ push: false });
+  looks.clear();
+  return showState(byId("state"), { title: "How many photos show it?", text: "Say what to count and look at a few photos, with Y and N. The number comes with an interval that holds whatever the model thinks." });
+}
+
 async function start() {
   library().catch(() => {});
-  const given = params();
-  byId("label").value = given.get("label") ?? "";
-  if (given.get("within")) byId("within").value = given.get("within");
+  byId("label").value = params().get("label") ?? "";
   const [sets, may] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
-  fillSets(byId("label-set"), sets, given.get("set"));
-  if (!may) showState(byId("state"), { title: "Counting needs the right to write", text: "Every answer is kept in the library. Sign in with a token that may write." });
-  else if (byId("label").value) begin();
-  else showState(byId("state"), { title: "How many photos show it?", text: "Say what to count and look at a few photos, with Y and N. The number comes with an interval that holds whatever the model thinks." });
+  fillSets(byId("label-set"), sets);
+  if (!may) return mayNot("Counting");
+  onTravel(go, go);
+  return go(params());
 }
 
 start().catch((error) => showState(byId("state"), { title: "No answer", text: error.message, kind: "error" }));
