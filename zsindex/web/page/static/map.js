@@ -349,15 +349,16 @@ const chosen = selecting({
     why: () => (!answer || !view.asked.set ? "Colour by a saved label set first: corrections are kept with it." : corrections.may ? null : "This service does not accept corrections from you."),
     labels: () => sayable(),
     say: async (which, n) => {
-      await corrections.sayAll(which, sayable()[n]);
-      toast(`Kept: ${photos(which.length)} show${which.length === 1 ? "s" : ""} ${sayable()[n]}.`, { text: "Undo", run: undo });
+      const label = sayable()[n];
+      const step = await corrections.sayAll(which, label);
+      corrections.tell(`Kept: ${photos(which.length)} show${which.length === 1 ? "s" : ""} ${label}.`, step, undo);
     },
   },
 });
 
-async function undo() {
+async function undo(only) {
   try {
-    await corrections.undo();
+    await corrections.undo(only);
     dialog.said();
   } catch (error) { toast(error.message); }
 }
@@ -380,13 +381,13 @@ const dialog = new PhotoDialog({
     possible: () => Boolean(answer && corrections.may && view.asked.set),
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    undo,
+    undo: () => undo(),
     say: async (photo, n) => {
       const label = sayable()[n];
       try {
-        await corrections.say(photo, label);
+        const step = await corrections.say(photo, label);
         dialog.said();
-        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, { text: "Undo", run: undo });
+        corrections.tell(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, step, undo);
       } catch (error) { toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`); }
     },
   },
