@@ -125,6 +125,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "corrections.list": ("name",),
     "corrections.add": ("name", "red.png", "red"),
     "corrections.add_all": ("name", [("red.png", "red", False)]),
+    "corrections.add_step": ("name", [("red.png", "red", False)]),
     "corrections.forget": ("name", "red.png"),
     "corrections.forget_digests": ("name", "0" * 64),
     "corrections.undo": ("name",),

@@ -242,6 +242,46 @@ def test_the_next_photo_comes_after_a_key_and_undo_leads_back(
     expect(dialog.get_by_label("Go on to the next photo after each answer")).not_to_be_checked()
 
 
+def test_undo_takes_back_only_what_was_said_on_its_page(
+    page: Any, url: str, library: Library, things: tuple[str, list[tuple[int, str]]]
+) -> None:
+    label, photos = things
+    other = next(n for n, one in enumerate(LABELS, start=1) if one != label)
+
+    def said() -> list[str]:
+        return sorted(Path(one.paths[0]).name for one in library.corrections.list("things"))
+
+    dialog = opened(page, url, label)
+    second = page.context.new_page()
+    try:
+        theirs = opened(second, url, label)
+        second.keyboard.press("u")  # nothing was said there
+        expect(second.get_by_text("There is nothing to take back.")).to_be_visible()
+        second.keyboard.press("ArrowRight")
+        expect(theirs.get_by_text("Press a number, or choose.")).to_be_visible()
+        page.keyboard.press(str(other))
+        expect(dialog.locator(".said-badge")).to_be_visible()
+        second.keyboard.press(str(other))
+        expect(theirs.locator(".said-badge")).to_be_visible()
+        dialog.get_by_role("button", name="Undo").click()
+        expect(page.get_by_text("Somebody else has corrected since; look at Sets.")).to_be_visible()
+        assert said() == sorted([photos[0][1], photos[1][1]])
+        theirs.get_by_role("button", name="Undo").click()
+        expect(theirs.locator(".said-badge")).to_be_hidden()
+        assert said() == [photos[0][1]]
+        second.goto(f"{url}/sets?set=things")
+        cells(second).first.click()
+        expect(theirs.locator(".said-badge")).to_be_visible()
+        expect(theirs.get_by_text("Kept: it shows")).to_be_visible()
+        second.keyboard.press("u")  # of whom is not known there
+        page.keyboard.press("u")
+        expect(dialog.locator(".said-badge")).to_be_hidden()
+        expect(page.get_by_text("There is nothing to take back.")).to_have_count(0)
+        assert said() == []
+    finally:
+        second.close()
+
+
 # --- the viewer -------------------------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,9 @@ class State:
     corrections: dict[str, tuple[tuple[CorrectionEntry, ...], ...]] = field(default_factory=dict)
     # Of the same batches, when they were made.
     correction_times: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # And their numbers, with the last one that was given.
+    correction_batches: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    last_correction: int = 0
     decisions: tuple[tuple[DecisionEntry, ...], ...] = ()
     albums: dict[str, AlbumRow] = field(default_factory=dict)
     surveys: dict[int, tuple[SurveyRow, tuple[LookRow, ...]]] = field(default_factory=dict)
@@ -1010,14 +1013,21 @@ class MemoryLabels(_Part):
 
     def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
         with self._storage.write("keep corrections") as state:
-            batches = state.corrections.get(label_set, ())
-            if entries:
-                state.corrections[label_set] = (*batches, tuple(entries))
-                state.correction_times[label_set] = (*state.correction_times.get(label_set, ()), now())
-            return len(batches) + 1
+            if not entries:
+                return 0
+            state.corrections[label_set] = (*state.corrections.get(label_set, ()), tuple(entries))
+            state.correction_times[label_set] = (*state.correction_times.get(label_set, ()), now())
+            state.last_correction += len(entries)
+            numbers = state.correction_batches.get(label_set, ())
+            state.correction_batches[label_set] = (*numbers, state.last_correction)
+            return state.last_correction
 
-    def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
+    def undo_corrections(self, label_set: str, *, only: int | None = None) -> list[CorrectionEntry]:
         with self._storage.write("undo corrections") as state:
+            numbers = state.correction_batches.get(label_set, ())
+            if only is not None and numbers[-1:] != (only,):
+                return []
+            state.correction_batches[label_set] = numbers[:-1]
             *kept, last = state.corrections.get(label_set) or ((),)
             state.corrections[label_set] = tuple(kept)
             state.correction_times[label_set] = state.correction_times.get(label_set, ())[: len(kept)]

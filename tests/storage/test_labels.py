@@ -290,8 +290,14 @@ def test_an_album_is_changed_as_it_stands(labels: LabelStorage) -> None:
 
 def test_adding_no_corrections_makes_no_batch(labels: LabelStorage) -> None:
     entry = CorrectionEntry(digest_of("1"), "cat")
-    assert labels.add_corrections("a", [entry]) == 1
-    assert labels.add_corrections("a", []) == 2
+    first = labels.add_corrections("a", [entry])
+    assert labels.add_corrections("a", []) == 0
+    assert labels.undo_corrections("a", only=first + 1) == []
+    assert labels.undo_corrections("a", only=first) == [entry]
+    assert labels.undo_corrections("a", only=first) == []
+    again = labels.add_corrections("a", [entry])
+    assert again > first  # no number is given twice
+    assert labels.undo_corrections("a", only=first) == []
     assert labels.undo_corrections("a") == [entry]
 
 

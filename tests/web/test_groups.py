@@ -359,7 +359,8 @@ def test_a_correction_is_kept_learned_from_and_taken_back(client: TestClient, sh
     before = ask(client, label_set="colours")
     [first, *_] = get(client, f"/v1/groups/{before['key']}/photos", answer=0)["photos"]
     said = {"label_set": "colours", "image_id": first["image_id"], "label": "blue"}
-    assert client.post("/v1/corrections", json=said).json() == {"corrections": 1}
+    made = client.post("/v1/corrections", json=said).json()
+    assert made == {"corrections": 1, "step": made["step"]}
     [kept] = get(client, "/v1/corrections", label_set="colours")
     assert kept["label"] == "blue"
     assert kept == shades.corrections.list("colours")[0].to_dict()

@@ -197,10 +197,8 @@ def test_many_corrections_are_one_step(client: TestClient, library: Library, alb
     known = ids(library)
     red, blue = known[str(album / "red.png")], known[str(album / "sea" / "blue.png")]
     said = [{"image_id": red, "label": "blue"}, {"image_id": blue, "label": "red", "not": True}]
-    assert post(client, "/v1/corrections/bulk", label_set=colours, corrections=said) == {
-        "statements": 2,
-        "corrections": 2,
-    }
+    made = post(client, "/v1/corrections/bulk", label_set=colours, corrections=said)
+    assert made == {"statements": 2, "corrections": 2, "step": made["step"]}
     held = {path: one.to_dict() for one in library.corrections.list(colours) for path in one.paths}
     assert held[str(album / "sea" / "red again.png")]["label"] == "blue"  # the same bytes
     assert held[str(album / "sea" / "blue.png")]["label"] is None
@@ -211,6 +209,27 @@ def test_many_corrections_are_one_step(client: TestClient, library: Library, alb
     assert client.post("/v1/corrections/bulk", json={"label_set": colours, "corrections": unknown}).status_code == 404
     assert len(library.corrections.list(colours)) == 2
     assert library.corrections.undo(colours) == 2
+
+
+def test_only_a_step_of_ones_own_is_undone(client: TestClient, library: Library, album: Path, colours: str) -> None:
+    known = ids(library)
+    red, white = known[str(album / "red.png")], known[str(album / "white.png")]
+    undo = f"/v1/corrections/undo?label_set={colours}"
+    mine = post(client, "/v1/corrections", label_set=colours, image_id=red, label="blue")["step"]
+    theirs = post(client, "/v1/corrections/bulk", label_set=colours, corrections=[{"image_id": white, "label": "red"}])[
+        "step"
+    ]
+    refused = client.post(f"{undo}&step={mine}")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:zsindex:problem:not-last-step")
+    assert len(library.corrections.list(colours)) == 2
+    assert client.post(f"{undo}&step={theirs}").json() == {"corrections": 1}
+    assert client.post(f"{undo}&step={theirs}").status_code == 409  # it is gone
+    other = post(client, "/v1/corrections", label_set=colours, image_id=white, label="red")["step"]
+    assert other not in (mine, theirs)  # no number is given twice
+    assert client.post(undo).json() == {"corrections": 1}  # whosever it was
+    assert client.post(f"{undo}&step={mine}").json() == {"corrections": 0}
+    assert client.post(f"{undo}&step={mine}").status_code == 409
+    assert client.post(undo).json() == {"corrections": 0}
 
 
 def test_what_to_correct_next(client: TestClient, library: Library, album: Path, colours: str) -> None:

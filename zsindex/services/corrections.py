@@ -72,6 +72,16 @@ class Corrections:
         Raises:
             UnknownLabelSet, UnknownLabel, NotInLibrary, LibraryReadOnly
         """
+        said = _several(statements)
+        self.add_step(label_set, said)
+        return len(said)
+
+    def add_step(self, label_set: str, statements: Statement | Iterable[Statement]) -> int:
+        """Like `add_all`, but returns the number of the step, for `undo`; 0 if nothing was said.
+
+        Raises:
+            UnknownLabelSet, UnknownLabel, NotInLibrary, LibraryReadOnly
+        """
         from zsindex.lab.corrections import concepts_named
 
         self._session.storage.require_writable("keep corrections")
@@ -84,10 +94,9 @@ class Corrections:
                     label, known=[*chosen.labels, *(name for name in named if name not in chosen.labels)]
                 )
         digests = self._session.digests_of([path for path, _, _ in said], _WHY)
-        self._session.storage.labels.add_corrections(
+        return self._session.storage.labels.add_corrections(
             saved_name(chosen), [CorrectionEntry(digests[path], label, n) for path, label, n in said]
         )
-        return len(said)
 
     def forget(self, label_set: str, paths: PathsLike) -> int:
         """Withdraw all corrections of photos; returns how many photos had any. This can be undone as well.
@@ -117,15 +126,20 @@ class Corrections:
             self._session.storage.labels.add_corrections(name, entries)
         return len(entries)
 
-    def undo(self, label_set: str) -> int:
+    def undo(self, label_set: str, *, step: int | None = None) -> int:
         """Take back the last step: an `add`, an `add_all` or a `forget`; returns how many corrections that were, 0 if
         no step is left.
+
+        Args:
+            label_set: the name of a saved label set.
+            step: only this one, as `add_step` says it: 0 is returned if it is not the last one by now.
 
         Raises:
             UnknownLabelSet, LibraryReadOnly
         """
         self._session.storage.require_writable("undo corrections")
-        return len(self._session.storage.labels.undo_corrections(saved_name(self._labels.get(label_set))))
+        name = saved_name(self._labels.get(label_set))
+        return len(self._session.storage.labels.undo_corrections(name, only=step))
 
     def list(self, label_set: str) -> builtins.list[lab.CorrectedPhoto]:
         """The corrections in effect for every corrected photo, by path; photos that are gone come last.

@@ -108,26 +108,35 @@ class SqlLabels:
         return [CorrectionEntry(digest, label, bool(is_not)) for _, _, _, digest, label, is_not in rows.values()]
 
     def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
-        """Append entries as one batch, which can be undone together. Returns how many batches there are now."""
+        """Append entries as one batch, which can be undone together.
+
+        Returns:
+            The number of the batch, which no other one has or had: the id of its last entry. 0 if there are no entries.
+        """
+        if not entries:
+            return 0
         with self._write("keep corrections") as connection:
             before = connection.execute(select(func.max(corrections.c.id))).scalar() or 0
             batch = _last_batch(connection, label_set) + 1
-            if entries:
-                connection.execute(
-                    insert(corrections),
-                    [{**e._asdict(), "label_set": label_set, "batch": batch, "created_at": now()} for e in entries],
-                )
-                made = connection.execute(select(corrections.c.id).where(corrections.c.id > before)).scalars()
-                for some in _in_parts(list(made)):
-                    self._seal(connection, Kind.CORRECTION, some, part=label_set)
-            return batch
+            connection.execute(
+                insert(corrections),
+                [{**e._asdict(), "label_set": label_set, "batch": batch, "created_at": now()} for e in entries],
+            )
+            made = list(connection.execute(select(corrections.c.id).where(corrections.c.id > before)).scalars())
+            for some in _in_parts(made):
+                self._seal(connection, Kind.CORRECTION, some, part=label_set)
+            return int(max(made))
 
-    def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
-        """Take the last batch away; returns its entries, none if there was no batch."""
+    def undo_corrections(self, label_set: str, *, only: int | None = None) -> list[CorrectionEntry]:
+        """Take the last batch away, or `only` the one of this number, if it is the last; returns its entries, none if
+        there was no such batch.
+        """
         with self._write("undo corrections") as connection:
             self._whole(connection, Kind.CORRECTION, label_set, f"the corrections of label set {label_set} are")
             last = (corrections.c.label_set == label_set) & (corrections.c.batch == _last_batch(connection, label_set))
             rows = connection.execute(select(corrections).where(last).order_by(corrections.c.id)).all()
+            if only is not None and (not rows or rows[-1].id != only):
+                return []
             connection.execute(delete(corrections).where(last))
             self._unseal(connection, Kind.CORRECTION, [str(row.id) for row in rows], part=label_set)
             return [CorrectionEntry(row.digest, row.label, row.is_not) for row in rows]

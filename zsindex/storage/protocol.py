@@ -729,11 +729,17 @@ class LabelStorage(Protocol):
         ...
 
     def add_corrections(self, label_set: str, entries: Sequence[CorrectionEntry]) -> int:
-        """Append entries as one batch, which can be undone together. Returns how many batches there are now."""
+        """Append entries as one batch, which can be undone together.
+
+        Returns:
+            The number of the batch, which no other one has or had; 0 if there are no entries.
+        """
         ...
 
-    def undo_corrections(self, label_set: str) -> list[CorrectionEntry]:
-        """Take the last batch away; returns its entries, none if there was no batch."""
+    def undo_corrections(self, label_set: str, *, only: int | None = None) -> list[CorrectionEntry]:
+        """Take the last batch away, or `only` the one of this number, if it is the last; returns its entries, none if
+        there was no such batch.
+        """
         ...
 
     def corrected_at(self, label_set: str) -> dict[bytes, str]:

@@ -17,9 +17,11 @@ from zsindex.web.schemas.corrections import (
     CorrectionCount,
     CorrectionRequest,
     CorrectionsRequest,
+    CorrectionStep,
     ForgetRequest,
     NextPhoto,
     StatementCount,
+    StatementStep,
 )
 from zsindex.web.schemas.fields import Id, PhotoPath, Text
 from zsindex.web.schemas.questions import LabelChoice
@@ -42,12 +44,12 @@ def corrections(service: ServiceHere, label_set: LabelSetName) -> Response:
     return JSONResponse([one.to_dict() for one in service.library.corrections.list(label_set)])
 
 
-@router.post("/v1/corrections", response_model=CorrectionCount, dependencies=[WRITES], summary="Correct a photo")
+@router.post("/v1/corrections", response_model=CorrectionStep, dependencies=[WRITES], summary="Correct a photo")
 def correct(service: ServiceHere, body: CorrectionRequest) -> Response:
     """It holds for all files with the same bytes, and for all versions of the label set."""
     library = service.library
-    library.corrections.add(body.label_set, _path(library, body.image_id), body.label, not_=body.not_)
-    return JSONResponse({"corrections": len(library.corrections.list(body.label_set))})
+    step = library.corrections.add_step(body.label_set, (_path(library, body.image_id), body.label, body.not_))
+    return JSONResponse({"corrections": len(library.corrections.list(body.label_set)), "step": step})
 
 
 @router.delete(
@@ -68,24 +70,27 @@ def forget(service: ServiceHere, label_set: LabelSetName, image_id: Annotated[Id
     dependencies=[WRITES],
     summary="Undo the last step",
 )
-def undo(service: ServiceHere, label_set: LabelSetName) -> Response:
-    """Be it corrections or their removal. Nothing happens where no step is left."""
-    service.library.corrections.undo(label_set)
+def undo(service: ServiceHere, label_set: LabelSetName, step: Annotated[Id | None, Query()] = None) -> Response:
+    """Be it corrections or their removal. Nothing happens where no step is left. With a `step`, as the answers to
+    corrections say it, only that one is undone; if it is not the last one by now, the answer is 409.
+    """
+    undone = service.library.corrections.undo(label_set, step=step)
+    if step is not None and not undone:
+        raise Problem("not-last-step", 409, "this is not the last step by now: somebody has corrected or undone since")
     return JSONResponse({"corrections": len(service.library.corrections.list(label_set))})
 
 
-@router.post(
-    "/v1/corrections/bulk", response_model=StatementCount, dependencies=[WRITES], summary="Correct many photos"
-)
+@router.post("/v1/corrections/bulk", response_model=StatementStep, dependencies=[WRITES], summary="Correct many photos")
 def correct_all(service: ServiceHere, body: CorrectionsRequest) -> Response:
     """In one step, which is undone as one. Where a statement is refused, none is saved."""
     _require_few(service, len(body.corrections))
     paths = questions.paths_of(service, [one.image_id for one in body.corrections])
     library = service.library
-    n = library.corrections.add_all(
+    step = library.corrections.add_step(
         body.label_set, [(paths[one.image_id], one.label, one.not_) for one in body.corrections]
     )
-    return JSONResponse({"statements": n, "corrections": len(library.corrections.list(body.label_set))})
+    n = len(library.corrections.list(body.label_set))
+    return JSONResponse({"statements": len(body.corrections), "corrections": n, "step": step})
 
 
 @router.post(

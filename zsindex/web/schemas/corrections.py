@@ -72,6 +72,18 @@ class StatementCount(CorrectionCount):
     statements: int
 
 
+class CorrectionStep(CorrectionCount):
+    """How many photos have corrections now, and the number of the step, for undoing this one only."""
+
+    step: int
+
+
+class StatementStep(StatementCount):
+    """The same of many statements."""
+
+    step: int
+
+
 class NextPhoto(BaseModel):
     """A photo that is worth correcting next, with its two best answers."""
 

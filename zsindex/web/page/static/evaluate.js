@@ -34,7 +34,6 @@ let source = null;  // the photos of a cell
 let curve = null;  // of a label: what the service says, and the threshold that is kept
 let sets = [];
 let may = false;
-let said = 0;  // corrections that were made here, and can be taken back
 let stale = false;
 
 function readUrl(query) {
@@ -444,12 +443,10 @@ const grid = new Grid(byId("grid"), {
 /** What a photo can be said to show: what the set has, be it among the answers here or not. */
 const sayable = () => (sets.find((one) => one.name === view.set.split("@")[0])?.labels ?? []).concat(NONE);
 
-/** Take back the last correction, if it was made here. */
-async function undo() {
-  if (!said) return;
-  said -= 1;
+/** Take back a correction, or the last one that was made here. */
+async function undo(only) {
   try {
-    await corrections.undo();
+    await corrections.undo(only);
     toast("Taken back.");
     if (dialog.isOpen) {
       stale = true;
@@ -464,13 +461,14 @@ const dialog = new PhotoDialog({
     possible: () => corrections.may,
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    undo,
+    undo: () => undo(),
     say: async (photo, n) => {
       try {
-        await corrections.say(photo, sayable()[n]);
-        [said, stale] = [said + 1, true];
+        const label = sayable()[n];
+        const step = await corrections.say(photo, label);
+        stale = true;
         dialog.said();
-        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${sayable()[n]}.`, { text: "Undo", run: undo });
+        corrections.tell(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, step, undo);
       } catch (error) { toast(error.message); }
     },
   },
@@ -491,7 +489,7 @@ function changed(push = true) {
   evaluate();
 }
 
-byId("label-set").addEventListener("change", () => { said = 0; Object.assign(view, { set: byId("label-set").value, cell: null, label: null }); changed(); });
+byId("label-set").addEventListener("change", () => { Object.assign(view, { set: byId("label-set").value, cell: null, label: null }); changed(); });
 byId("truth").addEventListener("change", () => { Object.assign(view, { truth: byId("truth").value, cell: null }); changed(); });
 for (const name of ["learn", "others"]) byId(name).addEventListener("change", () => { view[name] = byId(name).checked; changed(); });
 byId("names").addEventListener("change", () => { view.names = byId("names").value.split("\n").map((one) => one.trim()).filter((one) => one.includes("=")); changed(); });

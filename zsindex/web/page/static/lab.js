@@ -456,69 +456,53 @@ function drawSaid() {
   for (const one of [grid, ...[...columns.values()].map((column) => column.grid)]) one?.marked();
 }
 
-// What was said here, with the photos as they were shown: undone from the last one on.
-const steps = [];
-
 async function say(photo, n, shown) {
   const label = sayable()[n];
   const before = answer;
+  let step;
   try {
-    await corrections.say(photo, label);
+    step = await corrections.say(photo, label, shown);
   } catch (error) {
     toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`, { text: "Go to it", run: () => goTo(shown) });
     return;
   }
-  steps.push({ set: corrections.set, shown });
   drawSaid();
-  await tellChanged(before, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
+  await tellChanged(before, step, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
 }
 
 /** The same of many photos at once. */
 async function sayAll(ids, n) {
   const label = sayable()[n];
   const before = answer;
-  await corrections.sayAll(ids, label);
-  steps.push({ set: corrections.set, shown: null });
+  const step = await corrections.sayAll(ids, label);
   drawSaid();
-  await tellChanged(before, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
+  await tellChanged(before, step, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
 }
 
-async function tellChanged(before, kept) {
+async function tellChanged(before, step, kept) {
   if (!learns()) {
-    tellKept(kept);
+    corrections.tell(kept, step, undo);
     return;
   }
   await regroup({ stay: true });
+  let changed = "";
   try {
     const found = await ask(`/v1/groups/${before.key}/flips/${answer.key}`);
-    tellKept(`${kept} ${photos(found.total - found.same)} changed ${found.total - found.same === 1 ? "its" : "their"} label.`);
-  } catch { tellKept(kept); }
+    changed = ` ${photos(found.total - found.same)} changed ${found.total - found.same === 1 ? "its" : "their"} label.`;
+  } catch { /* that it is kept is told all the same */ }
+  corrections.tell(`${kept}${changed}`, step, undo);
 }
 
-let told;
-
-/** What is taken back is the last that was said, so that only its message offers it. */
-function tellKept(text) {
-  told?.remove();
-  told = toast(text, { text: "Undo", run: undo });
-}
-
-/** Take back what was said last, and go back to the photo that it was said of. */
-async function undo() {
-  await corrections.last;
-  const step = steps.pop();
-  if (!step || step.set !== corrections.set) {
-    toast("There is nothing to take back.");
-    return;
-  }
-  told?.remove();
+/** Take back a step, or what was said here last, and go back to the photo that it was said of. */
+async function undo(only) {
+  let step;
   try {
-    await corrections.undo();
+    step = await corrections.undo(only);
   } catch (error) {
-    steps.push(step);
     toast(error.message);
     return;
   }
+  if (step.set !== corrections.set) return;
   if (learns()) await regroup({ stay: true });
   drawSaid();
   if (step.shown) await goTo(step.shown);  // many have no place of their own

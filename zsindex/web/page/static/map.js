@@ -350,21 +350,24 @@ const chosen = selecting({
     why: () => (!answer || !view.asked.set ? "Colour by a saved label set first: corrections are kept with it." : corrections.may ? null : "This service does not accept corrections from you."),
     labels: () => sayable(),
     say: async (which, n) => {
-      await corrections.sayAll(which, sayable()[n]);
-      toast(`Kept: ${photos(which.length)} show${which.length === 1 ? "s" : ""} ${sayable()[n]}.`, { text: "Undo", run: undo });
+      const label = sayable()[n];
+      const step = await corrections.sayAll(which, label);
+      grid.marked();
+      corrections.tell(`Kept: ${photos(which.length)} show${which.length === 1 ? "s" : ""} ${label}.`, step, undo);
     },
   },
 });
 
-async function undo() {
+async function undo(only) {
   try {
-    await corrections.undo();
+    await corrections.undo(only);
     dialog.said();
+    grid.marked();
   } catch (error) { toast(error.message); }
 }
 
 const grid = new Grid(byId("grid"), {
-  label: "Selected photos", cell: 132, select: chosen, badge: (item) => labelOf(item.image_id),
+  label: "Selected photos", cell: 132, select: chosen, mark: (item) => { const label = corrections.saidAt(item.path); return label === null ? null : `✓ ${label}`; }, badge: (item) => labelOf(item.image_id),
   onopen: (i, from) => dialog.open(from, i),
   onerror: (error) => toast(error.message, { text: "Try again", run: () => select() }),
 });
@@ -381,13 +384,14 @@ const dialog = new PhotoDialog({
     possible: () => Boolean(answer && corrections.may && view.asked.set),
     labels: () => sayable(),
     said: (digest) => corrections.said(digest),
-    undo,
+    undo: () => undo(),
     say: async (photo, n) => {
       const label = sayable()[n];
       try {
-        await corrections.say(photo, label);
+        const step = await corrections.say(photo, label);
         dialog.said();
-        toast(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, { text: "Undo", run: undo });
+        grid.marked();
+        corrections.tell(`Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`, step, undo);
       } catch (error) { toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`); }
     },
   },

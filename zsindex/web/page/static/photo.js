@@ -26,7 +26,7 @@ export class PhotoDialog {
    * `onshow(id, at)` is called with the photo shown and its number in the list, `onclose()` when none is. `onlost()` says where to continue when a list
    * is no longer kept: for `{ source, at }` or null. `question()` is what the photos are shown for, `least()` the score
    * that counts, `set()` the question for the labels that a photo may show, if there is one. `oncorrect`, if given, has
-   * `possible()`, `labels()`, `said(digest)`, `say(photo, number, shown)` and `undo()`; `shown` is for `revisit()`.
+   * `possible()`, `labels()`, `said(digest)`, `say(photo, number, shown)` and perhaps `undo()`; `shown` is for `revisit()`.
    */
   constructor({ question = () => null, least = () => 0, set = () => null, onshow, onclose, onlost = async () => null, oncorrect }) {
     Object.assign(this, { question, least, set, onshow, onclose, onlost, oncorrect });
@@ -455,7 +455,7 @@ export class PhotoDialog {
     } else if (event.repeat) return false;
     else if (key === "c") this.#pair();
     else if (key === "m") this.#mark();
-    else if (key === "u" && this.oncorrect?.possible()) this.oncorrect.undo();
+    else if (key === "u" && this.oncorrect?.undo && this.oncorrect.possible()) this.oncorrect.undo();
     else return false;
     return true;
   }

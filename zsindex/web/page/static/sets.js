@@ -201,7 +201,7 @@ const dialog = new PhotoDialog({
   },
   oncorrect: {
     possible: () => writes && corrections.may, labels, said: (digest) => corrections.said(digest),
-    say: (one, n) => change(() => corrections.say(one, labels()[n]), `Kept: it shows ${labels()[n]}.`), undo,
+    say: (one, n) => change(() => corrections.say(one, labels()[n]), `Kept: it shows ${labels()[n]}.`),
   },
 });
 
