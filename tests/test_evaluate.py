@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from zsindex.classification.prompts import label_set
 from zsindex.errors import BadTruth
 from zsindex.lab import bootstrap, evaluate, metrics, truth
+from zsindex.lab.bootstrap import Estimate, of_share
 from zsindex.lab.evaluate import Outcome, compare
 from zsindex.lab.tradeoff import tradeoff
 from zsindex.records import NONE
@@ -156,6 +157,23 @@ def test_an_interval_is_about_as_wide_as_theory_says() -> None:
     assert top1.high == pytest.approx(top1.value + half, abs=0.01)
     assert compare([outcome(scores, shown)], n_resamples=2000, seed=1)[0].summary == report.summary
     assert compare([outcome(scores, shown)], n_resamples=2000, seed=2)[0].summary["top1"].value == top1.value
+
+
+@pytest.mark.parametrize("n", [1, 3, 30, 134])
+def test_an_interval_of_none_or_all_is_the_exact_one(n: int) -> None:
+    """All resamples of photos that are all right are all right, which says nothing of other photos."""
+    none, every = of_share(Estimate(0.0, 0.0, 0.0), n), of_share(Estimate(1.0, 1.0, 1.0), n)
+    # The largest share with which n wrong ones in a row are still not too rare.
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert (1 - none.high) ** n == pytest.approx(0.025)
+    assert (every.value, every.low, every.high) == (1.0, 1 - none.high, 1.0)
+    assert of_share(Estimate(0.5, 0.4, 0.6), n) == Estimate(0.5, 0.4, 0.6)
+    assert np.isnan(of_share(Estimate(1.0), n).low)  # without resamples there is none
+    scores = np.tile(np.float32([0.9, 0.1]), (n, 1))
+    [report] = compare([outcome(scores, [[1]] * n)], n_resamples=200)
+    assert report.summary["top1"] == none
+    [first, second] = report.labels
+    assert (first.precision, second.recall) == (none, none)
 
 
 def test_a_difference_is_paired() -> None:

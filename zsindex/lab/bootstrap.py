@@ -1,7 +1,8 @@
 """How far off a number could be by chance: the percentile bootstrap over photos. Pure numpy.
 
 Efron 1979, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7; Efron and Tibshirani 1993, "An
-introduction to the bootstrap", chapter 13, for percentile intervals.
+introduction to the bootstrap", chapter 13, for percentile intervals. Clopper and Pearson 1934, "The use of confidence
+or fiducial limits illustrated in the case of the binomial", Biometrika 26, for shares of which it says nothing.
 """
 
 from __future__ import annotations
@@ -64,3 +65,13 @@ def estimates(values: Values, samples: Values, level: float = LEVEL) -> list[Est
         tail = 100 * (1 - level) / 2
         low[defined], high[defined] = np.nanpercentile(samples[:, defined], [tail, 100 - tail], axis=0)
     return [Estimate(*numbers) for numbers in zip(values.tolist(), low.tolist(), high.tolist(), strict=True)]
+
+
+def of_share(found: Estimate, n: float, level: float = LEVEL) -> Estimate:
+    """A share of n photos, with an interval also where it is 0 or 1: there all resamples agree, however few photos
+    there are. Then it is the exact one of a binomial share.
+    """
+    if np.isnan(found.low) or n < 1 or found.value not in (0.0, 1.0):
+        return found
+    far = ((1 - level) / 2) ** (1 / n)
+    return Estimate(0.0, 0.0, 1 - far) if found.value == 0 else Estimate(1.0, far, 1.0)

@@ -12,7 +12,7 @@ from zsindex.classification.results import Classification
 from zsindex.errors import BadTruth, UnknownLabel
 from zsindex.lab import metrics
 from zsindex.lab import truth as truths
-from zsindex.lab.bootstrap import Estimate, Values, estimates, resamples
+from zsindex.lab.bootstrap import Estimate, Values, estimates, of_share, resamples
 from zsindex.lab.tradeoff import Tradeoff, tradeoff
 from zsindex.lab.truth import Known, Truth
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
@@ -399,7 +399,7 @@ def compare(outcomes: Sequence[Outcome], *, n_resamples: int = 1000, seed: int =
     """Measure several ways of asking on the same photos; the others are compared with the first.
 
     Intervals are percentile intervals over resamples of the photos, the same for all, so that differences are paired: a
-    hard photo is hard for both.
+    hard photo is hard for both. Shares of 0 and 1, of which all resamples say the same, have exact binomial ones.
 
     Args:
         outcomes: all of the same m ≥ 1 photos, in the same order.
@@ -569,10 +569,12 @@ def _report(
         of_average = dict(zip(precisions.of.tolist(), estimates(precisions.values, precisions.samples), strict=True))
     there, answered, right = tally.counts(np.ones(len(tally.graded)))
     graded = tally.graded
+    n_graded = int(graded.sum())
+    summary.update({name: of_share(summary[name], n_graded) for name in ("top1", "top5")})
     return Report(
         name=outcome.name,
         answers=outcome.answers,
-        photos=int(graded.sum()),
+        photos=n_graded,
         summary={name: e for name, e in summary.items() if not np.isnan(e.value)},
         differences={name: e for name, e in differences.items() if not np.isnan(e.value)},
         labels=tuple(
@@ -581,8 +583,8 @@ def _report(
                 int(there[i]),
                 int(answered[i]),
                 int(right[i]),
-                of_labels[i],
-                of_labels[n + i],
+                of_share(of_labels[i], answered[i]),
+                of_share(of_labels[n + i], there[i]),
                 of_labels[2 * n + i],
                 of_average.get(answer),
             )
