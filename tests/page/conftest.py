@@ -114,8 +114,10 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    """A page whose scripts must not fail, and which must not break its own content policy."""
+def page(chromium: Any, start: Start) -> Iterator[Any]:
+    """A page whose scripts must not fail, and which must not break its own content policy. It is closed before the
+    service: pages ask again and again, and a connection that is cut in an answer is left to the garbage collector.
+    """
     context = chromium.new_context(viewport=SIZES["desk"], reduced_motion="reduce", accept_downloads=True)
     made = context.new_page()
     made.set_default_timeout(20_000)

@@ -33,7 +33,7 @@ def test_what_the_library_holds(client: TestClient, library: Library, album: Pat
     body = client.get("/v1/library").json()
     assert (body["files"], body["duplicates"], body["roots"]) == (5, 1, [str(album)])
     assert [model["name"] for model in client.get("/v1/models").json()] == ["fake"]
-    assert client.get("/v1/skipped", params={"limit": 0}).json() == {"total": 0, "skipped": []}
+    assert client.get("/v1/skipped", params={"limit": 0}).json() == {"total": 0, "skipped": [], "next": None}
 
 
 def test_metrics_count_requests_cache_and_index(client: TestClient) -> None:

@@ -84,7 +84,8 @@ def test_workers_without_a_library_are_not_started_for_ever(library: Path) -> No
         worker = until(lambda: len(found := serving.workers()) == 2 and found[0])
         (library / "library.db").unlink()
         os.kill(worker, signal.SIGKILL)
-        assert serving.process.wait(60) == 1
+        # One that dies as it is asked for a sign of life is waited for, for a minute.
+        assert serving.process.wait(180) == 1
         serving._reading.join(60)
         assert "the library could not be opened; the log says why" in serving.lines[-1]
         assert any("library not opened" in line for line in serving.lines)
