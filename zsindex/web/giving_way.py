@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-# What a sync has of the time while questions are being asked. A third of it is lost to what it does ahead in threads.
+# What a sync has of the time while questions are being asked.
 SHARE = 0.2
 # A client that asks one question after another leaves gaps of this length.
 QUIET_S = 0.2
