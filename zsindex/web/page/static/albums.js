@@ -8,7 +8,6 @@ import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { picture } from "./pictures.js";
-import { placeIn } from "./place.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const EVENTS = 60;
@@ -205,14 +204,7 @@ async function go(query) {
   follow();
 }
 
-/** Open the photo that the address names, or none. */
-async function follow() {
-  const { id, at } = open;
-  const place = id !== null && source ? await placeIn(source, id, at).catch(() => null) : null;
-  if (open.id !== id) return;
-  if (id === null || !name) dialog.close();
-  else dialog.travel(id, source, place);
-}
+const follow = () => open.follow(dialog, source, { over: Boolean(name) });
 
 onTravel(go, (query) => { open.read(query); follow(); });
 offerKeys();

@@ -9,7 +9,6 @@ import { fits } from "./groups.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
-import { placeIn } from "./place.js";
 import { Rows } from "./rows.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
@@ -237,14 +236,7 @@ async function go(query) {
   follow();
 }
 
-/** Open the photo that the address names, or none. */
-async function follow() {
-  const { id, at } = open;
-  const place = id === null || !shown ? null : await placeIn(shown, id, at).catch(() => null);
-  if (open.id !== id) return;
-  if (id === null) dialog.close();
-  else dialog.travel(id, shown, place);
-}
+const follow = () => open.follow(dialog, shown);
 
 onTravel(go, (query) => { open.read(query); follow(); });
 offerKeys();

@@ -7,7 +7,6 @@ import { byId, debounced, fileName, h, number, percent, photos, s, showState, to
 import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
-import { placeIn } from "./place.js";
 import { readTruth } from "./truth.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
@@ -409,14 +408,7 @@ async function drawPhotos() {
   follow();
 }
 
-/** Open the photo that the address names, or none. */
-async function follow() {
-  const { id, at } = open;
-  const place = id !== null && source ? await placeIn(source, id, at).catch(() => null) : null;
-  if (open.id !== id) return;
-  if (id === null || !view.cell) dialog.close();
-  else if (source) dialog.travel(id, source, place);
-}
+const follow = () => open.follow(dialog, source, { over: Boolean(view.cell && source) });
 
 async function choose(cell) {
   view.cell = cell;

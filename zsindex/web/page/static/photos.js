@@ -10,7 +10,6 @@ import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget } from "./pictures.js";
-import { placeIn } from "./place.js";
 import { onChange } from "./service.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
@@ -250,14 +249,7 @@ async function go(query) {
   follow();
 }
 
-/** Open the photo that the address names, or none. */
-async function follow() {
-  const { id, at } = open;
-  const place = id === null || !list ? null : await placeIn(list, id, at, byKey).catch(() => null);
-  if (open.id !== id) return;
-  if (id === null) dialog.close();
-  else dialog.travel(id, list, place);
-}
+const follow = () => open.follow(dialog, list, { ordered: byKey });
 
 /** Where to look for a photo in the order of the list: what `place.js` wants to know. */
 async function byKey(id) {

@@ -9,7 +9,6 @@ import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
-import { placeIn } from "./place.js";
 import { onChange } from "./service.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
@@ -263,14 +262,7 @@ async function go(query) {
   follow();
 }
 
-/** Open the photo that the address names, or none. */
-async function follow() {
-  const { id, at } = open;
-  const place = id === null || !hits.items.length ? null : await placeIn(list, id, at).catch(() => null);
-  if (open.id !== id) return;
-  if (id === null) dialog.close();
-  else dialog.travel(id, list, place);
-}
+const follow = () => open.follow(dialog, list);
 
 onTravel(go, (query) => { open.read(query); follow(); });
 onChange(() => find());

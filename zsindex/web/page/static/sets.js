@@ -8,7 +8,6 @@ import { byId, h, number, photos, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
-import { placeIn } from "./place.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
 const MANY = 40;  // labels of a version that are written out
@@ -211,14 +210,7 @@ async function go(query) {
   follow();
 }
 
-/** Open the photo that the address names, or none. */
-async function follow() {
-  const { id, at } = open;
-  const place = id !== null && said.length ? await placeIn(grid.source, id, at).catch(() => null) : null;
-  if (open.id !== id) return;
-  if (id === null || !found) dialog.close();
-  else dialog.travel(id, grid.source, place);
-}
+const follow = () => open.follow(dialog, said.length ? grid.source : null, { over: Boolean(found) });
 
 onTravel(go, (query) => { open.read(query); follow(); });
 offerKeys();

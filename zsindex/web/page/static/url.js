@@ -3,6 +3,8 @@
 //
 // Hundreds of labels make an address that servers and proxies refuse: a long state stands behind the #, which is not sent.
 
+import { placeIn } from "./place.js";
+
 const LONGEST = 4000;
 const IN_HASH = "#?";
 
@@ -46,6 +48,18 @@ export class OpenPhoto {
     if (isNew) this.write(false);  // what is beneath, with what was chosen by itself: the photo is all that is added
     this.id = id;
     this.write(isNew, isNew ? { at, over: true } : { at });
+  }
+
+  /**
+   * Have a dialog show the photo that the address names, in its list, or none. `ordered` is for `placeIn`; without
+   * `over` there is nothing that a photo could be open over.
+   */
+  async follow(dialog, source, { ordered = null, over = true } = {}) {
+    const { id, at } = this;
+    const place = id !== null && source?.length ? await placeIn(source, id, at, ordered).catch(() => null) : null;
+    if (this.id !== id) return;
+    if (id === null || !over) dialog.close();
+    else dialog.travel(id, source, place);
   }
 
   /** It is closed: the step that it was is gone, too, as if one had gone back. */
