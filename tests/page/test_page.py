@@ -175,6 +175,7 @@ def test_a_set_is_saved_and_photos_are_corrected_with_one_key(page: Any, url: st
     cells(page).first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("What does it show?")).to_be_visible()
+    expect(dialog.locator("img.large")).to_be_visible()  # before that a key is about no photo
     page.keyboard.press("4")
     expect(dialog.get_by_role("button", name="a rocket", exact=True)).to_have_attribute("aria-pressed", "true")
     [kept] = library.corrections.list("things")
