@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from tests.waiting import WAIT_S, until
 from zsindex.classification import scores
 from zsindex.classification.scores import classify
 from zsindex.index import cores, nearest
@@ -23,7 +24,7 @@ from zsindex.records import Activation, FloatArray, IdArray
 
 Searches: TypeAlias = Together[nearest._Products, FloatArray]
 
-N, DIM, WAIT_S = 20_000, 128, 30.0
+N, DIM = 20_000, 128
 
 
 def unit(n: int, seed: int) -> FloatArray:
@@ -65,17 +66,9 @@ class Held:
         monkeypatch.setattr(nearest, "_one_pass", one_pass)
 
 
-def wait_until(it_is_so: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if it_is_so():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it does not come to be so")
-
-
 def all_wait(together: Together[Any, Any], n: int) -> None:
     """Until so many wait for the pass that is held."""
-    wait_until(lambda: len(together._waiting) == n)
+    until(lambda: len(together._waiting) == n)
 
 
 def of_rows(vectors: VectorTable, query: FloatArray) -> tuple[IdArray, FloatArray]:
@@ -378,11 +371,11 @@ def test_passes_get_the_cores_by_turns() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         long = pool.submit(cores.on_all, work, items("long", 60))
-        wait_until(lambda: at_work[0] == 2)
+        until(lambda: at_work[0] == 2)
         short = pool.submit(cores.on_all, work, items("short", 10))
         workers = cores._workers
         assert workers is not None
-        wait_until(lambda: len(workers._passes) == 2)
+        until(lambda: len(workers._passes) == 2)
         both_are_there.set()
         short.result(WAIT_S)
         long.result(WAIT_S)

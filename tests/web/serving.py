@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ import httpx
 
 import zsindex.session.model
 from tests.fakes import FakeEncoder
+from tests.waiting import WAIT_S, until
 from zsindex.records import FloatArray
 
 # So many milliseconds for each photo.
@@ -54,13 +55,13 @@ class Serving:
         self._told = threading.Event()
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
-        if not self._told.wait(60) or self.process.poll() is not None:
+        if not self._told.wait(WAIT_S) or self.process.poll() is not None:
             self.kill()
             raise AssertionError(f"it did not start: {self.lines}")
         [said] = [found for line in self.lines if (found := re.search(r"serving .* at (http://\S*)/", line))]
         self.url = said[1]
         # With a connection for each request, as a balancer has them.
-        self.client = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_S, limits=httpx.Limits(max_keepalive_connections=0))
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -91,8 +92,8 @@ class Serving:
     def end(self, how: int = signal.SIGTERM) -> int:
         """Tell it to end; returns its exit status."""
         self.process.send_signal(how)
-        status = self.process.wait(60)
-        self._reading.join(60)
+        status = self.process.wait(WAIT_S)
+        self._reading.join(WAIT_S)
         return status
 
     def workers(self) -> list[int]:
@@ -120,15 +121,6 @@ def answered(response: httpx.Response) -> Any:
     """What an answer holds, which is no failure."""
     assert response.status_code in (200, 202), response.text
     return response.json()
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """Wait for something that is true; returns it."""
-    give_up_at = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up_at, "it does not come to that"
-        time.sleep(0.05)
-    return found
 
 
 # Also in processes that are started from this one: their interpreters run this file first.

@@ -19,7 +19,8 @@ from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
-from tests.web.serving import Serving, answered, until
+from tests.waiting import until
+from tests.web.serving import Serving, answered
 from zsindex.library import Library
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))

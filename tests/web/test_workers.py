@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.scenes import photo
-from tests.web.serving import Serving, until
+from tests.waiting import WAIT_S, until
+from tests.web.serving import Serving
 from zsindex.library import Library
 from zsindex.storage.sqlite import lock
 
@@ -74,7 +75,7 @@ def test_workers_end_with_their_parent(library: Path, how: str) -> None:
     with Serving("--library", library, "--workers", 2, "-q") as serving:
         workers = until(lambda: len(found := serving.workers()) == 2 and found)
         serving.process.send_signal(getattr(signal, how))
-        serving.process.wait(60)
+        serving.process.wait(WAIT_S)
         until(lambda: not any(map(lock._may_run, workers, [os.uname().nodename] * 2)))
         assert "Traceback" not in "".join(serving.lines)
 
@@ -86,6 +87,6 @@ def test_workers_without_a_library_are_not_started_for_ever(library: Path) -> No
         os.kill(worker, signal.SIGKILL)
         # One that dies as it is asked for a sign of life is waited for, for a minute.
         assert serving.process.wait(180) == 1
-        serving._reading.join(60)
+        serving._reading.join(WAIT_S)
         assert "the library could not be opened; the log says why" in serving.lines[-1]
         assert any("library not opened" in line for line in serving.lines)
