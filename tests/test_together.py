@@ -327,12 +327,15 @@ def test_whom_nobody_waits_for_is_left_out(
 
 def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(together_module, "_PATIENCE", 1e6)
+    monkeypatch.setattr(together_module, "_PATIENCE", 1e12)
     monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", WAIT_S)
+
+    began = threading.Event()
 
     def make(asked: Sequence[int]) -> Sequence[int]:
         sizes.append(len(asked))
         if len(sizes) == 1:
+            began.set()
             all_wait(waiting, 4)
         elif len(sizes) == 3:
             monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", 0.01)
@@ -340,7 +343,10 @@ def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch
 
     waiting = Together[int, int](make, lambda asked, other: True)
     with ThreadPoolExecutor(5) as pool:
-        assert sorted(pool.map(waiting.ask, range(5))) == [0, 1, 2, 3, 4]
+        first = pool.submit(waiting.ask, 4)
+        assert began.wait(WAIT_S)  # who comes before it has begun is answered with it
+        assert sorted(pool.map(waiting.ask, range(4))) == [0, 1, 2, 3]
+        assert first.result(WAIT_S) == 4
         assert sorted(pool.map(waiting.ask, range(4))) == [0, 1, 2, 3]
     assert waiting.ask(7) == 7  # and nobody is waited for in vain for long
     assert sizes == [1, 4, 4, 1]
