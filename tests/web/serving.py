@@ -22,16 +22,19 @@ from tests.fakes import FakeEncoder
 from tests.waiting import WAIT_S, until
 from zsindex.records import FloatArray
 
-# So many milliseconds for each photo.
-VARIABLE = "ZSINDEX_TEST_ENCODE_MS"
+# A file that says how many seconds each photo takes; none where there is no such file.
+VARIABLE = "ZSINDEX_TEST_SLOW_WHILE"
 ROOT = Path(__file__).parents[2]
 
 
 class Slow(FakeEncoder):
-    """Takes the time that the environment says."""
+    """Takes its time while the file is there that the environment names: as long as a test needs it to be at work."""
 
     def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
-        time.sleep(int(os.environ.get(VARIABLE, "0")) / 1000 * len(pixels))
+        begun, slow_while = time.monotonic(), Path(os.environ[VARIABLE])
+        with suppress(FileNotFoundError):
+            while time.monotonic() < begun + float(slow_while.read_text(encoding="ascii")) * len(pixels):
+                time.sleep(0.01)
         return super().encode_images(pixels)
 
 
@@ -43,12 +46,15 @@ class Serving:
         lines: what it has said.
     """
 
-    def __init__(self, *arguments: object, encode_ms: int = 0) -> None:
+    def __init__(self, *arguments: object, slow_while: Path = Path("none")) -> None:
+        """Args:
+        slow_while: a file. While it is there, each photo takes as many seconds as it says.
+        """
         self.process = subprocess.Popen(
             [sys.executable, __file__, "serve", "--port", "0", *map(str, arguments)],
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), VARIABLE: str(encode_ms)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), VARIABLE: str(slow_while)},
             start_new_session=True,
         )
         self.lines: list[str] = []

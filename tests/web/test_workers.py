@@ -36,7 +36,10 @@ def fill(folder: Path, n: int) -> Path:
 
 def test_workers_serve_until_they_are_told_to_end(library: Path, tmp_path: Path) -> None:
     album = fill(tmp_path / "album", 60)
-    with Serving("--library", library, "--photos", album, "--workers", 2, encode_ms=20) as serving:
+    slow = tmp_path / "slow"
+    slow.write_text("10", encoding="ascii")
+    options = ("--library", library, "--photos", album, "--workers", 2, "--batch-size", 4)
+    with Serving(*options, slow_while=slow) as serving:
         first, second = until(lambda: len(found := serving.workers()) == 2 and found)
         jobs = [serving.post("/v1/sync", paths=[str(album)])["id"]]
         until(lambda: serving.get(f"/v1/jobs/{jobs[0]}")["progress"])
@@ -46,6 +49,7 @@ def test_workers_serve_until_they_are_told_to_end(library: Path, tmp_path: Path)
         new = next(pid for pid in serving.workers() if pid != second)
         os.kill(second, signal.SIGKILL)
         until(lambda: second not in (found := serving.workers()) and len(found) == 2 and new in found)
+        slow.unlink()
         job = serving.ended(jobs[0])
         assert (job["state"], job["report"]["left"]) == ("done", 0)
         assert "interrupted" in [step["state"] for step in job["history"]]
