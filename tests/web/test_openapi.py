@@ -169,6 +169,7 @@ OPERATIONS = [
     ("post", "/v1/label-sets/{name}"),
     ("delete", "/v1/label-sets/{name}"),
     ("get", "/v1/template-sets"),
+    ("get", "/v1/template-sets/{name}"),
     ("put", "/v1/template-sets/{name}"),
     ("delete", "/v1/template-sets/{name}"),
     ("post", "/v1/sync"),
