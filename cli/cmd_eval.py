@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -87,13 +87,20 @@ others_are_none = click.option(
 )
 truth_options = options.together(names, others_are_none)
 seed = click.option("--seed", type=options.Whole(min=0), default=0, show_default=True, help="Random seed.")
-resamples = click.option(
-    "--resamples",
-    type=options.Whole(min=0),
-    default=1000,
-    show_default=True,
-    help="Bootstrap resamples for the intervals; 0 for no intervals.",
-)
+
+
+def resampled(default: int) -> Callable[[options.F], options.F]:
+    """The option for how many resamples intervals are made of."""
+    return click.option(
+        "--resamples",
+        type=options.Whole(min=0),
+        default=default,
+        show_default=True,
+        help="Bootstrap resamples for the intervals; 0 for no intervals.",
+    )
+
+
+resamples = resampled(1000)
 
 
 @click.command(cls=options.Filtered)
