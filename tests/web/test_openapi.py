@@ -187,6 +187,7 @@ OPERATIONS = [
     ("post", "/v1/suggest"),
     ("post", "/v1/eval"),
     ("post", "/v1/eval/photos"),
+    ("post", "/v1/eval/differing"),
     ("post", "/v1/eval/curve"),
     ("get", "/v1/temperature"),
     ("post", "/v1/temperature"),
