@@ -119,6 +119,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "labels.remove": ("name",),
     "labels.restore": ("name", 1),
     "templates.list": (),
+    "templates.get": ("name",),
     "templates.save": ("name", "a {}"),
     "templates.remove": ("name",),
     "templates.resolve": ("name",),

@@ -109,12 +109,15 @@ def test_template_sets(client: TestClient) -> None:
     found = {one["name"]: one for one in client.get("/v1/template-sets").json()}
     assert found["mine"]["templates"] == ["a {}", "b {}"]
     assert any(one["built_in"] for one in found.values())
+    assert client.get("/v1/template-sets/mine").json() == found["mine"]
+    assert client.get("/v1/template-sets/plain").json() == {"name": "plain", "templates": ["{}"], "built_in": True}
     answer = client.post("/v1/classify", json={"labels": ["red", "blue"], "templates": ["mine"]}).json()
     assert answer["run"]["templates"] == ["a {}", "b {}"]
     assert client.put("/v1/template-sets/default", json={"templates": ["{}"]}).status_code == 422
     assert client.put("/v1/template-sets/x", json={"templates": ["no place"]}).status_code == 422
     assert client.delete("/v1/template-sets/mine").status_code == 204
     assert client.delete("/v1/template-sets/mine").status_code == 404
+    assert client.get("/v1/template-sets/mine").status_code == 404
 
 
 def test_a_browser_gets_a_session_for_a_token(serve: Serve, library: Library) -> None:
