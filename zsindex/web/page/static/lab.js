@@ -566,8 +566,7 @@ const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0
 
 async function go(query) {
   readUrl(query);
-  await editor.set(view.asked);
-  await regroup();
+  await Promise.all([editor.set(view.asked), regroup()]);
   follow();
 }
 
