@@ -170,13 +170,18 @@ byId("remove").addEventListener("click", () => {
 });
 
 const takeOut = h("button", { type: "button", hidden: true, onclick: () => select.run(async (ids) => {
-  await ask(path(name, "/photos/remove"), { body: { image_ids: ids } });
   const from = name;
+  // What somebody else has taken out meanwhile is not put back by *Undo*.
+  const { taken_out: taken } = await ask(path(from, "/photos/remove"), { body: { image_ids: ids } });
   select.leave();
   await show();
-  toast(`${photos(ids.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
+  if (!taken.length) {
+    toast(`Somebody else has taken ${ids.length === 1 ? "it" : "them"} out of “${from}” already.`);
+    return;
+  }
+  toast(`${photos(taken.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
     try {
-      await ask(path(from, "/photos"), { body: { image_ids: ids } });
+      await ask(path(from, "/photos"), { body: { image_ids: taken } });
       if (name === from) await show();
     } catch (error) { toast(error.message); }
   } });
