@@ -144,12 +144,17 @@ byId("remove").addEventListener("click", async () => {
 
 const takeOut = h("button", { type: "button", hidden: true, onclick: () => select.run(async (ids) => {
   const from = at.name;
-  await ask(path(from, "/photos/remove"), { body: { image_ids: ids } });
+  // What somebody else has taken out meanwhile is not put back by *Undo*.
+  const { taken_out: taken } = await ask(path(from, "/photos/remove"), { body: { image_ids: ids } });
   select.leave();
   await show();
-  toast(`${photos(ids.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
+  if (!taken.length) {
+    toast(`Somebody else has taken ${ids.length === 1 ? "it" : "them"} out of “${from}” already.`);
+    return;
+  }
+  toast(`${photos(taken.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
     try {
-      await ask(path(from, "/photos"), { body: { image_ids: ids } });
+      await ask(path(from, "/photos"), { body: { image_ids: taken } });
       if (at.name === from) await show();
     } catch (error) { toast(error.message); }
   } });

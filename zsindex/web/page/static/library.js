@@ -1,7 +1,7 @@
 // The library: what it holds, syncing it, and what is wrong or double in it.
 
 import { Adding } from "./adding.js";
-import { Problem, ask, has, library, mayWrite, root } from "./api.js";
+import { Problem, ask, library, mayWrite, root } from "./api.js";
 import { byId, bytes, fileName, h, number, photos, showState, toast } from "./dom.js";
 import { NearDuplicates } from "./duplicates.js";
 import { ENDED, watch } from "./jobs.js";
@@ -176,7 +176,7 @@ let writes = false;
 
 async function begin() {
   try {
-    writes = await mayWrite();
+    [writes] = await Promise.all([mayWrite(), library()]);
     byId("sync").hidden = !writes;
     document.querySelector(".check").hidden = !writes;
     byId("add").hidden = !writes;
@@ -184,7 +184,6 @@ async function begin() {
     await drawStatus();
     drawSkipped();
     drawCopies();
-    has("/v1/duplicates", "get").then((there) => { byId("near-card").hidden = !there; }, () => {});
     if (writes && !(await library()).roots.length) byId("add").open = true;
     await drawWork();
     // The lists below stay as they are until a sync has ended: somebody may be reading there.
