@@ -1169,12 +1169,12 @@ class MemoryLabels(_Part):
         with self._storage.write("remove a temperature") as state:
             return state.temperatures.pop(model_id, None) is not None
 
-    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any, *, keep: int | None = None) -> None:
         with self._storage.write("remember what was computed") as state:
             state.derived.pop((model_id, kind, key), None)
             state.derived[self._storage.require_model(state, model_id), kind, key] = json.dumps(body)
             same = [k for k in state.derived if k[:2] == (model_id, kind)]
-            for old in same[:-MOST_DERIVED]:
+            for old in same[: -(keep or MOST_DERIVED)]:
                 del state.derived[old]
 
     def runs(self) -> list[tuple[str, dict[str, Any], str]]:

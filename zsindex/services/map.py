@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +12,9 @@ from zsindex.session.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from zsindex.classification.view import View
+    from zsindex.lab.kept_map import KeptMap
     from zsindex.lab.layout import Layout
     from zsindex.records import Progress
 
@@ -75,7 +74,6 @@ class Map:
             LibraryReadOnly
             StorageFailed: it could not be kept.
         """
-        from zsindex.index import snapshots
         from zsindex.lab import layout, neighbours
         from zsindex.services.neighbours import NEIGHBOURS, graph_of
 
@@ -101,9 +99,8 @@ class Map:
             )
             ids = np.concatenate([ids, view.vectors.ids[rest]])
         made = layout.Layout(ids, points.astype(np.float32), len(together), len(ids))
-        record = partial(snapshots.record_map, session.storage, view.model_id)
         try:
-            layout.save(made, self._file(view), record=record)
+            self._kept(view).save(made)
         except OSError as error:
             detail = error.strerror or str(error)
             raise StorageFailed(session.place, "keep the map", detail) from error
@@ -118,13 +115,13 @@ class Map:
         Raises:
             NoVectors: no photo has a vector of the model.
         """
-        from zsindex.index import snapshots
         from zsindex.lab import layout
 
         session = self._session
         view = session.view_of(None)
-        recorded = partial(snapshots.is_recorded_map, session.storage, view.model_id)
-        kept = layout.load(self._file(view), is_recorded=recorded)
+        place = self._kept(view)
+        before = place.current()
+        kept = place.load()
         if kept is None:
             return None
         rows = view.unique[0]
@@ -139,11 +136,10 @@ class Map:
         placed = layout.place(view.vectors, new, known, found.points.astype(np.float64), watch=watch)
         found = layout.joined(found, view.vectors.ids[new], placed)
         if not session.read_only and view.snapshot[1] >= 0:
-            record = partial(snapshots.record_map, session.storage, view.model_id)
-            layout.could_save(found, self._file(view), record=record)
+            place.could_replace(before, found)
         return found
 
-    def _file(self, view: View) -> Path:
-        from zsindex.index import snapshots
+    def _kept(self, view: View) -> KeptMap:
+        from zsindex.lab.kept_map import KeptMap
 
-        return snapshots.map_file(self._session.path, view.info.fingerprint)
+        return KeptMap(self._session.storage, view.model_id, view.info.fingerprint)

@@ -843,8 +843,8 @@ class LabelStorage(Protocol):
         """Forget a model's temperature; False if there was none."""
         ...
 
-    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
-        """Remember what took time to compute. Of more than `MOST_DERIVED` of a kind the oldest go."""
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any, *, keep: int | None = None) -> None:
+        """Remember what took time to compute. Of more than `keep` of a kind the oldest go; default: `MOST_DERIVED`."""
         ...
 
     def runs(self) -> list[tuple[str, dict[str, Any], str]]:
