@@ -37,6 +37,7 @@ from zsindex.records import (
     IncompletePhoto,
     ModelInfo,
     ModelSpec,
+    Progress,
     SkippedFile,
     SkipReason,
 )
@@ -224,6 +225,7 @@ class MemoryLibrary:
         self.writing = threading.RLock()
         self.locks = {name: threading.Lock() for name in ("sync", "facts", "jobs", "index")}
         self.purposes: dict[str, str] = {}
+        self.told: dict[str, Progress] = {}
 
 
 class MemoryLock:
@@ -250,12 +252,21 @@ class MemoryLock:
             finally:
                 self._depth -= 1
                 if not self._depth:
+                    self._library.told.pop(self._name, None)
                     self._library.locks[self._name].release()
         finally:
             self._between_threads.release()
 
     def is_held(self) -> bool:
         return self._depth > 0
+
+    def tell(self, progress: Progress) -> None:
+        if self._depth:
+            self._library.told[self._name] = progress
+
+    def told(self) -> list[tuple[str, Progress]]:
+        progress = self._library.told.get(self._name)
+        return [] if progress is None else [(self._library.purposes[self._name], progress)]
 
     def _busy(self) -> LibraryBusy:
         holder = self._library.purposes.get(self._name, "another handle")
