@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from zsindex.session.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zsindex.classification.results import Classification
     from zsindex.classification.view import View
     from zsindex.lab.kept_map import KeptMap
     from zsindex.lab.layout import Layout
@@ -139,7 +141,53 @@ class Map:
             place.could_replace(before, found)
         return found
 
+    def plot(self, kind: str = "png", *, by: str | None = None, answer: Classification | None = None) -> bytes | None:
+        """A picture of the map as `layout` gives it; None if there is none.
+
+        Args:
+            kind: ``png``, ``svg`` or ``pdf``.
+            by: colour it by ``folder`` or ``year``.
+            answer: colour it by the best answers of this, instead.
+
+        Raises:
+            ExtraMissing: matplotlib is not installed.
+            NoVectors: no photo has a vector of the model.
+            ValueError: `by` is neither, or given with `answer`.
+        """
+        from zsindex.lab import plots
+        from zsindex.services.photos import Photos
+
+        if by is not None and answer is not None:
+            raise ValueError("a map is coloured by one thing: leave out by or answer")
+        found = self.layout()
+        if found is None:
+            return None
+        title, names, of = f"{len(found):,} photos", list[str](), np.full(len(found), -1)
+        if by is not None or answer is not None:
+            if answer is None:
+                names, ids, group = Photos(self._session).grouped(str(by))
+                names = _without_common(names) if by == "folder" else names
+            else:
+                names = list(answer.labels)
+                ids, first = np.unique(answer.image_ids, return_index=True)
+                group = answer.by_answer.labels[first]
+            group_of = dict(zip(ids.tolist(), group.tolist(), strict=True))
+            of = np.array([group_of.get(image, -1) for image in found.ids.tolist()], dtype=np.int64)
+            title += f" by {by or 'answer'}"
+        return plots.scatter(found.points, names, of, title, kind)
+
     def _kept(self, view: View) -> KeptMap:
         from zsindex.lab.kept_map import KeptMap
 
         return KeptMap(self._session.storage, view.model_id, view.info.fingerprint)
+
+
+def _without_common(folders: list[str]) -> list[str]:
+    """Folders from where they part."""
+    try:
+        above = os.path.commonpath(folders) if len(folders) > 1 else ""
+    except ValueError:  # on several drives
+        above = ""
+    if not above:
+        return folders
+    return [os.path.relpath(one, above) for one in folders]
