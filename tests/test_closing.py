@@ -179,6 +179,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "decisions.in_effect": (),
     "map.build": (),
     "map.layout": (),
+    "map.plot": (),
     "map.seconds": (),
     "map.require_possible": (),
     "neighbours.graph": (),
