@@ -21,7 +21,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -231,7 +230,6 @@ def main() -> None:
 
     versions = {"now": Path(__file__).parents[1], **({"before": options.before.absolute()} if options.before else {})}
     seen: dict[tuple[str, int, str], list[tuple[float, float, float]]] = {}
-    numbers = count()
     program = os.environ.get("ZSINDEX_TEST_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory(prefix="zsindex-") as made, sync_playwright() as playwright:
         versions = {whose: installed(checkout, Path(made, whose)) for whose, checkout in versions.items()}
@@ -240,7 +238,7 @@ def main() -> None:
                 if run(version, "--make", Path(made, f"{whose}-{photos}"), photos).wait():
                     sys.exit(f"{whose} could not make a library")
         for photos in options.photos:
-            for _ in range(options.rounds):
+            for number in range(options.rounds):
                 for whose, version in versions.items():
                     browser = playwright.chromium.launch(
                         executable_path=program, args=["--no-sandbox", "--disable-gpu"]
@@ -260,7 +258,7 @@ def main() -> None:
                         lab(steps, "/lab" if has_photos else "/")
                         if not has_photos:
                             walk(steps)
-                        search(steps, next(numbers))
+                        search(steps, number)
                     browser.close()
     tell(seen, options.photos, list(versions))
 

@@ -375,6 +375,8 @@ def test_chosen_photos_are_added_taken_out_and_looked_at(library: Library, shots
     assert library.albums.photos("best").went == (first,)
     assert "2 chosen" in CliRunner().invoke(cli, ["albums", "list", *place]).stdout
     library.albums.save("late", where=year >= 2018)
+    assert library.albums.take_out("best", [first, second]).taken_out == (second,)  # the other one was out already
+    assert library.albums.add("best", second).taken_out == ()
     for action in (library.albums.add, library.albums.take_out):
         with pytest.raises(BadAlbum, match="is a question"):
             action("late", first)

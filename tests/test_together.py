@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -325,10 +326,11 @@ def test_whom_nobody_waits_for_is_left_out(
     assert held.queries == [1, 1]
 
 
-def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_answered_and_who_waited_meanwhile_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(together_module, "_PATIENCE", 1e12)
     monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", WAIT_S)
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(together_module, "time", clock)
 
     began = threading.Event()
 
@@ -337,19 +339,24 @@ def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch
         if len(sizes) == 1:
             began.set()
             all_wait(waiting, 4)
-        elif len(sizes) == 3:
+        elif len(sizes) == 4:
             monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", 0.01)
+        clock.now += WAIT_S  # a pass that takes long, so that the next one waits for long
         return asked
 
     waiting = Together[int, int](make, lambda asked, other: True)
+
+    def ask(number: int, times: int = 3) -> list[int]:
+        return [waiting.ask(number + 10 * n) for n in range(times)]
+
     with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(waiting.ask, 4)
+        first = pool.submit(ask, 4, times=4)
         assert began.wait(WAIT_S)  # who comes before it has begun is answered with it
-        assert sorted(pool.map(waiting.ask, range(4))) == [0, 1, 2, 3]
-        assert first.result(WAIT_S) == 4
-        assert sorted(pool.map(waiting.ask, range(4))) == [0, 1, 2, 3]
+        assert list(pool.map(ask, range(4))) == [[n, n + 10, n + 20] for n in range(4)]
+        assert first.result(WAIT_S) == [4, 14, 24, 34]
+    assert sizes == [1, 5, 5, 5]  # the first comes back in time for the pass of the other four
     assert waiting.ask(7) == 7  # and nobody is waited for in vain for long
-    assert sizes == [1, 4, 4, 1]
+    assert sizes == [1, 5, 5, 5, 1]
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -342,6 +342,16 @@ def test_what_next_in_the_lab(page: Any, url: str, library: Library) -> None:
     expect(dialog.locator(".correct")).to_contain_text("Kept: it shows a cat.")
     page.keyboard.press("Escape")
     expect(box.locator(".next-result")).to_contain_text("the most telling first")
+    page.go_forward()  # also after a reload it is one of them
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(Path(telling[0].path).name)
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(Path(telling[1].path).name)
+    page.reload()
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(Path(telling[1].path).name)
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading", level=2)).to_have_text(Path(telling[2].path).name)
+    page.go_back()
+    expect(dialog).to_be_hidden()
     assert [(one.paths[0], one.label) for one in library.corrections.list("things")] == [(telling[0].path, "a cat")]
 
 

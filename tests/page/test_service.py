@@ -23,7 +23,7 @@ from zsindex.web.serve import listen
 
 # The first photo that can be seen, and where it is; and where one is by its name.
 IN_VIEW = """() => {
-    const edge = document.querySelector(".tools").getBoundingClientRect().bottom;
+    const edge = (document.querySelector(".tools") ?? document.querySelector(".bar")).getBoundingClientRect().bottom;
     const seen = [...document.querySelectorAll(".cell")].find((cell) => cell.getBoundingClientRect().bottom > edge);
     return [seen.title, Math.round(seen.getBoundingClientRect().top)];
 }"""
@@ -231,6 +231,20 @@ def test_a_sync_beside_is_noticed_and_moves_nothing_under_the_hands(
         look_now(page)
         page.get_by_role("button", name="Show").click()
         expect(page.locator('.tab[data-label="a person"] .tab-count')).to_have_text(str(library.status().files))
+        expect(page.locator(".cell.wait")).to_have_count(0)
+        assert page.evaluate(WHERE, before[0]) == before
+        # And a search, in which more photos come before it.
+        page.goto(f"{service.url}/search?q=a+person&all=1")
+        expect(cells(page).first).to_be_visible()
+        page.evaluate("scrollTo(0, 900)")
+        expect(page.locator(".cell.wait")).to_have_count(0)
+        before = page.evaluate(IN_VIEW)
+        copy_turned(album, album.parent / "a folder before", 26)
+        with Library.open(library.path) as beside:
+            beside.sync()
+        look_now(page)
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("#found")).to_contain_text(str(library.status().images))
         expect(page.locator(".cell.wait")).to_have_count(0)
         assert page.evaluate(WHERE, before[0]) == before
     finally:

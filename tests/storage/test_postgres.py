@@ -40,7 +40,7 @@ from zsindex.errors import (
     NotALibrary,
     StorageFailed,
 )
-from zsindex.records import Candidate, SkipReason
+from zsindex.records import Candidate, Progress, SkipReason
 from zsindex.storage.claims import Claim
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ImportedPhoto, ModelRow
@@ -709,7 +709,7 @@ def test_libraries_do_not_wait_for_one_another(storage: PostgresStorage, server:
 def test_what_others_are_shown_fits() -> None:
     long = databases.signature("record what was written into sidecars and more than that")
     assert len(long) == 63
-    assert "record what was written" in databases._read_signature(long)
+    assert "record what was written" in databases._read_signature(long)[0]
 
 
 def test_syncs_share_their_lock_and_exclude_what_deletes(
@@ -719,7 +719,10 @@ def test_syncs_share_their_lock_and_exclude_what_deletes(
     monkeypatch.setattr(other.sync_lock, "timeout_s", 0.05)
     with storage.sync_lock.hold("sync", shared=True):
         with other.sync_lock.hold("sync", shared=True):
-            pass
+            storage.sync_lock.tell(Progress("scan", 7))
+            other.sync_lock.tell(Progress("encode", 1_000_000, 2_000_000))
+            told = dict(map(reversed, storage.sync_lock.told()))  # type: ignore[arg-type]
+            assert told.keys() == {Progress("scan", 7), Progress("encode", 1_000_000, 2_000_000)}
         with pytest.raises(LibraryBusy, match=": sync, since"), other.sync_lock.hold("prune"):
             pass
     with storage.sync_lock.hold("prune"), pytest.raises(LibraryBusy, match=": prune, since"):

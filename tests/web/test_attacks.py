@@ -165,7 +165,7 @@ WRITING = [
 LAB = {
     f"/v1/{name}" for name in ("diff", "lint", "suggest", "temperature", "prior", "thresholds", "tags", "tags/retract")
 }
-LAB |= {"/v1/eval", "/v1/eval/photos", "/v1/eval/curve"}
+LAB |= {"/v1/eval", "/v1/eval/photos", "/v1/eval/differing", "/v1/eval/curve"}
 LAB_WRITES = {("DELETE", "/v1/thresholds"), ("DELETE", "/v1/temperature")}
 
 

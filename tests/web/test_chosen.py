@@ -157,7 +157,11 @@ def test_an_album_of_chosen_photos_is_added_to_and_taken_from(serve: Serve, libr
     page = client.get("/v1/albums/best/photos").json()
     assert {photo["image_id"] for photo in page["photos"]} == {known["red"], known["blue"], known["green"]}
     assert str(album / "moved.png") in {photo["path"] for photo in page["photos"]}
-    assert client.post("/v1/albums/best/photos/remove", json={"image_ids": [known["red"]]}).json()["chosen"] == 2
+    out = client.post("/v1/albums/best/photos/remove", json={"image_ids": [known["red"]]}).json()
+    assert (out["chosen"], out["taken_out"]) == (2, [known["red"]])
+    again = client.post("/v1/albums/best/photos/remove", json={"image_ids": [known["red"], known["blue"]]}).json()
+    assert (again["chosen"], again["taken_out"]) == (1, [known["blue"]])
+    client.post("/v1/albums/best/photos", json={"image_ids": [known["blue"]]})
     client.put("/v1/albums/sea", json={"query": "sea"})
     for path in ("/v1/albums/sea/photos", "/v1/albums/sea/photos/remove"):
         assert client.post(path, json={"image_ids": [known["red"]]}).status_code == 422

@@ -21,6 +21,7 @@ from tests.web.conftest import Serve
 from zsindex.classification.prompts import prompts_for
 from zsindex.errors import LibraryBusy, StorageFull
 from zsindex.library import Library
+from zsindex.records import Progress
 from zsindex.services.jobs import Jobs
 from zsindex.storage.protocol import Lock
 from zsindex.storage.sqlite import database
@@ -497,11 +498,19 @@ def test_what_has_changed_and_what_is_at_work(serve: Serve, held: tuple[Library,
     before = client.get("/v1/library/now").json()
     assert before["job"] is None
     assert client.get("/v1/library/now").json() == before
+    lock = library.session.storage.sync_lock
+    with lock.hold("sync"):
+        lock.tell(Progress("encode", 3, 9))
+        elsewhere = client.get("/v1/library/now").json()["elsewhere"]
+        assert elsewhere.pop("who").partition(", since")[0].endswith(": sync")
+        assert elsewhere == {"stage": "encode", "done": 3, "total": 9}
+    assert client.get("/v1/library/now").json() == before
     first = client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"]
     assert encoder.reached.wait(WAIT_S)
     second = client.post("/v1/sync", json={"paths": [str(album)]}).json()["id"]
     job = client.get("/v1/library/now").json()["job"]
     assert (job["id"], job["state"]) == (first, "running")  # not the one that waits
+    assert client.get("/v1/library/now").json()["elsewhere"] is None
     encoder.permits.release(1000)
     assert end_of(client, second)["state"] == "done"
     after = client.get("/v1/library/now").json()

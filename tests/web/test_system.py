@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -109,12 +112,15 @@ def test_template_sets(client: TestClient) -> None:
     found = {one["name"]: one for one in client.get("/v1/template-sets").json()}
     assert found["mine"]["templates"] == ["a {}", "b {}"]
     assert any(one["built_in"] for one in found.values())
+    assert client.get("/v1/template-sets/mine").json() == found["mine"]
+    assert client.get("/v1/template-sets/plain").json() == {"name": "plain", "templates": ["{}"], "built_in": True}
     answer = client.post("/v1/classify", json={"labels": ["red", "blue"], "templates": ["mine"]}).json()
     assert answer["run"]["templates"] == ["a {}", "b {}"]
     assert client.put("/v1/template-sets/default", json={"templates": ["{}"]}).status_code == 422
     assert client.put("/v1/template-sets/x", json={"templates": ["no place"]}).status_code == 422
     assert client.delete("/v1/template-sets/mine").status_code == 204
     assert client.delete("/v1/template-sets/mine").status_code == 404
+    assert client.get("/v1/template-sets/mine").status_code == 404
 
 
 def test_a_browser_gets_a_session_for_a_token(serve: Serve, library: Library) -> None:
@@ -158,6 +164,43 @@ def test_pages_get_their_place(serve: Serve, library: Library, tmp_path: Path) -
     assert client.get("/_base").status_code == 401
     assert client.get("/static/../templates/index.html").status_code in (401, 404)
     assert client.get("/static/%2e%2e/templates/index.html").status_code == 404
+
+
+def test_files_of_the_page_are_kept_until_one_is_another(serve: Serve, library: Library, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    (page / "static" / "below").mkdir(parents=True)
+    (page / "templates").mkdir()
+    app = page / "static" / "app.js"
+    app.write_text('import { a } from "./a.js";\nimport {\n  b,\n} from "./b.js";\n// "./not.js"\n', encoding="utf-8")
+    (page / "static" / "a.js").write_text('import { c } from "./c.js";\nexport * from "./b.js";', encoding="utf-8")
+    (page / "static" / "below" / "one.css").write_text("a {}\n" * 1000, encoding="utf-8")
+    (page / "templates" / "index.html").write_text("{{ files.name }} {{ files.modules('app.js') }}", encoding="utf-8")
+    client = serve(library, page=page)
+    name, _, modules = client.get("/").text.partition(" ")
+    assert html.unescape(modules) == "['a.js', 'b.js', 'c.js']"
+    kept = client.get(f"/static/{name}/app.js")
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    # By itself, or below another name, it may be another one the next time.
+    for path in ("app.js", "0123456789abcdef/app.js"):
+        response = client.get(f"/static/{path}")
+        assert response.content == app.read_bytes()
+        assert response.headers["cache-control"] == "private, no-cache"
+        tag = {"If-None-Match": response.headers["etag"]}
+        assert client.get(f"/static/{path}", headers=tag).status_code == 304
+    for path in ("not.js", f"{name}/not.js", f"{name}/", "", f"{name}/{name}/app.js", "../templates/index.html"):
+        assert client.get(f"/static/{quote(path, safe='/')}").status_code == 404, path
+    packed = client.get(f"/static/{name}/below/one.css")
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < 100
+    assert packed.content == (page / "static" / "below" / "one.css").read_bytes()
+    assert packed.headers["vary"] == "Accept-Encoding"
+    app.write_text("export {};", encoding="utf-8")
+    os.utime(app, (0, 0))
+    other, _, modules = client.get("/").text.partition(" ")
+    assert other != name
+    assert modules == "[]"
+    assert client.get(f"/static/{other}/app.js").text == "export {};"
+    assert client.get(f"/static/{name}/app.js").headers["cache-control"] == "private, no-cache"
 
 
 def test_the_model_is_let_go_of_when_idle_and_comes_back(

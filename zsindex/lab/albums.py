@@ -31,6 +31,7 @@ class Album:
         seen_at: when somebody looked last; None if nobody has.
         n_seen: photos that it held then.
         chosen: how many photos were put into it one by one; None: it is a question.
+        taken_out: paths, of those that `library.albums.take_out` was asked about, of photos that were in it until then.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Album:
     seen_at: str | None
     n_seen: int
     chosen: int | None = None
+    taken_out: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:

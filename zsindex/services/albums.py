@@ -85,7 +85,8 @@ class Albums:
         return self.get(name)
 
     def take_out(self, name: str, paths: PathsLike) -> Album:
-        """Take photos out of an album of chosen ones; those that are not in it are passed over.
+        """Take photos out of an album of chosen ones; those that are not in it are passed over. The album that comes
+        back says in `taken_out` which were.
 
         Raises:
             UnknownAlbum
@@ -94,15 +95,19 @@ class Albums:
         """
         self._session.storage.require_writable("take photos out of an album")
         name = _named(name)
-        out = {digest.hex() for digest in self._session.digests_of(absolute_all(paths), _WHY).values()}
+        out = {path: digest.hex() for path, digest in self._session.digests_of(absolute_all(paths), _WHY).items()}
+        taken: list[str] = []
 
         def change(body: dict[str, Any] | None) -> dict[str, Any]:
             if body is None:
                 raise self._unknown(name)
-            return _of_chosen({digest: path for digest, path in _chosen(name, body).items() if digest not in out})
+            there = _chosen(name, body)
+            taken[:] = [path for path, digest in out.items() if digest in there]  # anew where it is tried again
+            gone = set(out.values())
+            return _of_chosen({digest: path for digest, path in there.items() if digest not in gone})
 
         self._session.storage.labels.change_album(name, change)
-        return self.get(name)
+        return replace(self.get(name), taken_out=tuple(taken))
 
     def list(self) -> builtins.list[Album]:
         """All albums, by name."""

@@ -2,7 +2,8 @@
 
 A folder with ``templates/*.html`` and ``static/…`` is all that it takes. ``templates/index.html`` is ``/``; any other,
 such as ``search.html``, is ``/search``. Scripts and styles come from ``/static/``: the content policy allows no inline
-ones. Templates hold no data of the library, since they are given out without a token; scripts ask for it.
+ones; see `page_files`. Templates hold no data of the library, since they are given out without a token; scripts ask for
+it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 import zsindex
+from zsindex.web.page_files import PageFiles
 from zsindex.web.problems import Problem
 from zsindex.web.security import CONTENT_POLICY, Security
 
@@ -30,15 +32,15 @@ _DOCS_POLICY = CONTENT_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 
 def mount(app: FastAPI, folder: Path, security: Security) -> frozenset[str]:
     """Add the pages of a folder. Returns their paths."""
-    if (folder / "static").is_dir():
-        app.mount("/static", StaticFiles(directory=folder / "static"), name="static")
+    files = PageFiles(folder / "static")
+    app.add_api_route("/static/{path:path}", files.get, methods=["GET"], include_in_schema=False)
     templates = Jinja2Templates(directory=folder / "templates")
     paths = []
     for file in sorted((folder / "templates").glob("*.html")):
         if file.name.startswith("_"):
             continue  # what others are made of
         path = "/" if file.stem == "index" else f"/{file.stem}"
-        app.add_api_route(path, _page(templates, file.name, security), methods=["GET"], include_in_schema=False)
+        app.add_api_route(path, _page(templates, file.name, files, security), methods=["GET"], include_in_schema=False)
         paths.append(path)
     return frozenset(paths)
 
@@ -64,9 +66,10 @@ def mount_docs(app: FastAPI) -> frozenset[str]:
     return frozenset({"/docs"})
 
 
-def _page(templates: Jinja2Templates, name: str, security: Security):  # type: ignore[no-untyped-def]
+def _page(templates: Jinja2Templates, name: str, files: PageFiles, security: Security):  # type: ignore[no-untyped-def]
     def page(request: Request) -> Response:
         known = {
+            "files": files.now(),
             "version": zsindex.__version__,
             "needs_token": bool(security.tokens),
             "read_only": security.read_only,

@@ -13,7 +13,7 @@ from zsindex.web import questions
 from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.parameters import SetName
 from zsindex.web.problems import Problem
-from zsindex.web.schemas.albums import AlbumPage, AlbumRequest, AlbumShown
+from zsindex.web.schemas.albums import AlbumPage, AlbumRequest, AlbumShown, AlbumWithout
 from zsindex.web.schemas.chosen import ChosenPhotos
 from zsindex.web.service import WRITES, Service, ServiceHere
 
@@ -51,24 +51,27 @@ def save(service: ServiceHere, name: SetName, body: AlbumRequest) -> Response:
 )
 def put_in(service: ServiceHere, name: SetName, body: ChosenPhotos) -> Response:
     """It is made where there is none of that name. An album that is a question cannot be added to."""
-    return JSONResponse(_albums(service).add(name, _paths(service, body)).to_dict())
+    return JSONResponse(_albums(service).add(name, _paths(service, body).values()).to_dict())
 
 
 @router.post(
     "/v1/albums/{name}/photos/remove",
-    response_model=AlbumShown,
+    response_model=AlbumWithout,
     dependencies=[WRITES],
     summary="Take photos out of an album of chosen ones",
 )
 def take_out(service: ServiceHere, name: SetName, body: ChosenPhotos) -> Response:
     """They stay in the library."""
-    return JSONResponse(_albums(service).take_out(name, _paths(service, body)).to_dict())
+    paths = _paths(service, body)
+    made = _albums(service).take_out(name, paths.values())
+    taken_out = set(made.taken_out)
+    return JSONResponse({**made.to_dict(), "taken_out": [one for one, path in paths.items() if path in taken_out]})
 
 
-def _paths(service: Service, body: ChosenPhotos) -> list[str]:
+def _paths(service: Service, body: ChosenPhotos) -> dict[int, str]:
     if len(body.image_ids) > service.limits.chosen:
         raise Problem("too-much", 422, f"more than {service.limits.chosen:,} photos")
-    return list(questions.paths_of(service, body.image_ids).values())
+    return questions.paths_of(service, body.image_ids)
 
 
 @router.delete("/v1/albums/{name}", status_code=204, dependencies=[WRITES], summary="Remove an album")

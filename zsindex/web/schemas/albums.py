@@ -51,6 +51,12 @@ class PhotoOfAlbum(BaseModel):
     image_id: int
 
 
+class AlbumWithout(AlbumShown):
+    """An album out of which photos were taken: those of them that were in it until then."""
+
+    taken_out: list[int]
+
+
 class AlbumPage(BaseModel):
     """A page of what an album holds now; and the paths of photos that went since somebody looked last."""
 

@@ -190,14 +190,6 @@ export async function mayWrite() {
   return (await session).right === "write" && !("readOnly" in page);
 }
 
-let paths;
-
-/** Whether the service has an endpoint: it may be older or newer than this page. */
-export async function has(path, method = "post") {
-  paths ??= ask("/v1/openapi.json").then((document) => document.paths);
-  return Boolean((await paths)[path]?.[method]);
-}
-
 let held;
 
 /** What the library holds; shown in the bar of every page. */

@@ -1,6 +1,6 @@
 // What people say about photos: kept by the library for a saved label set, and learned from where that is asked for.
 
-import { ask, has, mayWrite } from "./api.js";
+import { ask, mayWrite } from "./api.js";
 import { toast } from "./dom.js";
 
 export class Corrections {
@@ -17,12 +17,11 @@ export class Corrections {
 
   /** Look at the corrections of a label set; null for none. */
   async of(set) {
-    this.possible ??= Promise.all([mayWrite(), has("/v1/corrections")]).then((both) => both.every(Boolean), () => false);
-    this.may = await this.possible;
+    this.may = await mayWrite().catch(() => false);
     this.set = set?.split("@")[0] ?? null;
     this.byDigest = new Map();
     this.byPath = new Map();
-    if (!this.set || !(await has("/v1/corrections", "get").catch(() => false))) return;
+    if (!this.set) return;
     const asked = this.set;
     const found = await ask(`/v1/corrections?label_set=${encodeURIComponent(asked)}`);
     if (this.set !== asked) return;

@@ -202,8 +202,9 @@ export class Grid {
     const view = box === document.scrollingElement ? { top: 0, bottom: innerHeight } : box.getBoundingClientRect();
     const top = Math.max(0, view.top) - sheet.top;
     const bottom = Math.min(innerHeight, view.bottom) - sheet.top;
-    const first = Math.max(0, this.laid.rowAt(top) - MORE_ROWS);
-    const last = Math.min(this.nRows - 1, this.laid.rowAt(bottom) + 1 + MORE_ROWS);
+    const inView = [this.laid.rowAt(top), this.laid.rowAt(bottom)];
+    const first = Math.max(0, inView[0] - MORE_ROWS);
+    const last = Math.min(this.nRows - 1, inView[1] + 1 + MORE_ROWS);
     const wanted = new Set();
     for (let row = first; row <= last; row += 1) wanted.add(row);
     // The row that has the focus stays, or the focus would be lost.
@@ -219,7 +220,7 @@ export class Grid {
         const after = [...this.rows.keys()].filter((other) => other > row).sort((a, b) => a - b)[0];
         this.sheet.insertBefore(element, after === undefined ? null : this.rows.get(after));
       }
-      this.#fill(row, element);
+      this.#fill(row, element, row >= inView[0] && row <= inView[1]);
     }
     if (last < first) return;
     this.source.near?.((last + 1) * this.columns)?.catch((error) => this.onerror?.(error));
@@ -237,7 +238,7 @@ export class Grid {
     return element;
   }
 
-  #fill(row, element) {
+  #fill(row, element, isInView) {
     const start = this.laid.start(row);
     const end = this.laid.end(row);
     const before = this.laid.title(row) === null ? 0 : 1;
@@ -252,7 +253,7 @@ export class Grid {
       cell.tabIndex = i === this.active ? 0 : -1;
       const item = this.source.item(i);
       if (cell.item !== item) {
-        if (item) this.#photo(cell, item);
+        if (item) this.#photo(cell, item, isInView);
         else this.#waiting(cell);
       }
       this.selection?.mark(cell, i);
@@ -267,7 +268,7 @@ export class Grid {
     cell.replaceChildren();
   }
 
-  #photo(cell, item) {
+  #photo(cell, item, isInView = false) {
     const old = cell.picture;
     // Where only its score is another the picture need not blink.
     const same = old && old.item.image_id === item.image_id && old.size === this.thumb && !isStale(old);
@@ -282,7 +283,7 @@ export class Grid {
       cell.setAttribute("aria-label", `${fileName(item.path)}${badge ? `, ${badge}` : ""}${mark ? `, ${mark}` : ""}${why}`);
     };
     if (same) old.onstate = told;
-    else cell.picture = picture(item, this.thumb, { onstate: told });
+    else cell.picture = picture(item, this.thumb, { isInView, onstate: told });
     told(cell.picture);
     cell.replaceChildren(cell.picture, ...(badge ? [h("span", { class: "badge", "aria-hidden": "true" }, badge)] : []),
       ...(mark ? [h("span", { class: "mark-badge", "aria-hidden": "true" }, mark)] : []));

@@ -134,7 +134,7 @@ export class Groups {
     if (event.key in steps) {
       event.preventDefault();
       this.#go(Math.max(0, Math.min(this.listed.length - 1, this.at + steps[event.key])));
-    } else if (event.key.length === 1 && event.key !== "/" && (event.key !== " " || this.typed)) {
+    } else if (event.key.length === 1 && !"/?".includes(event.key) && (event.key !== " " || this.typed)) {
       event.preventDefault();
       this.#type(event.key);
     }

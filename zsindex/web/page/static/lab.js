@@ -414,7 +414,7 @@ const dialog = new PhotoDialog({
     const place = answer && (await placeIn(answer, level, ids));
     return place === null ? null : { source: sourceOf(), at: place };
   },
-  onshow: (id, at) => open.shown(id, at),
+  onshow: (id, at) => open.shown(id, at, dialog.walk?.source.listed),
   onclose: () => {
     open.closed();
     leaveTo((view.columns ? columns.get(view.group)?.grid : grid), dialog.walk);
@@ -554,8 +554,11 @@ const whatNext = new WhatNext(byId("what-next"), {
   group: () => (answer?.total && current().answer !== -1 ? current().label : null),
   least: () => (answer ? answer.levels[level] : 0),
   onword: (word) => editor.labels.add(word),
-  onphotos: (source) => dialog.open(source, 0),
+  onphotos: (found) => dialog.open(listOf(found.map(({ image_id, path }) => ({ image_id, path }))), 0),
 });
+
+/** Photos that no address names, as a list: the step of the history keeps them. */
+const listOf = (listed) => ({ listed, length: listed.length, item: (i) => listed[i], load: async () => {} });
 
 const groups = new Groups(byId("groups"), byId("groups-tools"), {
   onchoose: choose,
@@ -566,14 +569,17 @@ const filters = new Filters(byId("filters"), { onchange: (settled) => { asks = 0
 
 async function go(query) {
   readUrl(query);
-  await editor.set(view.asked);
-  await regroup();
+  await Promise.all([editor.set(view.asked), regroup()]);
   follow();
 }
 
 /** Open the photo that the address names, or none. */
 async function follow() {
-  const { id } = open;
+  const { id, at: before, listed } = open;
+  if (id !== null && listed) {
+    dialog.travel(id, listOf(listed), before);
+    return;
+  }
   const asked = answer;
   const at = id !== null && answer?.total ? await placeIn(answer, level, [id]) : null;
   const source = at === null ? null : sourceOf();

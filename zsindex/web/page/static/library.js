@@ -1,13 +1,13 @@
 // The library: what it holds, syncing it, and what is wrong or double in it.
 
 import { Adding } from "./adding.js";
-import { Problem, ask, has, library, mayWrite, root } from "./api.js";
+import { Problem, ask, library, mayWrite, root } from "./api.js";
 import { byId, bytes, fileName, h, number, photos, showState, toast } from "./dom.js";
 import { NearDuplicates } from "./duplicates.js";
 import { ENDED, watch } from "./jobs.js";
 import { Pace } from "./pace.js";
 import { forget, picture } from "./pictures.js";
-import { onChange } from "./service.js";
+import { onChange, onWork } from "./service.js";
 
 const PAGE = 50;
 let running = null;
@@ -129,6 +129,14 @@ function follow(job) {
   });
 }
 
+/** A sync of another program, the command line say, and how far it is. */
+function drawElsewhere(work) {
+  const line = byId("elsewhere");
+  line.hidden = !work?.who;
+  const said = work?.who ? `Another program is at it: ${work.who}. ${pace.of(work).text}.` : "";
+  if (line.textContent !== said) line.textContent = said;
+}
+
 /** Draw what a sync may have changed. */
 async function drawAll() {
   forget();  // photos may be back
@@ -176,7 +184,7 @@ let writes = false;
 
 async function begin() {
   try {
-    writes = await mayWrite();
+    [writes] = await Promise.all([mayWrite(), library()]);
     byId("sync").hidden = !writes;
     document.querySelector(".check").hidden = !writes;
     byId("add").hidden = !writes;
@@ -184,11 +192,11 @@ async function begin() {
     await drawStatus();
     drawSkipped();
     drawCopies();
-    has("/v1/duplicates", "get").then((there) => { byId("near-card").hidden = !there; }, () => {});
     if (writes && !(await library()).roots.length) byId("add").open = true;
     await drawWork();
     // The lists below stay as they are until a sync has ended: somebody may be reading there.
     onChange(() => { drawStatus(true); drawWork(); }, { byItself: () => true });
+    onWork(drawElsewhere);
   } catch (error) {
     const box = h("div");
     byId("main").prepend(box);

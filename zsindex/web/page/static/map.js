@@ -281,10 +281,12 @@ function select() {
   const middle = ["xs", "ys"].map((axis) => found.reduce((sum, i) => sum + scatter[axis][i], 0) / Math.max(1, found.length));
   const far = new Map(found.map((i) => [i, (scatter.xs[i] - middle[0]) ** 2 + (scatter.ys[i] - middle[1]) ** 2]));
   const list = found.sort((a, b) => far.get(a) - far.get(b)).map((i) => ids[i]);
-  byId("chosen-title").textContent = `${photos(list.length)} selected`;
+  const where = view.lasso ? "in this area" : `of “${groups[group].shown}”`;
+  byId("chosen-title").textContent = `${photos(list.length)} ${where}`;
   if (source?.all.length === list.length && list.every((id, n) => id === source.all[n])) return;  // what was let go stays so
   source = new Chosen(list);
-  grid.show(source, { label: "Selected photos" });
+  grid.selection.clear();  // for what is selected next
+  grid.show(source, { label: `Photos ${where}` });
   grid.selection.all();  // what is done is done with all of them, unless some are let go
 }
 
@@ -367,7 +369,7 @@ async function undo(only) {
 }
 
 const grid = new Grid(byId("grid"), {
-  label: "Selected photos", cell: 132, select: chosen, mark: (item) => { const label = corrections.saidAt(item.path); return label === null ? null : `✓ ${label}`; }, badge: (item) => labelOf(item.image_id),
+  label: "Photos", cell: 132, select: chosen, mark: (item) => { const label = corrections.saidAt(item.path); return label === null ? null : `✓ ${label}`; }, badge: (item) => labelOf(item.image_id),
   onopen: (i, from) => dialog.open(from, i),
   onerror: (error) => toast(error.message, { text: "Try again", run: () => select() }),
 });
@@ -424,8 +426,7 @@ byId("clear").addEventListener("click", () => { clear(); scatter.canvas.focus({ 
 
 async function go(query) {
   readUrl(query);
-  await editor.set(view.asked);
-  if (!map?.layout) await fetchMap();
+  await Promise.all([editor.set(view.asked), map?.layout ? null : fetchMap()]);
   await colour();
   follow();
 }

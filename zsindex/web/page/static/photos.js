@@ -71,13 +71,22 @@ function titleOf(name) {
 
 async function sectionsOf(signal) {
   const older = order === "oldest" ? "&oldest_first=true" : "";
-  const of = (per) => ask(`/v1/images/sections?per=${per}${older}${asked()}`, { signal }).then((found) => found.sections);
-  if (order === "folder") return of("folder");
-  for (const per of ["day", "month"]) {
-    const found = await of(per);
-    if (found.reduce((sum, one) => sum + one.photos, 0) >= FEW * found.length) return found;
+  const { sections } = await ask(`/v1/images/sections?per=${order === "folder" ? "folder" : "day"}${older}${asked()}`, { signal });
+  const few = (found) => found.reduce((sum, one) => sum + one.photos, 0) < FEW * found.length;
+  if (order === "folder" || !few(sections)) return sections;
+  const months = together(sections, "2019-06".length);
+  return few(months) ? together(sections, "2019".length) : months;
+}
+
+/** Days as the months or years that they are of: those whose names begin alike. */
+function together(days, length) {
+  const made = [];
+  for (const { name, start, photos: n } of days) {
+    const wider = name?.slice(0, length) ?? null;
+    if (made.length && made.at(-1).name === wider) made.at(-1).photos += n;
+    else made.push({ name: wider, start, photos: n });
   }
-  return of("year");
+  return made;
 }
 
 /** Ask anew; with `place`, of the list before, what was in view there stays where it is. */
@@ -86,9 +95,9 @@ const find = latest(async (signal, place = null) => {
   byId("stage").setAttribute("aria-busy", "true");
   if (!list) showState(byId("state"), { title: "Looking for photos", busy: true });
   try {
-    const sections = await sectionsOf(signal);
-    const length = sections.reduce((sum, one) => sum + one.photos, 0);
     const pages = new Pages(`/v1/images?${ORDERS[order]}${asked()}`);
+    const [sections] = await Promise.all([sectionsOf(signal), place ? null : pages.load(0, 0, signal)]);
+    const length = sections.reduce((sum, one) => sum + one.photos, 0);
     const before = list;
     list = {
       length, sections: sections.map((one) => ({ ...one, title: `${titleOf(one.name)} · ${photos(one.photos)}` })),

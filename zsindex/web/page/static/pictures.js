@@ -1,7 +1,7 @@
 // Pictures of photos. One that cannot be shown is a tile with its name and the reason, and is not asked for again at
 // each scroll: only when the library has changed, or after a while, since a disk may be back.
 
-import { Problem, request, thumbnailPath } from "./api.js";
+import { Problem, request, thumbnailPath, url } from "./api.js";
 import { fileName, h } from "./dom.js";
 
 const BELIEVED_MS = 60_000;
@@ -13,6 +13,8 @@ const SHOWN = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "AVIF", "BMP"];
 
 const failed = new Map();  // "id/size" → { problem, until }
 let library = "";
+// The last one did not come. Others of its disk may not either, so they are fetched, which takes one request to know why.
+let someFail = false;
 
 /** Believe nothing any more of what could not be shown. */
 export function forget() { failed.clear(); }
@@ -46,12 +48,20 @@ export const canShow = (format) => SHOWN.includes(format);
 async function decoded(id, size, path, { signal, priority } = {}) {
   const before = known(id, size);
   if (before) throw before;
+  signal?.throwIfAborted();
+  if (!someFail) {
+    const found = await straight(url(path), signal, priority);
+    if (found) return found;
+    someFail = true;
+  }
+  // An answer that can be read says why; and a service that is busy, gone or wants a token is waited for.
   let address;
   try {
     address = URL.createObjectURL(await request(path, { signal, priority, read: (response) => response.blob() }));
     const image = h("img", { alt: "", draggable: false, src: address });
     await image.decode();
     signal?.throwIfAborted();
+    someFail = false;
     return image;
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
@@ -63,23 +73,42 @@ async function decoded(id, size, path, { signal, priority } = {}) {
   }
 }
 
+/** As browsers load pictures, which takes them less than an answer that is read first; null where that fails. */
+async function straight(address, signal, priority = "auto") {
+  const image = h("img", { alt: "", draggable: false, fetchPriority: priority });
+  const leave = () => image.removeAttribute("src");
+  signal?.addEventListener("abort", leave);
+  try {
+    image.src = address;
+    await image.decode();
+    signal?.throwIfAborted();
+    return image;
+  } catch {
+    signal?.throwIfAborted();
+    return null;
+  } finally { signal?.removeEventListener("abort", leave); }
+}
+
 /** The reason as people read it. */
 export function reason(problem) {
   return problem.document?.reason === "vanished" ? "Not on this disk" : problem.message;
 }
 
 /**
- * A place for a small picture, which is filled when it comes into view. `state` is "wait", "seen" or "broken", and
+ * A place for a small picture, which is filled when it comes into view; at once where it `isInView`. `state` is "wait", "seen" or "broken", and
  * `onstate()` is told when it changes.
  */
-export function picture(item, size, { alt = "", small = false, onstate } = {}) {
+export function picture(item, size, { alt = "", small = false, isInView = false, onstate } = {}) {
   const name = item.path ? fileName(item.path) : "Photo";
   const box = h("span", { class: "pic" });
   Object.assign(box, { item, size, alt, name, small, onstate });
   set(box, "wait");
   const problem = item.image_id === null ? new Problem(404, { reason: "vanished" }) : known(item.image_id, size);
   if (problem) broken(box, problem);
-  else inView.observe(box);
+  else {
+    inView.observe(box);
+    if (isInView) start(box);
+  }
   return box;
 }
 

@@ -9,6 +9,7 @@ import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
 import { PhotoDialog } from "./photo.js";
 import { forget, picture } from "./pictures.js";
+import { placeIn } from "./place.js";
 import { onChange } from "./service.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 
@@ -63,7 +64,9 @@ async function termOf(term) {
 /** Whether what fits can be told: photos have no cut of their own. */
 const inWords = () => terms.every((term) => term.kind === "text");
 
-const find = latest(async (signal) => {
+/** Ask anew; with `place`, of the photos before, what was in view there stays where it is. */
+const find = latest(async (signal, place = null) => {
+  const before = place ? hits.items[place.i]?.image_id : null;
   byId("found").textContent = "";
   hits = { items: [], next: null, fit: null };
   if (!terms.some((term) => !term.not)) {
@@ -72,8 +75,10 @@ const find = latest(async (signal) => {
   }
   const mine = hits;
   forget();  // whoever asks anew may have brought photos back
-  showState(byId("state"), { title: "Searching", busy: true });
-  byId("grid").hidden = true;
+  if (!place) {
+    showState(byId("state"), { title: "Searching", busy: true });
+    byId("grid").hidden = true;
+  }
   try {
     const [plus, minus] = await Promise.all([false, true].map((isMinus) => Promise.all(terms.filter((term) => !term.not && term.minus === isMinus).map(termOf))));
     const without = terms.filter((term) => term.not).map((term) => term.value);
@@ -82,7 +87,10 @@ const find = latest(async (signal) => {
     mine.items.push(...page.hits);
     mine.next = page.next;
     mine.fit = cut ? page.fit : null;
-    draw();
+    const at = before ? await placeIn(source(mine), before, place.i) : null;
+    if (signal.aborted) return;
+    draw(place !== null);
+    if (place && mine.items.length) grid.hold({ i: at ?? place.i, shift: place.shift });
   } catch (error) {
     if (signal.aborted) return;
     draw();
@@ -131,7 +139,7 @@ function counted() {
   byId("all").textContent = all ? "Only what fits" : "Show all, nearest first";
 }
 
-function draw() {
+function draw(stay = false) {
   byId("terms").replaceChildren(...terms.map(drawTerm));
   byId("terms").hidden = !terms.length;
   byId("grid").hidden = !hits.items.length;
@@ -139,7 +147,7 @@ function draw() {
   if (hits.items.length) {
     showState(byId("state"));
     list = source(hits);
-    grid.show(list, { label: hits.fit?.fitting === 0 ? "The nearest photos; none fits" : "Photos found, nearest first" });
+    grid.show(list, { label: hits.fit?.fitting === 0 ? "The nearest photos; none fits" : "Photos found, nearest first", top: !stay });
   } else if (terms.length && filters.asked.size) {
     showState(byId("state"), { title: "No photos fit", text: "No photo of this library fits all of these filters." });
   } else if (terms.length && terms.every((term) => term.not)) {
@@ -265,7 +273,10 @@ async function go(query) {
 const follow = () => open.follow(dialog, list);
 
 onTravel(go, (query) => { open.read(query); follow(); });
-onChange(() => find());
+onChange(() => {
+  const { place } = grid;
+  find(hits.items.length && (place?.i || place?.shift < 0) ? place : null);
+});
 offerKeys();
 library().catch(() => {});
 go(params());

@@ -7,6 +7,7 @@ const LONG_MS = 450;
 const EDGE = 48;  // how near to an edge the list begins to scroll
 const FASTEST = 22;
 const SAY_MS = 350;
+const NOTHING_ANY_MORE = "Nothing is selected any more.";
 const NO_DRAG = "button, a, input, select, summary, label, .tools, .state, .menu-items";
 
 /** Numbers as stretches, ascending and apart: a hundred thousand photos may be a single one. They never change. */
@@ -58,7 +59,7 @@ export class Selection {
     grid.sheet.addEventListener("touchmove", (event) => { if (this.press?.on) event.preventDefault(); }, { passive: false, signal });
     grid.sheet.addEventListener("contextmenu", (event) => { if (this.press) event.preventDefault(); }, { signal });
     // A list that is not shown has nothing selected: what is done would be done to photos that nobody sees.
-    const watch = new MutationObserver(() => { if (grid.host.hidden) this.clear(); });
+    const watch = new MutationObserver(() => { if (grid.host.hidden) this.#lose(); });
     watch.observe(grid.host, { attributeFilter: ["hidden"] });
     signal.addEventListener("abort", () => { watch.disconnect(); this.clear(); });
   }
@@ -78,6 +79,14 @@ export class Selection {
     this.base = NOTHING;
     this.anchor = null;
     if (this.count) this.set(NOTHING);
+  }
+
+  /** Select nothing, which nobody asked for: it is told to everybody. */
+  #lose() {
+    if (!this.count) return;
+    const { isAtWork } = this.bar;
+    this.clear();
+    if (!isAtWork) this.bar.lost();  // else what was done is told
   }
 
   all() {
@@ -128,11 +137,8 @@ export class Selection {
   listIs(source) {
     const same = source === this.source || (source.list !== undefined && source.list === this.source?.list);
     this.source = source;
-    if (!same) {
-      const had = this.count;
-      this.clear();
-      if (had) this.bar.say("The list is another one. Nothing is selected.");
-    } else if (this.count) {
+    if (!same) this.#lose();
+    else if (this.count) {
       this.base = this.base.without(source.length, Infinity);
       const kept = this.ranges.without(source.length, Infinity);
       if (this.anchor >= source.length) this.anchor = null;
@@ -275,6 +281,7 @@ export class SelectionBar {
 
   get count() { return this.current?.count ?? 0; }
   get height() { return this.element.offsetHeight; }
+  get isAtWork() { return Boolean(this.ending); }
 
   clear() { this.current?.clear(); }
 
@@ -312,6 +319,11 @@ export class SelectionBar {
     this.saying = setTimeout(() => { this.said.textContent = text; }, SAY_MS);
   }
 
+  lost() {
+    clearTimeout(this.saying);
+    toast(NOTHING_ANY_MORE);
+  }
+
   digit(n, event) { return event.repeat || this.ondigit(n); }
 
   /**
@@ -322,7 +334,7 @@ export class SelectionBar {
   async run(work) {
     if (this.ending) return;
     if (!this.current?.grid.host.checkVisibility()) {
-      toast("Nothing is selected any more.");
+      toast(NOTHING_ANY_MORE);
       return;
     }
     const ending = (this.ending = new AbortController());

@@ -43,11 +43,14 @@ export class OpenPhoto {
   /** Its number in the list when the address was written; null where that is not known. */
   get at() { return history.state?.at ?? null; }
 
-  shown(id, at) {
+  /** The photos that were listed for no address, of which it is one; null where there are none. */
+  get listed() { return history.state?.listed ?? null; }
+
+  shown(id, at, listed = null) {
     const isNew = this.id === null;
     if (isNew) this.write(false);  // what is beneath, with what was chosen by itself: the photo is all that is added
     this.id = id;
-    this.write(isNew, isNew ? { at, over: true } : { at });
+    this.write(isNew, isNew ? { at, listed, over: true } : { at, listed });
   }
 
   /**

@@ -14,7 +14,7 @@ const ABOUT_LABELS = ["labels", "label_set", "templates", "negatives"];
 export class WhatNext {
   /**
    * `asked()` is the question of the editor; `group()` the label in view, null for none; `least()` the score that is
-   * asked for. `onword(word)` adds a label, `onphotos(source)` shows photos one by one.
+   * asked for. `onword(word)` adds a label, `onphotos(photos)` shows photos one by one.
    */
   constructor(host, { asked, group, least, onword, onphotos }) {
     Object.assign(this, { asked, group, least, onword, onphotos });
@@ -113,7 +113,7 @@ export class WhatNext {
       const { set } = this.asked();
       const found = await ask(`/v1/corrections/next?${new URLSearchParams({ label_set: set, n: String(TELLING) })}`);
       if (!found.length) return [h("p", {}, "Every photo has been corrected.")];
-      this.onphotos({ length: found.length, item: (i) => found[i], load: async () => {} });
+      this.onphotos(found);
       return [h("p", {}, `${photos(found.length)} to look at, the most telling first. `, h("button", { type: "button", class: "plain", onclick: () => this.#telling() }, "Others"))];
     });
   }
