@@ -18,8 +18,8 @@ def free_port() -> int:
     chance, first_given = random.SystemRandom(), 32_768
     with suppress(OSError):
         first_given = int(_RANGE.read_text(encoding="ascii").split()[0])
-    for _ in range(1000 if first_given > 20_000 else 0):
-        port = chance.randrange(10_000, first_given)
+    for _ in range(1000 if first_given > 25_000 else 0):
+        port = chance.randrange(20_000, first_given)  # of those below Ray takes its pick
         with suppress(OSError), socket.socket() as free:
             free.bind(("127.0.0.1", port))
             return port
