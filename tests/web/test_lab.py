@@ -682,6 +682,7 @@ def test_a_few_at_a_time(serve: Serve, library: Library) -> None:
             ("/v1/diff", {"before": {"labels": LABELS}, "after": {"templates": ["{}"]}}),
             ("/v1/eval", {"labels": LABELS, "truth": "folders"}),
             ("/v1/eval/photos", {"labels": LABELS, "truth": "folders"}),
+            ("/v1/eval/differing", {"labels": LABELS, "truth": "folders", "against": [{"labels": LABELS}]}),
             ("/v1/eval/curve", {"labels": LABELS, "truth": "folders", "label": "red"}),
             ("/v1/suggest", {"labels": LABELS}),
             ("/v1/classify", {"labels": LABELS, "smooth": True}),
