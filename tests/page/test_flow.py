@@ -33,6 +33,10 @@ def test_photos_go_into_an_album_and_out_of_it_by_keys(page: Any, url: str, libr
     press("Enter")
     expect(page.locator("#toasts")).to_contain_text("“cats” has")
     expect(to_album).to_be_focused()  # which was hidden while it was done
+    page.get_by_role("button", name="Tag…").press("Enter")
+    expect(page.locator("#keyword")).to_be_focused()
+    press("Escape")
+    expect(page.get_by_role("button", name="Tag…")).to_be_focused()
     total = library.albums.get("cats").chosen or 0
     assert total > TWENTY
 

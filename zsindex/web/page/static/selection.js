@@ -355,7 +355,9 @@ export class SelectionBar {
       this.work.hidden = false;
       this.stopping.hidden = true;
       this.#tellCount();
-      if (isHere) focused.focus();
+      const over = document.querySelector("dialog.of-selection[open]");  // which the work has opened
+      if (over) over.addEventListener("close", () => focused?.focus());
+      else if (isHere) focused?.focus();
     }
   }
 
